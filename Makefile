@@ -1,0 +1,49 @@
+# Set up, try out and test. Two commands do everything on a fresh machine:
+#
+#     make demo     install into .venv, then the whole road on a synthetic museum drawer
+#     make test     install into .venv, then linters, types, import contracts and tests
+#
+# Settings, e.g. `make demo PYTHON=python3.12 FAISS=gpu OUT=drawer`:
+
+# the Python (3.11 or newer) that .venv is made from
+PYTHON ?= python3
+# cpu, or gpu for an NVIDIA card with CUDA 12; once installed, it is kept
+FAISS ?= $(if $(wildcard .venv/installed-gpu),gpu,cpu)
+# where `make demo` writes
+OUT ?= demo-drawer
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+# Written when an installation has finished; one that was interrupted is taken up again.
+INSTALLED := $(VENV)/installed-$(FAISS)
+
+.PHONY: demo test install lint clean
+
+demo: $(INSTALLED)
+	$(BIN)/sst-retrieval demo $(OUT)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+install: $(INSTALLED)
+
+clean:
+	rm -rf $(VENV)
+
+# sam2 first, without build isolation: its own build would download a second torch of several gigabytes.
+# faiss-cpu and faiss-gpu are the same module: the one not asked for goes before the other comes.
+$(INSTALLED): pyproject.toml requirements/tested.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "sst-retrieval needs Python 3.11 or newer, and $(PYTHON) is %d.%d; name a newer one: make PYTHON=python3.12 ..." % v[:2])'
+	@rm -f $(VENV)/installed-*
+	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(PIP) uninstall --yes -qq $(if $(filter gpu,$(FAISS)),faiss-cpu,faiss-gpu)
+	$(PIP) install --constraint requirements/tested.txt 'setuptools>=77'
+	SAM2_BUILD_CUDA=0 $(PIP) install --constraint requirements/tested.txt --no-build-isolation --no-deps sam2
+	$(PIP) install --constraint requirements/tested.txt --editable '.[$(FAISS),engines,app,test]'
+	@touch $@

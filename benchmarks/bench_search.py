@@ -1,0 +1,86 @@
+"""Measure exact filtered search: milliseconds a query at several selectivities, against brute force in numpy.
+
+    python benchmarks/bench_search.py                  # 100,000 regions x 600 values
+    python benchmarks/bench_search.py --regions 20000 --readings 8
+
+Both see the same vectors (random blocks of unit length) and queries, take turns in one process, and must agree on every
+answer. Brute force holds all vectors in memory and multiplies all of them; the index is mapped from its file. The ratio
+is what to compare between machines; each line is the median over the queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.vectors import VectorIndex, write_vectors
+
+BLOCKS = {"pattern": 352, "colour": 128, "shape": 120}
+WEIGHTS = np.array([1.0, 0.5, 0.25])
+SHARES = (None, 1.0, 0.5, 0.1, 0.01, 0.001)
+
+
+def unit_blocks(rng: np.random.Generator, count: int) -> npt.NDArray[np.float32]:
+    """Make float32 (count, D) vectors whose blocks have unit length."""
+    parts = [rng.standard_normal((count, size), dtype=np.float32) for size in BLOCKS.values()]
+    return np.hstack([part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts])
+
+
+def brute_force(
+    vectors: npt.NDArray[np.float32], queries: npt.NDArray[np.float32], k: int, ids: npt.NDArray[np.int64] | None
+) -> npt.NDArray[np.int64]:
+    """Return the row numbers of the k best, the best first."""
+    scaled = queries * np.repeat(WEIGHTS / WEIGHTS.sum(), list(BLOCKS.values())).astype(np.float32)
+    scores = (vectors @ scaled.T).max(axis=1)
+    if ids is not None:
+        outside = np.ones(len(scores), dtype=bool)
+        outside[ids] = False
+        scores[outside] = -np.inf
+    best = np.argpartition(-scores, k)[:k]
+    return best[np.lexsort((best, -scores[best]))]
+
+
+def main() -> None:
+    """Run the comparison and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--regions", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=15)
+    parser.add_argument("--readings", type=int, default=1, help="vectors a query (ways a specimen may lie)")
+    parser.add_argument("-k", type=int, default=12)
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    vectors = unit_blocks(rng, options.regions)
+    queries = unit_blocks(rng, options.queries * options.readings).reshape(options.queries, options.readings, -1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trait.faiss"
+        write_vectors(path, np.arange(len(vectors)), vectors)
+        index = VectorIndex(path, BLOCKS)
+        print(f"{len(vectors):,} regions x {vectors.shape[1]}, k = {options.k}, {options.readings} vector(s) a query")
+        print("   matching   index ms   brute force ms   ratio")
+        for share in SHARES:
+            ids = None
+            if share is not None:
+                ids = np.sort(rng.choice(len(vectors), max(options.k + 1, int(share * len(vectors))), replace=False))
+            index.search(queries[0], options.k, weights=WEIGHTS, ids=ids)  # the file's pages come into memory
+            mine, other = [], []
+            for query in queries:
+                start = time.perf_counter()
+                found = index.search(query, options.k, weights=WEIGHTS, ids=ids).ids
+                middle = time.perf_counter()
+                expected = brute_force(vectors, query, options.k, ids)
+                other.append(1000 * (time.perf_counter() - middle))
+                mine.append(1000 * (middle - start))
+                if found.tolist() != expected.tolist():
+                    raise SystemExit(f"the answers differ: {found} and {expected}")
+            label = "no filter" if ids is None else f"{len(ids):,}"
+            a, b = np.median(mine), np.median(other)
+            print(f"{label:>11}{a:>11.1f}{b:>17.1f}{a / b:>8.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Trait-based image retrieval for biological specimen collections.
+
+    import sst_retrieval as sst
+    with sst.open_index("indexes/heliconius") as index:
+        hits = index.search(like=("CAM001", "forewing_band"), k=12)
+
+What is public is named here, and loaded when it is first used: importing the package loads no model library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sst_retrieval.errors import (
+    CollectionError,
+    ImageError,
+    IndexFolderError,
+    InputError,
+    ModelError,
+    ModelMismatchError,
+    QueryError,
+    SSTError,
+    SupportError,
+)
+from sst_retrieval.types import Frame, Hit, Propagated, Region, Skipped, Specimen, Support
+
+if TYPE_CHECKING:
+    from sst_retrieval.build import BuildReport, BuildSettings
+    from sst_retrieval.build import build as build_index
+    from sst_retrieval.collection import Collection, read_collection
+    from sst_retrieval.demo import make_drawer
+    from sst_retrieval.embedding import Embedder
+    from sst_retrieval.export import export_masks
+    from sst_retrieval.propagation import Propagator
+    from sst_retrieval.query import Index, open_index
+    from sst_retrieval.supports import Supports, read_supports
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BuildReport",
+    "BuildSettings",
+    "Collection",
+    "CollectionError",
+    "Embedder",
+    "Frame",
+    "Hit",
+    "ImageError",
+    "Index",
+    "IndexFolderError",
+    "InputError",
+    "ModelError",
+    "ModelMismatchError",
+    "Propagated",
+    "Propagator",
+    "QueryError",
+    "Region",
+    "SSTError",
+    "Skipped",
+    "Specimen",
+    "Support",
+    "SupportError",
+    "Supports",
+    "__version__",
+    "build_index",
+    "export_masks",
+    "make_drawer",
+    "open_index",
+    "read_collection",
+    "read_supports",
+]
+
+_LATER = {
+    "BuildReport": "build",
+    "BuildSettings": "build",
+    "Collection": "collection",
+    "Embedder": "embedding",
+    "Index": "query",
+    "Propagator": "propagation",
+    "Supports": "supports",
+    "build_index": "build",
+    "export_masks": "export",
+    "make_drawer": "demo",
+    "open_index": "query",
+    "read_collection": "collection",
+    "read_supports": "supports",
+}
+"""Public name -> the module it comes from. Not `build` for `build_index`: that is the module's own name."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_LATER[name]}")
+    return getattr(module, "build" if name == "build_index" else name)

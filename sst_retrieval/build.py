@@ -1,0 +1,305 @@
+"""The paragraph that calls rooms 1 to 5: from photographs and one label a group to an index.
+
+1. Read the table and the supports; whatever is wrong with them is said before any work.
+2. Look which photographs, or the supports of their group, are new or changed since the last build.
+3. Group by group: remember the supports once; then read each photograph, find its traits, describe and measure them.
+4. Every few photographs a shard is written; a build that is killed goes on from there.
+5. Commit: what was found becomes searchable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from sst_retrieval import images, provenance
+from sst_retrieval.collection import Collection, read_collection
+from sst_retrieval.engines import PROPAGATORS, Engines, load_engines
+from sst_retrieval.errors import ImageError, InputError
+from sst_retrieval.plan import Plan, Task, make_plan
+from sst_retrieval.propagation import Memory
+from sst_retrieval.regions import as_drawn, checked, regions_of
+from sst_retrieval.shards import Row
+from sst_retrieval.store import Store
+from sst_retrieval.supports import Supports, read_supports
+from sst_retrieval.types import Skipped, Support
+
+SHARD_PHOTOGRAPHS = 256
+SHARD_SECONDS = 60.0
+"""A shard is written after so many photographs, or so many seconds: that much a killed build loses."""
+
+THUMBNAIL = 320
+"""Longer edge of the small pictures, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """What a build can be told; the command line shows the same defaults.
+
+    Attributes:
+        images: folder of the photographs, if it is not the table's.
+        id_column: column of the table that names the specimens; None finds it by its usual names, as the next two.
+        image_column: column that names the photographs.
+        group_column: column that says whose support a specimen shares.
+        propagator: what finds the traits (see `engines`).
+        embedder: what describes them.
+        device: "auto", "cpu" or "cuda".
+        prune: take out specimens that are no longer in the table, or can no longer be read.
+        rebuild: start anew, for example with other models; readers keep the old state until the end.
+    """
+
+    images: Path | None = None
+    id_column: str | None = None
+    image_column: str | None = None
+    group_column: str | None = None
+    propagator: str = "dense"
+    embedder: str = "efficientnet"
+    device: str = "auto"
+    prune: bool = False
+    rebuild: bool = False
+
+
+DEFAULTS = BuildSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did.
+
+    Attributes:
+        index: the index folder.
+        generation: number of the state it committed.
+        propagator: what found the traits, in a few words.
+        embedder: what described them.
+        device: where the models ran.
+        processed: photographs worked on.
+        reused: photographs that needed no work: neither they nor their supports had changed.
+        skipped: reason -> how many specimens were left out for it.
+        removed: ids of the specimens that were taken out (`prune`).
+        vanished: how many indexed specimens are no longer in the table, and were kept.
+        seconds: from start to end.
+        seconds_per_image: mean over the photographs worked on; None if there were none.
+        peak_memory: the most memory the process ever held, in bytes.
+    """
+
+    index: Path
+    generation: int
+    propagator: str
+    embedder: str
+    device: str
+    processed: int
+    reused: int
+    skipped: Mapping[str, int]
+    removed: tuple[str, ...]
+    vanished: int
+    seconds: float
+    seconds_per_image: float | None
+    peak_memory: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Say the report in plain, JSON-ready types."""
+        return {**asdict(self), "index": str(self.index), "removed": list(self.removed)}
+
+
+class Progress(Protocol):
+    """Is told how far a build has come."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take notice: `done` of `total` photographs have passed this stage."""
+
+
+def build(
+    table: Path, supports: Path, output: Path, *, settings: BuildSettings = DEFAULTS, progress: Progress | None = None
+) -> BuildReport:
+    """Build an index, or bring it up to date.
+
+    Args:
+        table: the specimen table (see `collection`).
+        supports: the annotated specimens (see `supports`).
+        output: the index folder; made if it does not exist.
+        settings: everything else.
+        progress: is told how far the build has come.
+
+    Returns:
+        What was done.
+
+    Raises:
+        CollectionError: the table cannot be used; nothing was done.
+        SupportError: a support cannot be used; nothing was done.
+        IndexFolderError: the folder holds something else, or another build is at work there.
+        ModelMismatchError: the index was made with other models; `rebuild` starts it anew.
+        ModelError: a model cannot be loaded or answers nonsense.
+        KeyboardInterrupt: the person stopped it; what was done is kept, and can be searched.
+    """
+    collection = read_collection(
+        table,
+        images=settings.images,
+        id_column=settings.id_column,
+        image_column=settings.image_column,
+        group_column=settings.group_column,
+    )
+    annotated = read_supports(supports, collection)
+    engines = load_engines(settings.propagator, settings.embedder, settings.device)
+    with _opened(output, engines, rebuild=settings.rebuild) as store:
+        tell = progress or _silent
+        plan = make_plan(collection, annotated, store.done(), partial(tell, "looking for new photographs"))
+        work = _Build(store, collection, annotated, engines, settings, plan, tell)
+        try:
+            for group in plan.tasks:
+                work.find_traits(group)
+        except KeyboardInterrupt:
+            work.stop()
+            raise
+        return work.finish()
+
+
+@contextmanager
+def _opened(output: Path, engines: Engines, *, rebuild: bool) -> Iterator[Store]:
+    """Open the index folder, or make it, and keep other builds out of it."""
+    recipe = engines.recipe()
+    blocks = recipe["embedder"]["blocks"]
+    store = Store.open(output) if Store.exists(output) else Store.create(output, settings=recipe, blocks=blocks)
+    with store.lock():
+        if rebuild:
+            store.rebuild(settings=recipe, blocks=blocks)
+        else:
+            store.require_same_model(recipe)
+        yield store
+
+
+@dataclass(slots=True)
+class _Build:
+    """A build at work: what it works with, and how far it has come."""
+
+    store: Store
+    collection: Collection
+    supports: Supports
+    engines: Engines
+    settings: BuildSettings
+    plan: Plan
+    tell: Progress
+    skipped: list[Skipped] = field(default_factory=list)
+    processed: int = 0
+    working: float = 0.0
+    in_hand: list[list[Row]] = field(default_factory=list)
+    last_shard: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
+    started_at: str = field(default_factory=provenance.now)
+
+    def find_traits(self, group: str) -> None:
+        """Work on the photographs of one group; what is remembered of its supports is let go of afterwards."""
+        supports = self.supports.load(group)
+        memory = self.engines.propagator.remember(supports)
+        drawn = {support.specimen: support for support in supports}
+        for task in self.plan.tasks[group]:
+            begun = time.monotonic()
+            try:
+                rows = self._rows(task, memory, drawn.get(task.specimen.id))
+            except InputError as error:
+                stage = "image" if isinstance(error, ImageError) else "propagation"
+                self.skipped.append(Skipped(task.specimen.id, stage, str(error)))
+            else:
+                self.in_hand.append(rows)
+                self.processed += 1
+                self.working += time.monotonic() - begun
+            if len(self.in_hand) >= SHARD_PHOTOGRAPHS or time.monotonic() - self.last_shard > SHARD_SECONDS:
+                self._write_shard()
+            self.tell("finding traits", self.processed + len(self.skipped), self.plan.photographs)
+
+    def stop(self) -> None:
+        """Make what was done searchable, unless a rebuild has not yet come as far as the old state."""
+        self._write_shard()
+        before = self.store.generation
+        indexed = 0 if before is None else before.provenance["photographs"]["indexed"]
+        if len(self.store.done()) >= max(1, indexed):
+            self._commit(complete=False, prune=False)
+
+    def finish(self) -> BuildReport:
+        """Commit, and say what was done."""
+        self._write_shard()
+        skipped = (*self.plan.skipped, *self.skipped)
+        indexed = self.store.done().keys()
+        gone = indexed - {specimen.id for specimen in self.collection.specimens}
+        unreadable = indexed & {row.specimen for row in skipped}
+        removed = sorted(gone | unreadable) if self.settings.prune else []
+        number = self._commit(complete=True, prune=self.settings.prune)
+        for specimen in removed:
+            self.store.thumbnail(specimen).unlink(missing_ok=True)
+        return BuildReport(
+            index=self.store.path,
+            generation=number,
+            propagator=PROPAGATORS.get(self.settings.propagator, self.engines.propagator.name),
+            embedder=self.engines.embedder.name,
+            device=self.engines.device,
+            processed=self.processed,
+            reused=self.plan.reused,
+            skipped=dict(Counter(row.reason for row in skipped)),
+            removed=tuple(removed),
+            vanished=len(gone - set(removed)),
+            seconds=time.monotonic() - self.started,
+            seconds_per_image=self.working / self.processed if self.processed else None,
+            peak_memory=provenance.peak_memory(),
+        )
+
+    def _rows(self, task: Task, memory: Memory, drawn: Support | None) -> list[Row]:
+        """Read a photograph, find its traits, describe and measure them."""
+        name, engines = task.specimen.id, self.engines
+        image = images.read_image(task.specimen.image)
+        found = checked(engines.propagator.propagate(memory, [image]), image, memory.traits, engines.propagator.name)
+        if drawn is not None:
+            found = as_drawn(drawn, found, memory.traits)
+        regions = regions_of(name, image, found, memory.traits, engines.embedder)
+        images.write_jpeg(self.store.thumbnail(name), images.thumbnail(image, THUMBNAIL))
+        return [(region, task.content, task.supports) for region in regions]
+
+    def _write_shard(self) -> None:
+        if self.in_hand:
+            self.store.append([row for rows in self.in_hand for row in rows])
+        self.in_hand, self.last_shard = [], time.monotonic()
+
+    def _commit(self, *, complete: bool, prune: bool) -> int:
+        self.tell("making them searchable", 0, 1)
+        number = self.store.commit(
+            self.collection,
+            skipped=(*self.plan.skipped, *self.skipped),
+            numbers=self.supports.numbers,
+            provenance=self._provenance(complete=complete),
+            prune=prune,
+        )
+        self.tell("making them searchable", 1, 1)
+        return number
+
+    def _provenance(self, *, complete: bool) -> dict[str, Any]:
+        """Say how this state of the index came about, in JSON values."""
+        return {
+            "complete": complete,
+            "started": self.started_at,
+            "ended": provenance.now(),
+            "table": str(self.collection.source),
+            "settings": {name: value if value is None else str(value) for name, value in asdict(self.settings).items()},
+            "device": self.engines.device,
+            "weights": self.engines.weights,
+            **provenance.programs(),
+            "supports": [
+                {"specimen": each.specimen, "group": each.group, "traits": list(each.traits)}
+                for each in self.supports.references
+            ],
+            "synonyms": {trait: list(words) for trait, words in self.supports.synonyms.items()},
+            "photographs": {
+                "indexed": len(self.store.done()),
+                "processed": self.processed,
+                "reused": self.plan.reused,
+                "skipped": len(self.plan.skipped) + len(self.skipped),
+            },
+            "seconds_per_image": self.working / self.processed if self.processed else None,
+        }
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody."""

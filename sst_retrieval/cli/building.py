@@ -1,0 +1,83 @@
+"""`sst-retrieval build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sst_retrieval.build import DEFAULTS, BuildReport, BuildSettings, build
+from sst_retrieval.cli.progress import ProgressBar
+from sst_retrieval.engines import EMBEDDERS, PROPAGATORS
+
+
+def _choices(known: dict[str, str]) -> str:
+    return "; ".join(f"{name} ({about})" for name, about in known.items())
+
+
+def build_command(
+    table: Annotated[Path, typer.Argument(help="Specimen table: CSV, TSV, Parquet or a Darwin Core Archive.")],
+    supports: Annotated[Path, typer.Option(help="Folder of annotated specimens, or a COCO or LabelMe .json.")],
+    output: Annotated[Path, typer.Option(help="Index folder; made if it does not exist.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the photographs, if not the table's.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column that names the specimens.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Column that names the photographs.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Column that says whose support is shared.")] = None,
+    propagator: Annotated[
+        str, typer.Option(help=f"What finds the traits: {_choices(dict(PROPAGATORS))}; or your own, module:Name.")
+    ] = DEFAULTS.propagator,
+    embedder: Annotated[
+        str, typer.Option(help=f"What describes them: {_choices(dict(EMBEDDERS))}; or your own, module:Name.")
+    ] = DEFAULTS.embedder,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = DEFAULTS.device,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Take out specimens that left the table or can no longer be read.")
+    ] = DEFAULTS.prune,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Start anew, for example with another model.")
+    ] = DEFAULTS.rebuild,
+) -> None:
+    """Find the annotated traits on every photograph of a table, and make them searchable.
+
+    Run it again to add new or changed photographs, or after it was stopped: it goes on where it was.
+    """
+    settings = BuildSettings(
+        images=images,
+        id_column=id_column,
+        image_column=image_column,
+        group_column=group_column,
+        propagator=propagator,
+        embedder=embedder,
+        device=device,
+        prune=prune,
+        rebuild=rebuild,
+    )
+    with ProgressBar() as progress:
+        try:
+            report = build(table, supports, output, settings=settings, progress=progress)
+        except KeyboardInterrupt:
+            typer.echo("\nwhat was done is kept; the same command goes on from there", err=True)
+            raise
+    typer.echo(summary(report))
+
+
+def summary(report: BuildReport) -> str:
+    """Write a build's report for a person."""
+    pace = "" if report.seconds_per_image is None else f", {report.seconds_per_image:.2f} s each"
+    lines = [
+        f"{report.processed} photographs processed{pace}; {report.reused} needed no work",
+        *(f"{count} skipped: {reason}" for reason, count in report.skipped.items()),
+    ]
+    if report.removed:
+        lines.append(f"{len(report.removed)} specimens taken out (--prune)")
+    if report.vanished:
+        lines.append(f"{report.vanished} specimens are no longer in the table and were kept; --prune takes them out")
+    return "\n".join(
+        [
+            *lines,
+            f"masks by {report.propagator}; vectors by {report.embedder}; on {report.device}",
+            f"{report.index}: generation {report.generation}, {report.seconds:.0f} s in all, "
+            f"at most {report.peak_memory / 1024**3:.1f} GB of memory",
+        ]
+    )

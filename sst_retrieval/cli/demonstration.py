@@ -1,0 +1,88 @@
+"""`sst-retrieval demo`: the whole road, once, on a synthetic museum drawer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sst_retrieval import sheets
+from sst_retrieval.build import BuildSettings, build
+from sst_retrieval.cli.building import summary
+from sst_retrieval.cli.progress import ProgressBar
+from sst_retrieval.cli.scoring import score_masks, score_retrieval
+from sst_retrieval.cli.searching import hits_sheet, indexed_tile, table
+from sst_retrieval.demo import make_drawer
+from sst_retrieval.export import regions
+from sst_retrieval.images import write_png
+from sst_retrieval.masks import decode
+from sst_retrieval.query import Index, open_index
+from sst_retrieval.types import RGBImage
+
+TRAIT = "forewing_band"
+OVERLAYS = 18
+"""How many specimens the overlay sheet shows."""
+
+
+def demo_command(
+    output: Annotated[Path, typer.Argument(help="Folder for the drawer, its index and the pictures.")],
+    specimens: Annotated[int, typer.Option(help="How many specimens; at least two a species.", min=18)] = 100,
+    seed: Annotated[int, typer.Option(help="Another number makes another drawer.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Make a synthetic museum drawer, find the traits from one label a species, search by trait, and keep score."""
+    typer.echo(f"drawing {specimens} specimens with known traits in {output}", err=True)
+    drawer = make_drawer(output, seed=seed, specimens=specimens)
+    settings = BuildSettings(device=device, prune=True, rebuild=True)
+    with ProgressBar() as progress:
+        report = build(drawer, output / "supports", output / "index", settings=settings, progress=progress)
+    typer.echo(summary(report))
+    with open_index(output / "index") as index:
+        typer.echo("\n" + scores(index, output / "labels"))
+        query = first_target(index, TRAIT)
+        hits = index.search(like=(query, TRAIT), k=12)
+        heading = f"{TRAIT} like that of {query}"
+        typer.echo(f"\nWhose {heading}?\n{table(hits)}")
+        write_png(output / "contact_sheet.png", hits_sheet(index, indexed_tile(index, query, TRAIT), hits, heading))
+        write_png(output / "overlay_sheet.png", masks_sheet(index, OVERLAYS))
+    typer.echo(f"\nLook at {output / 'contact_sheet.png'} and {output / 'overlay_sheet.png'}.")
+
+
+def scores(index: Index, labels: Path) -> str:
+    """Compare the masks and the search with what was drawn."""
+    return "\n\n".join(
+        (
+            "Masks found, compared with the masks drawn:",
+            score_masks(index, labels).table(),
+            "Search, a hit is right if it is of the same species:",
+            score_retrieval(index, "scientificName").table(),
+            "... if it wears the same warning pattern (mimics of other species count as right):",
+            score_retrieval(index, "mimicryRing").table(),
+            "... the same, with the query's own species left out, so that only mimics are right:",
+            score_retrieval(index, "mimicryRing", apart="scientificName").table(),
+        )
+    )
+
+
+def first_target(index: Index, trait: str) -> str:
+    """Choose the first specimen that shows a trait and was not annotated."""
+    supports = {each["specimen"] for each in index.info()["provenance"]["supports"]}
+    found = [str(name) for name in index.measurements(trait)["specimen"]]
+    return next((name for name in found if name not in supports), found[0])
+
+
+def masks_sheet(index: Index, count: int) -> RGBImage:
+    """Draw the masks found on the first specimens that were not annotated."""
+    supports = {each["specimen"] for each in index.info()["provenance"]["supports"]}
+    shown = [each for each in index.specimens() if each.id not in supports][:count]
+    tiles = [
+        sheets.Tile(
+            index.photograph(each.id),
+            {trait: decode(region.rle, region.size) for trait, region in regions(index, each.id).items()},
+            each.id,
+            [each.group],
+        )
+        for each in shown
+    ]
+    return sheets.overlay_sheet(tiles, heading="traits found")

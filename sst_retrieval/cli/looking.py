@@ -1,0 +1,64 @@
+"""`sst-retrieval info`, `doctor` and `export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sst_retrieval import doctor
+from sst_retrieval.cli.progress import ProgressBar
+from sst_retrieval.export import export_masks
+from sst_retrieval.query import open_index
+
+
+def info_command(
+    index: Annotated[Path, typer.Argument(help="Index folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is in an index and how it was made."""
+    with open_index(index) as opened:
+        info = opened.info()
+    typer.echo(json.dumps(info, indent=2, ensure_ascii=False) if as_json else _readable(info))
+
+
+def doctor_command() -> None:
+    """Look for what is missing or broken on this computer."""
+    checks = doctor.diagnose()
+    typer.echo(doctor.report(checks))
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def export_masks_command(
+    index: Annotated[Path, typer.Argument(help="Index folder.")],
+    output: Annotated[Path, typer.Argument(help="Folder for the label pictures; made if it does not exist.")],
+    min_confidence: Annotated[float, typer.Option(help="Leave out masks less sure than this.", min=0.0, max=1.0)] = 0.0,
+) -> None:
+    """Write a label picture (PNG) for every specimen, named after it, with your own label numbers."""
+    with open_index(index) as opened, ProgressBar() as progress:
+        total, written = opened.info()["specimens"], 0
+        for written, _ in enumerate(export_masks(opened, output, min_confidence=min_confidence), start=1):
+            progress("writing masks", written, total)
+    typer.echo(f"{written} label pictures in {output}")
+
+
+def _readable(info: dict[str, Any]) -> str:
+    made = info["provenance"]
+    settings = info["settings"]
+    lines = [f"{info['path']}: generation {info['generation']}, {info['bytes'] / 1024**2:.1f} MB"]
+    if not made.get("complete", True):
+        lines.append("the last build was stopped before its end; run it again, it goes on from there")
+    lines += [f"specimens: {info['specimens']}", "traits (label number): on how many specimens found, on how many not"]
+    lines += [
+        f"  {trait} ({counts['number']}): {counts['present']}, {counts['absent']}"
+        for trait, counts in info["traits"].items()
+    ]
+    lines += ["skipped:"] * bool(info["skipped"])
+    lines += [f"  {count}: {reason}" for reason, count in info["skipped"].items()]
+    lines.append("columns: " + ", ".join(f"{name} {kind}" for name, kind in info["columns"].items()))
+    lines.append(f"masks by {settings['propagator']['model']}; vectors by {settings['embedder']['embedder']}")
+    lines.append(f"built {made['started']} to {made['ended']} from {made['table']}")
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""`sst-retrieval evaluate`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from sst_retrieval.errors import QueryError
+from sst_retrieval.evaluate import MaskScores, RetrievalScores, TraitVectors, mask_scores, retrieval_scores
+from sst_retrieval.export import label_map
+from sst_retrieval.query import Index, open_index
+from sst_retrieval.types import Scalar
+
+USUAL_COLUMNS = ("infraspecificEpithet", "scientificName", "group")
+"""Which specimens are alike: the first of these columns that has more than one value."""
+
+
+def evaluate_command(
+    index: Annotated[Path, typer.Argument(help="Index folder.")],
+    labels: Annotated[Path, typer.Option(help="Folder of label pictures, <specimen>.png, drawn by people.")],
+    relevant_by: Annotated[
+        str | None, typer.Option(help="A hit is right if it shares the query's value in this column.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare masks with labels, and the search with a column of the table."""
+    with open_index(index) as opened:
+        masks = score_masks(opened, labels)
+        column = relevant_by or usual_column(opened)
+        retrieval = None if column is None else score_retrieval(opened, column)
+    if as_json:
+        scores = {"masks": masks.as_dict(), "retrieval": None if retrieval is None else retrieval.as_dict()}
+        typer.echo(json.dumps(scores, indent=2, ensure_ascii=False))
+        return
+    typer.echo(masks.table())
+    no_column = f"no retrieval scores: none of {', '.join(USUAL_COLUMNS)} has two values; name a column: --relevant-by"
+    typer.echo("\n" + (no_column if retrieval is None else retrieval.table()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Annotated:
+    """What an index remembers of a support."""
+
+    specimen: str
+    group: str
+    traits: tuple[str, ...]
+
+
+def score_masks(index: Index, labels: Path) -> MaskScores:
+    """Compare the masks of an index with a folder of labels."""
+    supports = index.info()["provenance"]["supports"]
+    return mask_scores(
+        labels,
+        lambda specimen: label_map(index, specimen),
+        groups={specimen.id: specimen.group for specimen in index.specimens()},
+        supports=[_Annotated(each["specimen"], each["group"], tuple(each["traits"])) for each in supports],
+        numbers=index.trait_numbers,
+    )
+
+
+def score_retrieval(index: Index, column: str, *, apart: str | None = None) -> RetrievalScores:
+    """Ask with every region of an index.
+
+    Args:
+        index: what to ask.
+        column: a hit is right if it shares the query's value here.
+        apart: hits that share the query's value here are left out (see `evaluate.retrieval_scores`).
+    """
+    edges = pairwise(accumulate(index.blocks.values(), initial=0))
+    return retrieval_scores(
+        {trait: _vectors(index, trait) for trait in index.traits},
+        column_values(index, column),
+        column=column,
+        blocks={block: slice(start, stop) for block, (start, stop) in zip(index.blocks, edges, strict=True)},
+        apart=None if apart is None else column_values(index, apart),
+    )
+
+
+def column_values(index: Index, column: str) -> dict[str, Scalar]:
+    """Return specimen -> its value in a column; "group" is always there."""
+    if column not in index.columns and column != "group":
+        raise QueryError(f"the index has no column {column!r}; it has: {', '.join(index.columns)}")
+    return {each.id: each.metadata.get(column, each.group) for each in index.specimens()}
+
+
+def usual_column(index: Index) -> str | None:
+    """Choose the column that says which specimens are alike; None if there is none."""
+    for column in USUAL_COLUMNS:
+        if column in index.columns or column == "group":
+            values = {value for value in column_values(index, column).values() if value not in (None, "")}
+            if len(values) > 1:
+                return column
+    return None
+
+
+def _vectors(index: Index, trait: str) -> TraitVectors:
+    specimens = [str(name) for name in index.measurements(trait)["specimen"]]
+    found = [vector for name in specimens if (vector := index.region(name, trait).vector) is not None]
+    dim = sum(index.blocks.values())
+    return TraitVectors(specimens, np.reshape(found, (-1, dim)).astype(np.float32))

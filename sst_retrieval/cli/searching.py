@@ -1,0 +1,170 @@
+"""`sst-retrieval search`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sst_retrieval import sheets
+from sst_retrieval.embedding import Embedder, describe
+from sst_retrieval.engines import EMBEDDERS, load_embedder
+from sst_retrieval.errors import ModelMismatchError, QueryError
+from sst_retrieval.evaluate.report import aligned
+from sst_retrieval.images import read_image, write_png
+from sst_retrieval.outside import query_vectors, read_mask
+from sst_retrieval.query import Index, open_index
+from sst_retrieval.sheets import Tile
+from sst_retrieval.types import Floats, Hit, RGBImage
+
+CAPTION = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality")
+"""Columns of usual collections that say most about a hit; the first three that an index has are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked with: a region of the index or vectors from outside, and a picture of it for the contact sheet."""
+
+    picture: Callable[[], Tile]
+    like: tuple[str, str] | None = None
+    vectors: Floats | None = None
+
+
+def search_command(
+    index: Annotated[Path, typer.Argument(help="Index folder.")],
+    like: Annotated[str | None, typer.Option(help="Ask with this specimen of the index.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Ask with a photograph of your own; needs --mask.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Label picture of --image: the trait alone, or as the index's own number.")
+    ] = None,
+    trait: Annotated[str | None, typer.Option(help="Trait to compare; needed if the index has several.")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many hits.", min=1)] = 12,
+    where: Annotated[
+        str | None, typer.Option(help="Condition on the table's columns and confidence, in SQL: \"sex = 'female'\".")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="What counts how much: pattern=1,colour=0.5 (and shape nothing).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    contact_sheet: Annotated[Path | None, typer.Option(help="Write a picture of the hits to this PNG.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="With --image: your own embedder, module:Name, if the index was made with it.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="With --image: auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Find the specimens whose trait looks most like a given one."""
+    shares = None if weights is None else read_weights(weights)
+    with open_index(index) as opened:
+        trait = _trait(opened, trait)
+        if like is not None and image is None and mask is None:
+            question = _indexed(opened, like, trait)
+        elif like is None and image is not None and mask is not None:
+            question = _outside(opened, image, mask, trait, lambda: _embedder(opened, embedder, device))
+        else:
+            raise QueryError("ask with a specimen of the index (--like), or with a photograph (--image and --mask)")
+        hits = opened.search(
+            like=question.like, vectors=question.vectors, trait=trait, k=k, where=where, weights=shares
+        )
+        if contact_sheet is not None:
+            write_png(contact_sheet, hits_sheet(opened, question.picture(), hits))
+            typer.echo(f"contact sheet: {contact_sheet}", err=True)
+        typer.echo(
+            json.dumps([hit.as_dict() for hit in hits], indent=2, ensure_ascii=False) if as_json else table(hits)
+        )
+
+
+def read_weights(text: str) -> dict[str, float]:
+    """Read weights.
+
+    >>> read_weights("pattern=1, colour=0.5")
+    {'pattern': 1.0, 'colour': 0.5}
+    """
+    weights = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        try:
+            weights[name.strip()] = float(value)
+        except ValueError as error:
+            raise QueryError(
+                f"the weights {text!r} are not understood at {part!r}; write: pattern=1,colour=0.5"
+            ) from error
+    return weights
+
+
+def table(hits: Sequence[Hit]) -> str:
+    """Write hits as aligned text."""
+    if not hits:
+        return "no specimen answers this search"
+    shown = caption(hits[0].metadata)
+    head = ("specimen", "rank", "similarity", *hits[0].blocks, "confidence", *shown)
+    rows = [
+        (
+            *(hit.specimen, str(hit.rank), f"{hit.similarity:.3f}", *(f"{value:.3f}" for value in hit.blocks.values())),
+            *(f"{hit.confidence:.2f}", *(str(hit.metadata[name] or "") for name in shown)),
+        )
+        for hit in hits
+    ]
+    return aligned(head, rows)
+
+
+def caption(columns: Mapping[str, object]) -> list[str]:
+    """Choose the columns that say most about a hit."""
+    return [name for name in CAPTION if name in columns][:3]
+
+
+def hits_sheet(index: Index, query: Tile, hits: Sequence[Hit], heading: str = "") -> RGBImage:
+    """Draw a search: the query, then the hits."""
+    columns = caption(index.columns)
+    tiles = [sheets.hit_tile(hit, index.photograph(hit.specimen), columns=columns) for hit in hits]
+    return sheets.contact_sheet(query, tiles, heading=heading)
+
+
+def indexed_tile(index: Index, specimen: str, trait: str) -> Tile:
+    """Show the region that was asked with."""
+    columns = caption(index.columns)
+    metadata = index.specimen(specimen).metadata
+    line = " · ".join(str(metadata[name]) for name in columns if metadata[name] not in (None, ""))
+    return Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen, [line] if line else [])
+
+
+def _trait(index: Index, trait: str | None) -> str:
+    if trait is None and len(index.traits) == 1:
+        return index.traits[0]
+    if trait not in index.traits:
+        said = "say which trait to compare" if trait is None else f"the index has no trait {trait!r}"
+        raise QueryError(f"{said}; it has: {', '.join(index.traits) or 'none'} (--trait)")
+    return trait
+
+
+def _indexed(index: Index, like: str, trait: str) -> _Question:
+    return _Question(lambda: indexed_tile(index, like, trait), like=(like, trait))
+
+
+def _outside(index: Index, photo: Path, mask: Path, trait: str, embedder: Callable[[], Embedder]) -> _Question:
+    image = read_image(photo)
+    drawn = read_mask(mask, image, trait=trait, number=index.trait_numbers[trait])
+    vectors = query_vectors(image, drawn, embedder())
+    return _Question(lambda: Tile(image, {trait: drawn}, photo.name), vectors=vectors)
+
+
+def _embedder(index: Index, asked: str | None, device: str) -> Embedder:
+    """Load the embedder that the index was made with."""
+    made_with = index.settings["embedder"]
+    if asked is None and made_with["engine"] not in EMBEDDERS:
+        # Never by itself: an index may come from somebody else, and a name in it would run code here.
+        raise QueryError(
+            f"the index was made with the embedder {made_with['engine']}, which is not part of this program; "
+            f"if you know it, ask with --embedder {made_with['engine']}"
+        )
+    embedder = load_embedder(asked or made_with["engine"], device)
+    now = {"engine": asked or made_with["engine"], **describe(embedder)}
+    if now != made_with:
+        raise ModelMismatchError(
+            f"the index was made with {made_with}, and this is {now}: their vectors cannot be compared; "
+            "build the index again with --rebuild, or ask with a specimen of the index (--like)"
+        )
+    return embedder

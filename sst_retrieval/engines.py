@@ -1,0 +1,157 @@
+"""From a name on the command line to a model: "dense", "efficientnet", or `mylab.models:Tracker` for one's own.
+
+Nothing here loads a model, or the library it runs on, before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from sst_retrieval.embedding import Embedder, describe
+from sst_retrieval.errors import ModelError
+from sst_retrieval.propagation import Propagator
+
+if TYPE_CHECKING:
+    from sst_retrieval.models.efficientnet import EfficientNetTrunk
+
+PROPAGATORS: Mapping[str, str] = {"dense": "dense matching, not SAM 2: needs no download and no graphics card"}
+"""Propagators that come with the program -> what they are, in a few words."""
+
+EMBEDDERS: Mapping[str, str] = {"efficientnet": "EfficientNet-lite0 with ImageNet weights: needs no download"}
+"""Embedders that come with the program -> what they are, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The two models of a build, loaded.
+
+    Attributes:
+        propagator: finds the traits.
+        embedder: describes them.
+        names: (propagator, embedder) as they were asked for.
+        weights: "propagator" and "embedder" -> name, file, checksum and licence of the weights, where the model says.
+        device: where the built-in models run.
+    """
+
+    propagator: Propagator
+    embedder: Embedder
+    names: tuple[str, str]
+    weights: Mapping[str, Any]
+    device: str
+
+    def recipe(self) -> dict[str, Any]:
+        """Say what masks and vectors depend on, in JSON values: regions agree only if this agrees."""
+        return {
+            "propagator": {"engine": self.names[0], "model": self.propagator.name},
+            "embedder": {"engine": self.names[1], **describe(self.embedder)},
+            "weights": {role: dict(about) for role, about in self.weights.items()},
+        }
+
+
+def load_engines(propagator: str, embedder: str, device: str = "auto") -> Engines:
+    """Load a propagator and an embedder; two that share a network get one copy of it.
+
+    Args:
+        propagator: a name of `PROPAGATORS`, or "module:Name" of one's own.
+        embedder: a name of `EMBEDDERS`, or "module:Name" of one's own.
+        device: "auto", "cpu" or "cuda". Passed to one's own as the only argument.
+
+    Raises:
+        ModelError: a name is unknown, or the model cannot be loaded or is not of that kind.
+    """
+    network = _Network(device)
+    finder = _propagator(propagator, network)
+    describer = _embedder(embedder, network)
+    models = {"propagator": finder, "embedder": describer}
+    weights = {role: about for role, model in models.items() if (about := _weights(model)) is not None}
+    return Engines(finder, describer, (propagator, embedder), weights, network.used)
+
+
+def load_embedder(embedder: str, device: str = "auto") -> Embedder:
+    """Load an embedder alone, for a search by a photograph from outside (see `load_engines`)."""
+    return _embedder(embedder, _Network(device))
+
+
+class _Network:
+    """The network that the built-in models share, loaded when the first of them asks."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._trunk: EfficientNetTrunk | None = None
+
+    @property
+    def trunk(self) -> EfficientNetTrunk:
+        if self._trunk is None:
+            from sst_retrieval.models.efficientnet import EfficientNetTrunk  # Here, because it loads PyTorch.
+
+            self._trunk = EfficientNetTrunk(self.device)
+        return self._trunk
+
+    @property
+    def used(self) -> str:
+        return self.device if self._trunk is None else str(self._trunk.device)
+
+
+def _propagator(name: str, network: _Network) -> Propagator:
+    if name == "dense":
+        from sst_retrieval.models.dense import DensePropagator  # Here, because it loads PyTorch.
+
+        # Not quite a Propagator to a type checker: it takes no memory but its own. Nobody gives it another.
+        return cast(Propagator, DensePropagator(trunk=network.trunk))
+    own: Propagator = _own(name, "propagator", PROPAGATORS, Propagator, network.device)
+    return own
+
+
+def _embedder(name: str, network: _Network) -> Embedder:
+    if name == "efficientnet":
+        from sst_retrieval.models.efficientnet import EfficientNetEmbedder  # Here, because it loads PyTorch.
+
+        return EfficientNetEmbedder(trunk=network.trunk)
+    own: Embedder = _own(name, "embedder", EMBEDDERS, Embedder, network.device)
+    return own
+
+
+def _own(name: str, role: str, known: Mapping[str, str], protocol: Any, device: str) -> Any:
+    """Load somebody's own model, named like "mylab.models:Tracker"."""
+    module, colon, attribute = name.partition(":")
+    if not (colon and module and attribute):
+        raise ModelError(
+            f"there is no {role} {name!r}; choose {' or '.join(known)}, or name your own as module:Name, "
+            "for example mylab.models:Tracker"
+        )
+    make = _imported(name, role, module, attribute)
+    model = make(device)
+    if not isinstance(model, protocol):
+        missing = [part for part in _parts(protocol) if not hasattr(model, part)]
+        raise ModelError(f"{name} is no {role}: it lacks {', '.join(missing)} (see sst_retrieval.{protocol.__name__})")
+    return model
+
+
+def _imported(name: str, role: str, module: str, attribute: str) -> Callable[[str], Any]:
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            f"the {role} {name} cannot be imported: {error}; install its package, or name the folder it lies in "
+            "in the environment variable PYTHONPATH"
+        ) from error
+    if not callable(found):
+        raise ModelError(f"{name} is not a class or a function; it must give a {role} when called with a device")
+    made: Callable[[str], Any] = found
+    return made
+
+
+def _parts(protocol: type) -> list[str]:
+    return sorted(part for part in vars(protocol) if not part.startswith("_"))
+
+
+def _weights(model: object) -> Mapping[str, Any] | None:
+    """Find what a model says about its weights: its own `weights`, or those of the trunk it uses."""
+    for holder in (model, getattr(model, "trunk", None)):
+        about = getattr(holder, "weights", None)
+        if isinstance(about, Mapping):
+            return about
+    return None

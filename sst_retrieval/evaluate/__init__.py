@@ -1,0 +1,23 @@
+"""How good the masks and the retrieval are, against labels and a column of the collection."""
+
+from sst_retrieval.evaluate.masks import MaskScores, TraitScore, mask_scores
+from sst_retrieval.evaluate.retrieval import (
+    RetrievalScore,
+    RetrievalScores,
+    TraitVectors,
+    average_precision,
+    recall_at,
+    retrieval_scores,
+)
+
+__all__ = [
+    "MaskScores",
+    "RetrievalScore",
+    "RetrievalScores",
+    "TraitScore",
+    "TraitVectors",
+    "average_precision",
+    "mask_scores",
+    "recall_at",
+    "retrieval_scores",
+]

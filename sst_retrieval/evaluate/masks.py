@@ -1,0 +1,228 @@
+"""How good are the masks: predicted label maps against labels that somebody drew.
+
+1. The supports themselves are left out, and so are groups without a support: nobody could find their traits.
+2. A trait of a specimen counts where the label or the prediction has it and the group's supports show it. Its IoU is 0
+   if only one of the two has it. A specimen without a prediction counts as one on which nothing was found.
+3. The mean runs over specimens, then over the traits of a group, then over groups: a common species does not outweigh a
+   rare one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.errors import InputError
+from sst_retrieval.evaluate.report import aligned, share
+from sst_retrieval.images import read_labels
+
+LabelMap: TypeAlias = npt.NDArray[np.integer[Any]]
+"""(H, W): one trait number a pixel, 0 = background."""
+
+
+class Annotated(Protocol):
+    """What must be known of a support; `types.Support` and `supports.SupportReference` both say it."""
+
+    @property
+    def specimen(self) -> str:
+        """Id of the annotated specimen."""
+        ...
+
+    @property
+    def group(self) -> str:
+        """The group it serves."""
+        ...
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """The traits drawn on it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TraitScore:
+    """How well one trait was found.
+
+    Attributes:
+        iou: mean IoU over groups of the means over specimens, 0..1.
+        precision: of the specimens on which the trait was found, the share that have it; None if it was never found.
+        recall: of the specimens that have the trait, the share on which it was found; None if none has it.
+        specimens: how many specimens have it, by label or prediction.
+    """
+
+    iou: float
+    precision: float | None
+    recall: float | None
+    specimens: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaskScores:
+    """How well the masks agree with the labels.
+
+    Attributes:
+        mean_iou: mean over groups, 0..1.
+        traits: trait -> its scores.
+        groups: group -> mean IoU over its traits.
+        group_traits: (group, trait) -> mean IoU over specimens.
+        specimens: how many specimens were scored.
+        without_prediction: how many of them have no prediction.
+    """
+
+    mean_iou: float
+    traits: Mapping[str, TraitScore]
+    groups: Mapping[str, float]
+    group_traits: Mapping[tuple[str, str], float]
+    specimens: int
+    without_prediction: int
+
+    def table(self) -> str:
+        """Write the scores as aligned text."""
+        traits = [
+            (name, f"{score.iou:.3f}", share(score.precision), share(score.recall), str(score.specimens))
+            for name, score in self.traits.items()
+        ]
+        groups = [(name, f"{iou:.3f}") for name, iou in self.groups.items()]
+        return "\n".join(
+            (
+                aligned(("trait", "IoU", "found, is there", "is there, found", "specimens"), traits),
+                "",
+                aligned(("group", "IoU"), groups),
+                "",
+                f"mean IoU {self.mean_iou:.4f} over {self.specimens} specimens"
+                f" ({self.without_prediction} of them without a prediction)",
+            )
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Say the scores in plain, JSON-ready types."""
+        by_group: dict[str, dict[str, float]] = defaultdict(dict)
+        for (group, trait), iou in self.group_traits.items():
+            by_group[group][trait] = iou
+        return {
+            "mean_iou": self.mean_iou,
+            "traits": {name: score.iou for name, score in self.traits.items()},
+            "groups": dict(self.groups),
+            "group_traits": dict(by_group),
+            "presence": {
+                name: {"precision": score.precision, "recall": score.recall, "specimens": score.specimens}
+                for name, score in self.traits.items()
+            },
+            "specimens": self.specimens,
+            "specimens_without_prediction": self.without_prediction,
+        }
+
+
+def mask_scores(
+    labels: Path,
+    predicted: Callable[[str], LabelMap | None] | Mapping[str, LabelMap],
+    *,
+    groups: Mapping[str, str],
+    supports: Sequence[Annotated],
+    numbers: Mapping[str, int],
+) -> MaskScores:
+    """Compare predicted masks with labels; see the top of this module for what counts.
+
+    Args:
+        labels: folder with one label picture a specimen, named `<specimen>.png`.
+        predicted: gives a specimen's label map, at the label's own size; None (or no entry) if there is none.
+        groups: specimen -> its group, for every specimen of the collection.
+        supports: the annotated specimens.
+        numbers: trait -> its number in both kinds of label map.
+
+    Raises:
+        InputError: no label fits a specimen, a prediction is not of its label's size, or there is nothing to score.
+    """
+    find = predicted.get if isinstance(predicted, Mapping) else predicted
+    shown: dict[str, set[str]] = defaultdict(set)
+    for support in supports:
+        shown[support.group].update(support.traits)
+    ious: dict[tuple[str, str], list[float]] = defaultdict(list)
+    presence: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
+    scored = missing = 0
+    for specimen, path in _labelled(labels, groups, {support.specimen for support in supports}, shown):
+        truth = read_labels(path)
+        found = find(specimen)
+        scored, missing = scored + 1, missing + (found is None)
+        found = _fitting(found, truth, specimen)
+        for trait in shown[groups[specimen]] & numbers.keys():
+            drawn, guessed = truth == numbers[trait], found == numbers[trait]
+            presence[trait].append((bool(drawn.any()), bool(guessed.any())))
+            if either := np.count_nonzero(drawn | guessed):
+                ious[groups[specimen], trait].append(np.count_nonzero(drawn & guessed) / either)
+    if not ious:
+        raise InputError(
+            f"{scored} labels in {labels} were compared, and neither they nor the predictions show a trait of their "
+            f"group's support; check that the labels use the numbers {dict(numbers)}"
+        )
+    return _averaged(ious, presence, numbers, scored, missing)
+
+
+def _labelled(
+    labels: Path, groups: Mapping[str, str], supports: set[str], shown: Mapping[str, set[str]]
+) -> Iterator[tuple[str, Path]]:
+    """Give every specimen to be scored, with its label."""
+    if not labels.is_dir():
+        raise InputError(
+            f"{labels} is not a folder; name the one that holds a <specimen>.png for each labelled specimen"
+        )
+    with_label = [(name, labels / f"{name}.png") for name in groups if (labels / f"{name}.png").exists()]
+    if not with_label:
+        example = next(iter(groups), "<specimen>")
+        raise InputError(
+            f"no file in {labels} is named after a specimen of the collection; a label is called like {example}.png"
+        )
+    scored = [(name, path) for name, path in with_label if name not in supports and groups[name] in shown]
+    if not scored:
+        raise InputError(
+            f"all {len(with_label)} labels in {labels} are of supports or of groups without a support; "
+            "add labels of other specimens"
+        )
+    yield from scored
+
+
+def _fitting(found: LabelMap | None, truth: LabelMap, specimen: str) -> LabelMap:
+    if found is None:
+        return np.zeros_like(truth)
+    if found.shape != truth.shape:
+        raise InputError(
+            f"{specimen}: the prediction is {found.shape[1]} x {found.shape[0]} pixels, its label "
+            f"{truth.shape[1]} x {truth.shape[0]}; label the photograph that is in the collection, at its own size"
+        )
+    return found
+
+
+def _averaged(
+    ious: Mapping[tuple[str, str], list[float]],
+    presence: Mapping[str, list[tuple[bool, bool]]],
+    numbers: Mapping[str, int],
+    scored: int,
+    missing: int,
+) -> MaskScores:
+    """Average over specimens, then traits, then groups."""
+    order = list(numbers)
+    means = {key: float(np.mean(ious[key])) for key in sorted(ious, key=lambda k: (k[0], order.index(k[1])))}
+    by_group: dict[str, list[float]] = defaultdict(list)
+    by_trait: dict[str, list[float]] = defaultdict(list)
+    for (group, trait), mean in means.items():
+        by_group[group].append(mean)
+        by_trait[trait].append(mean)
+    traits = {
+        name: _trait_score(float(np.mean(by_trait[name])), np.array(presence[name])) for name in order if by_trait[name]
+    }
+    groups = {name: float(np.mean(values)) for name, values in by_group.items()}
+    return MaskScores(float(np.mean(list(groups.values()))), traits, groups, means, scored, missing)
+
+
+def _trait_score(iou: float, presence: npt.NDArray[np.bool_]) -> TraitScore:
+    drawn, found = presence.T
+    both = np.count_nonzero(drawn & found)
+    precision = both / np.count_nonzero(found) if found.any() else None
+    recall = both / np.count_nonzero(drawn) if drawn.any() else None
+    return TraitScore(iou, precision, recall, int(np.count_nonzero(drawn | found)))

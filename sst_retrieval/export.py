@@ -1,0 +1,72 @@
+"""From an index back to files: label pictures with the user's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval import masks
+from sst_retrieval.errors import QueryError
+from sst_retrieval.images import write_png
+from sst_retrieval.query import Index
+from sst_retrieval.types import Region
+
+
+def regions(index: Index, specimen: str) -> dict[str, Region]:
+    """Return the regions of a specimen, trait -> region; none if it is not indexed."""
+    found = {}
+    for trait in index.traits:
+        with suppress(QueryError):  # A trait of another group was never looked for.
+            found[trait] = index.region(specimen, trait)
+    return found
+
+
+def label_map(
+    index: Index, specimen: str, *, min_confidence: float = 0.0
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None:
+    """Paint the masks of a specimen into one label map.
+
+    Args:
+        index: where it is indexed.
+        specimen: its id.
+        min_confidence: leave out masks less sure than this, 0..1.
+
+    Returns:
+        uint8 (H, W), or uint16 if the index has a number above 255, at the photograph's own size: 0 is the background,
+        the numbers are the user's own. Where traits overlap, the smaller covers the larger. None if the specimen is
+        not indexed.
+    """
+    found = regions(index, specimen)
+    if not found:
+        return None
+    # All traits, found or not: the pictures of an index are all of one kind.
+    size = next(iter(found.values())).size
+    stack = np.zeros((len(index.traits), *size), dtype=bool)
+    for trait, region in found.items():
+        if region.confidence >= min_confidence:
+            stack[index.traits.index(trait)] = masks.decode(region.rle, region.size)
+    return masks.to_labels(stack, [index.trait_numbers[trait] for trait in index.traits])
+
+
+def export_masks(index: Index, folder: Path, *, min_confidence: float = 0.0) -> Iterator[Path]:
+    """Write the label map of every indexed specimen as PNG, named after the specimen.
+
+    Args:
+        index: what to export.
+        folder: where to; made if it does not exist. Older files of the same names are replaced.
+        min_confidence: leave out masks less sure than this, 0..1.
+
+    Yields:
+        Each file once it is written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for specimen in index.specimens():
+        labels = label_map(index, specimen.id, min_confidence=min_confidence)
+        if labels is not None:
+            path = folder / f"{specimen.id}.png"
+            write_png(path, labels)
+            yield path

@@ -1,0 +1,273 @@
+"""Room 5c, the making of it: from shards and a specimen table to one generation (a catalog and its vector files).
+
+1. The snapshot: the collection's table as it is now, and the old rows of specimens that are indexed but left it.
+2. The newest rows of each specimen are chosen from the shards, and numbered by trait, then specimen.
+3. They become the catalog and, one trait at a time, the vector files.
+
+DuckDB does the joining and sorting within a fixed amount of memory, on disk where it must. Vectors never pass through
+it: of a region it only says in which shard, at which place, the vector stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sst_retrieval.catalog import OWN, Catalog, quoted
+from sst_retrieval.collection import Collection
+from sst_retrieval.errors import CollectionError, IndexFolderError
+from sst_retrieval.files import file_name
+from sst_retrieval.shards import read_vectors
+from sst_retrieval.types import Skipped
+from sst_retrieval.vectors import VectorIndex, write_vectors
+
+_NEWEST = r"""
+CREATE TEMP VIEW rows AS
+    SELECT * EXCLUDE (filename, file_row_number), file_row_number AS place,
+           CAST(regexp_extract(filename, '(\d+)\.parquet$', 1) AS BIGINT) AS shard
+    FROM read_parquet([{shards}], filename = true, file_row_number = true);
+CREATE TEMP TABLE newest AS
+    SELECT specimen, max(shard) AS shard FROM rows GROUP BY specimen;
+CREATE TEMP VIEW live AS
+    SELECT rows.* FROM rows JOIN newest USING (specimen, shard) WHERE NOT removed;
+"""
+
+_NUMBERS = """
+CREATE TEMP TABLE numbers AS
+    SELECT row_number() OVER (ORDER BY trait, specimen) - 1 AS region_id, shard, place, trait, present
+    FROM live WHERE specimen IN (SELECT "sst:specimen" FROM specimens)
+"""
+
+_REGIONS = """
+CREATE TABLE regions AS
+    SELECT region_id, specimen, rows.trait, rows.present, confidence, height, width, box, frame, rle
+    FROM rows JOIN numbers USING (shard, place) ORDER BY region_id
+"""
+
+
+def indexed(shards: Sequence[Path], scratch: Path) -> dict[str, tuple[str, str]]:
+    """Say which photographs the shards hold, without reading a vector.
+
+    Args:
+        shards: files of `shards.write_shard`; a higher number is newer.
+        scratch: folder for what does not fit into memory; made if it is needed.
+
+    Returns:
+        specimen -> (content hash of its photograph, hash of the supports its masks were made from).
+    """
+    if not shards:
+        return {}
+    with _workbench(shards, scratch) as connection:
+        sql = "SELECT specimen, any_value(content_hash), any_value(support_hash) FROM live GROUP BY specimen"
+        return {name: (content, support) for name, content, support in connection.execute(sql).fetchall()}
+
+
+def write_snapshot(path: Path, collection: Collection, *, previous: Path | None, kept: Sequence[str]) -> None:
+    """Write the specimen table of a generation to a Parquet file.
+
+    Args:
+        path: the file to write.
+        collection: the table as it is now.
+        previous: snapshot of the generation before, if there is one.
+        kept: specimens that are indexed but not in the table; each that `previous` knows keeps its old row.
+
+    Raises:
+        CollectionError: two columns differ only in capitals, or a column has a reserved name.
+    """
+    _check_columns(collection.columns)
+    fresh, names = path.with_name(".fresh.tmp"), path.with_name(".kept.tmp")
+    _write_specimens(fresh, collection)
+    pq.write_table(pa.table({"name": pa.array(kept, pa.string())}), names)
+    typed = ", ".join(
+        f"CAST({quoted(column)} AS {kind}) AS {quoted(column)}" for column, kind in collection.columns.items()
+    )
+    own = ", ".join(quoted(column) for column in OWN)
+    sql = f"SELECT {own}{', ' if typed else ''}{typed} FROM read_parquet({_text(fresh)})"
+    with duckdb.connect(config=_limits(path.with_name(".spill"))) as connection:
+        if previous is not None:
+            old = _old_columns(connection, previous, collection.columns)
+            sql += f""" UNION ALL BY NAME SELECT {old} FROM read_parquet({_text(previous)})
+                        WHERE "sst:specimen" IN (SELECT name FROM read_parquet({_text(names)}))"""
+        connection.execute(f"COPY ({sql}) TO {_text(path)} (FORMAT parquet)").fetchall()
+    fresh.unlink()
+    names.unlink()
+
+
+def write_generation(
+    folder: Path, *, shards: Sequence[Path], snapshot: Path, skipped: Sequence[Skipped], blocks: Mapping[str, int]
+) -> list[str]:
+    """Write the catalog and the vector files of a generation, and check them against each other.
+
+    Args:
+        folder: an empty folder.
+        shards: files of `shards.write_shard`, at least one; a higher number is newer.
+        snapshot: file of `write_snapshot`; regions of specimens it does not know are left out.
+        skipped: specimens that could not be indexed, and why.
+        blocks: block name -> number of values.
+
+    Returns:
+        The names of the traits.
+    """
+    (folder / "vectors").mkdir()
+    with _workbench(shards, folder / "spill", catalog_file(folder)) as connection:
+        _write_catalog(connection, folder, snapshot, skipped)
+        traits = _write_vectors(connection, folder, shards, sum(blocks.values()))
+    _verify(folder, traits, blocks)
+    return traits
+
+
+def catalog_file(folder: Path) -> Path:
+    """Return the DuckDB file of a generation's folder."""
+    return folder / "catalog.duckdb"
+
+
+def vector_file(folder: Path, trait: str) -> Path:
+    """Return the FAISS file of a trait in a generation's folder."""
+    return folder / "vectors" / f"{file_name(trait)}.faiss"
+
+
+def _write_catalog(
+    connection: duckdb.DuckDBPyConnection, folder: Path, snapshot: Path, skipped: Sequence[Skipped]
+) -> None:
+    reasons = folder / "skipped.parquet"
+    names = ("specimen", "stage", "reason")
+    pq.write_table(pa.table({n: pa.array([getattr(row, n) for row in skipped], pa.string()) for n in names}), reasons)
+    connection.execute(
+        f'CREATE TABLE specimens AS FROM read_parquet({_text(snapshot)}) ORDER BY "sst:specimen"'
+    ).fetchall()
+    connection.execute(_NUMBERS).fetchall()
+    connection.execute(_REGIONS).fetchall()
+    connection.execute(_measurement_table(connection)).fetchall()
+    connection.execute(_searchable_table(connection)).fetchall()
+    connection.execute(f"CREATE TABLE skipped AS FROM read_parquet({_text(reasons)})").fetchall()
+    reasons.unlink()
+
+
+def _write_vectors(connection: duckdb.DuckDBPyConnection, folder: Path, shards: Sequence[Path], dim: int) -> list[str]:
+    """Write a vector file for each trait, in order of region ids; return the traits."""
+    sql = "SELECT region_id, shard, place FROM numbers WHERE present ORDER BY shard, place"
+    found = connection.execute(sql).fetchnumpy()
+    ids = np.sort(found["region_id"])
+    rows = np.searchsorted(ids, found["region_id"])
+    paths = {int(path.stem): path for path in shards}
+    # On disk, because the vectors of all traits would not always fit into memory. (A file of nothing cannot be mapped.)
+    scratch = folder / "vectors.scratch"
+    vectors = np.memmap(scratch, np.float32, "w+", shape=(len(ids) + 1, dim))
+    # Where one shard ends and the next begins.
+    for start, stop in pairwise(np.flatnonzero(np.diff(found["shard"], prepend=-1, append=-1))):
+        shard = paths[int(found["shard"][start])]
+        vectors[rows[start:stop]] = read_vectors(shard, found["place"][start:stop], dim)
+    # Regions are numbered by trait, so those of a trait stand together.
+    traits = connection.execute("SELECT trait, max(region_id) FROM regions GROUP BY trait ORDER BY 2").fetchall()
+    begin = 0
+    for trait, last in traits:
+        end = int(np.searchsorted(ids, last, side="right"))
+        write_vectors(vector_file(folder, trait), ids[begin:end], vectors[begin:end])
+        begin = end
+    del vectors
+    scratch.unlink()
+    return [trait for trait, _ in traits]
+
+
+def _verify(folder: Path, traits: Sequence[str], blocks: Mapping[str, int]) -> None:
+    """Compare what was written with itself, before anybody may read it."""
+    with Catalog(catalog_file(folder)) as made:
+        for trait in traits:
+            path = vector_file(folder, trait)
+            if not np.array_equal(made.region_ids(trait), VectorIndex(path, blocks).ids):
+                raise IndexFolderError(f"{path} does not hold the regions of its catalog; run the build again")
+
+
+@contextmanager
+def _workbench(
+    shards: Sequence[Path], scratch: Path, database: Path | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database (in memory if none is named) that sees the newest rows of each specimen as `live`."""
+    target = ":memory:" if database is None else str(database)
+    with duckdb.connect(target, config=_limits(scratch)) as connection:
+        try:
+            connection.execute(_NEWEST.format(shards=", ".join(map(_text, shards)))).fetchall()
+        except duckdb.Error as error:
+            folder = shards[0].parent
+            raise IndexFolderError(f"{folder} cannot be read; rebuild the index (--rebuild): {error}") from error
+        yield connection
+
+
+def _limits(scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
+    """Bound the memory; what does not fit goes to the scratch folder."""
+    return {"memory_limit": "1GB", "temp_directory": str(scratch)}
+
+
+def _measurement_table(connection: duckdb.DuckDBPyConnection) -> str:
+    found = connection.execute("SELECT DISTINCT unnest(map_keys(measurements)) AS n FROM live ORDER BY n").fetchall()
+    columns = "".join(f", map_extract(measurements, {_text(n)})[1] AS {quoted(n)}" for (n,) in found)
+    return f"""CREATE TABLE measurements AS SELECT region_id{columns}
+               FROM rows JOIN numbers USING (shard, place) WHERE rows.present ORDER BY region_id"""
+
+
+def _searchable_table(connection: duckdb.DuckDBPyConnection) -> str:
+    """List each name once: the collection's own columns win over this program's.
+
+    A table, not a view: a predicate is then one scan, several times faster than two joins.
+    """
+    columns = {table: _columns(connection, table) for table in ("specimens", "regions", "measurements")}
+    parts = ['r.region_id AS "sst:region"', 'r.trait AS "sst:trait"', 'r.present AS "sst:present"']
+    parts += ['r.specimen AS "sst:specimen"', 'r.confidence AS "sst:confidence"']
+    own = [name for name in columns["specimens"] if name not in OWN]
+    parts += [f"s.{quoted(name)}" for name in own]
+    taken = {name.casefold() for name in own}
+    parts += [f"r.{name}" for name in ("specimen", "trait", "confidence") if name not in taken]
+    taken |= {"specimen", "trait", "confidence"}
+    parts += [f"m.{quoted(name)}" for name in columns["measurements"][1:] if name.casefold() not in taken]
+    return f"""CREATE TABLE searchable AS SELECT {", ".join(parts)} FROM regions r
+               JOIN specimens s ON s."sst:specimen" = r.specimen LEFT JOIN measurements m USING (region_id)
+               ORDER BY r.region_id"""
+
+
+def _write_specimens(path: Path, collection: Collection) -> None:
+    rows = collection.specimens
+    table = {
+        "sst:specimen": pa.array([row.id for row in rows], pa.string()),
+        "sst:image": pa.array([str(row.image) for row in rows], pa.string()),
+        "sst:group": pa.array([row.group for row in rows], pa.string()),
+        **{name: pa.array([row.metadata.get(name) for row in rows]) for name in collection.columns},
+    }
+    pq.write_table(pa.table(table), path)
+
+
+def _check_columns(columns: Mapping[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for name in columns:
+        if name.casefold().startswith("sst:"):
+            raise CollectionError(f"the column {name!r} begins with 'sst:', which this program keeps; rename it")
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise CollectionError(f"the columns {other!r} and {name!r} differ only in capitals; rename one")
+
+
+def _old_columns(connection: duckdb.DuckDBPyConnection, previous: Path, columns: Mapping[str, str]) -> str:
+    """List the columns of an older snapshot, brought to today's types; a value that does not fit becomes empty."""
+    today = {name.casefold(): kind for name, kind in columns.items()}
+    rows = connection.execute(f"DESCRIBE FROM read_parquet({_text(previous)})").fetchall()
+    return ", ".join(
+        f"TRY_CAST({quoted(name)} AS {today[name.casefold()]}) AS {quoted(name)}"
+        if name.casefold() in today
+        else quoted(name)
+        for name, *_ in rows
+    )
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    return [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
+
+
+def _text(value: object) -> str:
+    """Quote a piece of text for SQL."""
+    return "'" + str(value).replace("'", "''") + "'"

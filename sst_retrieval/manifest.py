@@ -1,0 +1,124 @@
+"""Room 5c, the first page of it: what an index folder says about itself, in `manifest.json`.
+
+The file is replaced as a whole by an atomic rename; whoever has read it knows one consistent state of the index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sst_retrieval.errors import IndexFolderError, ModelMismatchError
+
+FORMAT = "sst-retrieval index"
+SCHEMA = 1
+"""Raised by one whenever an older program could misread the folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How regions are made: regions of different recipes cannot be compared.
+
+    Attributes:
+        settings: model names, checksums, sizes: everything that changes a mask or a vector (JSON values).
+        blocks: block name -> number of values, in the order they are concatenated.
+        first_shard: shards with a lower number were made by an earlier recipe.
+    """
+
+    settings: Mapping[str, Any]
+    blocks: Mapping[str, int]
+    first_shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One committed state of an index.
+
+    Attributes:
+        number: its folder is `generations/0003` for 3.
+        recipe: how its regions were made.
+        numbers: trait -> the user's own label number.
+        provenance: versions, model names, checksums, time (JSON values).
+    """
+
+    number: int
+    recipe: Recipe
+    numbers: Mapping[str, int]
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The state of an index folder.
+
+    Attributes:
+        recipe: how the next shards are made. While an index is being rebuilt it differs from the generation's.
+        generation: what readers see; None before the first commit.
+    """
+
+    recipe: Recipe
+    generation: Generation | None
+
+    def to_json(self) -> str:
+        """Write as text."""
+        return json.dumps({"format": FORMAT, "schema": SCHEMA, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        path: the `manifest.json` of an index folder.
+
+    Raises:
+        IndexFolderError: it is missing, broken, of another program, or of a newer version of this one.
+    """
+    folder = path.parent
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise IndexFolderError(f"{folder} is not an index; make one with: sst-retrieval build") from error
+    except (OSError, ValueError) as error:
+        raise IndexFolderError(f"{path} cannot be read: {error}; restore it or build into a new folder") from error
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+        raise IndexFolderError(f"{path} was not written by this program; {folder} is not an index")
+    if fields["schema"] > SCHEMA:
+        raise IndexFolderError(
+            f"{folder} was written by a newer version of this program (schema {fields['schema']}, this one knows "
+            f"{SCHEMA}); update this program"
+        )
+    generation = fields["generation"]
+    if generation is not None:
+        generation = Generation(**{**generation, "recipe": Recipe(**generation["recipe"])})
+    return Manifest(Recipe(**fields["recipe"]), generation)
+
+
+def same_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Compare settings as they are stored: a tuple and a list are the same."""
+    return not _differences(one, other)
+
+
+def require_same(folder: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse to mix regions of different models.
+
+    Raises:
+        ModelMismatchError: names each setting that differs, both values, and the way out.
+    """
+    differences = _differences(stored, asked)
+    if differences:
+        lines = "\n".join(f"  {name}: {old} in the index, {new} now" for name, (old, new) in differences.items())
+        raise ModelMismatchError(
+            f"{folder} was made with other settings:\n{lines}\n"
+            "use the same settings, build into another folder, or start this index anew with --rebuild"
+        )
+
+
+def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    old = {name: json.dumps(value, sort_keys=True, ensure_ascii=False) for name, value in stored.items()}
+    new = {name: json.dumps(value, sort_keys=True, ensure_ascii=False) for name, value in asked.items()}
+    names = sorted(old.keys() | new.keys())
+    missing = "not set"
+    return {n: (old.get(n, missing), new.get(n, missing)) for n in names if old.get(n) != new.get(n)}

@@ -1,0 +1,191 @@
+"""Pure mask algebra: run-length coding, boxes, overlap, outlines, label maps.
+
+A mask is bool (H, W). Nothing here knows a photograph, a trait or a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco
+from skimage.measure import find_contours
+
+from sst_retrieval.types import Box, Mask, MaskStack
+
+
+def encode(mask: Mask) -> bytes:
+    """Compress a mask to COCO run-length counts; without loss, and readable by any COCO tool.
+
+    Args:
+        mask: bool (H, W).
+
+    Returns:
+        The `counts` of a compressed COCO RLE. The size is not in them: keep (H, W) next to them.
+
+    >>> import numpy as np
+    >>> encode(np.zeros((3, 5), dtype=bool))
+    b'?'
+    """
+    counts: bytes = coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
+    return counts
+
+
+def decode(rle: bytes, size: tuple[int, int]) -> Mask:
+    """Bring back the mask from `encode`.
+
+    Args:
+        rle: compressed COCO run-length counts.
+        size: (height, width) in pixels.
+
+    Returns:
+        bool (height, width).
+
+    Raises:
+        ValueError: the counts are damaged or do not fit the size. (The reason why pycocotools does not do this: its
+            decoder takes counts that end early.)
+    """
+    runs = _runs(rle)
+    height, width = size
+    if runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
+        raise ValueError(f"the run-length counts are damaged or not of a mask of {width} x {height} pixels")
+    # Runs go down the columns, background and mask in turn.
+    column_by_column = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(column_by_column.reshape(width, height).T)
+
+
+def _runs(rle: bytes) -> npt.NDArray[np.int64]:
+    """Read the lengths of the runs.
+
+    The format, from pycocotools' rleToString: five bits a character above "0", lowest first; bit 6 says that more
+    follow, bit 5 of the last is the sign; from the fourth on, a number is the difference to the run before the last.
+    """
+    bits = np.frombuffer(rle, dtype=np.uint8).astype(np.int64) - 48
+    last = (bits & 32) == 0
+    if not len(bits) or not last[-1] or bits.min() < 0 or bits.max() > 63:
+        raise ValueError("the run-length counts are damaged")
+    starts = np.concatenate(([0], np.flatnonzero(last)[:-1] + 1))
+    place = np.arange(len(bits)) - np.repeat(starts, np.diff(starts, append=len(bits)))
+    if place.max() > 9:
+        raise ValueError("the run-length counts are damaged")
+    numbers = np.add.reduceat((bits & 31) << (5 * place), starts)
+    negative = (bits[last] & 16) != 0
+    numbers -= np.where(negative, np.int64(1) << (5 * (place[last] + 1)), 0)
+    numbers[1::2] = numbers[1::2].cumsum()
+    numbers[2::2] = numbers[2::2].cumsum()
+    return numbers
+
+
+def area(mask: Mask) -> int:
+    """Count the pixels of a mask."""
+    return int(np.count_nonzero(mask))
+
+
+def box(mask: Mask) -> Box:
+    """Return the tightest box around a mask.
+
+    Args:
+        mask: bool (H, W).
+
+    Returns:
+        (x0, y0, x1, y1) in pixels, half-open; (0, 0, 0, 0) if the mask is empty.
+    """
+    columns = np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return (0, 0, 0, 0)
+    return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+def iou(a: Mask, b: Mask) -> float:
+    """Measure how well two masks agree: pixels in both, divided by pixels in either.
+
+    Args:
+        a: bool (H, W).
+        b: bool (H, W), of the same size.
+
+    Returns:
+        0..1; two empty masks agree perfectly (1).
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"masks of different sizes cannot be compared: {a.shape} and {b.shape}")
+    either = np.count_nonzero(a | b)
+    return float(np.count_nonzero(a & b) / either) if either else 1.0
+
+
+def outlines(mask: Mask) -> list[npt.NDArray[np.float64]]:
+    """Trace the edges of a mask, its holes included.
+
+    Marching squares (Lorensen & Cline 1987) as in scikit-image. Pixels that touch only at a corner are one piece, so
+    that an antenna one pixel wide is not cut into beads.
+
+    Args:
+        mask: bool (H, W).
+
+    Returns:
+        Closed curves, the largest first: float64 (N, 2), (x, y) in pixels, pixel centres at half numbers, the first
+        point repeated at the end. Holes run the other way round than outer edges. No curves if the mask is empty.
+    """
+    x0, y0, x1, y1 = box(mask)
+    if x0 == x1:
+        return []
+    # A margin of background closes the curves of a mask that touches the edge of the photograph.
+    padded = np.pad(mask[y0:y1, x0:x1].astype(np.float64), 1)
+    curves = find_contours(padded, 0.5, fully_connected="high")  # type: ignore[no-untyped-call]
+    shifted = [curve[:, ::-1] + (x0 - 0.5, y0 - 0.5) for curve in curves]
+    return sorted(shifted, key=lambda curve: -abs(enclosed(curve)))
+
+
+def enclosed(curve: npt.NDArray[np.float64]) -> float:
+    """Return the signed area inside a closed curve, by the shoelace formula.
+
+    Args:
+        curve: float64 (N, 2), (x, y) in pixels, the first point repeated at the end.
+
+    Returns:
+        Square pixels; the sign is the direction: outer edges from `outlines` are positive, holes negative.
+    """
+    x, y = curve[:, 0], curve[:, 1]
+    return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2)
+
+
+def to_labels(masks: MaskStack, numbers: Sequence[int]) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """Paint masks into one label map. Where traits overlap, only one can be seen.
+
+    The larger mask is painted first and the smaller one over it: a spot stays visible on its wing.
+
+    Args:
+        masks: bool (T, H, W).
+        numbers: the label number of each trait, 1..65535.
+
+    Returns:
+        uint8 (H, W), or uint16 if a number is above 255; 0 is the background.
+
+    Raises:
+        ValueError: a number is out of range, used twice, or there are not as many numbers as masks.
+    """
+    if len(numbers) != len(masks) or len(set(numbers)) != len(numbers):
+        raise ValueError(f"{len(masks)} masks need as many different numbers, not {list(numbers)}")
+    if any(not 1 <= number <= 65535 for number in numbers):
+        raise ValueError(f"label numbers run from 1 to 65535 (0 is the background), not {list(numbers)}")
+    labels = np.zeros(masks.shape[1:], dtype=np.uint16 if max(numbers, default=0) > 255 else np.uint8)
+    for i in sorted(range(len(masks)), key=lambda i: -area(masks[i])):
+        labels[masks[i]] = numbers[i]
+    return labels
+
+
+def from_labels(labels: npt.NDArray[np.integer], numbers: Sequence[int]) -> MaskStack:
+    """Separate a label map into masks.
+
+    Args:
+        labels: whole numbers (H, W).
+        numbers: which to look for.
+
+    Returns:
+        bool (T, H, W) in the order of `numbers`; the mask of a number that does not occur is empty.
+    """
+    return np.stack([labels == number for number in numbers]) if numbers else np.zeros((0, *labels.shape), dtype=bool)

@@ -1,0 +1,1 @@
+"""Adapters to the models. Nothing outside this folder imports torch."""

@@ -1,0 +1,289 @@
+"""The default propagator: dense matching of features against one annotated specimen. No training, no download.
+
+1. `remember`: the support is described cell by cell, coarsely in every pose (turned, mirrored) and finely as it lies.
+2. Pose: a target is described coarsely once and compared with the support in every pose. The best pose's matched cells
+   give the similarity transform (turn, size, place) that lays the target like the support.
+3. Match: seen through that frame, every cell of the target softly takes over the labels of the most similar cells of
+   the support nearby.
+4. Pixels: the votes, made on cells of four pixels, are sharpened along the target's own edges (He et al. 2013, guided
+   image filtering), compete, and are brought back to the photograph.
+
+This is not SAM 2; it plays its part where no checkpoint is at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from sst_retrieval import pose
+from sst_retrieval.models.efficientnet import EfficientNetTrunk
+from sst_retrieval.models.matching import Compressed, Look, Norm, Reach, Votes, cell_centres, carried, cell_shares, describe, smooth_flow
+from sst_retrieval.models.refine import refine
+from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
+
+
+@dataclass(frozen=True, slots=True)
+class DenseSettings:
+    """How the dense propagator looks; every number was tuned on whole collections, never on one photograph.
+
+    Attributes:
+        coarse_side: edge, in pixels, of the view in which the pose is found.
+        coarse: what is compared to find the pose.
+        turns: poses tried all the way round (and as many in the mirror).
+        coarse_position: cost of a squared distance between matched cells while the pose is looked for.
+        finalists: the best poses that are looked at more closely.
+        adjustments: times a finalist's frame is matched and moved again.
+        side: edge, in pixels, of the view in which the traits are found.
+        middle, far: what is compared, and how, to find how the target's proportions differ from the support's.
+        trust, stiffness: of the displacement, see `matching.smooth_flow`.
+        fine, near: what is compared, and how, to find the traits.
+        dimensions: of the compressed features.
+    """
+
+    coarse_side: int = 192
+    coarse: Look = field(default_factory=lambda: Look(cells=24, levels=(0, 0.5, 1, 1, 0.5)))
+    turns: int = 16
+    coarse_position: float = 0.5
+    finalists: int = 2
+    adjustments: int = 1
+    side: int = 448
+    middle: Look = field(default_factory=lambda: Look(cells=56, levels=(0, 1, 1, 1, 0), colour=0.3))
+    far: Reach = field(default_factory=lambda: Reach(window=0.15, position=3.0, sharpness=0.05))
+    trust: float = 0.2
+    stiffness: float = 0.06
+    fine: Look = field(default_factory=lambda: Look(cells=224, levels=(0.5, 1, 1, 1, 0), colour=0.5))
+    near: Reach = field(default_factory=lambda: Reach(window=0.04, position=20.0, sharpness=0.05))
+    dimensions: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """A support, described at one scale in its own frame.
+
+    Attributes:
+        norm, compressed: made on the first support and used for all pictures of the group.
+        features: float32 (dimensions, G, G).
+        labels: float32 (1 + T, G, G): share of the cell without any trait, then with each.
+    """
+
+    norm: Norm
+    compressed: Compressed
+    features: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """One support, described.
+
+    Attributes:
+        frame: how it lies; the frame of everything below.
+        poses: frames in which the support was described coarsely, `frame` first.
+        coarse: float32 (P, D, g, g), in every pose.
+        coarse_norm: see `matching.Norm`.
+        specimen: bool (P, g * g), cells that show the specimen.
+        middle, fine: the support at the scale of the displacement and of the traits.
+    """
+
+    frame: Frame
+    poses: tuple[Frame, ...]
+    coarse: torch.Tensor
+    coarse_norm: Norm
+    specimen: torch.Tensor
+    middle: _Scale
+    fine: _Scale
+
+
+@dataclass(frozen=True, slots=True)
+class DenseMemory:
+    """The supports of one group, described.
+
+    Attributes:
+        traits: names of the T traits.
+        rivals: bool (T, T): traits that never share a pixel on a support, so that they compete for pixels.
+        supports: all of them lie like the first.
+    """
+
+    traits: tuple[str, ...]
+    rivals: np.ndarray
+    supports: tuple[_Remembered, ...]
+
+
+class DensePropagator:
+    """Carries masks from annotated specimens to others by matching features (a `Propagator`)."""
+
+    def __init__(
+        self, device: str = "auto", *, trunk: EfficientNetTrunk | None = None, settings: DenseSettings | None = None
+    ) -> None:
+        """Take a network, or load one.
+
+        Args:
+            device: "auto", "cpu" or "cuda"; not looked at when a trunk is given.
+            trunk: a network that is already loaded.
+            settings: how to look.
+
+        Raises:
+            ModelError: as `EfficientNetTrunk`.
+        """
+        self.trunk = trunk if trunk is not None else EfficientNetTrunk(device)
+        self.settings = settings if settings is not None else DenseSettings()
+        self.name = f"dense matching on {self.trunk.name} at {self.settings.side} px"
+
+    @torch.inference_mode()
+    def remember(self, supports: Sequence[Support]) -> DenseMemory:
+        """Describe the supports of a group; those after the first are laid like the first."""
+        traits = tuple(dict.fromkeys(trait for support in supports for trait in support.traits))
+        first = self._describe(supports[0], traits, pose.as_photographed(supports[0].image, drawn=supports[0].masks.any(axis=0)))
+        described = [first]
+        for support in supports[1:]:
+            frame, _ = self._lay(support.image, [first])
+            described.append(self._describe(support, traits, frame, like=first))
+        return DenseMemory(traits, _rivals(supports, traits), tuple(described))
+
+    @torch.inference_mode()
+    def propagate(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[Propagated]:
+        """Find the traits on every image, each by itself."""
+        return [self._propagate(memory, image) for image in images]
+
+    def _propagate(self, memory: DenseMemory, image: RGBImage) -> Propagated:
+        frame, _ = self._lay(image, memory.supports)
+        view = pose.warp(image, frame, self.settings.side)
+        shares, distance = self._match(view, memory)
+        soft, confidence = refine(view, shares, distance, memory.rivals)
+        masks = pose.unwarp(soft, frame, image.shape[:2])
+        return Propagated(masks, confidence, frame)
+
+    def _describe(
+        self, support: Support, traits: Sequence[str], frame: Frame, *, like: _Remembered | None = None
+    ) -> _Remembered:
+        settings = self.settings
+        poses = pose.hypotheses(frame, settings.turns)
+        views = [pose.warp(support.image, turned, settings.coarse_side) for turned in poses]
+        norm = like.coarse_norm if like else None
+        coarse, norm = describe(self.trunk.levels(np.stack(views)), views, settings.coarse, norm)
+        specimen = support.masks.any(axis=0) | _enlarged(pose.specimen_mask(support.image), support.image.shape)
+        cells = settings.coarse.cells
+        shown = [cell_shares(pose.warp_mask(specimen, turned, settings.coarse_side), cells) > 0.3 for turned in poses]
+        view = pose.warp(support.image, frame, settings.side)
+        levels = self.trunk.levels(view[None], deepest=4)
+        labels = _labels(support, traits, frame, settings.side)
+        return _Remembered(
+            frame=frame,
+            poses=tuple(poses),
+            coarse=coarse,
+            coarse_norm=norm,
+            specimen=torch.from_numpy(np.stack(shown).reshape(len(poses), -1)).to(coarse.device),
+            middle=self._scale(levels, view, labels, settings.middle, like.middle if like else None),
+            fine=self._scale(levels, view, labels, settings.fine, like.fine if like else None),
+        )
+
+    def _scale(
+        self, levels: Sequence[torch.Tensor], view: RGBImage, labels: Floats, look: Look, like: _Scale | None
+    ) -> _Scale:
+        grid, norm = describe(levels, [view], look, like.norm if like else None)
+        compressed = like.compressed if like else Compressed(grid[0], self.settings.dimensions)
+        shares = torch.from_numpy(np.stack([cell_shares(each, look.cells) for each in labels])).to(grid.device)
+        return _Scale(norm, compressed, compressed(grid[0]), shares)
+
+    def _lay(self, image: RGBImage, supports: Sequence[_Remembered]) -> tuple[Frame, float]:
+        """Find the frame in which the image lies like the supports, and how well it does (higher is better)."""
+        start = pose.as_photographed(image)
+        found = []
+        for support in supports:
+            target = self._glance(image, start, support)
+            for turned, cells, shown in zip(support.poses, support.coarse, support.specimen, strict=True):
+                likeness, partner = self._partners(cells, shown, target)
+                found.append((likeness, support, turned, shown, partner))
+        best = sorted(found, key=lambda one: -one[0])[: self.settings.finalists]
+        tried = []
+        for _, support, turned, shown, partner in best:
+            upright_to_turned = pose.compose(turned, pose.inverse(support.frame))
+            frame = pose.compose(pose.inverse(upright_to_turned), self._moved(start, shown, partner))
+            for _ in range(self.settings.adjustments):
+                _, partner = self._partners(support.coarse[0], support.specimen[0], self._glance(image, frame, support))
+                frame = self._moved(frame, support.specimen[0], partner)
+            likeness, _ = self._partners(support.coarse[0], support.specimen[0], self._glance(image, frame, support))
+            tried.append((likeness, frame))
+        likeness, frame = max(tried, key=lambda one: one[0])
+        return frame, likeness
+
+    def _glance(self, image: RGBImage, frame: Frame, support: _Remembered) -> torch.Tensor:
+        """Describe an image coarsely through a frame: float32 (D, g * g)."""
+        view = pose.warp(image, frame, self.settings.coarse_side)
+        grid, _ = describe(self.trunk.levels(view[None]), [view], self.settings.coarse, support.coarse_norm)
+        return grid[0].flatten(1)
+
+    def _partners(self, cells: torch.Tensor, shown: torch.Tensor, target: torch.Tensor) -> tuple[float, torch.Tensor]:
+        """Give every specimen cell of the support its most similar cell of the target; the mean likeness, the cells."""
+        places = cell_centres(self.settings.coarse.cells).to(target.device)
+        cost = self.settings.coarse_position * torch.cdist(places[shown], places) ** 2
+        best, partner = (cells.flatten(1)[:, shown].T @ target - cost).max(dim=1)
+        return float(best.mean()), partner
+
+    def _moved(self, frame: Frame, shown: torch.Tensor, partner: torch.Tensor) -> Frame:
+        """Move a frame so that matched cells of support and target come to lie on each other."""
+        places = cell_centres(self.settings.coarse.cells).double().numpy()
+        moved = pose.fit(places[shown.cpu().numpy()], places[partner.cpu().numpy()])
+        return frame if moved is None else pose.compose(pose.inverse(moved), frame)
+
+    def _match(self, view: RGBImage, memory: DenseMemory) -> tuple[Floats, Floats]:
+        """Let the supports vote on every cell of the view, each bent to the target's proportions first.
+
+        Returns:
+            float32 (1 + T, G, G), the shares of the votes; float32 (G, G), see `Votes.result`.
+        """
+        settings, first = self.settings, memory.supports[0]
+        levels = self.trunk.levels(view[None], deepest=4)
+        middle, _ = describe(levels, [view], settings.middle, first.middle.norm)
+        fine, _ = describe(levels, [view], settings.fine, first.fine.norm)
+        bent = [self._bent(first.middle.compressed(middle[0]), support) for support in memory.supports]
+        wanted = torch.stack([labels[1:].amax(0) > 0 for _, labels in bent]).any(0)
+        votes = Votes(first.fine.compressed(fine[0]), wanted, settings.near)
+        for features, labels in bent:
+            votes.add(features, labels)
+        shares, distance = votes.result()
+        return shares.cpu().numpy(), distance.cpu().numpy()
+
+    def _bent(self, target: torch.Tensor, support: _Remembered) -> tuple[torch.Tensor, torch.Tensor]:
+        """Move the support's fine features and labels to where their like lies on the target.
+
+        Specimens of one species differ in proportions: a similarity transform leaves a head beside a head.
+        """
+        settings, scale = self.settings, support.middle
+        places = cell_centres(settings.middle.cells).T.reshape(2, *target.shape[1:]).to(target.device)
+        votes = Votes(target, scale.labels[1:].amax(0) > 0, settings.far)
+        votes.add(scale.features, places)
+        found, distance = votes.result()
+        flow = smooth_flow(found - places, votes.worked() * torch.exp(-distance / settings.trust), settings.stiffness)
+        flow = functional.interpolate(flow[None], size=support.fine.features.shape[1:], mode="bilinear")[0]
+        return carried(support.fine.features, flow), carried(support.fine.labels, flow)
+
+
+def _labels(support: Support, traits: Sequence[str], frame: Frame, side: int) -> Floats:
+    """How much of every pixel of the view no trait covers, then each trait: float32 (1 + T, side, side)."""
+    drawn = dict(zip(support.traits, support.masks, strict=True))
+    empty = np.zeros(support.masks.shape[1:], dtype=bool)
+    coverages = [pose.warp_mask(drawn.get(trait, empty), frame, side) for trait in traits]
+    return np.stack([1 - pose.warp_mask(support.masks.any(axis=0), frame, side), *coverages])
+
+
+def _enlarged(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(Image.fromarray(mask).resize((shape[1], shape[0]), Image.Resampling.NEAREST))
+
+
+def _rivals(supports: Sequence[Support], traits: Sequence[str]) -> np.ndarray:
+    rivals = ~np.eye(len(traits), dtype=bool)
+    for support in supports:
+        flat = support.masks.reshape(len(support.traits), -1).astype(np.float32)
+        shared = flat @ flat.T
+        places = [traits.index(trait) for trait in support.traits]
+        rivals[np.ix_(places, places)] &= shared < 0.05 * np.diag(shared)[:, None]
+    return rivals & rivals.T
+
+

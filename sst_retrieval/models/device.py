@@ -1,0 +1,39 @@
+"""Which processor a model runs on."""
+
+from __future__ import annotations
+
+import torch
+
+from sst_retrieval.errors import ModelError
+
+DEVICES = ("auto", "cpu", "cuda")
+"""What `--device` takes."""
+
+
+def resolve_device(device: str = "auto") -> torch.device:
+    """Turn the user's word into a device that is really there.
+
+    Args:
+        device: "auto" (a CUDA card if there is one, else the CPU), "cpu" or "cuda" ("cuda:1" for the second card).
+
+    Returns:
+        The device.
+
+    Raises:
+        ModelError: the word is unknown, or a CUDA card is asked for and there is none.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.partition(":")[0] not in DEVICES:
+        raise ModelError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"device {device!r} is not understood; write cuda or cuda:NUMBER") from error
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if chosen.type == "cuda" and (chosen.index or 0) >= cards:
+        raise ModelError(
+            f"device {device!r} is asked for, but PyTorch {torch.__version__} sees {cards} CUDA cards; "
+            "choose cpu or auto, or install a CUDA build of torch"
+        )
+    return chosen

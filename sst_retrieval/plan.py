@@ -1,0 +1,87 @@
+"""What is there to do: which photographs, or the supports of their groups, are new or changed since the last build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sst_retrieval.collection import Collection
+from sst_retrieval.errors import ImageError
+from sst_retrieval.images import content_hash
+from sst_retrieval.supports import Supports
+from sst_retrieval.types import Skipped, Specimen
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A photograph to work on.
+
+    Attributes:
+        specimen: whose photograph.
+        content: hash of the photograph's content.
+        supports: hash of the supports that its masks will be made from.
+    """
+
+    specimen: Specimen
+    content: str
+    supports: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work of a build.
+
+    Attributes:
+        tasks: group -> its photographs that need work; groups in the order of their supports.
+        reused: how many photographs need none.
+        skipped: specimens that cannot be worked on, and why.
+    """
+
+    tasks: Mapping[str, tuple[Task, ...]]
+    reused: int
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def photographs(self) -> int:
+        """Count the photographs that need work."""
+        return sum(map(len, self.tasks.values()))
+
+
+def make_plan(
+    collection: Collection,
+    supports: Supports,
+    done: Mapping[str, tuple[str, str]],
+    looked_at: Callable[[int, int], None],
+) -> Plan:
+    """Sort the specimens: nothing to do, to be worked on, or left out.
+
+    Args:
+        collection: the specimens.
+        supports: the annotated ones.
+        done: specimen -> (content hash of its photograph, hash of its supports) of what is in the index.
+        looked_at: is told after every photograph how many of how many were looked at.
+    """
+    tasks: dict[str, list[Task]] = {group: [] for group in supports.groups()}
+    skipped = list(collection.left_out)
+    reused = 0
+    for number, specimen in enumerate(collection.specimens, start=1):
+        found = _look(specimen, supports)
+        if isinstance(found, Skipped):
+            skipped.append(found)
+        elif done.get(specimen.id) == (found.content, found.supports):
+            reused += 1
+        else:
+            tasks[specimen.group].append(found)
+        looked_at(number, len(collection.specimens))
+    return Plan({group: tuple(own) for group, own in tasks.items() if own}, reused, tuple(skipped))
+
+
+def _look(specimen: Specimen, supports: Supports) -> Task | Skipped:
+    fingerprint = supports.fingerprints.get(specimen.group)
+    if fingerprint is None:
+        reason = f"its group {specimen.group!r} has no support; annotate one specimen of it"
+        return Skipped(specimen.id, "support", reason)
+    try:
+        return Task(specimen, content_hash(specimen.image), fingerprint)
+    except ImageError as error:
+        return Skipped(specimen.id, "image", str(error))

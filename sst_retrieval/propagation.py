@@ -1,0 +1,56 @@
+"""Room 3: from one annotated specimen to masks on all the others.
+
+This room holds the contract; the propagators live in `models/` (dense, sam2, ...) and a third party passes its own
+as `--propagator mylab.models:Tracker`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from sst_retrieval.types import Propagated, RGBImage, Support
+
+
+class Memory(Protocol):
+    """What a propagator keeps of a group's supports. Opaque but for the order of the traits."""
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """Names of the T traits, in the order of every mask stack made from this memory."""
+        ...
+
+
+@runtime_checkable
+class Propagator(Protocol):
+    """Finds the traits of a group's supports on other photographs of that group."""
+
+    @property
+    def name(self) -> str:
+        """The model and its settings in one line; goes into the provenance."""
+        ...
+
+    def remember(self, supports: Sequence[Support]) -> Memory:
+        """Encode the supports of one group, once; the memory serves every target of the group.
+
+        Args:
+            supports: one or more annotated specimens of one group.
+
+        Returns:
+            A memory whose traits are the union of the supports' traits.
+        """
+        ...
+
+    def propagate(self, memory: Memory, images: Sequence[RGBImage]) -> list[Propagated]:
+        """Find every trait of the memory on every image.
+
+        A result never depends on the other images of the call: order and batch size change nothing.
+
+        Args:
+            memory: from `remember` of the same propagator.
+            images: uint8 (H, W, 3) each, any sizes.
+
+        Returns:
+            One `Propagated` an image, masks at the image's own size.
+        """
+        ...

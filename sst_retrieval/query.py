@@ -1,0 +1,274 @@
+"""Room 6: ask an index: find specimens whose trait looks like this one.
+
+    with open_index("indexes/heliconius") as index:
+        hits = index.search(like=("CAM001", "forewing_band"), k=12, where="sex = 'female'")
+
+1. The query is a stored region (`like`) or vectors made from another photograph (`vectors`).
+2. `where` is resolved to region ids first, and the search happens among these: k hits whenever k match.
+3. The similarity is the weighted mean of the blocks' cosines, computed exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval import images, masks
+from sst_retrieval.catalog import Catalog
+from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
+from sst_retrieval.manifest import Generation
+from sst_retrieval.store import Store
+from sst_retrieval.types import Floats, Hit, Mask, Region, RGBImage, Skipped, Specimen
+from sst_retrieval.vectors import VectorIndex
+
+
+def open_index(path: str | Path) -> Index:
+    """Open the last committed state of an index folder.
+
+    A build that goes on at the same time changes nothing for this reader.
+
+    Args:
+        path: the folder `build` made.
+
+    Returns:
+        The index; use it in a `with` block, or close it.
+
+    Raises:
+        IndexFolderError: the folder is not an index, is broken, or nothing was committed yet.
+    """
+    for attempt in (1, 2):
+        store = Store.open(Path(path))
+        if store.generation is None:
+            raise IndexFolderError(
+                f"the first build of {path} has not finished; run it again, it goes on where it stopped"
+            )
+        try:
+            return Index(store, store.generation)
+        except IndexFolderError:
+            # Two commits since the manifest was read would have removed this generation.
+            if attempt == 2 or Store.open(Path(path)).generation == store.generation:
+                raise
+    raise AssertionError
+
+
+class Index:
+    """One generation of an index, opened to read. Threads may share it."""
+
+    def __init__(self, store: Store, generation: Generation) -> None:
+        """Use `open_index`."""
+        self._store, self._generation = store, generation
+        self._catalog = Catalog(store.catalog(generation.number))
+        self._counts = self._catalog.counts()
+        self.blocks: Mapping[str, int] = generation.recipe.blocks
+        # All files are opened now: a later commit may remove them, and open files stay readable.
+        self._vectors = {
+            trait: VectorIndex(store.vectors(generation.number, trait), self.blocks) for trait in self._counts
+        }
+
+    def __enter__(self) -> Self:
+        """Return the index itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the files."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._catalog.close()
+        self._vectors = {}
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """Names of the traits that were looked for, in order of the user's numbers."""
+        return tuple(sorted(self._counts, key=lambda trait: self._generation.numbers[trait]))
+
+    @property
+    def trait_numbers(self) -> Mapping[str, int]:
+        """Trait -> the user's own label number."""
+        return self._generation.numbers
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the regions were made with; an external query must be made with the same."""
+        return self._generation.recipe.settings
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Column of the collection -> DuckDB type."""
+        return self._catalog.columns
+
+    def info(self) -> dict[str, Any]:
+        """Say what is in the index, in JSON-ready types."""
+        skipped = self.skipped()
+        reasons = sorted({row.reason for row in skipped})
+        return {
+            "path": str(self._store.path),
+            "generation": self._generation.number,
+            "specimens": self._catalog.specimen_count(),
+            "traits": {trait: {"number": self.trait_numbers[trait], **self._counts[trait]} for trait in self.traits},
+            "skipped": {reason: sum(row.reason == reason for row in skipped) for reason in reasons},
+            "columns": dict(self.columns),
+            "blocks": dict(self.blocks),
+            "settings": dict(self.settings),
+            "provenance": dict(self._generation.provenance),
+            "bytes": self._store.size(),
+        }
+
+    def search(
+        self,
+        *,
+        like: tuple[str, str] | None = None,
+        vectors: Floats | None = None,
+        trait: str | None = None,
+        k: int = 12,
+        where: str | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> list[Hit]:
+        """Find the specimens whose trait is most similar to a query.
+
+        Args:
+            like: (specimen, trait) of an indexed region; the specimen itself is left out of the hits.
+            vectors: float32 (M, D) or (D,), made from another photograph with the index's own settings. Several
+                vectors are several ways the specimen may lie: a region is judged by the one it resembles most.
+            trait: the trait to search among; without it, that of `like`.
+            k: how many hits, at least 1; fewer come back only if fewer match.
+            where: DuckDB predicate over the collection's columns, `confidence` and the measurements (see `catalog`).
+            weights: block name -> weight, 0 or more; a block that is not named has weight 0; None weighs all alike.
+
+        Returns:
+            At most k hits, the most similar first; equals in order of the specimens' ids.
+
+        Raises:
+            QueryError: the query names something the index does not have.
+        """
+        if (like is None) == (vectors is None):
+            raise QueryError("give either `like` (a specimen of the index) or `vectors` (from another photograph)")
+        if k < 1:
+            raise QueryError(f"k is {k}; ask for at least 1 hit")
+        trait = self._trait(trait if trait is not None or like is None else like[1])
+        shares = self._weights(weights)
+        queries = self._like(*like) if like is not None else self._external(vectors)
+        ids = None if where is None else self._catalog.resolve(where, trait)
+        # One more, for the specimen that is asked for and left out.
+        found = self._vectors[trait].search(queries, k + (like is not None), weights=shares, ids=ids)
+        owners = self._catalog.owners(found.ids.tolist())
+        hits: list[Hit] = []
+        for number, score, cosines in zip(found.ids.tolist(), found.scores, found.cosines, strict=True):
+            specimen, confidence, metadata = owners[number]
+            if len(hits) < k and (like is None or specimen != like[0]):
+                blocks = dict(zip(self.blocks, np.clip(cosines, -1, 1).tolist(), strict=True))
+                similarity = float(np.clip(score, 0, 1))
+                rank = len(hits) + 1
+                hits.append(Hit(rank, specimen, trait, similarity, blocks, confidence, metadata, number, self._mask))
+        return hits
+
+    def region(self, specimen: str, trait: str) -> Region:
+        """Return one trait of one specimen as it is stored.
+
+        Raises:
+            QueryError: there is no such specimen or trait, or the specimen was skipped; says which and why.
+        """
+        number, region = self._find(specimen, self._trait(trait))
+        if not region.present:
+            return region
+        return replace(region, vector=self._vectors[trait].reconstruct(np.array([number]))[0])
+
+    def mask(self, specimen: str, trait: str) -> Mask:
+        """Return the mask of a trait, bool (H, W) at the photograph's own size; empty if the trait is absent."""
+        _, region = self._find(specimen, self._trait(trait))
+        return masks.decode(region.rle, region.size)
+
+    def specimen(self, name: str) -> Specimen:
+        """Return a specimen by its id.
+
+        Raises:
+            QueryError: there is none; names the nearest ones.
+        """
+        found = self._catalog.specimen(name)
+        if found is None:
+            self._refuse_skipped(name)
+            near = ", ".join(self._catalog.nearest_names(name)) or "none, the index is empty"
+            raise QueryError(f"the index has no specimen {name!r}; spelt most alike: {near}")
+        return found
+
+    def specimens(self, where: str | None = None) -> list[Specimen]:
+        """Return the specimens, or those that a predicate over the collection's columns holds for, ordered by id."""
+        return self._catalog.specimens(where)
+
+    def skipped(self) -> list[Skipped]:
+        """Return the specimens that could not be indexed, and why."""
+        return self._catalog.skipped()
+
+    def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Return the measurements of a trait as columns (see `Catalog.measurements`)."""
+        return self._catalog.measurements(self._trait(trait), where)
+
+    def photograph(self, specimen: str) -> RGBImage:
+        """Read a specimen's photograph, uint8 (H, W, 3).
+
+        Raises:
+            ImageError: it is not where it was when the index was built, or cannot be read.
+        """
+        path = self.specimen(specimen).image
+        if not path.is_file():
+            raise ImageError(f"the photograph of {specimen} is no longer at {path}; build again, with --images FOLDER")
+        return images.read_image(path)
+
+    def _mask(self, region_id: int) -> Mask:
+        rle, size = self._catalog.mask_code(region_id)
+        return masks.decode(rle, size)
+
+    def _trait(self, trait: str | None) -> str:
+        if trait is None:
+            raise QueryError(f"say which trait to search among: {', '.join(self.traits)}")
+        if trait not in self._counts:
+            raise QueryError(f"the index has no trait {trait!r}; it has: {', '.join(self.traits) or 'none'}")
+        return trait
+
+    def _find(self, specimen: str, trait: str) -> tuple[int, Region]:
+        found = self._catalog.region(specimen, trait)
+        if found is not None:
+            return found
+        self.specimen(specimen)
+        self._refuse_skipped(specimen)
+        raise QueryError(f"{trait} was never looked for on {specimen}: the support of its group does not show it")
+
+    def _refuse_skipped(self, specimen: str) -> None:
+        for row in self.skipped():
+            if row.specimen == specimen:
+                raise QueryError(f"{specimen} is not indexed; it was skipped ({row.stage}): {row.reason}")
+
+    def _like(self, specimen: str, trait: str) -> Floats:
+        vector = self.region(specimen, trait).vector
+        if vector is None:
+            raise QueryError(f"{trait} was not found on {specimen}; look at its mask, or ask with another specimen")
+        return vector[None]
+
+    def _external(self, vectors: Floats | None) -> Floats:
+        queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
+        dim = sum(self.blocks.values())
+        if queries.ndim != 2 or not len(queries) or queries.shape[1] != dim or not np.isfinite(queries).all():
+            raise QueryError(
+                f"the query vectors have shape {queries.shape}; this index wants (M, {dim}) finite numbers, "
+                f"{dict(self.blocks)}, made with its own settings"
+            )
+        return queries
+
+    def _weights(self, weights: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
+        given = dict.fromkeys(self.blocks, 1.0) if weights is None else weights
+        unknown = [name for name in given if name not in self.blocks]
+        if unknown:
+            raise QueryError(f"there is no block {unknown[0]!r} to weigh; there are: {', '.join(self.blocks)}")
+        shares = np.array([given.get(block, 0) for block in self.blocks], dtype=np.float64)
+        if not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
+            raise QueryError(f"the weights {dict(given)} must be 0 or more, and one of them more than 0")
+        return shares

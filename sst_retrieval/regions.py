@@ -1,0 +1,103 @@
+"""Rooms 3 and 4 met: what is kept of one photograph, one region a trait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from sst_retrieval import pose
+from sst_retrieval.embedding import Embedder, embed_regions
+from sst_retrieval.errors import ModelError
+from sst_retrieval.masks import box, encode
+from sst_retrieval.measure import measure
+from sst_retrieval.types import Floats, Frame, Mask, MaskStack, Propagated, Region, RGBImage, Support
+
+
+def regions_of(
+    specimen: str, image: RGBImage, found: Propagated, traits: Sequence[str], embedder: Embedder
+) -> list[Region]:
+    """Describe and measure every trait that was looked for on a photograph.
+
+    Args:
+        specimen: id of the specimen.
+        image: uint8 (H, W, 3).
+        found: its masks.
+        traits: names of the T traits, in the order of the masks.
+        embedder: describes the pattern.
+
+    Returns:
+        T regions; that of an absent trait has no vector and no measurements.
+    """
+    body = _enlarged(pose.specimen_mask(image), image.shape[:2]) | found.masks.any(axis=0)
+    described = _vectors(image, found.masks, found.frame, embedder)
+    return [
+        Region(
+            specimen=specimen,
+            trait=trait,
+            present=vector is not None,
+            confidence=float(confidence),
+            size=(image.shape[0], image.shape[1]),
+            rle=encode(mask),
+            box=box(mask),
+            frame=frame,
+            vector=vector,
+            measurements={} if vector is None else measure(mask, image, body),
+        )
+        for trait, mask, confidence, (vector, frame) in zip(
+            traits, found.masks, found.confidence, described, strict=True
+        )
+    ]
+
+
+def as_drawn(support: Support, found: Propagated, traits: Sequence[str]) -> Propagated:
+    """Put the masks that a person drew in the place of those that were found on the same photograph.
+
+    A trait that the person did not draw is not there; propagation reads a support in the same way.
+
+    Args:
+        support: the annotated specimen.
+        found: what the propagator finds on it; its frame is kept.
+        traits: names of the T traits, in the order of the masks.
+    """
+    masks = np.zeros((len(traits), *support.image.shape[:2]), dtype=bool)
+    for trait, mask in zip(support.traits, support.masks, strict=True):
+        masks[traits.index(trait)] = mask
+    return Propagated(masks, np.ones(len(traits), dtype=np.float32), found.frame)
+
+
+def checked(found: Sequence[Propagated], image: RGBImage, traits: Sequence[str], name: str) -> Propagated:
+    """Make sure that a propagator answered one photograph with what it promised.
+
+    Raises:
+        ModelError: it did not; names the propagator and what is wrong.
+    """
+    if len(found) != 1:
+        raise ModelError(f"propagator {name} answered one photograph with {len(found)} results")
+    masks, confidence = found[0].masks, found[0].confidence
+    wanted = (len(traits), *image.shape[:2])
+    if masks.shape != wanted or masks.dtype != np.bool_:
+        raise ModelError(f"propagator {name} gave masks {masks.dtype} {masks.shape}; they must be bool {wanted}")
+    if confidence.shape != wanted[:1] or not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ModelError(f"propagator {name} gave confidence {confidence}; it must be {len(traits)} numbers 0..1")
+    return found[0]
+
+
+def _vectors(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Embedder) -> list[tuple[Floats | None, Frame]]:
+    """Describe every trait, and say in which frame."""
+    vectors = embed_regions(image, masks, frame, embedder)
+    height, width = image.shape[:2]
+    whole = pose.turned((width / 2, height / 2), max(height, width), 0.0)
+    described: list[tuple[Floats | None, Frame]] = []
+    for mask, vector in zip(masks, vectors, strict=True):
+        if vector is None and mask.any():
+            # Somebody drew it where the specimen was not looked for: the whole photograph is its frame.
+            described.append((embed_regions(image, mask[None], whole, embedder)[0], whole))
+        else:
+            described.append((vector, frame))
+    return described
+
+
+def _enlarged(mask: Mask, size: tuple[int, ...]) -> Mask:
+    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))

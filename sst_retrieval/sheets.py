@@ -1,0 +1,297 @@
+"""Pictures for people: a contact sheet of a search, an overlay sheet of masks. Pure: images in, one image out.
+
+1. A tile is a photograph, the masks to show on it, and its caption.
+2. A contact sheet shows the query first, marked, then the hits, each cropped to its trait with some surroundings.
+3. An overlay sheet shows whole photographs with every mask tinted and outlined, and a legend of the traits.
+
+Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart. An outline has a dark and a light side,
+so it is seen on a black wing and on a white one.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from sst_retrieval.errors import InputError
+from sst_retrieval.types import Box, Hit, Mask, RGBImage
+
+PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00")
+"""Okabe and Ito's colours without black; an eighth trait has the first one's colour again."""
+
+TILE = 220
+"""Edge of a tile's picture in pixels."""
+
+_MARGIN, _GAP, _LINE = 14, 10, 15
+_PAPER, _INK, _GREY, _WELL, _MARK = "#FFFFFF", "#1A1A1A", "#5F5F5F", "#ECECEA", "#D55E00"
+_ACROSS, _NARROWEST = 12, 480
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One picture of a sheet.
+
+    Attributes:
+        image: uint8 (H, W, 3), the whole photograph.
+        masks: trait name -> bool (H, W); an empty mask is an absent trait.
+        title: first line of the caption; shortened in its middle where it is too long.
+        lines: further lines; shortened at their end.
+        badge: a word or a number in the corner of the picture; "" for none.
+    """
+
+    image: RGBImage
+    masks: Mapping[str, Mask]
+    title: str
+    lines: Sequence[str] = ()
+    badge: str = field(default="", kw_only=True)
+
+
+def hit_tile(hit: Hit, image: RGBImage, *, columns: Sequence[str] = ()) -> Tile:
+    """Caption a search's answer: rank, specimen, similarity, its blocks, one line of metadata.
+
+    Args:
+        hit: the answer.
+        image: its photograph, uint8 (H, W, 3).
+        columns: metadata columns to name; a column that the specimen lacks is left out.
+    """
+    known = [str(hit.metadata[name]) for name in columns if hit.metadata.get(name) not in (None, "")]
+    blocks = "  ".join(f"{name} {cosine:.2f}" for name, cosine in hit.blocks.items())
+    lines = [f"similarity {hit.similarity:.3f}   confidence {hit.confidence:.2f}", blocks, " · ".join(known)]
+    return Tile(image, {hit.trait: hit.mask()}, hit.specimen, [line for line in lines if line], badge=str(hit.rank))
+
+
+def contact_sheet(query: Tile, hits: Sequence[Tile], *, heading: str = "", tile: int = TILE) -> RGBImage:
+    """Lay out a search: the query first, marked, then the hits in their order.
+
+    Args:
+        query: what was searched for.
+        hits: the answers, most similar first; may be none.
+        heading: a line above the sheet.
+        tile: edge of a picture in pixels.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        InputError: a mask is not of its image's size.
+    """
+    colours = _colours([query, *hits])
+    windows = [_around_masks(one) for one in (query, *hits)]
+    size = _size(windows, tile)
+    cells = [_cell(query, windows[0], size, colours, mark=_MARK)]
+    cells += [_cell(hit, window, size, colours) for hit, window in zip(hits, windows[1:], strict=True)]
+    if not hits:
+        cells.append(_note("no specimen answers this search", cells[0].size))
+    return _sheet(cells, heading, {})
+
+
+def overlay_sheet(tiles: Sequence[Tile], *, heading: str = "", tile: int = TILE) -> RGBImage:
+    """Lay out whole photographs with all their masks tinted and outlined, and a legend of the traits.
+
+    Args:
+        tiles: the specimens.
+        heading: a line above the sheet.
+        tile: edge of a picture in pixels.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        InputError: there is no tile, or a mask is not of its image's size.
+    """
+    if not tiles:
+        raise InputError("there is no specimen to draw; choose one or more")
+    colours = _colours(tiles)
+    windows = [_whole(one) for one in tiles]
+    size = _size(windows, tile)
+    cells = [_cell(one, window, size, colours, shade=75) for one, window in zip(tiles, windows, strict=True)]
+    return _sheet(cells, heading, colours)
+
+
+def shortened(text: str, width: float, *, size: int = 12) -> str:
+    """Shorten a name in its middle until it fits: both ends of a specimen's id tell it apart.
+
+    Args:
+        text: what to write.
+        width: in pixels.
+        size: of the letters, in pixels.
+    """
+    return _fitted(text, width, size, lambda kept: text[: (kept + 1) // 2] + "…" + text[len(text) - kept // 2 :])
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
+
+
+def _colours(tiles: Sequence[Tile]) -> dict[str, str]:
+    """Give every trait its colour, in the order in which the traits are first met."""
+    names = dict.fromkeys(name for tile in tiles for name in tile.masks)
+    return {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(names)}
+
+
+def _size(windows: Sequence[Box], side: int) -> tuple[int, int]:
+    """Return the width and height that every picture of a sheet gets: as high as the highest window needs."""
+    needed = max((y1 - y0) / max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in windows)
+    return side, max(1, round(side * needed))
+
+
+def _cell(
+    tile: Tile, window: Box, size: tuple[int, int], colours: Mapping[str, str], *, shade: int = 0, mark: str = ""
+) -> Image.Image:
+    """Draw one tile with its caption; `shade` 0..255 tints the masks, `mark` is the colour of a frame."""
+    width, height = size
+    cell = Image.new("RGB", (width, height + 8 + _LINE * (1 + len(tile.lines))), _PAPER)
+    draw = ImageDraw.Draw(cell)
+    draw.rectangle((0, 0, width - 1, height - 1), fill=_WELL)
+    picture = _picture(tile, window, size, colours, shade)
+    cell.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
+    if mark:
+        draw.rectangle((0, 0, width - 1, height - 1), outline=mark, width=4)
+    if tile.badge or mark:
+        _badge(draw, tile.badge or "query", mark or _INK)
+    draw.text((1, height + 4), shortened(_one_line(tile.title), width - 2, size=13), fill=_INK, font=_font(13))
+    for k, line in enumerate(tile.lines, start=1):
+        draw.text((1, height + 5 + _LINE * k), _cut(_one_line(line), width - 2, 11), fill=_GREY, font=_font(11))
+    return cell
+
+
+def _picture(tile: Tile, window: Box, size: tuple[int, int], colours: Mapping[str, str], shade: int) -> Image.Image:
+    """Cut the window out of a photograph, fit it into the size and draw the masks on it."""
+    x0, y0, x1, y1 = window
+    # Drawn at twice the size and halved at the end: smooth outlines.
+    scale = 2 * min(size[0] / (x1 - x0), size[1] / (y1 - y0))
+    large = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
+    photograph = Image.fromarray(np.ascontiguousarray(tile.image[y0:y1, x0:x1]))
+    picture = photograph.resize(large, Image.Resampling.BICUBIC, reducing_gap=3)
+    for name, mask in tile.masks.items():
+        seen = np.ascontiguousarray(mask[y0:y1, x0:x1])
+        if seen.any():
+            # Averaged, then "a good part of the pixel": an antenna is thinner than a pixel of the sheet.
+            cover = Image.fromarray(seen.astype(np.uint8) * 255).resize(large, Image.Resampling.BILINEAR)
+            _draw_mask(picture, cover.point(lambda value: 255 if value > 80 else 0), colours[name], shade)
+    return picture.reduce(2)
+
+
+def _draw_mask(picture: Image.Image, shape: Image.Image, colour: str, shade: int) -> None:
+    """Tint a shape and draw its outline around it, so that nothing of the trait is hidden: coloured, then dark."""
+    if shade:
+        picture.paste(colour, mask=shape.point(lambda value: shade if value else 0))
+    ring = shape.filter(ImageFilter.MaxFilter(5))
+    halo = ring.filter(ImageFilter.MaxFilter(5))
+    picture.paste("#000000", mask=_difference(halo, ring).point(lambda value: 190 if value else 0))
+    picture.paste(colour, mask=_difference(ring, shape))
+
+
+def _difference(outer: Image.Image, inner: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(outer) & ~np.asarray(inner))
+
+
+def _whole(tile: Tile) -> Box:
+    """Return the whole photograph as a window, after checking the masks' sizes."""
+    height, width = tile.image.shape[:2]
+    for name, mask in tile.masks.items():
+        if mask.shape != (height, width):
+            raise InputError(
+                f"{tile.title}: the mask of {name} is {mask.shape[1]} x {mask.shape[0]} pixels, its photograph "
+                f"{width} x {height}; masks must be given at the photograph's own size"
+            )
+    return 0, 0, width, height
+
+
+def _around_masks(tile: Tile) -> Box:
+    """Return a window around the masks with surroundings on every side; the whole photograph if they are empty."""
+    _, _, width, height = _whole(tile)
+    union = np.zeros((height, width), bool)
+    for mask in tile.masks.values():
+        union |= mask
+    rows, columns = np.flatnonzero(union.any(1)), np.flatnonzero(union.any(0))
+    if not len(rows):
+        return 0, 0, width, height
+    side = max(16.0, 1.45 * max(rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1))
+    x, y = (columns[0] + columns[-1] + 1) / 2, (rows[0] + rows[-1] + 1) / 2
+    x0, y0 = max(0, math.floor(x - side / 2)), max(0, math.floor(y - side / 2))
+    return x0, y0, min(width, math.ceil(x + side / 2)), min(height, math.ceil(y + side / 2))
+
+
+def _badge(draw: ImageDraw.ImageDraw, text: str, colour: str) -> None:
+    width = _font(13).getlength(text) + 12
+    draw.rounded_rectangle((6, 6, 6 + width, 25), radius=5, fill=colour)
+    draw.text((6 + width / 2, 16), text, fill="#FFFFFF", font=_font(13), anchor="mm")
+
+
+def _note(text: str, size: tuple[int, int]) -> Image.Image:
+    cell = Image.new("RGB", size, _PAPER)
+    middle = (size[0] / 2, size[1] / 2)
+    ImageDraw.Draw(cell).text(middle, _cut(text, size[0], 12), fill=_GREY, font=_font(12), anchor="mm")
+    return cell
+
+
+def _one_line(text: str) -> str:
+    """Replace line ends and other control characters, which metadata may hold, by blanks."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _cut(text: str, width: float, size: int) -> str:
+    return _fitted(text, width, size, lambda kept: text[:kept] + "…")
+
+
+def _fitted(text: str, width: float, size: int, short: Callable[[int], str]) -> str:
+    """Return the text, or `short` with as many of its letters as fit."""
+    font = _font(size)
+    if font.getlength(text) <= width:
+        return text
+    # Bisection: metadata may be a page long.
+    fitting = bisect.bisect_right(range(1, len(text)), width, key=lambda kept: font.getlength(short(kept)))
+    return short(fitting)
+
+
+def _sheet(cells: Sequence[Image.Image], heading: str, legend: Mapping[str, str]) -> RGBImage:
+    """Arrange the cells in rows below the heading and the legend."""
+    across = _across(len(cells))
+    width = max(_NARROWEST, across * cells[0].width + (across - 1) * _GAP + 2 * _MARGIN)
+    top = _header(heading, legend, width)
+    rows = [cells[k : k + across] for k in range(0, len(cells), across)]
+    heights = [max(cell.height for cell in row) for row in rows]
+    sheet = Image.new("RGB", (width, top.height + sum(heights) + _GAP * (len(rows) - 1) + _MARGIN), _PAPER)
+    sheet.paste(top, (0, 0))
+    y = top.height
+    for row, height in zip(rows, heights, strict=True):
+        for k, cell in enumerate(row):
+            sheet.paste(cell, (_MARGIN + k * (cell.width + _GAP), y))
+        y += height + _GAP
+    return np.asarray(sheet)
+
+
+def _across(count: int) -> int:
+    """Choose how many cells a row has: a sheet about as wide as high, or wider, with few places left empty."""
+    fewest = min(_ACROSS, math.ceil(math.sqrt(count)))
+    most = max(fewest, min(_ACROSS, count, math.ceil(math.sqrt(2 * count))))
+    return min(range(most, fewest - 1, -1), key=lambda across: -count % across)
+
+
+def _header(heading: str, legend: Mapping[str, str], width: int) -> Image.Image:
+    """Draw the heading and, below it, the traits' names beside their colours, in as many lines as they need."""
+    places, x, y = [], _MARGIN, 40 if heading else _MARGIN
+    for name in legend:
+        text = shortened(_one_line(name), width - 2 * _MARGIN - 24)
+        reach = 34 + math.ceil(_font(12).getlength(text))
+        if x > _MARGIN and x + reach > width - _MARGIN:
+            x, y = _MARGIN, y + 20
+        places.append((x, y, text, legend[name]))
+        x += reach
+    bottom = y + 26 if places else y
+    header = Image.new("RGB", (width, bottom), _PAPER)
+    draw = ImageDraw.Draw(header)
+    if heading:
+        draw.text((_MARGIN, 11), _cut(_one_line(heading), width - 2 * _MARGIN, 16), fill=_INK, font=_font(16))
+    for left, above, text, colour in places:
+        draw.rounded_rectangle((left, above, left + 16, above + 13), radius=3, fill=colour, outline=_INK)
+        draw.text((left + 22, above), text, fill=_INK, font=_font(12))
+    return header

@@ -1,0 +1,238 @@
+"""Room 5b: the vectors of one trait in a FAISS file, and an exact search among them.
+
+A vector is blocks [pattern | colour | shape], each of unit length. A query whose blocks are scaled by their weights has
+the weighted sum of the blocks' cosines as its inner product, so one index answers any weights.
+
+1. FAISS proposes every region that could be among the best k. (For few regions, or a query of several readings, which
+   FAISS would answer one by one, a product over the gathered rows is faster.)
+2. The cosines of the proposed regions are computed again in double precision, block by block.
+3. These decide; equal similarities are ordered by region id. So an answer never depends on the way it was found.
+"""
+
+from __future__ import annotations
+
+import io
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.types import Floats
+
+Ids = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+
+FEW = 10_000
+"""Up to this many regions a product over the gathered rows is faster than a filter inside FAISS."""
+
+SLACK = 5e-5
+"""More than single precision and blocks of not quite unit length can change a similarity."""
+
+CHUNK = 4096
+"""Rows taken from the file at a time, so that a search needs little memory."""
+
+SPARE = 32
+"""How many more than k are asked of FAISS at first, to hold the near ties."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The regions most like a query, the most similar first.
+
+    Attributes:
+        ids: int64 (n,), region ids.
+        scores: float64 (n,), weighted mean of the blocks' cosines, -1..1, not clipped.
+        cosines: float64 (n, B), one column a block.
+    """
+
+    ids: Ids
+    scores: Doubles
+    cosines: Doubles
+
+
+def write_vectors(path: Path, ids: Ids, vectors: Floats) -> None:
+    """Write the vectors of one trait to a FAISS file.
+
+    Args:
+        path: the file to write.
+        ids: int64 (n,), region ids, ascending.
+        vectors: float32 (n, D).
+    """
+    index = faiss.IndexIDMap(faiss.IndexFlatIP(vectors.shape[1]))
+    index.add_with_ids(vectors, ids)
+    faiss.write_index(index, str(path))
+
+
+class VectorIndex:
+    """The vectors of one trait, mapped from their file: memory is used only for what a search touches."""
+
+    def __init__(self, path: Path, blocks: Mapping[str, int]) -> None:
+        """Open a file that `write_vectors` made.
+
+        Args:
+            path: the FAISS file.
+            blocks: block name -> number of values, in the order they are concatenated.
+
+        Raises:
+            IndexFolderError: the file cannot be read or does not hold such vectors.
+        """
+        try:
+            self._index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as error:
+            raise IndexFolderError(f"{path} cannot be read; run the build again to make it anew: {error}") from error
+        flat: Any = faiss.downcast_index(self._index.index)
+        if flat.d != sum(blocks.values()):
+            raise IndexFolderError(f"{path} holds vectors of {flat.d} values, the index says {dict(blocks)}")
+        self.ids: Ids = faiss.vector_to_array(self._index.id_map)
+        shape = (flat.ntotal, flat.d)
+        self._vectors: Floats = (
+            faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(shape)
+            if flat.ntotal
+            else np.zeros(shape, dtype=np.float32)
+        )
+        self._vectors.flags.writeable = False
+        file = path.open("rb", buffering=0)
+        weakref.finalize(self, file.close)
+        self._unread: io.FileIO | None = file
+        self._blocks = [slice(start, stop) for start, stop in pairwise(np.cumsum([0, *blocks.values()]))]
+
+    def __len__(self) -> int:
+        """Count the regions."""
+        return len(self.ids)
+
+    def reconstruct(self, ids: Ids) -> Floats:
+        """Return stored vectors.
+
+        Args:
+            ids: int64 (n,), region ids of this trait.
+
+        Returns:
+            float32 (n, D).
+
+        Raises:
+            KeyError: an id is not here.
+        """
+        rows = self._rows(ids)
+        if len(rows) != len(ids):
+            raise KeyError(f"not regions of this trait: {np.setdiff1d(ids, self.ids).tolist()}")
+        return self._vectors[rows]
+
+    def search(self, queries: Floats, k: int, *, weights: Doubles, ids: Ids | None = None) -> Neighbours:
+        """Find the k regions most like a query, exactly.
+
+        Args:
+            queries: float32 (M, D). Several vectors are several readings of one query (a specimen may lie in
+                several ways): a region is judged by the reading it resembles most.
+            k: at least 1; more than there are returns all there are.
+            weights: float64 (B,), not negative, not all zero.
+            ids: int64 (n,), each once: search among these only; None searches all.
+
+        Returns:
+            At most k neighbours. Equal similarities are ordered by region id.
+        """
+        readings = _unit_blocks(queries, self._blocks)
+        shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
+        scaled = readings.copy()
+        for block, share in zip(self._blocks, shares, strict=True):
+            scaled[:, block] *= share
+        rows = None if ids is None else self._rows(np.sort(ids))
+        candidates = self._candidates(scaled.astype(np.float32), k, rows)
+        cosines = self._cosines(readings, shares, candidates)
+        scores = (cosines * shares).sum(axis=1)
+        # Beyond nine digits a similarity is rounding noise, and noise must not decide between equals.
+        best = np.lexsort((candidates, -np.round(scores, 9)))[:k]
+        return Neighbours(self.ids[candidates[best]], scores[best], cosines[best])
+
+    def _rows(self, ids: Ids) -> Ids:
+        """Turn region ids into row numbers, leaving out ids that are not here. `self.ids` ascends."""
+        rows: Ids = np.searchsorted(self.ids, ids)
+        inside = rows < len(self.ids)
+        rows, ids = rows[inside], ids[inside]
+        found: Ids = rows[self.ids[rows] == ids]
+        return found
+
+    def _candidates(self, scaled: Floats, k: int, rows: Ids | None) -> Ids:
+        """Propose rows that surely hold the best k: all whose score comes within SLACK of the k-th best."""
+        if rows is not None and len(rows) == len(self.ids):
+            rows = None  # A filter that lets all pass costs FAISS three times the search.
+        chosen = np.arange(len(self.ids)) if rows is None else rows
+        if len(chosen) > FEW:
+            self._read_ahead()
+        if k >= len(chosen):
+            return chosen
+        if len(chosen) > FEW and len(scaled) == 1:
+            return self._from_faiss(scaled, k, rows)
+        scores = self._products(scaled, chosen)
+        likely: Ids = chosen[scores >= np.partition(scores, -k)[-k] - SLACK]
+        return likely
+
+    def _read_ahead(self) -> None:
+        """Read the file once from end to end before a search that needs most of it.
+
+        FAISS maps it for scattered access; a first search would wait for every single page, ten times as long.
+        """
+        file, self._unread = self._unread, None
+        if file is not None:
+            buffer = bytearray(1 << 20)
+            while file.readinto(buffer):
+                pass
+
+    def _products(self, scaled: Floats, rows: Ids) -> Floats:
+        """Multiply gathered rows with every reading and keep the best; float32 (n,)."""
+        scores = np.empty(len(rows), dtype=np.float32)
+        for start in range(0, len(rows), CHUNK):
+            part = rows[start : start + CHUNK]
+            scores[start : start + CHUNK] = (self._vectors[part] @ scaled.T).max(axis=1)
+        return scores
+
+    def _from_faiss(self, scaled: Floats, k: int, rows: Ids | None) -> Ids:
+        """Ask FAISS for more and more, until what it left out is surely worse than the k-th best."""
+        parameters = None if rows is None else _only(self.ids[rows])
+        count = len(self.ids if rows is None else rows)
+        wanted = k + SPARE
+        while True:
+            (scores,), (found,) = self._index.search(scaled, min(wanted, count), params=parameters)
+            limit = scores[k - 1] - SLACK
+            if wanted >= count or scores[-1] < limit:
+                return self._rows(np.sort(found[scores >= limit]))
+            wanted *= 4
+
+    def _cosines(self, readings: Doubles, shares: Doubles, rows: Ids) -> Doubles:
+        """Compute the blocks' cosines of each row with the reading it resembles most, in double precision."""
+        result = np.empty((len(rows), len(self._blocks)))
+        for start in range(0, len(rows), CHUNK):
+            part = rows[start : start + CHUNK]
+            vectors = _unit_blocks(self._vectors[part], self._blocks)
+            # A sum along each row, not a matrix product: equal vectors must give equal numbers wherever they stand.
+            cosines = np.stack(
+                [[(vectors[:, b] * reading[b]).sum(axis=1) for b in self._blocks] for reading in readings]
+            )  # (M, B, n)
+            chosen = np.argmax(np.einsum("mbn,b->mn", cosines, shares), axis=0)
+            result[start : start + CHUNK] = cosines[chosen, :, np.arange(len(part))]
+        return result
+
+
+def _unit_blocks(vectors: Floats, blocks: list[slice]) -> Doubles:
+    """Bring each block to unit length in double precision; a block of zeros stays zero."""
+    result = vectors.astype(np.float64)
+    for block in blocks:
+        lengths = np.sqrt((result[:, block] ** 2).sum(axis=1, keepdims=True))
+        result[:, block] /= np.where(lengths > 0, lengths, 1)
+    return result
+
+
+def _only(ids: Ids) -> Any:
+    """Build the filter that keeps FAISS to some ids: a bitmap, which stays fast however many they are."""
+    marks = np.zeros(int(ids[-1]) + 1, dtype=bool)
+    marks[ids] = True
+    # FAISS's type stubs know the C++ arguments only.
+    selector: Any = faiss.IDSelectorBitmap
+    parameters: Any = faiss.SearchParameters
+    return parameters(sel=selector(np.packbits(marks, bitorder="little")))

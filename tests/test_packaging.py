@@ -1,0 +1,118 @@
+"""What a newcomer relies on: a light import, and a README whose every command exists."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import sst_retrieval
+from sst_retrieval.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HEAVY = ("torch", "torchvision", "timm", "sam2", "open_clip", "streamlit")
+
+
+def code_blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def readme_commands(program: str) -> list[list[str]]:
+    """Words of every README command line that starts with `program`, in fenced blocks and in running text."""
+    lines = [line for block in code_blocks("bash") for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", README)
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(f"{program} ")]
+
+
+def makefile_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):(?!=)", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+def test_importing_the_package_loads_no_model_library() -> None:
+    code = f"import sys, sst_retrieval; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    names = sst_retrieval.__all__
+    assert names
+    assert list(names) == sorted(set(names))
+    assert [name for name in names if not hasattr(sst_retrieval, name)] == []
+
+
+def test_every_place_tells_the_same_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    citation = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert citation
+    assert {sst_retrieval.__version__, importlib.metadata.version("sst-retrieval"), citation[1]} == {version}
+
+
+def test_make_commands_of_the_readme_exist() -> None:
+    asked = {words[0] for words in readme_commands("make")}
+    assert {"demo", "test"} <= asked
+    assert asked <= makefile_targets()
+
+
+def test_setting_up_takes_exactly_two_commands() -> None:
+    first = code_blocks("bash")[0].splitlines()
+    assert [line.split("#")[0].strip() for line in first] == ["make demo", "make test"]
+
+
+def test_make_settings_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    settings = {word.split("=")[0] for words in readme_commands("make") for word in words[1:]}
+    assert settings
+    assert settings <= set(re.findall(r"^([A-Z]+) \?=", makefile, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("words", readme_commands("sst-retrieval"), ids=" ".join)
+def test_commands_and_options_of_the_readme_exist(words: list[str]) -> None:
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        assert words[0] in command.commands
+        command, words = command.commands[words[0]], words[1:]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_the_readme_shows_the_commands_a_newcomer_needs() -> None:
+    shown = {words[0] for words in readme_commands("sst-retrieval")}
+    assert {"build", "search", "export", "evaluate", "info", "doctor"} <= shown
+
+
+def test_python_of_the_readme_uses_public_names_only() -> None:
+    used = set()
+    for block in code_blocks("python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sst":
+                used.add(node.attr)
+    assert used
+    assert used <= set(sst_retrieval.__all__)
+
+
+def test_files_that_the_readme_links_exist() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert len(links) >= 4
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+def test_build_index_script_is_the_build_command() -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "build_index.py"), "--help"]
+    wide = {**os.environ, "COLUMNS": "200"}  # On a narrow screen the help breaks long names.
+    done = subprocess.run(script, capture_output=True, text=True, check=True, env=wide)
+    command: Any = typer.main.get_command(app)
+    options = {parameter.opts[0] for parameter in command.commands["build"].params}
+    assert "--supports" in options
+    assert [option for option in options if option.startswith("--") and option not in done.stdout] == []

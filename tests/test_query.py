@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from invented import BLOCKS, DIM, SETTINGS, a_collection, a_mask, a_region, a_vector, built, rows, unit
+
+from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
+from sst_retrieval.images import write_png
+from sst_retrieval.query import Index, open_index
+from sst_retrieval.store import Store
+from sst_retrieval.types import Skipped
+
+IDS = [f"CAM {number:03d}" for number in range(60)]
+SEX = ["female" if number % 3 else "male" for number in range(60)]
+MASS = [number / 10 for number in range(60)]
+UNSEEN = {IDS[7], IDS[20]}
+SKIPPED = [
+    Skipped("left out", "image", "the table names no photograph for it"),
+    Skipped(IDS[59], "support", "no support"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("query") / "index"
+    regions = [a_region(name, "wing", present=name not in UNSEEN) for name in IDS[:59]]
+    regions += [a_region(name, "spot") for name in IDS[:30]]
+    table = a_collection(IDS, {"sex": "VARCHAR", "mass": "DOUBLE"}, sex=SEX, mass=MASS)
+    built(path, regions, table, skipped=SKIPPED, numbers={"wing": 2, "spot": 9})
+    return path
+
+
+@pytest.fixture(scope="module")
+def index(folder: Path) -> Iterator[Index]:
+    with open_index(folder) as opened:
+        yield opened
+
+
+def cosines(query: np.ndarray, specimen: str, trait: str = "wing") -> np.ndarray:
+    """One cosine a block, in double precision."""
+    stored = a_region(specimen, trait).vector
+    assert stored is not None
+    edges = pairwise(np.cumsum([0, *BLOCKS.values()]))
+    parts = [(query[a:b].astype(float), stored[a:b].astype(float)) for a, b in edges]
+    return np.array([x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in parts])
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_search_agrees_with_brute_force(index: Index, data: st.DataObject) -> None:
+    query = data.draw(st.sampled_from(sorted(set(IDS[:59]) - UNSEEN)))
+    weights = data.draw(
+        st.dictionaries(st.sampled_from(sorted(BLOCKS)), st.sampled_from([0.0, 0.2, 1.0, 5.0]), min_size=1)
+    )
+    k = data.draw(st.integers(1, 70))
+    least = data.draw(st.sampled_from([0.0, 0.5, 3.0, 5.75]))
+    sex = data.draw(st.sampled_from([None, "male", "female"]))
+    where = f"mass >= {least}" + (f" AND sex = '{sex}'" if sex else "")
+    if not any(weights.values()):
+        with pytest.raises(QueryError):
+            index.search(like=(query, "wing"), weights=weights)
+        return
+    hits = index.search(like=(query, "wing"), k=k, where=where, weights=weights)
+    shares = np.array([weights.get(block, 0) for block in BLOCKS]) / sum(weights.values())
+    vector = a_region(query, "wing").vector
+    assert vector is not None
+    expected = sorted(
+        (-round(float(cosines(vector, name) @ shares), 9), name)
+        for name, of_sex, mass in zip(IDS[:59], SEX, MASS, strict=False)
+        if name not in UNSEEN and name != query and mass >= least and sex in (None, of_sex)
+    )[:k]
+    assert [hit.specimen for hit in hits] == [name for _, name in expected]
+    assert [hit.similarity for hit in hits] == pytest.approx([max(0, -score) for score, _ in expected], abs=2e-9)
+    assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+    for hit in hits:
+        assert list(hit.blocks.values()) == pytest.approx(cosines(vector, hit.specimen), abs=1e-9)
+
+
+def test_a_hit_carries_all_there_is_to_know(index: Index) -> None:
+    hit = index.search(like=(IDS[0], "wing"), k=1, where=f"catalogNumber = '{IDS[5]}'")[0]
+    assert (hit.rank, hit.specimen, hit.trait, hit.confidence) == (1, IDS[5], "wing", 0.75)
+    assert hit.metadata == {"catalogNumber": IDS[5], "sex": "female", "mass": 0.5}
+    np.testing.assert_array_equal(hit.mask(), a_mask(IDS[5], "wing"))
+    assert json.loads(json.dumps(hit.as_dict()))["blocks"].keys() == BLOCKS.keys()
+
+
+def test_exactly_k_hits_come_whenever_k_match(index: Index) -> None:
+    assert len(index.search(like=(IDS[0], "wing"), k=20, where="sex = 'male' OR mass > 4")) == 20
+    # 3 specimens match, one of them is the query itself.
+    assert [h.specimen for h in index.search(like=(IDS[1], "wing"), where="mass <= 0.2", k=12)].count(IDS[1]) == 0
+    assert len(index.search(like=(IDS[1], "wing"), where="mass <= 0.2", k=12)) == 2
+    assert index.search(like=(IDS[1], "wing"), where="mass > 99") == []
+
+
+def test_the_query_may_be_a_region_of_another_trait(index: Index) -> None:
+    hits = index.search(like=(IDS[0], "spot"), trait="wing", k=100)
+    assert {hit.trait for hit in hits} == {"wing"}
+    assert IDS[0] not in {hit.specimen for hit in hits}
+    assert len(hits) == 56
+
+
+def test_a_photograph_from_elsewhere_is_found_by_its_vectors(index: Index) -> None:
+    vector = a_region(IDS[3], "wing").vector
+    assert vector is not None
+    assert index.search(vectors=vector, trait="wing", k=1)[0].specimen == IDS[3]
+    # Two readings: each region is judged by the one it resembles most.
+    both = np.stack([a_vector(12345), vector])
+    for hit in index.search(vectors=both, trait="wing", k=5):
+        best = max(cosines(query, hit.specimen).mean() for query in both)
+        assert hit.similarity == pytest.approx(max(best, 0), abs=1e-9)
+
+
+def test_similarity_is_never_below_zero_but_blocks_may_be(tmp_path: Path) -> None:
+    vector = unit(np.arange(1, DIM + 1))
+    built(
+        tmp_path / "index", [a_region("a", vector=vector), a_region("b", vector=-vector), a_region("c", vector=-vector)]
+    )
+    with open_index(tmp_path / "index") as index:
+        hits = index.search(like=("a", "wing"))
+    assert [(hit.specimen, hit.similarity) for hit in hits] == [("b", 0.0), ("c", 0.0)]
+    assert hits[0].blocks == pytest.approx(dict.fromkeys(BLOCKS, -1.0))
+
+
+@pytest.mark.parametrize(
+    ("how", "complaint"),
+    [
+        ({}, "either `like`"),
+        ({"like": (IDS[0], "wing"), "vectors": np.ones(DIM)}, "either `like`"),
+        ({"like": ("CAM 0O1", "wing")}, r"no specimen 'CAM 0O1'; spelt most alike: CAM 0\d1"),
+        ({"like": ("left out", "wing")}, "skipped .image.: the table names no photograph"),
+        ({"like": (IDS[59], "wing")}, "skipped .support.: no support"),
+        ({"like": (IDS[40], "spot")}, "never looked for"),
+        ({"like": (IDS[7], "wing")}, "not found on CAM 007"),
+        ({"like": (IDS[0], "leg")}, "no trait 'leg'; it has: wing, spot"),
+        ({"like": (IDS[0], "wing"), "trait": "leg"}, "no trait 'leg'"),
+        ({"vectors": a_vector(0)}, "which trait .*: wing, spot"),
+        ({"vectors": np.ones(5), "trait": "wing"}, r"shape \(1, 5\)"),
+        ({"vectors": np.ones((0, DIM)), "trait": "wing"}, r"shape \(0, 9\)"),
+        ({"vectors": np.full(DIM, np.nan), "trait": "wing"}, "finite"),
+        ({"like": (IDS[0], "wing"), "k": 0}, "at least 1"),
+        ({"like": (IDS[0], "wing"), "weights": {"patern": 1}}, "no block 'patern'.*pattern, colour, shape"),
+        ({"like": (IDS[0], "wing"), "weights": {"pattern": -1, "colour": 2}}, "0 or more"),
+        ({"like": (IDS[0], "wing"), "weights": {"pattern": 0}}, "more than 0"),
+        ({"like": (IDS[0], "wing"), "weights": {}}, "more than 0"),
+        ({"like": (IDS[0], "wing"), "weights": {"pattern": float("nan")}}, "0 or more"),
+        ({"like": (IDS[0], "wing"), "weights": {"pattern": float("inf")}}, "0 or more"),
+        ({"like": (IDS[0], "wing"), "where": "sexx = 'male'"}, "(?s)sexx.*columns: "),
+        ({"like": (IDS[0], "wing"), "where": ""}, "predicate"),
+    ],
+)
+def test_a_wrong_question_is_explained(index: Index, how: dict[str, object], complaint: str) -> None:
+    with pytest.raises(QueryError, match=complaint):
+        index.search(**how)  # type: ignore[arg-type]
+
+
+def test_regions_masks_and_specimens_come_back(index: Index) -> None:
+    region, original = index.region(IDS[4], "spot"), a_region(IDS[4], "spot")
+    np.testing.assert_array_equal(region.vector, original.vector)
+    np.testing.assert_array_equal(index.mask(IDS[4], "spot"), a_mask(IDS[4], "spot"))
+    assert index.region(IDS[7], "wing").vector is None
+    assert not index.mask(IDS[7], "wing").any()
+    assert index.specimen(IDS[4]).metadata["mass"] == 0.4
+    assert [row.id for row in index.specimens("mass < 0.15")] == IDS[:2]
+    assert index.measurements("spot", "mass < 0.15")["area"].tolist() == [a_mask(n, "spot").sum() for n in IDS[:2]]
+
+
+def test_info_tells_what_is_there(index: Index, folder: Path) -> None:
+    info = json.loads(json.dumps(index.info()))
+    assert info["traits"] == {
+        "wing": {"number": 2, "present": 57, "absent": 2},
+        "spot": {"number": 9, "present": 30, "absent": 0},
+    }
+    assert (info["specimens"], info["generation"]) == (60, 1)
+    assert info["skipped"] == {"no support": 1, "the table names no photograph for it": 1}
+    assert info["settings"] == SETTINGS
+    assert info["blocks"] == BLOCKS
+    assert info["bytes"] == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert index.traits == ("wing", "spot")
+    assert index.trait_numbers == {"wing": 2, "spot": 9}
+    assert index.skipped() == sorted(SKIPPED, key=lambda row: row.specimen)
+
+
+def test_a_photograph_that_was_moved_is_missed(index: Index) -> None:
+    with pytest.raises(ImageError, match=r"no longer at .*0\.png.*--images"):
+        index.photograph(IDS[0])
+
+
+def test_a_photograph_is_read_from_where_it_lies(tmp_path: Path) -> None:
+    photograph = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    write_png(tmp_path / "a.png", photograph)
+    table = a_collection(["a"])
+    table = replace(table, specimens=(replace(table.specimens[0], image=tmp_path / "a.png"),))
+    built(tmp_path / "index", [a_region("a")], table)
+    with open_index(tmp_path / "index") as index:
+        np.testing.assert_array_equal(index.photograph("a"), photograph)
+
+
+def test_an_open_index_keeps_its_state_while_others_are_committed(tmp_path: Path) -> None:
+    store = built(tmp_path / "index", [a_region("a"), a_region("b")])
+    with open_index(tmp_path / "index") as before:
+        for number in range(3):
+            with store.lock():
+                store.append(rows([a_region(f"new {number}"), a_region("b", vector=a_vector(number))]))
+                store.commit(a_collection(["a", "b", f"new {number}"]), numbers={}, provenance={})
+        assert not (tmp_path / "index" / "generations" / "0001").exists()
+        assert [hit.specimen for hit in before.search(like=("a", "wing"))] == ["b"]
+        np.testing.assert_array_equal(before.region("b", "wing").vector, a_region("b").vector)
+        np.testing.assert_array_equal(before.search(like=("a", "wing"))[0].mask(), a_mask("b", "wing"))
+        with open_index(tmp_path / "index") as after:
+            assert len(after.search(like=("a", "wing"))) == 4
+
+
+def test_threads_may_share_an_index(index: Index) -> None:
+    expected = [hit.specimen for hit in index.search(like=(IDS[0], "wing"), where="mass > 1")]
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda _: index.search(like=(IDS[0], "wing"), where="mass > 1"), range(40))
+        assert all([hit.specimen for hit in answer] == expected for answer in answers)
+
+
+def test_a_closed_index_says_so(tmp_path: Path) -> None:
+    built(tmp_path / "index", [a_region("a"), a_region("b")])
+    with open_index(tmp_path / "index") as index:
+        hit = index.search(like=("a", "wing"))[0]
+    with pytest.raises(QueryError, match="closed"):
+        hit.mask()
+    with pytest.raises(QueryError, match="closed"):
+        index.search(like=("a", "wing"))
+
+
+def test_an_index_that_was_never_committed_says_so(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "index", settings=SETTINGS, blocks=BLOCKS)
+    with store.lock():
+        store.append(rows([a_region("a")]))
+    with pytest.raises(IndexFolderError, match="has not finished"):
+        open_index(tmp_path / "index")
+
+
+def test_an_index_that_lost_its_generation_says_so(tmp_path: Path) -> None:
+    built(tmp_path / "index", [a_region("a")])
+    shutil.rmtree(tmp_path / "index" / "generations" / "0001")
+    with pytest.raises(IndexFolderError, match="run the build again"):
+        open_index(tmp_path / "index")
+
+
+def test_an_index_can_be_read_where_nothing_can_be_written(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "index"
+    shutil.copytree(folder, copy)
+    before = sorted(copy.rglob("*"))
+    with open_index(str(copy)) as index:
+        index.search(like=(IDS[0], "wing"), where="sex = 'male'")
+        assert sorted(copy.rglob("*")) == before
