@@ -215,10 +215,9 @@ class _Build:
     def stop(self) -> None:
         """Make what was done searchable, unless a rebuild has not yet come as far as the old state."""
         self._write_shard()
-        before = self.store.generation
-        indexed = 0 if before is None else before.provenance["photographs"]["indexed"]
-        if len(self.store.done()) >= max(1, indexed):
-            self._commit(complete=False, prune=False)
+        before, now = self.store.generation, len(self.store.done())
+        if now >= (1 if before is None else before.provenance["photographs"]["indexed"]):
+            self._commit(complete=False, indexed=now)
 
     def finish(self) -> BuildReport:
         """Commit, and say what was done."""
@@ -228,7 +227,7 @@ class _Build:
         gone = indexed - {specimen.id for specimen in self.collection.specimens}
         unreadable = indexed & {row.specimen for row in skipped}
         removed = sorted(gone | unreadable) if self.settings.prune else []
-        number = self._commit(complete=True, prune=self.settings.prune)
+        number = self._commit(complete=True, indexed=len(indexed) - len(removed))
         for specimen in removed:
             self.store.thumbnail(specimen).unlink(missing_ok=True)
         return BuildReport(
@@ -263,19 +262,20 @@ class _Build:
             self.store.append([row for rows in self.in_hand for row in rows])
         self.in_hand, self.last_shard = [], time.monotonic()
 
-    def _commit(self, *, complete: bool, prune: bool) -> int:
+    def _commit(self, *, complete: bool, indexed: int) -> int:
         self.tell("making them searchable", 0, 1)
         number = self.store.commit(
             self.collection,
             skipped=(*self.plan.skipped, *self.skipped),
             numbers=self.supports.numbers,
-            provenance=self._provenance(complete=complete),
-            prune=prune,
+            provenance=self._provenance(complete=complete, indexed=indexed),
+            # Whoever stopped a build may not have seen yet what it would take out.
+            prune=complete and self.settings.prune,
         )
         self.tell("making them searchable", 1, 1)
         return number
 
-    def _provenance(self, *, complete: bool) -> dict[str, Any]:
+    def _provenance(self, *, complete: bool, indexed: int) -> dict[str, Any]:
         """Say how this state of the index came about, in JSON values."""
         return {
             "complete": complete,
@@ -292,7 +292,7 @@ class _Build:
             ],
             "synonyms": {trait: list(words) for trait, words in self.supports.synonyms.items()},
             "photographs": {
-                "indexed": len(self.store.done()),
+                "indexed": indexed,
                 "processed": self.processed,
                 "reused": self.plan.reused,
                 "skipped": len(self.plan.skipped) + len(self.skipped),

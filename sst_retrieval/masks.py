@@ -135,7 +135,7 @@ def outlines(mask: Mask) -> list[npt.NDArray[np.float64]]:
         return []
     # A margin of background closes the curves of a mask that touches the edge of the photograph.
     padded = np.pad(mask[y0:y1, x0:x1].astype(np.float64), 1)
-    curves = find_contours(padded, 0.5, fully_connected="high")  # type: ignore[no-untyped-call]
+    curves = find_contours(padded, 0.5, fully_connected="high")
     shifted = [curve[:, ::-1] + (x0 - 0.5, y0 - 0.5) for curve in curves]
     return sorted(shifted, key=lambda curve: -abs(enclosed(curve)))
 

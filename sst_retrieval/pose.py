@@ -12,6 +12,7 @@ off the outline; every turn is a hypothesis, "as photographed" the first of them
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,8 @@ def specimen_mask(image: RGBImage) -> Mask:
     border[rim:-rim, rim:-rim] = False
     distance, _ = cKDTree(_common_colours(lab[border])).query(lab)
     distance = np.minimum(distance, np.percentile(distance, 99.5))  # A glint must not set the threshold.
-    return ndimage.binary_opening(distance > max(float(threshold_otsu(distance)), 8.0))
+    found: Mask = ndimage.binary_opening(distance > max(float(threshold_otsu(distance)), 8.0))
+    return found
 
 
 def as_photographed(image: RGBImage, *, drawn: Mask | None = None) -> Frame:
@@ -242,11 +244,11 @@ def _common_colours(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return sums[kept] / counts[kept, None]
 
 
-def _square(frame: Frame) -> np.ndarray:
+def _square(frame: Frame) -> npt.NDArray[np.float64]:
     return np.array([frame.matrix[:3], frame.matrix[3:], (0, 0, 1)], dtype=float)
 
 
-def _frame(matrix: np.ndarray) -> Frame:
+def _frame(matrix: npt.NDArray[np.floating[Any]]) -> Frame:
     a, b, c, d, e, f = (float(value) for value in matrix[:2].ravel())
     return Frame((a, b, c, d, e, f))
 
@@ -257,7 +259,7 @@ def _pillow_data(frame: Frame, side: int, factor: int) -> tuple[float, ...]:
     return (a / side / factor, b / side / factor, c / factor, d / side / factor, e / side / factor, f / factor)
 
 
-def _reduced(array: np.ndarray, frame: Frame, side: int) -> tuple[np.ndarray, int]:
+def _reduced(array: npt.NDArray[Any], frame: Frame, side: int) -> tuple[npt.NDArray[Any], int]:
     """Shrink by a whole factor first: bilinear sampling alone would skip pixels and lose thin legs."""
     pixels_per_cell = 1 / math.hypot(frame.matrix[0], frame.matrix[1]) / side
     factor = max(1, int(pixels_per_cell))

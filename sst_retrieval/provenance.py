@@ -14,7 +14,7 @@ PACKAGES = (
     *("sst-retrieval", "numpy", "pillow", "scikit-image", "scipy", "pycocotools", "pyefd", "torch", "timm"),
     *("faiss-cpu", "faiss-gpu", "duckdb", "pyarrow"),
 )
-"""Packages whose versions may change a result; those that are not installed (one of the two FAISS never is) are left out."""
+"""Packages whose versions may change a result. Those that are not installed are left out; one FAISS never is."""
 
 
 def programs() -> dict[str, Any]:

@@ -39,6 +39,7 @@ from sst_retrieval.errors import (
     ModelMismatchError,
     SupportError,
 )
+from sst_retrieval.pose import turned
 from sst_retrieval.query import open_index
 from sst_retrieval.store import Store
 from sst_retrieval.types import Propagated, RGBImage
@@ -99,7 +100,7 @@ def test_a_support_keeps_the_mask_that_was_drawn(tmp_path: Path) -> None:
 
 
 def test_of_two_supports_each_keeps_its_own_traits(table: Path) -> None:
-    image, drawn = paint("red", 1)
+    drawn = paint("red", 1)[1]
     Image.fromarray(drawn["spot"].astype(np.uint8) * NUMBERS["spot"]).save(table.parent / "supports" / "r1.png")
     build_fake(table, table.parent / "index")
     with open_index(table.parent / "index") as index:
@@ -117,11 +118,7 @@ def test_an_absent_trait_is_remembered_as_absent(table: Path) -> None:
         assert index.region("r3", "spot").present
 
 
-def test_a_trait_drawn_beside_the_frame_is_described_all_the_same(
-    table: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sst_retrieval.pose import turned
-
+def test_a_trait_drawn_beside_the_frame_is_described_all_the_same(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = turned((500.0, 500.0), 10, 0.0)
     real = FakeTracker._propagate
     monkeypatch.setattr(

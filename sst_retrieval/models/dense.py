@@ -17,15 +17,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch.nn import functional
 
 from sst_retrieval import pose
 from sst_retrieval.models.efficientnet import EfficientNetTrunk
-from sst_retrieval.models.matching import Compressed, Look, Norm, Reach, Votes, cell_centres, carried, cell_shares, describe, smooth_flow
+from sst_retrieval.models.matching import (
+    Compressed,
+    Look,
+    Norm,
+    Reach,
+    Votes,
+    carried,
+    cell_centres,
+    cell_shares,
+    describe,
+    smooth_flow,
+)
 from sst_retrieval.models.refine import refine
-from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
+from sst_retrieval.types import Floats, Frame, Mask, Propagated, RGBImage, Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +123,7 @@ class DenseMemory:
     """
 
     traits: tuple[str, ...]
-    rivals: np.ndarray
+    rivals: npt.NDArray[np.bool_]
     supports: tuple[_Remembered, ...]
 
 
@@ -139,7 +151,8 @@ class DensePropagator:
     def remember(self, supports: Sequence[Support]) -> DenseMemory:
         """Describe the supports of a group; those after the first are laid like the first."""
         traits = tuple(dict.fromkeys(trait for support in supports for trait in support.traits))
-        first = self._describe(supports[0], traits, pose.as_photographed(supports[0].image, drawn=supports[0].masks.any(axis=0)))
+        start = pose.as_photographed(supports[0].image, drawn=_drawn(supports[0]))
+        first = self._describe(supports[0], traits, start)
         described = [first]
         for support in supports[1:]:
             frame, _ = self._lay(support.image, [first])
@@ -154,8 +167,7 @@ class DensePropagator:
     def _propagate(self, memory: DenseMemory, image: RGBImage) -> Propagated:
         frame, _ = self._lay(image, memory.supports)
         view = pose.warp(image, frame, self.settings.side)
-        shares, distance = self._match(view, memory)
-        soft, confidence = refine(view, shares, distance, memory.rivals)
+        soft, confidence = refine(view, self._match(view, memory), memory.rivals)
         masks = pose.unwarp(soft, frame, image.shape[:2])
         return Propagated(masks, confidence, frame)
 
@@ -167,7 +179,7 @@ class DensePropagator:
         views = [pose.warp(support.image, turned, settings.coarse_side) for turned in poses]
         norm = like.coarse_norm if like else None
         coarse, norm = describe(self.trunk.levels(np.stack(views)), views, settings.coarse, norm)
-        specimen = support.masks.any(axis=0) | _enlarged(pose.specimen_mask(support.image), support.image.shape)
+        specimen = _drawn(support) | _enlarged(pose.specimen_mask(support.image), support.image.shape)
         cells = settings.coarse.cells
         shown = [cell_shares(pose.warp_mask(specimen, turned, settings.coarse_side), cells) > 0.3 for turned in poses]
         view = pose.warp(support.image, frame, settings.side)
@@ -232,11 +244,11 @@ class DensePropagator:
         moved = pose.fit(places[shown.cpu().numpy()], places[partner.cpu().numpy()])
         return frame if moved is None else pose.compose(pose.inverse(moved), frame)
 
-    def _match(self, view: RGBImage, memory: DenseMemory) -> tuple[Floats, Floats]:
+    def _match(self, view: RGBImage, memory: DenseMemory) -> Floats:
         """Let the supports vote on every cell of the view, each bent to the target's proportions first.
 
         Returns:
-            float32 (1 + T, G, G), the shares of the votes; float32 (G, G), see `Votes.result`.
+            float32 (1 + T, G, G), the shares of the votes: for "no trait" and for each trait.
         """
         settings, first = self.settings, memory.supports[0]
         levels = self.trunk.levels(view[None], deepest=4)
@@ -247,8 +259,8 @@ class DensePropagator:
         votes = Votes(first.fine.compressed(fine[0]), wanted, settings.near)
         for features, labels in bent:
             votes.add(features, labels)
-        shares, distance = votes.result()
-        return shares.cpu().numpy(), distance.cpu().numpy()
+        shares, _ = votes.result()
+        return shares.cpu().numpy()
 
     def _bent(self, target: torch.Tensor, support: _Remembered) -> tuple[torch.Tensor, torch.Tensor]:
         """Move the support's fine features and labels to where their like lies on the target.
@@ -270,20 +282,28 @@ def _labels(support: Support, traits: Sequence[str], frame: Frame, side: int) ->
     drawn = dict(zip(support.traits, support.masks, strict=True))
     empty = np.zeros(support.masks.shape[1:], dtype=bool)
     coverages = [pose.warp_mask(drawn.get(trait, empty), frame, side) for trait in traits]
-    return np.stack([1 - pose.warp_mask(support.masks.any(axis=0), frame, side), *coverages])
+    return np.stack([1 - pose.warp_mask(_drawn(support), frame, side), *coverages])
 
 
-def _enlarged(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _drawn(support: Support) -> Mask:
+    """Pixels of a support that show any trait."""
+    drawn: Mask = np.asarray(support.masks.any(axis=0))
+    return drawn
+
+
+def _enlarged(mask: Mask, shape: tuple[int, ...]) -> Mask:
     return np.asarray(Image.fromarray(mask).resize((shape[1], shape[0]), Image.Resampling.NEAREST))
 
 
-def _rivals(supports: Sequence[Support], traits: Sequence[str]) -> np.ndarray:
+def _rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Say which traits never share pixels on a support: bool (T, T)."""
     rivals = ~np.eye(len(traits), dtype=bool)
     for support in supports:
         flat = support.masks.reshape(len(support.traits), -1).astype(np.float32)
         shared = flat @ flat.T
         places = [traits.index(trait) for trait in support.traits]
         rivals[np.ix_(places, places)] &= shared < 0.05 * np.diag(shared)[:, None]
-    return rivals & rivals.T
+    both: npt.NDArray[np.bool_] = rivals & rivals.T
+    return both
 
 

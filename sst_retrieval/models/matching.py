@@ -169,7 +169,7 @@ class Votes:
         return self._unblocked(ones, torch.zeros_like(ones[0, 0]))[0]
 
     def _windows(self, grid: torch.Tensor, *, beyond: float = 0.0) -> torch.Tensor:
-        """Cut out what each block may look at: (C, G, G) to (blocks, K * K, C); the last feature is `beyond` outside."""
+        """Cut out what each block may look at: (C, G, G) to (blocks, K * K, C); outside, the last is `beyond`."""
         edge = BLOCK + 2 * self._reach
         padded = functional.pad(grid[None], (self._reach,) * 4)
         if beyond:
@@ -195,7 +195,7 @@ class Votes:
 
 
 class Compressed:
-    """Keeps the directions in which a support's cells differ most (PCA): nearly the same distances, a third the work."""
+    """Keeps the directions in which support cells differ most (PCA): a third the work for almost the same distances."""
 
     def __init__(self, grid: torch.Tensor, dimensions: int) -> None:
         """Learn the directions from a support, float32 (D, G, G)."""
@@ -208,7 +208,8 @@ class Compressed:
     def __call__(self, grid: torch.Tensor) -> torch.Tensor:
         """Project: float32 (D, G, G) to (dimensions, G, G)."""
         cells = grid.flatten(1).T - self._mean
-        return (cells @ self._directions).T.reshape(-1, *grid.shape[1:])
+        projected: torch.Tensor = (cells @ self._directions).T
+        return projected.reshape(-1, *grid.shape[1:])
 
 
 def smooth_flow(flow: torch.Tensor, weight: torch.Tensor, stiffness: float) -> torch.Tensor:
@@ -264,4 +265,5 @@ def _spread(grid: torch.Tensor) -> torch.Tensor:
 def _cell_colours(picture: RGBImage, cells: int) -> Floats:
     """Mean colour of every cell: float32 (3, G, G)."""
     small = np.asarray(Image.fromarray(picture).resize((cells, cells), Image.Resampling.BOX))
-    return (rgb2lab(small).astype(np.float32) / LAB_RANGE).transpose(2, 0, 1)
+    colours: Floats = (rgb2lab(small).astype(np.float32) / LAB_RANGE).transpose(2, 0, 1)
+    return colours

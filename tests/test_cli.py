@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import COLOURS, FAKES, NUMBERS, a_collection_of, build_fake, paint
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import sst_retrieval
+from sst_retrieval import doctor
+from sst_retrieval.cli import app
+from sst_retrieval.cli.progress import ProgressBar
+from sst_retrieval.images import read_image, read_labels
+from sst_retrieval.query import open_index
+
+OWN = ["--propagator", FAKES.propagator, "--embedder", FAKES.embedder]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return a_collection_of(tmp_path_factory.mktemp("collection"))
+
+
+@pytest.fixture(scope="module")
+def index(table: Path) -> Path:
+    build_fake(table, table.parent / "index")
+    return table.parent / "index"
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def refused(*words: object) -> str:
+    """Run a command that must be refused in one line on standard error and nothing on standard output."""
+    result = run(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
+    return result.stderr
+
+
+# ------------------------------------------------------------------------------------------------------------ build
+
+
+def test_build_says_what_it_did(table: Path, tmp_path: Path) -> None:
+    words = ["build", table, "--supports", table.parent / "supports", "--output", tmp_path / "index", *OWN]
+    result = run(*words)
+    assert result.exit_code == 0
+    assert "10 photographs processed" in result.stdout
+    assert "masks by fake tracker; vectors by fake embedder" in result.stdout
+    assert "finding traits: 10/10" in result.stderr
+    assert "0 photographs processed; 10 needed no work" in run(*words).stdout
+    other = [*words[:-1], "fakes:OtherEmbedder"]
+    assert "--rebuild" in refused(*other)
+    assert "10 photographs processed" in run(*other, "--rebuild").stdout
+
+
+def test_build_counts_what_it_skips(tmp_path: Path) -> None:
+    table = a_collection_of(tmp_path)
+    (tmp_path / "supports" / "b0.png").unlink()
+    result = run("build", table, "--supports", tmp_path / "supports", "--output", tmp_path / "index", *OWN)
+    assert result.exit_code == 0
+    assert "5 skipped: its group 'blue' has no support" in result.stdout
+
+
+def test_the_defaults_are_those_of_python() -> None:
+    help_text = CliRunner().invoke(app, ["build", "--help"], env={"COLUMNS": "200"}).stdout
+    assert "[default: dense]" in help_text
+    assert "[default: efficientnet]" in help_text
+    assert "[default: auto]" in help_text
+
+
+def test_ctrl_c_ends_with_130_and_leaves_a_usable_index(table: Path, tmp_path: Path) -> None:
+    words = ["build", table, "--supports", table.parent / "supports", "--output", tmp_path / "index", *OWN]
+    here = [str(Path(__file__).parent), str(Path(sst_retrieval.__file__).parents[1])]
+    code = "import sys; from sst_retrieval.cli import main; main()"
+    environment = {**os.environ, "FAKE_TRACKER": "interrupt:4", "PYTHONPATH": os.pathsep.join(here)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 128 + signal.SIGINT
+    assert "what was done is kept" in done.stderr
+    assert "Traceback" not in done.stderr
+    with open_index(tmp_path / "index") as opened:
+        assert len(opened.search(like=("r0", "spot"))) == 2
+    assert "stopped before its end" in run("info", tmp_path / "index").stdout
+
+
+# ----------------------------------------------------------------------------------------------------------- search
+
+
+def test_search_prints_a_table(index: Path) -> None:
+    result = run("search", index, "--like", "r1", "--trait", "spot", "-k", "3")
+    head, *lines = result.stdout.splitlines()
+    assert head.split()[:6] == ["specimen", "rank", "similarity", "pattern", "colour", "shape"]
+    assert [line.split()[1] for line in lines] == ["1", "2", "3"]
+
+
+def test_search_prints_json(index: Path) -> None:
+    result = run("search", index, "--like", "r1", "--trait", "spot", "--json", "--where", "sex = 'female'")
+    hits = json.loads(result.stdout)
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
+    assert set(hits[0]) == {"rank", "specimen", "trait", "similarity", "blocks", "confidence", "metadata"}
+    assert set(hits[0]["blocks"]) == {"pattern", "colour", "shape"}
+    assert {hit["metadata"]["sex"] for hit in hits} == {"female"}
+    assert hits[0]["metadata"]["eventDate"].startswith("190")
+    assert sorted(hits, key=lambda hit: -hit["similarity"]) == hits
+
+
+def test_weights_decide(index: Path) -> None:
+    result = run("search", index, "--like", "r1", "--trait", "spot", "--weights", "colour=1", "--json")
+    by_colour = json.loads(result.stdout)
+    assert {hit["specimen"] for hit in by_colour[:4]} == {"r0", "r2", "r3", "r4"}
+    assert all(hit["similarity"] == pytest.approx(hit["blocks"]["colour"], abs=1e-6) for hit in by_colour[:4])
+
+
+def test_a_contact_sheet_is_written(index: Path, tmp_path: Path) -> None:
+    result = run("search", index, "--like", "r1", "--trait", "spot", "--json", "--contact-sheet", tmp_path / "hits.png")
+    assert len(json.loads(result.stdout)) == 9
+    sheet = read_image(tmp_path / "hits.png")
+    red = np.abs(sheet.astype(int) - COLOURS["red"]["spot"]).max(axis=2) < 30
+    assert red.any()
+
+
+def test_search_by_a_photograph_finds_its_twin_however_it_lies(index: Path, tmp_path: Path) -> None:
+    image, masks = paint("red", 2)
+    Image.fromarray(np.rot90(image)).save(tmp_path / "photo.png")
+    Image.fromarray(np.rot90(masks["spot"]).astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    words = ["search", index, "--image", tmp_path / "photo.png", "--mask", tmp_path / "mask.png", "--trait", "spot"]
+    hits = json.loads(run(*words, "--embedder", "fakes:FakeEmbedder", "--json").stdout)
+    assert hits[0]["specimen"] == "r2"
+    result = run(*words, "--embedder", "fakes:FakeEmbedder", "--contact-sheet", tmp_path / "hits.png")
+    assert result.exit_code == 0
+    assert (tmp_path / "hits.png").is_file()
+    # An index may come from a stranger; what it names must not be run unasked.
+    assert "--embedder fakes:FakeEmbedder" in refused(*words)
+    assert "cannot be compared" in refused(*words, "--embedder", "fakes:OtherEmbedder")
+
+
+def test_the_mask_may_carry_the_indexs_own_numbers(index: Path, tmp_path: Path) -> None:
+    image, masks = paint("red", 2)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    labels = sum(masks[trait] * np.uint8(number) for trait, number in NUMBERS.items())
+    Image.fromarray(labels).save(tmp_path / "mask.png")
+    words = ["--image", tmp_path / "photo.png", "--mask", tmp_path / "mask.png", "--embedder", "fakes:FakeEmbedder"]
+    hits = json.loads(run("search", index, *words, "--trait", "spot", "--json").stdout)
+    assert (hits[0]["specimen"], hits[0]["similarity"]) == ("r2", pytest.approx(1, abs=1e-3))
+    Image.fromarray(np.where(labels == NUMBERS["spot"], 9, labels)).save(tmp_path / "mask.png")
+    assert "[3, 9]" in refused("search", index, *words, "--trait", "spot")
+    Image.fromarray(labels[:-1]).save(tmp_path / "mask.png")
+    assert "60 x 39" in refused("search", index, *words, "--trait", "spot")
+    Image.fromarray(labels * 0).save(tmp_path / "mask.png")
+    assert "empty" in refused("search", index, *words, "--trait", "spot")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--like", "r1"], "spot"),
+        (["--like", "r1", "--trait", "wing"], "spot"),
+        (["--like", "r77", "--trait", "spot"], "r77"),
+        (["--trait", "spot"], "--like"),
+        (["--like", "r1", "--mask", "x.png", "--trait", "spot"], "--image"),
+        (["--like", "r1", "--trait", "spot", "--weights", "pattern"], "pattern=1"),
+        (["--like", "r1", "--trait", "spot", "--weights", "hue=1"], "hue"),
+        (["--like", "r1", "--trait", "spot", "--where", "sexx = 1"], "columns:"),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_question_is_refused(index: Path, words: list[str], message: str) -> None:
+    assert message in refused("search", index, *words)
+
+
+def test_debug_shows_where_an_error_arose(tmp_path: Path) -> None:
+    assert "not an index" in refused("info", tmp_path)
+    result = run("--debug", "info", tmp_path)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, sst_retrieval.IndexFolderError)
+
+
+# --------------------------------------------------------------------------------------------------- the other verbs
+
+
+def test_exported_masks_have_the_users_numbers_and_the_photographs_sizes(
+    table: Path, index: Path, tmp_path: Path
+) -> None:
+    result = run("export", "masks", index, tmp_path / "masks")
+    assert "10 label pictures" in result.stdout
+    for path in sorted((table.parent / "labels").glob("*.png")):
+        assert np.array_equal(read_labels(tmp_path / "masks" / path.name), read_labels(path))
+
+
+def test_unsure_masks_are_not_exported(index: Path, tmp_path: Path) -> None:
+    run("export", "masks", index, tmp_path / "masks", "--min-confidence", "0.8")
+    assert set(np.unique(read_labels(tmp_path / "masks" / "r0.png"))) == {0, *NUMBERS.values()}  # Drawn: sure.
+    assert not read_labels(tmp_path / "masks" / "r1.png").any()
+
+
+def test_evaluate_scores_masks_and_search(table: Path, index: Path) -> None:
+    words = ["evaluate", index, "--labels", table.parent / "labels"]
+    scores = json.loads(run(*words, "--json").stdout)
+    assert scores["masks"]["mean_iou"] == 1
+    assert scores["masks"]["specimens"] == 8
+    assert scores["retrieval"]["relevant_by"] == "group"
+    assert scores["retrieval"]["traits"]["spot"]["mean_ap"] > 0.9
+    text = run(*words, "--relevant-by", "sex").stdout
+    assert "mean IoU 1.0000 over 8 specimens" in text
+    assert "relevant = same sex" in text
+    assert "'colour'" in refused(*words, "--relevant-by", "colour")
+
+
+def test_evaluate_notices_a_wrong_mask(table: Path, index: Path, tmp_path: Path) -> None:
+    labels = read_labels(table.parent / "labels" / "r1.png").astype(np.uint8)
+    (tmp_path / "labels").mkdir()
+    Image.fromarray(np.roll(labels, 30, axis=1)).save(tmp_path / "labels" / "r1.png")
+    scores = json.loads(run("evaluate", index, "--labels", tmp_path / "labels", "--json").stdout)
+    assert scores["masks"]["mean_iou"] < 0.5
+
+
+def test_info_says_what_is_in_an_index(index: Path) -> None:
+    text = run("info", index).stdout
+    assert "specimens: 10" in text
+    assert "spot (7): 10, 0" in text
+    assert "fake tracker" in text
+    assert json.loads(run("info", index, "--json").stdout)["traits"]["bar"]["number"] == 3
+
+
+def test_doctor_ends_with_1_if_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = doctor.Check("python", True, "3.11"), doctor.Check("disk", False, "full", "make room")
+    monkeypatch.setattr(doctor, "diagnose", lambda: [good])
+    assert run("doctor").exit_code == 0
+    monkeypatch.setattr(doctor, "diagnose", lambda: [good, bad])
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "make room" in result.stdout
+
+
+def test_version_is_said() -> None:
+    assert run("--version").stdout == f"sst-retrieval {sst_retrieval.__version__}\n"
+
+
+def test_help_loads_no_model_library() -> None:
+    code = (
+        "import sys; from sst_retrieval.cli import app; app(['--help'], standalone_mode=False);"
+        "print([name for name in ('torch', 'timm', 'streamlit') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(sst_retrieval.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter(range(0, 1000, 4))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(times)))
+    with ProgressBar() as progress:
+        for done in range(1, 8):
+            progress("finding traits", done, 7)
+    lines = capsys.readouterr().err.splitlines()
+    assert 2 <= len(lines) <= 4
+    assert lines[-1].startswith("finding traits: 7/7")
+    assert "left" in lines[0]

@@ -1,0 +1,118 @@
+"""The whole road with the real default models, on a few synthetic and a few real specimens."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from sst_retrieval.build import BuildReport, BuildSettings, build
+from sst_retrieval.cli import app
+from sst_retrieval.cli.scoring import score_masks, score_retrieval
+from sst_retrieval.demo import make_drawer
+from sst_retrieval.images import read_image, read_labels
+from sst_retrieval.query import open_index
+
+MIMICS = ("SD-0001", "SD-0002")  # Supports of two species that wear the same pattern.
+OTHER = "SD-0006"
+
+
+def shortened(table: Path, output: Path, keep: Callable[[dict[str, str]], bool]) -> Path:
+    """Copy the rows of a table that are to be kept."""
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if keep(row)]
+    with output.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return output
+
+
+def only(supports: Path, folder: Path, specimens: set[str]) -> Path:
+    """Copy the supports of some specimens."""
+    folder.mkdir()
+    for path in supports.iterdir():
+        if path.suffix == ".toml" or path.stem in specimens:
+            (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def drawer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three species of nine, three specimens each but for the last."""
+    folder = tmp_path_factory.mktemp("drawer")
+    make_drawer(folder, specimens=20)
+    with (folder / "collection.csv").open(newline="") as file:
+        species = {row["scientificName"] for row in csv.DictReader(file) if row["catalogNumber"] in (*MIMICS, OTHER)}
+    only(folder / "supports", folder / "three", {*MIMICS, OTHER})
+    shortened(folder / "collection.csv", folder / "few.csv", lambda row: row["scientificName"] in species)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(drawer: Path) -> BuildReport:
+    return build(drawer / "few.csv", drawer / "three", drawer / "index")
+
+
+def test_all_specimens_are_processed_and_the_propagator_is_named(report: BuildReport) -> None:
+    assert (report.processed, dict(report.skipped)) == (8, {})
+    assert report.propagator.startswith("dense matching, not SAM 2")
+
+
+def test_masks_are_where_they_were_drawn(drawer: Path, report: BuildReport) -> None:
+    with open_index(report.index) as index:
+        assert score_masks(index, drawer / "labels").mean_iou > 0.8
+
+
+def test_a_trait_query_finds_the_mimics_before_the_others(drawer: Path, report: BuildReport) -> None:
+    with open_index(report.index) as index:
+        hits = index.search(like=(MIMICS[0], "forewing_band"), k=8)
+        ring = index.specimen(MIMICS[0]).metadata["mimicryRing"]
+        rings = [hit.metadata["mimicryRing"] for hit in hits]
+        assert rings == sorted(rings, key=lambda value: value != ring)
+        assert {hit.metadata["scientificName"] for hit in hits if hit.metadata["mimicryRing"] == ring} == {
+            index.specimen(name).metadata["scientificName"] for name in MIMICS
+        }
+        assert score_retrieval(index, "mimicryRing").traits["forewing_band"].mean_ap == 1
+
+
+def test_a_turned_photograph_from_outside_finds_its_twin(drawer: Path, report: BuildReport, tmp_path: Path) -> None:
+    twin = "SD-0010"
+    image, labels = read_image(drawer / "images" / f"{twin}.jpg"), read_labels(drawer / "labels" / f"{twin}.png")
+    Image.fromarray(np.rot90(image)).save(tmp_path / "photo.png")
+    Image.fromarray(np.rot90(labels)).save(tmp_path / "mask.png")
+    words = ["--image", str(tmp_path / "photo.png"), "--mask", str(tmp_path / "mask.png"), "--trait", "forewing_band"]
+    result = CliRunner().invoke(app, ["search", str(report.index), *words, "--json"])
+    assert json.loads(result.stdout)[0]["specimen"] == twin
+
+
+def test_a_second_build_does_nothing_and_exports_agree_with_the_index(
+    drawer: Path, report: BuildReport, tmp_path: Path
+) -> None:
+    again = build(drawer / "few.csv", drawer / "three", report.index)
+    assert (again.processed, again.reused) == (0, 8)
+    CliRunner().invoke(app, ["export", "masks", str(report.index), str(tmp_path)])
+    assert np.array_equal(read_labels(tmp_path / f"{OTHER}.png"), read_labels(drawer / "labels" / f"{OTHER}.png"))
+    with open_index(report.index) as index:
+        number = index.trait_numbers["forewing_band"]
+        assert np.array_equal(read_labels(tmp_path / "SD-0011.png") == number, index.mask("SD-0011", "forewing_band"))
+
+
+def test_real_butterflies_are_segmented(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "heliconius"
+    with (folder / "collection.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    supports = {path.stem for path in (folder / "supports").glob("*.png")}
+    group = next(row["group"] for row in rows if row["catalogNumber"] in supports)
+    names = [row["catalogNumber"] for row in rows if row["group"] == group][:5]
+    table = shortened(folder / "collection.csv", tmp_path / "few.csv", lambda row: row["catalogNumber"] in names)
+    own = only(folder / "supports", tmp_path / "supports", set(names))
+    build(table, own, tmp_path / "index", settings=BuildSettings(images=folder))
+    with open_index(tmp_path / "index") as index:
+        assert score_masks(index, folder / "labels").mean_iou > 0.8

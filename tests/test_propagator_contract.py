@@ -1,0 +1,150 @@
+"""What every propagator promises, whatever it is made of. To test another one, add it to `PROPAGATORS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from sst_retrieval.collection import read_collection
+from sst_retrieval.demo import make_drawer
+from sst_retrieval.engines import load_engines
+from sst_retrieval.images import read_image
+from sst_retrieval.propagation import Memory, Propagator
+from sst_retrieval.supports import read_supports
+from sst_retrieval.types import Propagated, RGBImage, Support
+
+PROPAGATORS: dict[str, Callable[[], Propagator]] = {
+    "dense": lambda: load_engines("dense", "fakes:FakeEmbedder", "cpu").propagator,
+    "fake": lambda: load_engines("fakes:FakeTracker", "fakes:FakeEmbedder", "cpu").propagator,
+}
+
+
+@pytest.fixture(scope="module")
+def drawer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Support, list[RGBImage]]:
+    """An annotated specimen and two photographs of the same species, of different sizes."""
+    folder = tmp_path_factory.mktemp("drawer")
+    collection = read_collection(make_drawer(folder, specimens=10))
+    first, *_, other = collection.specimens
+    assert first.group == other.group
+    (support,) = read_supports(folder / "supports", collection).load(first.group)
+    image = read_image(other.image)
+    return support, [image, np.ascontiguousarray(support.image[20:-31, 10:-7])]
+
+
+@pytest.fixture(scope="module", params=PROPAGATORS)
+def propagator(request: pytest.FixtureRequest) -> Propagator:
+    return PROPAGATORS[request.param]()
+
+
+@pytest.fixture(scope="module")
+def memory(propagator: Propagator, drawer: tuple[Support, list[RGBImage]]) -> Memory:
+    return propagator.remember([drawer[0]])
+
+
+@pytest.fixture(scope="module")
+def found(propagator: Propagator, memory: Memory, drawer: tuple[Support, list[RGBImage]]) -> list[Propagated]:
+    """The answers to both photographs in one call."""
+    return propagator.propagate(memory, drawer[1])
+
+
+def assert_same(one: Propagated, other: Propagated) -> None:
+    assert np.array_equal(one.masks, other.masks)
+    assert np.array_equal(one.confidence, other.confidence)
+    assert one.frame == other.frame
+
+
+def test_it_is_a_propagator_with_a_name(propagator: Propagator) -> None:
+    assert isinstance(propagator, Propagator)
+    assert propagator.name
+
+
+def test_the_memory_knows_the_traits_of_the_support(memory: Memory, drawer: tuple[Support, list[RGBImage]]) -> None:
+    assert memory.traits == drawer[0].traits
+
+
+def test_masks_are_of_the_photographs_own_size(
+    found: list[Propagated], memory: Memory, drawer: tuple[Support, list[RGBImage]]
+) -> None:
+    assert len(found) == len(drawer[1])
+    for answer, image in zip(found, drawer[1], strict=True):
+        assert answer.masks.shape == (len(memory.traits), *image.shape[:2])
+        assert answer.masks.dtype == np.bool_
+
+
+def test_confidence_lies_between_0_and_1(found: list[Propagated], memory: Memory) -> None:
+    for answer in found:
+        assert answer.confidence.shape == (len(memory.traits),)
+        assert answer.confidence.dtype == np.float32
+        assert ((answer.confidence >= 0) & (answer.confidence <= 1)).all()
+
+
+def test_something_is_found(found: list[Propagated]) -> None:
+    assert all(answer.masks.any() for answer in found)
+
+
+def test_a_frame_turns_and_scales_but_never_squashes(found: list[Propagated]) -> None:
+    for answer in found:
+        a, b, _, d, e, _ = answer.frame.matrix
+        assert np.hypot(a, d) == pytest.approx(np.hypot(b, e))
+        assert a * b + d * e == pytest.approx(0, abs=1e-9)
+
+
+def test_order_changes_nothing(
+    propagator: Propagator, memory: Memory, found: list[Propagated], drawer: tuple[Support, list[RGBImage]]
+) -> None:
+    turned_round = propagator.propagate(memory, drawer[1][::-1])
+    for one, other in zip(found, reversed(turned_round), strict=True):
+        assert_same(one, other)
+
+
+def test_batch_size_changes_nothing(
+    propagator: Propagator, memory: Memory, found: list[Propagated], drawer: tuple[Support, list[RGBImage]]
+) -> None:
+    for answer, image in zip(found, drawer[1], strict=True):
+        (alone,) = propagator.propagate(memory, [image])
+        assert_same(answer, alone)
+
+
+def test_no_photographs_give_no_answers(propagator: Propagator, memory: Memory) -> None:
+    assert propagator.propagate(memory, []) == []
+
+
+def test_what_was_given_is_not_changed(
+    propagator: Propagator, memory: Memory, drawer: tuple[Support, list[RGBImage]]
+) -> None:
+    image = drawer[1][1].copy()
+    propagator.propagate(memory, [image])
+    assert np.array_equal(image, drawer[1][1])
+
+
+def test_the_order_of_the_supports_traits_is_kept(
+    propagator: Propagator, drawer: tuple[Support, list[RGBImage]], found: list[Propagated]
+) -> None:
+    support, images = drawer
+    swapped = Support(support.specimen, support.group, support.image, support.traits[::-1], support.masks[::-1])
+    memory = propagator.remember([swapped])
+    assert memory.traits == support.traits[::-1]
+    (answer,) = propagator.propagate(memory, images[:1])
+    agree = np.count_nonzero(answer.masks[::-1] & found[0].masks) / np.count_nonzero(found[0].masks)
+    assert agree > 0.99
+
+
+def test_several_supports_pool_their_traits(propagator: Propagator, drawer: tuple[Support, list[RGBImage]]) -> None:
+    support, images = drawer
+    assert len(support.traits) > 1
+    first, second = (
+        Support(name, support.group, support.image, support.traits[part], support.masks[part])
+        for name, part in (("a", slice(0, 1)), ("b", slice(1, None)))
+    )
+    memory = propagator.remember([first, second])
+    assert set(memory.traits) == set(support.traits)
+    (answer,) = propagator.propagate(memory, images[:1])
+    assert answer.masks.shape[0] == len(memory.traits)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2)])
+def test_an_odd_photograph_is_answered_too(propagator: Propagator, memory: Memory, size: tuple[int, int]) -> None:
+    (answer,) = propagator.propagate(memory, [np.full((*size, 3), 128, dtype=np.uint8)])
+    assert answer.masks.shape[1:] == size
