@@ -26,7 +26,7 @@ from sst_retrieval.errors import (
 from sst_retrieval.types import Frame, Hit, Propagated, Region, Skipped, Specimen, Support
 
 if TYPE_CHECKING:
-    from sst_retrieval.build import BuildReport, BuildSettings
+    from sst_retrieval.build import BuildSettings
     from sst_retrieval.build import build as build_index
     from sst_retrieval.collection import Collection, read_collection
     from sst_retrieval.demo import make_drawer
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sst_retrieval.export import export_masks
     from sst_retrieval.propagation import Propagator
     from sst_retrieval.query import Index, open_index
+    from sst_retrieval.report import BuildReport
     from sst_retrieval.supports import Supports, read_supports
 
 __version__ = "0.1.0"
@@ -72,7 +73,7 @@ __all__ = [
 ]
 
 _LATER = {
-    "BuildReport": "build",
+    "BuildReport": "report",
     "BuildSettings": "build",
     "Collection": "collection",
     "Embedder": "embedding",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,6 +25,7 @@ from sst_retrieval.errors import ImageError, InputError
 from sst_retrieval.plan import Plan, Task, make_plan
 from sst_retrieval.propagation import Memory
 from sst_retrieval.regions import as_drawn, checked, regions_of
+from sst_retrieval.report import BuildReport
 from sst_retrieval.shards import Row
 from sst_retrieval.store import Store
 from sst_retrieval.supports import Supports, read_supports
@@ -68,49 +69,10 @@ class BuildSettings:
 DEFAULTS = BuildSettings()
 
 
-@dataclass(frozen=True, slots=True)
-class BuildReport:
-    """What a build did.
-
-    Attributes:
-        index: the index folder.
-        generation: number of the state it committed.
-        propagator: what found the traits, in a few words.
-        embedder: what described them.
-        device: where the models ran.
-        processed: photographs worked on.
-        reused: photographs that needed no work: neither they nor their supports had changed.
-        skipped: reason -> how many specimens were left out for it.
-        removed: ids of the specimens that were taken out (`prune`).
-        vanished: how many indexed specimens are no longer in the table, and were kept.
-        seconds: from start to end.
-        seconds_per_image: mean over the photographs worked on; None if there were none.
-        peak_memory: the most memory the process ever held, in bytes.
-    """
-
-    index: Path
-    generation: int
-    propagator: str
-    embedder: str
-    device: str
-    processed: int
-    reused: int
-    skipped: Mapping[str, int]
-    removed: tuple[str, ...]
-    vanished: int
-    seconds: float
-    seconds_per_image: float | None
-    peak_memory: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Say the report in plain, JSON-ready types."""
-        return {**asdict(self), "index": str(self.index), "removed": list(self.removed)}
-
-
 class Progress(Protocol):
     """Is told how far a build has come."""
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
         """Take notice: `done` of `total` photographs have passed this stage."""
 
 
@@ -137,6 +99,7 @@ def build(
         ModelError: a model cannot be loaded or answers nonsense.
         KeyboardInterrupt: the person stopped it; what was done is kept, and can be searched.
     """
+    began, clock = provenance.now(), time.monotonic()
     collection = read_collection(
         table,
         images=settings.images,
@@ -147,9 +110,9 @@ def build(
     annotated = read_supports(supports, collection)
     engines = load_engines(settings.propagator, settings.embedder, settings.device)
     with _opened(output, engines, rebuild=settings.rebuild) as store:
-        tell = progress or _silent
+        tell = progress or (lambda *_: None)
         plan = make_plan(collection, annotated, store.done(), partial(tell, "looking for new photographs"))
-        work = _Build(store, collection, annotated, engines, settings, plan, tell)
+        work = _Build(store, collection, annotated, engines, settings, plan, tell, began, clock)
         try:
             for group in plan.tasks:
                 work.find_traits(group)
@@ -184,13 +147,18 @@ class _Build:
     settings: BuildSettings
     plan: Plan
     tell: Progress
+    began: str
+    clock: float
     skipped: list[Skipped] = field(default_factory=list)
     processed: int = 0
     working: float = 0.0
     in_hand: list[list[Row]] = field(default_factory=list)
     last_shard: float = field(default_factory=time.monotonic)
-    started: float = field(default_factory=time.monotonic)
-    started_at: str = field(default_factory=provenance.now)
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds a photograph, so far."""
+        return self.working / self.processed if self.processed else None
 
     def find_traits(self, group: str) -> None:
         """Work on the photographs of one group; what is remembered of its supports is let go of afterwards."""
@@ -241,8 +209,8 @@ class _Build:
             skipped=dict(Counter(row.reason for row in skipped)),
             removed=tuple(removed),
             vanished=len(gone - set(removed)),
-            seconds=time.monotonic() - self.started,
-            seconds_per_image=self.working / self.processed if self.processed else None,
+            seconds=time.monotonic() - self.clock,
+            seconds_per_image=self.pace,
             peak_memory=provenance.peak_memory(),
         )
 
@@ -269,7 +237,7 @@ class _Build:
             skipped=(*self.plan.skipped, *self.skipped),
             numbers=self.supports.numbers,
             provenance=self._provenance(complete=complete, indexed=indexed),
-            # Whoever stopped a build may not have seen yet what it would take out.
+            # A build that was stopped does not know yet what is unreadable.
             prune=complete and self.settings.prune,
         )
         self.tell("making them searchable", 1, 1)
@@ -279,7 +247,7 @@ class _Build:
         """Say how this state of the index came about, in JSON values."""
         return {
             "complete": complete,
-            "started": self.started_at,
+            "started": self.began,
             "ended": provenance.now(),
             "table": str(self.collection.source),
             "settings": {name: value if value is None else str(value) for name, value in asdict(self.settings).items()},
@@ -297,9 +265,5 @@ class _Build:
                 "reused": self.plan.reused,
                 "skipped": len(self.plan.skipped) + len(self.skipped),
             },
-            "seconds_per_image": self.working / self.processed if self.processed else None,
+            "seconds_per_image": self.pace,
         }
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Tell nobody."""

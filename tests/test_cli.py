@@ -17,7 +17,11 @@ import sst_retrieval
 from sst_retrieval import doctor
 from sst_retrieval.cli import app
 from sst_retrieval.cli.progress import ProgressBar
+from sst_retrieval.embedding import embed_regions
+from sst_retrieval.engines import load_embedder
 from sst_retrieval.images import read_image, read_labels
+from sst_retrieval.outside import TURNS, query_vectors
+from sst_retrieval.pose import as_photographed, hypotheses, mirrored
 from sst_retrieval.query import open_index
 
 OWN = ["--propagator", FAKES.propagator, "--embedder", FAKES.embedder]
@@ -142,6 +146,17 @@ def test_search_by_a_photograph_finds_its_twin_however_it_lies(index: Path, tmp_
     # An index may come from a stranger; what it names must not be run unasked.
     assert "--embedder fakes:FakeEmbedder" in refused(*words)
     assert "cannot be compared" in refused(*words, "--embedder", "fakes:OtherEmbedder")
+
+
+def test_a_mirror_would_add_no_position(tmp_path: Path) -> None:
+    image, masks = paint("red", 2)
+    embedder = load_embedder("fakes:FakeEmbedder")
+    vectors = query_vectors(image, masks["spot"], embedder)
+    frames = [mirrored(frame) for frame in hypotheses(as_photographed(image), TURNS)[:TURNS]]
+    for vector, frame in zip(vectors, frames, strict=True):
+        (seen,) = embed_regions(image, masks["spot"][None], frame, embedder)
+        assert seen is not None
+        assert vector @ seen / 3 > 0.99
 
 
 def test_the_mask_may_carry_the_indexs_own_numbers(index: Path, tmp_path: Path) -> None:

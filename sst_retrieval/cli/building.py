@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sst_retrieval.build import DEFAULTS, BuildReport, BuildSettings, build
+from sst_retrieval.build import DEFAULTS, BuildSettings, build
 from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.engines import EMBEDDERS, PROPAGATORS
 
@@ -59,25 +59,4 @@ def build_command(
         except KeyboardInterrupt:
             typer.echo("\nwhat was done is kept; the same command goes on from there", err=True)
             raise
-    typer.echo(summary(report))
-
-
-def summary(report: BuildReport) -> str:
-    """Write a build's report for a person."""
-    pace = "" if report.seconds_per_image is None else f", {report.seconds_per_image:.2f} s each"
-    lines = [
-        f"{report.processed} photographs processed{pace}; {report.reused} needed no work",
-        *(f"{count} skipped: {reason}" for reason, count in report.skipped.items()),
-    ]
-    if report.removed:
-        lines.append(f"{len(report.removed)} specimens taken out (--prune)")
-    if report.vanished:
-        lines.append(f"{report.vanished} specimens are no longer in the table and were kept; --prune takes them out")
-    return "\n".join(
-        [
-            *lines,
-            f"masks by {report.propagator}; vectors by {report.embedder}; on {report.device}",
-            f"{report.index}: generation {report.generation}, {report.seconds:.0f} s in all, "
-            f"at most {report.peak_memory / 1024**3:.1f} GB of memory",
-        ]
-    )
+    typer.echo(report.text())

@@ -9,7 +9,6 @@ import typer
 
 from sst_retrieval import sheets
 from sst_retrieval.build import BuildSettings, build
-from sst_retrieval.cli.building import summary
 from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.cli.scoring import score_masks, score_retrieval
 from sst_retrieval.cli.searching import hits_sheet, indexed_tile, table
@@ -37,7 +36,7 @@ def demo_command(
     settings = BuildSettings(device=device, prune=True, rebuild=True)
     with ProgressBar() as progress:
         report = build(drawer, output / "supports", output / "index", settings=settings, progress=progress)
-    typer.echo(summary(report))
+    typer.echo(report.text())
     with open_index(output / "index") as index:
         typer.echo("\n" + scores(index, output / "labels"))
         query = first_target(index, TRAIT)

@@ -53,11 +53,14 @@ class ProgressBar:
 
     def _draw(self, done: int, total: int) -> None:
         if self._bar is None:
-            self._bar = tqdm(total=total, desc=self._stage, file=self._stream, unit=" photographs", bar_format=_BAR)
+            self._bar = tqdm(total=total, desc=self._stage, file=self._stream, unit="photo", bar_format=_BAR)
         self._bar.update(done - self._bar.n)
 
     def _write(self, done: int, total: int) -> None:
         self._last = time.monotonic()
+        if total == 1:  # A step, not a count.
+            print(self._stage, file=self._stream, flush=True)
+            return
         elapsed = self._last - self._begun
         rate = done / elapsed if elapsed else 0.0
         left = f", {tqdm.format_interval((total - done) / rate)} left" if rate and done < total else ""

@@ -70,7 +70,8 @@ def search_command(
             like=question.like, vectors=question.vectors, trait=trait, k=k, where=where, weights=shares
         )
         if contact_sheet is not None:
-            write_png(contact_sheet, hits_sheet(opened, question.picture(), hits))
+            heading = f"{trait} most like that of the query" + (f", where {where}" if where else "")
+            write_png(contact_sheet, hits_sheet(opened, question.picture(), hits, heading))
             typer.echo(f"contact sheet: {contact_sheet}", err=True)
         typer.echo(
             json.dumps([hit.as_dict() for hit in hits], indent=2, ensure_ascii=False) if as_json else table(hits)

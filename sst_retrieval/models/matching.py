@@ -18,6 +18,7 @@ from torch.nn import functional
 from sst_retrieval.types import Floats, RGBImage
 
 LAB_RANGE = np.array([100, 60, 60], dtype=np.float32)  # Brings L, a and b to about the same size.
+CHUNK = 16  # Blocks that are matched at a time.
 BLOCK = 8  # Cells of a block share their candidates, so that matching is a few large products.
 
 
@@ -118,8 +119,9 @@ class Votes:
         """
         self._cells = target.shape[-1]
         self._reach = max(1, round(reach.window * self._cells))
-        self._active = self._windows(wanted[None].float()).amax((1, 2)) > 0
-        self._target = _blocks(target)[self._active]
+        near = self._windows(wanted[None].float()).amax((2, 3, 4)) > 0
+        self._active = near.nonzero(as_tuple=True)
+        self._target = _blocks(target)[near.flatten()]
         self._scale = reach.sharpness
         self._handicap = self._position_costs(reach.position).to(target.device)
         self._best: torch.Tensor | None = None
@@ -133,21 +135,34 @@ class Votes:
             support: float32 (D, G, G), described with the same norm.
             labels: float32 (L, G, G), 0..1: how much of each cell each label covers; the first is "no label".
         """
-        # |t - s|^2 without |t|^2, as one product: (2t, -1) . (s, |s|^2). A place beyond the picture is far from all.
+        # |t - s|^2 without |t|^2, as one product: (2t, -1, -1) . (s, |s|^2, far). Beyond the picture is far from all.
         lengths = (support**2).sum(0, keepdim=True)
-        candidates = self._windows(torch.cat([support, lengths, torch.zeros_like(lengths)]), beyond=1e4)[self._active]
+        windows = self._windows(torch.cat([support, lengths, torch.zeros_like(lengths)]), beyond=1e4)
+        label_windows = self._windows(labels)
         ones = torch.ones_like(self._target[..., :1])
-        closeness = torch.bmm(torch.cat([2 * self._target, -ones, -ones], dim=-1), candidates.mT)
+        target = torch.cat([2 * self._target, -ones, -ones], dim=-1)
+        found = [
+            self._counted(target[start : start + CHUNK], windows, label_windows, start)
+            for start in range(0, len(target), CHUNK)
+        ]
+        top, votes, total = (torch.cat(parts) for parts in zip(*found, strict=True)) if found else (ones, ones, ones)
+        if self._best is not None:
+            best = torch.maximum(self._best, top)
+            fading, rising = torch.exp((self._best - best) / self._scale), torch.exp((top - best) / self._scale)
+            votes, total = votes * rising + self._votes * fading, total * rising + self._sum * fading
+            top = best
+        self._best, self._votes, self._sum = top, votes, total
+
+    def _counted(
+        self, target: torch.Tensor, windows: torch.Tensor, labels: torch.Tensor, start: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Count the votes for some blocks; few at a time, so that they stay in the processor's cache."""
+        rows, columns = (places[start : start + len(target)] for places in self._active)
+        closeness = torch.bmm(target, windows[rows, columns].flatten(2))
         closeness -= self._handicap
         top = closeness.amax(-1, keepdim=True)
-        best = top if self._best is None else torch.maximum(self._best, top)
-        weights = closeness.sub_(best).div_(self._scale).exp_()
-        votes = torch.bmm(weights, self._windows(labels)[self._active])
-        total = weights.sum(-1, keepdim=True)
-        if self._best is not None:
-            fading = torch.exp((self._best - best) / self._scale)
-            votes, total = votes + self._votes * fading, total + self._sum * fading
-        self._best, self._votes, self._sum = best, votes, total
+        weights = closeness.sub_(top).div_(self._scale).exp_()
+        return top, torch.bmm(weights, labels[rows, columns].flatten(2).mT), weights.sum(-1, keepdim=True)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Count.
@@ -169,14 +184,15 @@ class Votes:
         return self._unblocked(ones, torch.zeros_like(ones[0, 0]))[0]
 
     def _windows(self, grid: torch.Tensor, *, beyond: float = 0.0) -> torch.Tensor:
-        """Cut out what each block may look at: (C, G, G) to (blocks, K * K, C); outside, the last is `beyond`."""
-        edge = BLOCK + 2 * self._reach
-        padded = functional.pad(grid[None], (self._reach,) * 4)
+        """View what each block may look at: (C, G, G) to (down, across, C, K, K); outside, the last C is `beyond`."""
+        reach, across = self._reach, self._cells // BLOCK
+        padded = functional.pad(grid, (reach,) * 4)
         if beyond:
-            inside = functional.pad(torch.ones_like(grid[:1]), (self._reach,) * 4)
-            padded[0, -1] = (1 - inside[0]) * beyond
-        cut = functional.unfold(padded, edge, stride=BLOCK)[0]
-        return cut.reshape(len(grid), edge * edge, -1).permute(2, 1, 0)
+            padded[-1] = beyond
+            padded[-1, reach:-reach, reach:-reach] = 0
+        edge, width = BLOCK + 2 * reach, padded.shape[-1]
+        strides = (BLOCK * width, BLOCK, width * width, width, 1)
+        return padded.as_strided((across, across, len(grid), edge, edge), strides)
 
     def _position_costs(self, position: float) -> torch.Tensor:
         own = torch.arange(BLOCK)
@@ -188,7 +204,7 @@ class Votes:
     def _unblocked(self, blocks: torch.Tensor, elsewhere: torch.Tensor) -> torch.Tensor:
         """Put the worked blocks back in their places: (C, G, G); the other cells are `elsewhere` (C,)."""
         across = self._cells // BLOCK
-        every = elsewhere.repeat(across * across, BLOCK * BLOCK, 1)
+        every = elsewhere.repeat(across, across, BLOCK * BLOCK, 1)
         every[self._active] = blocks
         grid = every.reshape(across, across, BLOCK, BLOCK, -1).permute(4, 0, 2, 1, 3)
         return grid.reshape(-1, self._cells, self._cells)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from scipy import ndimage
 from skimage.color import rgb2lab
 from torch.nn import functional
@@ -94,11 +95,11 @@ def by_colour(view: RGBImage, shares: Floats, evidence: Evidence) -> Floats:
 
 def _looks(view: RGBImage, cells: int) -> npt.NDArray[np.float64]:
     """Colour, colour of the surroundings and strength of edges of every cell, standardised: float64 (G * G, 11)."""
-    lab = rgb2lab(view).astype(np.float32)
-    around = [ndimage.gaussian_filter(lab, (spread, spread, 0)) for spread in (1.0, 3.0)]
-    edges = [ndimage.gaussian_gradient_magnitude(lab[..., 0], spread)[..., None] for spread in (1.0, 2.5)]
-    stack = np.concatenate([lab, *around, *edges], axis=-1).transpose(2, 0, 1)
-    flat = _resized(stack, (cells, cells)).reshape(len(stack), -1).T.astype(np.float64)
+    small = np.asarray(Image.fromarray(view).resize((cells, cells), Image.Resampling.BOX))
+    lab = rgb2lab(small).astype(np.float32)
+    around = [ndimage.gaussian_filter(lab, (spread, spread, 0)) for spread in (0.5, 1.5)]
+    edges = [ndimage.gaussian_gradient_magnitude(lab[..., 0], spread)[..., None] for spread in (0.5, 1.25)]
+    flat = np.concatenate([lab, *around, *edges], axis=-1).reshape(cells * cells, -1).astype(np.float64)
     standard: npt.NDArray[np.float64] = (flat - flat.mean(axis=0)) / (flat.std(axis=0) + 1e-6)
     return standard
 

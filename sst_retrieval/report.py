@@ -1,0 +1,63 @@
+"""What a build did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did.
+
+    Attributes:
+        index: the index folder.
+        generation: number of the state it committed.
+        propagator: what found the traits, in a few words.
+        embedder: what described them.
+        device: where the models ran.
+        processed: photographs worked on.
+        reused: photographs that needed no work: neither they nor their supports had changed.
+        skipped: reason -> how many specimens were left out for it.
+        removed: ids of the specimens that were taken out (`prune`).
+        vanished: how many indexed specimens are no longer in the table, and were kept.
+        seconds: from start to end.
+        seconds_per_image: mean over the photographs worked on; None if there were none.
+        peak_memory: the most memory the process ever held, in bytes.
+    """
+
+    index: Path
+    generation: int
+    propagator: str
+    embedder: str
+    device: str
+    processed: int
+    reused: int
+    skipped: Mapping[str, int]
+    removed: tuple[str, ...]
+    vanished: int
+    seconds: float
+    seconds_per_image: float | None
+    peak_memory: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Say the report in plain, JSON-ready types."""
+        return {**asdict(self), "index": str(self.index), "removed": list(self.removed)}
+
+    def text(self) -> str:
+        """Write the report for a person."""
+        pace = "" if self.seconds_per_image is None else f", {self.seconds_per_image:.2f} s each"
+        lines = [f"{self.processed} photographs processed{pace}; {self.reused} needed no work"]
+        lines += [f"{count} skipped: {reason}" for reason, count in self.skipped.items()]
+        if self.removed:
+            lines.append(f"{len(self.removed)} specimens taken out (--prune)")
+        if self.vanished:
+            lines.append(f"{self.vanished} specimens are no longer in the table and were kept; --prune takes them out")
+        lines += [
+            f"masks by {self.propagator}; vectors by {self.embedder}; on {self.device}",
+            f"{self.index}: generation {self.generation}, {self.seconds:.0f} s in all, "
+            f"at most {self.peak_memory / 1024**3:.1f} GB of memory",
+        ]
+        return "\n".join(lines)
