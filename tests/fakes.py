@@ -1,7 +1,7 @@
 """Models that need no network, and a collection that they understand: traits are flat colours on grey paper.
 
 A build loads them by name ("fakes:FakeTracker"), as it would load anybody's own. The environment variable FAKE_TRACKER
-makes one misbehave on the n-th photograph: "kill:3", "interrupt:3", "refuse:3" or "nonsense:3".
+makes one misbehave on the n-th photograph: "kill:3", "ctrl-c:3", "interrupt:3", "refuse:3" or "nonsense:3".
 """
 
 from __future__ import annotations
@@ -72,8 +72,10 @@ class FakeTracker:
             return
         if how == "refuse":
             raise InputError("this photograph is too odd")
-        if how in ("kill", "interrupt"):
-            os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGINT)
+        if how == "interrupt":
+            raise KeyboardInterrupt
+        if how in ("kill", "ctrl-c"):
+            signal.raise_signal(signal.SIGKILL if how == "kill" else signal.SIGINT)
 
 
 class FakeEmbedder:

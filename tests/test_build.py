@@ -276,7 +276,7 @@ def test_a_propagator_that_breaks_its_promise_is_named(table: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("masks", "problem"),
     [
-        (np.zeros((2, 40, 60), dtype=np.uint8), "uint8"),
+        (np.zeros((2, 40, 60), dtype=np.uint8), "must be bool .2, 40, 60"),
         (np.zeros((1, 40, 60), dtype=bool), "1, 40, 60"),
         (np.zeros((2, 60, 40), dtype=bool), "2, 60, 40"),
     ],

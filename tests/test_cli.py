@@ -84,8 +84,12 @@ def test_the_defaults_are_those_of_python() -> None:
 def test_ctrl_c_ends_with_130_and_leaves_a_usable_index(table: Path, tmp_path: Path) -> None:
     words = ["build", table, "--supports", table.parent / "supports", "--output", tmp_path / "index", *OWN]
     here = [str(Path(__file__).parent), str(Path(sst_retrieval.__file__).parents[1])]
-    code = "import sys; from sst_retrieval.cli import main; main()"
-    environment = {**os.environ, "FAKE_TRACKER": "interrupt:4", "PYTHONPATH": os.pathsep.join(here)}
+    # Where a test run was started in the background, Ctrl-C may be switched off.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from sst_retrieval.cli import main; main()"
+    )
+    environment = {**os.environ, "FAKE_TRACKER": "ctrl-c:4", "PYTHONPATH": os.pathsep.join(here)}
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, words)], env=environment, capture_output=True, text=True, check=False
     )

@@ -46,6 +46,10 @@ class ProgressBar:
             self._close()
             self._stage, self._begun = stage, time.monotonic()
             self._last = self._begun
+            if total == 1:
+                print(stage, file=self._stream, flush=True)
+        if total == 1:
+            return  # A step, not a count.
         if self._terminal:
             self._draw(done, total)
         elif time.monotonic() - self._last >= SECONDS or done == total:
@@ -58,9 +62,6 @@ class ProgressBar:
 
     def _write(self, done: int, total: int) -> None:
         self._last = time.monotonic()
-        if total == 1:  # A step, not a count.
-            print(self._stage, file=self._stream, flush=True)
-            return
         elapsed = self._last - self._begun
         rate = done / elapsed if elapsed else 0.0
         left = f", {tqdm.format_interval((total - done) / rate)} left" if rate and done < total else ""
