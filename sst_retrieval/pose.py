@@ -114,6 +114,8 @@ def fit(source: npt.NDArray[np.float64], goal: npt.NDArray[np.float64]) -> Frame
     Returns:
         The map from source to goal, or None if the points allow none or it would change sizes more than twofold.
     """
+    if not len(source):
+        return None
     weights = np.ones(len(source))
     p, q, shift = 1.0, 0.0, np.zeros(2)
     for _ in range(4):

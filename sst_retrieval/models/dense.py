@@ -13,6 +13,7 @@ This is not SAM 2; it plays its part where no checkpoint is at hand.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -36,8 +37,11 @@ from sst_retrieval.models.matching import (
     describe,
     smooth_flow,
 )
-from sst_retrieval.models.refine import refine
+from sst_retrieval.models.refine import Evidence, refine
 from sst_retrieval.types import Floats, Frame, Mask, Propagated, RGBImage, Support
+
+VERSION = 1
+"""Changes whenever the same settings would give other masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class DenseSettings:
         trust, stiffness: of the displacement, see `matching.smooth_flow`.
         fine, near: what is compared, and how, to find the traits.
         dimensions: of the compressed features.
+        evidence: of the pixels' colours, see `refine.Evidence`.
     """
 
     coarse_side: int = 192
@@ -72,6 +77,7 @@ class DenseSettings:
     fine: Look = field(default_factory=lambda: Look(cells=224, levels=(0.5, 1, 1, 1, 0), colour=0.5))
     near: Reach = field(default_factory=lambda: Reach(window=0.04, position=20.0, sharpness=0.05))
     dimensions: int = 64
+    evidence: Evidence = field(default_factory=Evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +151,9 @@ class DensePropagator:
         """
         self.trunk = trunk if trunk is not None else EfficientNetTrunk(device)
         self.settings = settings if settings is not None else DenseSettings()
-        self.name = f"dense matching on {self.trunk.name} at {self.settings.side} px"
+        # Another way of looking gives other masks, which must not be mixed with old ones in one index.
+        how = hashlib.sha256(repr(self.settings).encode()).hexdigest()[:8]
+        self.name = f"dense matching {VERSION} on {self.trunk.name} at {self.settings.side} px, settings {how}"
 
     @torch.inference_mode()
     def remember(self, supports: Sequence[Support]) -> DenseMemory:
@@ -167,7 +175,7 @@ class DensePropagator:
     def _propagate(self, memory: DenseMemory, image: RGBImage) -> Propagated:
         frame, _ = self._lay(image, memory.supports)
         view = pose.warp(image, frame, self.settings.side)
-        soft, confidence = refine(view, self._match(view, memory), memory.rivals)
+        soft, confidence = refine(view, self._match(view, memory), memory.rivals, evidence=self.settings.evidence)
         masks = pose.unwarp(soft, frame, image.shape[:2])
         return Propagated(masks, confidence, frame)
 

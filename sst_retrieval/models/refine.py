@@ -48,7 +48,7 @@ def refine(
     shares: Floats,
     rivals: npt.NDArray[np.bool_],
     *,
-    evidence: Evidence = Evidence(),
+    evidence: Evidence,
 ) -> tuple[Floats, Floats]:
     """Sharpen votes by a view's colours and edges and let the traits compete.
 
