@@ -145,7 +145,8 @@ class Votes:
             self._counted(target[start : start + CHUNK], windows, label_windows, start)
             for start in range(0, len(target), CHUNK)
         ]
-        top, votes, total = (torch.cat(parts) for parts in zip(*found, strict=True)) if found else (ones, ones, ones)
+        none = (ones, ones.expand(-1, -1, len(labels)), ones)  # No block of the target is near a label.
+        top, votes, total = (torch.cat(parts) for parts in zip(*found, strict=True)) if found else none
         if self._best is not None:
             best = torch.maximum(self._best, top)
             fading, rising = torch.exp((self._best - best) / self._scale), torch.exp((top - best) / self._scale)
@@ -176,12 +177,12 @@ class Votes:
         nothing = torch.zeros(shares.shape[-1], device=shares.device)
         nothing[0] = 1
         distance = (self._target**2).sum(-1, keepdim=True) - self._best
-        return self._unblocked(shares, nothing), self._unblocked(distance, torch.zeros_like(distance[0, 0]))[0]
+        return self._unblocked(shares, nothing), self._unblocked(distance, distance.new_zeros(1))[0]
 
     def worked(self) -> torch.Tensor:
         """Say which cells were worked on: float32 (G, G), 1 or 0."""
         ones = torch.ones_like(self._target[..., :1])
-        return self._unblocked(ones, torch.zeros_like(ones[0, 0]))[0]
+        return self._unblocked(ones, ones.new_zeros(1))[0]
 
     def _windows(self, grid: torch.Tensor, *, beyond: float = 0.0) -> torch.Tensor:
         """View what each block may look at: (C, G, G) to (down, across, C, K, K); outside, the last C is `beyond`."""

@@ -1,0 +1,353 @@
+"""Frames: their algebra, looking through them, and finding the specimen."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from sst_retrieval import pose
+from sst_retrieval.types import Frame, Mask, RGBImage
+
+IDENTITY = Frame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+PAPER = (215, 210, 200)
+
+some_frames = st.builds(
+    lambda x, y, side, angle, mirror: (pose.mirrored if mirror else lambda same: same)(
+        pose.turned((x, y), side, angle)
+    ),
+    st.floats(-500, 500),
+    st.floats(-500, 500),
+    st.floats(1, 2000),
+    st.floats(-7, 7),
+    st.booleans(),
+)
+
+
+def through(frame: Frame, x: float, y: float) -> tuple[float, float]:
+    a, b, c, d, e, f = frame.matrix
+    return a * x + b * y + c, d * x + e * y + f
+
+
+def apply(frame: Frame, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.array([through(frame, x, y) for x, y in points])
+
+
+def iou(one: Mask, other: Mask) -> float:
+    return np.count_nonzero(one & other) / np.count_nonzero(one | other)
+
+
+def blob(height: int, width: int, seed: int) -> Mask:
+    """A smooth blob in the middle of a photograph."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(height, width)), 9)
+    ys, xs = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    inside: Mask = xs**2 + ys**2 + 0.1 * noise / noise.std() < 0.35
+    return inside
+
+
+def specimen(height: int = 120, width: int = 160) -> RGBImage:
+    """A dark beetle of 60 x 40 pixels on plain paper, its box (40, 30, 100, 70)."""
+    image = np.full((height, width, 3), PAPER, dtype=np.uint8)
+    image[30:70, 40:100] = (60, 30, 20)
+    return image
+
+
+# The algebra
+
+
+@given(some_frames, some_frames, st.floats(-300, 300), st.floats(-300, 300))
+def test_composing_is_applying_one_after_the_other(outer: Frame, inner: Frame, x: float, y: float) -> None:
+    both = through(pose.compose(outer, inner), x, y)
+    assert both == pytest.approx(through(outer, *through(inner, x, y)), rel=1e-6, abs=1e-6)
+
+
+@given(some_frames, st.floats(-300, 300), st.floats(-300, 300))
+def test_the_inverse_leads_back(frame: Frame, x: float, y: float) -> None:
+    assert through(pose.inverse(frame), *through(frame, x, y)) == pytest.approx((x, y), abs=1e-6)
+
+
+@given(some_frames, st.floats(-300, 300), st.floats(-300, 300))
+def test_a_mirror_exchanges_left_and_right(frame: Frame, x: float, y: float) -> None:
+    u, v = through(frame, x, y)
+    assert through(pose.mirrored(frame), x, y) == pytest.approx((1 - u, v), abs=1e-9)
+    assert pose.mirrored(pose.mirrored(frame)).matrix == pytest.approx(frame.matrix, abs=1e-9)
+
+
+@given(st.floats(-300, 300), st.floats(-300, 300), st.floats(1, 900), st.floats(-7, 7))
+def test_a_turned_square_has_its_centre_in_the_middle_and_its_direction_to_the_right(
+    x: float, y: float, side: float, angle: float
+) -> None:
+    frame = pose.turned((x, y), side, angle)
+    assert through(frame, x, y) == pytest.approx((0.5, 0.5), abs=1e-6)
+    ahead = (x + side / 4 * math.cos(angle), y + side / 4 * math.sin(angle))
+    assert through(frame, *ahead) == pytest.approx((0.75, 0.5), abs=1e-6)
+
+
+def test_the_first_hypothesis_is_the_frame_itself_and_all_differ() -> None:
+    frame = pose.turned((30, 40), 50, 0.3)
+    found = pose.hypotheses(frame, 16)
+    assert len(found) == 32
+    assert found[0].matrix == pytest.approx(frame.matrix)
+    assert len({tuple(np.round(each.matrix, 6)) for each in found}) == 32
+    handedness = [np.sign(a * e - b * d) for a, b, _, d, e, _ in (each.matrix for each in found)]
+    assert handedness == [1] * 16 + [-1] * 16
+
+
+def test_hypotheses_turn_by_equal_steps_around_the_middle() -> None:
+    frame = pose.turned((30, 40), 50, 0.3)
+    angles = [math.atan2(each.matrix[1], each.matrix[0]) % (2 * math.pi) for each in pose.hypotheses(frame, 8)[:8]]
+    steps = np.diff(np.unwrap(angles))
+    assert steps == pytest.approx([math.pi / 4] * 7)
+    assert all(through(each, 30, 40) == pytest.approx((0.5, 0.5)) for each in pose.hypotheses(frame, 8))
+
+
+# Looking through a frame
+
+
+def noise(height: int, width: int, seed: int = 0) -> RGBImage:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_a_frame_that_is_the_photograph_shows_its_very_pixels() -> None:
+    image = noise(40, 40)
+    frame = pose.turned((20, 20), 40, 0.0)
+    assert np.array_equal(pose.warp(image, frame, 40), image)
+    assert np.array_equal(pose.warp(image, pose.mirrored(frame), 40), image[:, ::-1])
+    mask = image[..., 0] > 128
+    assert np.array_equal(pose.warp_mask(mask, frame, 40), mask)
+    assert np.array_equal(pose.warp_mask(mask, pose.mirrored(frame), 40), mask[:, ::-1])
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_quarter_turns_show_the_very_pixels_turned(quarters: int) -> None:
+    image = noise(40, 40)
+    frame = pose.turned((20, 20), 40, quarters * math.pi / 2)
+    # The photograph's direction "down" becomes "right": the picture turns anticlockwise.
+    seen = pose.warp(image, frame, 40).astype(int)
+    assert np.abs(seen - np.rot90(image, quarters)).max() <= 1
+
+
+@given(seed=st.integers(0, 99), angle=st.floats(-4, 4), side=st.floats(190, 260), mirror=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_a_mask_comes_back_from_a_frame(seed: int, angle: float, side: float, mirror: bool) -> None:
+    mask = blob(110, 150, seed)
+    frame = pose.turned((75 + seed % 7, 55 - seed % 5), side, angle)
+    frame = pose.mirrored(frame) if mirror else frame
+    (back,) = pose.unwarp(pose.warp_mask(mask, frame, 256)[None], frame, mask.shape)
+    assert iou(mask, back) > 0.97
+
+
+def test_masks_of_a_frame_come_back_to_their_very_pixels() -> None:
+    soft = np.zeros((2, 20, 20), dtype=np.float32)
+    soft[1, 3:5, 10:16] = 1
+    empty, drawn = pose.unwarp(soft, pose.turned((60, 40), 20, 0.0), (90, 100))
+    assert not empty.any()
+    expected = np.zeros((90, 100), dtype=bool)
+    expected[33:35, 60:66] = True  # The square begins at (50, 30).
+    assert np.array_equal(drawn, expected)
+
+
+def test_what_a_frame_holds_beyond_the_photograph_is_left_out() -> None:
+    full = np.ones((1, 20, 20), dtype=np.float32)
+    (corner,) = pose.unwarp(full, pose.turned((0, 0), 20, 0.0), (30, 40))
+    assert corner[:9, :9].all()
+    assert not corner[11:].any()
+    assert not corner[:, 11:].any()
+    assert not pose.unwarp(full, pose.turned((-50, 10), 20, 0.0), (30, 40)).any()
+
+
+def test_no_masks_come_back_as_none() -> None:
+    assert pose.unwarp(np.zeros((0, 8, 8), dtype=np.float32), IDENTITY, (5, 6)).shape == (0, 5, 6)
+
+
+@pytest.mark.parametrize("column", range(161, 169))
+def test_a_thin_line_on_a_large_photograph_is_averaged_and_not_skipped(column: int) -> None:
+    mask = np.zeros((400, 400), dtype=bool)
+    mask[:, column] = True
+    frame = pose.turned((200, 200), 400, 0.0)
+    coverage = pose.warp_mask(mask, frame, 50)
+    assert coverage.sum(axis=1) == pytest.approx(np.full(50, 1 / 8), abs=1e-5)
+    picture = np.where(mask[..., None], 0, 255).astype(np.uint8).repeat(3, axis=2)
+    darkness = 255 - pose.warp(picture, frame, 50).astype(float)
+    assert darkness[..., 0].sum(axis=1) == pytest.approx(np.full(50, 255 / 8), abs=1)
+
+
+def test_beyond_the_photograph_its_edge_is_repeated() -> None:
+    image = noise(20, 30)
+    seen = pose.warp(image, pose.turned((15, 10), 60, 0.0), 60).astype(int)
+    expected = np.pad(image, ((20, 20), (15, 15), (0, 0)), mode="edge")
+    assert np.abs(seen - expected).max() <= 1
+
+
+def test_a_mask_ends_at_the_photographs_edge() -> None:
+    coverage = pose.warp_mask(np.ones((20, 30), dtype=bool), pose.turned((15, 10), 60, 0.0), 60)
+    assert coverage.sum() == pytest.approx(20 * 30, rel=0.01)
+    assert not coverage[:19].any()
+
+
+# Fitting a transform
+
+
+def pairs(motion: Frame, *, outliers: float = 0.0, scatter: float = 0.0, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    source = rng.uniform(0.1, 0.9, (n, 2))
+    goal = apply(motion, source) + rng.normal(0, scatter, (n, 2))
+    wrong = int(outliers * n)
+    goal[:wrong] = rng.uniform(0, 1, (wrong, 2))
+    return source, goal
+
+
+def turned_within(angle: float, scale: float, shift: tuple[float, float]) -> Frame:
+    """Turn the unit square around its middle, then move it."""
+    p, q = scale * math.cos(angle), scale * math.sin(angle)
+    return Frame((p, -q, 0.5 - 0.5 * p + 0.5 * q + shift[0], q, p, 0.5 - 0.5 * q - 0.5 * p + shift[1]))
+
+
+@given(st.floats(-3.1, 3.1), st.floats(0.6, 1.8), st.floats(-0.3, 0.3), st.floats(-0.3, 0.3))
+def test_a_similarity_is_recovered(angle: float, scale: float, right: float, down: float) -> None:
+    motion = turned_within(angle, scale, (right, down))
+    found = pose.fit(*pairs(motion, n=30))
+    assert found is not None
+    assert found.matrix == pytest.approx(motion.matrix, abs=1e-6)
+
+
+def test_three_wrong_partners_in_ten_are_outvoted() -> None:
+    motion = turned_within(0.5, 0.9, (0.1, -0.05))
+    source, goal = pairs(motion, outliers=0.3)
+    found = pose.fit(source, goal)
+    assert found is not None
+    miss = np.linalg.norm(apply(found, source) - apply(motion, source), axis=1)
+    assert miss.max() < 0.06
+
+
+def test_noisy_partners_do_not_shrink_the_scale() -> None:
+    rng = np.random.default_rng(1)
+    true = rng.uniform(0.1, 0.9, (2000, 2))
+    found = pose.fit(*(true + rng.normal(0, 0.12, true.shape) for _ in range(2)))
+    assert found is not None
+    assert math.hypot(found.matrix[0], found.matrix[3]) == pytest.approx(1, abs=0.04)  # Least squares gives 0.8.
+
+
+@pytest.mark.parametrize("scale", [0.4, 2.1])
+def test_a_change_of_size_more_than_twofold_is_refused(scale: float) -> None:
+    assert pose.fit(*pairs(turned_within(0.2, scale, (0, 0)))) is None
+
+
+@pytest.mark.parametrize("scale", [0.55, 1.9])
+def test_a_change_of_size_less_than_twofold_is_not(scale: float) -> None:
+    assert pose.fit(*pairs(turned_within(0.2, scale, (0, 0)))) is not None
+
+
+def test_points_that_allow_no_transform_are_refused() -> None:
+    spread = np.random.default_rng(0).random((20, 2))
+    same = np.full((20, 2), 0.3)
+    assert pose.fit(same, spread) is None
+    assert pose.fit(spread, same) is None
+    assert pose.fit(spread[:1], spread[:1]) is None
+    assert pose.fit(np.zeros((0, 2)), np.zeros((0, 2))) is None
+
+
+def test_points_that_match_only_in_a_mirror_are_not_turned_into_one() -> None:
+    source, _ = pairs(IDENTITY)
+    found = pose.fit(source, source * [-1, 1] + [1, 0])
+    assert found is None or np.linalg.det([found.matrix[:2], found.matrix[3:5]]) > 0
+
+
+# Finding the specimen
+
+
+def test_the_specimen_is_what_differs_from_the_border() -> None:
+    found = pose.specimen_mask(specimen())
+    expected = np.zeros((120, 160), dtype=bool)
+    expected[30:70, 40:100] = True
+    assert iou(found, expected) > 0.97
+
+
+def test_a_background_of_two_papers_is_still_background() -> None:
+    image = specimen()
+    image[:, 120:] = (90, 130, 200)
+    found = pose.specimen_mask(image)
+    assert found[32:68, 42:98].mean() > 0.97
+    assert found[:, 122:].mean() < 0.01
+
+
+def test_a_grainy_background_is_still_background() -> None:
+    grain = np.random.default_rng(0).normal(0, 8, (120, 160, 3))
+    found = pose.specimen_mask(np.clip(specimen() + grain, 0, 255).astype(np.uint8))
+    expected = np.zeros((120, 160), dtype=bool)
+    expected[30:70, 40:100] = True
+    assert iou(found, expected) > 0.9
+
+
+def test_pieces_apart_are_all_specimen() -> None:
+    image = specimen()
+    image[30:70, 65:75] = PAPER
+    found = pose.specimen_mask(image)
+    assert found[35:65, 45:60].all()
+    assert found[35:65, 80:95].all()
+    assert not found[35:65, 67:73].any()
+
+
+def test_a_leg_that_reaches_the_edge_does_not_hide_the_specimen() -> None:
+    image = specimen()
+    image[40:43, :40] = (60, 30, 20)
+    assert pose.specimen_mask(image)[32:68, 42:98].mean() > 0.97
+
+
+@pytest.mark.parametrize("colour", [0, 128, 255])
+def test_nothing_stands_out_of_one_colour(colour: int) -> None:
+    image = np.full((60, 90, 3), colour, dtype=np.uint8)
+    assert not pose.specimen_mask(image).any()
+    assert pose.as_photographed(image) == pose.turned((45, 30), 90, 0.0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (1, 500), (500, 1), (2, 1000), (700, 3)])
+@pytest.mark.parametrize("texture", ["flat", "noise"])
+def test_odd_photographs_get_a_frame_too(size: tuple[int, int], texture: str) -> None:
+    image = noise(*size) if texture == "noise" else np.full((*size, 3), 90, dtype=np.uint8)
+    frame = pose.as_photographed(image)
+    assert np.isfinite(frame.matrix).all()
+    assert pose.warp(image, frame, 32).shape == (32, 32, 3)
+    assert pose.warp_mask(np.ones(size, dtype=bool), frame, 32).max() <= 1
+
+
+def test_the_frame_is_a_square_around_the_specimen_with_a_margin() -> None:
+    frame = pose.as_photographed(specimen())
+    assert through(frame, 70, 50) == pytest.approx((0.5, 0.5), abs=0.01)
+    assert 1 / frame.matrix[0] == pytest.approx(60 * pose.MARGIN, rel=0.03)
+    assert frame.matrix[1] == 0
+
+
+def test_the_frame_of_a_large_photograph_is_the_small_ones_enlarged() -> None:
+    small = pose.as_photographed(specimen())
+    large = pose.as_photographed(np.kron(specimen(), np.ones((5, 5, 1), dtype=np.uint8)))
+    assert through(large, 350, 250) == pytest.approx(through(small, 70, 50), abs=0.01)
+    assert large.matrix[0] * 5 == pytest.approx(small.matrix[0], rel=0.04)
+
+
+def test_a_hair_does_not_make_the_frame_larger() -> None:
+    image = specimen()
+    image[48:51, 100:103] = (60, 30, 20)  # Thick enough to be seen at all.
+    assert pose.as_photographed(image).matrix == pytest.approx(pose.as_photographed(specimen()).matrix, abs=1e-3)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_frame_holds_all_that_is_drawn(flat: bool) -> None:
+    image = np.full((120, 160, 3), PAPER, dtype=np.uint8) if flat else specimen()
+    drawn = np.zeros((120, 160), dtype=bool)
+    drawn[100:110, 140:150] = True
+    frame = pose.as_photographed(image, drawn=drawn)
+    corners = apply(frame, np.array([[140, 100], [150, 110]] + ([] if flat else [[40, 30], [100, 70]])))
+    assert (corners >= 0).all()
+    assert (corners <= 1).all()
+    assert pose.warp_mask(drawn, frame, 400).sum() == pytest.approx(100 * (400 * frame.matrix[0]) ** 2, rel=0.05)
+
+
+def test_drawing_nothing_changes_nothing() -> None:
+    empty = np.zeros((120, 160), dtype=bool)
+    assert pose.as_photographed(specimen(), drawn=empty) == pose.as_photographed(specimen())

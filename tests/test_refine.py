@@ -1,0 +1,224 @@
+"""From votes on cells to masks on pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sst_retrieval.models import refine as refining
+from sst_retrieval.models.refine import Evidence, by_colour, compete, guided, refine
+
+G, SIDE = 56, 112
+PAPER, BODY, WING = (230, 225, 215), (40, 30, 30), (200, 60, 40)
+ALONE = np.zeros((1, 1), dtype=bool)
+RIVALS = ~np.eye(2, dtype=bool)
+
+
+def votes_for(*traits: np.ndarray, sure: float = 0.9) -> np.ndarray:
+    """Votes from masks of cells: `sure` where a trait is drawn, the rest goes to "no trait"."""
+    shares = sure * np.stack([trait.astype(np.float32) for trait in traits])
+    return np.concatenate([1 - shares.sum(0, keepdims=True), shares]).astype(np.float32)
+
+
+def square(y0: int, y1: int, x0: int, x1: int, cells: int = G) -> np.ndarray:
+    mask = np.zeros((cells, cells), dtype=bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def enlarged(mask: np.ndarray) -> np.ndarray:
+    return np.kron(mask, np.ones((SIDE // G, SIDE // G), dtype=bool))
+
+
+def picture(*painted: tuple[np.ndarray, tuple[int, int, int]]) -> np.ndarray:
+    view = np.full((SIDE, SIDE, 3), PAPER, dtype=np.uint8)
+    for mask, colour in painted:
+        view[enlarged(mask)] = colour
+    return view
+
+
+# The guided filter
+
+
+def slow_guided(guide: np.ndarray, image: np.ndarray, radius: int, smoothness: float) -> np.ndarray:
+    """Equations 14, 15 and 16 of He, Sun and Tang (2013), window by window; the edge is repeated."""
+    height, width = image.shape
+    edge = 2 * radius + 1
+    guides = np.pad(guide, ((radius, radius), (radius, radius), (0, 0)), mode="edge").astype(float)
+    images = np.pad(image, radius, mode="edge").astype(float)
+    lines = np.zeros((height, width, 4))
+    for y in range(height):
+        for x in range(width):
+            colours = guides[y : y + edge, x : x + edge].reshape(-1, 3)
+            values = images[y : y + edge, x : x + edge].ravel()
+            centred = colours - colours.mean(0)
+            together = centred.T @ (values - values.mean()) / len(values)
+            slope = np.linalg.solve(centred.T @ centred / len(values) + smoothness * np.eye(3), together)
+            lines[y, x] = *slope, values.mean() - slope @ colours.mean(0)
+    padded = np.pad(lines, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
+    mean = np.array([[padded[y : y + edge, x : x + edge].mean((0, 1)) for x in range(width)] for y in range(height)])
+    return (mean[..., :3] * guide).sum(-1) + mean[..., 3]
+
+
+@pytest.mark.parametrize(("radius", "smoothness"), [(2, 1e-2), (1, 1e-1), (3, 1e-3)])
+def test_the_guided_filter_is_the_papers(monkeypatch: pytest.MonkeyPatch, radius: int, smoothness: float) -> None:
+    monkeypatch.setattr(refining, "COARSER", 1)
+    rng = np.random.default_rng(0)
+    guide = rng.random((13, 17, 3)).astype(np.float32)
+    pictures = rng.random((2, 13, 17)).astype(np.float32)
+    found = guided(guide, pictures, radius=radius, smoothness=smoothness)
+    expected = [slow_guided(guide, each, radius, smoothness) for each in pictures]
+    assert found == pytest.approx(np.array(expected), abs=1e-3)
+
+
+def test_a_constant_stays_whatever_the_guide() -> None:
+    guide = np.random.default_rng(0).random((40, 40, 3)).astype(np.float32)
+    found = guided(guide, np.full((1, 40, 40), 0.3, dtype=np.float32))
+    assert found == pytest.approx(np.full((1, 40, 40), 0.3), abs=1e-3)
+
+
+@pytest.mark.parametrize("drawn", [18, 22])
+def test_an_edge_moves_to_the_guides_edge(drawn: int) -> None:
+    guide = np.zeros((40, 40, 3), dtype=np.float32)
+    guide[:, 20:] = (0.9, 0.5, 0.2)
+    rough = np.zeros((1, 40, 40), dtype=np.float32)
+    rough[:, :, drawn:] = 1
+    found = guided(guide, rough)[0]
+    assert (found[:, :20] < 0.5).all()
+    assert (found[:, 20:] > 0.5).all()
+
+
+# Competition
+
+
+def test_the_strongest_of_rivals_takes_the_pixel() -> None:
+    shares = np.array([[0.2, 0.5, 0.1], [0.5, 0.3, 0.45], [0.3, 0.2, 0.45]], dtype=np.float32)[:, None]
+    margins = compete(shares, RIVALS)
+    assert margins[:, 0] == pytest.approx(np.array([[0.6, 0.4, 0.5], [0.4, 0.35, 0.5]]))
+    assert not (margins > 0.5).all(axis=0).any()
+
+
+def test_traits_that_may_overlap_share_a_pixel() -> None:
+    shares = np.array([[0.2], [0.5], [0.3]], dtype=np.float32)[:, None]
+    assert compete(shares, np.zeros((2, 2), dtype=bool))[:, 0, 0] == pytest.approx([0.65, 0.55])
+
+
+def test_only_rivals_compete() -> None:
+    rivals = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=bool)
+    shares = np.array([0.1, 0.4, 0.3, 0.2], dtype=np.float32)[:, None, None]
+    assert (compete(shares, rivals) > 0.5).ravel().tolist() == [True, False, True]
+
+
+# Colour
+
+
+def test_chances_sum_to_one() -> None:
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet((2, 1, 1, 0.2), size=(G, G)).transpose(2, 0, 1).astype(np.float32)
+    view = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    chances = by_colour(view, shares, Evidence())
+    assert chances.shape == (4, G, G)
+    assert (chances >= 0).all()
+    assert chances.sum(0) == pytest.approx(np.ones((G, G)), abs=1e-5)
+
+
+def test_without_evidence_the_votes_stay() -> None:
+    view = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    shares = votes_for(square(20, 30, 20, 40))
+    chances = by_colour(view, shares, Evidence(specimen=0, trait=0, vote=1))
+    assert chances == pytest.approx(shares, abs=2e-3)
+
+
+@pytest.mark.parametrize("view", ["flat", "painted"])
+def test_a_trait_without_votes_stays_absent(view: str) -> None:
+    wing = square(15, 40, 15, 40)
+    seen = picture((wing, WING)) if view == "painted" else picture()
+    shares = votes_for(wing, np.zeros_like(wing))
+    assert by_colour(seen, shares, Evidence())[2].max() < 0.01
+    soft, _ = refine(seen, shares, RIVALS, evidence=Evidence())
+    assert not (soft[1] > 0.5).any()
+    assert (soft[0] > 0.5).any()
+
+
+def test_a_class_without_cells_is_like_nothing() -> None:
+    looks = np.random.default_rng(0).normal(size=(50, 3))
+    weights = np.zeros((2, 50), dtype=np.float32)
+    weights[0] = 1
+    likeness = refining._discriminant(looks, weights)
+    assert (likeness[1] < likeness[0] - 100).all()
+
+
+def test_no_votes_for_any_trait_find_nothing() -> None:
+    none = np.zeros((G, G), dtype=bool)
+    soft, confidence = refine(
+        picture((square(15, 40, 15, 40), WING)), votes_for(none, none), RIVALS, evidence=Evidence()
+    )
+    assert not (soft > 0.5).any()
+    assert confidence == pytest.approx([1, 1], abs=0.01)
+
+
+def test_a_leg_that_the_match_missed_is_found_by_its_colour() -> None:
+    body, leg = square(15, 40, 15, 30), square(27, 28, 30, 45)
+    view = picture((body | leg, BODY))
+    shares = votes_for(body)
+    shares[1, 25:30, 30:45] = 0.25  # A fuzzy quarter of the votes around the leg.
+    shares[0] = 1 - shares[1]
+    found = by_colour(view, shares, Evidence())[1] > 0.5
+    assert found[leg].mean() > 0.9
+    assert not found[25, 30:45].any()
+    assert not found[29, 30:45].any()
+    assert not (by_colour(view, shares, Evidence(specimen=0, trait=0))[1] > 0.5)[leg].any()
+
+
+def test_paper_that_was_voted_for_is_given_back() -> None:
+    wing = square(15, 40, 15, 40)
+    sloppy = square(15, 40, 15, 42)
+    soft, _ = refine(picture((wing, WING)), votes_for(sloppy, sure=0.6), ALONE, evidence=Evidence())
+    found = soft[0] > 0.5
+    expected = enlarged(wing)
+    assert np.count_nonzero(found & expected) / np.count_nonzero(found | expected) > 0.98
+
+
+# The whole
+
+
+def test_two_traits_end_at_the_edge_between_their_colours() -> None:
+    left, right = square(15, 40, 10, 28), square(15, 40, 28, 46)
+    view = picture((left, WING), (right, BODY))
+    soft, confidence = refine(
+        view, votes_for(square(15, 40, 10, 30), square(15, 40, 30, 46), sure=0.8), RIVALS, evidence=Evidence()
+    )
+    for found, expected in zip(soft > 0.5, (enlarged(left), enlarged(right)), strict=True):
+        assert np.count_nonzero(found & expected) / np.count_nonzero(found | expected) > 0.97
+    assert not (soft > 0.5).all(axis=0).any()
+    assert (confidence > 0.8).all()
+
+
+def test_confidence_follows_the_votes() -> None:
+    wing = square(15, 40, 15, 40)
+    found = [
+        refine(picture((wing, WING)), votes_for(wing, sure=sure), ALONE, evidence=Evidence())[1][0]
+        for sure in (0.55, 0.75, 0.98)
+    ]
+    assert found == sorted(found)
+    assert found[2] > 0.95
+    assert found[0] < found[2] - 0.01
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_confidence_is_a_share(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shares = rng.dirichlet((1, 0.3, 0.1), size=(G, G)).transpose(2, 0, 1).astype(np.float32)
+    view = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    soft, confidence = refine(view, shares, RIVALS, evidence=Evidence())
+    assert soft.shape == (2, SIDE, SIDE)
+    assert soft.dtype == confidence.dtype == np.float32
+    assert ((confidence >= 0) & (confidence <= 1)).all()
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_a_view_of_one_colour_leaves_it_to_the_votes(colour: int) -> None:
+    wing = square(15, 40, 15, 40)
+    soft, _ = refine(np.full((SIDE, SIDE, 3), colour, dtype=np.uint8), votes_for(wing), ALONE, evidence=Evidence())
+    found = soft[0] > 0.5
+    assert np.count_nonzero(found & enlarged(wing)) / np.count_nonzero(found | enlarged(wing)) > 0.9
