@@ -91,7 +91,6 @@ def test_traits_that_never_overlap_on_the_support_do_not_on_a_target(itself: Pro
     assert not itself.masks.all(axis=0).any()
 
 
-@pytest.mark.xfail(reason="on the insect, a band has only 'no trait' to beat, and that has no votes either")
 def test_a_trait_inside_another_is_found_as_well_as_alone(nested: tuple[Support, DenseMemory, Propagated]) -> None:
     support, _, found = nested
     assert min(iou(*pair) for pair in zip(found.masks, support.masks, strict=True)) > 0.9

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sst_retrieval.models import refine as refining
-from sst_retrieval.models.refine import Evidence, by_colour, compete, guided, refine
+from sst_retrieval.models.refine import Evidence, by_colour, compete, guided, layers, refine
 
 G, SIDE = 56, 112
 PAPER, BODY, WING = (230, 225, 215), (40, 30, 30), (200, 60, 40)
@@ -93,20 +93,31 @@ def test_an_edge_moves_to_the_guides_edge(drawn: int) -> None:
 
 def test_the_strongest_of_rivals_takes_the_pixel() -> None:
     shares = np.array([[0.2, 0.5, 0.1], [0.5, 0.3, 0.45], [0.3, 0.2, 0.45]], dtype=np.float32)[:, None]
-    margins = compete(shares, RIVALS)
+    margins = compete(shares)
     assert margins[:, 0] == pytest.approx(np.array([[0.6, 0.4, 0.5], [0.4, 0.35, 0.5]]))
     assert not (margins > 0.5).all(axis=0).any()
 
 
 def test_traits_that_may_overlap_share_a_pixel() -> None:
-    shares = np.array([[0.2], [0.5], [0.3]], dtype=np.float32)[:, None]
-    assert compete(shares, np.zeros((2, 2), dtype=bool))[:, 0, 0] == pytest.approx([0.65, 0.55])
+    shares = np.zeros((3, 32, 32), dtype=np.float32)
+    shares[1, 4:28, 4:28] = 1  # A wing,
+    shares[2, 10:20, 10:20] = 1  # and a spot on it.
+    shares[0] = 1 - shares[1]
+    view = np.full((64, 64, 3), 255, dtype=np.uint8)
+    view[8:56, 8:56] = (120, 60, 20)
+    view[20:40, 20:40] = (20, 20, 200)
+    wing, spot = refine(view, shares, np.zeros((2, 2), dtype=bool), evidence=Evidence())[0] > 0.5
+    assert wing[24:36, 24:36].all()
+    assert spot[24:36, 24:36].all()
+    assert np.count_nonzero(wing) == pytest.approx(48 * 48, rel=0.1)
+    assert np.count_nonzero(spot) == pytest.approx(20 * 20, rel=0.2)
 
 
-def test_only_rivals_compete() -> None:
-    rivals = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=bool)
-    shares = np.array([0.1, 0.4, 0.3, 0.2], dtype=np.float32)[:, None, None]
-    assert (compete(shares, rivals) > 0.5).ravel().tolist() == [True, False, True]
+def test_every_two_traits_of_a_layer_are_rivals() -> None:
+    rivals = np.array([[0, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1], [0, 1, 1, 0]], dtype=bool)
+    assert layers(rivals) == [[0, 1], [2, 3]]
+    assert layers(np.zeros((3, 3), dtype=bool)) == [[0], [1], [2]]
+    assert layers(~np.eye(3, dtype=bool)) == [[0, 1, 2]]
 
 
 # Colour

@@ -4,7 +4,8 @@
    (colour, its surroundings, edges) is learnt by linear discriminant analysis (Fisher 1936) and turned back on every
    pixel, so that a leg too thin for the match is found by being as dark as the legs that were matched.
 2. Edges: the result follows the photograph's edges (He, Sun and Tang 2013, guided image filtering).
-3. Competition: of traits that never overlap on a support the strongest takes the pixel.
+3. Competition: of traits that never overlap on a support the strongest takes the pixel. Traits that do overlap are
+   settled apart from each other.
 """
 
 from __future__ import annotations
@@ -62,11 +63,36 @@ def refine(
     Returns:
         float32 (T, S, S), above 0.5 where a trait wins; float32 (T,), confidence 0..1.
     """
-    side = len(view)
-    seen = by_colour(view, shares, evidence)
-    sharp = guided((view / 255).astype(np.float32), _resized(seen, (side, side)))
-    soft = compete(sharp, rivals)
-    return soft, np.array([_confidence(s, m) for s, m in zip(sharp[1:], soft, strict=True)], dtype=np.float32)
+    guide = (view / 255).astype(np.float32)
+    soft = np.zeros((len(rivals), *view.shape[:2]), dtype=np.float32)
+    confidence = np.zeros(len(rivals), dtype=np.float32)
+    for layer in layers(rivals):
+        # What belongs to another layer's trait only is nothing to this one: a wing goes on below its spot.
+        own = shares[1:][layer]
+        nothing = np.maximum(1 - own.sum(axis=0, keepdims=True), 0)
+        seen = by_colour(view, np.concatenate([nothing, own]), evidence)
+        sharp = guided(guide, _resized(seen, view.shape[:2]))
+        soft[layer] = compete(sharp)
+        confidence[layer] = [_confidence(s, m) for s, m in zip(sharp[1:], soft[layer], strict=True)]
+    return soft, confidence
+
+
+def layers(rivals: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """Sort traits into layers, in each of which every trait is every other's rival.
+
+    Traits that may overlap (a spot and its wing) come into different layers, and each layer is settled by itself.
+
+    >>> layers(np.array([[False, True, False], [True, False, False], [False, False, False]]))
+    [[0, 1], [2]]
+    """
+    found: list[list[int]] = []
+    for trait in range(len(rivals)):
+        home = next((layer for layer in found if all(rivals[trait, other] for other in layer)), None)
+        if home is None:
+            found.append([trait])
+        else:
+            home.append(trait)
+    return found
 
 
 def by_colour(view: RGBImage, shares: Floats, evidence: Evidence) -> Floats:
@@ -134,13 +160,12 @@ def _discriminant(looks: npt.NDArray[np.float64], weights: Floats) -> npt.NDArra
     return result
 
 
-def compete(shares: Floats, rivals: npt.NDArray[np.bool_]) -> Floats:
-    """Turn shares into margins over the strongest rival: above 0.5 where a trait wins."""
-    nothing, traits = shares[0], shares[1:]
+def compete(shares: Floats) -> Floats:
+    """Turn shares (1 + T, H, W) into margins over the strongest rival (T, H, W), float32: above 0.5 for the winner."""
     margins = []
-    for trait, against in zip(traits, rivals, strict=True):
-        strongest = np.maximum(nothing, traits[against].max(axis=0)) if against.any() else nothing
-        margins.append(0.5 + (trait - strongest) / 2)
+    for own in range(1, len(shares)):
+        strongest = np.delete(shares, own, axis=0).max(axis=0)
+        margins.append(0.5 + (shares[own] - strongest) / 2)
     return np.stack(margins).astype(np.float32)
 
 
