@@ -85,10 +85,10 @@ def _specimen_box(image: RGBImage) -> tuple[float, float, float, float] | None:
     labelled, count = ndimage.label(ndimage.binary_dilation(found, iterations=2))
     areas = ndimage.sum_labels(found, labelled, range(1, count + 1))
     rows, columns = np.nonzero(found & np.isin(labelled, 1 + np.flatnonzero(areas > 0.05 * areas.max())))
-    scale = image.shape[0] / found.shape[0]
+    down, across = (whole / part for whole, part in zip(image.shape[:2], found.shape, strict=True))
     # Not the extremes: a single hair must not make the square larger.
     (x0, x1), (y0, y1) = (np.percentile(places, [0.5, 99.5]) for places in (columns, rows))
-    return float(x0 * scale), float(y0 * scale), float((x1 + 1) * scale), float((y1 + 1) * scale)
+    return float(x0 * across), float(y0 * down), float((x1 + 1) * across), float((y1 + 1) * down)
 
 
 def hypotheses(frame: Frame, turns: int) -> list[Frame]:

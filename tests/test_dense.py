@@ -137,7 +137,6 @@ def test_what_is_left_of_a_damaged_specimen_is_found(
     assert found.confidence[1] < found.confidence[0]
 
 
-@pytest.mark.xfail(reason="where the hindwing was, something is still taken for its bar")
 def test_a_lost_trait_is_absent_or_doubtful(without_hindwings: tuple[Propagated, dict[str, Mask]]) -> None:
     found, _ = without_hindwings
     assert not found.masks[1].any() or found.confidence[1] < 0.6
