@@ -127,7 +127,7 @@ class DensePropagator:
         first = self._describe(supports[0], traits, start)
         described = [first]
         for support in supports[1:]:
-            frame, _ = self._lay(support.image, [first])
+            frame = self._lay(support.image, [first])
             described.append(self._describe(support, traits, frame, like=first))
         return DenseMemory(traits, _rivals(supports, traits), tuple(described))
 
@@ -137,7 +137,7 @@ class DensePropagator:
         return [self._propagate(memory, image) for image in images]
 
     def _propagate(self, memory: DenseMemory, image: RGBImage) -> Propagated:
-        frame, _ = self._lay(image, memory.supports)
+        frame = self._lay(image, memory.supports)
         view = pose.warp(image, frame, self.settings.side)
         shares, distance = self._match(view, memory)
         presence = self._presence(shares, distance)
@@ -179,12 +179,12 @@ class DensePropagator:
         shares = torch.from_numpy(np.stack([cell_shares(each, look.cells) for each in labels])).to(grid.device)
         return _Scale(norm, compressed, compressed(grid[0]), shares)
 
-    def _lay(self, image: RGBImage, supports: Sequence[_Remembered]) -> tuple[Frame, float]:
-        """Find the frame in which the image lies like the supports, and how well it does (higher is better)."""
+    def _lay(self, image: RGBImage, supports: Sequence[_Remembered]) -> Frame:
+        """Find the frame in which the image lies like the supports."""
         start = pose.as_photographed(image)
+        target = self._glance(image, start, supports[0])  # The supports of a group share their norm.
         found = []
         for support in supports:
-            target = self._glance(image, start, support)
             for turned, cells, shown in zip(support.poses, support.coarse, support.specimen, strict=True):
                 likeness, partner = self._partners(cells, shown, target)
                 found.append((likeness, support, turned, shown, partner))
@@ -198,8 +198,8 @@ class DensePropagator:
                 frame = self._moved(frame, support.specimen[0], partner)
             likeness, _ = self._partners(support.coarse[0], support.specimen[0], self._glance(image, frame, support))
             tried.append((likeness, frame))
-        likeness, frame = max(tried, key=lambda one: one[0])
-        return frame, likeness
+        _, best_frame = max(tried, key=lambda one: one[0])
+        return best_frame
 
     def _glance(self, image: RGBImage, frame: Frame, support: _Remembered) -> torch.Tensor:
         """Describe an image coarsely through a frame: float32 (D, g * g)."""
