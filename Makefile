@@ -45,5 +45,5 @@ $(INSTALLED): pyproject.toml requirements/tested.txt
 	$(PIP) uninstall --yes -qq $(if $(filter gpu,$(FAISS)),faiss-cpu,faiss-gpu)
 	$(PIP) install --constraint requirements/tested.txt 'setuptools>=77'
 	SAM2_BUILD_CUDA=0 $(PIP) install --constraint requirements/tested.txt --no-build-isolation --no-deps sam2
-	$(PIP) install --constraint requirements/tested.txt --editable '.[$(FAISS),engines,app,test]'
+	$(PIP) install --constraint requirements/tested.txt --editable '.[$(FAISS),engines,app,morphology,test]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""From an index back to files: label pictures with the user's own numbers."""
+"""Label pictures (PNG) with the user's own numbers."""
 
 from __future__ import annotations
 
