@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from sst_retrieval import images, provenance
 from sst_retrieval.collection import Collection, read_collection
-from sst_retrieval.engines import PROPAGATORS, Engines, load_engines
+from sst_retrieval.engines import PROPAGATORS, Engines, ModelOptions, load_engines
 from sst_retrieval.errors import ImageError, InputError
 from sst_retrieval.plan import Plan, Task, make_plan
 from sst_retrieval.propagation import Memory
@@ -51,6 +51,7 @@ class BuildSettings:
         propagator: what finds the traits (see `engines`).
         embedder: what describes them.
         device: "auto", "cpu" or "cuda".
+        models: what the built-in models can be told.
         prune: take out specimens that are no longer in the table, or can no longer be read.
         rebuild: start anew, for example with other models; readers keep the old state until the end.
     """
@@ -62,6 +63,7 @@ class BuildSettings:
     propagator: str = "dense"
     embedder: str = "efficientnet"
     device: str = "auto"
+    models: ModelOptions = field(default_factory=ModelOptions)
     prune: bool = False
     rebuild: bool = False
 
@@ -108,7 +110,7 @@ def build(
         group_column=settings.group_column,
     )
     annotated = read_supports(supports, collection)
-    engines = load_engines(settings.propagator, settings.embedder, settings.device)
+    engines = load_engines(settings.propagator, settings.embedder, settings.device, settings.models)
     with _opened(output, engines, rebuild=settings.rebuild) as store:
         tell = progress or (lambda *_: None)
         plan = make_plan(collection, annotated, store.done(), partial(tell, "looking for new photographs"))
@@ -250,7 +252,7 @@ class _Build:
             "started": self.began,
             "ended": provenance.now(),
             "table": str(self.collection.source),
-            "settings": {name: value if value is None else str(value) for name, value in asdict(self.settings).items()},
+            "settings": _as_text(asdict(self.settings)),
             "device": self.engines.device,
             "weights": self.engines.weights,
             **provenance.programs(),
@@ -267,3 +269,11 @@ class _Build:
             },
             "seconds_per_image": self.pace,
         }
+
+
+def _as_text(settings: dict[str, Any]) -> dict[str, Any]:
+    """Write settings in JSON values, those of a part inside it."""
+    return {
+        name: _as_text(value) if isinstance(value, dict) else None if value is None else str(value)
+        for name, value in settings.items()
+    }

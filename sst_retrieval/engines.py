@@ -8,20 +8,42 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sst_retrieval.embedding import Embedder, describe
 from sst_retrieval.errors import ModelError
 from sst_retrieval.propagation import Propagator
+from sst_retrieval.weights import WEIGHTS
 
 if TYPE_CHECKING:
     from sst_retrieval.models.efficientnet import EfficientNetTrunk
 
-PROPAGATORS: Mapping[str, str] = {"dense": "dense matching, not SAM 2: needs no download and no graphics card"}
+PROPAGATORS: Mapping[str, str] = {
+    "dense": "dense matching, not SAM 2: needs no download and no graphics card",
+    "sam2": "SAM 2: needs a --checkpoint",
+    "dense+sam2": "SAM 2, led by the dense matching: pose at any angle and a first guess of the masks",
+    "sam2-video": "SAM 2 over each group as one long video: a mask depends on the photographs before it",
+}
 """Propagators that come with the program -> what they are, in a few words."""
 
 EMBEDDERS: Mapping[str, str] = {"efficientnet": "EfficientNet-lite0 with ImageNet weights: needs no download"}
 """Embedders that come with the program -> what they are, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What the built-in models can be told; one's own models take none of it.
+
+    Attributes:
+        checkpoint: of SAM 2: a name of `weights.WEIGHTS`, or the path of a .pt file.
+        sam2_config: its architecture, a YAML file, if it is none of Meta's.
+        cycle_consistency: whether SAM 2 also follows every mask back to its support, and stores how well that agrees.
+    """
+
+    checkpoint: str | None = None
+    sam2_config: Path | None = None
+    cycle_consistency: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +73,20 @@ class Engines:
         }
 
 
-def load_engines(propagator: str, embedder: str, device: str = "auto") -> Engines:
+def load_engines(propagator: str, embedder: str, device: str = "auto", options: ModelOptions | None = None) -> Engines:
     """Load a propagator and an embedder; two that share a network get one copy of it.
 
     Args:
         propagator: a name of `PROPAGATORS`, or "module:Name" of one's own.
         embedder: a name of `EMBEDDERS`, or "module:Name" of one's own.
         device: "auto", "cpu" or "cuda". Passed to one's own as the only argument.
+        options: what the built-in models can be told.
 
     Raises:
         ModelError: a name is unknown, or the model cannot be loaded or is not of that kind.
     """
     network = _Network(device)
-    finder = _propagator(propagator, network)
+    finder = _propagator(propagator, network, options or ModelOptions())
     describer = _embedder(embedder, network)
     models = {"propagator": finder, "embedder": describer}
     weights = {role: about for role, model in models.items() if (about := _weights(model)) is not None}
@@ -80,6 +103,7 @@ class _Network:
 
     def __init__(self, device: str) -> None:
         self.device = device
+        self.device_used = device
         self._trunk: EfficientNetTrunk | None = None
 
     @property
@@ -92,10 +116,14 @@ class _Network:
 
     @property
     def used(self) -> str:
-        return self.device if self._trunk is None else str(self._trunk.device)
+        return self.device_used if self._trunk is None else str(self._trunk.device)
 
 
-def _propagator(name: str, network: _Network) -> Propagator:
+def _propagator(name: str, network: _Network, options: ModelOptions) -> Propagator:
+    if name in ("sam2", "dense+sam2", "sam2-video"):
+        return _sam2(name, network, options)
+    if options.checkpoint or options.sam2_config or options.cycle_consistency:
+        raise ModelError(f"the propagator {name} takes no checkpoint; with one, say --propagator sam2 or dense+sam2")
     if name == "dense":
         from sst_retrieval.models.dense import DensePropagator  # Here, because it loads PyTorch.
 
@@ -103,6 +131,26 @@ def _propagator(name: str, network: _Network) -> Propagator:
         return cast(Propagator, DensePropagator(trunk=network.trunk))
     own: Propagator = _own(name, "propagator", PROPAGATORS, Propagator, network.device)
     return own
+
+
+def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
+    from sst_retrieval.models.dense import DensePropagator  # Here, because they load PyTorch.
+    from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings
+    from sst_retrieval.models.sam2_film import Sam2FilmPropagator
+
+    if options.checkpoint is None:
+        names = ", ".join(each.name for each in WEIGHTS.values() if each.kind == "sam2")
+        raise ModelError(f"--propagator {name} needs a --checkpoint: one of {names}, or the path of a .pt file")
+    kind = Sam2FilmPropagator if name == "sam2-video" else Sam2Propagator
+    model = kind(
+        options.checkpoint,
+        config=options.sam2_config,
+        device=network.device,
+        settings=Sam2Settings(cycle=options.cycle_consistency),
+        dense=DensePropagator(trunk=network.trunk) if name == "dense+sam2" else None,
+    )
+    network.device_used = str(model.network.device)
+    return cast(Propagator, model)
 
 
 def _embedder(name: str, network: _Network) -> Embedder:

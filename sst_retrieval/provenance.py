@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 PACKAGES = (
-    *("sst-retrieval", "numpy", "pillow", "scikit-image", "scipy", "pycocotools", "pyefd", "torch", "timm"),
+    *("sst-retrieval", "numpy", "pillow", "scikit-image", "scipy", "pycocotools", "pyefd", "torch", "timm", "sam2"),
     *("faiss-cpu", "faiss-gpu", "duckdb", "pyarrow"),
 )
 """Packages whose versions may change a result. Those that are not installed are left out; one FAISS never is."""

@@ -32,6 +32,7 @@ def regions_of(
     """
     body = _enlarged(pose.specimen_mask(image), image.shape[:2]) | found.masks.any(axis=0)
     described = _vectors(image, found.masks, found.frame, embedder)
+    cycle = [np.nan] * len(traits) if found.cycle is None else found.cycle
     return [
         Region(
             specimen=specimen,
@@ -43,10 +44,10 @@ def regions_of(
             box=box(mask),
             frame=frame,
             vector=vector,
-            measurements={} if vector is None else measure(mask, image, body),
+            measurements={} if vector is None else measure(mask, image, body) | _agreement(agreement),
         )
-        for trait, mask, confidence, (vector, frame) in zip(
-            traits, found.masks, found.confidence, described, strict=True
+        for trait, mask, confidence, agreement, (vector, frame) in zip(
+            traits, found.masks, found.confidence, cycle, described, strict=True
         )
     ]
 
@@ -82,6 +83,11 @@ def checked(found: Sequence[Propagated], image: RGBImage, traits: Sequence[str],
     if confidence.shape != wanted[:1] or not ((confidence >= 0) & (confidence <= 1)).all():
         raise ModelError(f"propagator {name} gave confidence {confidence}; it must be {len(traits)} numbers 0..1")
     return found[0]
+
+
+def _agreement(cycle: float) -> dict[str, float]:
+    """Store the cycle consistency of a mask, if there is one, as one more column beside the measurements."""
+    return {} if np.isnan(cycle) else {"cycle_consistency": float(cycle)}
 
 
 def _vectors(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Embedder) -> list[tuple[Floats | None, Frame]]:

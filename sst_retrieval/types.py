@@ -102,11 +102,14 @@ class Propagated:
             an absent trait is an empty mask.
         confidence: float32 (T,), 0..1: how sure the propagator is of each mask (or of its absence).
         frame: how the specimen lies, in the frame of its group's support.
+        cycle: float32 (T,), 0..1: IoU of what the support showed with what comes back when the mask is propagated back
+            to it; NaN where the trait is absent. None if the propagator did not look.
     """
 
     masks: MaskStack
     confidence: Floats
     frame: Frame
+    cycle: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from small_sam2 import write_small_sam2
 
 from sst_retrieval.collection import read_collection
 from sst_retrieval.demo import make_drawer
-from sst_retrieval.engines import load_engines
+from sst_retrieval.engines import ModelOptions, load_engines
 from sst_retrieval.images import read_image
 from sst_retrieval.propagation import Memory, Propagator
 from sst_retrieval.supports import read_supports
 from sst_retrieval.types import Propagated, RGBImage, Support
 
+
+def small_sam2(name: str) -> Propagator:
+    """A SAM 2 that was never trained: it keeps its promises all the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, config = write_small_sam2(Path(folder))
+        options = ModelOptions(str(checkpoint), config, cycle_consistency=True)
+        return load_engines(name, "fakes:FakeEmbedder", "cpu", options).propagator
+
+
 PROPAGATORS: dict[str, Callable[[], Propagator]] = {
     "dense": lambda: load_engines("dense", "fakes:FakeEmbedder", "cpu").propagator,
+    "sam2": functools.partial(small_sam2, "sam2"),
+    "dense+sam2": functools.partial(small_sam2, "dense+sam2"),
     "fake": lambda: load_engines("fakes:FakeTracker", "fakes:FakeEmbedder", "cpu").propagator,
 }
 

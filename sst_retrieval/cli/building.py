@@ -9,7 +9,7 @@ import typer
 
 from sst_retrieval.build import DEFAULTS, BuildSettings, build
 from sst_retrieval.cli.progress import ProgressBar
-from sst_retrieval.engines import EMBEDDERS, PROPAGATORS
+from sst_retrieval.engines import EMBEDDERS, PROPAGATORS, ModelOptions
 
 
 def _choices(known: dict[str, str]) -> str:
@@ -30,6 +30,15 @@ def build_command(
     embedder: Annotated[
         str, typer.Option(help=f"What describes them: {_choices(dict(EMBEDDERS))}; or your own, module:Name.")
     ] = DEFAULTS.embedder,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="SAM 2's weights: a name of `sst-retrieval weights list`, or a .pt file.")
+    ] = None,
+    sam2_config: Annotated[
+        Path | None, typer.Option(help="SAM 2's architecture as a YAML file, if it is none of Meta's own.")
+    ] = None,
+    cycle_consistency: Annotated[
+        bool, typer.Option("--cycle-consistency", help="SAM 2: follow every mask back, and store how well it agrees.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = DEFAULTS.device,
     prune: Annotated[
         bool, typer.Option("--prune", help="Take out specimens that left the table or can no longer be read.")
@@ -50,6 +59,7 @@ def build_command(
         propagator=propagator,
         embedder=embedder,
         device=device,
+        models=ModelOptions(checkpoint, sam2_config, cycle_consistency),
         prune=prune,
         rebuild=rebuild,
     )

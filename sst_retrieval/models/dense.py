@@ -129,7 +129,7 @@ class DensePropagator:
         for support in supports[1:]:
             frame = self._lay(support.image, [first])
             described.append(self._describe(support, traits, frame, like=first))
-        return DenseMemory(traits, _rivals(supports, traits), tuple(described))
+        return DenseMemory(traits, rivals(supports, traits), tuple(described))
 
     @torch.inference_mode()
     def propagate(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[Propagated]:
@@ -282,7 +282,7 @@ def _enlarged(mask: Mask, shape: tuple[int, ...]) -> Mask:
     return np.asarray(Image.fromarray(mask).resize((shape[1], shape[0]), Image.Resampling.NEAREST))
 
 
-def _rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np.bool_]:
+def rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Say which traits never share pixels on a support: bool (T, T)."""
     rivals = ~np.eye(len(traits), dtype=bool)
     for support in supports:

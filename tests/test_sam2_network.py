@@ -1,0 +1,156 @@
+"""SAM 2 called our way gives the masks of the official video predictor, with the same weights."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+from small_sam2 import SIDE, configuration, write_small_sam2
+
+from sst_retrieval.models.sam2_checkpoint import load_checkpoint
+from sst_retrieval.models.sam2_network import Memory, Sam2Network, Tracked
+
+TOLERANCE = 1e-5  # Logits are about 1; bits are lost where another batch takes another algorithm.
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_small_sam2(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def network(files: tuple[Path, Path]) -> Sam2Network:
+    return Sam2Network(load_checkpoint(str(files[0]), files[1]).model, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """Twenty pictures of rectangles, as JPEG files of the size the network takes, and their pixels."""
+    folder = tmp_path_factory.mktemp("film")
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        picture = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8).repeat(SIDE // 8, 0).repeat(SIDE // 8, 1)
+        Image.fromarray(picture).save(folder / f"{number:03}.jpg", quality=95)
+    return folder, np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())])
+
+
+@pytest.fixture(scope="module")
+def masks() -> torch.Tensor:
+    """Three traits, two of which overlap: bool (3, S, S)."""
+    drawn = torch.zeros(3, SIDE, SIDE, dtype=torch.bool)
+    drawn[0, 20:60, 30:90] = drawn[1, 70:110, 10:50] = drawn[2, 50:80, 60:120] = True
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def predictor(files: tuple[Path, Path]) -> Any:
+    """The official video predictor, as `build_sam2_video_predictor` makes it."""
+    described = configuration()["model"] | {
+        "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
+        "binarize_mask_from_pts_for_mem_enc": True,
+    }
+    predictor = instantiate(OmegaConf.create(described), _recursive_=True).eval()
+    predictor.load_state_dict(torch.load(files[0], weights_only=True)["model"])
+    return predictor
+
+
+def official(
+    predictor: Any, folder: Path, frames: Sequence[int], masks: torch.Tensor, supports: int = 1
+) -> torch.Tensor:
+    """Run the official predictor on some frames of the film, the first of them annotated: (frames, T, S, S)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sam2.utils.misc.tqdm", lambda each, **_: each)
+        patch.setattr("sam2.sam2_video_predictor.tqdm", lambda each, **_: each)
+        short = folder.parent / f"{folder.name}-{'-'.join(map(str, frames))}"
+        short.mkdir(exist_ok=True)
+        for number, frame in enumerate(frames):
+            (short / f"{number:03}.jpg").write_bytes((folder / f"{frame:03}.jpg").read_bytes())
+        state = predictor.init_state(str(short))
+        for frame, (trait, mask) in itertools.product(range(supports), enumerate(masks)):
+            predictor.add_new_mask(state, frame, trait, mask)
+        return torch.stack([found[:, 0].clone() for _, _, found in predictor.propagate_in_video(state)])
+
+
+@torch.inference_mode()
+def ours(network: Sam2Network, pictures: np.ndarray, memories: Sequence[Memory]) -> tuple[torch.Tensor, Tracked]:
+    found = network.track(network.encode(pictures), memories)
+    return network.enlarged(found.logits.flatten(0, 1)[:, None])[:, 0].unflatten(0, found.logits.shape[:2]), found
+
+
+@torch.inference_mode()
+def remember(network: Sam2Network, picture: np.ndarray, masks: torch.Tensor) -> Memory:
+    return network.remember(network.encode(picture[None]), masks)
+
+
+@pytest.mark.parametrize("traits", [1, 3])
+def test_a_target_gets_the_masks_of_the_official_two_frame_film(
+    network: Sam2Network, predictor: Any, film: tuple[Path, np.ndarray], masks: torch.Tensor, traits: int
+) -> None:
+    folder, pictures = film
+    memory = remember(network, pictures[0], masks[:traits])
+    together, _ = ours(network, pictures[[1, 2, 3, 4]], [memory])
+    backwards, _ = ours(network, pictures[[4, 3, 2, 1]], [memory])
+    for place, target in enumerate((1, 2, 3, 4)):
+        expected = official(predictor, folder, (0, target), masks[:traits])[1]
+        alone, _ = ours(network, pictures[[target]], [memory])
+        for logits in (alone[0], together[place], backwards[3 - place]):
+            assert logits.shape == expected.shape == (traits, SIDE, SIDE)
+            assert (logits - expected).abs().max() < TOLERANCE
+            assert torch.equal(logits > 0, expected > 0)
+
+
+def test_the_comparison_can_fail(network: Sam2Network, film: tuple[Path, np.ndarray], masks: torch.Tensor) -> None:
+    _, pictures = film
+    logits, found = ours(network, pictures[[1, 2]], [remember(network, pictures[0], masks)])
+    other, _ = ours(network, pictures[[1, 2]], [remember(network, pictures[3], masks)])
+    assert logits.std(dim=(2, 3)).min() > 0.01
+    assert (found.score > 0).all()
+    for one, two in ((logits[0], logits[1]), (logits[:, 0], logits[:, 1]), (logits, other)):
+        assert (one - two).abs().max() > 100 * TOLERANCE
+
+
+def test_two_supports_are_the_official_film_with_two_annotated_frames(
+    network: Sam2Network, predictor: Any, film: tuple[Path, np.ndarray], masks: torch.Tensor
+) -> None:
+    folder, pictures = film
+    memories = [remember(network, pictures[frame], masks) for frame in (0, 5)]
+    logits, _ = ours(network, pictures[[2]], memories)
+    expected = official(predictor, folder, (0, 5, 2), masks, supports=2)[2]
+    assert (logits[0] - expected).abs().max() < TOLERANCE
+
+
+@torch.inference_mode()
+def test_a_long_film_is_the_official_long_film(
+    network: Sam2Network, predictor: Any, film: tuple[Path, np.ndarray], masks: torch.Tensor
+) -> None:
+    folder, pictures = film
+    expected = official(predictor, folder, range(20), masks)
+    memory = remember(network, pictures[0], masks)
+    before: list[Memory] = []
+    for place, picture in enumerate(pictures[1:]):
+        encoded = network.encode(picture[None])
+        found = network.track(encoded, [memory], before=before, place=place)
+        before = [*before, network.recall(encoded, found)][1 - network.reach :]
+        logits = network.enlarged(found.logits[0][:, None])[:, 0]
+        assert (logits - expected[place + 1]).abs().max() < TOLERANCE
+    assert len(before) == network.reach - 1
+
+
+@torch.inference_mode()
+def test_a_first_guess_of_the_mask_is_listened_to(
+    network: Sam2Network, film: tuple[Path, np.ndarray], masks: torch.Tensor
+) -> None:
+    _, pictures = film
+    memory, target = remember(network, pictures[0], masks), network.encode(pictures[[1]])
+    quarter = masks[None, :, ::4, ::4].float() * 20 - 10
+    plain, seeded = network.track(target, [memory]), network.track(target, [memory], seeds=quarter)
+    assert seeded.logits.shape == plain.logits.shape
+    assert (seeded.logits - plain.logits).abs().max() > 0.01
