@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,21 +22,26 @@ from sst_retrieval import images, provenance
 from sst_retrieval.collection import Collection, read_collection
 from sst_retrieval.engines import PROPAGATORS, Engines, ModelOptions, load_engines
 from sst_retrieval.errors import ImageError, InputError
+from sst_retrieval.overlays import cutout
 from sst_retrieval.plan import Plan, Task, make_plan
 from sst_retrieval.propagation import Memory
-from sst_retrieval.regions import as_drawn, checked, regions_of
+from sst_retrieval.regions import as_drawn, as_reviewed, checked, regions_of
 from sst_retrieval.report import BuildReport
+from sst_retrieval.reviews import by_photograph
 from sst_retrieval.shards import Row
 from sst_retrieval.store import Store
 from sst_retrieval.supports import Supports, read_supports
-from sst_retrieval.types import Skipped, Support
+from sst_retrieval.types import Mask, RGBImage, Skipped, Support
 
 SHARD_PHOTOGRAPHS = 256
 SHARD_SECONDS = 60.0
 """A shard is written after so many photographs, or so many seconds: that much a killed build loses."""
 
-THUMBNAIL = 320
-"""Longer edge of the small pictures, in pixels."""
+THUMBNAIL = 512
+"""Longer edge of the small pictures of specimens, in pixels."""
+
+CROP = 256
+"""Edge of the small pictures of traits, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +118,11 @@ def build(
     engines = load_engines(settings.propagator, settings.embedder, settings.device, settings.models)
     with _opened(output, engines, rebuild=settings.rebuild) as store:
         tell = progress or (lambda *_: None)
-        plan = make_plan(collection, annotated, store.done(), partial(tell, "looking for new photographs"))
-        work = _Build(store, collection, annotated, engines, settings, plan, tell, began, clock)
+        decided = by_photograph(store.reviews())
+        plan = make_plan(
+            collection, annotated, store.done(), partial(tell, "looking for new photographs"), decided
+        )
+        work = _Build(store, collection, annotated, engines, settings, plan, supports, tell, began, clock)
         try:
             for group in plan.tasks:
                 work.find_traits(group)
@@ -148,6 +156,7 @@ class _Build:
     engines: Engines
     settings: BuildSettings
     plan: Plan
+    drawn_in: Path
     tell: Progress
     began: str
     clock: float
@@ -199,7 +208,8 @@ class _Build:
         removed = sorted(gone | unreadable) if self.settings.prune else []
         number = self._commit(complete=True, indexed=len(indexed) - len(removed))
         for specimen in removed:
-            self.store.thumbnail(specimen).unlink(missing_ok=True)
+            for picture in (self.store.thumbnail(specimen), *self.store.crops(specimen)):
+                picture.unlink(missing_ok=True)
         return BuildReport(
             index=self.store.path,
             generation=number,
@@ -223,9 +233,21 @@ class _Build:
         found = checked(engines.propagator.propagate(memory, [image]), image, memory.traits, engines.propagator.name)
         if drawn is not None:
             found = as_drawn(drawn, found, memory.traits)
+        found = as_reviewed(found, memory.traits, task.reviews)
         regions = regions_of(name, image, found, memory.traits, engines.embedder)
-        images.write_jpeg(self.store.thumbnail(name), images.thumbnail(image, THUMBNAIL))
+        self._write_pictures(name, image, dict(zip(memory.traits, found.masks, strict=True)))
         return [(region, task.content, task.supports) for region in regions]
+
+    def _write_pictures(self, specimen: str, image: RGBImage, masks: Mapping[str, Mask]) -> None:
+        """Write the small pictures that people look at: the specimen, and each of its traits."""
+        images.write_jpeg(self.store.thumbnail(specimen), images.thumbnail(image, THUMBNAIL))
+        for trait, mask in masks.items():
+            path = self.store.crop(specimen, trait)
+            if mask.any():
+                path.parent.mkdir(exist_ok=True)
+                images.write_jpeg(path, cutout(image, mask, CROP))
+            else:
+                path.unlink(missing_ok=True)
 
     def _write_shard(self) -> None:
         if self.in_hand:
@@ -252,6 +274,8 @@ class _Build:
             "started": self.began,
             "ended": provenance.now(),
             "table": str(self.collection.source),
+            "supports_folder": str(self.drawn_in),
+            "folder": str(Path.cwd()),
             "settings": _as_text(asdict(self.settings)),
             "device": self.engines.device,
             "weights": self.engines.weights,

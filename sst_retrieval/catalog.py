@@ -1,20 +1,25 @@
 """Room 5a: one generation's DuckDB file: who the regions belong to.
 
     specimens     sst:specimen, sst:image, sst:group, then every column of the collection under its own name
-    regions       region_id, specimen, trait, present, confidence, height, width, box, frame, rle
+    regions       region_id, specimen, trait, present, confidence, height, width, box, frame, rle, content_hash
     measurements  region_id, then one DOUBLE column a measurement
+    reviews       region_id, specimen, trait, review, reviewer, time, comment: the decisions that counted at the commit
     skipped       specimen, stage, reason
     searchable    all that a predicate may use, one row a region
 
 Regions are numbered by trait, then specimen. The file is written once (`write_catalog`) and then only opened to read.
 
-A predicate (`where`) is one DuckDB expression over the collection's own columns, then `specimen`, `trait`, `confidence`
-and the measurements. If the collection has a column of such a name, the collection's own is meant.
+A predicate (`where`) is one DuckDB expression over the collection's own columns, then `specimen`, `trait`,
+`confidence`, `review` and the measurements. If the collection has a column of such a name, the collection's own is
+meant.
+
+Decisions come in between commits, so a reader lays the record of reviews over the catalog (`judge`): `review` is then
+as it is now, and regions that were rejected, or redrawn and not yet described anew, are no longer found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,10 +29,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError, QueryError
+from sst_retrieval.reviews import DECISIONS, Review, latest
 from sst_retrieval.types import Frame, Region, Scalar, Skipped, Specimen
 
 OWN = ("sst:specimen", "sst:image", "sst:group")
 """Columns this program adds to a specimen table; the colon keeps them apart from the collection's own."""
+
+_BEFORE_REVIEWS = (
+    "this index was made before masks could be reviewed; run its build again (nothing is computed twice), then review"
+)
 
 _CLOSED: dict[str, str | bool | int | float | list[str]] = {
     # A predicate is a stranger's text: it must reach no file, no extension, no Python variable, no setting.
@@ -62,6 +72,12 @@ class Catalog:
             name: kind for name, kind, *_ in self._rows("DESCRIBE specimens") if name not in OWN
         }
         self.measurement_names = tuple(name for name, *_ in self._rows("DESCRIBE measurements"))[1:]
+        # A collection may have a column `review` of its own; then that one is meant.
+        self._own_review = any(name.casefold() == "review" for name in self.columns)
+        self._judged: dict[int, Review] = {}
+        self.waiting: frozenset[int] = frozenset()
+        """Regions whose mask a person has settled and no build has described yet."""
+        self._hidden: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -90,9 +106,66 @@ class Catalog:
         Raises:
             QueryError: the predicate is not one expression or names something that is not there.
         """
-        sql = 'SELECT "sst:region" FROM searchable WHERE "sst:trait" = $trait AND "sst:present" AND {}'
-        ids = self._ask(sql, where, {"trait": trait}, "searchable")["sst:region"]
-        return np.sort(np.asarray(ids, dtype=np.int64))
+        source, reviews = self._searchable(where)
+        sql = f'SELECT "sst:region" FROM {source} WHERE "sst:trait" = $trait AND "sst:present" AND {{}}'
+        ids = self._ask(sql, where, {"trait": trait, **reviews}, "searchable")["sst:region"]
+        return np.setdiff1d(np.asarray(ids, dtype=np.int64), self._hidden, assume_unique=True)
+
+    def judge(self, reviews: Iterable[Review]) -> None:
+        """Lay what people decided over the catalog.
+
+        Args:
+            reviews: all of the record, oldest first; decisions on other photographs are left alone.
+
+        Raises:
+            IndexFolderError: there are decisions, and the catalog was made by a version that knew none.
+        """
+        counting = latest(reviews)
+        sql = """SELECT region_id, specimen, trait, content_hash, rle FROM regions
+                 WHERE specimen IN (SELECT unnest($names))"""
+        try:
+            rows = self._rows(sql, {"names": sorted({name for name, *_ in counting})}) if counting else []
+        except duckdb.BinderException as error:
+            raise IndexFolderError(_BEFORE_REVIEWS) from error
+        judged = {row[0]: (counting[row[1:4]], row[4]) for row in rows if row[1:4] in counting}
+        rejected = [number for number, (review, _) in judged.items() if review.decision == "reject"]
+        self.waiting = frozenset(n for n, (review, rle) in judged.items() if review.settles_mask and review.rle != rle)
+        self._judged = {number: review for number, (review, _) in judged.items()}
+        self._hidden = np.sort(np.array([*rejected, *self.waiting], dtype=np.int64))
+
+    def reviews(self) -> dict[int, Review]:
+        """Return the decisions that count on the photographs as they were indexed, region id -> decision."""
+        return dict(self._judged)
+
+    def review(self, region_id: int) -> Review | None:
+        """Return the decision that counts on a region, if there is one."""
+        return self._judged.get(region_id)
+
+    def hidden(self) -> npt.NDArray[np.int64]:
+        """Return the regions that no search finds: rejected, or their mask waits to be described anew; ascending."""
+        return self._hidden
+
+    def table(self, trait: str | None = None) -> Any:
+        """Return all that is known of every region, absent and rejected ones included.
+
+        Returns:
+            A pandas data frame, one row a region, in order of trait and specimen: sst:region, sst:specimen, sst:trait,
+            sst:present, sst:confidence, sst:group, sst:review ("" if nobody decided), then the collection's own
+            columns, then measurements.
+        """
+        own = "".join(f", s.{quoted(column)}" for column in self.columns)
+        free = [m for m in self.measurement_names if m.casefold() not in {c.casefold() for c in self.columns}]
+        measured = "".join(f", m.{quoted(name)}" for name in free)
+        sql = f"""SELECT r.region_id AS "sst:region", r.specimen AS "sst:specimen", r.trait AS "sst:trait",
+                         r.present AS "sst:present", r.confidence AS "sst:confidence", s."sst:group"{own}{measured}
+                  FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
+                  LEFT JOIN measurements m USING (region_id)
+                  WHERE $trait IS NULL OR r.trait = $trait ORDER BY r.region_id"""
+        with self._cursor() as cursor:
+            frame = cursor.execute(sql, {"trait": trait}).df()
+        words = {number: DECISIONS[review.decision] for number, review in self._judged.items()}
+        frame.insert(6, "sst:review", frame["sst:region"].map(words).fillna("").astype(str))
+        return frame
 
     def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:
         """Return the measurements of a trait on every specimen that shows it.
@@ -101,11 +174,15 @@ class Catalog:
             "specimen" -> str (n,), "confidence" and each measurement -> float64 (n,), NaN where it is missing; a data
             frame takes it as it is. Ordered by specimen.
         """
-        sql = """SELECT specimen, confidence, measurements.* EXCLUDE (region_id)
-                 FROM regions JOIN measurements USING (region_id)
-                 WHERE trait = $trait AND region_id IN (SELECT "sst:region" FROM searchable WHERE {})
-                 ORDER BY region_id"""
-        table = self._ask(sql, where or "true", {"trait": trait}, "searchable")
+        where = "true" if where is None else where
+        source, reviews = self._searchable(where)
+        sql = f"""SELECT specimen, confidence, measurements.* EXCLUDE (region_id)
+                  FROM regions JOIN measurements USING (region_id)
+                  WHERE trait = $trait AND region_id IN (SELECT "sst:region" FROM {source} WHERE {{}})
+                        AND region_id NOT IN (SELECT unnest($hidden))
+                  ORDER BY region_id"""
+        known = {"trait": trait, "hidden": self._hidden.tolist(), **reviews}
+        table = self._ask(sql, where, known, "searchable")
         return {
             name: np.asarray(values.filled(np.nan) if isinstance(values, np.ma.MaskedArray) else values)
             for name, values in table.items()
@@ -169,6 +246,17 @@ class Catalog:
         )
         return number, region
 
+    def content(self, region_id: int) -> str:
+        """Return the SHA-256 of the photograph that a region was found on.
+
+        Raises:
+            IndexFolderError: the catalog was made by a version that kept none.
+        """
+        try:
+            return str(self._rows("SELECT content_hash FROM regions WHERE region_id = $id", {"id": region_id})[0][0])
+        except duckdb.BinderException as error:
+            raise IndexFolderError(_BEFORE_REVIEWS) from error
+
     def mask_code(self, region_id: int) -> tuple[bytes, tuple[int, int]]:
         """Return a region's run-length code and the (height, width) of its photograph."""
         sql = "SELECT rle, height, width FROM regions WHERE region_id = $id"
@@ -192,6 +280,16 @@ class Catalog:
     def skipped(self) -> list[Skipped]:
         """Return the specimens that could not be indexed, ordered by id."""
         return [Skipped(*row) for row in self._rows("SELECT specimen, stage, reason FROM skipped ORDER BY ALL")]
+
+    def _searchable(self, where: str) -> tuple[str, dict[str, Any]]:
+        """Say where a predicate looks, and the parameters of that: with today's reviews, if it asks for them."""
+        if self._own_review or "review" not in where.casefold():
+            return "searchable", {}
+        words = [DECISIONS[review.decision] for review in self._judged.values()]
+        source = """(SELECT known.* EXCLUDE (review), now.review FROM searchable known LEFT JOIN
+                     (SELECT unnest($reviewed) AS region_id, unnest($reviews) AS review) now
+                     ON now.region_id = known."sst:region")"""
+        return source, {"reviewed": list(self._judged), "reviews": words}
 
     def _specimen(self, row: tuple[Any, ...]) -> Specimen:
         name, image, group, *values = row

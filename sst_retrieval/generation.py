@@ -24,6 +24,7 @@ from sst_retrieval.catalog import OWN, Catalog, quoted
 from sst_retrieval.collection import Collection
 from sst_retrieval.errors import CollectionError, IndexFolderError
 from sst_retrieval.files import file_name
+from sst_retrieval.reviews import DECISIONS, Review, latest
 from sst_retrieval.shards import read_vectors
 from sst_retrieval.types import Skipped
 from sst_retrieval.vectors import VectorIndex, write_vectors
@@ -47,7 +48,7 @@ CREATE TEMP TABLE numbers AS
 
 _REGIONS = """
 CREATE TABLE regions AS
-    SELECT region_id, specimen, rows.trait, rows.present, confidence, height, width, box, frame, rle
+    SELECT region_id, specimen, rows.trait, rows.present, confidence, height, width, box, frame, rle, content_hash
     FROM rows JOIN numbers USING (shard, place) ORDER BY region_id
 """
 
@@ -101,7 +102,13 @@ def write_snapshot(path: Path, collection: Collection, *, previous: Path | None,
 
 
 def write_generation(
-    folder: Path, *, shards: Sequence[Path], snapshot: Path, skipped: Sequence[Skipped], blocks: Mapping[str, int]
+    folder: Path,
+    *,
+    shards: Sequence[Path],
+    snapshot: Path,
+    skipped: Sequence[Skipped],
+    blocks: Mapping[str, int],
+    reviews: Sequence[Review] = (),
 ) -> list[str]:
     """Write the catalog and the vector files of a generation, and check them against each other.
 
@@ -111,13 +118,14 @@ def write_generation(
         snapshot: file of `write_snapshot`; regions of specimens it does not know are left out.
         skipped: specimens that could not be indexed, and why.
         blocks: block name -> number of values.
+        reviews: what people decided about masks, oldest first.
 
     Returns:
         The names of the traits.
     """
     (folder / "vectors").mkdir()
     with _workbench(shards, folder / "spill", catalog_file(folder)) as connection:
-        _write_catalog(connection, folder, snapshot, skipped)
+        _write_catalog(connection, folder, snapshot, skipped, reviews)
         traits = _write_vectors(connection, folder, shards, sum(blocks.values()))
     _verify(folder, traits, blocks)
     return traits
@@ -134,7 +142,11 @@ def vector_file(folder: Path, trait: str) -> Path:
 
 
 def _write_catalog(
-    connection: duckdb.DuckDBPyConnection, folder: Path, snapshot: Path, skipped: Sequence[Skipped]
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    snapshot: Path,
+    skipped: Sequence[Skipped],
+    reviews: Sequence[Review],
 ) -> None:
     reasons = folder / "skipped.parquet"
     names = ("specimen", "stage", "reason")
@@ -145,9 +157,25 @@ def _write_catalog(
     connection.execute(_NUMBERS).fetchall()
     connection.execute(_REGIONS).fetchall()
     connection.execute(_measurement_table(connection)).fetchall()
+    _write_reviews(connection, folder / "reviews.parquet", list(latest(reviews).values()))
     connection.execute(_searchable_table(connection)).fetchall()
     connection.execute(f"CREATE TABLE skipped AS FROM read_parquet({_text(reasons)})").fetchall()
     reasons.unlink()
+
+
+def _write_reviews(connection: duckdb.DuckDBPyConnection, scratch: Path, reviews: Sequence[Review]) -> None:
+    """Write the decisions that count on the photographs as they are now."""
+    names = ("specimen", "trait", "content", "reviewer", "time", "comment")
+    table = {n: pa.array([getattr(row, n) for row in reviews], pa.string()) for n in names}
+    table["review"] = pa.array([DECISIONS[row.decision] for row in reviews], pa.string())
+    pq.write_table(pa.table(table), scratch)
+    connection.execute(
+        f"""CREATE TABLE reviews AS
+            SELECT region_id, specimen, trait, review, reviewer, CAST(time AS TIMESTAMPTZ) AS time, comment
+            FROM read_parquet({_text(scratch)}) r JOIN regions USING (specimen, trait)
+            WHERE content_hash = r.content ORDER BY region_id"""
+    ).fetchall()
+    scratch.unlink()
 
 
 def _write_vectors(connection: duckdb.DuckDBPyConnection, folder: Path, shards: Sequence[Path], dim: int) -> list[str]:
@@ -226,8 +254,10 @@ def _searchable_table(connection: duckdb.DuckDBPyConnection) -> str:
     parts += [f"r.{name}" for name in ("specimen", "trait", "confidence") if name not in taken]
     taken |= {"specimen", "trait", "confidence"}
     parts += [f"m.{quoted(name)}" for name in columns["measurements"][1:] if name.casefold() not in taken]
+    parts += ["v.review"] if "review" not in taken else []
     return f"""CREATE TABLE searchable AS SELECT {", ".join(parts)} FROM regions r
                JOIN specimens s ON s."sst:specimen" = r.specimen LEFT JOIN measurements m USING (region_id)
+               LEFT JOIN reviews v USING (region_id)
                ORDER BY r.region_id"""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sst_retrieval.collection import Collection
 from sst_retrieval.errors import ImageError
 from sst_retrieval.images import content_hash
+from sst_retrieval.reviews import Review, with_redraws
 from sst_retrieval.supports import Supports
 from sst_retrieval.types import Skipped, Specimen
 
@@ -19,12 +20,14 @@ class Task:
     Attributes:
         specimen: whose photograph.
         content: hash of the photograph's content.
-        supports: hash of the supports that its masks will be made from.
+        supports: hash of the supports, and of what was redrawn here, that its masks will be made from.
+        reviews: what people decided about its masks.
     """
 
     specimen: Specimen
     content: str
     supports: str
+    reviews: tuple[Review, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def make_plan(
     supports: Supports,
     done: Mapping[str, tuple[str, str]],
     looked_at: Callable[[int, int], None],
+    reviews: Mapping[tuple[str, str], tuple[Review, ...]] | None = None,
 ) -> Plan:
     """Sort the specimens: nothing to do, to be worked on, or left out.
 
@@ -60,12 +64,13 @@ def make_plan(
         supports: the annotated ones.
         done: specimen -> (content hash of its photograph, hash of its supports) of what is in the index.
         looked_at: is told after every photograph how many of how many were looked at.
+        reviews: (specimen, content hash) -> what people decided about its masks (`reviews.by_photograph`).
     """
     tasks: dict[str, list[Task]] = {group: [] for group in supports.groups()}
     skipped = list(collection.left_out)
     reused = 0
     for number, specimen in enumerate(collection.specimens, start=1):
-        found = _look(specimen, supports)
+        found = _look(specimen, supports, reviews or {})
         if isinstance(found, Skipped):
             skipped.append(found)
         elif done.get(specimen.id) == (found.content, found.supports):
@@ -76,12 +81,16 @@ def make_plan(
     return Plan({group: tuple(own) for group, own in tasks.items() if own}, reused, tuple(skipped))
 
 
-def _look(specimen: Specimen, supports: Supports) -> Task | Skipped:
+def _look(
+    specimen: Specimen, supports: Supports, reviews: Mapping[tuple[str, str], tuple[Review, ...]]
+) -> Task | Skipped:
     fingerprint = supports.fingerprints.get(specimen.group)
     if fingerprint is None:
         reason = f"its group {specimen.group!r} has no support; annotate one specimen of it"
         return Skipped(specimen.id, "support", reason)
     try:
-        return Task(specimen, content_hash(specimen.image), fingerprint)
+        content = content_hash(specimen.image)
     except ImageError as error:
         return Skipped(specimen.id, "image", str(error))
+    decided = reviews.get((specimen.id, content), ())
+    return Task(specimen, content, with_redraws(fingerprint, decided), decided)

@@ -23,6 +23,7 @@ from sst_retrieval import images, masks
 from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
 from sst_retrieval.manifest import Generation
+from sst_retrieval.reviews import Review, judgement, settled
 from sst_retrieval.store import Store
 from sst_retrieval.types import Floats, Hit, Mask, Region, RGBImage, Skipped, Specimen
 from sst_retrieval.vectors import VectorIndex
@@ -65,6 +66,8 @@ class Index:
         self._store, self._generation = store, generation
         self._catalog = Catalog(store.catalog(generation.number))
         self._counts = self._catalog.counts()
+        self.state = store.state()
+        self._catalog.judge(store.reviews())
         self.blocks: Mapping[str, int] = generation.recipe.blocks
         # All files are opened now: a later commit may remove them, and open files stay readable.
         self._vectors = {
@@ -157,7 +160,9 @@ class Index:
         trait = self._trait(trait if trait is not None or like is None else like[1])
         shares = self._weights(weights)
         queries = self._like(*like) if like is not None else self._external(vectors)
-        ids = None if where is None else self._catalog.resolve(where, trait)
+        # Rejected regions are no hits: resolving leaves them out.
+        everywhere = where is None and not len(self._catalog.hidden())
+        ids = None if everywhere else self._catalog.resolve("true" if where is None else where, trait)
         # One more, for the specimen that is asked for and left out.
         found = self._vectors[trait].search(queries, k + (like is not None), weights=shares, ids=ids)
         owners = self._catalog.owners(found.ids.tolist())
@@ -178,7 +183,7 @@ class Index:
             QueryError: there is no such specimen or trait, or the specimen was skipped; says which and why.
         """
         number, region = self._find(specimen, self._trait(trait))
-        if not region.present:
+        if not region.present or number in self._catalog.waiting:
             return region
         return replace(region, vector=self._vectors[trait].reconstruct(np.array([number]))[0])
 
@@ -186,6 +191,50 @@ class Index:
         """Return the mask of a trait, bool (H, W) at the photograph's own size; empty if the trait is absent."""
         _, region = self._find(specimen, self._trait(trait))
         return masks.decode(region.rle, region.size)
+
+    def review(
+        self, specimen: str, trait: str, decision: str, *, reviewer: str, mask: Mask | None = None, comment: str = ""
+    ) -> Review:
+        """Keep a decision about a mask; every search from now on respects it, and no build loses it.
+
+        Args:
+            specimen: id of the specimen.
+            trait: name of the trait.
+            decision: "accept", "reject", "redraw" or "reopen" (see `reviews`).
+            reviewer: who decides.
+            mask: with "redraw", bool (H, W) at the photograph's own size: what the trait really is. The next build
+                describes and measures it; until then no search finds it.
+            comment: anything else.
+
+        Raises:
+            QueryError: there is no such region or decision, nobody decides, or the mask does not fit.
+        """
+        number, region = self._find(specimen, self._trait(trait))
+        review = judgement(region, self._catalog.content(number), decision, reviewer, mask, comment)
+        self._store.add_reviews([review])
+        self._catalog.judge(self._store.reviews())
+        self.state = self._store.state()
+        return review
+
+    def decision(self, specimen: str, trait: str) -> Review | None:
+        """Return the decision that counts on a mask, or None if nobody decided yet."""
+        return self._catalog.review(self._find(specimen, self._trait(trait))[0])
+
+    def reviews(self) -> list[Review]:
+        """Return the decisions that count on the photographs of this index, in order of trait and specimen."""
+        return [review for _, review in sorted(self._catalog.reviews().items())]
+
+    def table(self, trait: str | None = None) -> Any:
+        """Return all that is known of every region as a pandas data frame (see `Catalog.table`)."""
+        return self._catalog.table(None if trait is None else self._trait(trait))
+
+    def thumbnail(self, specimen: str) -> bytes | None:
+        """Return the small picture of a specimen as a JPEG file; None if there is none."""
+        return _content(self._store.thumbnail(self.specimen(specimen).id))
+
+    def crop(self, specimen: str, trait: str) -> bytes | None:
+        """Return the small picture of a trait, with its outline, as a JPEG file; None if there is none."""
+        return _content(self._store.crop(self.specimen(specimen).id, self._trait(trait)))
 
     def specimen(self, name: str) -> Specimen:
         """Return a specimen by its id.
@@ -237,7 +286,9 @@ class Index:
     def _find(self, specimen: str, trait: str) -> tuple[int, Region]:
         found = self._catalog.region(specimen, trait)
         if found is not None:
-            return found
+            number, region = found
+            review = self._catalog.review(number) if number in self._catalog.waiting else None
+            return number, region if review is None else settled(region, review)
         self.specimen(specimen)
         self._refuse_skipped(specimen)
         raise QueryError(f"{trait} was never looked for on {specimen}: the support of its group does not show it")
@@ -272,3 +323,7 @@ class Index:
         if not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
             raise QueryError(f"the weights {dict(given)} must be 0 or more, and one of them more than 0")
         return shares
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

@@ -10,8 +10,9 @@ from PIL import Image
 from sst_retrieval import pose
 from sst_retrieval.embedding import Embedder, embed_regions
 from sst_retrieval.errors import ModelError
-from sst_retrieval.masks import box, encode
+from sst_retrieval.masks import box, decode, encode
 from sst_retrieval.measure import measure
+from sst_retrieval.reviews import Review
 from sst_retrieval.types import Floats, Frame, Mask, MaskStack, Propagated, Region, RGBImage, Support
 
 
@@ -66,6 +67,22 @@ def as_drawn(support: Support, found: Propagated, traits: Sequence[str]) -> Prop
     for trait, mask in zip(support.traits, support.masks, strict=True):
         masks[traits.index(trait)] = mask
     return Propagated(masks, np.ones(len(traits), dtype=np.float32), found.frame)
+
+
+def as_reviewed(found: Propagated, traits: Sequence[str], reviews: Sequence[Review]) -> Propagated:
+    """Put the masks that a reviewer accepted or drew in the place of those that were found now.
+
+    Args:
+        found: what the propagator finds; its frame is kept.
+        traits: names of the T traits, in the order of the masks.
+        reviews: the decisions that count on this photograph; those on other traits are left alone.
+    """
+    settled = {r.trait: r for r in reviews if r.settles_mask and r.size == found.masks.shape[1:]}
+    masks, confidence = found.masks.copy(), found.confidence.copy()
+    for place, trait in enumerate(traits):
+        if trait in settled:
+            masks[place], confidence[place] = decode(settled[trait].rle, settled[trait].size), 1.0
+    return Propagated(masks, confidence, found.frame)
 
 
 def checked(found: Sequence[Propagated], image: RGBImage, traits: Sequence[str], name: str) -> Propagated:

@@ -17,13 +17,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from sst_retrieval.errors import InputError
+from sst_retrieval.overlays import PALETTE, around, overlay
 from sst_retrieval.types import Box, Hit, Mask, RGBImage
-
-PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00")
-"""Okabe and Ito's colours without black; an eighth trait has the first one's colour again."""
 
 TILE = 220
 """Edge of a tile's picture in pixels."""
@@ -82,7 +80,7 @@ def contact_sheet(query: Tile, hits: Sequence[Tile], *, heading: str = "", tile:
         InputError: a mask is not of its image's size.
     """
     colours = _colours([query, *hits])
-    windows = [_around_masks(one) for one in (query, *hits)]
+    windows = [_around(one) for one in (query, *hits)]
     size = _size(windows, tile)
     cells = [_cell(query, windows[0], size, colours, mark=_MARK)]
     cells += [_cell(hit, window, size, colours) for hit, window in zip(hits, windows[1:], strict=True)]
@@ -150,7 +148,7 @@ def _cell(
     cell = Image.new("RGB", (width, height + 8 + _LINE * (1 + len(tile.lines))), _PAPER)
     draw = ImageDraw.Draw(cell)
     draw.rectangle((0, 0, width - 1, height - 1), fill=_WELL)
-    picture = _picture(tile, window, size, colours, shade)
+    picture = overlay(tile.image, tile.masks, window, size, colours, shade)
     cell.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
     if mark:
         draw.rectangle((0, 0, width - 1, height - 1), outline=mark, width=4)
@@ -160,37 +158,6 @@ def _cell(
     for k, line in enumerate(tile.lines, start=1):
         draw.text((1, height + 5 + _LINE * k), _cut(_one_line(line), width - 2, 11), fill=_GREY, font=_font(11))
     return cell
-
-
-def _picture(tile: Tile, window: Box, size: tuple[int, int], colours: Mapping[str, str], shade: int) -> Image.Image:
-    """Cut the window out of a photograph, fit it into the size and draw the masks on it."""
-    x0, y0, x1, y1 = window
-    # Drawn at twice the size and halved at the end: smooth outlines.
-    scale = 2 * min(size[0] / (x1 - x0), size[1] / (y1 - y0))
-    large = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
-    photograph = Image.fromarray(np.ascontiguousarray(tile.image[y0:y1, x0:x1]))
-    picture = photograph.resize(large, Image.Resampling.BICUBIC, reducing_gap=3)
-    for name, mask in tile.masks.items():
-        seen = np.ascontiguousarray(mask[y0:y1, x0:x1])
-        if seen.any():
-            # Averaged, then "a good part of the pixel": an antenna is thinner than a pixel of the sheet.
-            cover = Image.fromarray(seen.astype(np.uint8) * 255).resize(large, Image.Resampling.BILINEAR)
-            _draw_mask(picture, cover.point(lambda value: 255 if value > 80 else 0), colours[name], shade)
-    return picture.reduce(2)
-
-
-def _draw_mask(picture: Image.Image, shape: Image.Image, colour: str, shade: int) -> None:
-    """Tint a shape and draw its outline around it, so that nothing of the trait is hidden: coloured, then dark."""
-    if shade:
-        picture.paste(colour, mask=shape.point(lambda value: shade if value else 0))
-    ring = shape.filter(ImageFilter.MaxFilter(5))
-    halo = ring.filter(ImageFilter.MaxFilter(5))
-    picture.paste("#000000", mask=_difference(halo, ring).point(lambda value: 190 if value else 0))
-    picture.paste(colour, mask=_difference(ring, shape))
-
-
-def _difference(outer: Image.Image, inner: Image.Image) -> Image.Image:
-    return Image.fromarray(np.asarray(outer) & ~np.asarray(inner))
 
 
 def _whole(tile: Tile) -> Box:
@@ -205,19 +172,13 @@ def _whole(tile: Tile) -> Box:
     return 0, 0, width, height
 
 
-def _around_masks(tile: Tile) -> Box:
-    """Return a window around the masks with surroundings on every side; the whole photograph if they are empty."""
+def _around(tile: Tile) -> Box:
+    """Return a window around the masks, after checking their sizes."""
     _, _, width, height = _whole(tile)
     union = np.zeros((height, width), bool)
     for mask in tile.masks.values():
         union |= mask
-    rows, columns = np.flatnonzero(union.any(1)), np.flatnonzero(union.any(0))
-    if not len(rows):
-        return 0, 0, width, height
-    side = max(16.0, 1.45 * max(rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1))
-    x, y = (columns[0] + columns[-1] + 1) / 2, (rows[0] + rows[-1] + 1) / 2
-    x0, y0 = max(0, math.floor(x - side / 2)), max(0, math.floor(y - side / 2))
-    return x0, y0, min(width, math.ceil(x + side / 2)), min(height, math.ceil(y + side / 2))
+    return around(union)
 
 
 def _badge(draw: ImageDraw.ImageDraw, text: str, colour: str) -> None:

@@ -5,7 +5,8 @@
     specimens/0003.parquet                      the truth: the collection's table as it was at commit 3
     generations/0003/catalog.duckdb             made from the two above
     generations/0003/vectors/forewing.faiss     one a trait, under the catalog's region ids
-    thumbnails/                                 small pictures for people
+    reviews/decisions.jsonl                     the truth: what people decided about masks, appended at any time
+    thumbnails/, crops/                         small pictures for people: of specimens, and of their traits
 
 A build appends shards and then commits: a new generation is made from all shards, checked, and the manifest is
 replaced. Whatever moment a build is killed at, readers keep a whole generation and the next build goes on from the
@@ -14,6 +15,7 @@ last shard. One build at a time (`lock`); readers never wait.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +29,7 @@ from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import appearing, file_name, remove
 from sst_retrieval.generation import catalog_file, indexed, vector_file, write_generation, write_snapshot
 from sst_retrieval.manifest import Generation, Manifest, Recipe, read_manifest, require_same, same_settings
+from sst_retrieval.reviews import Review, append_reviews, read_reviews
 from sst_retrieval.shards import Row, check_rows, write_shard, write_tombstones
 from sst_retrieval.types import Skipped
 
@@ -89,6 +92,30 @@ class Store:
     def thumbnail(self, specimen: str) -> Path:
         """Return where the small picture of a specimen lies."""
         return self.path / "thumbnails" / f"{file_name(specimen)}.jpg"
+
+    def crop(self, specimen: str, trait: str) -> Path:
+        """Return where the small picture of one trait of a specimen lies."""
+        return self.path / "crops" / file_name(trait) / f"{file_name(specimen)}.jpg"
+
+    def crops(self, specimen: str) -> list[Path]:
+        """Return the small pictures of a specimen's traits."""
+        return list((self.path / "crops").glob(f"*/{glob.escape(file_name(specimen))}.jpg"))
+
+    def reviews(self) -> tuple[Review, ...]:
+        """Read what people decided about masks, oldest first."""
+        return read_reviews(self._reviews)
+
+    def add_reviews(self, reviews: Sequence[Review]) -> None:
+        """Add to what people decided; a build may be at work meanwhile."""
+        append_reviews(self._reviews, reviews)
+
+    def state(self) -> tuple[int, int]:
+        """Say what readers see, cheaply: number of the generation (0 before the first), size of the record of reviews.
+
+        The two change whenever a reader would see something new.
+        """
+        size = self._reviews.stat().st_size if self._reviews.is_file() else 0
+        return (0 if self.generation is None else self.generation.number), size
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -226,12 +253,17 @@ class Store:
                 snapshot=self._snapshot(number),
                 skipped=skipped,
                 blocks=self._manifest.recipe.blocks,
+                reviews=self.reviews(),
             )
 
     def _take_out(self, specimens: Sequence[str]) -> None:
         if specimens:
             with appearing(self._shard(self._next_shard())) as temporary:
                 write_tombstones(temporary, specimens)
+
+    @property
+    def _reviews(self) -> Path:
+        return self.path / "reviews" / "decisions.jsonl"
 
     def _generation_folder(self, number: int) -> Path:
         return self.path / "generations" / f"{number:04d}"
@@ -275,7 +307,7 @@ class Store:
             self._drop([path for path in self._shards(first=0) if int(path.stem) < first])
 
     def _folders(self) -> list[Path]:
-        return [self.path / name for name in ("shards", "specimens", "generations", "thumbnails")]
+        return [self.path / name for name in ("shards", "specimens", "generations", "thumbnails", "crops")]
 
     def _drop(self, shards: Sequence[Path]) -> None:
         for path in shards:

@@ -184,3 +184,13 @@ def build_in_small_shards(table: str, index: str) -> None:
     """Build with a shard every second photograph; for processes that are killed."""
     building.SHARD_PHOTOGRAPHS = 2
     build_fake(Path(table), Path(index))
+
+
+class BlindTracker(FakeTracker):
+    """Another model, which finds nothing."""
+
+    name = "blind tracker"
+
+    def _propagate(self, memory: FakeMemory, image: RGBImage) -> Propagated:
+        found = super()._propagate(memory, image)
+        return Propagated(np.zeros_like(found.masks), found.confidence, found.frame)

@@ -13,15 +13,18 @@ from sst_retrieval import masks
 from sst_retrieval.errors import QueryError
 from sst_retrieval.images import write_png
 from sst_retrieval.query import Index
+from sst_retrieval.reviews import as_absent
 from sst_retrieval.types import Region
 
 
 def regions(index: Index, specimen: str) -> dict[str, Region]:
-    """Return the regions of a specimen, trait -> region; none if it is not indexed."""
+    """Return the regions of a specimen, trait -> region; none if it is not indexed. A rejected one is absent."""
     found = {}
     for trait in index.traits:
         with suppress(QueryError):  # A trait of another group was never looked for.
-            found[trait] = index.region(specimen, trait)
+            region = index.region(specimen, trait)
+            review = index.decision(specimen, trait)
+            found[trait] = as_absent(region) if review is not None and review.decision == "reject" else region
     return found
 
 
