@@ -19,7 +19,7 @@ as it is now, and regions that were rejected, or redrawn and not yet described a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +27,7 @@ from typing import Any, Self
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.reviews import DECISIONS, Review, latest
@@ -50,6 +51,9 @@ _CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "threads": 2,
     "lock_configuration": True,
 }
+
+
+_AT_ONCE = 2048  # Masks in memory at a time.
 
 
 class Catalog:
@@ -187,6 +191,77 @@ class Catalog:
             name: np.asarray(values.filled(np.nan) if isinstance(values, np.ma.MaskedArray) else values)
             for name, values in table.items()
         }
+
+    def described(self, region_ids: npt.NDArray[np.int64], columns: Sequence[str] | None = None) -> pa.Table:
+        """Return all that is known of regions but their masks and vectors.
+
+        Args:
+            region_ids: int64 (n,).
+            columns: names to return; None returns all (see `described_columns`).
+
+        Returns:
+            An Arrow table, one row a region, ordered by region id.
+        """
+        every = self.described_columns()
+        chosen = ", ".join(f"{every[name]} AS {quoted(name)}" for name in (every if columns is None else columns))
+        sql = f"""SELECT {chosen} FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
+                  LEFT JOIN measurements m USING (region_id)
+                  WHERE r.region_id IN (SELECT unnest($ids)) ORDER BY r.region_id"""
+        with self._cursor() as cursor:
+            found = cursor.sql(sql, params={"ids": region_ids.tolist()}).to_arrow_table()
+        if "review" not in found.column_names or self._own_review:
+            return found
+        judged = (self._judged.get(number) for number in np.sort(region_ids).tolist())
+        words = [None if review is None else DECISIONS[review.decision] for review in judged]
+        return found.set_column(found.column_names.index("review"), "review", pa.array(words, pa.string()))
+
+    def described_columns(self) -> dict[str, str]:
+        """Return the columns of `described`, name -> SQL: this program's own, then the collection's, then measurements.
+
+        A measurement that a column of the collection shares its name with is called "sst:" and its name.
+        """
+        names = {name: f"r.{name}" for name in ("region_id", "specimen", "trait", "confidence")}
+        taken = {name.casefold() for name in self.columns}
+        if not self._own_review:
+            names["review"] = "NULL"  # Laid over what is read: decisions come in between commits.
+        if "group" not in taken:
+            names["group"] = 's."sst:group"'
+        names |= {name: f"s.{quoted(name)}" for name in self.columns if name.casefold() not in names}
+        for name in self.measurement_names:
+            names[f"sst:{name}" if name.casefold() in taken else name] = f"m.{quoted(name)}"
+        return names
+
+    def groups(self) -> dict[str, str]:
+        """Return specimen -> the group whose support served it."""
+        return dict(self._rows('SELECT "sst:specimen", "sst:group" FROM specimens'))
+
+    def confidences(self) -> list[tuple[str, float]]:
+        """Return (specimen, confidence) of every region, absent traits included, ordered by specimen.
+
+        A mask that was rejected deserves no confidence, one that a person settled all of it.
+        """
+        judged = {number: float(review.settles_mask) for number, review in self._judged.items()}
+        rows = self._rows("SELECT region_id, specimen, confidence FROM regions ORDER BY specimen, region_id")
+        return [(name, judged.get(number, confidence)) for number, name, confidence in rows]
+
+    def surest(self, group: str, count: int) -> npt.NDArray[np.int64]:
+        """Return the regions of the `count` specimens of a group whose masks are surest, int64 (n,), ascending."""
+        sql = """SELECT region_id FROM regions WHERE present AND specimen IN (
+                     SELECT r.specimen FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
+                     WHERE s."sst:group" = $group GROUP BY r.specimen
+                     ORDER BY avg(r.confidence) DESC, r.specimen LIMIT $count) ORDER BY region_id"""
+        found = np.array([row[0] for row in self._rows(sql, {"group": group, "count": count})], dtype=np.int64)
+        return np.setdiff1d(found, self._hidden, assume_unique=True)
+
+    def drawn(self, region_ids: npt.NDArray[np.int64]) -> Iterator[Region]:
+        """Go through regions, their masks and frames, without vectors and measurements, ordered by region id."""
+        sql = """SELECT specimen, trait, present, confidence, height, width, rle, box, frame FROM regions
+                 WHERE region_id IN (SELECT unnest($ids)) ORDER BY region_id"""
+        for start in range(0, len(region_ids), _AT_ONCE):
+            part = np.sort(region_ids)[start : start + _AT_ONCE].tolist()
+            for name, trait, present, confidence, height, width, rle, box, frame in self._rows(sql, {"ids": part}):
+                place = (height, width), rle, tuple(box), Frame(tuple(frame))
+                yield Region(name, trait, present, confidence, *place, vector=None, measurements={})
 
     def owners(self, region_ids: Sequence[int]) -> dict[int, tuple[str, float, dict[str, Scalar]]]:
         """Say whom regions belong to.

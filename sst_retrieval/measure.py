@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
 from skimage.color import rgb2lab
 from skimage.measure import label, perimeter_crofton
 
@@ -29,6 +29,8 @@ MEASUREMENTS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "elongation": ("1", "long / short axis of the ellipse with the same second moments; 1 = round or square"),
         "orientation": ("°", "from the horizontal to that ellipse's long axis, counter-clockwise; 0..180, 0 if round"),
         "solidity": ("1", "area / area of the convex hull of all pieces; 1 = no notch, no gap"),
+        "length_px": ("px", "longest caliper (Feret) diameter of the convex hull of all pieces, pixels being squares"),
+        "width_px": ("px", "shortest caliper (Feret) diameter of that hull"),
         "perimeter_px": ("px", "length of all outlines, holes included, by Crofton's formula in four directions"),
         "pieces": ("1", "number of pieces, pixels touching at a corner belonging together"),
         "lightness_mean": ("CIE L*", "mean lightness (CIE 1976 L*a*b*, D65, 2° observer, sRGB assumed); 0..100"),
@@ -70,15 +72,41 @@ def measure(mask: Mask, image: RGBImage, specimen_mask: Mask) -> dict[str, float
         raise ValueError("the mask is empty; an absent trait has no measurements")
     missed = int(np.count_nonzero(close & ~specimen_mask[y0:y1, x0:x1]))
     values = {
-        "area_px": area,
+        **geometry(mask),
         "area_share": area / (int(np.count_nonzero(specimen_mask)) + missed),
-        **_ellipse(close, x0, y0),
-        "solidity": min(1.0, area / _hull_area(close)),
-        "perimeter_px": perimeter_crofton(close, directions=4),
-        "pieces": label(close, return_num=True)[1],
         **_colour(image[y0:y1, x0:x1], close),
     }
-    return {name: float(values[name]) for name in MEASUREMENTS}
+    return {name: values[name] for name in MEASUREMENTS}
+
+
+def geometry(mask: Mask) -> dict[str, float]:
+    """Measure what needs no photograph.
+
+    Args:
+        mask: bool (H, W), not empty.
+
+    Returns:
+        Those of `MEASUREMENTS` that a mask alone tells.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    x0, y0, x1, y1 = box(mask)
+    if x0 == x1:
+        raise ValueError("the mask is empty; an absent trait has no measurements")
+    close = np.ascontiguousarray(mask[y0:y1, x0:x1])
+    area = int(np.count_nonzero(close))
+    hull, length, width = _hull(close)
+    values = {
+        "area_px": area,
+        **_ellipse(close, x0, y0),
+        "solidity": min(1.0, area / hull),
+        "length_px": length,
+        "width_px": width,
+        "perimeter_px": perimeter_crofton(close, directions=4),
+        "pieces": label(close, return_num=True)[1],
+    }
+    return {name: float(value) for name, value in values.items()}
 
 
 def _ellipse(mask: Mask, x0: int, y0: int) -> dict[str, float]:
@@ -103,20 +131,26 @@ def _ellipse(mask: Mask, x0: int, y0: int) -> dict[str, float]:
     }
 
 
-def _hull_area(mask: Mask) -> float:
-    """Area of the convex hull of the pixels' squares; the outer corners of every row of pixels suffice."""
+def _hull(mask: Mask) -> tuple[float, float, float]:
+    """Area, longest and shortest caliper diameter of the convex hull of the pixels' squares."""
     rows = np.flatnonzero(mask.any(axis=1))
     starts, ends = mask[rows].argmax(axis=1), mask.shape[1] - mask[rows][:, ::-1].argmax(axis=1)
+    # The outer corners of every row of pixels suffice.
     corners = [np.stack([x, y], axis=1) for x in (starts, ends) for y in (rows, rows + 1)]
-    return float(ConvexHull(np.concatenate(corners)).volume)  # In two dimensions the "volume" is the area.
+    hull = ConvexHull(np.concatenate(corners))
+    points = hull.points[hull.vertices]
+    # The shortest caliper lies along an edge of the hull; `equations` holds the edges' unit normals.
+    reach = hull.equations[:, :2] @ points.T
+    # In two dimensions the "volume" is the area.
+    return float(hull.volume), float(pdist(points).max()), float(np.ptp(reach, axis=1).min())
 
 
-def _colour(image: RGBImage, mask: Mask) -> dict[str, Any]:
+def _colour(image: RGBImage, mask: Mask) -> dict[str, float]:
     places = np.flatnonzero(mask)
     rows, columns = np.unravel_index(places[:: -(-len(places) // _COLOUR_PIXELS)], mask.shape)
     lab: npt.NDArray[np.float64] = rgb2lab(image[rows, columns][None])[0]
     names = ("lightness", "a", "b")
     means, spreads = lab.mean(axis=0), lab.std(axis=0)
-    return {f"{name}_mean": means[i] for i, name in enumerate(names)} | {
-        f"{name}_sd": spreads[i] for i, name in enumerate(names)
+    return {f"{name}_mean": float(means[i]) for i, name in enumerate(names)} | {
+        f"{name}_sd": float(spreads[i]) for i, name in enumerate(names)
     }

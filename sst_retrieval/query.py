@@ -23,6 +23,7 @@ from sst_retrieval import images, masks
 from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
 from sst_retrieval.manifest import Generation
+from sst_retrieval.morphology.comparative import Comparative
 from sst_retrieval.reviews import Review, judgement, settled
 from sst_retrieval.store import Store
 from sst_retrieval.types import Floats, Hit, Mask, Region, RGBImage, Skipped, Specimen
@@ -58,7 +59,7 @@ def open_index(path: str | Path) -> Index:
     raise AssertionError
 
 
-class Index:
+class Index(Comparative):
     """One generation of an index, opened to read. Threads may share it."""
 
     def __init__(self, store: Store, generation: Generation) -> None:
@@ -271,6 +272,9 @@ class Index:
         if not path.is_file():
             raise ImageError(f"the photograph of {specimen} is no longer at {path}; build again, with --images FOLDER")
         return images.read_image(path)
+
+    def _annotated(self) -> set[str]:
+        return {str(each["specimen"]) for each in self._generation.provenance.get("supports", ())}
 
     def _mask(self, region_id: int) -> Mask:
         rle, size = self._catalog.mask_code(region_id)

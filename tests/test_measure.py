@@ -38,6 +38,8 @@ def test_a_rectangle() -> None:
     assert values["elongation"] == pytest.approx(10)
     assert values["orientation"] == 0
     assert values["solidity"] == pytest.approx(1)
+    assert values["length_px"] == pytest.approx(math.hypot(100, 10))
+    assert values["width_px"] == pytest.approx(10)
     assert values["perimeter_px"] == pytest.approx(220, rel=0.07)
     assert values["pieces"] == 1
 
@@ -61,6 +63,9 @@ def test_a_turned_ellipse_tells_its_angle_and_axes(angle: float) -> None:
     values = measured(mask)
     assert values["orientation"] == pytest.approx(angle, abs=0.5)
     assert values["elongation"] == pytest.approx(3, rel=0.01)
+    # A pixel is a square, so an outline reaches up to half a diagonal further.
+    assert values["length_px"] == pytest.approx(180, abs=2)
+    assert values["width_px"] == pytest.approx(60, abs=2)
 
 
 def test_left_and_right_are_one_trait_of_two_pieces() -> None:
@@ -129,6 +134,7 @@ def test_every_mask_gives_every_measurement_within_its_range(mask: Mask) -> None
     assert 0 < values["area_share"] <= 1
     assert 0 < values["solidity"] <= 1
     assert values["elongation"] >= 1
+    assert 1 <= values["width_px"] <= values["length_px"]
     assert 0 <= values["orientation"] < 180
     (region,) = regionprops(mask.astype(np.uint8))
     assert (values["centroid_y"] - 0.5, values["centroid_x"] - 0.5) == pytest.approx(region.centroid)

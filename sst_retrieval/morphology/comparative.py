@@ -1,0 +1,362 @@
+"""The questions of comparative morphology that an index answers; `query.Index` inherits them.
+
+Every method takes the regions that show a trait and that `where` holds for; masks that a person rejected never count.
+`where` is a DuckDB predicate over the collection's columns, `confidence` and the measurements, in pixels (`catalog`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from sst_retrieval.errors import QueryError
+from sst_retrieval.measure import geometry
+from sst_retrieval.morphology import convergence as converging
+from sst_retrieval.morphology import distances as apart_by
+from sst_retrieval.morphology import space, statistics, supporting, table, trees
+from sst_retrieval.morphology.asymmetry import Asymmetry, asymmetry
+from sst_retrieval.morphology.convergence import Convergence
+from sst_retrieval.morphology.distances import DistanceMatrix
+from sst_retrieval.morphology.outlines import POINTS, Outlines, outline, stacked
+from sst_retrieval.morphology.source import Source
+from sst_retrieval.morphology.space import Morphospace
+from sst_retrieval.morphology.statistics import Disparity, Mantel
+from sst_retrieval.morphology.supporting import Suggestion
+from sst_retrieval.morphology.table import SCALE_COLUMN, Scale, TraitTable
+
+
+class Comparative(Source):
+    """What an index answers beyond single searches."""
+
+    def trait_table(
+        self, trait: str | Sequence[str] | None = None, *, where: str | None = None, scale: Scale | None = None
+    ) -> TraitTable:
+        """Return everything that is known of the regions: one row a region, read when a method of the table asks.
+
+        Args:
+            trait: one or several; None takes all.
+            where: see above.
+            scale: group -> millimetres a pixel (`read_scales` reads them from a file); it wins over a column
+                `mmPerPixel` of the collection. Where either is known, areas and lengths come in millimetres, too.
+
+        Returns:
+            Columns region_id, specimen, trait, confidence, group, the collection's own columns, the measurements; with
+            `.arrow()`, `.pandas()` and `.polars()`. A trait that was not found on a specimen has no row.
+
+        Raises:
+            QueryError: there is no such trait, the predicate does not work, or a scale is not above 0.
+        """
+        ids = self._ids(trait, where)
+        known = self._catalog.described_columns()
+        own_scale = SCALE_COLUMN if SCALE_COLUMN in self._catalog.columns else None
+        millimetres = {
+            name for pixels, (name, _) in table.IN_MILLIMETRES.items() if pixels in known and (scale or own_scale)
+        }
+
+        def read(columns: Sequence[str] | None) -> pa.Table:
+            wanted = None if columns is None or millimetres & set(columns) else [c for c in columns if c in known]
+            rows = self._catalog.described(ids, wanted)
+            if wanted is None and millimetres:
+                groups = rows.column("group").to_pylist() if "group" in known else self._groups_of(rows)
+                per_row = table.scale_of_rows(groups, scale, rows.column(own_scale) if own_scale else None)
+                assert per_row is not None
+                rows = table.with_millimetres(rows, per_row)
+            return rows if columns is None else rows.select(list(columns))
+
+        if scale or own_scale:
+            read(["region_id", *millimetres])  # A wrong scale is said now, not when somebody looks.
+        return TraitTable([*known, *(n for n, _ in table.IN_MILLIMETRES.values() if n in millimetres)], read)
+
+    def morphospace(
+        self,
+        trait: str,
+        *,
+        of: str = "vectors",
+        where: str | None = None,
+        weights: Mapping[str, float] | None = None,
+        components: int = 10,
+    ) -> Morphospace:
+        """Find the principal components of a trait.
+
+        Args:
+            trait: its name.
+            of: "vectors" (what a search compares), or "outlines" (elliptic Fourier coefficients of the outline; of a
+                pair the left one, or else the right one).
+            where: see above.
+            weights: block -> weight, for vectors; None weighs all blocks alike.
+            components: how many at most.
+
+        Returns:
+            Scores, loadings and explained variance; `.plot(colour="scientificName")` draws them.
+
+        Raises:
+            QueryError: no such trait, or fewer than three specimens.
+        """
+        if of not in ("vectors", "outlines"):
+            raise QueryError(f"a morphospace of {of!r} is not known; choose vectors or outlines")
+        if of == "vectors":
+            ids = self._ids(trait, where)
+            rows, about = self._rows(trait, ids, weights)
+            found = space.principal_components(len(ids), rows, components)
+            names: tuple[str, ...] = space.variable_names(self.blocks)
+            metadata = self._catalog.described(ids).to_pandas()
+        else:
+            coefficients = self.outlines(trait, where=where).fourier().drop_duplicates("specimen", ignore_index=True)
+            values = coefficients.drop(columns=["specimen", "side"])
+            matrix = values.to_numpy(np.float64)
+            found = space.principal_components(len(matrix), lambda rows: matrix[rows], components)
+            names, about = tuple(values.columns), f"{trait}: elliptic Fourier coefficients of the outline"
+            metadata = self._catalog.described(self._ids(trait, where)).to_pandas()
+            metadata = metadata.set_index("specimen").loc[coefficients["specimen"]].reset_index()
+        scores, loadings, explained, mean = found
+        specimens = tuple(metadata["specimen"])
+        return Morphospace(trait, specimens, scores, loadings, explained, mean, names, metadata, about)
+
+    def distances(
+        self,
+        trait: str,
+        *,
+        by: str | None = None,
+        between: str = "mean",
+        where: str | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> DistanceMatrix:
+        """Compare specimens, or groups of them, in a trait (see `morphology.distances` for the formulas).
+
+        Args:
+            trait: its name.
+            by: a column whose values are the groups; None compares specimens. Specimens without a value are left out,
+                and counted in `about`.
+            between: "mean" compares the groups' means, "energy" their whole distributions (energy distance).
+            where: see above.
+            weights: block -> weight; None weighs all alike.
+
+        Returns:
+            A square, symmetric, labelled matrix.
+
+        Raises:
+            QueryError: no such trait, column or method, or too many specimens for a matrix.
+        """
+        if between not in apart_by.BETWEEN:
+            raise QueryError(f"groups cannot be compared by {between!r}; choose {' or '.join(apart_by.BETWEEN)}")
+        if by is None:
+            ids = self._ids(trait, where)
+            rows, about = self._rows(trait, ids, weights)
+            names = self._catalog.described(ids, ["specimen"]).column(0).to_pylist()
+            return apart_by.of_specimens(names, rows, f"{about}; specimens")
+        ids, codes, labels, note = self._grouped(trait, by, where)
+        rows, about = self._rows(trait, ids, weights)
+        if between == "mean":
+            return apart_by.of_means(codes, labels, rows, f"{about}; means of each {by}{note}")
+        return apart_by.of_distributions(codes, labels, rows, f"{about}; energy distance of each {by}{note}")
+
+    def convergence(
+        self,
+        trait: str,
+        *,
+        by: str = "scientificName",
+        tree: str | Path | None = None,
+        apart: str | None = None,
+        between: str = "mean",
+        where: str | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> Convergence:
+        """Find groups that are close in a trait and far apart otherwise: mimics, say.
+
+        Args:
+            trait: its name.
+            by: the column whose values are compared.
+            tree: a Newick or NEXUS file whose tips are these values (underscores and spaces are the same): pairs that
+                are close in the trait and far in the tree come first.
+            apart: without a tree, a column in which the two of a pair must differ (the species, where `by` is the
+                subspecies); None takes `by` itself, so that every pair counts.
+            between, where, weights: as in `distances`.
+
+        Returns:
+            Pairs, the most convergent first, and the names that do not match the tree (there is a warning, too).
+
+        Raises:
+            QueryError: no such trait or column, or no pair differs.
+            InputError: the tree cannot be read, or fewer than two names are in it.
+        """
+        if tree is not None and apart is not None:
+            raise QueryError("give a tree, or a column in which pairs must differ (apart=), not both")
+        phylogeny = None if tree is None else trees.read_tree(tree)
+        matrix = self.distances(trait, by=by, between=between, where=where, weights=weights)
+        if phylogeny is not None:
+            return converging.by_tree(matrix, phylogeny)
+        column = by if apart is None else apart
+        return converging.by_column(matrix, self._values_of(trait, by, column, where), column)
+
+    def disparity(
+        self,
+        trait: str,
+        *,
+        by: str,
+        where: str | None = None,
+        weights: Mapping[str, float] | None = None,
+        permutations: int = 999,
+        seed: int = 0,
+    ) -> Disparity:
+        """Measure how varied a trait is within each group, and test whether groups differ (PERMDISP, PERMANOVA).
+
+        Args:
+            trait: its name.
+            by: the column whose values are the groups.
+            where, weights: as in `distances`.
+            permutations: of the tests.
+            seed: of the tests and of the bootstrap.
+
+        Raises:
+            QueryError: no such trait or column.
+        """
+        ids, codes, labels, note = self._grouped(trait, by, where)
+        rows, about = self._rows(trait, ids, weights)
+        about = f"{about}; within each {by}{note}"
+        return statistics.disparity(codes, labels, rows, about, permutations=permutations, seed=seed)
+
+    def mantel(
+        self,
+        trait: str,
+        other: str | DistanceMatrix,
+        *,
+        by: str | None = None,
+        between: str = "mean",
+        where: str | None = None,
+        weights: Mapping[str, float] | None = None,
+        method: str = "pearson",
+        permutations: int = 999,
+        seed: int = 0,
+    ) -> Mantel:
+        """Test whether two traits go together: are groups that are alike in one alike in the other?
+
+        Args:
+            trait: its name.
+            other: another trait, or any distance matrix over the same labels.
+            by: the column whose values are compared; None compares specimens.
+            between, where, weights: as in `distances`, for both traits.
+            method: "pearson" or "spearman".
+            permutations: of the test.
+            seed: of the test.
+
+        Raises:
+            QueryError: no such trait or column, or the two share fewer than three labels.
+        """
+        first = self.distances(trait, by=by, between=between, where=where, weights=weights)
+        second = (
+            self.distances(other, by=by, between=between, where=where, weights=weights)
+            if isinstance(other, str)
+            else other
+        )
+        return statistics.mantel(first, second, method=method, permutations=permutations, seed=seed)
+
+    def outlines(
+        self,
+        trait: str,
+        *,
+        points: int = POINTS,
+        sides: bool = True,
+        where: str | None = None,
+        scale: Scale | None = None,
+    ) -> Outlines:
+        """Trace a trait's outline on every specimen (see `morphology.outlines`).
+
+        Args:
+            trait: its name.
+            points: how many points each outline has.
+            sides: trace the left and the right one of a pair; False takes the largest piece, whatever its side.
+            where: see above.
+            scale: group -> millimetres a pixel; it wins over a column `mmPerPixel`.
+        """
+        found = self._sides(trait, where) if sides else self._pieces(trait, where)
+        places, curves = [], []
+        for region, side, mask, axis in found:
+            up = 0.0 if axis is None else axis.angle
+            curves.append(outline(mask, region.frame, points=points, up=up, mirror=side == "right"))
+            places.append((region.specimen, side, region.size))
+        per_specimen = self._scales(trait, where, scale)
+        return Outlines(
+            trait=trait,
+            specimens=tuple(name for name, _, _ in places),
+            sides=tuple(side for _, side, _ in places),
+            photograph=stacked([photograph for photograph, _ in curves], points),
+            laid=stacked([laid for _, laid in curves], points),
+            sizes=tuple(size for _, _, size in places),
+            scale=np.array([per_specimen.get(name, np.nan) for name, _, _ in places]),
+        )
+
+    def sides(self, trait: str, *, where: str | None = None, scale: Scale | None = None) -> Any:
+        """Measure the left and the right one of a pair apart (see `morphology.sides`).
+
+        Args:
+            trait: its name.
+            where: see above.
+            scale: group -> millimetres a pixel; it wins over a column `mmPerPixel`.
+
+        Returns:
+            A pandas data frame, one row a specimen and side: specimen, group, trait, side ("left", "right", or
+            "median" for what lies on both sides), confidence, and the measurements that need no photograph.
+        """
+        groups = self._catalog.groups()
+        records = [
+            {
+                **{"specimen": region.specimen, "group": groups[region.specimen], "trait": trait, "side": side},
+                **{"confidence": region.confidence, **geometry(mask)},
+            }
+            for region, side, mask, _ in self._sides(trait, where)
+        ]
+        columns = ["specimen", "group", "trait", "side", "confidence", *geometry(np.ones((1, 1), dtype=bool))]
+        rows = pa.table(pd.DataFrame(records, columns=columns))
+        known = self._scales(trait, where, scale)
+        if known:
+            names = rows.column("specimen").to_pylist()
+            rows = table.with_millimetres(rows, np.array([known.get(name, np.nan) for name in names]))
+        return rows.to_pandas()
+
+    def asymmetry(
+        self, trait: str, *, by: str | None = None, measurement: str = "area_px", where: str | None = None
+    ) -> Asymmetry:
+        """Measure the differences between left and right (see `morphology.asymmetry` for the indices).
+
+        Args:
+            trait: a paired trait.
+            by: the column whose values are the groups; None takes the groups of the build.
+            measurement: a size: area_px, length_px, perimeter_px, ...
+            where: see above.
+
+        Raises:
+            QueryError: no such trait, column or measurement, or no specimen has both sides.
+        """
+        measured = self.sides(trait, where=where)
+        if by is not None:
+            of = self._catalog.described(self._ids(trait, where), self._columns("specimen", by)).to_pandas()
+            measured["group"] = measured["specimen"].map(dict(zip(of["specimen"], of[by], strict=True)))
+            measured = measured.dropna(subset=["group"])
+        return asymmetry(measured, trait, measurement)
+
+    def suggest_support(self, n: int = 5) -> list[Suggestion]:
+        """Say which specimens to annotate next, and why (see `morphology.supporting`).
+
+        Args:
+            n: how many, at least 1.
+        """
+        if n < 1:
+            raise QueryError(f"{n} suggestions are none; ask for 1 or more")
+        owners = self._catalog.groups()
+        doubts: dict[str, list[float]] = {}
+        for name, confidence in self._catalog.confidences():
+            doubts.setdefault(name, []).append(1 - confidence)
+        groups: dict[str, list[str]] = {}
+        for name in doubts:
+            groups.setdefault(owners[name], []).append(name)
+        waiting: dict[str, list[str]] = {}
+        for row in self.skipped():
+            if row.stage == "support" and row.specimen in owners:
+                waiting.setdefault(owners[row.specimen], []).append(row.specimen)
+        mean = {name: float(np.mean(values)) for name, values in doubts.items()}
+        return supporting.suggest(groups, self._unit_vectors(), mean, self._annotated(), waiting, n)

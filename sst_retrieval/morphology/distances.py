@@ -1,0 +1,205 @@
+"""Distances between specimens, or between groups of them, in the trait space of the vectors.
+
+The distance of two regions is Euclid's in the space of their vectors, each block scaled by the root of its weight's
+share. Blocks have unit length, so its square is 2 (1 - similarity): 0 for the same, 1.41 for nothing in common.
+
+Groups are compared by their means, or by the energy distance (Szekely and Rizzo 2013), which sees differences of
+spread and form, too: the root of 2 E|X - Y| - E|X - X'| - E|Y - Y'|. Neither needs the matrix of all specimens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sst_retrieval.errors import QueryError
+from sst_retrieval.morphology.libraries import required
+from sst_retrieval.types import Floats
+
+Doubles: TypeAlias = npt.NDArray[np.float64]
+
+Rows: TypeAlias = Callable[[npt.NDArray[np.int64]], Floats]
+"""Positions int64 (n,) -> their scaled vectors float32 (n, D)."""
+
+BETWEEN = ("mean", "energy")
+
+MOST_SPECIMENS = 20_000
+"""Of more specimens no matrix is made: 20,000 of them fill 3.2 GB."""
+
+MOST_SAMPLED = 12_000
+"""Specimens compared one by one for energy distances; of more, each group gives an equal part, drawn with a seed."""
+
+AT_ONCE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class DistanceMatrix:
+    """Distances of labelled things: square, symmetric, zeros on the diagonal.
+
+    Attributes:
+        labels: N specimens or groups, in order.
+        values: float64 (N, N).
+        counts: how many regions stand behind each label.
+        about: what was compared, and how, in a sentence.
+    """
+
+    labels: tuple[str, ...]
+    values: Doubles
+    counts: tuple[int, ...]
+    about: str
+
+    def __len__(self) -> int:
+        """Count the labels."""
+        return len(self.labels)
+
+    def between(self, one: str, other: str) -> float:
+        """Return the distance of two labels.
+
+        Raises:
+            QueryError: there is no such label.
+        """
+        for label in (one, other):
+            if label not in self.labels:
+                raise QueryError(f"the matrix has no {label!r}; it has: {', '.join(self.labels[:10])} ...")
+        return float(self.values[self.labels.index(one), self.labels.index(other)])
+
+    def pandas(self) -> Any:
+        """Return a square pandas data frame."""
+        return pd.DataFrame(self.values, index=list(self.labels), columns=list(self.labels))
+
+    def skbio(self) -> Any:
+        """Return a `skbio.DistanceMatrix`.
+
+        Raises:
+            SSTError: scikit-bio is not installed.
+        """
+        return required("skbio").DistanceMatrix(self.values, list(self.labels))
+
+    def only(self, labels: Sequence[str]) -> DistanceMatrix:
+        """Return the distances of some of the labels, in the order given."""
+        rows = [self.labels.index(label) for label in labels]
+        counts = tuple(self.counts[row] for row in rows)
+        return DistanceMatrix(tuple(labels), self.values[np.ix_(rows, rows)], counts, self.about)
+
+
+def block_scale(blocks: Mapping[str, int], shares: Doubles) -> Floats:
+    """Return what each component of a vector is multiplied by: float32 (D,), the root of its block's share.
+
+    Args:
+        blocks: block name -> number of values.
+        shares: float64 (B,), weights of the blocks, not negative, not all zero.
+    """
+    roots = np.sqrt(shares / shares.sum())
+    return np.repeat(roots, list(blocks.values())).astype(np.float32)
+
+
+def of_specimens(labels: Sequence[str], rows: Rows, about: str) -> DistanceMatrix:
+    """Compare every specimen with every other.
+
+    Raises:
+        QueryError: there are too many.
+    """
+    count = len(labels)
+    if count > MOST_SPECIMENS:
+        raise QueryError(
+            f"a matrix of {count:,} x {count:,} specimens would need {8 * count**2 / 1e9:.0f} GB; "
+            "compare groups (by=), or choose fewer (where=)"
+        )
+    values = np.zeros((count, count))
+    everything = rows(np.arange(count))
+    for start in range(0, count, AT_ONCE):
+        values[start : start + AT_ONCE] = _pairwise(everything[start : start + AT_ONCE], everything)
+    return DistanceMatrix(tuple(labels), _square(values), (1,) * count, about)
+
+
+def of_means(codes: npt.NDArray[np.int64], labels: Sequence[str], rows: Rows, about: str) -> DistanceMatrix:
+    """Compare the means of groups, in one pass over the vectors.
+
+    Args:
+        codes: int64 (n,), the group of each row, 0..len(labels) - 1.
+        labels: names of the groups; none is empty.
+        rows: gives vectors.
+        about: what is compared.
+    """
+    sums: Doubles | None = None
+    for places, vectors in chunks(rows, len(codes)):
+        part = np.zeros((len(labels), vectors.shape[1]))
+        np.add.at(part, codes[places], vectors)
+        sums = part if sums is None else sums + part
+    counts = np.bincount(codes, minlength=len(labels))
+    means = np.zeros((0, 1)) if sums is None else sums / counts[:, None]
+    return DistanceMatrix(tuple(labels), _square(_pairwise(means, means)), tuple(counts.tolist()), about)
+
+
+def of_distributions(
+    codes: npt.NDArray[np.int64], labels: Sequence[str], rows: Rows, about: str, *, most: int = MOST_SAMPLED
+) -> DistanceMatrix:
+    """Compare groups by their energy distance, one pair of groups after the other.
+
+    Args:
+        codes: int64 (n,), the group of each row, 0..len(labels) - 1.
+        labels: names of the groups; none is empty.
+        rows: gives vectors.
+        about: what is compared.
+        most: compare this many specimens at most; of more, larger groups give a random part (seed 0), and `about` says
+            so.
+    """
+    members = [np.flatnonzero(codes == group) for group in range(len(labels))]
+    counts = tuple(len(group) for group in members)
+    if sum(counts) > most:
+        share = _share(counts, most)
+        rng = np.random.default_rng(0)
+        members = [np.sort(rng.choice(group, min(share, len(group)), replace=False)) for group in members]
+        about += f"; of groups of more than {share}, {share} specimens drawn at random (seed 0)"
+    mean = np.zeros((len(labels), len(labels)))
+    vectors = [rows(group) for group in members]
+    for i, one in enumerate(vectors):
+        for j in range(i, len(vectors)):
+            mean[i, j] = mean[j, i] = _mean_distance(one, vectors[j])
+    within = np.diag(mean)
+    values = np.sqrt(np.maximum(2 * mean - within[:, None] - within[None], 0))
+    return DistanceMatrix(tuple(labels), _square(values), counts, about)
+
+
+def chunks(rows: Rows, count: int) -> Iterator[tuple[npt.NDArray[np.int64], Floats]]:
+    """Go through all vectors, some thousand at a time."""
+    for start in range(0, count, AT_ONCE):
+        places = np.arange(start, min(start + AT_ONCE, count))
+        yield places, rows(places)
+
+
+def _share(counts: Sequence[int], most: int) -> int:
+    """Return the largest number a group that no more than `most` remain when no group gives more; at least 2."""
+    ordered = np.sort(counts)
+    left, groups = most, len(ordered)
+    for size in ordered.tolist():
+        if size * groups > left:
+            break
+        left, groups = left - size, groups - 1
+    return max(2, left // max(groups, 1))
+
+
+def _mean_distance(one: Floats, other: Floats) -> float:
+    total = 0.0
+    for start in range(0, len(one), AT_ONCE):
+        total += float(_pairwise(one[start : start + AT_ONCE], other).sum())
+    return total / (len(one) * len(other))
+
+
+def _pairwise(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Doubles:
+    """Euclidean distances, by one matrix product: float64 (n, m)."""
+    squares = [np.einsum("ij,ij->i", part, part, dtype=np.float64) for part in (one, other)]
+    product = (one @ other.T).astype(np.float64)
+    return np.asarray(np.sqrt(np.maximum(squares[0][:, None] + squares[1][None] - 2 * product, 0)), dtype=np.float64)
+
+
+def _square(values: Doubles) -> Doubles:
+    """Take out rounding: exactly symmetric, exact zeros on the diagonal."""
+    values = (values + values.T) / 2
+    np.fill_diagonal(values, 0)
+    return values
