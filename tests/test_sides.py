@@ -47,7 +47,7 @@ def test_left_and_right_of_turned_specimens(angle: float) -> None:
 
 
 def test_a_lost_wing_moves_no_middle_line() -> None:
-    line = middle_line(average([a_specimen(0.0), a_specimen(0.3), a_specimen(0.1, left=False)]))
+    line = middle_line(average([*(a_specimen(turn) for turn in (0.0, 0.3, -1.0)), a_specimen(0.1, left=False)]))
     assert line is not None
     assert line.u == pytest.approx(0.5, abs=0.03)
     mask, frame = a_specimen(0.1, left=False)

@@ -28,7 +28,7 @@ from sst_retrieval.types import Floats, Frame, Mask
 
 SIDES = ("left", "right", "median")
 
-LEAST_SYMMETRY = 0.7
+LEAST_SYMMETRY = 0.65
 """Overlap (intersection over union) of the average with its mirror image below which there is no middle line."""
 
 SPECIMENS = 40
