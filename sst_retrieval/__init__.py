@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sst_retrieval.query import Index, open_index
     from sst_retrieval.report import BuildReport
     from sst_retrieval.supports import Supports, read_supports
+    from sst_retrieval.words import Question, answer, understand
 
 __version__ = "0.1.0"
 
@@ -56,6 +57,7 @@ __all__ = [
     "Propagated",
     "Propagator",
     "QueryError",
+    "Question",
     "Region",
     "SSTError",
     "Skipped",
@@ -64,12 +66,14 @@ __all__ = [
     "SupportError",
     "Supports",
     "__version__",
+    "answer",
     "build_index",
     "export_masks",
     "make_drawer",
     "open_index",
     "read_collection",
     "read_supports",
+    "understand",
 ]
 
 _LATER = {
@@ -79,13 +83,16 @@ _LATER = {
     "Embedder": "embedding",
     "Index": "query",
     "Propagator": "propagation",
+    "Question": "words",
     "Supports": "supports",
+    "answer": "words",
     "build_index": "build",
     "export_masks": "export",
     "make_drawer": "demo",
     "open_index": "query",
     "read_collection": "collection",
     "read_supports": "supports",
+    "understand": "words",
 }
 """Public name -> the module it comes from. Not `build` for `build_index`: that is the module's own name."""
 

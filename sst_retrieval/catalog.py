@@ -366,6 +366,10 @@ class Catalog:
                      ON now.region_id = known."sst:region")"""
         return source, {"reviewed": list(self._judged), "reviews": words}
 
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run SQL of this program's own (never a stranger's text: values go into `parameters`)."""
+        return self._rows(sql, parameters)
+
     def _specimen(self, row: tuple[Any, ...]) -> Specimen:
         name, image, group, *values = row
         return Specimen(name, Path(image), group, dict(zip(self.columns, values, strict=True)))

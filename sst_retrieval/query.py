@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -101,6 +101,17 @@ class Index(Comparative):
         return self._generation.numbers
 
     @property
+    def synonyms(self) -> Mapping[str, tuple[str, ...]]:
+        """Trait -> other words for it, from traits.toml."""
+        listed: Mapping[str, Sequence[str]] = self._generation.provenance.get("synonyms", {})
+        return {trait: tuple(words) for trait, words in listed.items()}
+
+    @property
+    def catalog(self) -> Catalog:
+        """Who the regions belong to, for a module that asks more of it than a search does (see `words`)."""
+        return self._catalog
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """What the regions were made with; an external query must be made with the same."""
         return self._generation.recipe.settings
@@ -176,6 +187,23 @@ class Index(Comparative):
                 rank = len(hits) + 1
                 hits.append(Hit(rank, specimen, trait, similarity, blocks, confidence, metadata, number, self._mask))
         return hits
+
+    def described(
+        self, trait: str, ids: Sequence[int], similarities: Sequence[float], blocks: Sequence[Mapping[str, float]]
+    ) -> list[Hit]:
+        """Turn regions of a trait that were found and ordered elsewhere (by words, say) into hits.
+
+        Args:
+            trait: name of the trait.
+            ids: region ids, the best first.
+            similarities: 0..1, one a region.
+            blocks: what each similarity is made of, one a region.
+        """
+        owners = self._catalog.owners(ids)
+        return [
+            Hit(rank, owners[number][0], trait, similarity, parts, *owners[number][1:], number, self._mask)
+            for rank, (number, similarity, parts) in enumerate(zip(ids, similarities, blocks, strict=True), 1)
+        ]
 
     def region(self, specimen: str, trait: str) -> Region:
         """Return one trait of one specimen as it is stored.

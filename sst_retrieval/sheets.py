@@ -64,11 +64,11 @@ def hit_tile(hit: Hit, image: RGBImage, *, columns: Sequence[str] = ()) -> Tile:
     return Tile(image, {hit.trait: hit.mask()}, hit.specimen, [line for line in lines if line], badge=str(hit.rank))
 
 
-def contact_sheet(query: Tile, hits: Sequence[Tile], *, heading: str = "", tile: int = TILE) -> RGBImage:
+def contact_sheet(query: Tile | None, hits: Sequence[Tile], *, heading: str = "", tile: int = TILE) -> RGBImage:
     """Lay out a search: the query first, marked, then the hits in their order.
 
     Args:
-        query: what was searched for.
+        query: what was searched for; None if it was words.
         hits: the answers, most similar first; may be none.
         heading: a line above the sheet.
         tile: edge of a picture in pixels.
@@ -79,13 +79,16 @@ def contact_sheet(query: Tile, hits: Sequence[Tile], *, heading: str = "", tile:
     Raises:
         InputError: a mask is not of its image's size.
     """
-    colours = _colours([query, *hits])
-    windows = [_around(one) for one in (query, *hits)]
-    size = _size(windows, tile)
-    cells = [_cell(query, windows[0], size, colours, mark=_MARK)]
-    cells += [_cell(hit, window, size, colours) for hit, window in zip(hits, windows[1:], strict=True)]
+    shown = [*([] if query is None else [query]), *hits]
+    colours = _colours(shown)
+    windows = [_around(one) for one in shown]
+    size = _size(windows, tile) if shown else (tile, tile)
+    marks = [_MARK if one is query else "" for one in shown]
+    cells = [
+        _cell(one, window, size, colours, mark=mark) for one, window, mark in zip(shown, windows, marks, strict=True)
+    ]
     if not hits:
-        cells.append(_note("no specimen answers this search", cells[0].size))
+        cells.append(_note("no specimen answers this search", cells[0].size if cells else size))
     return _sheet(cells, heading, {})
 
 

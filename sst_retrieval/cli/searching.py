@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from sst_retrieval import sheets
+from sst_retrieval.cli import asking
 from sst_retrieval.embedding import Embedder, describe
 from sst_retrieval.engines import EMBEDDERS, load_embedder
 from sst_retrieval.errors import ModelMismatchError, QueryError
@@ -41,8 +42,16 @@ def search_command(
     mask: Annotated[
         Path | None, typer.Option(help="Label picture of --image: the trait alone, or as the index's own number.")
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help='Ask in plain words: "narrow orange bands of females from Panama"; may go with --like.'),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="With --text: leave this part out, as the sentence was read; repeatable.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="With --text: only say how it is read.")] = False,
     trait: Annotated[str | None, typer.Option(help="Trait to compare; needed if the index has several.")] = None,
-    k: Annotated[int, typer.Option("-k", help="How many hits.", min=1)] = 12,
+    k: Annotated[int | None, typer.Option("-k", help="How many hits; else 12, or what --text says.", min=1)] = None,
     where: Annotated[
         str | None, typer.Option(help="Condition on the table's columns and confidence, in SQL: \"sex = 'female'\".")
     ] = None,
@@ -56,22 +65,42 @@ def search_command(
     ] = None,
     device: Annotated[str, typer.Option(help="With --image: auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Find the specimens whose trait looks most like a given one."""
+    """Find the specimens whose trait looks most like a given one, or fits a description in plain words."""
     shares = None if weights is None else read_weights(weights)
     with open_index(index) as opened:
-        trait = _trait(opened, trait)
+        read = None if text is None else asking.understood(opened, text, like=like, ignored=ignore or ())
+        if read is None and (ignore or explain):
+            raise QueryError("--ignore and --explain are about a sentence; ask one with --text")
+        if read is not None and explain:
+            asking.explain(read, as_json=as_json)
+            return
+        like, trait = like or (read.example if read else None), trait or (read.trait if read else None)
+        trait = trait if read is not None and trait is None else _trait(opened, trait)
+        question: _Question | None = None
         if like is not None and image is None and mask is None:
-            question = _indexed(opened, like, trait)
-        elif like is None and image is not None and mask is not None:
+            question = _indexed(opened, like, trait or "")
+        elif like is None and image is not None and mask is not None and trait is not None:
             question = _outside(opened, image, mask, trait, lambda: _embedder(opened, embedder, device))
+        elif read is None or like is not None or image is not None or mask is not None:
+            raise QueryError(
+                "ask with a specimen of the index (--like), a photograph (--image and --mask), or in words (--text)"
+            )
+        vectors = question.vectors if question else None
+        if read is not None:
+            hits = asking.answered(opened, read, k=k, trait=trait, vectors=vectors, where=where, weights=shares)
         else:
-            raise QueryError("ask with a specimen of the index (--like), or with a photograph (--image and --mask)")
-        hits = opened.search(
-            like=question.like, vectors=question.vectors, trait=trait, k=k, where=where, weights=shares
-        )
+            hits = opened.search(
+                like=question.like if question else None,
+                vectors=vectors,
+                trait=trait,
+                k=k or 12,
+                where=where,
+                weights=shares,
+            )
         if contact_sheet is not None:
-            heading = f"{trait} most like that of the query" + (f", where {where}" if where else "")
-            write_png(contact_sheet, hits_sheet(opened, question.picture(), hits, heading))
+            heading = text or f"{trait} most like that of the query"
+            heading += f", where {where}" if where else ""
+            write_png(contact_sheet, hits_sheet(opened, question.picture() if question else None, hits, heading))
             typer.echo(f"contact sheet: {contact_sheet}", err=True)
         typer.echo(
             json.dumps([hit.as_dict() for hit in hits], indent=2, ensure_ascii=False) if as_json else table(hits)
@@ -117,8 +146,8 @@ def caption(columns: Mapping[str, object]) -> list[str]:
     return [name for name in CAPTION if name in columns][:3]
 
 
-def hits_sheet(index: Index, query: Tile, hits: Sequence[Hit], heading: str = "") -> RGBImage:
-    """Draw a search: the query, then the hits."""
+def hits_sheet(index: Index, query: Tile | None, hits: Sequence[Hit], heading: str = "") -> RGBImage:
+    """Draw a search: the query (None if it was words), then the hits."""
     columns = caption(index.columns)
     tiles = [sheets.hit_tile(hit, index.photograph(hit.specimen), columns=columns) for hit in hits]
     return sheets.contact_sheet(query, tiles, heading=heading)

@@ -1,0 +1,60 @@
+"""`sst-retrieval search --text`: a question in plain words, how it was read, and its answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import typer
+
+from sst_retrieval.errors import QueryError
+from sst_retrieval.query import Index
+from sst_retrieval.types import Floats, Hit
+from sst_retrieval.words import Question, answer, remaining, understand
+
+
+def understood(index: Index, text: str, *, like: str | None, ignored: Sequence[str]) -> Question:
+    """Read the sentence and take out the parts that the person does not mean.
+
+    Raises:
+        QueryError: a part to be ignored is not there, or nothing at all was understood.
+    """
+    question = understand(index, text, like=like)
+    for words in ignored:
+        meant = [part for part in question.parts if words.casefold() in (part.words.casefold(), part.kind)]
+        if not meant:
+            said = ", ".join(repr(part.words) for part in question.parts if part.words) or "nothing"
+            raise QueryError(f"--ignore {words!r} is no part of the sentence as it was read; its parts are: {said}")
+        for part in meant:
+            question = question.without(part)
+    if not question.parts and not question.similar and not question.doubts:
+        unknown = ", ".join(question.unknown) or "no word of it says anything"
+        raise QueryError(f"the sentence {text!r} was not understood ({unknown}); docs/words.md lists what is")
+    return question
+
+
+def explain(question: Question, *, as_json: bool) -> None:
+    """Print how the sentence was read."""
+    typer.echo(json.dumps(question.as_dict(), indent=2, ensure_ascii=False) if as_json else "\n".join(question.lines()))
+
+
+def answered(
+    index: Index,
+    question: Question,
+    *,
+    k: int | None,
+    trait: str | None,
+    vectors: Floats | None,
+    where: str | None,
+    weights: Mapping[str, float] | None,
+) -> list[Hit]:
+    """Say how the sentence was read, answer it, and say what left nothing if nothing is left."""
+    for line in question.lines():
+        typer.echo(f"  {line}", err=True)
+    hits = answer(index, question, k=k, trait=trait, vectors=vectors, where=where, weights=weights)
+    looked_at = trait or question.trait
+    if not hits and looked_at is not None:
+        typer.echo(f"of the specimens with {looked_at}, fulfil", err=True)
+        for part, alone, left in remaining(index, question, looked_at):
+            typer.echo(f"  {part.words}: {alone}; with all before it: {left}", err=True)
+    return hits

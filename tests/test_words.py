@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from invented import a_collection, a_region, built
+
+from sst_retrieval.catalog import quoted
+from sst_retrieval.errors import QueryError
+from sst_retrieval.query import Index, open_index
+from sst_retrieval.words import Filter, Ranking, TraitPart, answer, remaining, understand
+from sst_retrieval.words.conditions import is_one_of, literal
+
+IDS = [f"CAM{number:03d}" for number in range(12)]
+SEX = ["female", "male"] * 6
+SPECIES = ["Heliconius erato"] * 4 + ["Heliconius melpomene"] * 4 + ["Danaus plexippus"] * 4
+PLACE = ["Panama, Gamboa", "Panama, Gamboa", "Orange County", "Peru"] * 3
+COLLECTOR = ["Peru"] + ["d'Orbigny"] * 5 + ["Wallace"] * 6
+YEAR = [1900 + 10 * number for number in range(12)]
+REMARK = ["a rather small wing with a red band, found near the river by the house"] * 12
+COLOURS = {  # L*, a*, b* of the pure hues, at a middle lightness
+    "orange": (65.0, 45.0, 65.0),
+    "blue": (40.0, 5.0, -45.0),
+    "yellow": (88.0, -12.0, 65.0),
+}
+
+
+def measured(number: int, name: str) -> dict[str, float]:
+    lightness, a, b = COLOURS[["orange", "blue", "yellow"][number % 3]]
+    area = 100.0 * (number + 1)
+    return {
+        "area_px": area,
+        "area_share": 0.01 * (number + 1),
+        "perimeter_px": 2 * area / (12 - number),  # width 12 - number, whatever the length
+        "elongation": 1.0 + number,
+        "pieces": 1.0 + number % 4,
+        "solidity": 0.9,
+        "lightness_mean": lightness,
+        "a_mean": a,
+        "b_mean": b,
+        "lightness_sd": 1.0,
+        "a_sd": 1.0,
+        "b_sd": 1.0,
+        "length_mm": 0.5 * number,
+    }
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    path = tmp_path_factory.mktemp("words") / "index"
+    regions = [
+        a_region(name, "forewing_band", measurements=measured(i, name), confidence=i / 12) for i, name in enumerate(IDS)
+    ]
+    regions += [a_region(name, "hindwing_bar", measurements=measured(i, name)) for i, name in enumerate(IDS[:6])]
+    regions += [a_region(name, "hindwing_bar", present=False) for name in IDS[6:]]
+    regions += [a_region(name, "elytra", measurements=measured(i, name)) for i, name in enumerate(IDS)]
+    columns = {"sex": "VARCHAR", "scientificName": "VARCHAR", "locality": "VARCHAR", "recordedBy": "VARCHAR"}
+    table = a_collection(
+        IDS,
+        {**columns, "year": "BIGINT", "occurrenceRemarks": "VARCHAR"},
+        sex=SEX,
+        scientificName=SPECIES,
+        locality=PLACE,
+        recordedBy=COLLECTOR,
+        year=YEAR,
+        occurrenceRemarks=REMARK,
+    )
+    built(
+        path,
+        regions,
+        table,
+        numbers={"forewing_band": 1, "hindwing_bar": 2, "elytra": 3},
+        provenance={"synonyms": {"hindwing_bar": ["racing stripe"]}},
+    )
+    with open_index(path) as opened:
+        yield opened
+
+
+def specimens(index: Index, sentence: str, **more: object) -> list[str]:
+    return [hit.specimen for hit in answer(index, understand(index, sentence), k=20, **more)]  # type: ignore[arg-type]
+
+
+def some(keep: object) -> list[str]:
+    return [name for i, name in enumerate(IDS) if keep(i)]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "trait"),
+    [
+        ("bands", "forewing_band"),
+        ("the forewing band", "forewing_band"),
+        ("band of the forewing", "forewing_band"),
+        ("forewing stripes", "forewing_band"),
+        ("stripe on the hind wing", "hindwing_bar"),
+        ("racing stripes", "hindwing_bar"),
+        ("Elytra", "elytra"),
+        ("wing cases", "elytra"),
+        ("ELYTRON", "elytra"),
+        ("hindwing_bar", "hindwing_bar"),
+        ("females with large bars", "hindwing_bar"),
+        ("bands without hindwing bars", "forewing_band"),
+    ],
+)
+def test_a_trait_is_known_by_its_name_and_its_synonyms(index: Index, sentence: str, trait: str) -> None:
+    question = understand(index, sentence)
+    assert question.trait == trait
+    assert not question.doubts
+    assert not question.unknown
+
+
+def test_a_word_for_two_traits_is_said_and_not_guessed(index: Index) -> None:
+    question = understand(index, "find wings with a similar stripe")
+    assert question.trait is None
+    (doubt,) = question.doubts
+    assert {choice.trait for choice in doubt.choices if isinstance(choice, TraitPart)} == {
+        "forewing_band",
+        "hindwing_bar",
+    }
+    with pytest.raises(QueryError, match="'stripe' may be forewing_band or hindwing_bar"):
+        answer(index, question)
+    chosen = question.choose(doubt, doubt.choices[0])
+    assert chosen.trait == doubt.choices[0].trait  # type: ignore[union-attr]
+    with pytest.raises(QueryError, match="similar to which"):
+        answer(index, chosen)
+
+
+def test_the_example_may_settle_which_trait_is_meant(index: Index) -> None:
+    # CAM008 shows no hindwing bar.
+    question = understand(index, "wings with a stripe like CAM008")
+    assert (question.trait, question.example) == ("forewing_band", "CAM008")
+    assert understand(index, "wings with a stripe like CAM001").trait is None
+    assert understand(index, "wings with a similar stripe", like="CAM008").trait == "forewing_band"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "keep"),
+    [
+        ("bands of females", lambda i: i % 2 == 0),
+        ("bands of ♂", lambda i: i % 2 == 1),
+        ("bands from Panama", lambda i: i % 4 < 2),
+        ("bands from panama, gamboa", lambda i: i % 4 < 2),
+        ("bands of Heliconius erato", lambda i: i < 4),
+        ("bands of H. erato", lambda i: i < 4),
+        ("bands of Heliconius", lambda i: i < 8),
+        ("bands of erato or plexippus", lambda i: i < 4 or i >= 8),
+        ("bands of erato and melpomene", lambda i: i < 8),
+        ("bands, not erato", lambda i: i >= 4),
+        ("bands, not erato or melpomene", lambda i: i >= 8),
+        ("bands, neither erato nor melpomene", lambda i: i >= 8),
+        ("bands, not erato, from Panama", lambda i: i >= 4 and i % 4 < 2),
+        ("bands except males", lambda i: i % 2 == 0),
+        ("bands collected by d'Orbigny", lambda i: 1 <= i < 6),
+        ("bands of the Orange County", lambda i: i % 4 == 2),
+        ("bands with locality Peru", lambda i: i % 4 == 3),
+        ("bands before 1950", lambda i: i < 5),
+        ("bands from 1950 to 1970", lambda i: 5 <= i <= 7),
+        ("bands 1950-1970", lambda i: 5 <= i <= 7),
+        ("bands of the 1920s", lambda i: i == 2),
+        ("bands in 1930", lambda i: i == 3),
+        ("bands since 1980 of males", lambda i: i >= 8 and i % 2 == 1),
+        ("bands with confidence over 0.5", lambda i: i > 6),
+        ("bands with at least 3 pieces", lambda i: i % 4 >= 2),
+        ("bands longer than 3 mm", lambda i: i > 6),
+        ("bands with elongation between 3 and 5", lambda i: 2 <= i <= 4),
+        ("bands with area share > 8 %", lambda i: i > 7),
+        ("bands without hindwing bars", lambda i: i >= 6),
+        ("bands with a hindwing bar", lambda i: i < 6),
+        ("bands, but not CAM003", lambda i: i != 3),
+    ],
+)
+def test_what_the_index_holds_becomes_a_condition(index: Index, sentence: str, keep: object) -> None:
+    question = understand(index, sentence)
+    assert question.unknown == ()
+    assert sorted(specimens(index, sentence, trait="forewing_band")) == some(keep)
+
+
+def test_a_value_of_two_columns_is_said_and_may_be_settled(index: Index) -> None:
+    question = understand(index, "bands Peru")
+    (doubt,) = question.doubts
+    assert "locality" in doubt.said
+    assert "recordedBy" in doubt.said
+    assert sorted(hit.specimen for hit in answer(index, question)) == some(lambda i: i % 4 == 3 or i == 0)
+    by = {choice.column: question.choose(doubt, choice) for choice in doubt.choices if isinstance(choice, Filter)}
+    assert [hit.specimen for hit in answer(index, by["recordedBy"])] == ["CAM000"]
+    assert len(answer(index, by["locality"])) == 3
+
+
+def test_a_colour_that_is_also_a_place_is_a_colour_and_that_is_said(index: Index) -> None:
+    question = understand(index, "orange bands")
+    assert [type(part) for part in question.parts] == [Ranking, TraitPart]
+    assert any("Orange County" in doubt.said for doubt in question.doubts)
+
+
+def test_a_colour_finds_the_traits_of_that_colour(index: Index) -> None:
+    for number, colour in enumerate(("orange", "blue", "yellow")):
+        hits = answer(index, understand(index, f"{colour} bands"))
+        assert sorted(hit.specimen for hit in hits) == some(lambda i, n=number: i % 3 == n)
+        assert all(hit.similarity > 0.6 and list(hit.blocks) == [colour] for hit in hits)
+    assert sorted(specimens(index, "bands that are not blue")) == some(lambda i: i % 3 != 1)
+    assert specimens(index, "purple bands") == []
+
+
+def test_size_words_choose_a_third_and_order_it(index: Index) -> None:
+    assert specimens(index, "large bands") == IDS[:-5:-1]
+    assert specimens(index, "small bands") == IDS[:4]
+    assert specimens(index, "very small bands") == IDS[:1]
+    assert specimens(index, "the largest bands") == IDS[::-1]
+    assert specimens(index, "the 3 largest bands") == IDS[::-1]  # k is given; the sentence's own number comes next
+    assert len(answer(index, understand(index, "the 3 largest bands"))) == 3
+    assert sorted(specimens(index, "bands that are not large")) == IDS[:8]
+    # width 12 - number over the specimen's side, which is 100 for all
+    assert specimens(index, "narrow bands") == IDS[:-5:-1]
+    assert specimens(index, "wide bands") == IDS[:4]
+
+
+def test_several_words_count_alike(index: Index) -> None:
+    hits = answer(index, understand(index, "large orange bands"))
+    assert [hit.specimen for hit in hits] == ["CAM009"]
+    assert hits[0].similarity == pytest.approx(np.mean(list(hits[0].blocks.values())))
+
+
+def test_an_example_orders_and_words_choose_whom_it_is_compared_with(index: Index) -> None:
+    hits = answer(index, understand(index, "orange bands of females like CAM004"))
+    assert {hit.specimen for hit in hits} == set(some(lambda i: i % 3 == 0 and i % 2 == 0)) - {"CAM004"}
+    plain = index.search(like=("CAM004", "forewing_band"), where="sex = 'female'", k=12)
+    assert [hit.specimen for hit in plain if hit.specimen in {h.specimen for h in hits}] == [h.specimen for h in hits]
+
+
+def test_blocks_may_be_named(index: Index) -> None:
+    assert understand(index, "bands like CAM001 in shape").weights == {"shape": 1.0}
+    assert understand(index, "the same colour and pattern of the band as CAM001").weights == {
+        "pattern": 1.0,
+        "colour": 1.0,
+    }
+    assert understand(index, "bands like CAM001, whatever the colour").weights == {"pattern": 1.0, "shape": 1.0}
+    assert understand(index, "orange coloured bands").weights is None
+
+
+def test_what_is_not_understood_is_said(index: Index) -> None:
+    question = understand(index, "iridescent bands of females with hairy antennae")
+    assert question.unknown == ("iridescent", "hairy", "antennae")
+    assert any("'antennae' is no trait of this index" in note for note in question.notes)
+    question = understand(index, "bands wider than 3 mm")
+    assert any("nothing in mm" in note for note in question.notes)
+    assert "wider" in question.unknown or "3" in question.unknown
+    assert understand(index, "").parts == ()
+    assert understand(index, "bands of females or from Peru").notes
+
+
+def test_remarks_are_not_searched_word_by_word(index: Index) -> None:
+    assert understand(index, "red bands near the river").unknown == ("near", "river")
+
+
+def test_parts_can_be_removed_and_changed(index: Index) -> None:
+    question = understand(index, "large bands of females from Panama")
+    (female,) = [part for part in question.parts if isinstance(part, Filter) and part.column == "sex"]
+    assert sorted(hit.specimen for hit in answer(index, question.without(female))) == ["CAM008", "CAM009"]
+    (large,) = question.rank
+    wider = replace(question, parts=tuple(replace(p, share=1.0) if p == large else p for p in question.parts))
+    assert [hit.specimen for hit in answer(index, wider)] == ["CAM008", "CAM004", "CAM000"]
+    assert question.without(large).rank == ()
+    assert question.adding(TraitPart("", "elytra", "elytra")).trait == "elytra"
+    json.dumps(question.as_dict())
+
+
+def test_what_left_nothing_is_said(index: Index) -> None:
+    question = understand(index, "large blue bands of females from Peru")
+    assert [(part.words, alone, left) for part, alone, left in remaining(index, question, "forewing_band")] == [
+        ("large", 4, 4),
+        ("blue", 4, 1),
+        ("females", 6, 1),
+        ("Peru", 4, 0),
+    ]
+
+
+def test_words_and_conditions_of_the_caller_both_hold(index: Index) -> None:
+    question = understand(index, "bands of females")
+    assert [hit.specimen for hit in answer(index, question, where="year > 1980 -- late ones")] == ["CAM010"]
+    with pytest.raises(QueryError, match="columns:"):
+        answer(index, question, where="yeer > 1980")
+    with pytest.raises(QueryError, match="no trait 'leg'"):
+        answer(index, question, trait="leg")
+    with pytest.raises(QueryError, match="which trait"):
+        answer(index, understand(index, "females"))
+
+
+def test_a_missing_measurement_is_said(tmp_path: Path) -> None:
+    built(tmp_path / "index", [a_region("a"), a_region("b")])
+    with open_index(tmp_path / "index") as small:
+        with pytest.raises(QueryError, match="has not measured a_mean"):
+            answer(small, understand(small, "red wings"))
+        assert understand(small, "wing").trait == "wing"
+        assert understand(small, "all females").trait == "wing"
+
+
+COLUMN = 'a "col'
+BENCH = duckdb.connect()
+AWKWARD = st.text(
+    st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=12
+) | st.sampled_from(["'", "''", "\\'", "'; DROP TABLE specimens; --", "{}", "{0}", "$trait", "?", "%s", '"', ")"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=st.lists(AWKWARD, min_size=1, max_size=3), other=AWKWARD)
+def test_a_quoted_value_means_itself_and_nothing_else(values: list[str], other: str) -> None:
+    with BENCH.cursor() as connection:
+        named = f"(SELECT unnest($values) AS {quoted(COLUMN)})"
+        sql = f"SELECT * FROM {named} WHERE ({is_one_of(COLUMN, values)})"
+        rows = connection.execute(sql, {"values": [*values, other]})
+        assert {value for (value,) in rows.fetchall()} == set(values)
+        assert connection.execute(f"SELECT {literal(other)}").fetchall() == [(other,)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(sentence=st.text(max_size=60) | st.lists(AWKWARD, max_size=6).map(" ".join))
+def test_any_sentence_is_read(index: Index, sentence: str) -> None:
+    question = understand(index, "bands " + sentence)
+    question.lines()
+    json.dumps(question.as_dict())
+    if question.where is not None:
+        index.catalog.resolve(question.where, "forewing_band")
+
+
+@pytest.mark.parametrize("value", ["d'Arc; DROP TABLE regions", "x') OR ('1'='1", "{where}", "$ids ? %"])
+def test_a_hostile_value_of_the_table_is_only_a_value(tmp_path: Path, value: str) -> None:
+    table = a_collection(["a", "b"], {"place": "VARCHAR"}, place=[value, "elsewhere"])
+    built(tmp_path / "index", [a_region("a"), a_region("b")], table)
+    with open_index(tmp_path / "index") as small:
+        question = understand(small, f'wings from "{value}"')
+        assert [hit.specimen for hit in answer(small, question)] == ["a"]
