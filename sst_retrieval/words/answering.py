@@ -148,6 +148,9 @@ def fit_words(index: Index, trait: str, words: Sequence[Ranking]) -> tuple[npt.N
     )
     ids = np.array([row[0] for row in rows], dtype=np.int64)
     values = np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), 1 + len(needs))
+    # Rejected masks neither answer nor say what is large.
+    good = np.isin(ids, index.catalog.hidden(), invert=True)
+    ids, values = ids[good], values[good]
     table = dict(zip(["confidence", *needs], values.T, strict=True))
     return ids, [_fit(word, table) for word in words]
 

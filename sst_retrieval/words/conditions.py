@@ -38,10 +38,12 @@ def excluding(condition: Filter) -> Filter:
     return replace(condition, where=where, meaning=f"not: {condition.meaning} (unknown ones stay)", negated=True)
 
 
-def presence(traits: Sequence[str], words: str, *, negated: bool) -> Filter:
-    """Write the condition that a specimen shows one of some traits, or none of them."""
+def presence(index: Index, traits: Sequence[str], words: str, *, negated: bool) -> Filter:
+    """Write the condition that a specimen shows one of some traits, or none of them; a rejected mask shows nothing."""
     named = ", ".join(map(literal, traits))
     inner = f'SELECT "sst:specimen" FROM searchable WHERE "sst:present" AND "sst:trait" IN ({named})'
+    hidden = ", ".join(map(str, index.catalog.hidden().tolist()))
+    inner += f' AND "sst:region" NOT IN ({hidden})' if hidden else ""
     shown = " or ".join(traits)
     return Filter(
         words,
@@ -54,7 +56,7 @@ def presence(traits: Sequence[str], words: str, *, negated: bool) -> Filter:
 def shows(index: Index, specimen: str, trait: str) -> bool:
     """Say whether a trait was found on a specimen."""
     found = index.catalog.region(specimen, trait)
-    return found is not None and found[1].present
+    return found is not None and found[1].present and found[0] not in index.catalog.hidden()
 
 
 def for_values(
