@@ -17,10 +17,12 @@ from sst_retrieval.propagation import Propagator
 from sst_retrieval.weights import WEIGHTS
 
 if TYPE_CHECKING:
+    from sst_retrieval.models.dense import DensePropagator
     from sst_retrieval.models.efficientnet import EfficientNetTrunk
 
 PROPAGATORS: Mapping[str, str] = {
-    "dense": "dense matching, not SAM 2: needs no download and no graphics card",
+    "dense": "dense matching and a small decoder, not SAM 2: needs no download and no graphics card",
+    "matching": "dense matching alone, nothing learnt from labelled specimens",
     "sam2": "SAM 2: needs a --checkpoint",
     "dense+sam2": "SAM 2, led by the dense matching: pose at any angle and a first guess of the masks",
     "sam2-video": "SAM 2 over each group as one long video: a mask depends on the photographs before it",
@@ -93,6 +95,11 @@ def load_engines(propagator: str, embedder: str, device: str = "auto", options: 
     return Engines(finder, describer, (propagator, embedder), weights, network.used)
 
 
+def load_propagator(propagator: str, device: str = "auto", options: ModelOptions | None = None) -> Propagator:
+    """Load a propagator alone, to measure it (see `load_engines`)."""
+    return _propagator(propagator, _Network(device), options or ModelOptions())
+
+
 def load_embedder(embedder: str, device: str = "auto") -> Embedder:
     """Load an embedder alone, for a search by a photograph from outside (see `load_engines`)."""
     return _embedder(embedder, _Network(device))
@@ -124,18 +131,24 @@ def _propagator(name: str, network: _Network, options: ModelOptions) -> Propagat
         return _sam2(name, network, options)
     if options.checkpoint or options.sam2_config or options.cycle_consistency:
         raise ModelError(f"the propagator {name} takes no checkpoint; with one, say --propagator sam2 or dense+sam2")
-    if name == "dense":
-        from sst_retrieval.models.dense import DensePropagator  # Here, because it loads PyTorch.
-
+    if name in ("dense", "matching"):
         # Not quite a Propagator to a type checker: it takes no memory but its own. Nobody gives it another.
-        return cast(Propagator, DensePropagator(trunk=network.trunk))
+        return cast(Propagator, _dense(network, decoded=name == "dense"))
     own: Propagator = _own(name, "propagator", PROPAGATORS, Propagator, network.device)
     return own
 
 
+def _dense(network: _Network, *, decoded: bool) -> DensePropagator:
+    from sst_retrieval.models.decoder import TrainedDecoder  # Here, because they load PyTorch.
+    from sst_retrieval.models.dense import DensePropagator
+
+    return DensePropagator(
+        trunk=network.trunk, decoder=TrainedDecoder(device=network.trunk.device) if decoded else None
+    )
+
+
 def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
-    from sst_retrieval.models.dense import DensePropagator  # Here, because they load PyTorch.
-    from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings
+    from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings  # Here, because they load PyTorch.
     from sst_retrieval.models.sam2_film import Sam2FilmPropagator
 
     if options.checkpoint is None:
@@ -147,7 +160,7 @@ def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
         config=options.sam2_config,
         device=network.device,
         settings=Sam2Settings(cycle=options.cycle_consistency),
-        dense=DensePropagator(trunk=network.trunk) if name == "dense+sam2" else None,
+        dense=_dense(network, decoded=True) if name == "dense+sam2" else None,
     )
     network.device_used = str(model.network.device)
     return cast(Propagator, model)

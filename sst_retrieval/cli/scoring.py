@@ -11,7 +11,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from sst_retrieval.errors import QueryError
+from sst_retrieval.build import DEFAULTS
+from sst_retrieval.cli.protocols import Protocol, ProtocolRequest, evaluate_protocol
+from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.evaluate import MaskScores, RetrievalScores, TraitVectors, mask_scores, retrieval_scores
 from sst_retrieval.export import label_map
 from sst_retrieval.query import Index, open_index
@@ -22,14 +24,32 @@ USUAL_COLUMNS = ("infraspecificEpithet", "scientificName", "group")
 
 
 def evaluate_command(
-    index: Annotated[Path, typer.Argument(help="Index folder.")],
-    labels: Annotated[Path, typer.Option(help="Folder of label pictures, <specimen>.png, drawn by people.")],
+    index: Annotated[Path, typer.Argument(help="Index folder; with --protocol, a labelled collection.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of label pictures, <specimen>.png, drawn by people.")
+    ] = None,
     relevant_by: Annotated[
         str | None, typer.Option(help="A hit is right if it shares the query's value in this column.")
     ] = None,
+    protocol: Annotated[
+        Protocol | None, typer.Option(help="Measure a propagator instead, with randomly drawn supports.")
+    ] = None,
+    supports_per_group: Annotated[int, typer.Option(help="With --protocol: how often supports are drawn.")] = 3,
+    seed: Annotated[int, typer.Option(help="With --protocol: of the draws.")] = 0,
+    turned: Annotated[
+        bool, typer.Option("--turned", help="With --protocol: turn every target, mirror half of them.")
+    ] = False,
+    propagator: Annotated[str, typer.Option(help="With --protocol: what finds the traits.")] = DEFAULTS.propagator,
+    device: Annotated[str, typer.Option(help="With --protocol: auto, cpu or cuda.")] = DEFAULTS.device,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare masks with labels, and the search with a column of the table."""
+    if protocol is not None:
+        request = ProtocolRequest(index, labels, protocol, supports_per_group, seed, turned, propagator, device)
+        evaluate_protocol(request, as_json=as_json)
+        return
+    if labels is None:
+        raise InputError("name the folder of labels: --labels FOLDER")
     with open_index(index) as opened:
         masks = score_masks(opened, labels)
         column = relevant_by or usual_column(opened)

@@ -1,6 +1,7 @@
 """How good the masks and the retrieval are, against labels and a column of the collection."""
 
 from sst_retrieval.evaluate.masks import MaskScores, TraitScore, mask_scores
+from sst_retrieval.evaluate.protocol import ProtocolScores, Trial, run_protocol
 from sst_retrieval.evaluate.retrieval import (
     RetrievalScore,
     RetrievalScores,
@@ -12,12 +13,15 @@ from sst_retrieval.evaluate.retrieval import (
 
 __all__ = [
     "MaskScores",
+    "ProtocolScores",
     "RetrievalScore",
     "RetrievalScores",
     "TraitScore",
     "TraitVectors",
+    "Trial",
     "average_precision",
     "mask_scores",
     "recall_at",
     "retrieval_scores",
+    "run_protocol",
 ]

@@ -1,12 +1,13 @@
-"""The default propagator: dense matching of features against one annotated specimen. No training, no download.
+"""The default propagator: dense matching of features against one annotated specimen. No download.
 
 1. `remember`: the support is described cell by cell, coarsely in every pose (turned, mirrored) and finely as it lies.
 2. Pose: a target is described coarsely once and compared with the support in every pose. The best pose's matched cells
    give the similarity transform (turn, size, place) that lays the target like the support.
 3. Match: seen through that frame, every cell of the target softly takes over the labels of the most similar cells of
    the support nearby.
-4. Pixels: the votes, made on cells of four pixels, are sharpened along the target's own edges (He et al. 2013, guided
-   image filtering), compete, and are brought back to the photograph.
+4. Pixels: a small network that was trained on labelled specimens makes masks of the votes (`decoder.py`), or, without
+   one, rules do (`refine.py`): the votes are sharpened along the target's own edges and compete. The masks are brought
+   back to the photograph.
 
 This is not SAM 2; it plays its part where no checkpoint is at hand.
 """
@@ -24,6 +25,7 @@ from PIL import Image
 from torch.nn import functional
 
 from sst_retrieval import pose
+from sst_retrieval.models.decoder import Clues, Drawn, TrainedDecoder, clues
 from sst_retrieval.models.dense_settings import DenseSettings
 from sst_retrieval.models.efficientnet import EfficientNetTrunk
 from sst_retrieval.models.matching import (
@@ -37,10 +39,10 @@ from sst_retrieval.models.matching import (
     describe,
     smooth_flow,
 )
-from sst_retrieval.models.refine import refine
+from sst_retrieval.models.refine import first_masks, refine
 from sst_retrieval.types import Floats, Frame, Mask, Propagated, RGBImage, Support
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same settings would give other masks."""
 
 
@@ -97,11 +99,37 @@ class DenseMemory:
     supports: tuple[_Remembered, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An image seen through the frame in which it lies like the supports, and what the matching says of it.
+
+    Attributes:
+        frame: how it lies.
+        view: uint8 (S, S, 3), seen through the frame.
+        shares: float32 (1 + T, G, G), the shares of the votes: for "no trait" and for each trait.
+        distance: float32 (G, G), how far the best match of every cell is, see `Votes.result`.
+        bent: float32 (T, G, G), the supports' masks in the target's proportions, their mean, 0..1.
+        levels: the trunk's levels of strides 4, 8 and 16, float32 (C, ., .).
+    """
+
+    frame: Frame
+    view: RGBImage
+    shares: Floats
+    distance: Floats
+    bent: Floats
+    levels: tuple[torch.Tensor, ...]
+
+
 class DensePropagator:
     """Carries masks from annotated specimens to others by matching features (a `Propagator`)."""
 
     def __init__(
-        self, device: str = "auto", *, trunk: EfficientNetTrunk | None = None, settings: DenseSettings | None = None
+        self,
+        device: str = "auto",
+        *,
+        trunk: EfficientNetTrunk | None = None,
+        settings: DenseSettings | None = None,
+        decoder: TrainedDecoder | None = None,
     ) -> None:
         """Take a network, or load one.
 
@@ -109,15 +137,18 @@ class DensePropagator:
             device: "auto", "cpu" or "cuda"; not looked at when a trunk is given.
             trunk: a network that is already loaded.
             settings: how to look.
+            decoder: makes masks of the votes; None for rules that were not learnt.
 
         Raises:
             ModelError: as `EfficientNetTrunk`.
         """
         self.trunk = trunk if trunk is not None else EfficientNetTrunk(device)
         self.settings = settings if settings is not None else DenseSettings()
+        self.decoder = decoder
         # Another way of looking gives other masks, which must not be mixed with old ones in one index.
         how = hashlib.sha256(repr(self.settings).encode()).hexdigest()[:8]
-        self.name = f"dense matching {VERSION} on {self.trunk.name} at {self.settings.side} px, settings {how}"
+        by = "" if decoder is None else f", {decoder.name}"
+        self.name = f"dense matching {VERSION}{by} on {self.trunk.name} at {self.settings.side} px, settings {how}"
 
     @torch.inference_mode()
     def remember(self, supports: Sequence[Support]) -> DenseMemory:
@@ -136,16 +167,33 @@ class DensePropagator:
         """Find the traits on every image, each by itself."""
         return [self._propagate(memory, image) for image in images]
 
-    def _propagate(self, memory: DenseMemory, image: RGBImage) -> Propagated:
+    @torch.inference_mode()
+    def look(self, memory: DenseMemory, image: RGBImage) -> Seen:
+        """See an image as it lies like the supports, and match it with them; what masks are made of."""
         frame = self._lay(image, memory.supports)
         view = pose.warp(image, frame, self.settings.side)
-        shares, distance = self._match(view, memory)
-        presence = self._presence(shares, distance)
+        return self._match(frame, view, memory)
+
+    def clues(self, seen: Seen, memory: DenseMemory) -> Clues:
+        """Say what a decoder is told of an image."""
+        first = first_masks(seen.view, seen.shares, memory.rivals, evidence=self.settings.evidence)
+        return clues(seen.view, seen.shares, seen.distance, seen.bent, first, memory.rivals, seen.levels)
+
+    def _propagate(self, memory: DenseMemory, image: RGBImage) -> Propagated:
+        seen = self.look(memory, image)
+        if self.decoder is None:
+            drawn = self._by_rules(seen, memory)
+        else:
+            drawn = self.decoder.decode(self.clues(seen, memory), memory.rivals)
+        return Propagated(pose.unwarp(drawn.soft, seen.frame, image.shape[:2]), drawn.confidence, seen.frame)
+
+    def _by_rules(self, seen: Seen, memory: DenseMemory) -> Drawn:
+        presence = self._presence(seen.shares, seen.distance)
+        shares = seen.shares.copy()
         shares[1:][presence < 0.5] = 0
-        soft, confidence = refine(view, shares, memory.rivals, evidence=self.settings.evidence)
-        confidence = np.where(presence < 0.5, 1 - presence, confidence * presence).astype(np.float32)
-        masks = pose.unwarp(soft, frame, image.shape[:2])
-        return Propagated(masks, confidence, frame)
+        soft, sure = refine(seen.view, shares, memory.rivals, evidence=self.settings.evidence)
+        confidence: Floats = np.where(presence < 0.5, 1 - presence, sure * presence).astype(np.float32)
+        return Drawn(soft, confidence)
 
     def _describe(
         self, support: Support, traits: Sequence[str], frame: Frame, *, like: _Remembered | None = None
@@ -220,13 +268,8 @@ class DensePropagator:
         moved = pose.fit(places[shown.cpu().numpy()], places[partner.cpu().numpy()])
         return frame if moved is None else pose.compose(pose.inverse(moved), frame)
 
-    def _match(self, view: RGBImage, memory: DenseMemory) -> tuple[Floats, Floats]:
-        """Let the supports vote on every cell of the view, each bent to the target's proportions first.
-
-        Returns:
-            float32 (1 + T, G, G), the shares of the votes: for "no trait" and for each trait; float32 (G, G), how far
-            the best match of every cell is, see `Votes.result`.
-        """
+    def _match(self, frame: Frame, view: RGBImage, memory: DenseMemory) -> Seen:
+        """Let the supports vote on every cell of the view, each bent to the target's proportions first."""
         settings, first = self.settings, memory.supports[0]
         levels = self.trunk.levels(view[None], deepest=4)
         middle, _ = describe(levels, [view], settings.middle, first.middle.norm)
@@ -237,7 +280,15 @@ class DensePropagator:
         for features, labels in bent:
             votes.add(features, labels)
         shares, distance = votes.result()
-        return shares.cpu().numpy(), distance.cpu().numpy()
+        masks = torch.stack([labels[1:] for _, labels in bent]).mean(0)
+        return Seen(
+            frame,
+            view,
+            shares.cpu().numpy(),
+            distance.cpu().numpy(),
+            masks.cpu().numpy(),
+            tuple(level[0] for level in levels[1:]),
+        )
 
     def _presence(self, shares: Floats, distance: Floats) -> Floats:
         """Say for each trait how well its cells match the support's: float32 (T,), 0..1, under 0.5 for a lost trait.
@@ -292,5 +343,3 @@ def rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np
         rivals[np.ix_(places, places)] &= shared < 0.05 * np.diag(shared)[:, None]
     both: npt.NDArray[np.bool_] = rivals & rivals.T
     return both
-
-

@@ -67,14 +67,30 @@ def refine(
     soft = np.zeros((len(rivals), *view.shape[:2]), dtype=np.float32)
     confidence = np.zeros(len(rivals), dtype=np.float32)
     for layer in layers(rivals):
-        # What belongs to another layer's trait only is nothing to this one: a wing goes on below its spot.
-        own = shares[1:][layer]
-        nothing = np.maximum(1 - own.sum(axis=0, keepdims=True), 0)
-        seen = by_colour(view, np.concatenate([nothing, own]), evidence)
+        seen = by_colour(view, _of_layer(shares, layer), evidence)
         sharp = guided(guide, _resized(seen, view.shape[:2]))
         soft[layer] = compete(sharp)
         confidence[layer] = [_confidence(s, m) for s, m in zip(sharp[1:], soft[layer], strict=True)]
     return soft, confidence
+
+
+def first_masks(view: RGBImage, shares: Floats, rivals: npt.NDArray[np.bool_], *, evidence: Evidence) -> Floats:
+    """Weigh the votes with the view's colours and let the traits compete; the first two steps of `refine`.
+
+    Returns:
+        float32 (T, G, G), above 0.5 where a trait wins.
+    """
+    first = np.zeros_like(shares[1:])
+    for layer in layers(rivals):
+        first[layer] = compete(by_colour(view, _of_layer(shares, layer), evidence))
+    return first
+
+
+def _of_layer(shares: Floats, layer: list[int]) -> Floats:
+    """Votes for "none of this layer" and for each of its traits: float32 (1 + len(layer), G, G)."""
+    # What belongs to another layer's trait only is nothing to this one: a wing goes on below its spot.
+    own = shares[1:][layer]
+    return np.concatenate([np.maximum(1 - own.sum(axis=0, keepdims=True), 0), own])
 
 
 def layers(rivals: npt.NDArray[np.bool_]) -> list[list[int]]:

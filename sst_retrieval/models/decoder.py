@@ -1,0 +1,252 @@
+"""A small network that turns votes into masks: it has learnt what the matching cannot know.
+
+The dense propagator's votes say which trait a place of a target resembles on the support. They are good inside a trait
+and poor at its rim, and they break legs and antennae into pieces. The decoder sees the votes of one trait, those of its
+rivals, the support's own mask bent to the target's proportions, and the target's pixels and features. It answers with
+the trait's mask at the full size of the view, with the IoU that it expects of that mask (as SAM's mask decoder does,
+Kirillov et al. 2023, arXiv 2304.02643) and with how likely the trait is there at all. It knows no trait by name: every
+trait of every animal goes through the same weights.
+
+A U-Net (Ronneberger et al. 2015) of four scales. What depends on the target alone is computed once for all traits.
+`scripts/train_decoder.py` trained it; decoder.json beside the weights says on what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sst_retrieval.errors import ModelError
+from sst_retrieval.types import Floats, RGBImage
+
+WIDTHS = (8, 24, 48, 64)
+"""Channels of a trait at each scale; each is half as fine as the one before, the first has cells of two pixels."""
+
+SEEN = (16, 24, 32, 48)
+"""Channels of the target at each scale, computed once for all traits."""
+
+FEATURES = (24, 40, 112)
+"""Channels of the trunk's levels that join at the second to fourth scale."""
+
+TARGET = 14  # Channels of the target: four pixels' colours, how far its matches are, the share of "no trait".
+TRAIT = 5  # Channels of a trait: its votes, its bent mask, a first mask by colour; its rivals' votes and bent masks.
+
+
+WEIGHTS = Path(__file__).with_name("decoder.pt")
+"""The trained weights that come with the program; decoder.json beside them says how they were made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The masks of one view.
+
+    Attributes:
+        soft: float32 (T, S, S), above 0.5 where a trait wins.
+        confidence: float32 (T,), 0..1: the IoU to expect; of a trait without a mask, how sure its absence is.
+    """
+
+    soft: Floats
+    confidence: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Clues:
+    """What the decoder is told about one target.
+
+    Attributes:
+        target: float32 (TARGET, G, G).
+        traits: float32 (T, TRAIT, G, G).
+        levels: float32 (FEATURES[l], G / 2, G / 2) and so on, the trunk's levels of the view.
+    """
+
+    target: torch.Tensor
+    traits: torch.Tensor
+    levels: tuple[torch.Tensor, ...]
+
+
+def clues(
+    view: RGBImage,
+    shares: Floats,
+    distance: Floats,
+    bent: Floats,
+    first: Floats,
+    rivals: npt.NDArray[np.bool_],
+    levels: Sequence[torch.Tensor],
+) -> Clues:
+    """Put together what the decoder is told.
+
+    Args:
+        view: uint8 (2 G, 2 G, 3).
+        shares: float32 (1 + T, G, G), votes for "no trait" and for each trait.
+        distance: float32 (G, G), squared feature distance to the best match.
+        bent: float32 (T, G, G), the supports' masks in the target's proportions, 0..1.
+        first: float32 (T, G, G), masks by votes and colours, above 0.5 where a trait wins.
+        rivals: bool (T, T), which traits never share a pixel.
+        levels: the trunk's levels of the view, of strides 4, 8 and 16, float32 (C, ., .).
+    """
+    pixels = torch.from_numpy(view.copy()).permute(2, 0, 1).float() / 127.5 - 1
+    target = torch.cat(
+        [
+            functional.pixel_unshuffle(pixels, 2),
+            torch.from_numpy(np.minimum(distance, 2)[None] - 0.5),
+            torch.from_numpy(shares[:1] - 0.5),
+        ]
+    )
+    own = shares[1:]
+    traits = np.stack([own, bent, np.clip(first, 0, 1), _strongest(own, rivals), _strongest(bent, rivals)], axis=1)
+    return Clues(target, torch.from_numpy(traits - np.float32(0.5)), tuple(levels))
+
+
+def _strongest(stack: Floats, rivals: npt.NDArray[np.bool_]) -> Floats:
+    """The greatest value of any rival, trait by trait: float32 (T, G, G)."""
+    strongest = np.zeros_like(stack)
+    for trait, others in enumerate(rivals):
+        if others.any():
+            strongest[trait] = stack[others].max(axis=0)
+    return strongest
+
+
+def _block(inside: int, outside: int, *, normalised: bool = True) -> nn.Sequential:
+    convolution = nn.Conv2d(inside, outside, 3, padding=1, bias=not normalised)
+    middle = [nn.GroupNorm(4, outside)] if normalised else []
+    return nn.Sequential(convolution, *middle, nn.ReLU(inplace=True))
+
+
+class Decoder(nn.Module):
+    """See the top of this module."""
+
+    def __init__(self) -> None:
+        """Build the network; untrained, it answers with the first mask as it is."""
+        super().__init__()
+        scales = range(1, len(WIDTHS))
+        self.seen = nn.ModuleList([_block(TARGET, SEEN[0], normalised=False)])
+        self.joined = nn.ModuleList([_block(TRAIT + SEEN[0], WIDTHS[0], normalised=False)])
+        joining = zip(FEATURES, SEEN[1:], strict=True)
+        self.features = nn.ModuleList(nn.Conv2d(count, width, 1) for count, width in joining)
+        self.seen.extend(_block(SEEN[scale - 1] + SEEN[scale], SEEN[scale]) for scale in scales)
+        self.joined.extend(
+            nn.Sequential(_block(WIDTHS[scale - 1] + SEEN[scale], WIDTHS[scale]), _block(WIDTHS[scale], WIDTHS[scale]))
+            for scale in scales
+        )
+        self.deep = nn.Sequential(_block(WIDTHS[-1], WIDTHS[-1]), _block(WIDTHS[-1], WIDTHS[-1]))
+        self.narrowed = nn.ModuleList(nn.Conv2d(WIDTHS[scale], WIDTHS[scale - 1], 1) for scale in scales)
+        self.raised = nn.ModuleList(
+            [_block(2 * WIDTHS[0] + SEEN[0], WIDTHS[0], normalised=False)]
+            + [_block(2 * WIDTHS[scale], WIDTHS[scale]) for scale in range(1, len(WIDTHS) - 1)]
+        )
+        self.pixels = nn.Conv2d(WIDTHS[0], 4, 3, padding=1)
+        for tensor in self.pixels.parameters():
+            nn.init.zeros_(tensor)
+        self.quality = nn.Sequential(nn.Linear(2 * WIDTHS[-1] + WIDTHS[1] + 4, 64), nn.ReLU(), nn.Linear(64, 2))
+
+    def forward(self, clue: Clues) -> tuple[torch.Tensor, torch.Tensor]:
+        """Make the masks of one target.
+
+        Returns:
+            float32 (T, 2 G, 2 G), logits of the masks; float32 (T, 2), logits of the expected IoU and of the trait's
+            being there at all.
+        """
+        traits = len(clue.traits)
+        seen = [one.expand(traits, -1, -1, -1) for one in self._see(clue)]
+        kept = [self.joined[0](torch.cat([clue.traits, seen[0]], dim=1))]
+        for scale in range(1, len(WIDTHS)):
+            kept.append(self.joined[scale](torch.cat([functional.avg_pool2d(kept[-1], 2), seen[scale]], dim=1)))
+        kept[0] = torch.cat([kept[0], seen[0]], dim=1)
+        deep = self.deep(kept[-1])
+        up, middle = deep, deep
+        for scale in reversed(range(len(WIDTHS) - 1)):
+            up = functional.interpolate(self.narrowed[scale](up), scale_factor=2, mode="bilinear", align_corners=False)
+            up = self.raised[scale](torch.cat([up, kept[scale]], dim=1))
+            middle = up if scale == 1 else middle
+        start = functional.interpolate(4 * clue.traits[:, 2:3], scale_factor=2, mode="bilinear", align_corners=False)
+        logits = (functional.pixel_shuffle(self.pixels(up), 2) + start)[:, 0]
+        return logits, self._expected(logits, deep, middle, clue)
+
+    def _see(self, clue: Clues) -> list[torch.Tensor]:
+        """What depends on the target alone, scale by scale: float32 (1, SEEN[s], ., .)."""
+        seen = [self.seen[0](clue.target[None])]
+        for scale, level in enumerate(clue.levels):
+            both = [functional.avg_pool2d(seen[-1], 2), self.features[scale](level[None])]
+            seen.append(self.seen[scale + 1](torch.cat(both, dim=1)))
+        return seen
+
+    def _expected(self, logits: torch.Tensor, deep: torch.Tensor, middle: torch.Tensor, clue: Clues) -> torch.Tensor:
+        """Judge the masks by what lies under them. Gradients stop here: judging must not change what is judged."""
+        soft = torch.sigmoid(logits.detach())[:, None]
+        fine = functional.avg_pool2d(soft, 4)
+        coarse = functional.avg_pool2d(soft, 16)
+        under = (middle.detach() * fine).sum((2, 3)) / (fine.sum((2, 3)) + 1)
+        inside = (deep.detach() * coarse).sum((2, 3)) / (coarse.sum((2, 3)) + 0.1)
+        sure = (2 * soft - 1).abs()
+        cells = functional.avg_pool2d(soft, 2)
+        votes, bent = clue.traits[:, :1] + 0.5, clue.traits[:, 1:2] + 0.5
+        numbers = torch.cat(
+            [
+                (soft * sure).sum((2, 3)) / (soft.sum((2, 3)) + 1),
+                (cells * votes).sum((2, 3)) / (cells.sum((2, 3)) + 1),
+                torch.minimum(cells, bent).sum((2, 3)) / (torch.maximum(cells, bent).sum((2, 3)) + 1),
+                (cells.sum((2, 3)) + 1).log() / 10,
+            ],
+            dim=1,
+        )
+        answer: torch.Tensor = self.quality(torch.cat([under, inside, deep.detach().mean((2, 3)), numbers], dim=1))
+        return answer
+
+
+class TrainedDecoder:
+    """A decoder with weights, ready for use.
+
+    Attributes:
+        name: says which weights; goes into the provenance.
+    """
+
+    def __init__(self, weights: Path = WEIGHTS, device: torch.device | str = "cpu") -> None:
+        """Load weights.
+
+        Args:
+            weights: a state dictionary of `Decoder`, as `scripts/train_decoder.py` writes it.
+            device: where it runs.
+
+        Raises:
+            ModelError: the file is missing, broken, or of another network.
+        """
+        if not weights.is_file():
+            raise ModelError(f"the decoder's weights are not at {weights}; install sst-retrieval again")
+        try:
+            tensors = torch.load(weights, map_location="cpu", weights_only=True)
+            network = Decoder()
+            network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        except (OSError, RuntimeError, pickle.UnpicklingError, AttributeError, EOFError) as error:
+            raise ModelError(
+                f"{weights} holds no weights of this decoder: {error}; install sst-retrieval again"
+            ) from error
+        self._device = torch.device(device)
+        self._network = network.eval().to(self._device)
+        self.name = f"decoder {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}"
+
+    @torch.inference_mode()
+    def decode(self, told: Clues, rivals: npt.NDArray[np.bool_]) -> Drawn:
+        """Make the masks of one target; rivals compete for pixels."""
+        moved = Clues(
+            told.target.to(self._device),
+            told.traits.to(self._device),
+            tuple(level.to(self._device) for level in told.levels),
+        )
+        logits, judged = self._network(moved)
+        chances = torch.sigmoid(logits).cpu().numpy()
+        expected, there = torch.sigmoid(judged).cpu().numpy().T
+        margin = chances - np.maximum(_strongest(chances, rivals), 0.5)
+        soft: Floats = np.clip(0.5 + margin, 0, 1).astype(np.float32)
+        soft[there < 0.5] = 0
+        empty = ~(soft > 0.5).any(axis=(1, 2))
+        confidence: Floats = np.where(empty, 1 - there, expected).astype(np.float32)
+        return Drawn(soft, confidence)

@@ -1,0 +1,118 @@
+"""The decoder: what it promises untrained, and what its trained weights have learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sst_retrieval.errors import ModelError
+from sst_retrieval.models.decoder import FEATURES, TARGET, TRAIT, WEIGHTS, Clues, Decoder, TrainedDecoder, clues
+
+CELLS = 64
+RIVALS = np.array([[False, True, False], [True, False, False], [False, False, False]])
+
+
+def told(traits: int = 3, seed: int = 0) -> Clues:
+    maker = torch.Generator().manual_seed(seed)
+    levels = tuple(
+        torch.rand(channels, CELLS >> step, CELLS >> step, generator=maker)
+        for step, channels in enumerate(FEATURES, start=1)
+    )
+    return Clues(
+        torch.rand(TARGET, CELLS, CELLS, generator=maker) - 0.5,
+        torch.rand(traits, TRAIT, CELLS, CELLS, generator=maker) - 0.5,
+        levels,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained() -> TrainedDecoder:
+    return TrainedDecoder()
+
+
+def disc(radius: float) -> np.ndarray:
+    down, across = np.indices((2 * CELLS, 2 * CELLS)) - CELLS + 0.5
+    return np.hypot(down, across) < radius
+
+
+def seen_disc() -> Clues:
+    """A dark disc on pale paper, and votes that find it."""
+    there = disc(40)
+    view = np.where(there, 60, 220).astype(np.uint8)[..., None].repeat(3, axis=2)
+    votes = there.reshape(CELLS, 2, CELLS, 2).mean((1, 3)).astype(np.float32)
+    bent = there.reshape(CELLS, 2, CELLS, 2).mean((1, 3)).astype(np.float32)
+    shares = np.stack([1 - votes, votes])
+    levels = [torch.zeros(channels, CELLS >> step, CELLS >> step) for step, channels in enumerate(FEATURES, start=1)]
+    alone = np.array([[False]])
+    return clues(view, shares, np.full((CELLS, CELLS), 0.3, np.float32), bent[None], votes[None], alone, levels)
+
+
+def test_an_untrained_decoder_answers_with_the_first_mask() -> None:
+    clue = told()
+    logits, judged = Decoder()(clue)
+    first = clue.traits[:, 2].repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    sure = first.abs() > 0.4
+    assert logits.shape == (3, 2 * CELLS, 2 * CELLS)
+    assert judged.shape == (3, 2)
+    assert ((logits > 0) == (first > 0))[sure].float().mean() > 0.9
+
+
+def test_rivals_share_no_pixel_and_others_may(trained: TrainedDecoder) -> None:
+    clue = told()
+    same = Clues(clue.target, clue.traits[:1].expand(3, -1, -1, -1) + 0.3, clue.levels)
+    masks = trained.decode(same, RIVALS).soft > 0.5
+    assert not (masks[0] & masks[1]).any()
+
+
+def test_a_trait_is_decoded_alike_whatever_its_place(trained: TrainedDecoder) -> None:
+    clue = told()
+    free = np.zeros((3, 3), dtype=bool)
+    turned = Clues(clue.target, clue.traits.flip(0), clue.levels)
+    one, other = trained.decode(clue, free), trained.decode(turned, free)
+    assert np.allclose(one.soft, other.soft[::-1], atol=1e-4)
+    assert np.allclose(one.confidence, other.confidence[::-1], atol=1e-4)
+
+
+def test_confidences_and_masks_are_shares(trained: TrainedDecoder) -> None:
+    drawn = trained.decode(told(), RIVALS)
+    assert drawn.soft.dtype == drawn.confidence.dtype == np.float32
+    assert 0 <= drawn.soft.min() <= drawn.soft.max() <= 1
+    assert 0 <= drawn.confidence.min() <= drawn.confidence.max() <= 1
+
+
+def test_good_votes_are_kept_and_trusted(trained: TrainedDecoder) -> None:
+    drawn = trained.decode(seen_disc(), np.array([[False]]))
+    assert iou(drawn.soft[0] > 0.5, disc(40)) > 0.95
+    assert drawn.confidence[0] > 0.7
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return np.count_nonzero(one & other) / np.count_nonzero(one | other)
+
+
+def test_the_name_says_which_weights(trained: TrainedDecoder, tmp_path: Path) -> None:
+    tensors = torch.load(WEIGHTS, weights_only=True)
+    torch.save({name: tensor + 1 for name, tensor in tensors.items()}, tmp_path / "other.pt")
+    assert TrainedDecoder().name == trained.name
+    assert TrainedDecoder(tmp_path / "other.pt").name != trained.name
+
+
+def test_missing_weights_are_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"not at .*nowhere\.pt"):
+        TrainedDecoder(tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize("content", ["text", "truncated", "other"])
+def test_broken_weights_are_said(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "broken.pt"
+    if content == "text":
+        path.write_text("no weights")
+    elif content == "truncated":
+        path.write_bytes(WEIGHTS.read_bytes()[:5000])
+    else:
+        torch.save({"seen.0.0.weight": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="holds no weights of this decoder"):
+        TrainedDecoder(path)

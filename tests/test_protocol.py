@@ -1,0 +1,118 @@
+"""The one-shot protocol: draws, scores and turned targets, with propagators whose answers are known."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import FakeTracker
+from PIL import Image
+
+from sst_retrieval.collection import Collection, read_collection
+from sst_retrieval.errors import InputError
+from sst_retrieval.evaluate import Trial, run_protocol
+from sst_retrieval.evaluate.protocol import ProtocolScores
+from sst_retrieval.types import Propagated
+
+NUMBERS = {"spot": 7, "bar": 3}
+COLOURS = {"spot": (220, 30, 30), "bar": (240, 200, 40)}
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Collection:
+    rows = []
+    for number in range(9):
+        name, group = f"S{number}", "many" if number < 8 else "single"
+        picture = np.full((60, 90, 3), 200, np.uint8)
+        label = np.zeros((60, 90), np.uint8)
+        for k, (trait, colour) in enumerate(COLOURS.items()):
+            box = (slice(10 + 24 * k, 25 + 24 * k), slice(15 + 3 * number, 40 + 3 * number))
+            picture[box], label[box] = colour, NUMBERS[trait]
+        for folder, array in (("images", picture), ("labels", label)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(array).save(tmp_path / folder / f"{name}.png")
+        rows.append({"catalogNumber": name, "image": f"images/{name}.png", "group": group})
+    with (tmp_path / "collection.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return read_collection(tmp_path / "collection.csv")
+
+
+def labels(collection: Collection) -> Path:
+    return collection.source.parent / "labels"
+
+
+class Blind(FakeTracker):
+    """Finds the bar, and never the spot."""
+
+    def _propagate(self, memory, image):
+        found = super()._propagate(memory, image)
+        masks = found.masks.copy()
+        masks[memory.traits.index("spot")] = False
+        return Propagated(masks, found.confidence, found.frame)
+
+
+def test_a_perfect_propagator_scores_one(collection: Collection) -> None:
+    scores = run_protocol(collection, labels(collection), NUMBERS, FakeTracker("cpu"), draws=3)
+    assert scores.draws() == [1.0, 1.0, 1.0]
+    assert scores.spread() == 0
+    assert scores.left_out == ("single",)
+    assert len(scores.trials) == 3 * 7 * 2
+
+
+def test_a_trait_that_is_never_found_counts_as_nought(collection: Collection) -> None:
+    scores = run_protocol(collection, labels(collection), NUMBERS, Blind("cpu"))
+    assert scores.traits() == {"spot": 0.0, "bar": 1.0}
+    assert scores.mean_iou() == 0.5
+    assert scores.presence()["recall"] == 0.5
+    assert scores.presence()["precision"] == 1.0
+    assert scores.presence()["absence_precision"] == 0.0
+    assert scores.presence()["absence_recall"] is None
+
+
+def test_supports_are_drawn_by_the_seed_and_never_scored_against_themselves(collection: Collection) -> None:
+    def targets(seed: int, shots: int = 1) -> list[tuple[int, str]]:
+        scores = run_protocol(collection, labels(collection), NUMBERS, FakeTracker("cpu"), seed=seed, shots=shots)
+        return [(trial.draw, trial.specimen) for trial in scores.trials]
+
+    assert targets(0) == targets(0)
+    assert any(targets(0) != targets(seed) for seed in (1, 2, 3))
+    five = targets(0, shots=5)
+    assert {draw for draw, _ in five} == {0}  # 8 specimens give one draw of 5 supports.
+    assert len({name for _, name in five}) == 3
+
+
+def test_turned_targets_keep_their_truth(collection: Collection) -> None:
+    scores = run_protocol(collection, labels(collection), NUMBERS, FakeTracker("cpu"), draws=1, turned=True)
+    # The fake looks at colours alone, so only the blur along the masks' edges is lost.
+    assert 0.8 < scores.mean_iou() < 1
+
+
+def test_confidence_is_compared_with_the_iou() -> None:
+    trials = tuple(
+        Trial(0, "g", f"s{k}", "t", iou, confidence, there=True, found=True)
+        for k, (iou, confidence) in enumerate([(0.1, 0.2), (0.9, 0.9), (0.8, 0.8), (0.7, 0.85), (0.95, 0.95)])
+    )
+    scores = ProtocolScores(trials, 1, ())
+    assert scores.confidence_order() == pytest.approx(0.9)
+    assert scores.bad_among_least_confident() == 1.0
+
+
+@pytest.mark.parametrize(("shots", "draws", "seed"), [(0, 1, 0), (1, 0, 0), (1, 1, -1)])
+def test_impossible_requests_are_refused(collection: Collection, shots: int, draws: int, seed: int) -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        run_protocol(collection, labels(collection), NUMBERS, FakeTracker("cpu"), shots=shots, draws=draws, seed=seed)
+
+
+def test_too_few_labels_are_refused(collection: Collection) -> None:
+    with pytest.raises(InputError, match="more than 8 labelled"):
+        run_protocol(collection, labels(collection), NUMBERS, FakeTracker("cpu"), shots=8)
+
+
+def test_a_label_of_another_size_is_refused(collection: Collection) -> None:
+    Image.fromarray(np.zeros((30, 30), np.uint8)).save(labels(collection) / "S3.png")
+    with pytest.raises(InputError, match=r"S3\.png is 30 x 30"):
+        run_protocol(collection, labels(collection), NUMBERS, FakeTracker("cpu"))
