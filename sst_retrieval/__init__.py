@@ -31,7 +31,18 @@ if TYPE_CHECKING:
     from sst_retrieval.collection import Collection, read_collection
     from sst_retrieval.demo import make_drawer
     from sst_retrieval.embedding import Embedder
-    from sst_retrieval.export import export_masks
+    from sst_retrieval.export import (
+        export_characters,
+        export_coco,
+        export_darwin_core,
+        export_distances,
+        export_masks,
+        export_silhouettes,
+        export_table,
+        export_tps,
+        export_vectors,
+    )
+    from sst_retrieval.morphology.table import read_scales
     from sst_retrieval.propagation import Propagator
     from sst_retrieval.query import Index, open_index
     from sst_retrieval.report import BuildReport
@@ -68,10 +79,19 @@ __all__ = [
     "__version__",
     "answer",
     "build_index",
+    "export_characters",
+    "export_coco",
+    "export_darwin_core",
+    "export_distances",
     "export_masks",
+    "export_silhouettes",
+    "export_table",
+    "export_tps",
+    "export_vectors",
     "make_drawer",
     "open_index",
     "read_collection",
+    "read_scales",
     "read_supports",
     "understand",
 ]
@@ -87,10 +107,19 @@ _LATER = {
     "Supports": "supports",
     "answer": "words",
     "build_index": "build",
+    "export_characters": "export",
+    "export_coco": "export",
+    "export_darwin_core": "export",
+    "export_distances": "export",
     "export_masks": "export",
+    "export_silhouettes": "export",
+    "export_table": "export",
+    "export_tps": "export",
+    "export_vectors": "export",
     "make_drawer": "demo",
     "open_index": "query",
     "read_collection": "collection",
+    "read_scales": "morphology.table",
     "read_supports": "supports",
     "understand": "words",
 }

@@ -1,4 +1,4 @@
-"""`sst-retrieval info`, `doctor` and `export`."""
+"""`sst-retrieval info` and `doctor`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from sst_retrieval import doctor
-from sst_retrieval.cli.progress import ProgressBar
-from sst_retrieval.export import export_masks
 from sst_retrieval.query import open_index
 
 
@@ -30,19 +28,6 @@ def doctor_command() -> None:
     typer.echo(doctor.report(checks))
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
-
-
-def export_masks_command(
-    index: Annotated[Path, typer.Argument(help="Index folder.")],
-    output: Annotated[Path, typer.Argument(help="Folder for the label pictures; made if it does not exist.")],
-    min_confidence: Annotated[float, typer.Option(help="Leave out masks less sure than this.", min=0.0, max=1.0)] = 0.0,
-) -> None:
-    """Write a label picture (PNG) for every specimen, named after it, with your own label numbers."""
-    with open_index(index) as opened, ProgressBar() as progress:
-        total, written = opened.info()["specimens"], 0
-        for written, _ in enumerate(export_masks(opened, output, min_confidence=min_confidence), start=1):
-            progress("writing masks", written, total)
-    typer.echo(f"{written} label pictures in {output}")
 
 
 def _readable(info: dict[str, Any]) -> str:

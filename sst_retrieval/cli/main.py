@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import sst_retrieval
-from sst_retrieval.cli import building, demonstration, looking, scoring, searching
+from sst_retrieval.cli import building, demonstration, exporting, looking, scoring, searching
 from sst_retrieval.errors import SSTError
 
 REFUSED = 2
@@ -45,12 +45,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-export = typer.Typer(no_args_is_help=True, help="Write what an index holds to files that other programs read.")
 
 app.command("build")(building.build_command)
 app.command("search")(searching.search_command)
-app.add_typer(export, name="export")
-export.command("masks")(looking.export_masks_command)
+app.add_typer(exporting.app, name="export")
 app.command("evaluate")(scoring.evaluate_command)
 app.command("info")(looking.info_command)
 app.command("doctor")(looking.doctor_command)

@@ -1,12 +1,34 @@
 """From an index back to files that other programs read.
 
     labels        label pictures with the user's own numbers
+    coco          masks as COCO JSON
+    tables        the trait table (CSV, Parquet) and the vectors (.npz, Parquet)
+    outlines      TPS files, and silhouettes for Momocs
+    matrices      distances (CSV, PHYLIP, NEXUS) and continuous characters (NEXUS, CSV)
+    darwin_core   a Darwin Core Archive with measurements and regions
 
-Every file says where it came from, and leaves out masks that were rejected.
+Every file says where it came from (`about`), and leaves out masks that were rejected.
 """
 
 from __future__ import annotations
 
+from sst_retrieval.export.coco import export_coco
+from sst_retrieval.export.darwin_core import export_darwin_core
 from sst_retrieval.export.labels import export_masks, label_map, regions
+from sst_retrieval.export.matrices import export_characters, export_distances
+from sst_retrieval.export.outlines import export_silhouettes, export_tps
+from sst_retrieval.export.tables import export_table, export_vectors
 
-__all__ = ["export_masks", "label_map", "regions"]
+__all__ = [
+    "export_characters",
+    "export_coco",
+    "export_darwin_core",
+    "export_distances",
+    "export_masks",
+    "export_silhouettes",
+    "export_table",
+    "export_tps",
+    "export_vectors",
+    "label_map",
+    "regions",
+]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sst_retrieval import masks
 from sst_retrieval.errors import QueryError
+from sst_retrieval.export.about import about, write_beside
 from sst_retrieval.images import write_png
 from sst_retrieval.query import Index
 from sst_retrieval.reviews import as_absent
@@ -55,19 +56,24 @@ def label_map(
     return masks.to_labels(stack, [index.trait_numbers[trait] for trait in index.traits])
 
 
-def export_masks(index: Index, folder: Path, *, min_confidence: float = 0.0) -> Iterator[Path]:
+def export_masks(
+    index: Index, folder: Path, *, where: str | None = None, min_confidence: float = 0.0
+) -> Iterator[Path]:
     """Write the label map of every indexed specimen as PNG, named after the specimen.
 
     Args:
         index: what to export.
         folder: where to; made if it does not exist. Older files of the same names are replaced.
+        where: predicate over the collection's columns, see `Index.specimens`.
         min_confidence: leave out masks less sure than this, 0..1.
 
     Yields:
         Each file once it is written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for specimen in index.specimens():
+    said = about(index, "label pictures", where=where, min_confidence=min_confidence, numbers=dict(index.trait_numbers))
+    write_beside(folder, said)
+    for specimen in index.specimens(where):
         labels = label_map(index, specimen.id, min_confidence=min_confidence)
         if labels is not None:
             path = folder / f"{specimen.id}.png"

@@ -6,7 +6,7 @@ Every method takes the regions that show a trait and that `where` holds for; mas
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from sst_retrieval.morphology.space import Morphospace
 from sst_retrieval.morphology.statistics import Disparity, Mantel
 from sst_retrieval.morphology.supporting import Suggestion
 from sst_retrieval.morphology.table import SCALE_COLUMN, Scale, TraitTable
+from sst_retrieval.types import Floats, Region
 
 
 class Comparative(Source):
@@ -71,6 +72,37 @@ class Comparative(Source):
         if scale or own_scale:
             read(["region_id", *millimetres])  # A wrong scale is said now, not when somebody looks.
         return TraitTable([*known, *(n for n, _ in table.IN_MILLIMETRES.values() if n in millimetres)], read)
+
+    def groups(self) -> dict[str, str]:
+        """Return specimen -> the group whose annotated specimen served it."""
+        return self._catalog.groups()
+
+    def trait_vectors(self, trait: str, *, where: str | None = None) -> tuple[tuple[str, ...], Floats]:
+        """Return the vectors of a trait as they are stored.
+
+        Args:
+            trait: its name.
+            where: see above.
+
+        Returns:
+            N specimens, and float32 (N, D): the blocks one after the other (`blocks` says how wide each is), each of
+            unit length; in order of region ids, as in `trait_table`.
+        """
+        ids = self._ids(trait, where)
+        names = self._catalog.described(ids, ["specimen"]).column(0).to_pylist()
+        return tuple(names), self._vectors[self._trait(trait)].reconstruct(ids)
+
+    def drawn(self, trait: str | Sequence[str] | None = None, *, where: str | None = None) -> Iterator[Region]:
+        """Go through regions with their masks, some thousand in memory at a time, in the order of `trait_table`.
+
+        Args:
+            trait: one or several; None takes all.
+            where: see above.
+
+        Yields:
+            Regions without vectors and measurements.
+        """
+        return self._catalog.drawn(self._ids(trait, where))
 
     def morphospace(
         self,

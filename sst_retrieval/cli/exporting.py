@@ -1,0 +1,206 @@
+"""`sst-retrieval export`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sst_retrieval import export
+from sst_retrieval.cli.progress import ProgressBar
+from sst_retrieval.cli.searching import read_weights
+from sst_retrieval.morphology.table import Scale, read_scales
+from sst_retrieval.query import Index, open_index
+
+app = typer.Typer(no_args_is_help=True, help="Write what an index holds to files that other programs read.")
+
+IndexFolder = Annotated[Path, typer.Argument(help="Index folder.")]
+Output = Annotated[Path, typer.Argument(help="File to write; its ending says which kind.")]
+Least = Annotated[float, typer.Option(help="Leave out masks less sure than this.", min=0.0, max=1.0)]
+Where = Annotated[
+    str | None, typer.Option(help="Condition on the table's columns and confidence, in SQL: \"sex = 'female'\".")
+]
+Trait = Annotated[str, typer.Option(help="Name of the trait.")]
+Traits = Annotated[list[str] | None, typer.Option("--trait", help="Name of a trait; may be repeated. All by default.")]
+ScaleFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--scale", help="CSV: group and mmPerPixel, or group, lengthMm and lengthPx (a scale bar). For millimetres."
+    ),
+]
+By = Annotated[str | None, typer.Option(help="Compare the groups of this column, not single specimens.")]
+Between = Annotated[str, typer.Option(help="Groups are compared by their 'mean', or by 'energy' distance.")]
+Weights = Annotated[str | None, typer.Option(help="What counts how much: pattern=1,colour=0.5 (and shape nothing).")]
+
+
+@app.command("masks")
+def export_masks_command(
+    index: IndexFolder,
+    output: Annotated[Path, typer.Argument(help="Folder for the label pictures; made if it does not exist.")],
+    where: Where = None,
+    min_confidence: Least = 0.0,
+) -> None:
+    """Write a label picture (PNG) for every specimen, named after it, with your own label numbers."""
+    with open_index(index) as opened, ProgressBar() as progress:
+        total, written = len(opened.specimens(where)), 0
+        pictures = export.export_masks(opened, output, where=where, min_confidence=min_confidence)
+        for written, _ in enumerate(pictures, start=1):
+            progress("writing masks", written, total)
+    typer.echo(f"{written} label pictures in {output}")
+
+
+@app.command("coco")
+def export_coco_command(
+    index: IndexFolder, output: Output, trait: Traits = None, where: Where = None, min_confidence: Least = 0.0
+) -> None:
+    """Write masks as COCO JSON (compressed run-length code), which keeps traits that overlap."""
+    with open_index(index) as opened:
+        count = export.export_coco(opened, output, traits=trait, where=where, min_confidence=min_confidence)
+    typer.echo(f"{count} masks in {output}")
+
+
+@app.command("table")
+def export_table_command(
+    index: IndexFolder,
+    output: Output,
+    trait: Traits = None,
+    where: Where = None,
+    min_confidence: Least = 0.0,
+    scale: ScaleFile = None,
+) -> None:
+    """Write the trait table (.csv or .parquet): one row a region, with your columns and every measurement."""
+    with open_index(index) as opened:
+        count = export.export_table(
+            opened, output, traits=trait, where=where, min_confidence=min_confidence, scale=_scale(opened, scale)
+        )
+    typer.echo(f"{count} rows in {output}")
+
+
+@app.command("outlines")
+def export_outlines_command(
+    index: IndexFolder,
+    output: Annotated[Path, typer.Argument(help="A .tps file, or a folder for silhouettes that Momocs reads.")],
+    trait: Trait,
+    points: Annotated[int, typer.Option(help="Points an outline has in a .tps file.", min=8)] = 128,
+    where: Where = None,
+    min_confidence: Least = 0.0,
+    scale: ScaleFile = None,
+) -> None:
+    """Write a trait's outlines: a .tps file (y up, SCALE where it is known), or a folder of black shapes on white."""
+    with open_index(index) as opened:
+        if output.suffix.lower() == ".tps":
+            known = _scale(opened, scale)
+            count = export.export_tps(
+                opened, output, trait=trait, points=points, where=where, min_confidence=min_confidence, scale=known
+            )
+        else:
+            found = export.export_silhouettes(opened, output, trait=trait, where=where, min_confidence=min_confidence)
+            count = sum(1 for _ in found)
+    typer.echo(f"{count} outlines in {output}")
+
+
+@app.command("distances")
+def export_distances_command(
+    index: IndexFolder,
+    output: Output,
+    trait: Trait,
+    by: By = None,
+    between: Between = "mean",
+    where: Where = None,
+    min_confidence: Least = 0.0,
+    weights: Weights = None,
+) -> None:
+    """Write a distance matrix (.csv, .phy for PHYLIP, or .nex for NEXUS) of specimens or groups."""
+    with open_index(index) as opened:
+        matrix = export.export_distances(
+            opened,
+            output,
+            trait=trait,
+            by=by,
+            between=between,
+            where=where,
+            min_confidence=min_confidence,
+            weights=None if weights is None else read_weights(weights),
+        )
+    typer.echo(f"{len(matrix)} x {len(matrix)} distances in {output} ({matrix.about})")
+
+
+@app.command("characters")
+def export_characters_command(
+    index: IndexFolder,
+    output: Output,
+    by: Annotated[str, typer.Option(help="Column whose values are the groups.")] = "scientificName",
+    trait: Traits = None,
+    where: Where = None,
+    min_confidence: Least = 0.0,
+    scale: ScaleFile = None,
+    tree: Annotated[
+        Path | None, typer.Option(help="Newick or NEXUS: spell names as its tips, list the others.")
+    ] = None,
+) -> None:
+    """Write the mean of every measurement in every group (.nex: continuous characters; .csv for R)."""
+    with open_index(index) as opened, _said():
+        found = export.export_characters(
+            opened,
+            output,
+            by=by,
+            traits=trait,
+            where=where,
+            min_confidence=min_confidence,
+            scale=_scale(opened, scale),
+            tree=tree,
+        )
+    typer.echo(f"{len(found)} groups x {found.shape[1]} characters in {output}")
+
+
+@app.command("darwin-core")
+def export_darwin_core_command(
+    index: IndexFolder,
+    output: Output,
+    trait: Traits = None,
+    where: Where = None,
+    min_confidence: Least = 0.0,
+    scale: ScaleFile = None,
+) -> None:
+    """Write a Darwin Core Archive (.zip): measurements (MeasurementOrFact) and regions (Audiovisual Core)."""
+    with open_index(index) as opened:
+        count = export.export_darwin_core(
+            opened, output, traits=trait, where=where, min_confidence=min_confidence, scale=_scale(opened, scale)
+        )
+    typer.echo(f"{count} regions in {output}")
+
+
+@app.command("vectors")
+def export_vectors_command(
+    index: IndexFolder, output: Output, trait: Traits = None, where: Where = None, min_confidence: Least = 0.0
+) -> None:
+    """Write the vectors (.npz or .parquet)."""
+    with open_index(index) as opened:
+        count = export.export_vectors(opened, output, traits=trait, where=where, min_confidence=min_confidence)
+    typer.echo(f"{count} vectors in {output}")
+
+
+def _scale(index: Index, path: Path | None) -> Scale | None:
+    """Read scales; say which groups have none and which are none."""
+    if path is None:
+        return None
+    scales = read_scales(path)
+    groups = set(index.groups().values())
+    for names, what in ((groups - scales.keys(), "no scale for"), (scales.keys() - groups, "no group of the index:")):
+        if names:
+            typer.echo(f"{path.name}: {what} {', '.join(sorted(names))}", err=True)
+    return scales
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Say warnings as a line for a person."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for each in caught:
+        typer.echo(f"note: {each.message}", err=True)

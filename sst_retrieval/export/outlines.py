@@ -1,0 +1,109 @@
+"""Outlines for programs of geometric morphometrics: TPS files, and the black-on-white pictures that Momocs reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from skimage.draw import polygon
+
+from sst_retrieval.export.about import about, condition, in_a_line, write_beside
+from sst_retrieval.images import atomic, write_jpeg
+from sst_retrieval.morphology.outlines import POINTS
+from sst_retrieval.morphology.table import Scale
+from sst_retrieval.query import Index
+
+
+def export_tps(
+    index: Index,
+    path: Path,
+    *,
+    trait: str,
+    points: int = POINTS,
+    where: str | None = None,
+    min_confidence: float = 0.0,
+    scale: Scale | None = None,
+) -> int:
+    """Write outlines as a TPS file: the points in pixels of the photograph, y up, as tpsDig and geomorph expect.
+
+    Every point is a landmark (a semi-landmark: let them slide along the closed curve). They start and run alike on
+    every specimen; those of the right one of a pair run the other way round, point k opposite point k of the left one.
+    ID is the specimen, two underscores and the side.
+
+    Args:
+        index: what to export.
+        path: a .tps file.
+        trait: its name.
+        points: how many points each outline has.
+        where: predicate, see `Index.search`.
+        min_confidence: leave out masks less sure than this, 0..1.
+        scale: group -> millimetres a pixel; where it (or a column `mmPerPixel`) is known, SCALE is written.
+
+    Returns:
+        The number of outlines.
+    """
+    found = index.outlines(trait, points=points, where=condition(where, min_confidence), scale=scale)
+    photographs = {each.id: each.image.name for each in index.specimens()}
+    said = about(
+        index,
+        f"outlines of {trait}, (semi-)landmarks in pixels, y up",
+        trait=trait,
+        points=points,
+        where=where,
+        min_confidence=min_confidence,
+        mm_per_pixel=scale or None,
+    )
+    blocks = []
+    for number, name in enumerate(found.specimens):
+        height = found.sizes[number][0]
+        lines = [f"LM={points}", *(f"{x:.3f} {height - y:.3f}" for x, y in found.photograph[number].tolist())]
+        lines += [f"IMAGE={photographs[name]}", f"ID={name}__{found.sides[number]}", f"COMMENT={in_a_line(said)}"]
+        if math.isfinite(found.scale[number]):
+            lines.append(f"SCALE={found.scale[number]:.8g}")
+        blocks.append("\n".join(lines) + "\n")
+    with atomic(path) as file:
+        file.write("".join(blocks).encode())
+    write_beside(path, said)
+    return len(found)
+
+
+def export_silhouettes(
+    index: Index,
+    folder: Path,
+    *,
+    trait: str,
+    where: str | None = None,
+    min_confidence: float = 0.0,
+    margin: int = 16,
+) -> Iterator[Path]:
+    """Write every outline as a black shape on white (JPEG), as `Momocs::import_jpg` reads them.
+
+    They are laid like the annotated specimen, right ones seen in a mirror, at the photograph's own scale.
+
+    Args:
+        index: what to export.
+        folder: where to; made if it does not exist. A file is called SPECIMEN__SIDE.jpg.
+        trait: its name.
+        where: predicate, see `Index.search`.
+        min_confidence: leave out masks less sure than this, 0..1.
+        margin: pixels of white around a shape.
+
+    Yields:
+        Each file once it is written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    said = about(index, f"silhouettes of {trait}", trait=trait, where=where, min_confidence=min_confidence)
+    write_beside(folder, said)
+    found = index.outlines(trait, points=512, where=condition(where, min_confidence))
+    for name, side, curve in zip(found.specimens, found.sides, found.laid, strict=True):
+        corner = curve.min(axis=0) - margin
+        width, height = np.ceil(curve.max(axis=0) - corner + margin).astype(int)
+        # Pixel (0, 0) has its centre at (0.5, 0.5).
+        x, y = (curve - corner).T
+        picture = np.full((height, width, 3), 255, dtype=np.uint8)
+        picture[polygon(height - y - 0.5, x - 0.5, picture.shape[:2])] = 0
+        path = folder / f"{name}__{side}.jpg"
+        write_jpeg(path, picture, quality=95)
+        yield path
