@@ -107,6 +107,16 @@ def path_of(name: str) -> Path:
     return folder() / _known(name).file
 
 
+def checksum_of(name: str) -> str | None:
+    """Say the SHA-256 that a file must have, hexadecimal: the known one, or the one noted at its first download.
+
+    Raises:
+        ModelError: nothing has that name.
+    """
+    note = path_of(name).with_name(f"{_known(name).file}.sha256")
+    return _known(name).sha256 or (note.read_text(encoding="ascii").split()[0] if note.is_file() else None)
+
+
 def find(name_or_path: str) -> Path:
     """Find a file of weights that is there.
 
@@ -155,16 +165,13 @@ def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) 
                 download.resume(known.url, part, progress or (lambda done, total: None))
             except OSError as error:
                 raise ModelError(f"{name} could not be downloaded: {error}. {_how_to_get(known)}") from error
-            checked(known, part)
+            _check(known, part)
             part.replace(path)
     return path
 
 
-def checked(known: Weights, part: Path) -> str:
+def _check(known: Weights, part: Path) -> None:
     """Compare a downloaded file with what is known of it; the first checksum of an unknown file is written down.
-
-    Returns:
-        The checksum, hexadecimal.
 
     Raises:
         ModelError: it is another file; it is removed, so that the next download starts anew.
@@ -172,8 +179,7 @@ def checked(known: Weights, part: Path) -> str:
     size = part.stat().st_size
     with part.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    note = path_of(known.name).with_name(f"{known.file}.sha256")
-    expected = known.sha256 or (note.read_text(encoding="ascii").split()[0] if note.is_file() else None)
+    expected = checksum_of(known.name)
     if (known.exact and size != known.size) or (expected is not None and checksum != expected):
         part.unlink()
         raise ModelError(
@@ -182,8 +188,8 @@ def checked(known: Weights, part: Path) -> str:
             "in its place: try again, or from another network"
         )
     if expected is None:
+        note = path_of(known.name).with_name(f"{known.file}.sha256")
         note.write_text(f"{checksum}  {known.file}\n", encoding="ascii")
-    return checksum
 
 
 def _known(name: str) -> Weights:
