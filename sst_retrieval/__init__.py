@@ -23,11 +23,12 @@ from sst_retrieval.errors import (
     SSTError,
     SupportError,
 )
-from sst_retrieval.types import Frame, Hit, Propagated, Region, Skipped, Specimen, Support
+from sst_retrieval.types import Clicked, Frame, Hit, Propagated, Region, Skipped, Specimen, Support
 
 if TYPE_CHECKING:
     from sst_retrieval.build import BuildSettings
     from sst_retrieval.build import build as build_index
+    from sst_retrieval.clicks import Clicker, load_clicker
     from sst_retrieval.collection import Collection, read_collection
     from sst_retrieval.demo import make_drawer
     from sst_retrieval.embedding import Embedder
@@ -54,6 +55,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BuildReport",
     "BuildSettings",
+    "Clicked",
+    "Clicker",
     "Collection",
     "CollectionError",
     "Embedder",
@@ -88,6 +91,7 @@ __all__ = [
     "export_table",
     "export_tps",
     "export_vectors",
+    "load_clicker",
     "make_drawer",
     "open_index",
     "read_collection",
@@ -99,6 +103,7 @@ __all__ = [
 _LATER = {
     "BuildReport": "report",
     "BuildSettings": "build",
+    "Clicker": "clicks",
     "Collection": "collection",
     "Embedder": "embedding",
     "Index": "query",
@@ -116,6 +121,7 @@ _LATER = {
     "export_table": "export",
     "export_tps": "export",
     "export_vectors": "export",
+    "load_clicker": "clicks",
     "make_drawer": "demo",
     "open_index": "query",
     "read_collection": "collection",

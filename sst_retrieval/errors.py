@@ -1,14 +1,14 @@
 """Every error this package raises on purpose, so that a caller can catch one branch.
 
-    SSTError
-    |-- InputError             what you gave cannot be used: says what, where, and the next step
-    |   |-- CollectionError    a specimen table
-    |   |-- SupportError       an annotated specimen
-    |   |-- ImageError         one photograph; a build records it in `skipped` and goes on
-    |   `-- QueryError         a search: unknown trait, bad predicate, bad weights
-    |-- IndexFolderError       an index folder is missing, foreign, broken or busy
-    |   `-- ModelMismatchError made by another model or with other settings
-    `-- ModelError             a model is not installed, its weights are missing or broken
+SSTError
+|-- InputError             what you gave cannot be used: says what, where, and the next step
+|   |-- CollectionError    a specimen table
+|   |-- SupportError       an annotated specimen
+|   |-- ImageError         one photograph; a build records it in `skipped` and goes on
+|   `-- QueryError         a search: unknown trait, bad predicate, bad weights
+|-- IndexFolderError       an index folder is missing, foreign, broken or busy
+|   `-- ModelMismatchError made by another model or with other settings
+`-- ModelError             a model is not installed, its weights are missing or broken
 """
 
 from __future__ import annotations

@@ -35,6 +35,9 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Box: TypeAlias = tuple[int, int, int, int]
 """(x0, y0, x1, y1) in pixels, half-open."""
 
+Point: TypeAlias = tuple[float, float]
+"""(x, y) in pixels; a click on the first pixel is anywhere in 0 <= x < 1."""
+
 Scalar: TypeAlias = str | int | float | bool | datetime.date | datetime.datetime | None
 """One cell of a specimen table."""
 
@@ -110,6 +113,19 @@ class Propagated:
     confidence: Floats
     frame: Frame
     cycle: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clicked:
+    """The answer to some clicks on a photograph.
+
+    Attributes:
+        mask: bool (H, W) at the photograph's own size.
+        score: 0..1, how sure the model is of it; comparable only between answers of one model.
+    """
+
+    mask: Mask
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
