@@ -87,6 +87,7 @@ def test_sam2_answers_as_its_own_image_predictor(sam2: Clicker) -> None:
     image = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
     clicked = sam2.look(image).mask([(40, 50)], outside=[(90, 20)], box=(20, 10, 100, 110))
     official = SAM2ImagePredictor(sam2.network.model)  # type: ignore[attr-defined]
+    official._bb_feat_sizes = [(32, 32), (16, 16), (8, 8)]
     with torch.inference_mode():
         official.set_image(image)
         (expected,), (iou_expected,), _ = official.predict(

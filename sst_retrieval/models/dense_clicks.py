@@ -120,13 +120,15 @@ class DensePicture:
     def _places(self, points: Sequence[Point]) -> Mask | None:
         if not points:
             return None
-        marked = np.zeros(self._looks.shape[:2], dtype=bool)
+        rows, columns, _ = self._looks.shape
+        marked = np.zeros((rows, columns), dtype=bool)
         for x, y in points:
-            marked[int(y / self._size[0] * len(marked)), int(x / self._size[1] * marked.shape[1])] = True
+            marked[int(y / self._size[0] * rows), int(x / self._size[1] * columns)] = True
         return marked
 
     def _within(self, box: Box) -> Mask:
-        (height, width), (rows, columns) = self._size, self._looks.shape[:2]
+        height, width = self._size
+        rows, columns, _ = self._looks.shape
         x0, y0, x1, y1 = box
         within = np.zeros((rows, columns), dtype=bool)
         top, left = int(y0 / height * rows), int(x0 / width * columns)
@@ -141,12 +143,12 @@ class DensePicture:
             around = ~ndimage.binary_erosion(within, iterations=2, border_value=0) & within
         typical = _prototypes(self._looks[around])
         unlike = np.where(within, _unlikeness(self._looks, typical), -np.inf)
-        return unlike >= np.quantile(unlike[within], 0.8)
+        return np.asarray(unlike >= np.quantile(unlike[within], 0.8))
 
     def _grown(self, clicked: Mask) -> Mask:
         """Add to clicked pixels the nearest ones: one pixel does not say what a trait looks like."""
         distance = self._distance(clicked)
-        return distance <= np.quantile(distance, min(1.0, FIRST * np.count_nonzero(clicked)))
+        return np.asarray(distance <= np.quantile(distance, min(1.0, FIRST * np.count_nonzero(clicked))))
 
     def _distance(self, places: Mask) -> npt.NDArray[np.float64]:
         cost = STEP + self._change + UNLIKE * _unlikeness(self._looks, _prototypes(self._looks[places]))
@@ -190,7 +192,8 @@ def _main_directions(features: Floats) -> Floats:
     centred = (flat - flat.mean(axis=0)) / (flat.std(axis=0) + 1e-6)
     values, directions = np.linalg.eigh(centred.T @ centred / len(flat))
     kept = centred @ directions[:, -FEATURES:] / max(float(values[-1]) ** 0.5, 1e-6)
-    return kept.reshape(*features.shape[:2], -1).astype(np.float32)
+    directed: Floats = kept.reshape(*features.shape[:2], -1).astype(np.float32)
+    return directed
 
 
 def _prototypes(looks: Floats, most: int = 32) -> Floats:

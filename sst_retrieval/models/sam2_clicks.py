@@ -48,8 +48,11 @@ class Sam2Clicker:
         height, width = image.shape[:2]
         frame = pose.turned((width / 2, height / 2), max(height, width), 0.0)
         predictor = SAM2ImagePredictor(self.network.model)
+        # It takes for granted that a picture is 1,024 pixels wide.
+        predictor._bb_feat_sizes = [(self.network.side // stride,) * 2 for stride in (4, 8, 16)]
         with self.network.autocast():
-            predictor.set_image(pose.warp(image, frame, self.network.side))
+            # A copy: torch wants memory that it may write to.
+            predictor.set_image(pose.warp(image, frame, self.network.side).copy())
         return Sam2Picture(self.network, predictor, frame, (height, width))
 
 
