@@ -193,9 +193,11 @@ def _mean_distance(one: Floats, other: Floats) -> float:
 
 def _pairwise(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Doubles:
     """Euclidean distances, by one matrix product: float64 (n, m)."""
-    squares = [np.einsum("ij,ij->i", part, part, dtype=np.float64) for part in (one, other)]
-    product = (one @ other.T).astype(np.float64)
-    return np.asarray(np.sqrt(np.maximum(squares[0][:, None] + squares[1][None] - 2 * product, 0)), dtype=np.float64)
+    # In double precision: the root of a rounding error of single precision is 0.0003, far too much for near neighbours.
+    first, second = one.astype(np.float64), other.astype(np.float64)
+    squares = [np.einsum("ij,ij->i", part, part) for part in (first, second)]
+    between = squares[0][:, None] + squares[1][None] - 2 * (first @ second.T)
+    return np.asarray(np.sqrt(np.maximum(between, 0)), dtype=np.float64)
 
 
 def _square(values: Doubles) -> Doubles:

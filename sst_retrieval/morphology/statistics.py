@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.morphology.distances import AT_ONCE, DistanceMatrix, Doubles, Rows
+from sst_retrieval.morphology.distances import DistanceMatrix, Rows, of_specimens
 from sst_retrieval.morphology.libraries import required
 
 MOST_TESTED = 2_000
@@ -113,7 +113,7 @@ def disparity(
     if len(large) < 2 or not 4 <= len(tested) <= MOST_TESTED:
         why = f"not tested: that takes two groups of two or more, and {MOST_TESTED:,} specimens at most"
         return Disparity(table, None, None, f"{about}; {why}")
-    matrix = required("skbio").DistanceMatrix(_matrix(rows(tested)), [str(row) for row in tested])
+    matrix = of_specimens([str(row) for row in tested], lambda places: rows(tested[places]), about).skbio()
     groups = [labels[code] for code in codes[tested]]
     found = {name: _test(name, matrix, groups, permutations, seed) for name in ("permdisp", "permanova")}
     return Disparity(table, found["permdisp"], found["permanova"], about)
@@ -179,13 +179,3 @@ def _test(name: str, matrix: Any, groups: Sequence[str], permutations: int, seed
         groups=int(found["number of groups"]),
         specimens=int(found["sample size"]),
     )
-
-
-def _matrix(vectors: npt.NDArray[np.float32]) -> Doubles:
-    squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
-    product = np.concatenate(
-        [vectors[start : start + AT_ONCE].astype(np.float64) @ vectors.T for start in range(0, len(vectors), AT_ONCE)]
-    )
-    values = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * product, 0))
-    np.fill_diagonal(values, 0)
-    return np.asarray((values + values.T) / 2, dtype=np.float64)

@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from sst_retrieval.types import Floats
 
+LEAST_GAIN = 0.001
+"""A specimen that is more similar by less than this is not served better."""
+
 MOST_COMPARED = 3_000
 """Specimens of a group that are compared with each other; of more, the most doubtful ones."""
 
@@ -92,7 +95,8 @@ def _of_group(
     doubt = np.array([doubts[name] for name in targets])
     found: list[Suggestion] = []
     for _ in range(min(n, len(targets))):
-        more = np.maximum(similarity - served[:, None], 0)
+        more = similarity - served[:, None]
+        more[more < LEAST_GAIN] = 0
         gains = doubt @ more
         best = int(np.argmax(gains))
         if gains[best] <= 0:
