@@ -77,6 +77,30 @@ class Embedder(Protocol):
         """
 
 
+@runtime_checkable
+class RegionEmbedder(Embedder, Protocol):
+    """An embedder that describes whole traits itself, instead of places that are averaged under the mask."""
+
+    def regions(self, image: RGBImage, coverages: Sequence[Floats]) -> Floats:
+        """Describe traits.
+
+        Args:
+            image: uint8 (side, side, 3), the specimen in its frame.
+            coverages: float32 (side, side) each, 0..1, how much of each pixel a trait covers; none is all zero.
+
+        Returns:
+            float32 (number of traits, dim).
+        """
+
+
+@runtime_checkable
+class TextEmbedder(Embedder, Protocol):
+    """An embedder that describes words in the space of its patterns, so that they can be compared."""
+
+    def texts(self, texts: Sequence[str]) -> Floats:
+        """Describe words: float32 (n, dim), unit length."""
+
+
 def embed_regions(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Embedder) -> list[Floats | None]:
     """Turn every trait of a specimen into a vector.
 
@@ -100,15 +124,15 @@ def embed_regions(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Emb
     if all(found is None for found in close):
         return [None] * len(masks)
     view = pose.warp(image, frame, embedder.side)
-    grid, mirror = _described([view, np.ascontiguousarray(view[:, ::-1])], embedder)
+    patterns = iter(_patterns(view, [found[2] for found in close if found is not None], embedder))
     vectors: list[Floats | None] = []
     for mask, found in zip(masks, close, strict=True):
         if found is None:
             vectors.append(None)
             continue
-        near, near_frame, coverage = found
+        near, near_frame, _ = found
         blocks = {
-            "pattern": _unit(pool(grid, coverage) + pool(mirror, coverage[:, ::-1])),
+            "pattern": next(patterns),
             "colour": colour_block(image, mask),
             "shape": shape_block(near, near_frame),
         }
@@ -209,6 +233,21 @@ def shape_block(mask: Mask, frame: Frame) -> Floats:
             harmonics += areas[number] * _amplitudes(piece)
             picture += areas[number] * _coarse_picture(piece, middle)
     return _unit(np.concatenate([_unit(harmonics), _unit(picture)]))
+
+
+def _patterns(view: RGBImage, coverages: Sequence[Floats], embedder: Embedder) -> list[Floats]:
+    """Describe the pattern of each trait of a specimen, seen as it is and in a mirror."""
+    views = [view, np.ascontiguousarray(view[:, ::-1])]
+    mirrored = [np.ascontiguousarray(coverage[:, ::-1]) for coverage in coverages]
+    if isinstance(embedder, RegionEmbedder):
+        each = [embedder.regions(one, seen) for one, seen in zip(views, (coverages, mirrored), strict=True)]
+        if any(found.shape != (len(coverages), embedder.dim) or not np.isfinite(found).all() for found in each):
+            must = f"must give finite numbers of shape ({len(coverages)}, {embedder.dim})"
+            raise ModelError(f"embedder {embedder.name} answered with shapes {[one.shape for one in each]}; it {must}")
+        return [_unit(vector) for vector in each[0] + each[1]]
+    grid, mirror = _described(views, embedder)
+    pairs = zip(coverages, mirrored, strict=True)
+    return [_unit(pool(grid, coverage) + pool(mirror, other)) for coverage, other in pairs]
 
 
 def _described(views: list[RGBImage], embedder: Embedder) -> list[FeatureGrid]:

@@ -29,7 +29,10 @@ PROPAGATORS: Mapping[str, str] = {
 }
 """Propagators that come with the program -> what they are, in a few words."""
 
-EMBEDDERS: Mapping[str, str] = {"efficientnet": "EfficientNet-lite0 with ImageNet weights: needs no download"}
+EMBEDDERS: Mapping[str, str] = {
+    "efficientnet": "EfficientNet-lite0 with ImageNet weights: needs no download",
+    "openclip": "OpenCLIP or BioCLIP, for words too: needs --clip-pretrained",
+}
 """Embedders that come with the program -> what they are, in a few words."""
 
 
@@ -41,11 +44,17 @@ class ModelOptions:
         checkpoint: of SAM 2: a name of `weights.WEIGHTS`, or the path of a .pt file.
         sam2_config: its architecture, a YAML file, if it is none of Meta's.
         cycle_consistency: whether SAM 2 also follows every mask back to its support, and stores how well that agrees.
+        clip_model: of OpenCLIP: the architecture, a folder, or a model of the hub (see `models.clip_checkpoint`).
+        clip_pretrained: its weights: a file, a name of `weights.WEIGHTS`, or a tag of open_clip.
+        clip_pooling: "dense" (patches under the mask) or "crop" (the trait cut out).
     """
 
     checkpoint: str | None = None
     sam2_config: Path | None = None
     cycle_consistency: bool = False
+    clip_model: str | None = None
+    clip_pretrained: str | None = None
+    clip_pooling: str = "dense"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,7 @@ def load_engines(propagator: str, embedder: str, device: str = "auto", options: 
     """
     network = _Network(device)
     finder = _propagator(propagator, network, options or ModelOptions())
-    describer = _embedder(embedder, network)
+    describer = _embedder(embedder, network, options or ModelOptions())
     models = {"propagator": finder, "embedder": describer}
     weights = {role: about for role, model in models.items() if (about := _weights(model)) is not None}
     return Engines(finder, describer, (propagator, embedder), weights, network.used)
@@ -100,9 +109,9 @@ def load_propagator(propagator: str, device: str = "auto", options: ModelOptions
     return _propagator(propagator, _Network(device), options or ModelOptions())
 
 
-def load_embedder(embedder: str, device: str = "auto") -> Embedder:
-    """Load an embedder alone, for a search by a photograph from outside (see `load_engines`)."""
-    return _embedder(embedder, _Network(device))
+def load_embedder(embedder: str, device: str = "auto", options: ModelOptions | None = None) -> Embedder:
+    """Load an embedder alone, for a search by a photograph from outside or by words (see `load_engines`)."""
+    return _embedder(embedder, _Network(device), options or ModelOptions())
 
 
 class _Network:
@@ -166,7 +175,16 @@ def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
     return cast(Propagator, model)
 
 
-def _embedder(name: str, network: _Network) -> Embedder:
+def _embedder(name: str, network: _Network, options: ModelOptions) -> Embedder:
+    if name == "openclip":
+        from sst_retrieval.models.openclip import open_clip_embedder  # Here, because it loads PyTorch.
+
+        model, pretrained, pooling = options.clip_model, options.clip_pretrained, options.clip_pooling
+        describer = open_clip_embedder(model, pretrained, pooling=pooling, device=network.device)
+        network.device_used = str(describer.device)
+        return describer
+    if options.clip_model or options.clip_pretrained:
+        raise ModelError(f"the embedder {name} is no CLIP model; with --clip-model, say --embedder openclip")
     if name == "efficientnet":
         from sst_retrieval.models.efficientnet import EfficientNetEmbedder  # Here, because it loads PyTorch.
 

@@ -205,6 +205,11 @@ class Index(Comparative):
             for rank, (number, similarity, parts) in enumerate(zip(ids, similarities, blocks, strict=True), 1)
         ]
 
+    def patterns(self, trait: str, ids: npt.NDArray[np.int64]) -> Floats:
+        """Return the pattern blocks of regions of a trait as the embedder made them: float32 (n, D), unit length."""
+        width = self.blocks["pattern"]  # It is the first block.
+        return self._vectors[self._trait(trait)].reconstruct(ids)[:, :width]
+
     def region(self, specimen: str, trait: str) -> Region:
         """Return one trait of one specimen as it is stored.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import typer
 
+from sst_retrieval.embedding import Embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.query import Index
 from sst_retrieval.types import Floats, Hit
-from sst_retrieval.words import Question, answer, remaining, understand
+from sst_retrieval.words import Question, answer, described, description, remaining, understand
 
 
 def understood(index: Index, text: str, *, like: str | None, ignored: Sequence[str]) -> Question:
@@ -38,6 +39,19 @@ def explain(question: Question, *, as_json: bool) -> None:
     typer.echo(json.dumps(question.as_dict(), indent=2, ensure_ascii=False) if as_json else "\n".join(question.lines()))
 
 
+def described_if_possible(
+    index: Index, question: Question, trait: str | None, load: Callable[[], Embedder]
+) -> Floats | None:
+    """Let the model of an OpenCLIP index read what the sentence describes; None for another index, or for nothing."""
+    if index.settings["embedder"]["engine"] != "openclip" or trait is None:
+        return None
+    text = description(question, trait)
+    if not text:
+        return None
+    typer.echo(f"  compared with the words: {text}", err=True)
+    return described(load(), text)
+
+
 def answered(
     index: Index,
     question: Question,
@@ -45,13 +59,14 @@ def answered(
     k: int | None,
     trait: str | None,
     vectors: Floats | None,
+    described: Floats | None,
     where: str | None,
     weights: Mapping[str, float] | None,
 ) -> list[Hit]:
     """Say how the sentence was read, answer it, and say what left nothing if nothing is left."""
     for line in question.lines():
         typer.echo(f"  {line}", err=True)
-    hits = answer(index, question, k=k, trait=trait, vectors=vectors, where=where, weights=weights)
+    hits = answer(index, question, k=k, trait=trait, vectors=vectors, described=described, where=where, weights=weights)
     looked_at = trait or question.trait
     if not hits and looked_at is not None:
         typer.echo(f"of the specimens with {looked_at}, fulfil", err=True)

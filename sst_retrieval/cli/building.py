@@ -39,6 +39,15 @@ def build_command(
     cycle_consistency: Annotated[
         bool, typer.Option("--cycle-consistency", help="SAM 2: follow every mask back, and store how well it agrees.")
     ] = False,
+    clip_model: Annotated[
+        str | None, typer.Option(help="OpenCLIP's architecture (ViT-B-32), a folder, or hf-hub:imageomics/bioclip.")
+    ] = None,
+    clip_pretrained: Annotated[
+        str | None, typer.Option(help="OpenCLIP's weights: a file, a name of `weights list`, or a tag of open_clip.")
+    ] = None,
+    clip_pooling: Annotated[
+        str, typer.Option(help="OpenCLIP: dense (patches under the mask) or crop (the trait cut out).")
+    ] = DEFAULTS.models.clip_pooling,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = DEFAULTS.device,
     prune: Annotated[
         bool, typer.Option("--prune", help="Take out specimens that left the table or can no longer be read.")
@@ -59,7 +68,9 @@ def build_command(
         propagator=propagator,
         embedder=embedder,
         device=device,
-        models=ModelOptions(checkpoint, sam2_config, cycle_consistency),
+        models=ModelOptions(
+            checkpoint, sam2_config, cycle_consistency, clip_model, clip_pretrained, clip_pooling
+        ),
         prune=prune,
         rebuild=rebuild,
     )

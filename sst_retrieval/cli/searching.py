@@ -13,7 +13,7 @@ import typer
 from sst_retrieval import sheets
 from sst_retrieval.cli import asking
 from sst_retrieval.embedding import Embedder, describe
-from sst_retrieval.engines import EMBEDDERS, load_embedder
+from sst_retrieval.engines import EMBEDDERS, ModelOptions, load_embedder
 from sst_retrieval.errors import ModelMismatchError, QueryError
 from sst_retrieval.evaluate.report import aligned
 from sst_retrieval.images import read_image, write_png
@@ -63,6 +63,12 @@ def search_command(
     embedder: Annotated[
         str | None, typer.Option(help="With --image: your own embedder, module:Name, if the index was made with it.")
     ] = None,
+    clip_model: Annotated[
+        str | None, typer.Option(help="With an OpenCLIP index: its --clip-model, if not as it was built.")
+    ] = None,
+    clip_pretrained: Annotated[
+        str | None, typer.Option(help="With an OpenCLIP index: its --clip-pretrained, if not as it was built.")
+    ] = None,
     device: Annotated[str, typer.Option(help="With --image: auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Find the specimens whose trait looks most like a given one, or fits a description in plain words."""
@@ -77,17 +83,24 @@ def search_command(
         like, trait = like or (read.example if read else None), trait or (read.trait if read else None)
         trait = trait if read is not None and trait is None else _trait(opened, trait)
         question: _Question | None = None
+
+        def load() -> Embedder:
+            return _embedder(opened, embedder, device, _options(opened, clip_model, clip_pretrained))
+
         if like is not None and image is None and mask is None:
             question = _indexed(opened, like, trait or "")
         elif like is None and image is not None and mask is not None and trait is not None:
-            question = _outside(opened, image, mask, trait, lambda: _embedder(opened, embedder, device))
+            question = _outside(opened, image, mask, trait, load)
         elif read is None or like is not None or image is not None or mask is not None:
             raise QueryError(
                 "ask with a specimen of the index (--like), a photograph (--image and --mask), or in words (--text)"
             )
         vectors = question.vectors if question else None
         if read is not None:
-            hits = asking.answered(opened, read, k=k, trait=trait, vectors=vectors, where=where, weights=shares)
+            seen = asking.described_if_possible(opened, read, trait, load) if question is None else None
+            hits = asking.answered(
+                opened, read, k=k, trait=trait, vectors=vectors, described=seen, where=where, weights=shares
+            )
         else:
             hits = opened.search(
                 like=question.like if question else None,
@@ -181,7 +194,17 @@ def _outside(index: Index, photo: Path, mask: Path, trait: str, embedder: Callab
     return _Question(lambda: Tile(image, {trait: drawn}, photo.name), vectors=vectors)
 
 
-def _embedder(index: Index, asked: str | None, device: str) -> Embedder:
+def _options(index: Index, clip_model: str | None, clip_pretrained: str | None) -> ModelOptions:
+    """Say which CLIP model to load: the one that is named, else the one that the index was built with."""
+    built = index.info()["provenance"].get("settings", {}).get("models") or {}
+    return ModelOptions(
+        clip_model=clip_model or built.get("clip_model"),
+        clip_pretrained=clip_pretrained or built.get("clip_pretrained"),
+        clip_pooling=built.get("clip_pooling") or "dense",
+    )
+
+
+def _embedder(index: Index, asked: str | None, device: str, options: ModelOptions) -> Embedder:
     """Load the embedder that the index was made with."""
     made_with = index.settings["embedder"]
     if asked is None and made_with["engine"] not in EMBEDDERS:
@@ -190,8 +213,9 @@ def _embedder(index: Index, asked: str | None, device: str) -> Embedder:
             f"the index was made with the embedder {made_with['engine']}, which is not part of this program; "
             f"if you know it, ask with --embedder {made_with['engine']}"
         )
-    embedder = load_embedder(asked or made_with["engine"], device)
-    now = {"engine": asked or made_with["engine"], **describe(embedder)}
+    engine = asked or made_with["engine"]
+    embedder = load_embedder(engine, device, options if engine == "openclip" else None)
+    now = {"engine": engine, **describe(embedder)}
     if now != made_with:
         raise ModelMismatchError(
             f"the index was made with {made_with}, and this is {now}: their vectors cannot be compared; "

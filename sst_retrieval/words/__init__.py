@@ -7,13 +7,14 @@
 1. sentence.py splits the sentence; vocabulary.py, colours.py and quantities.py know words and what they measure.
 2. lookup.py finds values and specimens of the collection; numbers.py comparisons; traitwords.py traits.
 3. reading.py gives every word its reading; understanding.py makes a question of them; conditions.py writes predicates.
-4. answering.py answers it.
+4. answering.py answers it; with an OpenCLIP index, description.py lets the model see what no measurement says.
 
-No model is involved: a sentence is read by a fixed vocabulary and by what the index itself holds, and whatever was not
-understood is said.
+But for that last step no model is involved: a sentence is read by a fixed vocabulary and by what the index holds,
+and whatever was not understood is said.
 """
 
 from sst_retrieval.words.answering import answer, remaining
+from sst_retrieval.words.description import described, description
 from sst_retrieval.words.question import Count, Doubt, Example, Filter, Part, Question, Ranking, TraitPart, Weights
 from sst_retrieval.words.understanding import understand
 
@@ -28,6 +29,8 @@ __all__ = [
     "TraitPart",
     "Weights",
     "answer",
+    "described",
+    "description",
     "remaining",
     "understand",
 ]

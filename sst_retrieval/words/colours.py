@@ -7,8 +7,8 @@ has it, "dark red" for those with both. Names that the system lacks (crimson, tu
 CSS Color Module Level 4).
 
 1. How far a colour is from a word: the colour difference CIEDE2000 to the nearest block of that name.
-2. It fits the word if the block nearest of all has that name (or, for "red", says "reddish"), or if the nearest block
-   of the name is hardly further away than the nearest of all (`NEARLY`).
+2. It fits the word if the block nearest of all has that name (or, for "red", says "reddish" while red itself is not
+   far), or if the nearest block of the name is hardly further away than the nearest of all (`NEARLY`).
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def distances(lab: Doubles, wanted: Colour) -> tuple[Doubles, npt.NDArray[np.boo
     every = np.minimum(near, _nearest(cells, tuple(centre for _, centre in _system())))
     fits = near <= every + NEARLY
     if wanted.also:
-        fits |= _nearest(cells, wanted.also) <= every
+        fits |= (_nearest(cells, wanted.also) <= every) & (near <= FAR / 2)
     return near[place.ravel()], fits[place.ravel()]
 
 
