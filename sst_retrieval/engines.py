@@ -47,6 +47,7 @@ class ModelOptions:
         clip_model: of OpenCLIP: the architecture, a folder, or a model of the hub (see `models.clip_checkpoint`).
         clip_pretrained: its weights: a file, a name of `weights.WEIGHTS`, or a tag of open_clip.
         clip_pooling: "dense" (patches under the mask) or "crop" (the trait cut out).
+        adapters: folders that `finetune` made for SAM 2; each serves the group it was made for.
     """
 
     checkpoint: str | None = None
@@ -55,6 +56,7 @@ class ModelOptions:
     clip_model: str | None = None
     clip_pretrained: str | None = None
     clip_pooling: str = "dense"
+    adapters: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class _Network:
 def _propagator(name: str, network: _Network, options: ModelOptions) -> Propagator:
     if name in ("sam2", "dense+sam2", "sam2-video"):
         return _sam2(name, network, options)
-    if options.checkpoint or options.sam2_config or options.cycle_consistency:
+    if options.checkpoint or options.sam2_config or options.cycle_consistency or options.adapters:
         raise ModelError(f"the propagator {name} takes no checkpoint; with one, say --propagator sam2 or dense+sam2")
     if name in ("dense", "matching"):
         # Not quite a Propagator to a type checker: it takes no memory but its own. Nobody gives it another.
@@ -170,6 +172,7 @@ def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
         device=network.device,
         settings=Sam2Settings(cycle=options.cycle_consistency),
         dense=_dense(network, decoded=True) if name == "dense+sam2" else None,
+        adapters=options.adapters,
     )
     network.device_used = str(model.network.device)
     return cast(Propagator, model)

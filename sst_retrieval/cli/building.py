@@ -48,6 +48,9 @@ def build_command(
     clip_pooling: Annotated[
         str, typer.Option(help="OpenCLIP: dense (patches under the mask) or crop (the trait cut out).")
     ] = DEFAULTS.models.clip_pooling,
+    adapter: Annotated[
+        list[Path] | None, typer.Option(help="SAM 2: a folder made by `finetune`, for its group. May be repeated.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = DEFAULTS.device,
     prune: Annotated[
         bool, typer.Option("--prune", help="Take out specimens that left the table or can no longer be read.")
@@ -69,7 +72,13 @@ def build_command(
         embedder=embedder,
         device=device,
         models=ModelOptions(
-            checkpoint, sam2_config, cycle_consistency, clip_model, clip_pretrained, clip_pooling
+            checkpoint=checkpoint,
+            sam2_config=sam2_config,
+            cycle_consistency=cycle_consistency,
+            adapters=tuple(adapter or ()),
+            clip_model=clip_model,
+            clip_pretrained=clip_pretrained,
+            clip_pooling=clip_pooling,
         ),
         prune=prune,
         rebuild=rebuild,

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import sst_retrieval
-from sst_retrieval.cli import building, demonstration, exporting, looking, scoring, searching
+from sst_retrieval.cli import building, demonstration, exporting, finetuning, looking, scoring, searching
 from sst_retrieval.cli.weighing import weights_app
 from sst_retrieval.errors import SSTError
 
@@ -53,6 +53,7 @@ app.add_typer(exporting.app, name="export")
 app.command("evaluate")(scoring.evaluate_command)
 app.command("info")(looking.info_command)
 app.command("doctor")(looking.doctor_command)
+app.command("finetune")(finetuning.finetune_command)
 app.add_typer(weights_app, name="weights")
 app.command("demo")(demonstration.demo_command)
 

@@ -24,6 +24,7 @@ import torch
 from sst_retrieval import pose
 from sst_retrieval.models.dense import DensePropagator, rivals
 from sst_retrieval.models.device import resolve_device
+from sst_retrieval.models.sam2_adapter import Adapters
 from sst_retrieval.models.sam2_checkpoint import load_checkpoint
 from sst_retrieval.models.sam2_memory import (
     Known,
@@ -82,6 +83,7 @@ class Sam2Propagator:
         device: str = "auto",
         settings: Sam2Settings | None = None,
         dense: DensePropagator | None = None,
+        adapters: Sequence[Path] = (),
     ) -> None:
         """Load SAM 2.
 
@@ -91,6 +93,7 @@ class Sam2Propagator:
             device: "auto", "cpu" or "cuda".
             settings: how to look.
             dense: finds the pose and a first guess of the masks, if given.
+            adapters: folders made by fine-tuning (`sam2_adapter`); each serves the group it was made for.
 
         Raises:
             ModelError: the checkpoint is missing or broken, sam2 is not installed, or the device is not there.
@@ -102,16 +105,19 @@ class Sam2Propagator:
         self.weights = loaded.weights
         self.batch = 1 if chosen.type == "cpu" else 4
         self._dense = dense
+        self._adapters = Adapters(self.network.model, adapters, loaded.weights["sha256"])
         how = hashlib.sha256(repr(self.settings).encode()).hexdigest()[:8]
         kind = "film of the group" if self.film else "two-frame film"
         helped = f", led by {dense.name}" if dense is not None else ""
         self.name = (
             f"SAM 2 {VERSION} {loaded.name} at {self.network.side} px, {kind}, {chosen.type}, settings {how}{helped}"
+            f"{self._adapters.name}"
         )
 
     @torch.inference_mode()
     def remember(self, supports: Sequence[Support]) -> Sam2Memory:
         """Encode the supports of a group, once."""
+        self._adapters.use(supports[0].group)
         traits = tuple(dict.fromkeys(trait for support in supports for trait in support.traits))
         dense = self._dense.remember(supports) if self._dense is not None else None
         frames = [support.frame for support in dense.supports] if dense is not None else self._frames(supports)
@@ -132,13 +138,16 @@ class Sam2Propagator:
     @torch.inference_mode()
     def propagate(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Propagated]:
         """Find the traits on every image; several are encoded in one batch."""
+        self._adapters.use(memory.group)
         starts = range(0, len(images), self.batch)
         return [found for i in starts for found in self._propagate(memory, images[i : i + self.batch])]
 
     def _frames(self, supports: Sequence[Support]) -> list[Frame]:
         return [pose.as_photographed(each.image, drawn=np.asarray(each.masks.any(axis=0))) for each in supports]
 
-    def _propagate(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Propagated]:
+    @torch.inference_mode()
+    def look(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Look]:
+        """Find how the specimens lie, and what SAM 2 sees there."""
         if self._dense is not None and memory.dense is not None:
             guesses = self._dense.propagate(memory.dense, images)
             looks = self._look(memory, images, [guess.frame for guess in guesses], guesses)
@@ -148,6 +157,10 @@ class Sam2Propagator:
                 look if look.sureness >= self.settings.sure else self._turned(memory, image, look)
                 for image, look in zip(images, looks, strict=True)
             ]
+        return looks
+
+    def _propagate(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Propagated]:
+        looks = self.look(memory, images)
         return [self._answer(memory, image, look) for image, look in zip(images, looks, strict=True)]
 
     def _turned(self, memory: Sam2Memory, image: RGBImage, straight: Look) -> Look:

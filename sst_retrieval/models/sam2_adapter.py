@@ -1,0 +1,193 @@
+"""What fine-tuning changes in SAM 2: small additions to the weights of its mask decoder and memory encoder.
+
+1. `trainable`: every weight matrix W of the two parts becomes W + B A with A and B of low rank (LoRA: Hu et al. 2021,
+   arXiv 2106.09685), B starting at zero; or the weights themselves are trained.
+2. `save`: what was learnt, as safetensors, which can hold nothing that runs, and a page that says where it is from.
+3. `Adapters`: while a group is worked on, its additions are in the weights; else the checkpoint's own are.
+
+    adapter/
+      adapter.json            group, traits, checksum of the checkpoint, settings, how the training went
+      adapter.safetensors     the tensors
+      training.pt             to go on from; may be deleted
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.utils import parametrize
+
+from sst_retrieval.errors import ModelError
+from sst_retrieval.files import appearing
+
+FORMAT = "sst-retrieval SAM 2 adapter 1"
+PARTS = ("sam_mask_decoder", "memory_encoder")
+FIXED = ("sam_mask_decoder.conv_s0", "sam_mask_decoder.conv_s1", "sam_mask_decoder.iou_prediction_head")
+"""Parts of them that belong to the image encoder's pass, or that the loss of a cycle says nothing about."""
+
+FIXED_SCORE = "sam_mask_decoder.pred_obj_score_head"
+
+
+class LowRank(nn.Module):
+    """Adds B A to a weight of any shape, read as a matrix with one row an output (or input) channel."""
+
+    def __init__(self, weight: torch.Tensor, rank: int) -> None:
+        """Start with an addition of zero.
+
+        Args:
+            weight: any shape with two or more dimensions.
+            rank: of the addition.
+        """
+        super().__init__()
+        rows, columns = len(weight), weight[0].numel()
+        rank = min(rank, rows, columns)
+        self.a = nn.Parameter(torch.randn(rank, columns, device=weight.device) / math.sqrt(columns))
+        self.b = nn.Parameter(torch.zeros(rows, rank, device=weight.device))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the weight with the addition."""
+        return weight + (self.b @ self.a).reshape(weight.shape)
+
+
+def trainable(model: Any, rank: int | None) -> dict[str, nn.Parameter]:
+    """Freeze a network but for what is to be learnt.
+
+    Args:
+        model: a `SAM2Base`; changed in place.
+        rank: of the additions; None to train the weights of the two parts themselves.
+
+    Returns:
+        Name -> parameter that learns.
+    """
+    model.requires_grad_(False)
+    for name, module in list(model.named_modules()):
+        if not name.startswith(PARTS) or name.startswith((*FIXED, FIXED_SCORE)):
+            continue
+        if rank is None:
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(True)
+        elif isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank))
+    return {name: each for name, each in model.named_parameters() if each.requires_grad}
+
+
+def learnt(model: Any) -> dict[str, torch.Tensor]:
+    """Copy what a network has learnt: names of the network's own weights, and of their low-rank parts, -> tensor."""
+    return {
+        name.replace(".parametrizations.weight.0.", ".weight."): each.detach().cpu().clone()
+        for name, each in model.named_parameters()
+        if each.requires_grad
+    }
+
+
+def changed(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Compute the weights that an adapter makes of a network's own: name -> tensor.
+
+    Raises:
+        ModelError: the adapter does not fit the network.
+    """
+    own = model.state_dict()
+    names = sorted({name.removesuffix(".a").removesuffix(".b") for name in tensors})
+    result = {}
+    for name in names:
+        low = tensors.get(f"{name}.a"), tensors.get(f"{name}.b")
+        full = tensors.get(name)
+        weight = own.get(name)
+        if weight is not None and full is not None and full.shape == weight.shape:
+            result[name] = full.to(weight)
+        elif weight is not None and low[0] is not None and low[1] is not None and _fits(weight, low[0], low[1]):
+            result[name] = weight + (low[1] @ low[0]).reshape(weight.shape).to(weight)
+        else:
+            raise ModelError(f"the adapter's {name} does not fit the network; it was made with another architecture")
+    return result
+
+
+def save(folder: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
+    """Write an adapter; the page that makes it one is written last."""
+    with appearing(folder / "adapter.safetensors") as path:
+        save_file({name: each.contiguous() for name, each in tensors.items()}, path)
+    checksum = hashlib.sha256((folder / "adapter.safetensors").read_bytes()).hexdigest()
+    with appearing(folder / "adapter.json") as path:
+        page = {"format": FORMAT, "sha256": checksum, **about}
+        path.write_text(json.dumps(page, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read an adapter.
+
+    Returns:
+        Its tensors, and its page.
+
+    Raises:
+        ModelError: the folder is no adapter, or a file of it is broken.
+    """
+    try:
+        about = json.loads((folder / "adapter.json").read_text(encoding="utf-8"))
+        if about.get("format") != FORMAT:
+            raise ModelError(f"{folder} is not an adapter that this program made")
+        content = (folder / "adapter.safetensors").read_bytes()
+        if hashlib.sha256(content).hexdigest() != about["sha256"]:
+            raise ModelError(f"{folder / 'adapter.safetensors'} is damaged, or not the file that adapter.json is about")
+        return load_file(folder / "adapter.safetensors"), about
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+        raise ModelError(f"{folder} is not an adapter; make one with: sst-retrieval finetune ({error})") from error
+
+
+class Adapters:
+    """The adapters of a build, one a group, in and out of a network.
+
+    Attributes:
+        name: what they are, for the provenance; empty if there are none.
+    """
+
+    def __init__(self, model: Any, folders: Sequence[Path], checkpoint: str) -> None:
+        """Read adapters and make their weights.
+
+        Args:
+            model: the network, with the checkpoint's own weights.
+            folders: one an adapter.
+            checkpoint: the checkpoint's SHA-256.
+
+        Raises:
+            ModelError: an adapter is broken, or made for another checkpoint, or two are for one group.
+        """
+        self._model, self._active = model, ""
+        self._weights: dict[str, dict[str, torch.Tensor]] = {}
+        names = []
+        for folder in folders:
+            tensors, about = load(folder)
+            group = str(about["group"])
+            if about["checkpoint"]["sha256"] != checkpoint:
+                raise ModelError(
+                    f"{folder} was made with the checkpoint {about['checkpoint']['name']}, not with this one; "
+                    "an adapter fits no other"
+                )
+            if group in self._weights:
+                raise ModelError(f"two adapters are for the group {group!r}; give one")
+            self._weights[group] = changed(model, tensors)
+            names.append(f"{group} {about['sha256'][:8]}")
+        self.name = f", adapters: {', '.join(sorted(names))}" if names else ""
+        state = model.state_dict()
+        self._own = {name: state[name].clone() for each in self._weights.values() for name in each}
+
+    def use(self, group: str) -> None:
+        """Make the network that of a group: with its adapter, or the checkpoint's own."""
+        if not self._own or group == self._active:
+            return
+        state, wanted = self._model.state_dict(), self._weights.get(group, {})
+        for name, own in self._own.items():
+            state[name].copy_(wanted.get(name, own))
+        self._active = group
+
+
+def _fits(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.ndim == b.ndim == 2 and len(a) == b.shape[1] and len(b) * a.shape[1] == weight.numel()

@@ -1,0 +1,234 @@
+"""OC-CCL on a small SAM 2: from one drawn mask and photographs without labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_sam2 import SIDE, write_small_sam2
+from typer.testing import CliRunner
+
+from sst_retrieval.cli.main import app
+from sst_retrieval.errors import ModelError
+from sst_retrieval.models import sam2_adapter, sam2_finetune
+from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings
+from sst_retrieval.models.sam2_finetune import CycleSettings, Epoch, finetune
+from sst_retrieval.types import Mask, RGBImage, Support
+
+SETTINGS = CycleSettings(rank=8, rate=5e-3, epochs=9, patience=9)
+
+
+def scene(seed: int) -> tuple[RGBImage, Mask]:
+    """A red patch somewhere on a dark specimen on pale paper."""
+    rng = np.random.default_rng(seed)
+    image = np.full((SIDE, SIDE, 3), 200, dtype=np.int16)
+    image[24:104, 16:112] = (90, 80, 70)
+    mask = np.zeros((SIDE, SIDE), dtype=bool)
+    (y, x), (height, width) = rng.integers((32, 24), (56, 64)), rng.integers(24, 40, 2)
+    mask[y : y + height, x : x + width] = True
+    image[mask] = (220, 60, 40)
+    image += rng.integers(-10, 11, image.shape, dtype=np.int16)
+    return image.clip(0, 255).astype(np.uint8), mask
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_small_sam2(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def support() -> Support:
+    image, mask = scene(0)
+    return Support("first", "reds", image, ("patch",), mask[None])
+
+
+def make(files: tuple[Path, Path], *adapters: Path) -> Sam2Propagator:
+    """SAM 2 that takes every specimen as photographed."""
+    settings = Sam2Settings(sure=0.0)
+    return Sam2Propagator(str(files[0]), config=files[1], device="cpu", settings=settings, adapters=adapters)
+
+
+@pytest.fixture(scope="module")
+def course(
+    files: tuple[Path, Path], support: Support, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Epoch]]:
+    """A whole fine-tuning, on photographs without labels."""
+    output = tmp_path_factory.mktemp("course") / "adapter"
+    return output, finetune(make(files), [support], [scene(k)[0] for k in range(1, 9)], output, settings=SETTINGS)
+
+
+def true_iou(propagator: Sam2Propagator, support: Support) -> float:
+    """Compare with what was drawn, on photographs that took no part in the fine-tuning."""
+    pictures, truth = zip(*[scene(k) for k in range(20, 25)], strict=True)
+    found = propagator.propagate(propagator.remember([support]), pictures)
+    scores = [
+        np.count_nonzero(one.masks[0] & true) / np.count_nonzero(one.masks[0] | true)
+        for one, true in zip(found, truth, strict=True)
+    ]
+    return float(np.mean(scores))
+
+
+def test_the_loss_falls_and_masks_come_back_better(course: tuple[Path, list[Epoch]]) -> None:
+    _, epochs = course
+    assert epochs[-1].loss < 0.5 * epochs[1].loss
+    assert max(epoch.agreement for epoch in epochs) > epochs[0].agreement + 0.3
+
+
+def test_masks_of_photographs_never_seen_get_better(
+    course: tuple[Path, list[Epoch]], files: tuple[Path, Path], support: Support
+) -> None:
+    before, after = make(files), make(files, course[0])
+    assert true_iou(after, support) > true_iou(before, support) + 0.25
+    assert "adapters: reds " in after.name
+    assert before.name != after.name
+
+
+def test_only_mask_decoder_and_memory_encoder_move(course: tuple[Path, list[Epoch]], files: tuple[Path, Path]) -> None:
+    before, after = make(files).network.model, make(files, course[0])
+    after._adapters.use("reds")
+    moved = {
+        name
+        for name, value in after.network.model.state_dict().items()
+        if not torch.equal(value, before.state_dict()[name])
+    }
+    assert {name.split(".")[0] for name in moved} == {"sam_mask_decoder", "memory_encoder"}
+    assert not any("conv_s" in name or "iou_prediction_head" in name or "obj_score" in name for name in moved)
+
+
+def test_another_group_keeps_the_checkpoints_own_weights(
+    course: tuple[Path, list[Epoch]], files: tuple[Path, Path], support: Support
+) -> None:
+    adapted, plain = make(files, course[0]), make(files)
+    other = replace(support, group="blues")
+    image = scene(30)[0]
+    for group in ("reds", "blues"):  # There and back again.
+        adapted.remember([replace(support, group=group)])
+    (found,), (expected,) = (each.propagate(each.remember([other]), [image]) for each in (adapted, plain))
+    assert np.array_equal(found.masks, expected.masks)
+
+
+def test_the_gradient_crosses_the_whole_cycle(files: tuple[Path, Path], support: Support) -> None:
+    """What happens on the target must be learnt from: its decoder's pass has a gradient of its own."""
+    propagator = make(files)
+    memory = propagator.remember([support])
+    target = sam2_finetune._plain(propagator.look(memory, [scene(1)[0]])[0].encoded)
+    known = memory.known[0]
+    lesson = replace(known, support=sam2_finetune._plain(known.support), drawn=known.drawn.clone())
+    network = propagator.network
+    network.model = sam2_finetune._able_to_learn(network.model)
+    sam2_adapter.trainable(network.model, None)
+    outward: list[torch.Tensor] = []
+    track = network.track
+
+    def watched(*given: object, **named: object) -> object:
+        found = track(*given, **named)  # type: ignore[arg-type]
+        outward.append(found.logits)
+        return found
+
+    network.track = watched  # type: ignore[method-assign, assignment]
+    loss = sam2_finetune.cycle_loss(sam2_finetune.go_round(network, lesson, target), lesson.drawn)
+    (gradient,) = torch.autograd.grad(loss, outward[:1])
+    assert len(outward) == 2
+    assert gradient.abs().max() > 0
+
+
+def test_a_training_that_was_stopped_goes_on_and_ends_alike(
+    files: tuple[Path, Path], support: Support, tmp_path: Path
+) -> None:
+    images = [scene(k)[0] for k in range(1, 4)]
+    settings = replace(SETTINGS, epochs=2)
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(make(files), [support], images, tmp_path / "stopped", settings=settings, tell=stop)
+    resumed = finetune(make(files), [support], images, tmp_path / "stopped", settings=settings)
+    straight = finetune(make(files), [support], images, tmp_path / "straight", settings=settings)
+    assert [epoch.number for epoch in resumed] == [0, 1, 2]
+    assert resumed[2].loss == pytest.approx(straight[2].loss, rel=1e-4)
+    with pytest.raises(ModelError, match="other settings"):
+        finetune(make(files), [support], images, tmp_path / "stopped", settings=replace(settings, rate=1.0))
+
+
+def test_it_stops_when_nothing_gets_better(files: tuple[Path, Path], support: Support, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, rate=0.0, patience=2)
+    epochs = finetune(make(files), [support], [scene(k)[0] for k in (1, 2)], tmp_path, settings=settings)
+    assert len(epochs) == 3
+    assert not (tmp_path / "adapter.json").exists()
+
+
+def test_too_few_photographs_are_refused(files: tuple[Path, Path], support: Support, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="two photographs"):
+        finetune(make(files), [support], [scene(1)[0]], tmp_path, settings=SETTINGS)
+
+
+def test_a_broken_or_foreign_adapter_is_refused(
+    course: tuple[Path, list[Epoch]], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="is not an adapter"):
+        make(files, tmp_path)
+    for name in ("adapter.json", "adapter.safetensors"):
+        (tmp_path / name).write_bytes((course[0] / name).read_bytes())
+    with pytest.raises(ModelError, match="two adapters are for the group 'reds'"):
+        make(files, tmp_path, course[0])
+    page = json.loads((tmp_path / "adapter.json").read_text())
+    page["checkpoint"]["sha256"] = "0" * 64
+    (tmp_path / "adapter.json").write_text(json.dumps(page))
+    with pytest.raises(ModelError, match="fits no other"):
+        make(files, tmp_path)
+    (tmp_path / "adapter.json").write_bytes((course[0] / "adapter.json").read_bytes())
+    (tmp_path / "adapter.safetensors").write_bytes((course[0] / "adapter.safetensors").read_bytes()[:-9])
+    with pytest.raises(ModelError, match="damaged"):
+        make(files, tmp_path)
+
+
+def test_the_command_line_fine_tunes_and_builds_with_the_result(files: tuple[Path, Path], tmp_path: Path) -> None:
+    for folder in ("images", "supports"):
+        (tmp_path / folder).mkdir()
+    rows = ["catalogNumber,image,group"]
+    for k in range(4):
+        image, mask = scene(k)
+        Image.fromarray(image).save(tmp_path / f"images/s{k}.png")
+        rows.append(f"s{k},images/s{k}.png,reds")
+        if k == 0:
+            Image.fromarray(mask.astype(np.uint8)).save(tmp_path / "supports/s0.png")
+    (tmp_path / "collection.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "supports/traits.toml").write_text("[traits]\npatch = 1\n")
+    table, model = str(tmp_path / "collection.csv"), ["--checkpoint", str(files[0]), "--sam2-config", str(files[1])]
+    common = [table, "--supports", str(tmp_path / "supports"), *model, "--device", "cpu"]
+    adapter = tmp_path / "adapter"
+    tuned = CliRunner().invoke(
+        app,
+        ["finetune", *common, "--group", "reds", "--output", str(adapter), "--epochs", "3", "--rate", "0.005"],
+        catch_exceptions=False,
+    )
+    assert tuned.exit_code == 0
+    assert "before learning" in tuned.output
+    wrong = CliRunner().invoke(app, ["finetune", *common, "--group", "blues", "--output", str(adapter)])
+    assert wrong.exit_code == 2
+    with_it = ["--adapter", str(adapter)] if (adapter / "adapter.json").exists() else []
+    built = CliRunner().invoke(
+        app,
+        [
+            "build",
+            *common,
+            "--output",
+            str(tmp_path / "index"),
+            "--propagator",
+            "sam2",
+            "--cycle-consistency",
+            *with_it,
+        ],
+        catch_exceptions=False,
+    )
+    assert built.exit_code == 0
+    recorded = (tmp_path / "index/manifest.json").read_text()
+    assert str(files[0]) in recorded
+    assert ("adapters: reds" in recorded) == bool(with_it)
