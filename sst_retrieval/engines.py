@@ -107,7 +107,7 @@ def load_engines(propagator: str, embedder: str, device: str = "auto", options: 
 
 
 def load_propagator(propagator: str, device: str = "auto", options: ModelOptions | None = None) -> Propagator:
-    """Load a propagator alone, to measure it (see `load_engines`)."""
+    """Load a propagator alone, to measure it or to teach it (see `load_engines`)."""
     return _propagator(propagator, _Network(device), options or ModelOptions())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sst_retrieval.collection import read_collection
-from sst_retrieval.engines import ModelOptions, load_engines
+from sst_retrieval.engines import ModelOptions, load_propagator
 from sst_retrieval.errors import ImageError, InputError, ModelError
 from sst_retrieval.images import read_image
 from sst_retrieval.supports import read_supports
@@ -98,7 +98,7 @@ def finetune(
     others = [each.image for each in collection.specimens if each.group == group and each.id not in drawn]
     random.Random(settings.seed).shuffle(others)
     pictures = _readable(others, settings.photographs)
-    engines = load_engines(settings.propagator, "efficientnet", settings.device, settings.models)
+    propagator = load_propagator(settings.propagator, settings.device, settings.models)
     from sst_retrieval.models import sam2_finetune  # Here, because it loads PyTorch.
 
     how = sam2_finetune.CycleSettings(
@@ -108,7 +108,7 @@ def finetune(
         patience=settings.patience,
         seed=settings.seed,
     )
-    return sam2_finetune.finetune(engines.propagator, own, pictures, output, settings=how, tell=tell)  # type: ignore[arg-type]
+    return sam2_finetune.finetune(propagator, own, pictures, output, settings=how, tell=tell)  # type: ignore[arg-type]
 
 
 def _readable(paths: list[Path], most: int) -> list[RGBImage]:

@@ -106,8 +106,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             "loaded); take the official checkpoint: sst-retrieval weights list"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        what = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"{path} is damaged or no checkpoint ({(str(error) or type(error).__name__).splitlines()[0]}); perhaps its download was cut short: "
+            f"{path} is damaged or no checkpoint ({what}); perhaps its download was cut short: "
             f"it has {path.stat().st_size:,} bytes; fetch it again"
         ) from error
     tensors = found.get("model", found) if isinstance(found, Mapping) else None
