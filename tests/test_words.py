@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,10 @@ from sst_retrieval.catalog import quoted
 from sst_retrieval.errors import QueryError
 from sst_retrieval.query import Index, open_index
 from sst_retrieval.words import Filter, Ranking, TraitPart, answer, remaining, understand
+from sst_retrieval.words.colours import BASIC, DEGREES, colour
 from sst_retrieval.words.conditions import is_one_of, literal
+from sst_retrieval.words.sentence import lemmas
+from sst_retrieval.words.traitwords import RELATIVES, is_trait_word
 
 IDS = [f"CAM{number:03d}" for number in range(12)]
 SEX = ["female", "male"] * 6
@@ -335,3 +339,35 @@ def test_a_hostile_value_of_the_table_is_only_a_value(tmp_path: Path, value: str
     with open_index(tmp_path / "index") as small:
         question = understand(small, f'wings from "{value}"')
         assert [hit.specimen for hit in answer(small, question)] == ["a"]
+
+
+def words_of_the_docs() -> list[tuple[str, str]]:
+    """The words that docs/words.md promises: (section, word)."""
+    text = (Path(__file__).parents[1] / "docs" / "words.md").read_text(encoding="utf-8")
+    found = []
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        title, _, body = section.partition("\n")
+        if title == "Much and little":
+            cells = [cell for row in re.findall(r"^\| (.*?) \| (.*?) \|", body, re.MULTILINE)[1:] for cell in row]
+            found += [(title, word) for cell in cells for word in cell.replace("|", "").split(", ")]
+        if title == "Words for traits":
+            lines = re.findall(r"^- (.*)$", body.replace('; "wing" is any of them', ""), re.MULTILINE)
+            found += [(title, word) for line in lines for word in re.split("[,;] ", line)]
+        if title == "Colours":
+            lists = re.findall(r"(?:Hues|Before them): ([^;.]*)", body)
+            found += [(title, word) for line in lists for word in re.split(r", | \(|\)", " ".join(line.split()))]
+    return [(title, word.strip()) for title, word in found if word.strip("- ")]
+
+
+def test_every_word_that_the_docs_promise_is_understood(index: Index) -> None:
+    promised = words_of_the_docs()
+    assert len(promised) > 120
+    for title, word in promised:
+        question = understand(index, f"{word} elytra")
+        if title == "Colours" and word in DEGREES:
+            assert any(colour([word, hue]) for hue in BASIC), word
+        elif title == "Words for traits":
+            assert is_trait_word(lemmas(word)[0]) or lemmas(word) in RELATIVES, word
+        else:
+            assert not question.unknown, word
+            assert question.rank, word

@@ -6,7 +6,8 @@ National Bureau of Standards Special Publication 440, 1976). A word such as "ora
 has it, "dark red" for those with both. Names that the system lacks (crimson, turquoise) are single colours of CSS (W3C,
 CSS Color Module Level 4).
 
-1. How far a colour is from a word: the colour difference CIEDE2000 to the nearest block of that name.
+1. How far a colour is from a word: the colour difference CIEDE2000 to the nearest typical block of that name ("vivid
+   red", not "very dark red", unless that was said).
 2. It fits the word if the block nearest of all has that name (or, for "red", says "reddish" while red itself is not
    far), or if the nearest block of the name is hardly further away than the nearest of all (`NEARLY`).
 """
@@ -17,7 +18,8 @@ import csv
 import functools
 import importlib.resources
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,7 @@ from scipy.spatial import KDTree
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 Doubles = npt.NDArray[np.float64]
+Lab: TypeAlias = tuple[float, float, float]
 
 NEARLY = 5.0
 """So much further (CIEDE2000) may the nearest block of a name be than the nearest of all: about the distance between
@@ -86,6 +89,9 @@ OTHERWISE = {
 }
 """Other spellings, and words of naturalists -> the nearest name that a source defines."""
 
+UNTYPICAL = frozenset({"very", "dark", "pale", "grayish", "blackish"})
+"""Modifiers that a person would add."""
+
 ISH = {
     "black": "blackish", "blue": "bluish", "brown": "brownish", "gray": "grayish", "green": "greenish",
     "pink": "pinkish", "purple": "purplish", "red": "reddish", "yellow": "yellowish",
@@ -100,12 +106,14 @@ class Colour:
     Attributes:
         name: as it is said, in the system's spelling.
         centres: (L*, a*, b*) of the blocks that have the name.
+        typical: those among them that nobody would call dark, pale or greyish; the fit is about these.
         also: (L*, a*, b*) of blocks that are tinged with it, or none.
     """
 
     name: str
-    centres: tuple[tuple[float, float, float], ...]
-    also: tuple[tuple[float, float, float], ...] = ()
+    centres: tuple[Lab, ...]
+    typical: tuple[Lab, ...]
+    also: tuple[Lab, ...] = ()
 
 
 def colour(words: Sequence[str]) -> Colour | None:
@@ -128,7 +136,7 @@ def colour(words: Sequence[str]) -> Colour | None:
     if (hue in BASIC or (not before and hue in ISH.values())) and (found := _blocks(name, before, hue)) is not None:
         return found
     point = _css().get("".join(said))
-    return None if point is None else Colour(name, (point,))
+    return None if point is None else Colour(name, (point,), (point,))
 
 
 def distances(lab: Doubles, wanted: Colour) -> tuple[Doubles, npt.NDArray[np.bool_]]:
@@ -139,7 +147,7 @@ def distances(lab: Doubles, wanted: Colour) -> tuple[Doubles, npt.NDArray[np.boo
         wanted: the colour.
 
     Returns:
-        CIEDE2000 to the nearest colour of that name, float64 (n,); whether it fits (see above), bool (n,).
+        CIEDE2000 to the nearest typical colour of that name, float64 (n,); whether it fits (see above), bool (n,).
     """
     # Many traits are of nearly one colour: whole numbers of Lab, below what an eye can tell, are looked at once each.
     cells, place = np.unique(np.round(lab), axis=0, return_inverse=True)
@@ -148,7 +156,7 @@ def distances(lab: Doubles, wanted: Colour) -> tuple[Doubles, npt.NDArray[np.boo
     fits = near <= every + NEARLY
     if wanted.also:
         fits |= (_nearest(cells, wanted.also) <= every) & (near <= FAR / 2)
-    return near[place.ravel()], fits[place.ravel()]
+    return _nearest(cells, wanted.typical)[place.ravel()], fits[place.ravel()]
 
 
 def _blocks(name: str, before: Sequence[str], hue: str) -> Colour | None:
@@ -163,23 +171,27 @@ def _blocks(name: str, before: Sequence[str], hue: str) -> Colour | None:
         return hue in plain and hues <= plain and tinges <= tokens and all(tokens & set(words) for words in degrees)
 
     found = _region(name, belongs)
+    if found is not None and before:
+        found = replace(found, typical=found.centres)
     if found is None or before or hue not in ISH:
         return found
     tinged = _region(name, lambda tokens: ISH[hue] in tokens and hue not in tokens)
     # "Blackish" and "grayish" say dark and dull, not black and gray.
-    return found if tinged is None or hue in ("black", "gray") else Colour(name, found.centres, tinged.centres)
+    return found if tinged is None or hue in ("black", "gray") else replace(found, also=tinged.centres)
 
 
 def _region(name: str, belongs: Callable[[frozenset[str]], bool]) -> Colour | None:
-    centres = tuple(centre for tokens, centre in _system() if belongs(tokens))
-    return Colour(name, centres) if centres else None
+    found = [(tokens, centre) for tokens, centre in _system() if belongs(tokens)]
+    typical = tuple(centre for tokens, centre in found if not tokens & UNTYPICAL)
+    centres = tuple(centre for _, centre in found)
+    return Colour(name, centres, typical or centres) if centres else None
 
 
 def _plain_hue(token: str) -> str:
     return next((hue for hue, ish in ISH.items() if ish == token), token)
 
 
-def _nearest(lab: Doubles, centres: tuple[tuple[float, float, float], ...]) -> Doubles:
+def _nearest(lab: Doubles, centres: tuple[Lab, ...]) -> Doubles:
     """CIEDE2000 to the nearest of some colours; those that are near in `_even` space are compared exactly."""
     points = np.array(centres)
     few = min(_CANDIDATES, len(points))
@@ -198,18 +210,18 @@ def _even(lab: Doubles) -> Doubles:
 
 
 @functools.cache
-def _system() -> tuple[tuple[frozenset[str], tuple[float, float, float]], ...]:
+def _system() -> tuple[tuple[frozenset[str], Lab], ...]:
     """Words of each name of the ISCC-NBS system, and the centre of its block in Lab."""
     text = importlib.resources.files("sst_retrieval.words").joinpath("iscc_nbs.csv").read_text(encoding="utf-8")
     return tuple((frozenset(row["name"].split()), _lab("#" + row["srgb"])) for row in csv.DictReader(text.splitlines()))
 
 
 @functools.cache
-def _css() -> dict[str, tuple[float, float, float]]:
+def _css() -> dict[str, Lab]:
     return {name: _lab(value) for name, value in ImageColor.colormap.items() if isinstance(value, str)}
 
 
-def _lab(code: str) -> tuple[float, float, float]:
+def _lab(code: str) -> Lab:
     rgb = np.array(ImageColor.getrgb(code)[:3], dtype=np.uint8)
     lightness, a, b = (round(float(value), 3) for value in rgb2lab(rgb[None, None])[0, 0])
     return lightness, a, b

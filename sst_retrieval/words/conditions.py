@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sst_retrieval.catalog import quoted
 from sst_retrieval.query import Index
-from sst_retrieval.words.lookup import MANY, Found
+from sst_retrieval.words.lookup import Found
 from sst_retrieval.words.question import Filter, Part
 
 _SHOWN = 4
@@ -76,10 +76,9 @@ def for_values(
     Returns:
         The condition; other ways to read the words; a sentence about these, or "".
     """
-    usable = [each for each in found if len(each.values) <= MANY] or list(found[:1])
-    ways = [_condition((each,), words) for each in usable]
-    best = [each for each in usable if each.whole] or usable
-    taken = ways[usable.index(best[0])]
+    ways = [_condition((each,), words) for each in found]
+    best = [each for each in found if each.whole] or list(found)
+    taken = ways[found.index(best[0])]
     rest = [way for way in ways if way is not taken]
     others: tuple[Filter, ...] = ()
     said = ""

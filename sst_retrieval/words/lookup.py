@@ -10,10 +10,13 @@ from dataclasses import dataclass
 
 from sst_retrieval.catalog import OWN, Catalog, quoted
 from sst_retrieval.words.sentence import Word, lemmas
-from sst_retrieval.words.vocabulary import SEXES
+from sst_retrieval.words.vocabulary import SEXES, SILENT
 
 MANY = 500
 """If a word stands in more values of a column than this, it says nothing about it: a condition would be no help."""
+
+CANDIDATES = 2000
+"""Values of a column that are looked at word by word: those that have most of the sentence's words."""
 
 LONGEST = 8
 """Values of more words are remarks; they are only looked at as a whole."""
@@ -111,25 +114,30 @@ def find_values(catalog: Catalog, words: Sequence[Word], taken: Sequence[bool]) 
 
 
 def _candidates(catalog: Catalog, column: str, stems: Sequence[str], sexes: Iterable[str]) -> list[str]:
-    """List the values of a column that have a stem in them, at most a few thousand."""
-    name = quoted(column)
-    sql = f"""SELECT DISTINCT {name} FROM specimens WHERE regexp_matches(strip_accents(lower({name})), $pattern)
-              OR lower({name}) IN (SELECT unnest($sexes)) ORDER BY 1 LIMIT 5000"""
-    # Stems are letters and digits only: nothing in them is a sign of a regular expression. "a^" matches nothing.
-    parameters = {"pattern": "|".join(stems) or "a^", "sexes": sorted(sexes)}
-    return [value for (value,) in catalog.rows(sql, parameters)]
+    """List the values of a column that have stems in them, those with the most first, at most a few thousand."""
+    has = " + ".join(f"contains(folded, ${name})::INT" for name in _numbered(stems)) or "0"
+    sql = f"""SELECT value FROM (SELECT value, strip_accents(lower(value)) AS folded
+                                 FROM (SELECT DISTINCT {quoted(column)} AS value FROM specimens))
+              WHERE {has} > 0 OR list_contains($sexes, folded) ORDER BY {has} DESC, value LIMIT {CANDIDATES}"""
+    return [value for (value,) in catalog.rows(sql, {**_numbered(stems), "sexes": sorted(sexes)}) if value is not None]
+
+
+def _numbered(stems: Sequence[str]) -> dict[str, str]:
+    return {f"stem{number}": stem for number, stem in enumerate(stems)}
 
 
 def _stem(word: Word) -> str:
-    """What of a word must stand in a value that has it, whatever its ending."""
-    if not word.plain.isalnum():
+    """What of a word must stand in a value that has it, whatever its ending; "" if it is no reason to look."""
+    if not word.plain.isalnum() or (word.plain in SILENT and not word.quoted):
         return ""
     return word.lemma if len(word.lemma) < 4 else word.lemma[:-1]
 
 
 def _runs(words: Sequence[Word], taken: Sequence[bool], value: Sequence[str]) -> list[tuple[int, int, bool]]:
     """Find where a sentence and a value share words side by side: (start, stop, the whole value)."""
-    runs = []
+    runs: list[tuple[int, int, bool]] = []
+    if len(value) > LONGEST and len(value) > len(words):
+        return runs  # Neither side by side nor as a whole.
     for start in range(len(words)):
         for place in range(len(value)):
             stop, here = start, place

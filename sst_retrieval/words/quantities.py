@@ -47,8 +47,8 @@ def _length(table: Table) -> Doubles:
 
 
 def _roundness(table: Table) -> Doubles:
-    # The isoperimetric quotient of a typical piece: 1 for a disc; n equal pieces have n times the one of all together.
-    return 4 * np.pi * table["area_px"] * table["pieces"] / table["perimeter_px"] ** 2
+    # The isoperimetric quotient, 1 for a disc. Not divided among the pieces: specks would make anything round.
+    return 4 * np.pi * table["area_px"] / table["perimeter_px"] ** 2
 
 
 def _chroma(table: Table) -> Doubles:
@@ -67,14 +67,14 @@ _FORM = ("area_px", "area_share", "perimeter_px")
 
 QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
     {
-        "size": Quantity("share of the specimen's area", ("area_share",), _same("area_share")),
-        "width": Quantity("width of the trait relative to the specimen's size", _FORM, _width),
-        "length": Quantity("half the trait's outline relative to the specimen's size", _FORM, _length),
-        "elongation": Quantity("long axis / short axis of the whole trait", ("elongation",), _same("elongation")),
-        "roundness": Quantity(
-            "4π area / outline², of a typical piece", ("area_px", "perimeter_px", "pieces"), _roundness
+        "size": Quantity("size (share of the specimen's area)", ("area_share",), _same("area_share")),
+        "width": Quantity("width relative to the specimen's size", _FORM, _width),
+        "length": Quantity("length (half the outline) relative to the specimen's size", _FORM, _length),
+        "elongation": Quantity(
+            "elongation (long axis / short axis of the whole trait)", ("elongation",), _same("elongation")
         ),
-        "solidity": Quantity("share of the convex hull that is filled", ("solidity",), _same("solidity")),
+        "roundness": Quantity("roundness (4π area / outline²)", ("area_px", "perimeter_px"), _roundness),
+        "solidity": Quantity("solidity (share of the convex hull that is filled)", ("solidity",), _same("solidity")),
         "pieces": Quantity("number of pieces", ("pieces",), _same("pieces")),
         "lightness": Quantity("mean lightness (CIE L*)", ("lightness_mean",), _same("lightness_mean")),
         "chroma": Quantity("chroma of the mean colour (CIE C*)", ("a_mean", "b_mean"), _chroma),

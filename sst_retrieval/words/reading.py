@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from sst_retrieval.query import Index
 from sst_retrieval.words import colours
-from sst_retrieval.words.lookup import Found, find_specimens, find_values
+from sst_retrieval.words.lookup import MANY, Found, find_specimens, find_values
 from sst_retrieval.words.meanings import (
     Alike,
     BlockWord,
@@ -155,6 +155,15 @@ def _values(reading: Reading, index: Index, names: TraitNames) -> list[Span]:
     spans = []
     for (start, stop), found in by_run.items():
         run = words[start:stop]
+        common = [each.column for each in found if len(each.values) > MANY]
+        found = [each for each in found if len(each.values) <= MANY]
+        if common and not all(_says_little(word) for word in run):
+            columns = " and ".join(common)
+            reading.notes.append(
+                f"{reading.said(start, stop)!r} stands in more than {MANY} values of {columns}; say more"
+            )
+        if not found:
+            continue
         begun, column = _column_before(words, start, [each.column for each in found])
         if column or any(word.quoted for word in run):
             mine = tuple(each for each in found if not column or each.column == column)

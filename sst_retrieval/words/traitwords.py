@@ -56,7 +56,7 @@ class TraitNames:
         for trait in traits:
             for part in _parts(lemmas(trait)):
                 self._score(part, trait, _EXACT)
-                for relative in _RELATIVES.get(part, ()):
+                for relative in RELATIVES.get(part, ()):
                     self._score(relative, trait, _AKIN)
                 for broader in _BROADER.get(part, ()):
                     self._score(broader, trait, _BROAD)
@@ -108,7 +108,7 @@ class TraitNames:
 
 def is_trait_word(word: str) -> bool:
     """Say whether a word names parts of animals or markings, in this index or not."""
-    return (word,) in _RELATIVES or (word,) in _BROADER_WORDS
+    return (word,) in RELATIVES or (word,) in _BROADER_WORDS
 
 
 def _both(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
@@ -119,7 +119,7 @@ def _parts(name: Phrase) -> list[Phrase]:
     """Cut a trait's name into the phrases that the vocabulary has, and single words."""
     parts, start = [], 0
     while start < len(name):
-        length = next((n for n in (3, 2) if name[start : start + n] in _RELATIVES), 1)
+        length = next((n for n in (3, 2) if name[start : start + n] in RELATIVES), 1)
         parts.append(name[start : start + length])
         if length > 1:  # "fin" says something of "caudal fin" too.
             parts += [(word,) for word in name[start : start + length] if (word,) in _BROADER_WORDS]
@@ -127,9 +127,10 @@ def _parts(name: Phrase) -> list[Phrase]:
     return parts
 
 
-_RELATIVES: Mapping[Phrase, tuple[Phrase, ...]] = {
+RELATIVES: Mapping[Phrase, tuple[Phrase, ...]] = {
     lemmas(word): tuple(lemmas(other) for other in family if other != word) for family in FAMILIES for word in family
 }
+"""Word or words for a part or a marking -> those that may stand for it."""
 
 _BROADER_WORDS = frozenset(lemmas(word) for word in BROADER)
 
@@ -138,7 +139,7 @@ def _broader() -> dict[Phrase, tuple[Phrase, ...]]:
     found: dict[Phrase, tuple[Phrase, ...]] = {}
     for broad, narrow in BROADER.items():
         for word in narrow:
-            for phrase in (lemmas(word), *_RELATIVES.get(lemmas(word), ())):
+            for phrase in (lemmas(word), *RELATIVES.get(lemmas(word), ())):
                 found[phrase] = (*found.get(phrase, ()), lemmas(broad))
     return found
 

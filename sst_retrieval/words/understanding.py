@@ -19,6 +19,8 @@ from sst_retrieval.words.traitwords import TraitWords, is_trait_word
 SHARES = {"": 1 / 3, "very": 1 / 10, "most": 1.0}
 """Degree of a word -> the share of the index's specimens that it fits; "most" only orders."""
 
+_SAID = {"": "third of this index", "very": "tenth of this index", "most": "first"}
+
 _JOINING = frozenset({"or", "nor", "and"})
 
 
@@ -267,16 +269,14 @@ def ranking(means: Colour | Much, words: str, *, negated: bool) -> Ranking:
     """Turn a word for a colour, or for much and little, into a part."""
     not_ = "not " if negated else ""
     if isinstance(means, Colour):
-        kind = "tinged with it count too; " if means.also else ""
-        many = (
-            f"the {len(means.centres)} ISCC-NBS colours called so" if len(means.centres) > 1 else "the colour so called"
+        blocks = (
+            f"one of the {len(means.centres)} ISCC-NBS colours so called" if len(means.centres) > 1 else "that colour"
         )
-        meaning = f"{not_}{means.name}: mean colour near {many} ({kind}CIEDE2000, fit 0 at {FAR:g})"
+        meaning = f"{not_}{means.name}: the mean colour is {blocks}, or nearly; fit 0 from CIEDE2000 {FAR:g} on"
         return Ranking(words, meaning, "colour", share=1.0, colour=means, negated=negated)
     quantity, share = QUANTITIES[means.adjective.quantity], SHARES[means.degree]
-    side = "most" if means.adjective.high else "least"
-    who = f"the {side} first" if share == 1 else f"the {share:.0%} of this index with the {side}"
-    meaning = f"{not_}{who}: {quantity.meaning}"
+    end = "highest" if means.adjective.high else "lowest"
+    meaning = f"{not_}{end} {_SAID[means.degree]} in {quantity.meaning}"
     return Ranking(words, meaning, means.adjective.quantity, means.adjective.high, share, negated=negated)
 
 

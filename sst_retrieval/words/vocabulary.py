@@ -1,6 +1,6 @@
 """The words that are understood whatever the collection.
 
-docs/words.md lists them for users; a test keeps the two in step.
+docs/words.md lists them for users; a test makes sure that what it promises is here.
 """
 
 from __future__ import annotations
