@@ -203,10 +203,10 @@ def test_a_colour_that_is_also_a_place_is_a_colour_and_that_is_said(index: Index
 
 
 def test_a_colour_finds_the_traits_of_that_colour(index: Index) -> None:
-    for number, colour in enumerate(("orange", "blue", "yellow")):
-        hits = answer(index, understand(index, f"{colour} bands"))
+    for number, name in enumerate(("orange", "blue", "yellow")):
+        hits = answer(index, understand(index, f"{name} bands"))
         assert sorted(hit.specimen for hit in hits) == some(lambda i, n=number: i % 3 == n)
-        assert all(hit.similarity > 0.6 and list(hit.blocks) == [colour] for hit in hits)
+        assert all(hit.similarity > 0.6 and list(hit.blocks) == [name] for hit in hits)
     assert sorted(specimens(index, "bands that are not blue")) == some(lambda i: i % 3 != 1)
     assert specimens(index, "purple bands") == []
 
@@ -348,8 +348,8 @@ def words_of_the_docs() -> list[tuple[str, str]]:
     for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         title, _, body = section.partition("\n")
         if title == "Much and little":
-            cells = [cell for row in re.findall(r"^\| (.*?) \| (.*?) \|", body, re.MULTILINE)[1:] for cell in row]
-            found += [(title, word) for cell in cells for word in cell.replace("|", "").split(", ")]
+            rows = [line.split("|") for line in body.splitlines() if line.startswith("|")][2:]
+            found += [(title, word) for row in rows for cell in row[1:3] for word in cell.split(", ")]
         if title == "Words for traits":
             lines = re.findall(r"^- (.*)$", body.replace('; "wing" is any of them', ""), re.MULTILINE)
             found += [(title, word) for line in lines for word in re.split("[,;] ", line)]
