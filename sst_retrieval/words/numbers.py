@@ -15,8 +15,8 @@ YEAR_COLUMNS = ("year", "eventDate", "date", "dateCollected", "collectionDate", 
 """Columns that say when a specimen was collected; the first that a collection has is asked."""
 
 _NUMERIC = re.compile(r"TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|FLOAT|DOUBLE|DECIMAL")
-_YEAR = re.compile(r"(1[6-9]|20)\d\d")
-_NUMBER = re.compile(r"\d+(\.\d+)?")
+_YEAR = re.compile(r"(1[6-9]|20)[0-9][0-9]")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _UNIT = {"pixel": "px", "pixels": "px", "µm": "um", "μm": "um", "percent": "%", "degree": "deg"}
 _OF_NAMES = frozenset({"mean", "share", "of"}) | UNITS
 _YEAR_TEXT = {"=": "{}", "<": "before {}", ">": "after {}", ">=": "{} or later", "<=": "{} or earlier"}

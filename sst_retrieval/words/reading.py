@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from sst_retrieval.query import Index
@@ -51,6 +52,7 @@ def read(index: Index, sentence: str) -> Reading:
         index: whose traits and values are known.
         sentence: plain English.
     """
+    sentence = unicodedata.normalize("NFC", sentence)  # Places in the sentence are counted in this spelling.
     reading = Reading(sentence, read_words(sentence))
     names = TraitNames(index.traits, index.synonyms)
     _read_specimens(reading, index)

@@ -11,7 +11,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|<=|>=|[<>=≤≥♀♂%²]")
+# 1,000 and 12.5 and 0,8 are one number each; a sign counts only at the beginning of a chunk ("1950-1970" has none).
+_NUMBER = r"(?:^[-\u2212])?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|(?:^[-\u2212])?\d+(?:[.,]\d+)?"
+_WORD = re.compile(_NUMBER + r"|[^\W\d_]+|<=|>=|[<>=≤≥♀♂%²]")
 _EDGES = "\"'.,;:!?()[]{}“”„\u2018\u2019«»…"
 _ENDS = re.compile(r"[,;:.!?)]$")
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]+)[\"”“»]")
@@ -104,7 +106,10 @@ def lemmas(text: str) -> tuple[str, ...]:
 
 
 def fold(text: str) -> str:
-    """Write in small letters without accents."""
+    """Write in small letters without accents, and numbers as 1000 and -0.8."""
+    if text[-1:].isdecimal() and text.isascii() | text.startswith("\u2212"):
+        thousands = re.fullmatch(r"\W?\d{1,3}(,\d{3})+(\.\d+)?", text) is not None
+        return text.replace("\u2212", "-").replace(",", "" if thousands else ".")
     parts = unicodedata.normalize("NFKD", text.casefold())
     return "".join(letter for letter in parts if not unicodedata.combining(letter))
 
