@@ -1,0 +1,91 @@
+"""What each step of the dense propagator adds to the masks, measured in one run.
+
+    python benchmarks/bench_masks.py COLLECTION [COLLECTION ...] --draws 1 --every 3
+
+Every row is the one-shot protocol (`sst-retrieval evaluate --protocol one-shot`) with the same supports and targets;
+the last rows give the propagator more supports. A collection is a folder with collection.csv, labels/ and
+supports/traits.toml.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sst_retrieval.collection import Collection, read_collection
+from sst_retrieval.evaluate import run_protocol
+from sst_retrieval.models.decoder import TrainedDecoder
+from sst_retrieval.models.dense import DensePropagator
+from sst_retrieval.models.dense_settings import DenseSettings
+from sst_retrieval.models.efficientnet import EfficientNetTrunk
+from sst_retrieval.models.refine import Evidence
+from sst_retrieval.propagation import Propagator
+from sst_retrieval.traits import read_traits
+
+NO_COLOUR = Evidence(specimen=0, trait=0, vote=1, spread=0.001)
+
+
+def steps() -> list[tuple[str, int, DensePropagator]]:
+    """Name, supports a group, propagator; each has one thing more than the one before."""
+    trunk, full = EfficientNetTrunk(), DenseSettings()
+    stiff = replace(full, trust=1e-6, evidence=NO_COLOUR, absent=9.0)  # Nothing is trusted, so nothing is bent.
+    return [
+        ("match as photographed", 1, DensePropagator(trunk=trunk, settings=replace(stiff, turns=1, adjustments=0))),
+        ("+ pose: 16 turns and mirror", 1, DensePropagator(trunk=trunk, settings=stiff)),
+        ("+ support bent to proportions", 1, DensePropagator(trunk=trunk, settings=replace(stiff, trust=full.trust))),
+        ("+ colours of the target", 1, DensePropagator(trunk=trunk, settings=replace(full, absent=9.0))),
+        ("+ lost traits are absent (matching)", 1, DensePropagator(trunk=trunk)),
+        ("+ decoder instead of rules (dense)", 1, DensePropagator(trunk=trunk, decoder=TrainedDecoder())),
+        ("dense, three supports", 3, DensePropagator(trunk=trunk, decoder=TrainedDecoder())),
+        ("dense, five supports", 5, DensePropagator(trunk=trunk, decoder=TrainedDecoder())),
+    ]
+
+
+def thinned(collection: Collection, every: int) -> Collection:
+    """Keep every n-th specimen."""
+    return replace(collection, specimens=collection.specimens[::every])
+
+
+def main(
+    collections: Annotated[list[Path], typer.Argument(help="Folders of labelled collections.")],
+    draws: Annotated[int, typer.Option(help="How often supports are drawn.")] = 1,
+    every: Annotated[int, typer.Option(help="Look at every n-th specimen only.")] = 1,
+    only: Annotated[str, typer.Option(help="Only the steps whose name holds this.")] = "",
+) -> None:
+    """Print a table."""
+    for folder in collections:
+        collection = thinned(read_collection(folder / "collection.csv"), every)
+        numbers = read_traits(folder / "supports" / "traits.toml").numbers
+        typer.echo(f"{folder.name}: {len(collection.specimens)} specimens")
+        for name, shots, propagator in steps():
+            if only in name:
+                typer.echo(line(name, shots, propagator, collection, folder, list(numbers.items()), draws))
+
+
+def line(
+    name: str,
+    shots: int,
+    propagator: Propagator,
+    collection: Collection,
+    folder: Path,
+    numbers: Sequence[tuple[str, int]],
+    draws: int,
+) -> str:
+    """Measure one step."""
+    began = time.perf_counter()
+    scores = run_protocol(collection, folder / "labels", dict(numbers), propagator, shots=shots, draws=draws)
+    seconds = (time.perf_counter() - began) / max(1, len({(t.draw, t.specimen) for t in scores.trials}))
+    traits = ", ".join(f"{trait} {iou:.2f}" for trait, iou in scores.traits().items())
+    return (
+        f"  {name:36s} {scores.mean_iou():.3f} ({traits}); confidence rho {scores.confidence_order():.2f}; "
+        f"{seconds:.1f} s a target"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
