@@ -39,7 +39,7 @@ from sst_retrieval import pose
 from sst_retrieval.images import read_image, read_labels
 from sst_retrieval.models.decoder import Clues, Decoder, clues
 from sst_retrieval.models.dense import DenseMemory, DensePropagator
-from sst_retrieval.models.refine import first_masks
+from sst_retrieval.models.refine import coloured, first_masks
 from sst_retrieval.types import RGBImage, Support
 
 TARGETS = 5  # Targets a draw of supports.
@@ -193,7 +193,8 @@ def _erased(specimen: Support, rng: np.random.Generator) -> Support:
 
 def _keep(path: Path, propagator: DensePropagator, memory: DenseMemory, target: Support) -> None:
     seen = propagator.look(memory, target.image)
-    first = first_masks(seen.view, seen.shares, memory.rivals, evidence=propagator.settings.evidence)
+    evidence = propagator.settings.evidence
+    first = first_masks(coloured(seen.view, seen.shares, memory.rivals, evidence=evidence), memory.rivals)
     drawn = dict(zip(target.traits, target.masks, strict=True))
     empty = np.zeros(target.image.shape[:2], dtype=bool)
     truth = [pose.warp_mask(drawn.get(t, empty), seen.frame, propagator.settings.side) for t in memory.traits]

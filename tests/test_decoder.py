@@ -28,6 +28,11 @@ def told(traits: int = 3, seed: int = 0) -> Clues:
     )
 
 
+def undecided(traits: int) -> np.ndarray:
+    """Rules that say nothing."""
+    return np.full((traits, 2 * CELLS, 2 * CELLS), 0.5, np.float32)
+
+
 @pytest.fixture(scope="module")
 def trained() -> TrainedDecoder:
     return TrainedDecoder()
@@ -63,7 +68,7 @@ def test_an_untrained_decoder_answers_with_the_first_mask() -> None:
 def test_rivals_share_no_pixel_and_others_may(trained: TrainedDecoder) -> None:
     clue = told()
     same = Clues(clue.target, clue.traits[:1].expand(3, -1, -1, -1) + 0.3, clue.levels)
-    masks = trained.decode(same, RIVALS).soft > 0.5
+    masks = trained.decode(same, RIVALS, undecided(3)).soft > 0.5
     assert not (masks[0] & masks[1]).any()
 
 
@@ -71,20 +76,20 @@ def test_a_trait_is_decoded_alike_whatever_its_place(trained: TrainedDecoder) ->
     clue = told()
     free = np.zeros((3, 3), dtype=bool)
     turned = Clues(clue.target, clue.traits.flip(0), clue.levels)
-    one, other = trained.decode(clue, free), trained.decode(turned, free)
+    one, other = (trained.decode(each, free, undecided(3)) for each in (clue, turned))
     assert np.allclose(one.soft, other.soft[::-1], atol=1e-4)
     assert np.allclose(one.confidence, other.confidence[::-1], atol=1e-4)
 
 
 def test_confidences_and_masks_are_shares(trained: TrainedDecoder) -> None:
-    drawn = trained.decode(told(), RIVALS)
+    drawn = trained.decode(told(), RIVALS, undecided(3))
     assert drawn.soft.dtype == drawn.confidence.dtype == np.float32
     assert 0 <= drawn.soft.min() <= drawn.soft.max() <= 1
     assert 0 <= drawn.confidence.min() <= drawn.confidence.max() <= 1
 
 
 def test_good_votes_are_kept_and_trusted(trained: TrainedDecoder) -> None:
-    drawn = trained.decode(seen_disc(), np.array([[False]]))
+    drawn = trained.decode(seen_disc(), np.array([[False]]), undecided(1))
     assert iou(drawn.soft[0] > 0.5, disc(40)) > 0.95
     assert drawn.confidence[0] > 0.7
 

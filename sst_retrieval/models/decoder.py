@@ -41,6 +41,8 @@ TARGET = 14  # Channels of the target: four pixels' colours, how far its matches
 TRAIT = 5  # Channels of a trait: its votes, its bent mask, a first mask by colour; its rivals' votes and bent masks.
 
 
+SHARE = 0.5  # Of the decoder in the masks; the rest is the rules'.
+
 WEIGHTS = Path(__file__).with_name("decoder.pt")
 """The trained weights that come with the program; decoder.json beside them says how they were made."""
 
@@ -234,8 +236,15 @@ class TrainedDecoder:
         self.name = f"decoder {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}"
 
     @torch.inference_mode()
-    def decode(self, told: Clues, rivals: npt.NDArray[np.bool_]) -> Drawn:
-        """Make the masks of one target; rivals compete for pixels."""
+    def decode(self, told: Clues, rivals: npt.NDArray[np.bool_], ruled: Floats) -> Drawn:
+        """Make the masks of one target.
+
+        Args:
+            told: what is known of it.
+            rivals: bool (T, T), traits that compete for pixels.
+            ruled: float32 (T, S, S), what the rules make of the same votes. The mean of both is better than either:
+                the rules follow a colour's edge to the pixel, the decoder knows which pieces belong together.
+        """
         moved = Clues(
             told.target.to(self._device),
             told.traits.to(self._device),
@@ -245,7 +254,7 @@ class TrainedDecoder:
         chances = torch.sigmoid(logits).cpu().numpy()
         expected, there = torch.sigmoid(judged).cpu().numpy().T
         margin = chances - np.maximum(_strongest(chances, rivals), 0.5)
-        soft: Floats = np.clip(0.5 + margin, 0, 1).astype(np.float32)
+        soft: Floats = ((1 - SHARE) * ruled + SHARE * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
         soft[there < 0.5] = 0
         empty = ~(soft > 0.5).any(axis=(1, 2))
         confidence: Floats = np.where(empty, 1 - there, expected).astype(np.float32)

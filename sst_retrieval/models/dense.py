@@ -5,9 +5,9 @@
    give the similarity transform (turn, size, place) that lays the target like the support.
 3. Match: seen through that frame, every cell of the target softly takes over the labels of the most similar cells of
    the support nearby.
-4. Pixels: a small network that was trained on labelled specimens makes masks of the votes (`decoder.py`), or, without
-   one, rules do (`refine.py`): the votes are sharpened along the target's own edges and compete. The masks are brought
-   back to the photograph.
+4. Pixels: rules sharpen the votes by the target's own colours and edges (`refine.py`); a small network, trained on
+   labelled specimens, makes masks of them, too (`decoder.py`). Their mean is brought back to the photograph. Without
+   a decoder the rules decide alone.
 
 This is not SAM 2; it plays its part where no checkpoint is at hand.
 """
@@ -25,7 +25,7 @@ from PIL import Image
 from torch.nn import functional
 
 from sst_retrieval import pose
-from sst_retrieval.models.decoder import Clues, Drawn, TrainedDecoder, clues
+from sst_retrieval.models.decoder import Drawn, TrainedDecoder, clues
 from sst_retrieval.models.dense_settings import DenseSettings
 from sst_retrieval.models.efficientnet import EfficientNetTrunk
 from sst_retrieval.models.matching import (
@@ -39,7 +39,7 @@ from sst_retrieval.models.matching import (
     describe,
     smooth_flow,
 )
-from sst_retrieval.models.refine import first_masks, refine
+from sst_retrieval.models.refine import coloured, first_masks, refine
 from sst_retrieval.types import Floats, Frame, Mask, Propagated, RGBImage, Support
 
 VERSION = 2
@@ -174,18 +174,18 @@ class DensePropagator:
         view = pose.warp(image, frame, self.settings.side)
         return self._match(frame, view, memory)
 
-    def clues(self, seen: Seen, memory: DenseMemory) -> Clues:
-        """Say what a decoder is told of an image."""
-        first = first_masks(seen.view, seen.shares, memory.rivals, evidence=self.settings.evidence)
-        return clues(seen.view, seen.shares, seen.distance, seen.bent, first, memory.rivals, seen.levels)
-
     def _propagate(self, memory: DenseMemory, image: RGBImage) -> Propagated:
         seen = self.look(memory, image)
-        if self.decoder is None:
-            drawn = self._by_rules(seen, memory)
-        else:
-            drawn = self.decoder.decode(self.clues(seen, memory), memory.rivals)
+        drawn = self._by_rules(seen, memory) if self.decoder is None else self._decoded(seen, memory, self.decoder)
         return Propagated(pose.unwarp(drawn.soft, seen.frame, image.shape[:2]), drawn.confidence, seen.frame)
+
+    def _decoded(self, seen: Seen, memory: DenseMemory, decoder: TrainedDecoder) -> Drawn:
+        evidence, rivals = self.settings.evidence, memory.rivals
+        votes = coloured(seen.view, seen.shares, rivals, evidence=evidence)
+        ruled, _ = refine(seen.view, seen.shares, rivals, evidence=evidence, seen=votes)
+        first = first_masks(votes, rivals)
+        told = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels)
+        return decoder.decode(told, rivals, ruled)
 
     def _by_rules(self, seen: Seen, memory: DenseMemory) -> Drawn:
         presence = self._presence(seen.shares, seen.distance)

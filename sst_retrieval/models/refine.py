@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,7 @@ def refine(
     rivals: npt.NDArray[np.bool_],
     *,
     evidence: Evidence,
+    seen: Sequence[Floats] | None = None,
 ) -> tuple[Floats, Floats]:
     """Sharpen votes by a view's colours and edges and let the traits compete.
 
@@ -59,6 +61,7 @@ def refine(
         shares: float32 (1 + T, G, G): votes for "no trait" and for each trait.
         rivals: bool (T, T): which traits compete for a pixel.
         evidence: how much the colours say.
+        seen: from `coloured`, if it was asked before.
 
     Returns:
         float32 (T, S, S), above 0.5 where a trait wins; float32 (T,), confidence 0..1.
@@ -66,23 +69,24 @@ def refine(
     guide = (view / 255).astype(np.float32)
     soft = np.zeros((len(rivals), *view.shape[:2]), dtype=np.float32)
     confidence = np.zeros(len(rivals), dtype=np.float32)
-    for layer in layers(rivals):
-        seen = by_colour(view, _of_layer(shares, layer), evidence)
-        sharp = guided(guide, _resized(seen, view.shape[:2]))
+    seen = seen if seen is not None else coloured(view, shares, rivals, evidence=evidence)
+    for layer, probabilities in zip(layers(rivals), seen, strict=True):
+        sharp = guided(guide, _resized(probabilities, view.shape[:2]))
         soft[layer] = compete(sharp)
         confidence[layer] = [_confidence(s, m) for s, m in zip(sharp[1:], soft[layer], strict=True)]
     return soft, confidence
 
 
-def first_masks(view: RGBImage, shares: Floats, rivals: npt.NDArray[np.bool_], *, evidence: Evidence) -> Floats:
-    """Weigh the votes with the view's colours and let the traits compete; the first two steps of `refine`.
+def coloured(view: RGBImage, shares: Floats, rivals: npt.NDArray[np.bool_], *, evidence: Evidence) -> list[Floats]:
+    """Weigh the votes of every layer with the view's colours (see `layers` and `by_colour`)."""
+    return [by_colour(view, _of_layer(shares, layer), evidence) for layer in layers(rivals)]
 
-    Returns:
-        float32 (T, G, G), above 0.5 where a trait wins.
-    """
-    first = np.zeros_like(shares[1:])
-    for layer in layers(rivals):
-        first[layer] = compete(by_colour(view, _of_layer(shares, layer), evidence))
+
+def first_masks(seen: Sequence[Floats], rivals: npt.NDArray[np.bool_]) -> Floats:
+    """Let the traits compete as they are seen on cells: float32 (T, G, G), above 0.5 where a trait wins."""
+    first = np.zeros((len(rivals), *seen[0].shape[1:]), dtype=np.float32)
+    for layer, probabilities in zip(layers(rivals), seen, strict=True):
+        first[layer] = compete(probabilities)
     return first
 
 
