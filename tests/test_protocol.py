@@ -91,6 +91,18 @@ def test_turned_targets_keep_their_truth(collection: Collection) -> None:
     assert 0.8 < scores.mean_iou() < 1
 
 
+def test_a_trait_that_is_painted_over_should_be_absent(collection: Collection) -> None:
+    scores = run_protocol(collection, labels(collection), NUMBERS, FakeTracker("cpu"), draws=1, erased=1.0)
+    lost = [trial for trial in scores.trials if not trial.there]
+    assert len(lost) == 7  # One a target.
+    assert not any(trial.found for trial in lost)
+    assert all(trial.iou is None for trial in scores.trials)
+    assert "presence" in scores.table()
+    assert scores.presence() == {
+        "precision": 1.0, "recall": 1.0, "absence_precision": 1.0, "absence_recall": 1.0
+    }  # fmt: skip
+
+
 def test_confidence_is_compared_with_the_iou() -> None:
     trials = tuple(
         Trial(0, "g", f"s{k}", "t", iou, confidence, there=True, found=True)

@@ -38,6 +38,7 @@ class ProtocolRequest:
         draws: how often they are drawn.
         seed: of the draws.
         turned: turn and mirror the targets.
+        erased: share of the targets on which a trait is painted over.
         propagator, device: what finds the traits, and where.
     """
 
@@ -47,6 +48,7 @@ class ProtocolRequest:
     draws: int
     seed: int
     turned: bool
+    erased: float
     propagator: str
     device: str
 
@@ -77,6 +79,7 @@ def evaluate_protocol(request: ProtocolRequest, *, as_json: bool) -> None:
             draws=request.draws,
             seed=request.seed,
             turned=request.turned,
+            erased=request.erased,
             progress=show,
         )
     if as_json:

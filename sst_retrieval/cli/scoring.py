@@ -39,13 +39,14 @@ def evaluate_command(
     turned: Annotated[
         bool, typer.Option("--turned", help="With --protocol: turn every target, mirror half of them.")
     ] = False,
+    erased: Annotated[float, typer.Option(help="With --protocol: share of targets that lose a trait.")] = 0.0,
     propagator: Annotated[str, typer.Option(help="With --protocol: what finds the traits.")] = DEFAULTS.propagator,
     device: Annotated[str, typer.Option(help="With --protocol: auto, cpu or cuda.")] = DEFAULTS.device,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare masks with labels, and the search with a column of the table."""
     if protocol is not None:
-        request = ProtocolRequest(index, labels, protocol, supports_per_group, seed, turned, propagator, device)
+        request = ProtocolRequest(index, labels, protocol, supports_per_group, seed, turned, erased, propagator, device)
         evaluate_protocol(request, as_json=as_json)
         return
     if labels is None:

@@ -10,6 +10,9 @@ The protocol of the SST paper (Feng et al. 2025, arXiv 2501.06749), for one or s
    least confident masks hold the bad ones?
 4. Presence: of the traits that were said to be there, how many are; of those that are, how many were found.
 
+`erased` is the share of targets on which one trait is painted over with colours of the photograph's border, as if it
+had been torn off: a propagator should say that it is absent. These targets count for presence only.
+
 `turned=True` turns every target by a random angle and mirrors half of them: who survives pose scores alike.
 """
 
@@ -18,12 +21,13 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from scipy.stats import spearmanr
 
 from sst_retrieval import pose
@@ -32,7 +36,7 @@ from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate.report import aligned, share
 from sst_retrieval.images import read_image, read_labels
 from sst_retrieval.propagation import Propagator
-from sst_retrieval.types import MaskStack, RGBImage, Specimen, Support
+from sst_retrieval.types import Mask, MaskStack, RGBImage, Specimen, Support
 
 BAD = 0.5
 """A mask of a lower IoU is a bad one."""
@@ -90,14 +94,14 @@ class ProtocolScores:
 
     def groups(self) -> dict[str, float]:
         """Group -> mean IoU over its traits and draws."""
-        names = dict.fromkeys(trial.group for trial in self.trials)
+        names = dict.fromkeys(trial.group for trial in self.trials if trial.iou is not None)
         return {
             name: float(np.mean([_mean_over_groups(own) for own in self._by_draw("group", name)])) for name in names
         }
 
     def traits(self) -> dict[str, float]:
         """Trait -> mean IoU over specimens, then groups, then draws."""
-        names = dict.fromkeys(trial.trait for trial in self.trials)
+        names = dict.fromkeys(trial.trait for trial in self.trials if trial.iou is not None)
         return {
             name: float(np.mean([_mean_over_groups(own) for own in self._by_draw("trait", name)])) for name in names
         }
@@ -171,7 +175,7 @@ class ProtocolScores:
                 yield own
 
     def _made(self) -> list[Trial]:
-        return [trial for trial in self.trials if trial.found]
+        return [trial for trial in self.trials if trial.found and trial.iou is not None]
 
 
 def run_protocol(
@@ -184,6 +188,7 @@ def run_protocol(
     draws: int = 3,
     seed: int = 0,
     turned: bool = False,
+    erased: float = 0.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ProtocolScores:
     """Draw supports, propagate them to all other labelled specimens of their group, and score the masks.
@@ -197,6 +202,7 @@ def run_protocol(
         draws: how often supports are drawn; a group with few labelled specimens gives fewer draws.
         seed: of the draws and turns, 0 or more.
         turned: turn every target by a random angle, and mirror half of them.
+        erased: share of the targets on which one trait is painted over, 0..1.
         progress: is told how many of how many targets are done.
 
     Raises:
@@ -204,6 +210,8 @@ def run_protocol(
     """
     if shots < 1 or draws < 1 or seed < 0:
         raise InputError(f"{draws} draws of {shots} supports from seed {seed}: ask for at least 1, and a seed from 0")
+    if not 0 <= erased <= 1:
+        raise InputError(f"a share of {erased} erased targets cannot be; give one of 0 to 1")
     labelled = _labelled(collection, labels)
     plans, left_out = _plans(labelled, shots, draws, seed)
     if not plans:
@@ -218,8 +226,12 @@ def run_protocol(
         memory = propagator.remember([support for support in supports if len(support.traits)])
         for specimen in targets:
             image, truth = _target(specimen, labels, numbers, seed if turned else None)
+            rng = np.random.default_rng([seed, draw, zlib.crc32(specimen.id.encode())])
+            lost = rng.random() < erased
+            image, truth = _erased(image, truth, memory.traits, rng) if lost else (image, truth)
             found = propagator.propagate(memory, [image])[0]
-            trials += _trials(draw, specimen, memory.traits, found.masks, found.confidence, dict(truth))
+            own = _trials(draw, specimen, memory.traits, found.masks, found.confidence, truth)
+            trials += [replace(trial, iou=None) for trial in own] if lost else own
             done += 1
             progress(done, total)
     return ProtocolScores(tuple(trials), shots, tuple(left_out))
@@ -274,7 +286,7 @@ def _support(specimen: Specimen, labels: Path, numbers: Mapping[str, int]) -> Su
 
 def _target(
     specimen: Specimen, labels: Path, numbers: Mapping[str, int], seed: int | None
-) -> tuple[RGBImage, dict[str, npt.NDArray[np.bool_]]]:
+) -> tuple[RGBImage, dict[str, Mask]]:
     """Read a target, turned if there is a seed: its photograph, and the true mask of every trait."""
     image, label = _read(specimen, labels)
     if seed is None:
@@ -288,13 +300,30 @@ def _target(
     return pose.warp(image, frame, side), truth
 
 
+def _erased(
+    image: RGBImage, truth: Mapping[str, Mask], traits: Sequence[str], rng: np.random.Generator
+) -> tuple[RGBImage, dict[str, Mask]]:
+    """Paint one trait over, with pixels drawn from the photograph's border."""
+    shown = [trait for trait in traits if truth[trait].any()]
+    if not shown:
+        return image, dict(truth)
+    lost = shown[int(rng.integers(len(shown)))]
+    gone = ndimage.binary_dilation(truth[lost], iterations=max(2, round(0.006 * max(image.shape))))
+    border = np.concatenate([image[:8].reshape(-1, 3), image[-8:].reshape(-1, 3)])
+    painted = image.copy()
+    painted[gone] = border[rng.integers(0, len(border), np.count_nonzero(gone))]
+    left = {trait: mask & ~gone for trait, mask in truth.items()}
+    left[lost] = np.zeros_like(gone)
+    return painted, left
+
+
 def _trials(
     draw: int,
     specimen: Specimen,
     traits: Sequence[str],
     masks: MaskStack,
     confidence: npt.NDArray[np.float32],
-    truth: Mapping[str, npt.NDArray[np.bool_]],
+    truth: Mapping[str, Mask],
 ) -> Iterator[Trial]:
     for trait, mask, sure in zip(traits, masks, confidence, strict=True):
         drawn = truth[trait]
@@ -308,6 +337,8 @@ def _mean_over_groups(trials: Sequence[Trial]) -> float:
     for trial in trials:
         if trial.iou is not None:
             cells[trial.group][trial.trait].append(trial.iou)
+    if not cells:
+        return float("nan")  # Every target lost a trait: nothing to compare.
     return float(np.mean([np.mean([np.mean(ious) for ious in traits.values()]) for traits in cells.values()]))
 
 
