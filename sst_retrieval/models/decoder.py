@@ -236,14 +236,14 @@ class TrainedDecoder:
         self.name = f"decoder {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}"
 
     @torch.inference_mode()
-    def decode(self, told: Clues, rivals: npt.NDArray[np.bool_], ruled: Floats) -> Drawn:
+    def decode(self, told: Clues, rivals: npt.NDArray[np.bool_], ruled: Drawn) -> Drawn:
         """Make the masks of one target.
 
         Args:
             told: what is known of it.
             rivals: bool (T, T), traits that compete for pixels.
-            ruled: float32 (T, S, S), what the rules make of the same votes. The mean of both is better than either:
-                the rules follow a colour's edge to the pixel, the decoder knows which pieces belong together.
+            ruled: what the rules make of the same votes. The mean of both is better than either: the rules follow a
+                colour's edge to the pixel, the decoder knows which pieces belong together.
         """
         moved = Clues(
             told.target.to(self._device),
@@ -254,8 +254,9 @@ class TrainedDecoder:
         chances = torch.sigmoid(logits).cpu().numpy()
         expected, there = torch.sigmoid(judged).cpu().numpy().T
         margin = chances - np.maximum(_strongest(chances, rivals), 0.5)
-        soft: Floats = ((1 - SHARE) * ruled + SHARE * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
+        soft: Floats = ((1 - SHARE) * ruled.soft + SHARE * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
         soft[there < 0.5] = 0
         empty = ~(soft > 0.5).any(axis=(1, 2))
-        confidence: Floats = np.where(empty, 1 - there, expected).astype(np.float32)
+        sure = (1 - SHARE) * ruled.confidence + SHARE * expected
+        confidence: Floats = np.where(empty, 1 - there, sure).astype(np.float32)
         return Drawn(soft, confidence)

@@ -182,10 +182,10 @@ class DensePropagator:
     def _decoded(self, seen: Seen, memory: DenseMemory, decoder: TrainedDecoder) -> Drawn:
         evidence, rivals = self.settings.evidence, memory.rivals
         votes = coloured(seen.view, seen.shares, rivals, evidence=evidence)
-        ruled, _ = refine(seen.view, seen.shares, rivals, evidence=evidence, seen=votes)
+        ruled, sure = refine(seen.view, seen.shares, rivals, evidence=evidence, seen=votes)
         first = first_masks(votes, rivals)
         told = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels)
-        return decoder.decode(told, rivals, ruled)
+        return decoder.decode(told, rivals, Drawn(ruled, sure))
 
     def _by_rules(self, seen: Seen, memory: DenseMemory) -> Drawn:
         presence = self._presence(seen.shares, seen.distance)
