@@ -297,6 +297,11 @@ def test_words_and_conditions_of_the_caller_both_hold(index: Index) -> None:
         answer(index, question, trait="leg")
     with pytest.raises(QueryError, match="which trait"):
         answer(index, understand(index, "females"))
+    vector = index.region("CAM004", "forewing_band").vector
+    hits = answer(index, question, vectors=vector, k=1)
+    assert [(hit.specimen, round(hit.similarity, 6)) for hit in hits] == [("CAM004", 1.0)]
+    with pytest.raises(QueryError, match="give one example"):
+        answer(index, question, vectors=vector, like=("CAM004", "forewing_band"))
 
 
 def test_a_missing_measurement_is_said(tmp_path: Path) -> None:

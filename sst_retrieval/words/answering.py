@@ -81,16 +81,20 @@ def answer(
     if trait is None:
         raise QueryError(_which_trait(index, question))
     count = k or question.k or COUNT
+    if like is not None and vectors is not None:
+        raise QueryError("give one example: `like` (a specimen of the index) or `vectors` (another photograph)")
     if like is None and vectors is None and question.example is not None:
         like = (question.example, trait)
     if like is None and vectors is None and question.similar and described is None:
         raise QueryError("similar to which? Name a specimen in the sentence, or give an example (--like SPECIMEN)")
     condition = " AND ".join(f"({each}\n)" for each in (question.where, where) if each) or None
-    if like is not None or vectors is not None:
+    shares = weights or question.weights
+    if like is not None:
         chosen = _chosen(index, trait, question.rank, condition)
-        return index.search(
-            like=like, vectors=vectors, trait=trait, k=count, where=chosen, weights=weights or question.weights
-        )
+        return index.search(like=like, trait=trait, k=count, where=chosen, weights=shares)
+    if vectors is not None:
+        chosen = _chosen(index, trait, question.rank, condition)
+        return index.search(vectors=vectors, trait=trait, k=count, where=chosen, weights=shares)
     return _ordered(index, trait, question.rank, condition, count, described)
 
 
