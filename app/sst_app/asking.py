@@ -1,0 +1,240 @@
+"""What is asked: a trait of a specimen or of an uploaded photograph, and the filters."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import drawing, opening, pictures
+from sst_app.filters import Facet, counts, facets, predicate
+
+MOST_PIXELS = 60_000_000
+"""A larger upload is refused before it is decoded."""
+
+FIRST = 4
+"""So many filters are open; the others are a click away."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked with.
+
+    Attributes:
+        trait: the trait to compare.
+        like: (specimen, trait) of the index, or None.
+        vectors: of an uploaded photograph, or None.
+        picture: the uploaded photograph and the mask on it.
+    """
+
+    trait: str
+    like: tuple[str, str] | None = None
+    vectors: Any = None
+    picture: tuple[Any, Any] | None = None
+
+
+def filters(index: sst.Index) -> str | None:
+    """Show the filters in the side bar; return them as a predicate."""
+    table = opening.table(_trait(index))
+    kinds = {facet.column: facet for facet in facets(table, index.columns)}
+    chosen: dict[str, Any] = {
+        column: value for column in kinds if (value := _chosen(kinds[column])) not in (None, [], ())
+    }
+    with st.sidebar:
+        st.markdown("**Filters**")
+        if index_specimen() is not None:
+            st.toggle(
+                "other species only", key="others", bind="query-params", disabled=_species(index) is None,
+                help=None if _species(index) else "The collection has no column that names the species.",
+            )  # fmt: skip
+        st.slider("confidence at least", 0.0, 1.0, 0.0, 0.05, key="sure", bind="query-params")
+        for place, facet in enumerate(kinds.values()):
+            if place < FIRST or facet.column in chosen:
+                _widget(table, facet, chosen, kinds)
+        rest = [facet for place, facet in enumerate(kinds.values()) if place >= FIRST and facet.column not in chosen]
+        if rest:
+            with st.expander("More filters"):
+                for facet in rest:
+                    _widget(table, facet, chosen, kinds)
+        if chosen:
+            st.button("Clear filters", on_click=_clear, args=(list(kinds.values()),), width="stretch")
+    extra = _extra(index)
+    return predicate(chosen, kinds, extra)
+
+
+def index_specimen() -> str | None:
+    """Return the specimen that is asked with."""
+    way = st.session_state.get("way", "a specimen")
+    return st.query_params.get("specimen") if way == "a specimen" else None
+
+
+def from_photograph(index: sst.Index) -> Question | None:
+    """Let somebody upload a photograph and draw, or upload, the mask of a trait on it."""
+    upload = st.file_uploader(
+        "Photograph", type=["jpg", "jpeg", "png", "tif", "tiff", "webp"], max_upload_size=50, key="upload"
+    )
+    trait = st.selectbox("Trait to compare with", index.traits, key="upload-trait")
+    if upload is None:
+        st.caption("At most 50 MB. It is looked at on this computer and not kept.")
+        return None
+    image = read_upload(upload.getvalue(), upload.name)
+    label = st.file_uploader("Its mask, if you have one (label picture)", type=["png", "tif"], key="upload-mask")
+    if label is not None:
+        with as_file(label.getvalue(), label.name) as path:
+            mask = sst.read_mask(path, image, trait=trait, number=index.trait_numbers[trait])
+    else:
+        st.caption("Draw around the trait.")
+        mask = drawing.canvas(image, {trait: "#0072B2"}, key="outside", height=320).get(trait)
+        if mask is None or not mask.any():
+            return None
+    vectors = _vectors(index, image.tobytes(), image.shape, mask.tobytes())
+    return Question(trait, vectors=vectors, picture=(image, mask))
+
+
+def read_upload(content: bytes, name: str) -> Any:
+    """Read an uploaded photograph, uint8 (H, W, 3), if it is not too large."""
+    with as_file(content, name) as path:
+        return sst.read_image(path, max_pixels=MOST_PIXELS)
+
+
+class as_file:  # noqa: N801  (reads as the statement it is used in)
+    """An uploaded file under a name of its own, as long as it is needed."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        self._content, self._suffix = content, Path(name).suffix.lower()
+
+    def __enter__(self) -> Path:
+        self._folder = tempfile.TemporaryDirectory(prefix="sst-retrieval-")
+        path = Path(self._folder.name) / f"upload{self._suffix}"
+        path.write_bytes(self._content)
+        return path
+
+    def __exit__(self, *error: object) -> None:
+        self._folder.cleanup()
+
+
+@st.cache_data(max_entries=16, show_spinner="Describing the trait")
+def _vectors(_index: sst.Index, image: bytes, size: tuple[int, ...], mask: bytes) -> Any:
+    made_with = _index.settings["embedder"]
+    engine = made_with["engine"] if isinstance(made_with, dict) else made_with
+    if engine not in sst.EMBEDDERS:
+        raise sst.QueryError(
+            f"the index was made with the embedder {engine}, which is not part of this program; ask with a specimen"
+        )
+    embedder = _embedder(engine)
+    if {"engine": engine, **sst.describe_embedder(embedder)} != made_with:
+        raise sst.ModelMismatchError(
+            "the index was made with another version of its embedder; build it again with --rebuild, or ask with a "
+            "specimen of the index"
+        )
+    pixels = np.frombuffer(image, np.uint8).reshape(size)
+    return sst.query_vectors(pixels, np.frombuffer(mask, bool).reshape(size[:2]), embedder)
+
+
+@st.cache_resource(show_spinner="Loading the model")
+def _embedder(engine: str) -> sst.Embedder:
+    return sst.load_embedder(engine)
+
+
+def _extra(index: sst.Index) -> list[str]:
+    """Write the two filters that are no column of the collection."""
+    parts = []
+    if st.session_state.get("sure", 0.0) > 0:
+        parts.append(f"confidence >= {st.session_state['sure']:.2f}")
+    column, specimen = _species(index), index_specimen()
+    if st.session_state.get("others") and column is not None and specimen:
+        own = index.specimen(specimen).metadata.get(column)
+        if own is not None:
+            quoted, value = column.replace('"', '""'), str(own).replace("'", "''")
+            parts.append(f"CAST(\"{quoted}\" AS VARCHAR) IS DISTINCT FROM '{value}'")
+    return parts
+
+
+def _species(index: sst.Index) -> str | None:
+    """Find the column that names the species."""
+    lower = {name.casefold(): name for name in index.columns}
+    return next((lower[name] for name in ("scientificname", "species", "specificepithet") if name in lower), None)
+
+
+def _trait(index: sst.Index) -> str:
+    chosen = st.session_state.get("trait") or st.query_params.get("trait")
+    return chosen if chosen in index.traits else index.traits[0]
+
+
+def _key(facet: Facet) -> str:
+    return f"f.{facet.column}"
+
+
+def _chosen(facet: Facet) -> Any:
+    """Return what is chosen in a filter; None if it lets all pass."""
+    value = st.session_state.get(_key(facet), _from_url(facet))
+    if facet.kind == "words" or value is None:
+        return value
+    return None if tuple(value) == facet.span or len(value) < 2 else tuple(value)
+
+
+def _from_url(facet: Facet) -> Any:
+    """Return what the URL chooses in a filter."""
+    text = st.query_params.get(_key(facet))
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+        if facet.kind == "words":
+            return [str(word) for word in value]
+        low, high = value
+        make = datetime.date.fromisoformat if facet.kind == "dates" else float
+        assert facet.span is not None
+        return max(make(low), facet.span[0]), min(make(high), facet.span[1])
+    except (ValueError, TypeError):
+        return None  # Somebody else's link; a filter that is not understood lets all pass.
+
+
+def _widget(table: Any, facet: Facet, chosen: dict[str, Any], kinds: dict[str, Facet]) -> None:
+    """Show one filter, and write it into the URL."""
+    key = _key(facet)
+    if key not in st.session_state and (start := _from_url(facet)) is not None:
+        st.session_state[key] = start
+    if facet.kind == "words":
+        number = counts(table, facet, chosen, kinds)
+        if key in st.session_state:
+            st.session_state[key] = [word for word in st.session_state[key] if word in number]
+        value = st.multiselect(
+            facet.column, list(number), key=key, format_func=lambda word: f"{word} ({number.get(word, 0):,})"
+        )
+    else:
+        assert facet.span is not None
+        if key in st.session_state:
+            value = st.slider(facet.column, *facet.span, key=key)
+        else:
+            value = st.slider(facet.column, *facet.span, value=facet.span, key=key)
+    if _chosen(facet) in (None, [], ()):
+        st.query_params.pop(key, None)
+    else:
+        st.query_params[key] = json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _clear(every: list[Facet]) -> None:
+    for facet in every:
+        st.session_state.pop(_key(facet), None)
+        st.query_params.pop(_key(facet), None)
+
+
+def query_tile(index: sst.Index, question: Question) -> sst.Tile:
+    """Show what was asked with, for the contact sheet."""
+    if question.picture is not None:
+        image, mask = question.picture
+        return sst.Tile(image, {question.trait: mask}, "uploaded photograph")
+    assert question.like is not None
+    specimen, trait = question.like
+    return sst.Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen)
+
+
+__all__ = ["Question", "filters", "from_photograph", "pictures", "query_tile", "read_upload"]

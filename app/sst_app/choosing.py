@@ -1,0 +1,64 @@
+"""Choose a specimen: a search box over ids and names, and thumbnails of what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import opening, pictures
+
+SHOWN = 8
+"""How many specimens are offered at a time."""
+
+
+def matching(specimens: pd.DataFrame, words: str) -> list[str]:
+    """Return the specimens all of whose words are found in their id or any column, best first.
+
+    Args:
+        specimens: of `opening.specimens`.
+        words: what was typed.
+    """
+    found = specimens
+    for word in words.casefold().split():
+        found = found[found["sst:search"].str.contains(word, regex=False)]
+    names = found["sst:specimen"].tolist()
+    typed = words.casefold().strip()
+    # Whoever types an id means that specimen.
+    return sorted(names, key=lambda name: not name.casefold().startswith(typed)) if typed else names
+
+
+def gallery(names: list[str], pick: Callable[[str], None], *, key: str, across: int = 4) -> None:
+    """Show thumbnails, each with a button that picks it."""
+    index = opening.index()
+    shown = names[:SHOWN]
+    for start in range(0, len(shown), across):
+        for place, name in zip(st.columns(across), shown[start : start + across], strict=False):
+            with place:
+                st.image(pictures.thumbnail(index, cache_key(index), name), width="stretch")
+                st.button(short(name), key=f"{key}-{name}", help=name, on_click=pick, args=(name,), width="stretch")
+    if len(names) > SHOWN:
+        st.caption(f"{len(names) - SHOWN:,} more; type more of the name")
+
+
+def cache_key(index: sst.Index) -> tuple[str, tuple[int, int]]:
+    """Return what pictures of an index are remembered under."""
+    return str(opening.path().resolve()), index.state
+
+
+def short(name: str, most: int = 13) -> str:
+    """Shorten a name to its end, which tells specimens apart best."""
+    return name if len(name) <= most else f"…{name[-most:]}"
+
+
+def colours(index: sst.Index) -> dict[str, str]:
+    """Give every trait its colour."""
+    return {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(index.traits)}
+
+
+def caption(metadata: dict[str, object]) -> str:
+    """Say in a line who a specimen is."""
+    usual = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality", "eventDate")
+    return " · ".join(str(metadata[name]) for name in usual if metadata.get(name) not in (None, ""))

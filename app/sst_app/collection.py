@@ -1,0 +1,150 @@
+"""Collection: what is in the index, what is not and why, and how it was made."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import opening
+from sst_app.filters import facets
+from sst_app.places import offer_build
+
+BLUE = "#0072B2"
+MOST = 40
+"""So many taxa are shown at a time."""
+
+
+def main() -> None:
+    """Draw the page."""
+    index, info = opening.index(), opening.info()
+    table = opening.table()
+    _numbers(info, table)
+    left, right = st.columns([1.35, 1], gap="medium")
+    with left:
+        _coverage(index, table)
+    with right:
+        _confidence(table)
+        _skipped(index)
+    _provenance(info)
+
+
+def coverage(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Count, for each taxon and trait, on what share of the specimens the trait was found.
+
+    Returns:
+        taxon, trait, found, looked for, share: one row a taxon and trait; the commonest taxa first.
+    """
+    known = table.assign(taxon=table[column].astype(object).where(table[column].notna(), "not named").astype(str))
+    grouped = known.groupby(["taxon", "sst:trait"], observed=True)["sst:present"].agg(["sum", "size"]).reset_index()
+    grouped.columns = pd.Index(["taxon", "trait", "found", "looked for"])
+    grouped["share"] = grouped["found"] / grouped["looked for"]
+    order = known["taxon"].value_counts().index[:MOST]
+    return grouped[grouped["taxon"].isin(order)]
+
+
+def _numbers(info: dict[str, object], table: pd.DataFrame) -> None:
+    provenance: dict[str, object] = dict(info["provenance"])  # type: ignore[call-overload]
+    if not provenance.get("complete", True):
+        st.warning("The last build was stopped before its end; build again, it goes on from there.")
+    skipped = sum(dict(info["skipped"]).values())  # type: ignore[call-overload]
+    decided = int((table["sst:review"] != "").sum())
+    places = st.columns(6)
+    places[0].metric("specimens", f"{info['specimens']:,}")
+    places[1].metric("skipped", f"{skipped:,}")
+    places[2].metric("traits", len(dict(info["traits"])))  # type: ignore[call-overload]
+    places[3].metric("masks", f"{int(table['sst:present'].sum()):,}")
+    places[4].metric("reviewed", f"{decided:,}")
+    places[5].metric("size", f"{int(str(info['bytes'])) / 1024**2:,.0f} MB")
+
+
+def _coverage(index: sst.Index, table: pd.DataFrame) -> None:
+    st.markdown("**On how many specimens each trait was found**")
+    columns = ["sst:group", *(facet.column for facet in facets(table, index.columns) if facet.kind == "words")]
+    column = st.selectbox(
+        "by", columns, key="coverage-by", format_func=lambda name: "group" if name == "sst:group" else name
+    )
+    shares = coverage(table, column)
+    if not len(shares):
+        st.info("No photograph has been searched yet.")
+        return
+    shares = shares.assign(label=shares["found"].astype(str) + " / " + shares["looked for"].astype(str))
+    base = alt.Chart(shares).encode(
+        x=alt.X("trait:N", title=None, sort=list(index.traits), axis=alt.Axis(labelAngle=-20, orient="top")),
+        y=alt.Y("taxon:N", title=None, axis=alt.Axis(labelLimit=220)),
+    )
+    cells = base.mark_rect(stroke="white", strokeWidth=2).encode(
+        color=alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), legend=None),
+        tooltip=["taxon", "trait", "found", "looked for", alt.Tooltip("share:Q", format=".0%")],
+    )
+    text = base.mark_text(fontSize=12).encode(
+        text=alt.Text("label:N"),
+        color=alt.condition(alt.datum.share > 0.55, alt.value("white"), alt.value("#1A1A1A")),
+    )
+    chart = alt.layer(cells, text).properties(height=max(120, 30 * shares["taxon"].nunique() + 60))
+    st.altair_chart(chart, width="stretch")
+
+
+def _confidence(table: pd.DataFrame) -> None:
+    st.markdown("**Confidence of the masks**")
+    found = table[table["sst:present"]]
+    if not len(found):
+        st.info("No trait was found yet.")
+        return
+    edges = [edge / 20 for edge in range(21)]
+    binned = pd.cut(found["sst:confidence"], edges, include_lowest=True, labels=edges[:-1])
+    counts = binned.value_counts().sort_index().rename_axis("from").reset_index(name="masks")
+    counts["from"] = counts["from"].astype(float)
+    counts["to"] = counts["from"] + 0.05
+    chart = (
+        alt.Chart(counts)
+        .mark_bar(color=BLUE)
+        .encode(
+            x=alt.X("from:Q", title="confidence", bin="binned", scale=alt.Scale(domain=[0, 1])),
+            x2="to:Q",
+            y=alt.Y("masks:Q", title="masks"),
+            tooltip=["from", "to", "masks"],
+        )
+        .properties(height=170)
+    )
+    st.altair_chart(chart, width="stretch")
+
+
+def _skipped(index: sst.Index) -> None:
+    skipped = index.skipped()
+    st.markdown(f"**Skipped specimens: {len(skipped):,}**")
+    if not skipped:
+        st.caption("Every photograph could be used.")
+        return
+    rows = [{"specimen": row.specimen, "where": row.stage, "why": row.reason} for row in skipped]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height=180)
+
+
+def _provenance(info: dict[str, object]) -> None:
+    provenance: dict[str, object] = dict(info["provenance"])  # type: ignore[call-overload]
+    settings: dict[str, dict[str, object]] = dict(info["settings"])  # type: ignore[call-overload]
+    st.markdown("**How it was made**")
+    left, right = st.columns([1, 1.2], gap="medium")
+    with left:
+        lines = {
+            "masks by": dict(settings.get("propagator", {})).get("model", "not said"),
+            "vectors by": dict(settings.get("embedder", {})).get("embedder", "not said"),
+            "from": provenance.get("table", "not said"),
+            "built": f"{str(provenance.get('started', ''))[:16]} to {str(provenance.get('ended', ''))[:16]}",
+            "on": f"{provenance.get('device', '')}, {provenance.get('platform', '')}",
+            "generation": str(info["generation"]),
+            "folder": str(info["path"]),
+        }
+        st.dataframe(pd.DataFrame({"": list(lines), " ": [str(v) for v in lines.values()]}), hide_index=True)
+        with st.expander("Everything that is known"):
+            st.json(provenance, expanded=1)
+    with right:
+        st.caption("This command builds it again. Unchanged photographs are not computed twice.")
+        try:
+            offer_build(dict(info))
+        except sst.IndexFolderError as error:
+            st.info(str(error))
+
+
+main()

@@ -1,0 +1,85 @@
+"""What Streamlit has not: a photograph whose outlines can be clicked, and a scatter with pictures and a lasso."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from sst_app.pictures import Outline
+
+BROWSER = Path(__file__).parent / "browser"
+
+
+def specimen(
+    picture: str,
+    size: tuple[int, int],
+    outlines: Sequence[Outline],
+    colours: dict[str, str],
+    *,
+    key: str,
+    chosen: str | None = None,
+    label: str = "",
+    hint: str = "",
+    clickable: bool = True,
+) -> str | None:
+    """Show a photograph with the outlines of its traits.
+
+    Args:
+        picture: a data URI, of any scale.
+        size: (height, width) of the photograph that the outlines are drawn on.
+        outlines: of the traits, largest first.
+        colours: trait -> colour.
+        key: of the widget.
+        chosen: a trait to mark.
+        label: what a screen reader says.
+        hint: what to say while no trait is marked.
+        clickable: whether a trait can be chosen.
+
+    Returns:
+        The trait that was clicked just now, or None.
+    """
+    traits = [
+        {
+            "name": each.trait,
+            "path": each.path,
+            "colour": colours[each.trait],
+            "chosen": each.trait == chosen,
+            "note": f"{each.trait}, confidence {each.confidence:.2f}" + (f", {each.decision}" if each.decision else ""),
+        }
+        for each in outlines
+    ]
+    data = {"image": picture, "width": size[1], "height": size[0], "traits": traits, "label": label, "hint": hint}
+    mount = _component("specimen", '<div class="specimen"></div>')
+    result: Any = mount(data={**data, "clickable": clickable}, key=key, on_trait_change=_nothing)
+    return result.trait if clickable else None
+
+
+def points(data: dict[str, Any], *, key: str) -> tuple[str | None, list[int] | None]:
+    """Show a scatter (see `browser/points.js` for what it draws).
+
+    Returns:
+        The specimen under the cursor whose picture is asked for, and the points that were circled just now.
+    """
+    canvas = '<canvas aria-label="scatter of specimens"></canvas>'
+    mount = _component("points", f'<div class="points">{canvas}<div class="tip"></div></div>')
+    result: Any = mount(
+        data=data, key=key, default={"hover": None}, on_hover_change=_nothing, on_chosen_change=_nothing
+    )
+    return result.hover, result.chosen
+
+
+@st.cache_resource
+def _component(name: str, html: str) -> Any:
+    """Register a component once."""
+    return st.components.v2.component(f"sst_{name}", html=html, css=_text(f"{name}.css"), js=_text(f"{name}.js"))
+
+
+def _text(name: str) -> str:
+    return (BROWSER / name).read_text(encoding="utf-8")
+
+
+def _nothing() -> None:
+    """Streamlit wants somebody to call."""

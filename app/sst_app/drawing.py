@@ -1,0 +1,148 @@
+"""Draw masks on a photograph: polygon and brush on a canvas; what was drawn becomes masks at the photograph's own size.
+
+The canvas is the component streamlit-drawable-konva. It gives back shapes, not pixels, so a mask is as fine as the
+photograph, whatever the size of the canvas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+from PIL import Image, ImageDraw
+
+from sst_app import pictures
+
+ERASER = "#FFFFFF"
+"""What is drawn in this colour takes away."""
+
+WIDEST = 860
+"""Width of the canvas in pixels, at most."""
+
+Masks = dict[str, npt.NDArray[np.bool_]]
+
+
+def canvas(
+    image: npt.NDArray[np.uint8],
+    colours: Mapping[str, str],
+    *,
+    key: str,
+    height: int = 520,
+    start: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+) -> Masks:
+    """Let somebody draw traits on a photograph.
+
+    Args:
+        image: uint8 (H, W, 3).
+        colours: trait -> its colour.
+        key: of the widget; another key is another drawing.
+        height: of the canvas in pixels, at most.
+        start: masks to begin with; what is drawn is added, what is erased is taken away.
+
+    Returns:
+        trait -> bool (H, W) at the photograph's own size; traits of which nothing is there are left out.
+    """
+    from streamlit_drawable_konva import st_canvas  # Here: it registers itself with the running app.
+
+    tools = st.columns([1.4, 1.2, 1.2], vertical_alignment="bottom")
+    names = [*colours, "eraser"]
+    trait = tools[0].selectbox("Draw", names, key=f"{key}-trait") if len(names) > 1 else names[0]
+    tool = tools[1].segmented_control(
+        "with", ["polygon", "brush", "look"], default="polygon", key=f"{key}-tool", required=True
+    )
+    width = tools[2].slider("Brush, px", 2, 60, 14, key=f"{key}-width", disabled=tool != "brush")
+    ink = ERASER if trait == "eraser" else colours[trait]
+    scale = min(WIDEST / image.shape[1], height / image.shape[0])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    drawn = st_canvas(
+        fill_color=ink + "66",
+        stroke_color=ink,
+        stroke_width=width if tool == "brush" else 2,
+        background_image=_background(key, image, start, colours, size),
+        drawing_mode={"polygon": "polygon", "brush": "freedraw", "look": "pan"}[tool],
+        width=size[0],
+        height=size[1],
+        key=f"{key}-canvas",
+    )
+    st.caption(
+        {
+            "polygon": "Click the corners; a right click closes the outline. Undo takes the last corner back. "
+            "Zoom with the wheel.",
+            "brush": "Paint with the mouse or a pen. The eraser takes away what it paints over.",
+            "look": "Drag to move, zoom with the wheel.",
+        }[tool]
+    )
+    shapes = (drawn.json_data or {}).get("objects", [])
+    return rasterized(shapes, {ink: name for name, ink in colours.items()}, image.shape[:2], scale, start or {})
+
+
+def rasterized(
+    shapes: list[dict[str, Any]],
+    traits: Mapping[str, str],
+    size: tuple[int, ...],
+    scale: float,
+    start: Mapping[str, npt.NDArray[np.bool_]],
+) -> Masks:
+    """Turn the shapes of the canvas into masks.
+
+    Args:
+        shapes: in the order in which they were drawn.
+        traits: colour -> trait; shapes in ERASER take away from all, others are left out.
+        size: (height, width) of the photograph.
+        scale: canvas pixels a photograph's pixel.
+        start: masks to begin with.
+
+    Returns:
+        trait -> bool (H, W), none of them empty.
+    """
+    names = {colour.lower(): trait for colour, trait in traits.items()}
+    masks = {trait: mask.copy() for trait, mask in start.items()}
+    for shape in shapes:
+        colour = str(shape.get("stroke", ""))[:7].lower()
+        if colour not in names and colour != ERASER.lower():
+            continue
+        pixels = _pixels(shape, size, scale)
+        if colour == ERASER.lower():
+            for mask in masks.values():
+                mask &= ~pixels
+        else:
+            trait = names[colour]
+            masks[trait] = masks.get(trait, np.zeros(size, dtype=bool)) | pixels
+    return {trait: mask for trait, mask in masks.items() if mask.any()}
+
+
+def _pixels(shape: Mapping[str, Any], size: tuple[int, ...], scale: float) -> npt.NDArray[np.bool_]:
+    """Fill a polygon, or follow a brush; bool (H, W)."""
+    flat = [float(value) / scale for value in shape.get("points", [])]
+    left, top = float(shape.get("x", 0)) / scale, float(shape.get("y", 0)) / scale
+    points = [(x + left, y + top) for x, y in zip(flat[::2], flat[1::2], strict=False)]
+    picture = Image.new("1", (size[1], size[0]))
+    draw = ImageDraw.Draw(picture)
+    if shape.get("closed") or shape.get("type") == "polygon":
+        if len(points) > 2:
+            draw.polygon(points, fill=1)
+    elif points:
+        wide = max(1.0, float(shape.get("strokeWidth", 2)) / scale)
+        draw.line(points, fill=1, width=round(wide), joint="curve")
+        for x, y in (points[0], points[-1]):
+            draw.ellipse((x - wide / 2, y - wide / 2, x + wide / 2, y + wide / 2), fill=1)
+    return np.array(picture)
+
+
+def _background(
+    key: str,
+    image: npt.NDArray[np.uint8],
+    start: Mapping[str, npt.NDArray[np.bool_]] | None,
+    colours: Mapping[str, str],
+    size: tuple[int, int],
+) -> Image.Image:
+    """Show what the drawing begins with, tinted."""
+    import sst_retrieval as sst
+
+    if not start:
+        return Image.fromarray(pictures.shrunk(image, max(size))).resize(size)
+    height, width = image.shape[:2]
+    return sst.overlay(image, start, (0, 0, width, height), size, colours, 70).resize(size)

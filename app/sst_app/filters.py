@@ -1,0 +1,112 @@
+"""Filters made from the catalog's columns. Pure: a table and choices in, counts and a predicate out."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+USUAL = (
+    "scientificName", "species", "subspecies", "infraspecificEpithet", "genus", "family", "sex", "locality", "country",
+    "stateProvince", "eventDate", "year", "mimicryRing", "view",
+)  # fmt: skip
+"""Columns that most people filter by, in the order in which they are shown."""
+
+MOST = 200
+"""A column with more different words than this is for searching, not for choosing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """A column one can filter by.
+
+    Attributes:
+        column: its name.
+        kind: "words", "numbers" or "dates".
+        span: smallest and largest value of numbers and dates.
+    """
+
+    column: str
+    kind: str
+    span: tuple[Any, Any] | None = None
+
+
+def facets(table: pd.DataFrame, columns: Mapping[str, str]) -> list[Facet]:
+    """Find the columns that are worth filtering by, usual ones first.
+
+    Args:
+        table: one row a region.
+        columns: column -> DuckDB type.
+    """
+    order = sorted(columns, key=lambda name: USUAL.index(name) if name in USUAL else len(USUAL))
+    found = (_facet(table[name], name, columns[name]) for name in order if name in table)
+    return [facet for facet in found if facet is not None]
+
+
+def counts(table: pd.DataFrame, facet: Facet, chosen: Mapping[str, Any], kinds: Mapping[str, Facet]) -> dict[str, int]:
+    """Count how many regions each word would leave, given what is chosen in the other columns.
+
+    Returns:
+        word -> count, the most frequent first; every word of the column is there.
+    """
+    others = {column: value for column, value in chosen.items() if column != facet.column}
+    seen = table.loc[mask(table, others, kinds), facet.column].value_counts()
+    every = table[facet.column].dropna().unique()
+    return dict(sorted(((str(word), int(seen.get(word, 0))) for word in every), key=lambda item: (-item[1], item[0])))
+
+
+def mask(table: pd.DataFrame, chosen: Mapping[str, Any], kinds: Mapping[str, Facet]) -> pd.Series:
+    """Say which regions pass, the same as the predicate does."""
+    passed = pd.Series(True, index=table.index)
+    for column, value in chosen.items():
+        facet = kinds[column]
+        if facet.kind == "words":
+            passed &= table[column].isin(value)
+        else:
+            low, high = value
+            cells = pd.to_datetime(table[column]).dt.date if facet.kind == "dates" else table[column]
+            passed &= (cells >= low) & (cells <= high)
+    return passed
+
+
+def predicate(chosen: Mapping[str, Any], kinds: Mapping[str, Facet], extra: Sequence[str] = ()) -> str | None:
+    """Write what is chosen as a condition for `Index.search`; None if nothing is.
+
+    >>> predicate({"sex": ["female"]}, {"sex": Facet("sex", "words")})
+    "\\"sex\\" IN ('female')"
+    """
+    parts = [_condition(kinds[column], value) for column, value in chosen.items()]
+    parts += extra
+    return " AND ".join(parts) or None
+
+
+def _condition(facet: Facet, value: Any) -> str:
+    name = '"' + facet.column.replace('"', '""') + '"'
+    if facet.kind == "words":
+        return f"{name} IN ({', '.join(_literal(word) for word in value)})"
+    return f"{name} BETWEEN {_literal(value[0])} AND {_literal(value[1])}"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, datetime.date):
+        return f"DATE '{value.isoformat()}'"
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(float(value))
+
+
+def _facet(cells: pd.Series, name: str, kind: str) -> Facet | None:
+    known = cells.dropna()
+    different = known.nunique()
+    if different < 2:
+        return None
+    if kind == "VARCHAR":
+        # Names of single specimens are no groups.
+        return Facet(name, "words") if different <= min(MOST, max(2, len(known) * 0.8)) else None
+    if kind in ("DATE", "TIMESTAMP"):
+        dates = pd.to_datetime(known)
+        return Facet(name, "dates", (dates.min().date(), dates.max().date()))
+    if kind in ("BIGINT", "INTEGER", "DOUBLE", "FLOAT"):
+        return Facet(name, "numbers", (float(known.min()), float(known.max())))
+    return None

@@ -1,0 +1,236 @@
+"""The light table: hits as tiles, side by side, as a table and as a sheet."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from PIL import Image
+
+import sst_retrieval as sst
+from sst_app import asking, choosing, opening, pictures
+
+SIZES = {"small": 6, "medium": 4, "large": 3}
+"""Size of tiles -> how many stand in a row."""
+
+ROWS = {"small": 4, "medium": 3, "large": 3}
+BLOCK_COLOURS = {"pattern": "#0072B2", "colour": "#E69F00", "shape": "#009E73"}
+SIDE = 360
+"""Edge of a picture of the comparison, in pixels."""
+
+
+def show(index: sst.Index, question: asking.Question, weights: dict[str, float], where: str | None) -> None:
+    """Search, and lay out the hits."""
+    head = st.columns([1.75, 1.35, 0.95, 0.95, 1.05], vertical_alignment="bottom")
+    size = head[0].segmented_control(
+        "Tiles", list(SIZES), default="medium", key="tiles", bind="query-params", required=True
+    )
+    view = head[1].segmented_control(
+        "Show", ["trait", "specimen"], default="trait", key="view", bind="query-params", required=True
+    )
+    a_page = SIZES[size] * ROWS[size]
+    page = int(head[2].number_input("Page", 1, 1000, key="page", bind="query-params"))
+    hits = found(index, question, weights, where, page * a_page + 1)
+    more = len(hits) > page * a_page
+    shown = hits[(page - 1) * a_page : page * a_page]
+    _downloads(head[3:], index, question, hits[: page * a_page])
+    if not shown:
+        _none(page, where)
+        return
+    chosen = [hit for hit in hits if st.session_state.get(f"compare-{hit.specimen}")]
+    if len(chosen) > 1:
+        compare(index, chosen)
+    _tiles(index, shown, SIZES[size], view)
+    note = "more on the next page" if more else "these are all"
+    st.caption(f"hits {shown[0].rank} to {shown[-1].rank}; {note}. Tick tiles to compare them side by side.")
+
+
+def found(
+    index: sst.Index, question: asking.Question, weights: dict[str, float], where: str | None, k: int
+) -> list[sst.Hit]:
+    """Search; the same question is answered from memory."""
+    if question.like is None:
+        return index.search(vectors=question.vectors, trait=question.trait, weights=weights, where=where, k=k)
+    return _found(index, choosing.cache_key(index), question.like, tuple(weights.items()), where, k)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _found(
+    _index: sst.Index,
+    key: tuple[str, tuple[int, int]],
+    like: tuple[str, str],
+    weights: tuple[tuple[str, float], ...],
+    where: str | None,
+    k: int,
+) -> list[sst.Hit]:
+    return _index.search(like=like, weights=dict(weights), where=where, k=k)
+
+
+def as_table(hits: Sequence[sst.Hit]) -> pd.DataFrame:
+    """Write hits as a table, one row a hit."""
+    rows = [
+        {
+            "rank": hit.rank,
+            "specimen": hit.specimen,
+            "trait": hit.trait,
+            "similarity": round(hit.similarity, 5),
+            **{block: round(value, 5) for block, value in hit.blocks.items()},
+            "mask_confidence": round(hit.confidence, 4),
+            **hit.metadata,
+        }
+        for hit in hits
+    ]
+    return pd.DataFrame(rows)
+
+
+def compare(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
+    """Show traits side by side at the same scale: so many pixels of the photograph are as long on each."""
+    with st.container(border=True):
+        head = st.columns([4, 1], vertical_alignment="center")
+        head[0].markdown(f"**{len(hits)} side by side**, one pixel of every photograph equally large")
+        head[1].button("Clear", on_click=_untick, args=([hit.specimen for hit in hits],), width="stretch")
+        missing = [hit.specimen for hit in hits if not _there(index, hit.specimen)]
+        if missing:
+            st.warning(f"The photograph of {missing[0]} is no longer where it was; build again with --images FOLDER.")
+            return
+        boxes = [index.region(hit.specimen, hit.trait).box for hit in hits]
+        side = round(1.2 * max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes))
+        for place, hit in zip(st.columns(min(4, len(hits))) * len(hits), hits, strict=False):
+            picture = same_scale(index, choosing.cache_key(index), hit.specimen, hit.trait, side)
+            place.image(picture, caption=f"{hit.specimen} ({side} px wide)", width="stretch")
+
+
+@st.cache_data(max_entries=64, show_spinner="Reading the photographs")
+def same_scale(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, trait: str, side: int) -> bytes:
+    """Cut a square of `side` pixels around a trait out of its photograph; beyond the edge it is grey."""
+    image, mask = _index.photograph(specimen), _index.mask(specimen, trait)
+    x0, y0, x1, y1 = _index.region(specimen, trait).box
+    left, top = (x0 + x1 - side) // 2, (y0 + y1 - side) // 2
+    height, width = image.shape[:2]
+    window = max(0, left), max(0, top), min(width, left + side), min(height, top + side)
+    scale = SIDE / side
+    size = (max(1, round((window[2] - window[0]) * scale)), max(1, round((window[3] - window[1]) * scale)))
+    piece = sst.overlay(image, {trait: mask}, window, size, {trait: sst.PALETTE[0]}, 0)
+    square = Image.new("RGB", (SIDE, SIDE), "#ECECEA")
+    square.paste(piece, (round((window[0] - left) * scale), round((window[1] - top) * scale)))
+    return pictures.jpeg(np.asarray(square))
+
+
+def _tiles(index: sst.Index, hits: Sequence[sst.Hit], across: int, view: str) -> None:
+    key = choosing.cache_key(index)
+    for start in range(0, len(hits), across):
+        for place, hit in zip(st.columns(across, gap="small"), hits[start : start + across], strict=False):
+            with place.container(border=True, gap="xsmall"):
+                picture = (
+                    pictures.crop(index, key, hit.specimen, hit.trait)
+                    if view == "trait"
+                    else pictures.thumbnail(index, key, hit.specimen)
+                )
+                st.html(_tile(hit, picture, "4/3" if view == "trait" else "3/2"))
+                left, right = st.columns([1, 1], gap="xsmall", vertical_alignment="center")
+                left.checkbox(
+                    f"compare {hit.specimen}", key=f"compare-{hit.specimen}", label_visibility="collapsed",
+                    help="Tick to compare side by side",
+                )  # fmt: skip
+                if right.button(
+                    "Open", key=f"open-{hit.specimen}", type="tertiary", help="The whole specimen, and what is known"
+                ):
+                    opened(index, hit)
+
+
+def _tile(hit: sst.Hit, picture: bytes, shape: str) -> str:
+    """Write one tile: picture, name, similarity with its parts, who it is."""
+    bars = "".join(
+        f'<span>{escape(block)}</span><span><span class="bar" style="width:{max(2, 100 * max(0.0, value)):.0f}%;'
+        f'background:{BLOCK_COLOURS.get(block, "#555555")}"></span></span><span>{value:.2f}</span>'
+        for block, value in hit.blocks.items()
+    )
+    who = escape(choosing.caption(dict(hit.metadata)))
+    return (
+        f'<img src="{pictures.uri(picture)}" alt="{escape(hit.trait)} of {escape(hit.specimen)}" class="well" '
+        f'style="width:100%;aspect-ratio:{shape};object-fit:contain">'
+        f'<div class="tile-name" title="{escape(hit.specimen)}">{hit.rank}. {escape(hit.specimen)}</div>'
+        f'<div class="tile-line" title="{who}">{who}</div>'
+        f'<div class="tile-line"><b style="color:#1A1A1A">{hit.similarity:.3f}</b> similar, '
+        f"mask {hit.confidence:.2f}</div>"
+        f'<div class="bars">{bars}</div>'
+    )
+
+
+@st.dialog("Specimen", width="large")
+def opened(index: sst.Index, hit: sst.Hit) -> None:
+    """Show a hit: the photograph itself, all its traits, and what is known of it."""
+    from sst_app import components
+
+    key = choosing.cache_key(index)
+    size, outlines = pictures.outlines(index, key, hit.specimen)
+    try:
+        picture, _ = pictures.photograph(index, key, hit.specimen)
+    except sst.ImageError as error:
+        st.warning(f"{error} Shown is the small picture of the index.")
+        picture = pictures.thumbnail(index, key, hit.specimen)
+    st.markdown(f"**{hit.rank}. {hit.specimen}**, similarity {hit.similarity:.3f}")
+    components.specimen(
+        pictures.uri(picture), size, outlines, choosing.colours(index), key=f"opened-{hit.specimen}",
+        chosen=hit.trait, label=hit.specimen, clickable=False,
+    )  # fmt: skip
+    if st.button(f"Ask with {hit.trait} of this specimen", type="primary", icon=":material/search:"):
+        use(hit.specimen, hit.trait)
+        st.rerun()
+    known = {**hit.metadata, **index.region(hit.specimen, hit.trait).measurements}
+    rows = [{"column": name, "value": str(value)} for name, value in known.items() if value not in (None, "")]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height=220)
+
+
+def use(specimen: str, trait: str) -> None:
+    """Make a hit the next query."""
+    st.query_params["specimen"], st.query_params["trait"] = specimen, trait
+    st.query_params["way"] = "a specimen"
+    for key in ("trait", "page", "way"):
+        st.session_state.pop(key, None)
+
+
+def _downloads(places: Sequence[object], index: sst.Index, question: asking.Question, hits: Sequence[sst.Hit]) -> None:
+    table, sheet = places
+    name = f"{question.trait}-hits"
+    table.download_button(  # type: ignore[attr-defined]
+        "CSV", lambda: as_table(hits).to_csv(index=False).encode(), f"{name}.csv", "text/csv", disabled=not hits,
+        help="The hits up to this page as a table", icon=":material/download:", width="stretch", on_click="ignore",
+    )  # fmt: skip
+    sheet.download_button(  # type: ignore[attr-defined]
+        "Sheet", lambda: _sheet(index, question, hits), f"{name}.png", "image/png", disabled=not hits,
+        help="The hits up to this page as a contact sheet (PNG)", icon=":material/download:", width="stretch",
+        on_click="ignore",
+    )  # fmt: skip
+
+
+def _sheet(index: sst.Index, question: asking.Question, hits: Sequence[sst.Hit]) -> bytes:
+    columns = [name for name in ("scientificName", "species", "subspecies", "sex", "locality") if name in index.columns]
+    tiles = [sst.hit_tile(hit, index.photograph(hit.specimen), columns=columns[:3]) for hit in hits]
+    heading = f"{question.trait} most like that of the query"
+    return pictures.png(sst.contact_sheet(asking.query_tile(index, question), tiles, heading=heading))
+
+
+def _none(page: int, where: str | None) -> None:
+    if page > 1:
+        st.info("There are no hits on this page; go back to an earlier one.")
+    elif where:
+        st.info("No specimen passes these filters; take one away on the left.")
+    else:
+        st.info("No other specimen shows this trait.")
+
+
+def _there(index: sst.Index, specimen: str) -> bool:
+    return bool(index.specimen(specimen).image.is_file())
+
+
+def _untick(specimens: Sequence[str]) -> None:
+    for specimen in specimens:
+        st.session_state[f"compare-{specimen}"] = False
+
+
+__all__ = ["as_table", "compare", "found", "io", "opening", "show"]

@@ -1,0 +1,137 @@
+"""Which index is looked at, and what is kept of it between two clicks."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+import sst_retrieval as sst
+
+HERE = Path(__file__).parent
+DEMO = Path("demo-drawer")
+LOG = logging.getLogger("sst_app")
+
+
+def asked_for() -> Path | None:
+    """Return what stands behind `--` on the command line."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    return Path(words[0]) if words else None
+
+
+def offered() -> dict[str, Path]:
+    """Return the indexes that may be looked at, name -> path; no other is ever opened."""
+    asked = asked_for()
+    if asked is not None:
+        return sst.find_indexes(asked)
+    return {**sst.find_indexes("indexes"), **({DEMO.name: DEMO / "index"} if sst.find_indexes(DEMO / "index") else {})}
+
+
+def choose() -> None:
+    """Offer the indexes in the side bar, if there are several; without any, say what to do."""
+    known = offered()
+    if not known:
+        _nothing()
+    if len(known) > 1:
+        st.sidebar.selectbox("Index", list(known), key="index", bind="query-params")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Show what is wrong as a sentence; the program's own mistakes keep their traceback, in the terminal."""
+    try:
+        yield
+    except sst.SSTError as error:
+        st.error(str(error), icon=":material/error:")
+    except MemoryError:
+        st.error("This does not fit into the computer's memory; choose fewer specimens or a smaller photograph.")
+    except Exception:
+        LOG.exception("a page of the app failed")
+        st.error(
+            "The program made a mistake here; nothing is lost. The terminal in which the app was started says where. "
+            "Load the page again, and if that does not help, report those lines."
+        )
+
+
+def path() -> Path:
+    """Return the folder of the index that is looked at."""
+    known = offered()
+    name = st.session_state.get("index")
+    return known[name] if name in known else next(iter(known.values()))
+
+
+def index() -> sst.Index:
+    """Return the index, opened anew when a build or a reviewer has changed it."""
+    return _opened(str(path().resolve()), sst.index_state(path()))
+
+
+def table(trait: str | None = None) -> pd.DataFrame:
+    """Return one row a region (see `Index.table`)."""
+    return _table(index(), str(path().resolve()), index().state, trait)
+
+
+def specimens() -> pd.DataFrame:
+    """Return one row a specimen, skipped ones included: sst:specimen, sst:group, sst:search, then its own columns."""
+    return _specimens(index(), str(path().resolve()), index().state)
+
+
+def info() -> dict[str, Any]:
+    """Return what the index says of itself."""
+    return _info(index(), str(path().resolve()), index().state)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Opening the index")
+def _opened(folder: str, state: tuple[int, int]) -> sst.Index:
+    return sst.open_index(folder)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _table(_index: sst.Index, folder: str, state: tuple[int, int], trait: str | None) -> pd.DataFrame:
+    frame: pd.DataFrame = _index.table(trait)
+    return frame
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _specimens(_index: sst.Index, folder: str, state: tuple[int, int]) -> pd.DataFrame:
+    rows = _index.specimens()
+    frame = pd.DataFrame([{"sst:specimen": row.id, "sst:group": row.group, **row.metadata} for row in rows])
+    words = pd.Series("", index=frame.index, dtype=object)
+    for column in frame:
+        words += " " + frame[column].astype(object).where(frame[column].notna(), "").astype(str)
+    frame["sst:search"] = words.astype(str).str.casefold()
+    return frame
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _info(_index: sst.Index, folder: str, state: tuple[int, int]) -> dict[str, Any]:
+    return _index.info()
+
+
+def _nothing() -> None:
+    """Say what to do without an index."""
+    asked = asked_for()
+    st.title("No index yet")
+    if asked is not None:
+        st.error(f"`{asked}` is not an index, nor a folder that holds some.")
+        st.markdown("Check the path, or make an index of your photographs:")
+    else:
+        st.markdown("The folder `indexes/` holds no index. Make one of your photographs:")
+    st.code("sst-retrieval build my_collection/collection.csv --supports my_collection/supports "
+            "--output indexes/my_collection", language="bash")  # fmt: skip
+    if asked is None:
+        from sst_app import building
+
+        st.markdown(
+            "or try the program on a **synthetic museum drawer**: about a hundred insects that the program draws itself. It "
+            f"takes a few minutes and writes to `{DEMO}`."
+        )
+        building.offer("demo", "Build the demo drawer", ["demo", str(DEMO)])
+    st.stop()
+
+

@@ -1,0 +1,128 @@
+"""Small pictures, from what the index keeps; a whole photograph is read only where somebody asks for it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+from PIL import Image
+
+import sst_retrieval as sst
+
+LARGE = 1600
+"""Longer edge of a photograph that was asked for, in pixels."""
+
+OUTLINE = 1024
+"""Outlines are traced on a mask of about so many pixels: finer is not seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The outline of a trait as an SVG path over the photograph, in pixels of the photograph.
+
+    Attributes:
+        trait: its name.
+        path: "" if the trait is absent.
+        area: pixels of the mask.
+        confidence: 0..1.
+        decision: what a reviewer decided, "" if nobody did.
+    """
+
+    trait: str
+    path: str
+    area: int
+    confidence: float
+    decision: str
+
+
+@st.cache_data(max_entries=4096, show_spinner=False)
+def thumbnail(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str) -> bytes:
+    """Return the small picture of a specimen as a JPEG file; a grey one if it has none."""
+    return _index.thumbnail(specimen) or _grey()
+
+
+@st.cache_data(max_entries=4096, show_spinner=False)
+def crop(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, trait: str) -> bytes:
+    """Return the small picture of a trait; cut out of the specimen's if an older build made none."""
+    found = _index.crop(specimen, trait)
+    if found is not None:
+        return found
+    small = _index.thumbnail(specimen)
+    if small is None:
+        return _grey()
+    region = _index.region(specimen, trait)
+    picture = Image.open(io.BytesIO(small))
+    scale = picture.width / region.size[1]
+    window = sst.around_box(region.box, region.size)
+    return jpeg(np.asarray(picture.crop(tuple(round(edge * scale) for edge in window)).convert("RGB")))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def outlines(
+    _index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str
+) -> tuple[tuple[int, int], list[Outline]]:
+    """Return the size (height, width) of a specimen's photograph, and the outlines of its traits, largest first."""
+    size, found = (0, 0), []
+    for trait in _index.traits:
+        try:
+            region = _index.region(specimen, trait)
+        except sst.QueryError:
+            continue  # A trait of another group was never looked for.
+        size = region.size
+        mask = _index.mask(specimen, trait)
+        decision = _index.decision(specimen, trait)
+        said = "" if decision is None else decision.decision
+        found.append(Outline(trait, path(mask), int(np.count_nonzero(mask)), region.confidence, said))
+    return size, sorted(found, key=lambda outline: -outline.area)
+
+
+@st.cache_data(max_entries=8, show_spinner="Reading the photograph")
+def photograph(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str) -> tuple[bytes, tuple[int, int]]:
+    """Return a photograph as a JPEG file of at most LARGE pixels, and its own (height, width)."""
+    image = _index.photograph(specimen)
+    return jpeg(shrunk(image, LARGE)), (image.shape[0], image.shape[1])
+
+
+def path(mask: npt.NDArray[np.bool_]) -> str:
+    """Trace a mask as an SVG path in its own pixels; "" if it is empty."""
+    step = max(1, round(max(mask.shape) / OUTLINE))
+    curves = [curve for curve in sst.outlines(mask[::step, ::step]) if len(curve) > 6]
+    return "".join(
+        "M" + "L".join(f"{x * step:.0f} {y * step:.0f}" for x, y in curve[:-1].tolist()) + "Z" for curve in curves
+    )
+
+
+def shrunk(image: sst.types.RGBImage, side: int) -> sst.types.RGBImage:
+    """Shrink a picture until its longer edge has `side` pixels."""
+    scale = side / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
+def jpeg(image: sst.types.RGBImage) -> bytes:
+    """Write a picture as a JPEG file."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=88)
+    return file.getvalue()
+
+
+def png(image: npt.NDArray[np.uint8]) -> bytes:
+    """Write a picture as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def uri(picture: bytes) -> str:
+    """Return a JPEG file as text that a browser shows."""
+    return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+
+
+def _grey() -> bytes:
+    return jpeg(np.full((96, 128, 3), 225, dtype=np.uint8))

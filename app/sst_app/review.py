@@ -1,0 +1,192 @@
+"""Review: the least confident masks first; accept, reject or redraw, with the keyboard."""
+
+from __future__ import annotations
+
+import getpass
+
+import pandas as pd
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import choosing, components, drawing, opening, pictures
+from sst_app.places import offer_build, support_folder
+
+SHOW = {"not decided": "", "accepted": "accepted", "rejected": "rejected", "redrawn": "redrawn"}
+
+
+def main() -> None:
+    """Draw the page."""
+    index = opening.index()
+    with st.sidebar:
+        trait = st.selectbox("Trait", ["every trait", *index.traits], key="review-trait")
+        status = st.selectbox("Masks", list(SHOW), key="review-status")
+        absent = st.toggle("also traits that were not found", key="review-absent")
+        who = st.text_input("Your name", value=_login(), key="reviewer", help="Kept with every decision.")
+        order = st.selectbox("First", ["least confident", "most confident"], key="review-order")
+    table = opening.table(None if trait == "every trait" else trait)
+    queue = waiting(table, SHOW[status], absent=absent, least_first=order == "least confident")
+    _progress(index, table, len(queue))
+    if not len(queue):
+        st.success("Nothing is left to look at here; choose another trait or other masks on the left.")
+        return
+    place = min(st.session_state.get("review-place", 0), len(queue) - 1)
+    row = queue.iloc[place]
+    specimen, name = row["sst:specimen"], row["sst:trait"]
+    if st.session_state.get("redrawing") == (specimen, name):
+        _redraw(index, specimen, name, who)
+    else:
+        _judge(index, row, place, len(queue), who)
+
+
+def waiting(table: pd.DataFrame, status: str, *, absent: bool = False, least_first: bool = True) -> pd.DataFrame:
+    """Return the masks to look at, in the order to look at them."""
+    wanted = table["sst:review"] == status
+    if not absent:
+        wanted &= table["sst:present"]
+    keys = ["sst:confidence", "sst:region"]
+    found: pd.DataFrame = table[wanted].sort_values(keys, ascending=[least_first, True])
+    return found
+
+
+def _judge(index: sst.Index, row: pd.Series, place: int, total: int, who: str) -> None:
+    """Show one mask on its photograph and let somebody decide."""
+    specimen, trait = row["sst:specimen"], row["sst:trait"]
+    key = choosing.cache_key(index)
+    left, right = st.columns([2.6, 1], gap="medium")
+    size, outlines = pictures.outlines(index, key, specimen)
+    with left:
+        try:
+            picture, _ = pictures.photograph(index, key, specimen)
+        except sst.ImageError as error:
+            st.warning(f"{error} Shown is the small picture of the index.")
+            picture = pictures.thumbnail(index, key, specimen)
+        own = [each for each in outlines if each.trait == trait]
+        components.specimen(
+            pictures.uri(picture), size, own, choosing.colours(index), key="review-picture", chosen=trait,
+            label=f"{trait} of {specimen}", hint=f"{trait} was not found here", clickable=False,
+        )  # fmt: skip
+    with right:
+        st.markdown(f"#### {trait}")
+        st.markdown(f"**{specimen}**  \n{choosing.caption(dict(index.specimen(specimen).metadata))}")
+        st.image(pictures.crop(index, key, specimen, trait), width="stretch")
+        st.progress(float(row["sst:confidence"]), f"confidence {row['sst:confidence']:.2f}")
+        said = index.decision(specimen, trait)
+        if said is not None:
+            st.caption(f"{sst.DECISIONS[said.decision]} by {said.reviewer}, {said.time[:16]} {said.comment}")
+        comment = st.text_input("Comment", key=f"comment-{specimen}-{trait}", placeholder="if you like")
+        _buttons(index, specimen, trait, who, comment, decided=said is not None)
+        back, on = st.columns(2)
+        back.button("Back", shortcut="left", on_click=_go, args=(place - 1,), disabled=place == 0, width="stretch")
+        last = place + 1 >= total
+        on.button("Skip", shortcut="right", on_click=_go, args=(place + 1,), disabled=last, width="stretch")
+        st.caption(f"{place + 1} of {total:,}")
+
+
+def _buttons(index: sst.Index, specimen: str, trait: str, who: str, comment: str, *, decided: bool) -> None:
+    if not who.strip():
+        st.info("Write your name on the left; decisions are kept with it.")
+    known = {"disabled": not who.strip(), "width": "stretch"}
+    about = (index, specimen, trait, who, comment)
+    st.button("Accept", shortcut="a", type="primary", on_click=_decide, args=(*about, "accept"), **known)
+    st.button("Reject", shortcut="x", on_click=_decide, args=(*about, "reject"), **known)
+    st.button("Redraw", shortcut="d", on_click=_begin, args=(specimen, trait), **known)
+    if decided:
+        st.button("Withdraw the decision", shortcut="u", on_click=_decide, args=(*about, "reopen"), **known)
+
+
+def _redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
+    """Let somebody correct a mask."""
+    st.markdown(f"**Redraw {trait}** of {specimen}: add with polygon or brush, take away with the eraser.")
+    image = index.photograph(specimen)
+    found = index.mask(specimen, trait)
+    anew = st.toggle("start from nothing", key="redraw-anew")
+    start = {} if anew or not found.any() else {trait: found}
+    colour = choosing.colours(index)[trait]
+    masks = drawing.canvas(image, {trait: colour}, key=f"redraw-{specimen}-{trait}-{anew}", start=start)
+    mask = masks.get(trait)
+    save, stop = st.columns(2)
+    if save.button("Keep this mask", type="primary", disabled=mask is None, width="stretch"):
+        index.review(specimen, trait, "redraw", reviewer=who, mask=mask)
+        st.session_state.pop("redrawing")
+        st.toast(f"Kept. The next build describes {trait} of {specimen} anew; until then no search finds it.")
+        st.rerun()
+    if stop.button("Leave it as it was", width="stretch"):
+        st.session_state.pop("redrawing")
+        st.rerun()
+
+
+def _progress(index: sst.Index, table: pd.DataFrame, left: int) -> None:
+    """Say how far the review is, and what can be done with it."""
+    decided = table["sst:review"].value_counts()
+    words = [f"**{left:,}** to look at here"] + [
+        f"{decided[word]:,} {word}" for word in ("accepted", "rejected", "redrawn") if word in decided
+    ]
+    head = st.columns([3, 1.3], vertical_alignment="center")
+    head[0].markdown(" · ".join(words))
+    if decided.get("accepted", 0) + decided.get("redrawn", 0):
+        with head[1].popover("Use what was decided", width="stretch"):
+            _use(index)
+
+
+def _use(index: sst.Index) -> None:
+    """Make a reviewed specimen a support, and build again."""
+    info = opening.info()
+    reviews = [review for review in index.reviews() if review.settles_mask]
+    supports = {each["specimen"] for each in info["provenance"].get("supports", [])}
+    names = sorted({review.specimen for review in reviews} - supports)
+    folder = support_folder(info)
+    st.markdown("**One more support.** A specimen whose masks are right teaches its whole group.")
+    if folder is None:
+        st.info("This index does not say where its supports lie; build it once more with sst-retrieval build.")
+    elif names:
+        name = st.selectbox("Specimen", names, key="new-support")
+        drawn = settled(index, name)
+        st.caption(f"Its traits: {', '.join(drawn)}. Written to `{folder / name}.png`.")
+        missing = _undecided(index, name)
+        if missing:
+            st.warning(f"Nobody has decided about {', '.join(missing)} of {name}; in the support they are not there.")
+        if st.button("Make it a support", key="make-support", width="stretch"):
+            path = sst.save_support(folder, name, drawn, numbers=index.trait_numbers)
+            st.success(f"Written: {path}")
+    else:
+        st.caption("Accept or redraw the masks of a specimen that is no support yet.")
+    st.markdown("**Build again**: redrawn masks are described anew, groups with a new support propagated again.")
+    offer_build(info)
+
+
+def settled(index: sst.Index, specimen: str) -> dict[str, object]:
+    """Return the masks of a specimen that a person accepted or drew."""
+    wanted = [r.trait for r in index.reviews() if r.specimen == specimen and r.settles_mask]
+    masks = {trait: index.mask(specimen, trait) for trait in index.traits if trait in wanted}
+    return {trait: mask for trait, mask in masks.items() if mask.any()}
+
+
+def _undecided(index: sst.Index, specimen: str) -> list[str]:
+    table = opening.table()
+    own = table[(table["sst:specimen"] == specimen) & table["sst:present"] & (table["sst:review"] == "")]
+    return [str(trait) for trait in own["sst:trait"]]
+
+
+def _decide(index: sst.Index, specimen: str, trait: str, who: str, comment: str, decision: str) -> None:
+    try:
+        index.review(specimen, trait, decision, reviewer=who, comment=comment)
+    except sst.SSTError as error:
+        st.error(str(error))
+
+
+def _begin(specimen: str, trait: str) -> None:
+    st.session_state["redrawing"] = (specimen, trait)
+
+
+def _go(place: int) -> None:
+    st.session_state["review-place"] = max(0, place)
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
+
+
+main()

@@ -1,0 +1,131 @@
+"""Search: choose a trait of a specimen, weigh pattern, colour and shape, filter, and look at what is most similar."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import asking, choosing, light_table, opening, pictures
+
+STEP = 0.1
+
+
+def main() -> None:
+    """Draw the page."""
+    index = opening.index()
+    if not index.traits:
+        st.info("This index holds no traits yet; when its build has found some, they appear here.")
+        return
+    where = asking.filters(index)
+    left, right = st.columns([1, 2.15], gap="medium")
+    with left:
+        question = _query(index)
+        weights = _weights(index)
+    with right:
+        if question is None:
+            _welcome(index)
+        else:
+            light_table.show(index, question, weights, where)
+
+
+def _query(index: sst.Index) -> asking.Question | None:
+    """Let somebody choose what to ask with."""
+    way = st.segmented_control(
+        "Ask with", ["a specimen", "a photograph"], default="a specimen", key="way", label_visibility="collapsed",
+        bind="query-params", required=True,
+    )  # fmt: skip
+    if way == "a photograph":
+        return asking.from_photograph(index)
+    words = st.text_input(
+        "Specimen", key="words", placeholder="id, name, place ...", help="Words of its id or of any column.",
+        icon=":material/search:",
+    )  # fmt: skip
+    specimen = st.query_params.get("specimen", "")
+    known = set(opening.specimens()["sst:specimen"])
+    if specimen and specimen not in known:
+        st.warning(f"This index has no specimen {specimen!r}; choose another.")
+        specimen = ""
+    if words or not specimen:
+        found = choosing.matching(opening.specimens(), words)
+        if words and not found:
+            st.info("No specimen has all of these words; use fewer or other ones.")
+        choosing.gallery(found, _pick, key="pick", across=2)
+    return _trait(index, specimen) if specimen else None
+
+
+def _trait(index: sst.Index, specimen: str) -> asking.Question | None:
+    """Show the specimen and let somebody choose one of its traits."""
+    key = choosing.cache_key(index)
+    size, outlines = pictures.outlines(index, key, specimen)
+    if not outlines:
+        reasons = [row.reason for row in index.skipped() if row.specimen == specimen]
+        st.warning(f"{specimen} is not indexed" + (f": {reasons[0]}" if reasons else "; run the build again."))
+        return None
+    there = [each.trait for each in outlines if each.path]
+    if not there:
+        st.info(f"No trait was found on {specimen}; choose another specimen, or draw its traits on the page Review.")
+        return None
+    order = [trait for trait in index.traits if trait in there]
+    if st.session_state.get("trait") not in order:
+        asked = st.query_params.get("trait")
+        st.session_state["trait"] = asked if asked in order else order[0]
+    trait = st.session_state["trait"]
+    clicked = components_specimen(index, specimen, size, outlines, trait)
+    if clicked in order and clicked != trait:
+        st.session_state["trait"] = clicked
+        st.rerun()
+    st.caption(f"**{specimen}**  \n{choosing.caption(dict(index.specimen(specimen).metadata))}")
+    st.pills("Trait", order, key="trait", required=True)
+    st.query_params["specimen"], st.query_params["trait"] = specimen, st.session_state["trait"]
+    return asking.Question(st.session_state["trait"], like=(specimen, st.session_state["trait"]))
+
+
+def components_specimen(
+    index: sst.Index, specimen: str, size: tuple[int, int], outlines: list[pictures.Outline], trait: str
+) -> str | None:
+    """Show the photograph of the query with its outlines."""
+    from sst_app import components
+
+    return components.specimen(
+        pictures.uri(pictures.thumbnail(index, choosing.cache_key(index), specimen)),
+        size,
+        outlines,
+        choosing.colours(index),
+        key="query-picture",
+        chosen=trait,
+        label=f"{specimen}: choose a trait",
+        hint="click a trait",
+    )
+
+
+def _weights(index: sst.Index) -> dict[str, float]:
+    """Let somebody say what counts how much."""
+    places = st.columns(len(index.blocks))
+    weights = {}
+    for place, block in zip(places, index.blocks, strict=True):
+        with place:
+            weights[block] = st.slider(block, 0.0, 1.0, 1.0, STEP, key=block, bind="query-params")
+    if not any(weights.values()):
+        st.info("All three are 0; all count alike until you raise one.")
+        return dict.fromkeys(weights, 1.0)
+    return weights
+
+
+def _pick(specimen: str) -> None:
+    st.query_params["specimen"] = specimen
+    st.session_state["words"] = ""
+
+
+def _welcome(index: sst.Index) -> None:
+    info = opening.info()
+    st.subheader(f"{info['specimens']:,} specimens, {len(index.traits)} traits")
+    st.markdown(
+        "Choose a specimen on the left, click a trait on its picture, and see whose trait looks most like it. "
+        "**Similar is not homologous**: mimics look alike, too."
+    )
+    for trait in index.traits:
+        found = info["traits"][trait]
+        st.markdown(f"- **{trait}**: found on {found['present']:,} specimens, not on {found['absent']:,}")
+
+
+main()

@@ -1,0 +1,5 @@
+"""`python -m sst_retrieval` is `sst-retrieval`."""
+
+from sst_retrieval.cli import main
+
+main()
