@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -36,7 +37,7 @@ def main() -> None:
     _save(index, specimen, masks, folder)
 
 
-def _choose(index: sst.Index, info: dict[str, object]) -> str | None:
+def _choose(index: sst.Index, info: dict[str, Any]) -> str | None:
     """Let somebody choose the specimen to annotate; groups without a support come first."""
     words = st.text_input("Specimen", key="annotate-words", placeholder="id, name ...", icon=":material/search:")
     found = choosing.matching(opening.specimens(), words)[:200]
@@ -108,10 +109,10 @@ def _save(index: sst.Index, specimen: str, masks: dict[str, np.ndarray], folder:
         st.success(f"Saved: `{path}`. Build again (page Collection), and the group is searched with it.")
 
 
-def _groups(index: sst.Index, info: dict[str, object]) -> None:
+def _groups(index: sst.Index, info: dict[str, Any]) -> None:
     """Say which groups have a support."""
     specimens = opening.specimens()
-    provenance: dict[str, list[dict[str, object]]] = dict(info["provenance"])  # type: ignore[call-overload]
+    provenance = info["provenance"]
     supports = provenance.get("supports", [])
     counts = specimens["sst:group"].value_counts()
     rows = [

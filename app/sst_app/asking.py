@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import drawing, opening, pictures
+from sst_app import drawing, opening
 from sst_app.filters import Facet, counts, facets, predicate
 
 MOST_PIXELS = 60_000_000
@@ -91,9 +93,10 @@ def from_photograph(index: sst.Index) -> Question | None:
             mask = sst.read_mask(path, image, trait=trait, number=index.trait_numbers[trait])
     else:
         st.caption("Draw around the trait.")
-        mask = drawing.canvas(image, {trait: "#0072B2"}, key="outside", height=320).get(trait)
-        if mask is None or not mask.any():
+        masks = drawing.canvas(image, {trait: "#0072B2"}, key="outside", height=320)
+        if trait not in masks:
             return None
+        mask = masks[trait]
     vectors = _vectors(index, image.tobytes(), image.shape, mask.tobytes())
     return Question(trait, vectors=vectors, picture=(image, mask))
 
@@ -104,20 +107,13 @@ def read_upload(content: bytes, name: str) -> Any:
         return sst.read_image(path, max_pixels=MOST_PIXELS)
 
 
-class as_file:  # noqa: N801  (reads as the statement it is used in)
-    """An uploaded file under a name of its own, as long as it is needed."""
-
-    def __init__(self, content: bytes, name: str) -> None:
-        self._content, self._suffix = content, Path(name).suffix.lower()
-
-    def __enter__(self) -> Path:
-        self._folder = tempfile.TemporaryDirectory(prefix="sst-retrieval-")
-        path = Path(self._folder.name) / f"upload{self._suffix}"
-        path.write_bytes(self._content)
-        return path
-
-    def __exit__(self, *error: object) -> None:
-        self._folder.cleanup()
+@contextmanager
+def as_file(content: bytes, name: str) -> Iterator[Path]:
+    """Keep an uploaded file under a name of its own, as long as it is needed."""
+    with tempfile.TemporaryDirectory(prefix="sst-retrieval-") as folder:
+        path = Path(folder) / f"upload{Path(name).suffix.lower()}"
+        path.write_bytes(content)
+        yield path
 
 
 @st.cache_data(max_entries=16, show_spinner="Describing the trait")
@@ -232,9 +228,7 @@ def query_tile(index: sst.Index, question: Question) -> sst.Tile:
     if question.picture is not None:
         image, mask = question.picture
         return sst.Tile(image, {question.trait: mask}, "uploaded photograph")
-    assert question.like is not None
+    if question.like is None:
+        return sst.Tile(np.full((8, 8, 3), 255, np.uint8), {}, "asked in words")
     specimen, trait = question.like
     return sst.Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen)
-
-
-__all__ = ["Question", "filters", "from_photograph", "pictures", "query_tile", "read_upload"]

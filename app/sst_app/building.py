@@ -8,8 +8,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
+
+Kind = Literal["primary", "secondary", "tertiary"]
 
 
 @dataclass
@@ -30,7 +33,7 @@ def _works() -> dict[str, Work]:
     return {}
 
 
-def offer(key: str, label: str, words: Sequence[str], *, kind: str = "primary") -> None:
+def offer(key: str, label: str, words: Sequence[str], *, kind: Kind = "primary") -> None:
     """Show a button that starts `sst-retrieval ...`, and what the process says once it was pressed.
 
     Args:
@@ -41,7 +44,7 @@ def offer(key: str, label: str, words: Sequence[str], *, kind: str = "primary") 
     """
     work = _works().get(key)
     running = work is not None and work.process.poll() is None
-    if st.button(label, key=f"start-{key}", type=kind, disabled=running) and not running:  # type: ignore[call-overload]
+    if st.button(label, key=f"start-{key}", type=kind, disabled=running) and not running:
         _works()[key] = _start(words)
     if key in _works():
         _progress(key)

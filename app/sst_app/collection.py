@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import pandas as pd
 import streamlit as st
@@ -44,16 +46,16 @@ def coverage(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return grouped[grouped["taxon"].isin(order)]
 
 
-def _numbers(info: dict[str, object], table: pd.DataFrame) -> None:
-    provenance: dict[str, object] = dict(info["provenance"])  # type: ignore[call-overload]
+def _numbers(info: dict[str, Any], table: pd.DataFrame) -> None:
+    provenance = info["provenance"]
     if not provenance.get("complete", True):
         st.warning("The last build was stopped before its end; build again, it goes on from there.")
-    skipped = sum(dict(info["skipped"]).values())  # type: ignore[call-overload]
+    skipped = sum(info["skipped"].values())
     decided = int((table["sst:review"] != "").sum())
     places = st.columns(6)
     places[0].metric("specimens", f"{info['specimens']:,}")
     places[1].metric("skipped", f"{skipped:,}")
-    places[2].metric("traits", len(dict(info["traits"])))  # type: ignore[call-overload]
+    places[2].metric("traits", len(info["traits"]))
     places[3].metric("masks", f"{int(table['sst:present'].sum()):,}")
     places[4].metric("reviewed", f"{decided:,}")
     places[5].metric("size", f"{int(str(info['bytes'])) / 1024**2:,.0f} MB")
@@ -121,9 +123,9 @@ def _skipped(index: sst.Index) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=180)
 
 
-def _provenance(info: dict[str, object]) -> None:
-    provenance: dict[str, object] = dict(info["provenance"])  # type: ignore[call-overload]
-    settings: dict[str, dict[str, object]] = dict(info["settings"])  # type: ignore[call-overload]
+def _provenance(info: dict[str, Any]) -> None:
+    provenance = info["provenance"]
+    settings = info["settings"]
     st.markdown("**How it was made**")
     left, right = st.columns([1, 1.2], gap="medium")
     with left:

@@ -11,6 +11,8 @@ import streamlit as st
 from sst_app.pictures import Outline
 
 BROWSER = Path(__file__).parent / "browser"
+INKS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A7A00", "#555555")
+"""Colours of points, as in points.js: Okabe and Ito's, the yellow darkened for white paper, and grey."""
 
 
 def specimen(

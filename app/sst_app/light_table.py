@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import streamlit as st
 from PIL import Image
 
 import sst_retrieval as sst
-from sst_app import asking, choosing, opening, pictures
+from sst_app import asking, choosing, components, pictures, sentences
 
 SIZES = {"small": 6, "medium": 4, "large": 3}
 """Size of tiles -> how many stand in a row."""
@@ -23,9 +23,15 @@ SIDE = 360
 """Edge of a picture of the comparison, in pixels."""
 
 
-def show(index: sst.Index, question: asking.Question, weights: dict[str, float], where: str | None) -> None:
+def show(
+    index: sst.Index,
+    question: asking.Question,
+    weights: dict[str, float],
+    where: str | None,
+    said: sentences.Said | None = None,
+) -> None:
     """Search, and lay out the hits."""
-    head = st.columns([1.75, 1.35, 0.95, 0.95, 1.05], vertical_alignment="bottom")
+    head = st.columns([2.1, 1.75, 1, 1.05], vertical_alignment="bottom")
     size = head[0].segmented_control(
         "Tiles", list(SIZES), default="medium", key="tiles", bind="query-params", required=True
     )
@@ -33,11 +39,11 @@ def show(index: sst.Index, question: asking.Question, weights: dict[str, float],
         "Show", ["trait", "specimen"], default="trait", key="view", bind="query-params", required=True
     )
     a_page = SIZES[size] * ROWS[size]
-    page = int(head[2].number_input("Page", 1, 1000, key="page", bind="query-params"))
-    hits = found(index, question, weights, where, page * a_page + 1)
+    page = _page()
+    hits = found(index, question, weights, where, page * a_page + 1, said)
     more = len(hits) > page * a_page
     shown = hits[(page - 1) * a_page : page * a_page]
-    _downloads(head[3:], index, question, hits[: page * a_page])
+    _downloads(head[2:], index, question, hits[: page * a_page])
     if not shown:
         _none(page, where)
         return
@@ -45,29 +51,50 @@ def show(index: sst.Index, question: asking.Question, weights: dict[str, float],
     if len(chosen) > 1:
         compare(index, chosen)
     _tiles(index, shown, SIZES[size], view)
-    note = "more on the next page" if more else "these are all"
-    st.caption(f"hits {shown[0].rank} to {shown[-1].rank}; {note}. Tick tiles to compare them side by side.")
+    back, note, on = st.columns([1, 3, 1], vertical_alignment="center")
+    back.button("Earlier", icon=":material/arrow_back:", on_click=_turn, args=(page - 1,), disabled=page == 1)
+    note.caption(f"hits {shown[0].rank} to {shown[-1].rank}. Tick tiles to compare them side by side.")
+    on.button("More", icon=":material/arrow_forward:", on_click=_turn, args=(page + 1,), disabled=not more)
+
+
+def _page() -> int:
+    """Return the page that is looked at, counted from 1."""
+    text = st.query_params.get("page", "1")
+    return min(1000, max(1, int(text))) if text.isdecimal() else 1
+
+
+def _turn(page: int) -> None:
+    st.query_params["page"] = str(page)
 
 
 def found(
-    index: sst.Index, question: asking.Question, weights: dict[str, float], where: str | None, k: int
+    index: sst.Index,
+    question: asking.Question,
+    weights: dict[str, float],
+    where: str | None,
+    k: int,
+    said: sentences.Said | None = None,
 ) -> list[sst.Hit]:
     """Search; the same question is answered from memory."""
-    if question.like is None:
-        return index.search(vectors=question.vectors, trait=question.trait, weights=weights, where=where, k=k)
-    return _found(index, choosing.cache_key(index), question.like, tuple(weights.items()), where, k)
+    asked = {"like": question.like, "trait": question.trait, "weights": weights, "where": where, "k": k}
+    vectors = b"" if question.vectors is None else question.vectors.tobytes()
+    words = repr((asked, None if said is None else said.chips))
+    return _found(index, said, choosing.cache_key(index), words, vectors, question, asked)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _found(
     _index: sst.Index,
+    _said: sentences.Said | None,
     key: tuple[str, tuple[int, int]],
-    like: tuple[str, str],
-    weights: tuple[tuple[str, float], ...],
-    where: str | None,
-    k: int,
+    words: str,
+    vectors: bytes,
+    _question: asking.Question,
+    _asked: dict[str, Any],
 ) -> list[sst.Hit]:
-    return _index.search(like=like, weights=dict(weights), where=where, k=k)
+    if _said is None:
+        return _index.search(vectors=_question.vectors, **_asked)
+    return sst.answer(_index, _said.question, vectors=_question.vectors, **_asked)
 
 
 def as_table(hits: Sequence[sst.Hit]) -> pd.DataFrame:
@@ -155,8 +182,8 @@ def _tile(hit: sst.Hit, picture: bytes, shape: str) -> str:
         f'style="width:100%;aspect-ratio:{shape};object-fit:contain">'
         f'<div class="tile-name" title="{escape(hit.specimen)}">{hit.rank}. {escape(hit.specimen)}</div>'
         f'<div class="tile-line" title="{who}">{who}</div>'
-        f'<div class="tile-line"><b style="color:#1A1A1A">{hit.similarity:.3f}</b> similar, '
-        f"mask {hit.confidence:.2f}</div>"
+        f'<div class="tile-line"><b style="color:#1A1A1A">{hit.similarity:.3f}</b> similar'
+        f'<span title="confidence of the mask" style="float:right">mask {hit.confidence:.2f}</span></div>'
         f'<div class="bars">{bars}</div>'
     )
 
@@ -164,8 +191,6 @@ def _tile(hit: sst.Hit, picture: bytes, shape: str) -> str:
 @st.dialog("Specimen", width="large")
 def opened(index: sst.Index, hit: sst.Hit) -> None:
     """Show a hit: the photograph itself, all its traits, and what is known of it."""
-    from sst_app import components
-
     key = choosing.cache_key(index)
     size, outlines = pictures.outlines(index, key, hit.specimen)
     try:
@@ -190,7 +215,8 @@ def use(specimen: str, trait: str) -> None:
     """Make a hit the next query."""
     st.query_params["specimen"], st.query_params["trait"] = specimen, trait
     st.query_params["way"] = "a specimen"
-    for key in ("trait", "page", "way"):
+    st.query_params.pop("page", None)
+    for key in ("trait", "way"):
         st.session_state.pop(key, None)
 
 
@@ -217,7 +243,8 @@ def _sheet(index: sst.Index, question: asking.Question, hits: Sequence[sst.Hit])
 
 def _none(page: int, where: str | None) -> None:
     if page > 1:
-        st.info("There are no hits on this page; go back to an earlier one.")
+        st.info("There are no hits on this page.")
+        st.button("To the first page", on_click=_turn, args=(1,))
     elif where:
         st.info("No specimen passes these filters; take one away on the left.")
     else:
@@ -231,6 +258,3 @@ def _there(index: sst.Index, specimen: str) -> bool:
 def _untick(specimens: Sequence[str]) -> None:
     for specimen in specimens:
         st.session_state[f"compare-{specimen}"] = False
-
-
-__all__ = ["as_table", "compare", "found", "io", "opening", "show"]

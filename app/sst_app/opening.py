@@ -128,8 +128,8 @@ def _nothing() -> None:
         from sst_app import building
 
         st.markdown(
-            "or try the program on a **synthetic museum drawer**: about a hundred insects that the program draws itself. It "
-            f"takes a few minutes and writes to `{DEMO}`."
+            "or try it on a **synthetic museum drawer**: about a hundred insects that the program draws itself. "
+            f"It takes a few minutes and writes to `{DEMO}`."
         )
         building.offer("demo", "Build the demo drawer", ["demo", str(DEMO)])
     st.stop()

@@ -57,8 +57,8 @@ def crop(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, tra
     region = _index.region(specimen, trait)
     picture = Image.open(io.BytesIO(small))
     scale = picture.width / region.size[1]
-    window = sst.around_box(region.box, region.size)
-    return jpeg(np.asarray(picture.crop(tuple(round(edge * scale) for edge in window)).convert("RGB")))
+    left, top, right, bottom = (round(edge * scale) for edge in sst.around_box(region.box, region.size))
+    return jpeg(np.asarray(picture.crop((left, top, right, bottom)).convert("RGB")))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

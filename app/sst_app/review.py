@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -68,24 +69,26 @@ def _judge(index: sst.Index, row: pd.Series, place: int, total: int, who: str) -
     with right:
         st.markdown(f"#### {trait}")
         st.markdown(f"**{specimen}**  \n{choosing.caption(dict(index.specimen(specimen).metadata))}")
-        st.image(pictures.crop(index, key, specimen, trait), width="stretch")
         st.progress(float(row["sst:confidence"]), f"confidence {row['sst:confidence']:.2f}")
         said = index.decision(specimen, trait)
         if said is not None:
             st.caption(f"{sst.DECISIONS[said.decision]} by {said.reviewer}, {said.time[:16]} {said.comment}")
-        comment = st.text_input("Comment", key=f"comment-{specimen}-{trait}", placeholder="if you like")
+        comment = st.session_state.get(f"comment-{specimen}-{trait}", "")
         _buttons(index, specimen, trait, who, comment, decided=said is not None)
         back, on = st.columns(2)
         back.button("Back", shortcut="left", on_click=_go, args=(place - 1,), disabled=place == 0, width="stretch")
         last = place + 1 >= total
         on.button("Skip", shortcut="right", on_click=_go, args=(place + 1,), disabled=last, width="stretch")
-        st.caption(f"{place + 1} of {total:,}")
+        st.text_input(
+            f"Comment ({place + 1} of {total:,})", key=f"comment-{specimen}-{trait}", placeholder="if you like"
+        )
+        st.image(pictures.crop(index, key, specimen, trait), width="stretch")
 
 
 def _buttons(index: sst.Index, specimen: str, trait: str, who: str, comment: str, *, decided: bool) -> None:
     if not who.strip():
         st.info("Write your name on the left; decisions are kept with it.")
-    known = {"disabled": not who.strip(), "width": "stretch"}
+    known: dict[str, Any] = {"disabled": not who.strip(), "width": "stretch"}
     about = (index, specimen, trait, who, comment)
     st.button("Accept", shortcut="a", type="primary", on_click=_decide, args=(*about, "accept"), **known)
     st.button("Reject", shortcut="x", on_click=_decide, args=(*about, "reject"), **known)
@@ -154,7 +157,7 @@ def _use(index: sst.Index) -> None:
     offer_build(info)
 
 
-def settled(index: sst.Index, specimen: str) -> dict[str, object]:
+def settled(index: sst.Index, specimen: str) -> dict[str, Any]:
     """Return the masks of a specimen that a person accepted or drew."""
     wanted = [r.trait for r in index.reviews() if r.specimen == specimen and r.settles_mask]
     masks = {trait: index.mask(specimen, trait) for trait in index.traits if trait in wanted}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import asking, choosing, light_table, opening, pictures
+from sst_app import asking, choosing, components, light_table, opening, pictures, sentences
 
 STEP = 0.1
 
@@ -16,16 +16,38 @@ def main() -> None:
     if not index.traits:
         st.info("This index holds no traits yet; when its build has found some, they appear here.")
         return
+    _arrived()
     where = asking.filters(index)
+    said = sentences.ask(index)
+    _follow(index, said)
     left, right = st.columns([1, 2.15], gap="medium")
     with left:
         question = _query(index)
         weights = _weights(index)
     with right:
+        if question is None and said is not None and not said.question.similar and said.question.trait:
+            question = asking.Question(said.question.trait)
         if question is None:
-            _welcome(index)
+            _welcome(index, said)
         else:
-            light_table.show(index, question, weights, where)
+            light_table.show(index, question, weights, where, said)
+
+
+def _arrived() -> None:
+    """Take over what another page asked to be searched for."""
+    if "asked" in st.session_state:
+        light_table.use(*st.session_state.pop("asked"))
+
+
+def _follow(index: sst.Index, said: sentences.Said | None) -> None:
+    """Let a sentence choose the specimen and the trait, once, when it is new."""
+    if said is None or st.session_state.get("followed") == said.chips:
+        return
+    st.session_state["followed"] = said.chips
+    if said.question.example:
+        st.query_params["specimen"] = said.question.example
+    if said.question.trait in index.traits:
+        st.session_state["trait"] = st.query_params["trait"] = said.question.trait
 
 
 def _query(index: sst.Index) -> asking.Question | None:
@@ -84,8 +106,6 @@ def components_specimen(
     index: sst.Index, specimen: str, size: tuple[int, int], outlines: list[pictures.Outline], trait: str
 ) -> str | None:
     """Show the photograph of the query with its outlines."""
-    from sst_app import components
-
     return components.specimen(
         pictures.uri(pictures.thumbnail(index, choosing.cache_key(index), specimen)),
         size,
@@ -116,8 +136,12 @@ def _pick(specimen: str) -> None:
     st.session_state["words"] = ""
 
 
-def _welcome(index: sst.Index) -> None:
+def _welcome(index: sst.Index, said: sentences.Said | None) -> None:
     info = opening.info()
+    if said is not None and said.question.needs_example:
+        st.info("Similar to which? Choose a specimen on the left, or name one in the sentence.")
+    elif said is not None and not said.question.trait:
+        st.info(f"Of which trait? Name one in the sentence ({', '.join(index.traits)}), or choose a specimen.")
     st.subheader(f"{info['specimens']:,} specimens, {len(index.traits)} traits")
     st.markdown(
         "Choose a specimen on the left, click a trait on its picture, and see whose trait looks most like it. "

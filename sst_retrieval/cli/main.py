@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import sst_retrieval
-from sst_retrieval.cli import building, demonstration, exporting, finetuning, looking, scoring, searching
+from sst_retrieval.cli import building, demonstration, exporting, finetuning, looking, scoring, searching, showing
 from sst_retrieval.cli.weighing import weights_app
 from sst_retrieval.errors import SSTError
 
@@ -55,6 +55,7 @@ app.command("info")(looking.info_command)
 app.command("doctor")(looking.doctor_command)
 app.command("finetune")(finetuning.finetune_command)
 app.add_typer(weights_app, name="weights")
+app.command("app")(showing.app_command)
 app.command("demo")(demonstration.demo_command)
 
 

@@ -1,0 +1,59 @@
+"""A sentence as a question: what was understood stands there as chips that can be taken away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import choosing
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a sentence asks, as far as it was understood and left standing.
+
+    Attributes:
+        question: for `sst_retrieval.answer`.
+        chips: what stands, for remembering an answer.
+    """
+
+    question: Any
+    chips: tuple[str, ...]
+
+
+def ask(index: sst.Index) -> Said | None:
+    """Let somebody type a sentence; show how it was read; return it, or None if there is none."""
+    text = st.text_input(
+        "Ask in words", key="sentence", placeholder="find wings with a similar stripe, females, not from Panama",
+        label_visibility="collapsed", icon=":material/chat:", bind="query-params",
+    )  # fmt: skip
+    if not text.strip():
+        return None
+    question = _understood(index, choosing.cache_key(index), text)
+    for number, doubt in enumerate(question.doubts):
+        names = {choice.meaning: choice for choice in doubt.choices}
+        chosen = st.pills(f"**{doubt.words}**: which is meant?", list(names), key=f"doubt-{text}-{number}")
+        if chosen:
+            question = question.choose(doubt, names[chosen])
+    chips = {f"{part.kind}: {part.meaning}": part for part in question.parts}
+    if chips:
+        kept = st.pills(
+            "Understood; click one to take it away", list(chips), default=list(chips), selection_mode="multi",
+            key=f"chips-{text}-{'|'.join(chips)}",
+        )  # fmt: skip
+        for name, part in chips.items():
+            if name not in kept:
+                question = question.without(part)
+    if question.unknown:
+        st.caption(f"Not understood, and not asked: {', '.join(question.unknown)}")
+    for note in question.notes:
+        st.caption(note)
+    return Said(question, tuple(map(repr, question.parts)))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _understood(_index: sst.Index, key: tuple[str, tuple[int, int]], text: str) -> Any:
+    return sst.understand(_index, text)

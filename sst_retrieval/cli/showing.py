@@ -1,0 +1,43 @@
+"""`sst-retrieval app`."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import sst_retrieval
+from sst_retrieval.errors import InputError
+from sst_retrieval.indexes import find_indexes
+
+PACKAGE = Path(sst_retrieval.__file__).parent
+
+
+def app_command(
+    index: Annotated[
+        Path | None, typer.Argument(help="Index folder, or a folder of indexes; without it those in indexes/.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8501,
+    address: Annotated[str, typer.Option(help="Who may look: localhost is this computer only.")] = "localhost",
+) -> None:
+    """See, search, draw and review in the browser."""
+    if index is not None and not find_indexes(index):
+        raise InputError(f"{index} is not an index, nor a folder that holds some; make one with: sst-retrieval build")
+    if importlib.util.find_spec("streamlit") is None or importlib.util.find_spec("streamlit_drawable_konva") is None:
+        raise InputError("the app needs Streamlit; install it with: pip install 'sst-retrieval[app]'")
+    words = [sys.executable, "-m", "streamlit", "run", str(home()), "--server.port", str(port)]
+    words += ["--server.address", address, "--", *([str(index)] if index is not None else [])]
+    typer.echo(f"open http://{address}:{port} in a browser; Ctrl+C ends the app", err=True)
+    raise typer.Exit(subprocess.run(words, check=False).returncode)
+
+
+def home() -> Path:
+    """Find the app: beside the package in a checkout, or where a wheel puts it."""
+    for folder in (PACKAGE.parent / "app", PACKAGE.parent / "sst_retrieval_app"):
+        if (folder / "sst_app").is_dir():
+            return folder / "Home.py"
+    raise InputError(f"the app is not installed beside {PACKAGE}; install sst-retrieval again")
