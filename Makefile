@@ -24,6 +24,7 @@ demo: $(INSTALLED)
 	$(BIN)/sst-retrieval demo $(OUT)
 
 test: lint
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo "no Chromium on this computer: the journey through the app will be skipped (Debian, Ubuntu: apt install chromium)"
 	$(BIN)/python -m pytest
 
 lint: $(INSTALLED)

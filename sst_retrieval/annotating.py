@@ -76,11 +76,18 @@ def _named(path: Path, traits: list[str], numbers: Mapping[str, int]) -> dict[st
             new[trait] = known[trait]
     if new:
         text = _with_lines(path.read_text(encoding="utf-8-sig") if path.exists() else "[traits]\n", new)
-        if tomllib.loads(text)["traits"] != known:
+        if _traits_of(text) != known:
             raise SupportError(f"{path} is written in a way that cannot be added to; add {', '.join(new)} by hand")
         with appearing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return known
+
+
+def _traits_of(text: str) -> object:
+    try:
+        return tomllib.loads(text).get("traits")
+    except tomllib.TOMLDecodeError:
+        return None
 
 
 def _with_lines(text: str, new: Mapping[str, int]) -> str:

@@ -168,7 +168,7 @@ class Catalog:
         with self._cursor() as cursor:
             frame = cursor.execute(sql, {"trait": trait}).df()
         words = {number: DECISIONS[review.decision] for number, review in self._judged.items()}
-        frame.insert(6, "sst:review", frame["sst:region"].map(words).fillna("").astype(str))
+        frame.insert(6, "sst:review", [words.get(number) or "" for number in frame["sst:region"].tolist()])
         return frame
 
     def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:

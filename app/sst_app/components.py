@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def specimen(
     ]
     data = {"image": picture, "width": size[1], "height": size[0], "traits": traits, "label": label, "hint": hint}
     mount = _component("specimen", '<div class="specimen"></div>')
-    result: Any = mount(data={**data, "clickable": clickable}, key=key, on_trait_change=_nothing)
+    result: Any = mount(data={**data, "clickable": clickable}, key=safe(key), on_trait_change=_nothing)
     return result.trait if clickable else None
 
 
@@ -68,9 +69,14 @@ def points(data: dict[str, Any], *, key: str) -> tuple[str | None, list[int] | N
     canvas = '<canvas aria-label="scatter of specimens"></canvas>'
     mount = _component("points", f'<div class="points">{canvas}<div class="tip"></div></div>')
     result: Any = mount(
-        data=data, key=key, default={"hover": None}, on_hover_change=_nothing, on_chosen_change=_nothing
+        data=data, key=safe(key), default={"hover": None}, on_hover_change=_nothing, on_chosen_change=_nothing
     )
     return result.hover, result.chosen
+
+
+def safe(key: str) -> str:
+    """Turn any text into the key of a component: Streamlit refuses some signs in these, and ids have any."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 @st.cache_resource

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from sst_app import pictures
+from sst_app import components, pictures
 
 ERASER = "#FFFFFF"
 """What is drawn in this colour takes away."""
@@ -30,7 +30,7 @@ def canvas(
     colours: Mapping[str, str],
     *,
     key: str,
-    height: int = 520,
+    height: int = 450,
     start: Mapping[str, npt.NDArray[np.bool_]] | None = None,
 ) -> Masks:
     """Let somebody draw traits on a photograph.
@@ -65,7 +65,7 @@ def canvas(
         drawing_mode={"polygon": "polygon", "brush": "freedraw", "look": "pan"}[tool],
         width=size[0],
         height=size[1],
-        key=f"{key}-canvas",
+        key=components.safe(f"{key}-canvas"),
     )
     st.caption(
         {

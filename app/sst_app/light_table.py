@@ -164,7 +164,7 @@ def _tiles(index: sst.Index, hits: Sequence[sst.Hit], across: int, view: str) ->
                     help="Tick to compare side by side",
                 )  # fmt: skip
                 if right.button(
-                    "Open", key=f"open-{hit.specimen}", type="tertiary", help="The whole specimen, and what is known"
+                    "Details", key=f"open-{hit.specimen}", type="tertiary", help="The whole specimen, and what is known"
                 ):
                     opened(index, hit)
 

@@ -96,7 +96,7 @@ def path(mask: npt.NDArray[np.bool_]) -> str:
     )
 
 
-def shrunk(image: sst.types.RGBImage, side: int) -> sst.types.RGBImage:
+def shrunk(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     """Shrink a picture until its longer edge has `side` pixels."""
     scale = side / max(image.shape[:2])
     if scale >= 1:
@@ -105,7 +105,7 @@ def shrunk(image: sst.types.RGBImage, side: int) -> sst.types.RGBImage:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
-def jpeg(image: sst.types.RGBImage) -> bytes:
+def jpeg(image: npt.NDArray[np.uint8]) -> bytes:
     """Write a picture as a JPEG file."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=88)

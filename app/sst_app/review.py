@@ -33,6 +33,7 @@ def main() -> None:
     place = min(st.session_state.get("review-place", 0), len(queue) - 1)
     row = queue.iloc[place]
     specimen, name = row["sst:specimen"], row["sst:trait"]
+    st.session_state["review-shown"] = (specimen, name)
     if st.session_state.get("redrawing") == (specimen, name):
         _redraw(index, specimen, name, who)
     else:

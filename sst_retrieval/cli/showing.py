@@ -32,7 +32,13 @@ def app_command(
     words = [sys.executable, "-m", "streamlit", "run", str(home()), "--server.port", str(port)]
     words += ["--server.address", address, "--", *([str(index)] if index is not None else [])]
     typer.echo(f"open http://{address}:{port} in a browser; Ctrl+C ends the app", err=True)
-    raise typer.Exit(subprocess.run(words, check=False).returncode)
+    with subprocess.Popen(words) as server:
+        try:
+            code = server.wait()
+        except KeyboardInterrupt:
+            server.terminate()
+            code = 0
+    raise typer.Exit(code)
 
 
 def home() -> Path:

@@ -1,0 +1,287 @@
+"""The app's pages, run without a browser; and what they are made of."""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from fakes import a_collection_of, build_fake
+from streamlit.testing.v1 import AppTest
+
+import sst_retrieval as sst
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = ROOT / "app" / "Home.py"
+PAGES = ("search", "annotate", "review", "collection", "morphospace")
+PATIENCE = 120
+"""Seconds; the first page loads the libraries."""
+
+if str(HOME.parent) not in sys.path:
+    sys.path.append(str(HOME.parent))
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection of ten specimens and its index, built once."""
+    folder = tmp_path_factory.mktemp("app")
+    build_fake(a_collection_of(folder / "collection"), folder / "indexes" / "fakes")
+    return folder
+
+
+@pytest.fixture
+def index(master: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The index, named on the command line; what people decided is taken back afterwards."""
+    path = master / "indexes" / "fakes"
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(path)])
+    yield path
+    (path / "reviews" / "decisions.jsonl").unlink(missing_ok=True)
+
+
+def opened(page_name: str = "search", /, **query: str) -> AppTest:
+    app = AppTest.from_file(str(HOME), default_timeout=PATIENCE)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    if page_name != "search":
+        app.switch_page(f"sst_app/{page_name}.py").run()
+    return app
+
+
+def shown(app: AppTest) -> str:
+    """All text of a page."""
+    kinds = (app.markdown, app.caption, app.error, app.info, app.warning, app.success, app.title, app.subheader)
+    html = [str(each.proto.body) for each in app.get("html")]
+    return "\n".join([str(each.value) for kind in kinds for each in kind] + html)
+
+
+def quiet(app: AppTest) -> None:
+    assert [each.value for each in app.exception] == []
+    assert [each.value for each in app.error] == []
+
+
+# ----------------------------------------------------------------------------------------------------------- pages
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens(index: Path, page: str) -> None:
+    quiet(opened(page))
+
+
+def test_a_specimen_is_found_by_its_name_and_asked_with(index: Path) -> None:
+    app = opened()
+    app.text_input(key="words").input("r3").run()
+    app.button(key="pick-r3").click().run()
+    quiet(app)
+    assert app.query_params["specimen"] == "r3"
+    assert "1. " in shown(app)
+    assert "r3" not in [each for each in ("r0", "r1", "r2", "r3", "r4") if f">1. {each}<" in shown(app)]
+
+
+def test_nobody_has_all_of_the_words(index: Path) -> None:
+    app = opened()
+    app.text_input(key="words").input("nobody at all").run()
+    assert "fewer or other" in shown(app)
+
+
+def test_sliders_filters_and_url(index: Path) -> None:
+    app = opened(specimen="r1", trait="bar")
+    quiet(app)
+    app.slider(key="shape").set_value(0.0).run()
+    before = shown(app)
+    assert ">1. r" in before
+    app.multiselect(key="f.sex").set_value(["male"]).run()
+    quiet(app)
+    with sst.open_index(index) as opened_index:
+        sexes = {each.id: each.metadata["sex"] for each in opened_index.specimens()}
+    hits = [name for name in sexes if f". {name}<" in shown(app)]
+    assert hits
+    assert {sexes[name] for name in hits} == {"male"}
+    assert app.query_params["f.sex"] == '["male"]'
+    again = opened(specimen="r1", trait="bar", **{"f.sex": '["male"]'})
+    assert [name for name in sexes if f". {name}<" in shown(again)] == hits
+
+
+def test_no_hit_passes_the_filters(index: Path) -> None:
+    app = opened(specimen="r1", trait="spot")
+    app.slider(key="sure").set_value(1.0).run()
+    app.multiselect(key="f.sex").set_value(["male"]).run()
+    assert "No specimen passes these filters" in shown(app)
+
+
+@pytest.mark.parametrize(
+    "query", [{"specimen": "../../etc/passwd"}, {"f.sex": "nonsense("}, {"page": "x"}, {"trait": "?"}]
+)
+def test_a_link_that_makes_no_sense_is_survived(index: Path, query: dict[str, str]) -> None:
+    quiet(opened("search", **{"specimen": "r1", **query}))
+
+
+def test_a_sentence_is_understood(index: Path) -> None:
+    app = opened(specimen="r1", trait="spot")
+    app.text_input(key="sentence").input("find a similar spot, females").run()
+    quiet(app)
+    chips = next(pills for pills in app.get("button_group") if "chips" in str(pills.key))
+    assert any("sex = female" in str(option) for option in chips.options)
+
+
+def test_decisions_of_the_review_page_are_kept_and_respected(index: Path) -> None:
+    app = opened("review")
+    app.text_input(key="reviewer").input("Mary").run()
+    first = app.session_state["review-shown"]
+    next(button for button in app.button if button.label == "Reject").click().run()
+    quiet(app)
+    assert app.session_state["review-shown"] != first
+    with sst.open_index(index) as opened_index:
+        (review,) = opened_index.reviews()
+        assert (review.specimen, review.trait, review.decision, review.reviewer) == (*first, "reject", "Mary")
+    app = opened(specimen="r1" if first[0] != "r1" else "r2", trait=first[1])
+    assert f". {first[0]}<" not in shown(app)
+
+
+def test_nobody_decides_without_a_name(index: Path) -> None:
+    app = opened("review")
+    app.text_input(key="reviewer").input("").run()
+    assert next(button for button in app.button if button.label == "Accept").disabled
+
+
+def test_a_support_is_saved_where_the_build_reads_it(index: Path, master: Path) -> None:
+    app = opened("annotate")
+    app.selectbox(key="annotate-specimen").set_value("r3").run()
+    app.get("button_group")[0].set_value("what the program found").run()
+    next(button for button in app.button if "Save" in button.label).click().run()
+    quiet(app)
+    path = master / "collection" / "supports" / "r3.png"
+    try:
+        labels = sst.read_labels(path)
+        with sst.open_index(index) as opened_index:
+            assert np.array_equal(labels == 7, opened_index.mask("r3", "spot"))
+        assert build_fake(master / "collection" / "collection.csv", index).processed == 5
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def test_the_collection_page_counts(index: Path) -> None:
+    app = opened("collection")
+    values = {metric.label: metric.value for metric in app.metric}
+    assert values["specimens"] == "10"
+    assert values["traits"] == "2"
+    assert "sst-retrieval build" in "\n".join(code.value for code in app.code)
+
+
+# -------------------------------------------------------------------------------------------------- broken states
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda folder: None, "is not an index"),
+        (lambda folder: folder.mkdir(), "is not an index"),
+    ],
+)
+def test_without_an_index_the_app_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any, said: str
+) -> None:
+    make(tmp_path / "index")
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(tmp_path / "index")])
+    app = AppTest.from_file(str(HOME), default_timeout=PATIENCE).run()
+    assert not app.exception
+    assert said in shown(app)
+    assert "sst-retrieval build" in app.code[0].value
+
+
+def test_with_no_index_at_all_the_demo_drawer_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["Home.py"])
+    monkeypatch.chdir(tmp_path)
+    app = AppTest.from_file(str(HOME), default_timeout=PATIENCE).run()
+    assert not app.exception
+    assert app.button[0].label == "Build the demo drawer"
+
+
+def test_several_indexes_are_offered(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(index.parent)])
+    quiet(AppTest.from_file(str(HOME), default_timeout=PATIENCE).run())
+
+
+@pytest.mark.parametrize(("file", "content"), [("manifest.json", "{"), ("reviews/decisions.jsonl", "nonsense\n")])
+def test_a_broken_index_is_explained(
+    master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: str
+) -> None:
+    shutil.copytree(master / "indexes" / "fakes", tmp_path / "broken")
+    (tmp_path / "broken" / file).parent.mkdir(exist_ok=True)
+    (tmp_path / "broken" / file).write_text(content)
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(tmp_path / "broken")])
+    app = AppTest.from_file(str(HOME), default_timeout=PATIENCE).run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert file.rsplit("/", maxsplit=1)[-1] in app.error[0].value
+
+
+# --------------------------------------------------------------------------------------------------------- pieces
+
+
+def test_the_app_uses_public_names_only() -> None:
+    used = set()
+    for path in [HOME, *HOME.parent.glob("sst_app/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sst_retrieval"):
+                pytest.fail(f"{path} imports from {node.module}; the app uses sst_retrieval's public names")
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sst":
+                used.add(node.attr)
+    assert used
+    assert used <= set(sst.__all__)
+
+
+def test_counts_and_predicates_agree(index: Path) -> None:
+    from sst_app.filters import counts, facets, mask, predicate
+
+    with sst.open_index(index) as opened_index:
+        table = opened_index.table("spot")
+        kinds = {facet.column: facet for facet in facets(table, opened_index.columns)}
+        assert {"sex", "eventDate", "group"} <= set(kinds)
+        chosen = {"sex": ["female"], "eventDate": (datetime.date(1902, 1, 1), datetime.date(1907, 1, 1))}
+        where = predicate(chosen, kinds)
+        expected = set(table[mask(table, chosen, kinds) & table["sst:present"]]["sst:specimen"])
+        hits = {hit.specimen for hit in opened_index.search(like=("b0", "spot"), k=99, where=where)}
+        assert hits == expected - {"b0"}
+        assert hits
+        number = counts(table, kinds["sex"], chosen, kinds)
+        assert number["female"] == int(mask(table, chosen, kinds).sum())
+
+
+def test_words_with_quotes_stay_words() -> None:
+    from sst_app.filters import Facet, predicate
+
+    kinds = {'a "b"': Facet('a "b"', "words")}
+    assert predicate({'a "b"': ["O'Hara"]}, kinds) == "\"a \"\"b\"\"\" IN ('O''Hara')"
+
+
+def test_shapes_become_masks() -> None:
+    from sst_app.drawing import ERASER, rasterized
+
+    square = {"type": "polygon", "closed": True, "points": [10, 10, 30, 10, 30, 30, 10, 30], "stroke": "#0072B2"}
+    stroke = {"points": [10, 20, 30, 20], "stroke": ERASER, "strokeWidth": 4}
+    masks = rasterized([square], {"#0072b2": "wing"}, (100, 100), 0.5, {})
+    assert masks["wing"].sum() == pytest.approx(41 * 41, abs=90)
+    assert masks["wing"][40, 40]
+    cut = rasterized([square, stroke], {"#0072b2": "wing"}, (100, 100), 0.5, {})
+    assert not cut["wing"][40, 40]
+    assert cut["wing"][25, 40]
+    start = {"wing": np.ones((100, 100), dtype=bool)}
+    assert rasterized([], {"#0072b2": "wing"}, (100, 100), 0.5, start)["wing"].all()
+    assert rasterized([], {"#0072b2": "wing"}, (100, 100), 0.5, {}) == {}
+
+
+def test_typed_ids_come_first() -> None:
+    from sst_app.choosing import matching
+
+    table = pd.DataFrame({"sst:specimen": ["ab1", "b1"], "sst:search": ["ab1 panama", "b1 panama"]})
+    assert matching(table, "b1") == ["b1", "ab1"]
+    assert matching(table, "PANAMA ab") == ["ab1"]
+    assert matching(table, "peru") == []
