@@ -110,7 +110,7 @@ def test_sliders_filters_and_url(index: Path) -> None:
 
 
 def test_no_hit_passes_the_filters(index: Path) -> None:
-    app = opened(specimen="r1", trait="spot")
+    app = opened(specimen="r1", trait="bar")
     app.slider(key="sure").set_value(1.0).run()
     app.multiselect(key="f.sex").set_value(["male"]).run()
     assert "No specimen passes these filters" in shown(app)

@@ -94,10 +94,10 @@ def ask(page: Any, address: str) -> None:
 def narrow_down(page: Any) -> None:
     """Move a slider and choose a filter; the URL keeps both."""
     before = tiles(page)
-    page.get_by_role("slider", name="shape").focus()
-    for _ in range(3):
-        page.keyboard.press("ArrowLeft")
-    page.wait_for_url("**shape=0.7**")
+    slider = page.get_by_role("slider", name="shape")
+    slider.focus()
+    slider.press("ArrowLeft")
+    page.wait_for_url("**shape=0.9**")
     page.get_by_role("combobox", name="sex").click()
     page.get_by_role("option", name="female").first.click()
     page.wait_for_url("**f.sex=**")
@@ -129,15 +129,16 @@ def draw(page: Any, address: str, museum: Path) -> None:
     page.get_by_role("option", name="r4").click()
     canvas = page.locator("canvas").first
     canvas.wait_for()
-    page.wait_for_timeout(1500)  # The canvas takes a moment to listen to the mouse.
-    corners = [(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)]
-    at = canvas.bounding_box()
-    places = [(at["x"] + at["width"] * x, at["y"] + at["height"] * y) for x, y in corners]
-    for x, y in places:
-        page.mouse.click(x, y)
-        page.wait_for_timeout(300)
-    page.mouse.click(*places[-1], button="right")
-    page.get_by_role("button", name="Save the support").click()
+    save = page.get_by_role("button", name="Save the support")
+    for _ in range(4):  # The canvas takes a moment, on a busy machine a long one, to listen to the mouse.
+        page.wait_for_timeout(2500)
+        draw_polygon(page, canvas.bounding_box())
+        try:
+            save.wait_for(timeout=PATIENCE / 4)
+            break
+        except Exception:
+            page.get_by_role("button", name="Clear", exact=True).click()
+    save.click()
     page.get_by_text("Saved:").wait_for()
     labels = sst.read_labels(museum / "collection" / "supports" / "r4.png")
     expected = np.zeros(labels.shape, dtype=bool)
@@ -145,6 +146,16 @@ def draw(page: Any, address: str, museum: Path) -> None:
     drawn = labels != 0
     assert np.count_nonzero(drawn & expected) / np.count_nonzero(drawn | expected) > 0.85
     assert set(np.unique(labels)) <= {0, 3, 7}
+
+
+def draw_polygon(page: Any, at: dict[str, float]) -> None:
+    """Click the corners of the middle of the canvas, and close the outline."""
+    corners = [(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)]
+    places = [(at["x"] + at["width"] * x, at["y"] + at["height"] * y) for x, y in corners]
+    for x, y in places:
+        page.mouse.click(x, y)
+        page.wait_for_timeout(400)
+    page.mouse.click(*places[-1], button="right")
 
 
 def review(page: Any, address: str, museum: Path) -> None:

@@ -16,7 +16,7 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import drawing, opening
-from sst_app.filters import Facet, counts, facets, predicate
+from sst_app.filters import Facet, counts, predicate
 
 MOST_PIXELS = 60_000_000
 """A larger upload is refused before it is decoded."""
@@ -45,7 +45,7 @@ class Question:
 def filters(index: sst.Index) -> str | None:
     """Show the filters in the side bar; return them as a predicate."""
     table = opening.table(_trait(index))
-    kinds = {facet.column: facet for facet in facets(table, index.columns)}
+    kinds = opening.facets(_trait(index))
     chosen: dict[str, Any] = {
         column: value for column in kinds if (value := _chosen(kinds[column])) not in (None, [], ())
     }

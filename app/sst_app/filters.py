@@ -54,8 +54,9 @@ def counts(table: pd.DataFrame, facet: Facet, chosen: Mapping[str, Any], kinds: 
     """
     others = {column: value for column, value in chosen.items() if column != facet.column}
     seen = table.loc[mask(table, others, kinds), facet.column].value_counts()
-    every = table[facet.column].dropna().unique()
-    return dict(sorted(((str(word), int(seen.get(word, 0))) for word in every), key=lambda item: (-item[1], item[0])))
+    number = {str(word): int(count) for word, count in seen.items()}
+    every = {str(word): number.get(str(word), 0) for word in table[facet.column].dropna().unique()}
+    return dict(sorted(every.items(), key=lambda item: (-item[1], item[0])))
 
 
 def mask(table: pd.DataFrame, chosen: Mapping[str, Any], kinds: Mapping[str, Facet]) -> pd.Series:
@@ -67,7 +68,9 @@ def mask(table: pd.DataFrame, chosen: Mapping[str, Any], kinds: Mapping[str, Fac
             passed &= table[column].isin(value)
         else:
             low, high = value
-            cells = pd.to_datetime(table[column]).dt.date if facet.kind == "dates" else table[column]
+            cells = table[column]
+            if facet.kind == "dates":
+                cells, low, high = pd.to_datetime(cells), pd.Timestamp(low), pd.Timestamp(high)
             passed &= (cells >= low) & (cells <= high)
     return passed
 

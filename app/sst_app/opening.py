@@ -13,6 +13,8 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
+from sst_app import filters
+from sst_app.filters import Facet
 
 HERE = Path(__file__).parent
 DEMO = Path("demo-drawer")
@@ -76,6 +78,11 @@ def table(trait: str | None = None) -> pd.DataFrame:
     return _table(index(), str(path().resolve()), index().state, trait)
 
 
+def facets(trait: str) -> dict[str, Facet]:
+    """Return the columns one can filter a trait by, name -> what it holds."""
+    return _facets(index(), str(path().resolve()), index().state, trait)
+
+
 def specimens() -> pd.DataFrame:
     """Return one row a specimen, skipped ones included: sst:specimen, sst:group, sst:search, then its own columns."""
     return _specimens(index(), str(path().resolve()), index().state)
@@ -94,7 +101,20 @@ def _opened(folder: str, state: tuple[int, int]) -> sst.Index:
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _table(_index: sst.Index, folder: str, state: tuple[int, int], trait: str | None) -> pd.DataFrame:
     frame: pd.DataFrame = _index.table(trait)
-    return frame
+    return quick(frame)
+
+
+def quick(table: pd.DataFrame) -> pd.DataFrame:
+    """Number the words of columns that repeat them: counting and choosing is then several times faster."""
+    words = [name for name in table if table[name].dtype in (object, "str") and name != "sst:specimen"]
+    few = [name for name in words if table[name].nunique() * 2 < len(table)]
+    return table.astype(dict.fromkeys(few, "category"))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _facets(_index: sst.Index, folder: str, state: tuple[int, int], trait: str) -> dict[str, Facet]:
+    found = filters.facets(_table(_index, folder, state, trait), _index.columns)
+    return {facet.column: facet for facet in found}
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
