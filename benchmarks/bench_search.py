@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.vectors import VectorIndex, write_vectors
+from sst_retrieval.vectors import Example, VectorIndex, write_vectors
 
 BLOCKS = {"pattern": 352, "colour": 128, "shape": 120}
 WEIGHTS = np.array([1.0, 0.5, 0.25])
@@ -66,11 +66,12 @@ def main() -> None:
             ids = None
             if share is not None:
                 ids = np.sort(rng.choice(len(vectors), max(options.k + 1, int(share * len(vectors))), replace=False))
-            index.search(queries[0], options.k, weights=WEIGHTS, ids=ids)  # the file's pages come into memory
+            # The file's pages come into memory.
+            index.search([Example(queries[0])], options.k, weights=WEIGHTS, ids=ids)
             mine, other = [], []
             for query in queries:
                 start = time.perf_counter()
-                found = index.search(query, options.k, weights=WEIGHTS, ids=ids).ids
+                found = index.search([Example(query)], options.k, weights=WEIGHTS, ids=ids).ids
                 middle = time.perf_counter()
                 expected = brute_force(vectors, query, options.k, ids)
                 other.append(1000 * (time.perf_counter() - middle))

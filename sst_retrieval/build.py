@@ -1,7 +1,8 @@
 """The paragraph that calls rooms 1 to 5: from photographs and one label a group to an index.
 
 1. Read the table and the supports; whatever is wrong with them is said before any work.
-2. Look which photographs, or the supports of their group, are new or changed since the last build.
+2. Choose the group that all others are laid like (see `alignment`); look which photographs, or the supports of their
+   group, are new or changed since the last build.
 3. Group by group: remember the supports once; then read each photograph, find its traits, describe and measure them.
 4. Every few photographs a shard is written; a build that is killed goes on from there.
 5. Commit: what was found becomes searchable.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sst_retrieval import images, provenance
+from sst_retrieval.alignment import AS_IT_LIES, Alignment, align, laid_like, reference_of
 from sst_retrieval.collection import Collection, read_collection
 from sst_retrieval.engines import PROPAGATORS, Engines, ModelOptions, load_engines
 from sst_retrieval.errors import ImageError, InputError
@@ -114,15 +116,18 @@ def build(
         image_column=settings.image_column,
         group_column=settings.group_column,
     )
-    annotated = read_supports(supports, collection)
+    drawn = read_supports(supports, collection)
     engines = load_engines(settings.propagator, settings.embedder, settings.device, settings.models)
     with _opened(output, engines, rebuild=settings.rebuild) as store:
         tell = progress or (lambda *_: None)
         decided = by_photograph(store.reviews())
+        before = None if store.generation is None else store.generation.provenance.get("laid_like")
+        reference = reference_of(drawn, before)
+        annotated = laid_like(drawn, reference)
         plan = make_plan(
             collection, annotated, store.done(), partial(tell, "looking for new photographs"), decided
         )
-        work = _Build(store, collection, annotated, engines, settings, plan, supports, tell, began, clock)
+        work = _Build(store, collection, annotated, engines, settings, plan, supports, reference, tell, began, clock)
         try:
             for group in plan.tasks:
                 work.find_traits(group)
@@ -157,6 +162,7 @@ class _Build:
     settings: BuildSettings
     plan: Plan
     drawn_in: Path
+    reference: str
     tell: Progress
     began: str
     clock: float
@@ -165,6 +171,8 @@ class _Build:
     working: float = 0.0
     in_hand: list[list[Row]] = field(default_factory=list)
     last_shard: float = field(default_factory=time.monotonic)
+    reference_memory: Memory | None = None
+    alignments: dict[str, str] = field(default_factory=dict)
 
     @property
     def pace(self) -> float | None:
@@ -175,11 +183,12 @@ class _Build:
         """Work on the photographs of one group; what is remembered of its supports is let go of afterwards."""
         supports = self.supports.load(group)
         memory = self.engines.propagator.remember(supports)
+        alignment = self._alignment(group, memory, supports)
         drawn = {support.specimen: support for support in supports}
         for task in self.plan.tasks[group]:
             begun = time.monotonic()
             try:
-                rows = self._rows(task, memory, drawn.get(task.specimen.id))
+                rows = self._rows(task, memory, drawn.get(task.specimen.id), alignment)
             except InputError as error:
                 stage = "image" if isinstance(error, ImageError) else "propagation"
                 self.skipped.append(Skipped(task.specimen.id, stage, str(error)))
@@ -226,14 +235,25 @@ class _Build:
             peak_memory=provenance.peak_memory(),
         )
 
-    def _rows(self, task: Task, memory: Memory, drawn: Support | None) -> list[Row]:
+    def _alignment(self, group: str, memory: Memory, supports: Sequence[Support]) -> Alignment:
+        """Find how the group is laid like the reference; what is remembered of the reference is kept."""
+        if group == self.reference:
+            self.reference_memory = memory
+            return AS_IT_LIES
+        if self.reference_memory is None:
+            self.reference_memory = self.engines.propagator.remember(self.supports.load(self.reference))
+        found = align(self.engines.propagator, self.reference_memory, memory, supports)
+        self.alignments[group] = found.account
+        return found
+
+    def _rows(self, task: Task, memory: Memory, drawn: Support | None, alignment: Alignment) -> list[Row]:
         """Read a photograph, find its traits, describe and measure them."""
         name, engines = task.specimen.id, self.engines
         image = images.read_image(task.specimen.image)
         found = checked(engines.propagator.propagate(memory, [image]), image, memory.traits, engines.propagator.name)
         if drawn is not None:
             found = as_drawn(drawn, found, memory.traits)
-        found = as_reviewed(found, memory.traits, task.reviews)
+        found = alignment.apply(as_reviewed(found, memory.traits, task.reviews))
         regions = regions_of(name, image, found, memory.traits, engines.embedder)
         self._write_pictures(name, image, dict(zip(memory.traits, found.masks, strict=True)))
         return [(region, task.content, task.supports) for region in regions]
@@ -284,6 +304,8 @@ class _Build:
                 {"specimen": each.specimen, "group": each.group, "traits": list(each.traits)}
                 for each in self.supports.references
             ],
+            "laid_like": self.reference,
+            "alignments": self.alignments,
             "synonyms": {trait: list(words) for trait, words in self.supports.synonyms.items()},
             "photographs": {
                 "indexed": indexed,

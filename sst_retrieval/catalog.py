@@ -115,6 +115,12 @@ class Catalog:
         ids = self._ask(sql, where, {"trait": trait, **reviews}, "searchable")["sst:region"]
         return np.setdiff1d(np.asarray(ids, dtype=np.int64), self._hidden, assume_unique=True)
 
+    def resolve_by_specimen(self, where: str, trait: str) -> dict[str, int]:
+        """Find the same regions as `resolve`: specimen -> region id."""
+        ids = self.resolve(where, trait).tolist()
+        sql = 'SELECT "sst:specimen", "sst:region" FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))'
+        return dict(self._rows(sql, {"ids": ids}))
+
     def judge(self, reviews: Iterable[Review]) -> None:
         """Lay what people decided over the catalog.
 

@@ -15,6 +15,7 @@ from sst_retrieval.embedding import Embedder, describe
 from sst_retrieval.errors import ModelError
 from sst_retrieval.propagation import Propagator
 from sst_retrieval.weights import WEIGHTS
+from sst_retrieval.whitening import SHRINKAGE
 
 if TYPE_CHECKING:
     from sst_retrieval.models.dense import DensePropagator
@@ -82,6 +83,7 @@ class Engines:
         return {
             "propagator": {"engine": self.names[0], "model": self.propagator.name},
             "embedder": {"engine": self.names[1], **describe(self.embedder)},
+            "whitening": dict(SHRINKAGE),
             "weights": {role: dict(about) for role, about in self.weights.items()},
         }
 

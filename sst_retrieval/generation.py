@@ -2,7 +2,7 @@
 
 1. The snapshot: the collection's table as it is now, and the old rows of specimens that are indexed but left it.
 2. The newest rows of each specimen are chosen from the shards, and numbered by trait, then specimen.
-3. They become the catalog and, one trait at a time, the vector files.
+3. They become the catalog and, one trait at a time, the vector files, whitened by what that trait's regions share.
 
 DuckDB does the joining and sorting within a fixed amount of memory, on disk where it must. Vectors never pass through
 it: of a region it only says in which shard, at which place, the vector stands.
@@ -28,6 +28,7 @@ from sst_retrieval.reviews import DECISIONS, Review, latest
 from sst_retrieval.shards import read_vectors
 from sst_retrieval.types import Skipped
 from sst_retrieval.vectors import VectorIndex, write_vectors
+from sst_retrieval.whitening import whiten, write_whitening
 
 _NEWEST = r"""
 CREATE TEMP VIEW rows AS
@@ -108,6 +109,7 @@ def write_generation(
     snapshot: Path,
     skipped: Sequence[Skipped],
     blocks: Mapping[str, int],
+    shrinkage: Mapping[str, float],
     reviews: Sequence[Review] = (),
 ) -> list[str]:
     """Write the catalog and the vector files of a generation, and check them against each other.
@@ -118,6 +120,7 @@ def write_generation(
         snapshot: file of `write_snapshot`; regions of specimens it does not know are left out.
         skipped: specimens that could not be indexed, and why.
         blocks: block name -> number of values.
+        shrinkage: blocks that are whitened (see `whitening`).
         reviews: what people decided about masks, oldest first.
 
     Returns:
@@ -126,7 +129,7 @@ def write_generation(
     (folder / "vectors").mkdir()
     with _workbench(shards, folder / "spill", catalog_file(folder)) as connection:
         _write_catalog(connection, folder, snapshot, skipped, reviews)
-        traits = _write_vectors(connection, folder, shards, sum(blocks.values()))
+        traits = _write_vectors(connection, folder, shards, blocks, shrinkage)
     _verify(folder, traits, blocks)
     return traits
 
@@ -139,6 +142,11 @@ def catalog_file(folder: Path) -> Path:
 def vector_file(folder: Path, trait: str) -> Path:
     """Return the FAISS file of a trait in a generation's folder."""
     return folder / "vectors" / f"{file_name(trait)}.faiss"
+
+
+def whitening_file(folder: Path, trait: str) -> Path:
+    """Return the NumPy archive that says how the vectors of a trait were whitened."""
+    return folder / "vectors" / f"{file_name(trait)}.whitening.npz"
 
 
 def _write_catalog(
@@ -178,8 +186,15 @@ def _write_reviews(connection: duckdb.DuckDBPyConnection, scratch: Path, reviews
     scratch.unlink()
 
 
-def _write_vectors(connection: duckdb.DuckDBPyConnection, folder: Path, shards: Sequence[Path], dim: int) -> list[str]:
-    """Write a vector file for each trait, in order of region ids; return the traits."""
+def _write_vectors(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    shards: Sequence[Path],
+    blocks: Mapping[str, int],
+    shrinkage: Mapping[str, float],
+) -> list[str]:
+    """Whiten the vectors of each trait and write them to its file, in order of region ids; return the traits."""
+    dim = sum(blocks.values())
     sql = "SELECT region_id, shard, place FROM numbers WHERE present ORDER BY shard, place"
     found = connection.execute(sql).fetchnumpy()
     ids = np.sort(found["region_id"])
@@ -197,6 +212,7 @@ def _write_vectors(connection: duckdb.DuckDBPyConnection, folder: Path, shards: 
     begin = 0
     for trait, last in traits:
         end = int(np.searchsorted(ids, last, side="right"))
+        write_whitening(whitening_file(folder, trait), whiten(vectors[begin:end], blocks, shrinkage))
         write_vectors(vector_file(folder, trait), ids[begin:end], vectors[begin:end])
         begin = end
     del vectors

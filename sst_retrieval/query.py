@@ -3,7 +3,7 @@
     with open_index("indexes/heliconius") as index:
         hits = index.search(like=("CAM001", "forewing_band"), k=12, where="sex = 'female'")
 
-1. The query is a stored region (`like`) or vectors made from another photograph (`vectors`).
+1. The query is stored regions (`like`, `unlike`) or vectors made from another photograph (`vectors`); see `asking`.
 2. `where` is resolved to region ids first, and the search happens among these: k hits whenever k match.
 3. The similarity is the weighted mean of the blocks' cosines, computed exactly.
 """
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval import images, masks
+from sst_retrieval.asking import Asked, Pair, answer, hits_of, pairs, shared
 from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
 from sst_retrieval.manifest import Generation
@@ -28,6 +29,7 @@ from sst_retrieval.reviews import Review, judgement, settled
 from sst_retrieval.store import Store
 from sst_retrieval.types import Floats, Hit, Mask, Region, RGBImage, Skipped, Specimen
 from sst_retrieval.vectors import VectorIndex
+from sst_retrieval.whitening import read_whitening
 
 
 def open_index(path: str | Path) -> Index:
@@ -73,6 +75,9 @@ class Index(Comparative):
         # All files are opened now: a later commit may remove them, and open files stay readable.
         self._vectors = {
             trait: VectorIndex(store.vectors(generation.number, trait), self.blocks) for trait in self._counts
+        }
+        self._whitening = {
+            trait: read_whitening(store.whitening(generation.number, trait), self.blocks) for trait in self._counts
         }
 
     def __enter__(self) -> Self:
@@ -141,7 +146,8 @@ class Index(Comparative):
     def search(
         self,
         *,
-        like: tuple[str, str] | None = None,
+        like: Pair | Sequence[Pair] | None = None,
+        unlike: Pair | Sequence[Pair] | None = None,
         vectors: Floats | None = None,
         trait: str | None = None,
         k: int = 12,
@@ -151,12 +157,15 @@ class Index(Comparative):
         """Find the specimens whose trait is most similar to a query.
 
         Args:
-            like: (specimen, trait) of an indexed region; the specimen itself is left out of the hits.
+            like: (specimen, trait) of an indexed region, or several of them. Several of one trait are averaged; of
+                several traits, specimens are ranked by the mean of the traits. They are left out of the hits.
+            unlike: the same of what hits should not resemble; counts half as much as `like`.
             vectors: float32 (M, D) or (D,), made from another photograph with the index's own settings. Several
                 vectors are several ways the specimen may lie: a region is judged by the one it resembles most.
-            trait: the trait to search among; without it, that of `like`.
+            trait: the trait to search among, whatever the examples' trait; without it, each example asks for its own.
             k: how many hits, at least 1; fewer come back only if fewer match.
             where: DuckDB predicate over the collection's columns, `confidence` and the measurements (see `catalog`).
+                The region of every trait that is asked for must satisfy it.
             weights: block name -> weight, 0 or more; a block that is not named has weight 0; None weighs all alike.
 
         Returns:
@@ -165,28 +174,27 @@ class Index(Comparative):
         Raises:
             QueryError: the query names something the index does not have.
         """
-        if (like is None) == (vectors is None):
-            raise QueryError("give either `like` (a specimen of the index) or `vectors` (from another photograph)")
+        likes, unlikes = pairs(like or ()), pairs(unlike or ())
+        if not likes and vectors is None:
+            raise QueryError("give `like` (specimens of the index) or `vectors` (from another photograph)")
         if k < 1:
             raise QueryError(f"k is {k}; ask for at least 1 hit")
-        trait = self._trait(trait if trait is not None or like is None else like[1])
+        liked = [self._example(*pair, among=trait) for pair in likes]
+        if vectors is not None:
+            liked.append((self._trait(trait), self._external(vectors, self._trait(trait))))
+        traits = shared(liked, [self._example(*pair, among=trait) for pair in unlikes])
+        out = frozenset(specimen for specimen, _ in (*likes, *unlikes))
         shares = self._weights(weights)
-        queries = self._like(*like) if like is not None else self._external(vectors)
-        # Rejected regions are no hits: resolving leaves them out.
-        everywhere = where is None and not len(self._catalog.hidden())
-        ids = None if everywhere else self._catalog.resolve("true" if where is None else where, trait)
-        # One more, for the specimen that is asked for and left out.
-        found = self._vectors[trait].search(queries, k + (like is not None), weights=shares, ids=ids)
-        owners = self._catalog.owners(found.ids.tolist())
-        hits: list[Hit] = []
-        for number, score, cosines in zip(found.ids.tolist(), found.scores, found.cosines, strict=True):
-            specimen, confidence, metadata = owners[number]
-            if len(hits) < k and (like is None or specimen != like[0]):
-                blocks = dict(zip(self.blocks, np.clip(cosines, -1, 1).tolist(), strict=True))
-                similarity = float(np.clip(score, 0, 1))
-                rank = len(hits) + 1
-                hits.append(Hit(rank, specimen, trait, similarity, blocks, confidence, metadata, number, self._mask))
-        return hits
+        named = dict(zip(self.blocks, (shares / shares.sum()).tolist(), strict=True))
+        asked = Asked(traits, out, k, where, named)
+        return hits_of(answer(asked, self._catalog, self._vectors), asked, self._catalog, self._mask)
+
+    def vectors(self, trait: str) -> tuple[list[str], Floats]:
+        """Return the vectors that a search compares: specimens (n), and float32 (n, D), every block of unit length."""
+        found = self._catalog.resolve_by_specimen("true", self._trait(trait))
+        names = sorted(found)
+        ids = np.array([found[name] for name in names], dtype=np.int64)
+        return names, self._vectors[trait].reconstruct(ids)
 
     def described(
         self, trait: str, ids: Sequence[int], similarities: Sequence[float], blocks: Sequence[Mapping[str, float]]
@@ -201,14 +209,14 @@ class Index(Comparative):
         """
         owners = self._catalog.owners(ids)
         return [
-            Hit(rank, owners[number][0], trait, similarity, parts, *owners[number][1:], number, self._mask)
+            Hit(rank, owners[number][0], trait, similarity, parts, *owners[number][1:], number, _masks=self._mask)
             for rank, (number, similarity, parts) in enumerate(zip(ids, similarities, blocks, strict=True), 1)
         ]
 
     def patterns(self, trait: str, ids: npt.NDArray[np.int64]) -> Floats:
         """Return the pattern blocks of regions of a trait as the embedder made them: float32 (n, D), unit length."""
         width = self.blocks["pattern"]  # It is the first block.
-        return self._vectors[self._trait(trait)].reconstruct(ids)[:, :width]
+        return self._as_made(self._trait(trait), ids)[:, :width]
 
     def region(self, specimen: str, trait: str) -> Region:
         """Return one trait of one specimen as it is stored.
@@ -219,7 +227,7 @@ class Index(Comparative):
         number, region = self._find(specimen, self._trait(trait))
         if not region.present or number in self._catalog.waiting:
             return region
-        return replace(region, vector=self._vectors[trait].reconstruct(np.array([number]))[0])
+        return replace(region, vector=self._as_made(trait, np.array([number]))[0])
 
     def mask(self, specimen: str, trait: str) -> Mask:
         """Return the mask of a trait, bool (H, W) at the photograph's own size; empty if the trait is absent."""
@@ -335,13 +343,22 @@ class Index(Comparative):
             if row.specimen == specimen:
                 raise QueryError(f"{specimen} is not indexed; it was skipped ({row.stage}): {row.reason}")
 
-    def _like(self, specimen: str, trait: str) -> Floats:
-        vector = self.region(specimen, trait).vector
-        if vector is None:
-            raise QueryError(f"{trait} was not found on {specimen}; look at its mask, or ask with another specimen")
-        return vector[None]
+    def _as_made(self, trait: str, ids: npt.NDArray[np.int64]) -> Floats:
+        """Return vectors as the embedder made them, float32 (n, D); the files hold them as they are compared."""
+        vectors = self._vectors[trait]
+        return self._whitening[trait].undo(vectors.reconstruct(ids), vectors.rows(ids))
 
-    def _external(self, vectors: Floats | None) -> Floats:
+    def _example(self, specimen: str, trait: str, *, among: str | None) -> tuple[str, Floats]:
+        """Return the trait that an example is compared with, and its vector there, float32 (1, D)."""
+        goal = self._trait(trait if among is None else among)
+        number, region = self._find(specimen, self._trait(trait))
+        if not region.present or number in self._catalog.waiting:
+            raise QueryError(f"{trait} was not found on {specimen}; look at its mask, or ask with another specimen")
+        if goal == trait:
+            return goal, self._vectors[trait].reconstruct(np.array([number]))
+        return goal, self._whitening[goal].apply(self._as_made(trait, np.array([number])))
+
+    def _external(self, vectors: Floats, trait: str) -> Floats:
         queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
         dim = sum(self.blocks.values())
         if queries.ndim != 2 or not len(queries) or queries.shape[1] != dim or not np.isfinite(queries).all():
@@ -349,7 +366,7 @@ class Index(Comparative):
                 f"the query vectors have shape {queries.shape}; this index wants (M, {dim}) finite numbers, "
                 f"{dict(self.blocks)}, made with its own settings"
             )
-        return queries
+        return self._whitening[trait].apply(queries)
 
     def _weights(self, weights: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
         given = dict.fromkeys(self.blocks, 1.0) if weights is None else weights

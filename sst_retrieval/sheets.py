@@ -61,7 +61,8 @@ def hit_tile(hit: Hit, image: RGBImage, *, columns: Sequence[str] = ()) -> Tile:
     known = [str(hit.metadata[name]) for name in columns if hit.metadata.get(name) not in (None, "")]
     blocks = "  ".join(f"{name} {cosine:.2f}" for name, cosine in hit.blocks.items())
     lines = [f"similarity {hit.similarity:.3f}   confidence {hit.confidence:.2f}", blocks, " · ".join(known)]
-    return Tile(image, {hit.trait: hit.mask()}, hit.specimen, [line for line in lines if line], badge=str(hit.rank))
+    masks = {each.trait: each.mask() for each in hit.parts or (hit,)}
+    return Tile(image, masks, hit.specimen, [line for line in lines if line], badge=str(hit.rank))
 
 
 def contact_sheet(query: Tile | None, hits: Sequence[Tile], *, heading: str = "", tile: int = TILE) -> RGBImage:

@@ -27,7 +27,14 @@ from filelock import FileLock, Timeout
 from sst_retrieval.collection import Collection
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import appearing, file_name, remove
-from sst_retrieval.generation import catalog_file, indexed, vector_file, write_generation, write_snapshot
+from sst_retrieval.generation import (
+    catalog_file,
+    indexed,
+    vector_file,
+    whitening_file,
+    write_generation,
+    write_snapshot,
+)
 from sst_retrieval.manifest import Generation, Manifest, Recipe, read_manifest, require_same, same_settings
 from sst_retrieval.reviews import Review, append_reviews, read_reviews
 from sst_retrieval.shards import Row, check_rows, write_shard, write_tombstones
@@ -88,6 +95,10 @@ class Store:
     def vectors(self, number: int, trait: str) -> Path:
         """Return the FAISS file of a trait in a generation."""
         return vector_file(self._generation_folder(number), trait)
+
+    def whitening(self, number: int, trait: str) -> Path:
+        """Return the file that says how the vectors of a trait were whitened in a generation."""
+        return whitening_file(self._generation_folder(number), trait)
 
     def thumbnail(self, specimen: str) -> Path:
         """Return where the small picture of a specimen lies."""
@@ -254,6 +265,7 @@ class Store:
                 skipped=skipped,
                 blocks=self._manifest.recipe.blocks,
                 reviews=self.reviews(),
+                shrinkage=self._manifest.recipe.settings.get("whitening", {}),
             )
 
     def _take_out(self, specimens: Sequence[str]) -> None:

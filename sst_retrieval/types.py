@@ -141,7 +141,7 @@ class Region:
         size: (height, width) of the photograph in pixels.
         rle: the mask as compressed COCO run-length counts (see `masks.encode`).
         box: (x0, y0, x1, y1) around the mask, half-open; (0, 0, 0, 0) if it is empty.
-        frame: how the specimen lies, for drawing and for a search by this region.
+        frame: how the specimen lies, in the frame of the collection's reference (see `alignment`).
         vector: float32 (D,), the blocks one after the other, each of unit length; None if absent.
         measurements: name -> value; units are in the names (`measure.MEASUREMENTS`).
     """
@@ -182,10 +182,12 @@ class Hit:
         specimen: id of the specimen.
         trait: name of the trait.
         similarity: 0..1, higher is closer: the weighted mean of `blocks`, not below 0.
-        blocks: block name -> cosine with the query, -1..1.
+        blocks: block name -> cosine with the query, -1..1; the mean over several examples, less what it resembles of
+            those it should be unlike.
         confidence: 0..1, of the mask.
         metadata: the specimen's row of the collection.
         region_id: the region's number in the generation that was searched.
+        parts: if several traits were asked for, one hit of each, and the fields above are of the first; else empty.
     """
 
     rank: int
@@ -196,6 +198,7 @@ class Hit:
     confidence: float
     metadata: Mapping[str, Any]
     region_id: int
+    parts: tuple[Hit, ...] = ()
     _masks: Any = field(repr=False, compare=False, default=None)
 
     def mask(self) -> Mask:
@@ -209,12 +212,14 @@ class Hit:
 
     def as_dict(self) -> dict[str, Any]:
         """Say the hit in plain, JSON-ready types (`search --json` prints a list of these)."""
+        parts = {part.trait: {"similarity": part.similarity, "blocks": dict(part.blocks)} for part in self.parts}
         return {
             "rank": self.rank,
             "specimen": self.specimen,
             "trait": self.trait,
             "similarity": self.similarity,
             "blocks": dict(self.blocks),
+            **({"parts": parts} if parts else {}),
             "confidence": self.confidence,
             "metadata": {k: v.isoformat() if isinstance(v, datetime.date) else v for k, v in self.metadata.items()},
         }

@@ -1,7 +1,8 @@
 """Room 5b: the vectors of one trait in a FAISS file, and an exact search among them.
 
 A vector is blocks [pattern | colour | shape], each of unit length. A query whose blocks are scaled by their weights has
-the weighted sum of the blocks' cosines as its inner product, so one index answers any weights.
+the weighted sum of the blocks' cosines as its inner product, so one index answers any weights. A sum of such queries
+has the sum of their answers: "like these three, unlike that one" is one inner product, too.
 
 1. FAISS proposes every region that could be among the best k. (For few regions, or a query of several readings, which
    FAISS would answer one by one, a product over the gathered rows is faster.)
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import io
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -43,13 +44,27 @@ SPARE = 32
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """One thing that is asked with.
+
+    Attributes:
+        readings: float32 (M, D). Several vectors are several ways a specimen may lie: a region is judged by the one it
+            resembles most.
+        share: what it counts; below 0 for "unlike".
+    """
+
+    readings: Floats
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbours:
     """The regions most like a query, the most similar first.
 
     Attributes:
         ids: int64 (n,), region ids.
-        scores: float64 (n,), weighted mean of the blocks' cosines, -1..1, not clipped.
-        cosines: float64 (n, B), one column a block.
+        scores: float64 (n,), weighted mean of the blocks' cosines, not clipped.
+        cosines: float64 (n, B), one column a block; of several examples the sum, each times its share.
     """
 
     ids: Ids
@@ -119,17 +134,24 @@ class VectorIndex:
         Raises:
             KeyError: an id is not here.
         """
+        return self._vectors[self.rows(ids)]
+
+    def rows(self, ids: Ids) -> Ids:
+        """Turn region ids into places in the file, int64 (n,).
+
+        Raises:
+            KeyError: an id is not here.
+        """
         rows = self._rows(ids)
         if len(rows) != len(ids):
             raise KeyError(f"not regions of this trait: {np.setdiff1d(ids, self.ids).tolist()}")
-        return self._vectors[rows]
+        return rows
 
-    def search(self, queries: Floats, k: int, *, weights: Doubles, ids: Ids | None = None) -> Neighbours:
+    def search(self, query: Sequence[Example], k: int, *, weights: Doubles, ids: Ids | None = None) -> Neighbours:
         """Find the k regions most like a query, exactly.
 
         Args:
-            queries: float32 (M, D). Several vectors are several readings of one query (a specimen may lie in
-                several ways): a region is judged by the reading it resembles most.
+            query: the examples; a region's score is the sum of what each gives it.
             k: at least 1; more than there are returns all there are.
             weights: float64 (B,), not negative, not all zero.
             ids: int64 (n,), each once: search among these only; None searches all.
@@ -137,18 +159,25 @@ class VectorIndex:
         Returns:
             At most k neighbours. Equal similarities are ordered by region id.
         """
-        readings = _unit_blocks(queries, self._blocks)
-        shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
-        scaled = readings.copy()
-        for block, share in zip(self._blocks, shares, strict=True):
-            scaled[:, block] *= share
+        asked = _Asked.of(query, self._blocks, weights)
         rows = None if ids is None else self._rows(np.sort(ids))
-        candidates = self._candidates(scaled.astype(np.float32), k, rows)
-        cosines = self._cosines(readings, shares, candidates)
-        scores = (cosines * shares).sum(axis=1)
-        # Beyond nine digits a similarity is rounding noise, and noise must not decide between equals.
-        best = np.lexsort((candidates, -np.round(scores, 9)))[:k]
+        candidates = self._candidates(asked, k, rows)
+        scores, cosines = self._exact(asked, candidates)
+        best = np.lexsort((candidates, -scores))[:k]
         return Neighbours(self.ids[candidates[best]], scores[best], cosines[best])
+
+    def scores(self, query: Sequence[Example], ids: Ids, *, weights: Doubles) -> tuple[Doubles, Doubles]:
+        """Score some regions against a query, exactly.
+
+        Args:
+            query: as for `search`.
+            ids: int64 (n,), region ids of this trait, ascending.
+            weights: float64 (B,), as for `search`.
+
+        Returns:
+            float64 (n,) and float64 (n, B), as in `Neighbours`, in the order of the ids.
+        """
+        return self._exact(_Asked.of(query, self._blocks, weights), self.rows(ids))
 
     def _rows(self, ids: Ids) -> Ids:
         """Turn region ids into row numbers, leaving out ids that are not here. `self.ids` ascends."""
@@ -158,8 +187,8 @@ class VectorIndex:
         found: Ids = rows[self.ids[rows] == ids]
         return found
 
-    def _candidates(self, scaled: Floats, k: int, rows: Ids | None) -> Ids:
-        """Propose rows that surely hold the best k: all whose score comes within SLACK of the k-th best."""
+    def _candidates(self, asked: _Asked, k: int, rows: Ids | None) -> Ids:
+        """Propose rows that surely hold the best k: all whose score comes within the slack of the k-th best."""
         if rows is not None and len(rows) == len(self.ids):
             rows = None  # A filter that lets all pass costs FAISS three times the search.
         chosen = np.arange(len(self.ids)) if rows is None else rows
@@ -167,10 +196,10 @@ class VectorIndex:
             self._read_ahead()
         if k >= len(chosen):
             return chosen
-        if len(chosen) > FEW and len(scaled) == 1:
-            return self._from_faiss(scaled, k, rows)
-        scores = self._products(scaled, chosen)
-        likely: Ids = chosen[scores >= np.partition(scores, -k)[-k] - SLACK]
+        if len(chosen) > FEW and asked.line is not None:
+            return self._from_faiss(asked.line, k, rows, slack=asked.slack)
+        scores = self._products(asked, chosen)
+        likely: Ids = chosen[scores >= np.partition(scores, -k)[-k] - asked.slack]
         return likely
 
     def _read_ahead(self) -> None:
@@ -184,39 +213,80 @@ class VectorIndex:
             while file.readinto(buffer):
                 pass
 
-    def _products(self, scaled: Floats, rows: Ids) -> Floats:
-        """Multiply gathered rows with every reading and keep the best; float32 (n,)."""
-        scores = np.empty(len(rows), dtype=np.float32)
+    def _products(self, asked: _Asked, rows: Ids) -> Floats:
+        """Multiply gathered rows with every reading, keep the best of each example, add up; float32 (n,)."""
+        scores = np.zeros(len(rows), dtype=np.float32)
         for start in range(0, len(rows), CHUNK):
-            part = rows[start : start + CHUNK]
-            scores[start : start + CHUNK] = (self._vectors[part] @ scaled.T).max(axis=1)
+            part = self._vectors[rows[start : start + CHUNK]]
+            if asked.line is not None:
+                scores[start : start + CHUNK] = part @ asked.line
+                continue
+            for readings, share in asked.scaled:
+                scores[start : start + CHUNK] += np.float32(share) * (part @ readings.T).max(axis=1)
         return scores
 
-    def _from_faiss(self, scaled: Floats, k: int, rows: Ids | None) -> Ids:
+    def _from_faiss(self, line: Floats, k: int, rows: Ids | None, *, slack: float) -> Ids:
         """Ask FAISS for more and more, until what it left out is surely worse than the k-th best."""
         parameters = None if rows is None else _only(self.ids[rows])
         count = len(self.ids if rows is None else rows)
         wanted = k + SPARE
         while True:
-            (scores,), (found,) = self._index.search(scaled, min(wanted, count), params=parameters)
-            limit = scores[k - 1] - SLACK
+            (scores,), (found,) = self._index.search(line[None], min(wanted, count), params=parameters)
+            limit = scores[k - 1] - slack
             if wanted >= count or scores[-1] < limit:
                 return self._rows(np.sort(found[scores >= limit]))
             wanted *= 4
 
-    def _cosines(self, readings: Doubles, shares: Doubles, rows: Ids) -> Doubles:
-        """Compute the blocks' cosines of each row with the reading it resembles most, in double precision."""
-        result = np.empty((len(rows), len(self._blocks)))
+    def _exact(self, asked: _Asked, rows: Ids) -> tuple[Doubles, Doubles]:
+        """Score rows in double precision: float64 (n,) and, block by block, float64 (n, B)."""
+        cosines = np.zeros((len(rows), len(self._blocks)))
         for start in range(0, len(rows), CHUNK):
-            part = rows[start : start + CHUNK]
-            vectors = _unit_blocks(self._vectors[part], self._blocks)
-            # A sum along each row, not a matrix product: equal vectors must give equal numbers wherever they stand.
-            cosines = np.stack(
-                [[(vectors[:, b] * reading[b]).sum(axis=1) for b in self._blocks] for reading in readings]
-            )  # (M, B, n)
-            chosen = np.argmax(np.einsum("mbn,b->mn", cosines, shares), axis=0)
-            result[start : start + CHUNK] = cosines[chosen, :, np.arange(len(part))]
-        return result
+            vectors = _unit_blocks(self._vectors[rows[start : start + CHUNK]], self._blocks)
+            for readings, share in asked.examples:
+                cosines[start : start + CHUNK] += share * self._best_reading(readings, vectors, asked.weights)
+        # Beyond nine digits a similarity is rounding noise, and noise must not decide between equals.
+        return np.round((cosines * asked.weights).sum(axis=1), 9), cosines
+
+    def _best_reading(self, readings: Doubles, vectors: Doubles, weights: Doubles) -> Doubles:
+        """Return the blocks' cosines of each row with the reading it resembles most: float64 (n, B)."""
+        # A sum along each row, not a matrix product: equal vectors must give equal numbers wherever they stand.
+        cosines = np.stack(
+            [[(vectors[:, b] * reading[b]).sum(axis=1) for b in self._blocks] for reading in readings]
+        )  # (M, B, n)
+        chosen = np.argmax(np.einsum("mbn,b->mn", cosines, weights), axis=0)
+        best: Doubles = cosines[chosen, :, np.arange(len(vectors))]
+        return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query, ready to be multiplied.
+
+    Attributes:
+        examples: float64 (M, D) readings of unit blocks, and their share.
+        scaled: the same in float32, every block times its weight.
+        weights: float64 (B,), of sum 1.
+        line: float32 (D,), the whole query as one vector, if no example has several readings.
+        slack: more than single precision can change a score.
+    """
+
+    examples: list[tuple[Doubles, float]]
+    scaled: list[tuple[Floats, float]]
+    weights: Doubles
+    line: Floats | None
+    slack: float
+
+    @classmethod
+    def of(cls, query: Sequence[Example], blocks: list[slice], weights: Doubles) -> _Asked:
+        shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
+        examples = [(_unit_blocks(example.readings, blocks), float(example.share)) for example in query]
+        width = np.repeat(shares, [block.stop - block.start for block in blocks])
+        line = None
+        if all(len(readings) == 1 for readings, _ in examples):
+            line = (sum(share * readings[0] for readings, share in examples) * width).astype(np.float32)
+        scaled = [((readings * width).astype(np.float32), share) for readings, share in examples]
+        slack = SLACK * max(1.0, sum(abs(share) for _, share in examples))
+        return cls(examples, scaled, shares, line, slack)
 
 
 def _unit_blocks(vectors: Floats, blocks: list[slice]) -> Doubles:

@@ -90,9 +90,15 @@ def a_collection(ids: Sequence[str], columns: Mapping[str, str] | None = None, *
     )
 
 
-def built(path: Path, regions: Sequence[Region], collection: Collection | None = None, **commit: Any) -> Store:
+def built(
+    path: Path,
+    regions: Sequence[Region],
+    collection: Collection | None = None,
+    settings: Mapping[str, Any] = SETTINGS,
+    **commit: Any,
+) -> Store:
     """Make an index of regions; the collection is the specimens they belong to."""
-    store = Store.create(path, settings=SETTINGS, blocks=BLOCKS)
+    store = Store.create(path, settings=settings, blocks=BLOCKS)
     with store.lock():
         store.append(rows(regions))
         collection = collection or a_collection(sorted({region.specimen for region in regions}))

@@ -329,7 +329,8 @@ def run(table: Path, index: Path, misbehaviour: str) -> int:
 def test_a_killed_build_goes_on_where_it_was(unkilled: tuple[Path, Path], tmp_path: Path) -> None:
     table, whole = unkilled
     assert run(table, tmp_path / "index", "kill:4") == -signal.SIGKILL
-    assert run(table, tmp_path / "index", "kill:6") == -signal.SIGKILL
+    # Three of the first group, two looks at the support of the second to lay it like the first, three of the second.
+    assert run(table, tmp_path / "index", "kill:8") == -signal.SIGKILL
     report = build_fake(table, tmp_path / "index")
     # Two photographs survived the first time (the third was in hand), four more the second.
     assert (report.reused, report.processed) == (6, 4)
@@ -392,13 +393,13 @@ def test_shards_are_written_on_the_way(table: Path, monkeypatch: pytest.MonkeyPa
     assert_same(table.parent / "index", table.parent / "other")
 
 
-def test_only_one_groups_memory_and_one_photograph_are_held(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_memories_and_one_photograph_are_held(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[weakref.ref[FakeMemory]] = []
     remember, propagate = FakeTracker.remember, FakeTracker.propagate
 
     def remembering(self: FakeTracker, supports: Sequence[object]) -> FakeMemory:
         gc.collect()
-        assert [memory for memory in alive if memory() is not None] == []
+        assert len([memory for memory in alive if memory() is not None]) <= 1  # All groups are laid like the first.
         memory = remember(self, supports)  # type: ignore[arg-type]
         alive.append(weakref.ref(memory))
         return memory

@@ -122,6 +122,41 @@ def test_search_prints_json(index: Path) -> None:
     assert sorted(hits, key=lambda hit: -hit["similarity"]) == hits
 
 
+def test_search_takes_several_examples_of_several_traits(index: Path, tmp_path: Path) -> None:
+    words = ["search", index, "--like", "r1:spot", "--like", "r2:bar", "--unlike", "r0:spot"]
+    hits = json.loads(run(*words, "--json").stdout)
+    assert {hit["specimen"] for hit in hits} == {"r3", "r4"}  # The blue ones have no bar.
+    assert set(hits[0]["parts"]) == {"spot", "bar"}
+    assert run(*words, "--contact-sheet", tmp_path / "both.png").exit_code == 0
+    assert (tmp_path / "both.png").is_file()
+    one = json.loads(run("search", index, "--like", "r1", "--like", "r2", "--trait", "spot", "--json").stdout)
+    assert {hit["specimen"] for hit in one[:3]} == {"r0", "r3", "r4"}
+    assert "say which trait" in refused("search", index, "--like", "r1", "--like", "r2:bar")
+    assert "--like" in refused("search", index, "--unlike", "r2:bar")
+
+
+def test_audit_says_what_the_vectors_know(index: Path) -> None:
+    result = run("audit", index, "--trait", "spot")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("spot:")
+    (told,) = json.loads(run("audit", index, "--trait", "spot", "--columns", "group, sex", "--json").stdout)
+    leaks = {leak["name"]: leak for leak in told["leaks"]}
+    assert leaks["group"]["vectors"] == 1
+    assert leaks["group"]["chance"] == 0.5
+    assert leaks["sex"]["vectors"] < 0.8
+    assert "no column 'colour'" in refused("audit", index, "--trait", "spot", "--columns", "colour")
+    assert "5 specimens show bar" in refused("audit", index, "--trait", "bar")
+    assert "no trait 'leg'" in refused("audit", index, "--trait", "leg")
+
+
+def test_evaluate_scores_the_search_without_labels(index: Path) -> None:
+    scores = json.loads(run("evaluate", index, "--relevant-by", "group", "--json").stdout)
+    assert scores["masks"] is None
+    assert scores["retrieval"]["mean_ap"] > 0.9
+    # Every relevant answer is of the query's own group, so none is left.
+    assert "nothing is relevant" in refused("evaluate", index, "--relevant-by", "group", "--apart", "group")
+
+
 def test_weights_decide(index: Path) -> None:
     result = run("search", index, "--like", "r1", "--trait", "spot", "--weights", "colour=1", "--json")
     by_colour = json.loads(result.stdout)
@@ -142,6 +177,8 @@ def test_search_by_a_photograph_finds_its_twin_however_it_lies(index: Path, tmp_
     Image.fromarray(np.rot90(image)).save(tmp_path / "photo.png")
     Image.fromarray(np.rot90(masks["spot"]).astype(np.uint8) * 255).save(tmp_path / "mask.png")
     words = ["search", index, "--image", tmp_path / "photo.png", "--mask", tmp_path / "mask.png", "--trait", "spot"]
+    # To this embedder all red spots are the same but for noise at their rims; only their outlines differ.
+    words += ["--weights", "shape=1"]
     hits = json.loads(run(*words, "--embedder", "fakes:FakeEmbedder", "--json").stdout)
     assert hits[0]["specimen"] == "r2"
     result = run(*words, "--embedder", "fakes:FakeEmbedder", "--contact-sheet", tmp_path / "hits.png")

@@ -134,8 +134,10 @@ def test_similarity_is_never_below_zero_but_blocks_may_be(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("how", "complaint"),
     [
-        ({}, "either `like`"),
-        ({"like": (IDS[0], "wing"), "vectors": np.ones(DIM)}, "either `like`"),
+        ({}, "give `like`"),
+        ({"unlike": (IDS[0], "wing")}, "give `like`"),
+        ({"like": [(IDS[0], "wing"), (IDS[7], "wing")]}, "not found on CAM 007"),
+        ({"like": (IDS[0], "wing"), "unlike": [(IDS[40], "spot")]}, "never looked for"),
         ({"like": ("CAM 0O1", "wing")}, r"no specimen 'CAM 0O1'; spelt most alike: CAM 0\d1"),
         ({"like": ("left out", "wing")}, "skipped .image.: the table names no photograph"),
         ({"like": (IDS[59], "wing")}, "skipped .support.: no support"),
@@ -259,3 +261,63 @@ def test_an_index_can_be_read_where_nothing_can_be_written(folder: Path, tmp_pat
     with open_index(str(copy)) as index:
         index.search(like=(IDS[0], "wing"), where="sex = 'male'")
         assert sorted(copy.rglob("*")) == before
+
+
+def shares_of(names: list[tuple[str, str]], total: float) -> list[tuple[str, str, float]]:
+    traits = [trait for _, trait in names]
+    return [(name, trait, total / len(set(traits)) / traits.count(trait)) for name, trait in names]
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_every_form_of_a_question_agrees_with_brute_force(index: Index, data: st.DataObject) -> None:
+    seen = sorted(set(IDS[:30]) - UNSEEN)
+    examples = st.tuples(st.sampled_from(seen), st.sampled_from(["wing", "spot"]))
+    like = data.draw(st.lists(examples, min_size=1, max_size=4))
+    unlike = data.draw(st.lists(examples, max_size=3))
+    k = data.draw(st.integers(1, 70))
+    sex = data.draw(st.sampled_from(["male", "female"]))
+    among = data.draw(st.sampled_from([None, "wing"]))
+    weights = data.draw(st.sampled_from([None, {"pattern": 1.0}, {"colour": 0.3, "shape": 2.0}]))
+    if among:
+        like, unlike = [[(name, among) for name, _ in each] for each in (like, unlike)]
+    hits = index.search(like=like, unlike=unlike, k=k, where=f"sex = '{sex}'", weights=weights, trait=among)
+    parts = shares_of(like, 1.0) + shares_of(unlike, -0.5)
+    traits = {trait for _, trait, _ in parts}
+    given = np.array([(weights or dict.fromkeys(BLOCKS, 1.0)).get(block, 0) for block in BLOCKS])
+    wanted = []
+    for name, of_sex in zip(IDS[:59], SEX, strict=False):
+        out = name in {asked for asked, _ in (*like, *unlike)} or of_sex != sex
+        if out or (name in UNSEEN and "wing" in traits) or (name not in IDS[:30] and "spot" in traits):
+            continue
+        told = sum(share * cosines(a_region(asked, trait).vector, name, trait) for asked, trait, share in parts)
+        wanted.append((-round(float(told @ given / given.sum()), 9), name, told))
+    wanted.sort(key=lambda row: row[:2])
+    assert [hit.specimen for hit in hits] == [name for _, name, _ in wanted[:k]]
+    for hit, (_, _, told) in zip(hits, wanted, strict=False):
+        assert list(hit.blocks.values()) == pytest.approx(np.clip(told, -1, 1), abs=1e-6)
+        assert {part.trait for part in hit.parts} == (traits if len(traits) > 1 else set())
+
+
+def test_two_traits_of_two_specimens_rank_those_that_have_both(index: Index) -> None:
+    hits = index.search(like=[(IDS[0], "wing"), (IDS[1], "spot")], k=60)
+    # Only thirty have a spot, two of their wings were not found, and two specimens were asked with.
+    assert len(hits) == 26
+    first = hits[0]
+    alone = {
+        trait: index.search(like=(name, trait), where=f"catalogNumber = '{first.specimen}'")[0]
+        for name, trait in ((IDS[0], "wing"), (IDS[1], "spot"))
+    }
+    for part in first.parts:
+        assert part.similarity == pytest.approx(alone[part.trait].similarity, abs=1e-6)
+        np.testing.assert_array_equal(part.mask(), a_mask(first.specimen, part.trait))
+    assert json.loads(json.dumps(first.as_dict()))["parts"].keys() == {"wing", "spot"}
+
+
+def test_unlike_pushes_away(index: Index) -> None:
+    plain = [hit.specimen for hit in index.search(like=(IDS[0], "wing"), k=57)]
+    away = plain[0]
+    pushed = [hit.specimen for hit in index.search(like=(IDS[0], "wing"), unlike=(away, "wing"), k=57)]
+    assert away not in pushed
+    assert set(pushed) == set(plain) - {away}
+    assert pushed != plain[1:]

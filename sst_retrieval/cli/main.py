@@ -9,7 +9,17 @@ import typer
 from typer.core import TyperGroup
 
 import sst_retrieval
-from sst_retrieval.cli import building, demonstration, exporting, finetuning, looking, scoring, searching, showing
+from sst_retrieval.cli import (
+    auditing,
+    building,
+    demonstration,
+    exporting,
+    finetuning,
+    looking,
+    scoring,
+    searching,
+    showing,
+)
 from sst_retrieval.cli.weighing import weights_app
 from sst_retrieval.errors import SSTError
 
@@ -51,6 +61,7 @@ app.command("build")(building.build_command)
 app.command("search")(searching.search_command)
 app.add_typer(exporting.app, name="export")
 app.command("evaluate")(scoring.evaluate_command)
+app.command("audit")(auditing.audit_command)
 app.command("info")(looking.info_command)
 app.command("doctor")(looking.doctor_command)
 app.command("finetune")(finetuning.finetune_command)

@@ -8,7 +8,6 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from sst_retrieval.build import DEFAULTS
@@ -42,6 +41,10 @@ def evaluate_command(
     erased: Annotated[float, typer.Option(help="With --protocol: share of targets that lose a trait.")] = 0.0,
     propagator: Annotated[str, typer.Option(help="With --protocol: what finds the traits.")] = DEFAULTS.propagator,
     device: Annotated[str, typer.Option(help="With --protocol: auto, cpu or cuda.")] = DEFAULTS.device,
+    apart: Annotated[
+        str | None,
+        typer.Option(help="With --relevant-by: hits that share the query's value here do not count at all (mimics)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare masks with labels, and the search with a column of the table."""
@@ -49,19 +52,25 @@ def evaluate_command(
         request = ProtocolRequest(index, labels, protocol, supports_per_group, seed, turned, erased, propagator, device)
         evaluate_protocol(request, as_json=as_json)
         return
-    if labels is None:
-        raise InputError("name the folder of labels: --labels FOLDER")
+    if labels is None and relevant_by is None:
+        raise InputError(
+            "name the folder of labels (--labels FOLDER), or a column to score the search by (--relevant-by)"
+        )
     with open_index(index) as opened:
-        masks = score_masks(opened, labels)
+        masks = None if labels is None else score_masks(opened, labels)
         column = relevant_by or usual_column(opened)
-        retrieval = None if column is None else score_retrieval(opened, column)
+        retrieval = None if column is None else score_retrieval(opened, column, apart=apart)
     if as_json:
-        scores = {"masks": masks.as_dict(), "retrieval": None if retrieval is None else retrieval.as_dict()}
+        scores = {
+            "masks": None if masks is None else masks.as_dict(),
+            "retrieval": None if retrieval is None else retrieval.as_dict(),
+        }
         typer.echo(json.dumps(scores, indent=2, ensure_ascii=False))
         return
-    typer.echo(masks.table())
+    if masks is not None:
+        typer.echo(masks.table() + "\n")
     no_column = f"no retrieval scores: none of {', '.join(USUAL_COLUMNS)} has two values; name a column: --relevant-by"
-    typer.echo("\n" + (no_column if retrieval is None else retrieval.table()))
+    typer.echo(no_column if retrieval is None else retrieval.table())
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,7 @@ def score_retrieval(index: Index, column: str, *, apart: str | None = None) -> R
     """
     edges = pairwise(accumulate(index.blocks.values(), initial=0))
     return retrieval_scores(
-        {trait: _vectors(index, trait) for trait in index.traits},
+        {trait: TraitVectors(*index.vectors(trait)) for trait in index.traits},
         column_values(index, column),
         column=column,
         blocks={block: slice(start, stop) for block, (start, stop) in zip(index.blocks, edges, strict=True)},
@@ -118,10 +127,3 @@ def usual_column(index: Index) -> str | None:
             if len(values) > 1:
                 return column
     return None
-
-
-def _vectors(index: Index, trait: str) -> TraitVectors:
-    specimens = [str(name) for name in index.measurements(trait)["specimen"]]
-    found = [vector for name in specimens if (vector := index.region(name, trait).vector) is not None]
-    dim = sum(index.blocks.values())
-    return TraitVectors(specimens, np.reshape(found, (-1, dim)).astype(np.float32))

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from sst_retrieval import sheets
+from sst_retrieval.asking import Pair
 from sst_retrieval.cli import asking
 from sst_retrieval.embedding import Embedder, describe
 from sst_retrieval.engines import EMBEDDERS, ModelOptions, load_embedder
@@ -21,6 +22,7 @@ from sst_retrieval.outside import query_vectors, read_mask
 from sst_retrieval.query import Index, open_index
 from sst_retrieval.sheets import Tile
 from sst_retrieval.types import Floats, Hit, RGBImage
+from sst_retrieval.words import Question
 
 CAPTION = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality")
 """Columns of usual collections that say most about a hit; the first three that an index has are shown."""
@@ -31,13 +33,21 @@ class _Question:
     """What is asked with: a region of the index or vectors from outside, and a picture of it for the contact sheet."""
 
     picture: Callable[[], Tile]
-    like: tuple[str, str] | None = None
+    like: Sequence[Pair] = ()
     vectors: Floats | None = None
 
 
 def search_command(
     index: Annotated[Path, typer.Argument(help="Index folder.")],
-    like: Annotated[str | None, typer.Option(help="Ask with this specimen of the index.")] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Ask with this specimen of the index; repeatable. Name its trait as SPECIMEN:TRAIT to mix traits."
+        ),
+    ] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option(help="With --like: what hits should not resemble; repeatable.")
+    ] = None,
     image: Annotated[Path | None, typer.Option(help="Ask with a photograph of your own; needs --mask.")] = None,
     mask: Annotated[
         Path | None, typer.Option(help="Label picture of --image: the trait alone, or as the index's own number.")
@@ -74,24 +84,25 @@ def search_command(
     """Find the specimens whose trait looks most like a given one, or fits a description in plain words."""
     shares = None if weights is None else read_weights(weights)
     with open_index(index) as opened:
-        read = None if text is None else asking.understood(opened, text, like=like, ignored=ignore or ())
+        read = None if text is None else _sentence(opened, text, like or [], unlike or [], ignore or ())
         if read is None and (ignore or explain):
             raise QueryError("--ignore and --explain are about a sentence; ask one with --text")
         if read is not None and explain:
             asking.explain(read, as_json=as_json)
             return
-        like, trait = like or (read.example if read else None), trait or (read.trait if read else None)
-        trait = trait if read is not None and trait is None else _trait(opened, trait)
+        named = like or ([read.example] if read and read.example else [])
+        trait = trait or (read.trait if read else None)
         question: _Question | None = None
 
         def load() -> Embedder:
             return _embedder(opened, embedder, device, _options(opened, clip_model, clip_pretrained))
 
-        if like is not None and image is None and mask is None:
-            question = _indexed(opened, like, trait or "")
-        elif like is None and image is not None and mask is not None and trait is not None:
+        if named and image is None and mask is None:
+            question = _indexed(opened, named, trait)
+        elif not named and image is not None and mask is not None:
+            trait = _trait(opened, trait)
             question = _outside(opened, image, mask, trait, load)
-        elif read is None or like is not None or image is not None or mask is not None:
+        elif read is None or named or image is not None or mask is not None:
             raise QueryError(
                 "ask with a specimen of the index (--like), a photograph (--image and --mask), or in words (--text)"
             )
@@ -103,7 +114,8 @@ def search_command(
             )
         else:
             hits = opened.search(
-                like=question.like if question else None,
+                like=question.like if question else (),
+                unlike=_pairs(opened, unlike or [], trait),
                 vectors=vectors,
                 trait=trait,
                 k=k or 12,
@@ -111,7 +123,7 @@ def search_command(
                 weights=shares,
             )
         if contact_sheet is not None:
-            heading = text or f"{trait} most like that of the query"
+            heading = text or _heading(trait, question.like if question else (), unlike or [])
             heading += f", where {where}" if where else ""
             write_png(contact_sheet, hits_sheet(opened, question.picture() if question else None, hits, heading))
             typer.echo(f"contact sheet: {contact_sheet}", err=True)
@@ -183,8 +195,33 @@ def _trait(index: Index, trait: str | None) -> str:
     return trait
 
 
-def _indexed(index: Index, like: str, trait: str) -> _Question:
-    return _Question(lambda: indexed_tile(index, like, trait), like=(like, trait))
+def _sentence(index: Index, text: str, like: Sequence[str], unlike: Sequence[str], ignored: Sequence[str]) -> Question:
+    if len(like) > 1 or unlike:
+        raise QueryError("a sentence (--text) goes with one --like at most, and with no --unlike")
+    return asking.understood(index, text, like=like[0] if like else None, ignored=ignored)
+
+
+def _pairs(index: Index, named: Sequence[str], trait: str | None) -> list[Pair]:
+    """Read SPECIMEN or SPECIMEN:TRAIT; a colon that no trait follows belongs to the specimen's name."""
+    pairs = []
+    for name in named:
+        specimen, colon, own = name.rpartition(":")
+        pairs.append((specimen, own) if colon and own in index.traits else (name, _trait(index, trait)))
+    return pairs
+
+
+def _indexed(index: Index, named: Sequence[str], trait: str | None) -> _Question:
+    pairs = _pairs(index, named, trait)
+    return _Question(lambda: indexed_tile(index, *pairs[0]), like=pairs)
+
+
+def _heading(trait: str | None, like: Sequence[Pair], unlike: Sequence[str]) -> str:
+    """Say what was asked, for people."""
+    traits = list(dict.fromkeys(own for _, own in like)) if trait is None else [trait]
+    heading = f"{' and '.join(traits)} most like that of the query"
+    if len(like) > 1:
+        heading = "most like " + " and ".join(f"{own} of {specimen}" for specimen, own in like)
+    return heading + (f", unlike {' and '.join(unlike)}" if unlike else "")
 
 
 def _outside(index: Index, photo: Path, mask: Path, trait: str, embedder: Callable[[], Embedder]) -> _Question:

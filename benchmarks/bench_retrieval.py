@@ -1,0 +1,100 @@
+"""How well a trait's vector finds specimens of the same kind, next to the usual ways of comparing photographs.
+
+    python benchmarks/bench_retrieval.py INDEX --labels COLLECTION/labels --relevant-by infraspecificEpithet
+
+Every region asks once for all others of its trait; an answer is right if its specimen has the same value in the column.
+All methods (see `evaluate.baselines`) describe the same regions, once with the masks that people drew and once with
+those that the index holds, in one run and one table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sst_retrieval.cli.scoring import column_values
+from sst_retrieval.embedding import embed_regions
+from sst_retrieval.engines import load_embedder
+from sst_retrieval.errors import QueryError
+from sst_retrieval.evaluate.baselines import METHODS, describe_photograph, describe_region, score
+from sst_retrieval.evaluate.report import aligned
+from sst_retrieval.evaluate.retrieval import RetrievalScore
+from sst_retrieval.images import read_labels
+from sst_retrieval.query import Index, open_index
+from sst_retrieval.types import Floats, Frame, Mask
+
+Described = dict[tuple[str, str], dict[str, dict[str, Floats]]]
+"""(method, whose masks) -> trait -> specimen -> float32 (d,)."""
+
+
+def masks_of(index: Index, specimen: str, labels: Path) -> Iterator[tuple[str, str, Mask, Frame]]:
+    """Give (whose mask, trait, mask, frame) for every trait that is there."""
+    path = labels / f"{specimen}.png"
+    drawn = read_labels(path) if path.is_file() else None
+    for trait in index.traits:
+        try:
+            region = index.region(specimen, trait)
+        except QueryError:  # Its group's support does not show the trait.
+            continue
+        found = index.mask(specimen, trait)
+        if found.any():
+            yield "found", trait, found, region.frame
+        if drawn is not None and (drawn == index.trait_numbers[trait]).any():
+            yield "drawn", trait, drawn == index.trait_numbers[trait], region.frame
+
+
+def described(index: Index, labels: Path) -> Described:
+    """Describe every region by every method."""
+    embedder = load_embedder(index.settings["embedder"]["engine"], "auto")
+    result: Described = defaultdict(lambda: defaultdict(dict))
+    for specimen in index.specimens():
+        regions = list(masks_of(index, specimen.id, labels))
+        if not regions:
+            continue
+        image = index.photograph(specimen.id)
+        of_photograph = describe_photograph(image, embedder)
+        # Drawn masks are described in the frame of the found ones; the network sees the specimen once for all of them.
+        vectors = embed_regions(image, np.stack([mask for _, _, mask, _ in regions]), regions[0][3], embedder)
+        for (whose, trait, mask, frame), vector in zip(regions, vectors, strict=True):
+            if vector is not None:
+                rows = {"trait": vector, **of_photograph, **describe_region(image, mask, frame, embedder)}
+                for method, row in rows.items():
+                    result[method, whose][trait][specimen.id] = row
+    return result
+
+
+def line(name: str, scores: Mapping[str, RetrievalScore], traits: list[str]) -> list[str]:
+    """Write one method: means over traits, then the mAP of every trait."""
+    means = np.mean([(s.mean_ap, s.recall_at_5, s.precision_at_1) for s in scores.values()], axis=0)
+    each = [f"{scores[trait].mean_ap:.3f}" if trait in scores else "-" for trait in traits]
+    return [name, *(f"{value:.3f}" for value in means), *each]
+
+
+def main() -> None:
+    """Describe, ask, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("index", type=Path)
+    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--relevant-by", required=True)
+    options = parser.parse_args()
+    with open_index(options.index) as index:
+        found = described(index, options.labels)
+        values = column_values(index, options.relevant_by)
+        for whose in ("drawn", "found"):
+            rows, traits = [], []
+            for method in ("trait", *METHODS):
+                scores = score(method, found[method, whose], values, column=options.relevant_by, blocks=index.blocks)
+                traits = traits or list(scores)
+                rows.append(line(method, scores, traits))
+            chance = [f"{each.chance:.3f}" for each in scores.values()]
+            rows.append(["by chance", "", "", "", *chance])
+            print(f"masks {whose}; relevant = same {options.relevant_by}")
+            print(aligned(("method", "mAP", "recall@5", "precision@1", *traits), rows), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What a trait's vector must beat: the ways in which photographs are usually compared.
+
+Every method describes the same regions and is asked the same questions, so that one table compares them:
+
+1. crop: the network's features of the mask's bounding box, all of it, as retrieval is usually done;
+2. photograph: its features of the whole photograph;
+3. background: mean and spread of the colours along the photograph's rim, where no specimen is. Whatever this one finds
+   is not the trait: it says how far a collection sorts itself by the way it was photographed;
+4. outline: the mask's shape alone; 5. mean colour under the mask.
+
+The features of 1 and 2 are centred and whitened as those of a trait are, so that no method has an advantage but what it
+looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from skimage.color import rgb2lab
+
+from sst_retrieval import pose
+from sst_retrieval.embedding import Embedder, pool, shape_block
+from sst_retrieval.evaluate.retrieval import RetrievalScore, TraitVectors, retrieval_scores
+from sst_retrieval.evaluate.style import rim_colours
+from sst_retrieval.masks import box
+from sst_retrieval.types import Floats, Frame, Mask, RGBImage, Scalar
+from sst_retrieval.whitening import SHRINKAGE, block_slices, whiten
+
+METHODS = ("crop", "photograph", "background", "outline", "mean colour")
+LEARNT = ("crop", "photograph")
+
+SMALL = 0.1
+
+
+def describe_photograph(image: RGBImage, embedder: Embedder) -> dict[str, Floats]:
+    """Describe a photograph by the baselines that see all of it: method -> float32 (d,)."""
+    height, width = image.shape[:2]
+    whole = pose.turned((width / 2, height / 2), max(height, width), 0.0)
+    return {"photograph": _features(image, whole, embedder), "background": rim_colours(image)}
+
+
+def describe_region(image: RGBImage, mask: Mask, frame: Frame, embedder: Embedder) -> dict[str, Floats]:
+    """Describe one region by the other baselines.
+
+    Args:
+        image: uint8 (H, W, 3).
+        mask: bool (H, W), not empty.
+        frame: how the specimen lies.
+        embedder: the one that the index was made with.
+
+    Returns:
+        Method -> float32 (d,).
+    """
+    x0, y0, x1, y1 = box(mask)
+    square = pose.turned(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0), 0.0)
+    colour = rgb2lab(image[mask][None])[0].mean(axis=0).astype(np.float32)
+    return {
+        "crop": _features(image, square, embedder),
+        "outline": shape_block(mask, frame),
+        "mean colour": colour,
+    }
+
+
+def score(
+    method: str,
+    described: Mapping[str, Mapping[str, Floats]],
+    values: Mapping[str, Scalar],
+    *,
+    column: str,
+    blocks: Mapping[str, int],
+) -> dict[str, RetrievalScore]:
+    """Ask with every region of one method.
+
+    Args:
+        method: "trait" or one of `METHODS`.
+        described: trait -> specimen -> float32 (d,).
+        values: specimen -> its value in the column.
+        column: name of the column.
+        blocks: block name -> number of values of a trait's vector.
+
+    Returns:
+        Trait -> its scores.
+    """
+    regions: dict[str, TraitVectors] = {}
+    for trait, own in described.items():
+        names = sorted(own)
+        vectors = np.stack([own[name] for name in names]).astype(np.float32)
+        if method == "trait":
+            whiten(vectors, blocks, SHRINKAGE)
+        elif method in LEARNT:
+            whiten(vectors, {"pattern": vectors.shape[1]}, SHRINKAGE)
+        elif method != "outline":
+            vectors = _as_products(vectors)
+        regions[trait] = TraitVectors(names, vectors)
+    widths = blocks if method == "trait" else {"all": next(iter(regions.values())).vectors.shape[1]}
+    return dict(retrieval_scores(regions, values, column=column, blocks=block_slices(widths)).traits)
+
+
+def _as_products(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Make inner products order as Euclid's distances do; colours in CIE Lab are compared by distance.
+
+    On a sphere the nearer is the more similar. The numbers are scaled to be small and lifted onto one, where its
+    curvature does not show.
+    """
+    centred = vectors - vectors.mean(axis=0)
+    scaled = centred * (SMALL / max(float(np.linalg.norm(centred, axis=1).max()), 1e-9))
+    return np.hstack([scaled, np.sqrt(1 - (scaled**2).sum(axis=1, keepdims=True))]).astype(np.float32)
+
+
+def _features(image: RGBImage, frame: Frame, embedder: Embedder) -> Floats:
+    view = pose.warp(image, frame, embedder.side)
+    (grid,) = embedder.features([view])
+    mean = pool(grid, np.ones((embedder.side, embedder.side), dtype=np.float32))
+    unit: Floats = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+    return unit
