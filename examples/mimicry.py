@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--apart", help="column in which the two of a pair must differ")
     parser.add_argument("--where", help="condition on the table's columns, such as: confidence > 0.5")
     parser.add_argument("--blocks", default="pattern,colour,shape", help="what counts; separated by commas")
-    parser.add_argument("--specimens", type=int, default=54, help="of the synthetic drawer")
+    parser.add_argument("--specimens", type=int, default=45, help="of the synthetic drawer")
     parser.add_argument("--output", type=Path, default=Path("mimicry"))
     return parser.parse_args()
 

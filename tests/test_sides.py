@@ -78,7 +78,7 @@ def test_a_piece_on_both_sides_is_median_and_so_is_everything_without_a_middle_l
 
 def test_a_shape_without_symmetry_has_no_middle_line() -> None:
     lopsided = np.zeros(SIZE, dtype=bool)
-    lopsided[20:60, 20:280] = lopsided[20:280, 20:50] = lopsided[100:130, 20:150] = lopsided[200:280, 200:240] = True
+    lopsided[30:60, 40:260] = lopsided[60:120, 40:70] = lopsided[200:260, 150:190] = lopsided[120:130, 240:290] = True
     assert middle_line(average([(lopsided, pose.turned((150, 150), 300, 0.0))])) is None
     assert middle_line(np.zeros((96, 96), dtype=np.float32)) is None
 

@@ -332,17 +332,27 @@ class Comparative(Source):
 
         Returns:
             A pandas data frame, one row a specimen and side: specimen, group, trait, side ("left", "right", or
-            "median" for what lies on both sides), confidence, and the measurements that need no photograph.
+            "median" for what lies on both sides), symmetry (of its group; below 0.7 look at the sides before you trust
+            them), confidence, and the measurements that need no photograph.
         """
         groups = self._catalog.groups()
         records = [
             {
                 **{"specimen": region.specimen, "group": groups[region.specimen], "trait": trait, "side": side},
-                **{"confidence": region.confidence, **geometry(mask)},
+                **{"symmetry": np.nan if line is None else line.symmetry, "confidence": region.confidence},
+                **geometry(mask),
             }
-            for region, side, mask, _ in self._sides(trait, where)
+            for region, side, mask, line in self._sides(trait, where)
         ]
-        columns = ["specimen", "group", "trait", "side", "confidence", *geometry(np.ones((1, 1), dtype=bool))]
+        columns = [
+            "specimen",
+            "group",
+            "trait",
+            "side",
+            "symmetry",
+            "confidence",
+            *geometry(np.ones((1, 1), dtype=bool)),
+        ]
         rows = pa.table(pd.DataFrame(records, columns=columns))
         known = self._scales(trait, where, scale)
         if known:

@@ -150,9 +150,9 @@ def _draw_groups(
     groups = sorted(set(names.tolist()))
     for number, group in enumerate(groups):
         inside = names == group
-        style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number // len(COLOURS) % len(MARKERS)]}
+        style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
         label = f"{group} ({np.count_nonzero(inside)})"
-        axes.scatter(across[inside], up[inside], s=34, alpha=0.85, linewidths=0, label=label, **style)
+        axes.scatter(across[inside], up[inside], s=46, alpha=0.8, linewidths=0, label=label, **style)
     axes.legend(
         title=title, fontsize=8, title_fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1),
         ncols=1 + len(groups) // 26,
