@@ -1,0 +1,181 @@
+"""One journey through the app in a real browser: look, ask, draw, review."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import a_collection_of, build_fake
+
+import sst_retrieval as sst
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE = 60_000
+"""Milliseconds; a busy machine takes its time."""
+
+
+@pytest.fixture(scope="module")
+def museum(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("museum")
+    build_fake(a_collection_of(folder / "collection"), folder / "index")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    """A page of 1280 x 800 in a headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: the app's journey needs it")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with playwright.sync_playwright() as driver:
+        if path is None and not Path(driver.chromium.executable_path).is_file():
+            pytest.skip("no Chromium on this computer: the journey through the app was not made (apt install chromium)")
+        # Without its sandbox, which a container refuses it; it only visits the app.
+        with driver.chromium.launch(executable_path=path, args=["--no-sandbox"]) as browser:
+            page = browser.new_page(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+            page.set_default_timeout(PATIENCE)
+            yield page
+
+
+@pytest.fixture(scope="module")
+def address(museum: Path) -> Iterator[str]:
+    """The app, started as a person starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "sst_retrieval", "app", str(museum / "index"), "--port", str(port)]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(sst.__file__).parents[1])})
+    url = f"http://localhost:{port}"
+    try:
+        for _ in range(1000):
+            try:
+                urllib.request.urlopen(f"{url}/_stcore/health", timeout=5).close()
+                break
+            except (urllib.error.URLError, OSError):
+                assert process.poll() is None, "the app ended at once"
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+
+
+def test_a_curator_looks_asks_draws_and_reviews(museum: Path, page: Any, address: str) -> None:
+    ask(page, address)
+    narrow_down(page)
+    open_and_download(page)
+    draw(page, address, museum)
+    review(page, address, museum)
+
+
+def ask(page: Any, address: str) -> None:
+    """Pick a specimen by its name, then a trait by its outline."""
+    page.goto(address)
+    page.get_by_placeholder("id, name, place").fill("r3")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="r3", exact=True).click()
+    page.get_by_role("button", name="bar, confidence").click(force=True)
+    page.wait_for_url("**trait=bar**")
+    page.get_by_text("hits 1 to").wait_for()
+    assert "specimen=r3" in page.url
+
+
+def narrow_down(page: Any) -> None:
+    """Move a slider and choose a filter; the URL keeps both."""
+    before = tiles(page)
+    slider = page.get_by_role("slider", name="shape")
+    slider.focus()
+    slider.press("ArrowLeft")
+    page.wait_for_url("**shape=0.9**")
+    page.get_by_role("combobox", name="sex").click()
+    page.get_by_role("option", name="female").first.click()
+    page.wait_for_url("**f.sex=**")
+    page.keyboard.press("Escape")
+    page.wait_for_function("count => document.querySelectorAll('.tile-name').length < count", arg=len(before))
+    assert set(tiles(page)) < set(before)
+
+
+def open_and_download(page: Any) -> None:
+    """Look at a hit closely, and take the table home."""
+    first = tiles(page)[0]
+    page.get_by_role("button", name="Details", exact=True).first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Ask with bar of this specimen").wait_for()
+    assert first in dialog.inner_text()
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("rank,specimen,trait,similarity,pattern,colour,shape")
+    assert lines[1].split(",")[1] == first
+
+
+def draw(page: Any, address: str, museum: Path) -> None:
+    """Draw a polygon on a specimen and save it as a support."""
+    page.goto(f"{address}/annotate")
+    page.get_by_role("combobox", name="Draw on").click()
+    page.get_by_role("option", name="r4").click()
+    canvas = page.locator("canvas").first
+    canvas.wait_for()
+    save = page.get_by_role("button", name="Save the support")
+    for _ in range(4):  # The canvas takes a moment, on a busy machine a long one, to listen to the mouse.
+        page.wait_for_timeout(2500)
+        draw_polygon(page, canvas.bounding_box())
+        try:
+            save.wait_for(timeout=PATIENCE / 4)
+            break
+        except Exception:
+            page.get_by_role("button", name="Clear", exact=True).click()
+    save.click()
+    page.get_by_text("Saved:").wait_for()
+    labels = sst.read_labels(museum / "collection" / "supports" / "r4.png")
+    expected = np.zeros(labels.shape, dtype=bool)
+    expected[10:30, 15:45] = True
+    drawn = labels != 0
+    assert np.count_nonzero(drawn & expected) / np.count_nonzero(drawn | expected) > 0.85
+    assert set(np.unique(labels)) <= {0, 3, 7}
+
+
+def draw_polygon(page: Any, at: dict[str, float]) -> None:
+    """Click the corners of the middle of the canvas, and close the outline."""
+    corners = [(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)]
+    places = [(at["x"] + at["width"] * x, at["y"] + at["height"] * y) for x, y in corners]
+    for x, y in places:
+        page.mouse.click(x, y)
+        page.wait_for_timeout(400)
+    page.mouse.click(*places[-1], button="right")
+
+
+def review(page: Any, address: str, museum: Path) -> None:
+    """Accept the least confident mask, with the keyboard."""
+    page.goto(f"{address}/review")
+    name = page.get_by_role("textbox", name="Your name")
+    name.fill("Mary")
+    name.press("Enter")
+    page.get_by_role("button", name="Accept").wait_for()
+    page.wait_for_timeout(1000)  # Until the name has arrived.
+    name.blur()
+    page.keyboard.press("a")
+    page.get_by_text("1 accepted").wait_for()
+    with sst.open_index(museum / "index") as index:
+        (kept,) = index.reviews()
+    assert (kept.decision, kept.reviewer) == ("accept", "Mary")
+
+
+def tiles(page: Any) -> list[str]:
+    """Return the specimens on the light table."""
+    page.locator(".tile-name").first.wait_for()
+    names = page.locator(".tile-name").all_inner_texts()
+    return [name.split(". ", 1)[1] for name in names]
