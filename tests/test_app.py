@@ -278,6 +278,39 @@ def test_shapes_become_masks() -> None:
     assert rasterized([], {"#0072b2": "wing"}, (100, 100), 0.5, {}) == {}
 
 
+def test_clicks_are_sorted_by_trait_and_are_no_shapes() -> None:
+    from sst_app.drawing import ERASER, points, rasterized
+
+    traits = {"#0072b2": "wing", "#e69f00": "eye"}
+    marks = [("#0072B2", 10, 20), ("#E69F00", 30, 5), (ERASER, 40, 40), ("#123456", 1, 1)]
+    shapes = [{"type": "point", "x": x, "y": y, "radius": 3, "stroke": ink} for ink, x, y in marks]
+    clicks = points(shapes, traits, 0.5)
+    assert clicks == {"wing": ([(20, 40)], [(60, 10), (80, 80)]), "eye": ([(60, 10)], [(20, 40), (80, 80)])}
+    assert rasterized(shapes, traits, (100, 100), 0.5, {}) == {}
+    assert points([], traits, 0.5) == {}
+
+
+def test_clicks_grow_into_masks() -> None:
+    from streamlit.testing.v1 import AppTest
+
+    def page() -> None:
+        import numpy as np
+        import streamlit as st
+        from sst_app.drawing import _grown
+
+        image = np.full((80, 120, 3), 230, np.uint8)
+        image[20:60, 30:90] = (30, 60, 160)
+        grown = _grown(image, {"wing": ([(60.0, 40.0)], [(5.0, 5.0)])}, "test")
+        st.session_state["grown"] = grown["wing"]
+
+    app = AppTest.from_function(page, default_timeout=60).run()
+    assert not app.exception
+    grown, truth = app.session_state["grown"], np.zeros((80, 120), dtype=bool)
+    truth[20:60, 30:90] = True
+    assert np.count_nonzero(grown & truth) / np.count_nonzero(grown | truth) > 0.8
+    assert "Without SAM 2" in app.caption[0].value
+
+
 def test_typed_ids_come_first() -> None:
     from sst_app.choosing import matching
 

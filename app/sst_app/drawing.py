@@ -1,4 +1,4 @@
-"""Draw masks on a photograph: polygon and brush on a canvas; what was drawn becomes masks at the photograph's own size.
+"""Draw masks on a photograph: polygon, brush and clicks on a canvas; they become masks at the photograph's own size.
 
 The canvas is the component streamlit-drawable-konva. It gives back shapes, not pixels, so a mask is as fine as the
 photograph, whatever the size of the canvas.
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import streamlit as st
 from PIL import Image, ImageDraw
 
+import sst_retrieval as sst
 from sst_app import components, pictures
 
 ERASER = "#FFFFFF"
@@ -22,6 +23,7 @@ ERASER = "#FFFFFF"
 WIDEST = 860
 """Width of the canvas in pixels, at most."""
 
+Point = tuple[float, float]
 Masks = dict[str, npt.NDArray[np.bool_]]
 
 
@@ -51,7 +53,7 @@ def canvas(
     names = [*colours, "eraser"]
     trait = tools[0].selectbox("Draw", names, key=f"{key}-trait") if len(names) > 1 else names[0]
     tool = tools[1].segmented_control(
-        "with", ["polygon", "brush", "look"], default="polygon", key=f"{key}-tool", required=True
+        "with", ["polygon", "brush", "click", "look"], default="polygon", key=f"{key}-tool", required=True
     )
     width = tools[2].slider("Brush, px", 2, 60, 14, key=f"{key}-width", disabled=tool != "brush")
     ink = ERASER if trait == "eraser" else colours[trait]
@@ -62,7 +64,7 @@ def canvas(
         stroke_color=ink,
         stroke_width=width if tool == "brush" else 2,
         background_image=_background(key, image, start, colours, size),
-        drawing_mode={"polygon": "polygon", "brush": "freedraw", "look": "pan"}[tool],
+        drawing_mode={"polygon": "polygon", "brush": "freedraw", "click": "point", "look": "pan"}[tool],
         width=size[0],
         height=size[1],
         key=components.safe(f"{key}-canvas"),
@@ -72,11 +74,71 @@ def canvas(
             "polygon": "Click the corners; a right click closes the outline. Undo takes the last corner back. "
             "Zoom with the wheel.",
             "brush": "Paint with the mouse or a pen. The eraser takes away what it paints over.",
+            "click": "Click on the trait, once or more; with the eraser, click what does not belong to it. The clicks "
+            "of every trait grow into its mask.",
             "look": "Drag to move, zoom with the wheel.",
         }[tool]
     )
     shapes = (drawn.json_data or {}).get("objects", [])
-    return rasterized(shapes, {ink: name for name, ink in colours.items()}, image.shape[:2], scale, start or {})
+    traits = {ink: name for name, ink in colours.items()}
+    begun = dict(start or {})
+    if grown := _grown(image, points(shapes, traits, scale), key):
+        st.image(_background(f"{key}-grown", image, grown, colours, size), caption="Grown from the clicks.")
+        begun |= {name: mask | begun.get(name, False) for name, mask in grown.items()}
+    return rasterized(shapes, traits, image.shape[:2], scale, begun)
+
+
+def points(
+    shapes: list[dict[str, Any]], traits: Mapping[str, str], scale: float
+) -> dict[str, tuple[list[Point], list[Point]]]:
+    """Sort the clicks by trait.
+
+    Returns:
+        trait -> points on it, and points beside it: those of the eraser and of other traits; (x, y) in pixels of the
+        photograph.
+    """
+    names = {colour.lower(): trait for colour, trait in traits.items()}
+    clicked: list[tuple[str | None, Point]] = []
+    for shape in shapes:
+        colour = str(shape.get("stroke", ""))[:7].lower()
+        if shape.get("type") == "point" and (colour in names or colour == ERASER.lower()):
+            clicked.append((names.get(colour), (float(shape["x"]) / scale, float(shape["y"]) / scale)))
+    return {
+        trait: ([at for name, at in clicked if name == trait], [at for name, at in clicked if name != trait])
+        for trait in dict.fromkeys(name for name, _ in clicked if name is not None)
+    }
+
+
+def _grown(
+    image: npt.NDArray[np.uint8], clicks: Mapping[str, tuple[list[Point], list[Point]]], key: str
+) -> Masks:
+    """Turn clicks into masks; says which model did, and what went wrong."""
+    if not clicks:
+        return {}
+    checkpoint = st.text_input(
+        "SAM 2 checkpoint", key=f"{key}-checkpoint", placeholder="none: regions of like colour and texture are grown",
+        help="A name that `sst-retrieval weights list` knows, or the path of a .pt file.",
+    )  # fmt: skip
+    try:
+        clicker = _clicker(checkpoint.strip() or None)
+        picture = _looked_at(key, clicker.name, clicker, image)
+        grown = {trait: picture.mask(inside, outside).mask for trait, (inside, outside) in clicks.items()}
+    except sst.SSTError as error:
+        st.error(str(error))
+        return {}
+    if clicker.fallback:
+        st.caption("Without SAM 2: grown from like colour and texture. Good for well-marked traits; correct the rest.")
+    return {trait: mask for trait, mask in grown.items() if mask.any()}
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the model")
+def _clicker(checkpoint: str | None) -> sst.Clicker:
+    return sst.load_clicker(checkpoint)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Looking at the photograph")
+def _looked_at(key: str, name: str, _clicker: sst.Clicker, _image: npt.NDArray[np.uint8]) -> Any:
+    return _clicker.look(_image)
 
 
 def rasterized(
@@ -102,8 +164,8 @@ def rasterized(
     masks = {trait: mask.copy() for trait, mask in start.items()}
     for shape in shapes:
         colour = str(shape.get("stroke", ""))[:7].lower()
-        if colour not in names and colour != ERASER.lower():
-            continue
+        if (colour not in names and colour != ERASER.lower()) or shape.get("type") == "point":
+            continue  # Clicks are turned into masks elsewhere, see `points`.
         pixels = _pixels(shape, size, scale)
         if colour == ERASER.lower():
             for mask in masks.values():
@@ -140,8 +202,6 @@ def _background(
     size: tuple[int, int],
 ) -> Image.Image:
     """Show what the drawing begins with, tinted."""
-    import sst_retrieval as sst
-
     if not start:
         return Image.fromarray(pictures.shrunk(image, max(size))).resize(size)
     height, width = image.shape[:2]
