@@ -55,7 +55,8 @@ def address(museum: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "sst_retrieval", "app", str(museum / "index"), "--port", str(port)]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(sst.__file__).parents[1])})
+    environment = {**os.environ, "PYTHONPATH": str(Path(sst.__file__).parents[1])}
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
     url = f"http://localhost:{port}"
     try:
         for _ in range(1000):
@@ -67,8 +68,9 @@ def address(museum: Path) -> Iterator[str]:
                 time.sleep(0.2)
         yield url
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
+        # The command and the server it started. Not SIGINT: whoever runs the tests in the background ignores it.
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
 
 
 def test_a_curator_looks_asks_draws_and_reviews(museum: Path, page: Any, address: str) -> None:
