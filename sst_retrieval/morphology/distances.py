@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import csr_array
 
 from sst_retrieval.errors import QueryError
 from sst_retrieval.morphology.libraries import required
@@ -128,8 +129,9 @@ def of_means(codes: npt.NDArray[np.int64], labels: Sequence[str], rows: Rows, ab
     """
     sums: Doubles | None = None
     for places, vectors in chunks(rows, len(codes)):
-        part = np.zeros((len(labels), vectors.shape[1]))
-        np.add.at(part, codes[places], vectors)
+        # Row g sums up group g. (`np.add.at` takes ten times as long.)
+        member = csr_array((np.ones(len(places)), (codes[places], np.arange(len(places)))), (len(labels), len(places)))
+        part = member @ vectors.astype(np.float64)
         sums = part if sums is None else sums + part
     counts = np.bincount(codes, minlength=len(labels))
     means = np.zeros((0, 1)) if sums is None else sums / counts[:, None]
