@@ -16,12 +16,10 @@ Photographs whose licence forbids it must not be named here: the weights learn f
 
 from __future__ import annotations
 
-import csv
 import json
 import time
-import tomllib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,15 +29,16 @@ import torch
 import typer
 from painted_wings import painted_wings
 from PIL import Image
-from scipy import ndimage
 from scipy.stats import spearmanr
 from torch.nn import functional
 
 from sst_retrieval import pose
-from sst_retrieval.images import read_image, read_labels
+from sst_retrieval.collection import read_collection
+from sst_retrieval.evaluate.protocol import by_group, labelled_support, torn_off
 from sst_retrieval.models.decoder import Clues, Decoder, clues
 from sst_retrieval.models.dense import DenseMemory, DensePropagator
 from sst_retrieval.models.refine import coloured, first_masks
+from sst_retrieval.traits import read_traits
 from sst_retrieval.types import RGBImage, Support
 
 TARGETS = 5  # Targets a draw of supports.
@@ -65,10 +64,7 @@ def make_pairs(
     propagator = DensePropagator()
     rng = np.random.default_rng(seed)
     for folder in collections:
-        groups: dict[str, list[Support]] = defaultdict(list)
-        for specimen in _specimens(folder):
-            groups[specimen.group].append(specimen)
-        for group, members in groups.items():
+        for group, members in _groups(folder).items():
             _pairs(propagator, members, output / folder.name / group, targets, rng)
             typer.echo(f"{folder.name} {group}: done")
     if wings is not None:
@@ -134,19 +130,15 @@ def score(pairs: Path, weights: Path, only: Annotated[list[str] | None, typer.Op
 # -------------------------------------------------------------------------------------------------------- pairs
 
 
-def _specimens(folder: Path) -> Iterator[Support]:
-    numbers = tomllib.loads((folder / "supports" / "traits.toml").read_text(encoding="utf-8"))["traits"]
-    with (folder / "collection.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        path = folder / "labels" / f"{row['catalogNumber']}.png"
-        if path.is_file():
-            label = read_labels(path)
-            shown = tuple(name for name, number in numbers.items() if (label == number).any())
-            if shown:
-                masks = np.stack([label == numbers[name] for name in shown])
-                image = read_image(folder / row["image"])
-                yield _shrunk(Support(row["catalogNumber"], row["group"], image, shown, masks))
+def _groups(folder: Path) -> dict[str, list[Support]]:
+    """Read the labelled specimens of a collection, group by group."""
+    numbers = read_traits(folder / "supports" / "traits.toml").numbers
+    labels = folder / "labels"
+    groups = by_group(read_collection(folder / "collection.csv"), labels)
+    return {
+        group: [_shrunk(found) for each in members if (found := labelled_support(each, labels, numbers)) is not None]
+        for group, members in groups.items()
+    }
 
 
 def _shrunk(specimen: Support) -> Support:
@@ -179,9 +171,8 @@ def _pairs(
 def _erased(specimen: Support, rng: np.random.Generator) -> Support:
     """Paint over a trait with colours of the photograph's border."""
     lost = int(rng.integers(len(specimen.traits)))
-    gone = ndimage.binary_dilation(specimen.masks[lost], iterations=max(2, round(0.006 * max(specimen.image.shape))))
+    gone, border = torn_off(specimen.image, specimen.masks[lost])
     image = specimen.image.copy()
-    border = np.concatenate([image[:8].reshape(-1, 3), image[-8:].reshape(-1, 3)])
     if rng.random() < 0.5:
         image[gone] = border[rng.integers(0, len(border), int(gone.sum()))]
     else:

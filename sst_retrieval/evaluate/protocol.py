@@ -212,7 +212,7 @@ def run_protocol(
         raise InputError(f"{draws} draws of {shots} supports from seed {seed}: ask for at least 1, and a seed from 0")
     if not 0 <= erased <= 1:
         raise InputError(f"a share of {erased} erased targets cannot be; give one of 0 to 1")
-    labelled = _labelled(collection, labels)
+    labelled = by_group(collection, labels)
     plans, left_out = _plans(labelled, shots, draws, seed)
     if not plans:
         raise InputError(
@@ -223,7 +223,7 @@ def run_protocol(
     done = 0
     for draw, chosen, targets in plans:
         supports = [_support(specimen, labels, numbers) for specimen in chosen]
-        memory = propagator.remember([support for support in supports if len(support.traits)])
+        memory = propagator.remember(supports)
         for specimen in targets:
             image, truth = _target(specimen, labels, numbers, seed if turned else None)
             rng = np.random.default_rng([seed, draw, zlib.crc32(specimen.id.encode())])
@@ -237,8 +237,12 @@ def run_protocol(
     return ProtocolScores(tuple(trials), shots, tuple(left_out))
 
 
-def _labelled(collection: Collection, labels: Path) -> dict[str, list[Specimen]]:
-    """Sort the labelled specimens by group."""
+def by_group(collection: Collection, labels: Path) -> dict[str, list[Specimen]]:
+    """Sort the labelled specimens by group.
+
+    Raises:
+        InputError: no file in the folder is a label of the collection.
+    """
     groups: dict[str, list[Specimen]] = defaultdict(list)
     for specimen in collection.specimens:
         if (labels / f"{specimen.id}.png").is_file():
@@ -276,12 +280,24 @@ def _read(specimen: Specimen, labels: Path) -> tuple[RGBImage, npt.NDArray[np.ui
     return image, label
 
 
-def _support(specimen: Specimen, labels: Path, numbers: Mapping[str, int]) -> Support:
+def labelled_support(specimen: Specimen, labels: Path, numbers: Mapping[str, int]) -> Support | None:
+    """Read a labelled specimen as a support; None if its label shows none of the traits.
+
+    Raises:
+        InputError: the label does not fit its photograph.
+    """
     image, label = _read(specimen, labels)
     traits = tuple(trait for trait, number in numbers.items() if (label == number).any())
     if not traits:
-        raise InputError(f"the label of {specimen.id} shows none of {', '.join(numbers)}; take it out of {labels}")
+        return None
     return Support(specimen.id, specimen.group, image, traits, np.stack([label == numbers[t] for t in traits]))
+
+
+def _support(specimen: Specimen, labels: Path, numbers: Mapping[str, int]) -> Support:
+    support = labelled_support(specimen, labels, numbers)
+    if support is None:
+        raise InputError(f"the label of {specimen.id} shows none of {', '.join(numbers)}; take it out of {labels}")
+    return support
 
 
 def _target(
@@ -300,6 +316,12 @@ def _target(
     return pose.warp(image, frame, side), truth
 
 
+def torn_off(image: RGBImage, mask: Mask) -> tuple[Mask, RGBImage]:
+    """Say which pixels go with a lost trait, bool (H, W), and give pixels of the photograph's border, uint8 (N, 3)."""
+    gone: Mask = ndimage.binary_dilation(mask, iterations=max(2, round(0.006 * max(image.shape))))
+    return gone, np.concatenate([image[:8].reshape(-1, 3), image[-8:].reshape(-1, 3)])
+
+
 def _erased(
     image: RGBImage, truth: Mapping[str, Mask], traits: Sequence[str], rng: np.random.Generator
 ) -> tuple[RGBImage, dict[str, Mask]]:
@@ -308,8 +330,7 @@ def _erased(
     if not shown:
         return image, dict(truth)
     lost = shown[int(rng.integers(len(shown)))]
-    gone = ndimage.binary_dilation(truth[lost], iterations=max(2, round(0.006 * max(image.shape))))
-    border = np.concatenate([image[:8].reshape(-1, 3), image[-8:].reshape(-1, 3)])
+    gone, border = torn_off(image, truth[lost])
     painted = image.copy()
     painted[gone] = border[rng.integers(0, len(border), np.count_nonzero(gone))]
     left = {trait: mask & ~gone for trait, mask in truth.items()}
