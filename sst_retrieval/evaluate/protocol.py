@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.stats import spearmanr
 
 from sst_retrieval import pose
 from sst_retrieval.collection import Collection
@@ -108,6 +107,8 @@ class ProtocolScores:
 
     def confidence_order(self) -> float:
         """Spearman's correlation of confidence and IoU over all masks that are not empty; NaN without variation."""
+        from scipy.stats import spearmanr  # Here: it takes a second to load, which every command would wait for.
+
         made = self._made()
         if len({t.iou for t in made}) < 2 or len({t.confidence for t in made}) < 2:
             return float("nan")

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from sst_retrieval.errors import QueryError
 
@@ -68,6 +67,8 @@ def asymmetry(sides: Any, trait: str, measurement: str) -> Asymmetry:
 
 
 def _indices(pairs: Any) -> dict[str, float]:
+    from scipy import stats  # Here: it takes a second to load, which every command would wait for.
+
     difference, relative = pairs["difference"].to_numpy(float), pairs["relative"].to_numpy(float)
     many = len(pairs) > 1 and np.ptp(difference) > 0
     return {

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from sst_retrieval.errors import QueryError
 from sst_retrieval.morphology import trees
@@ -98,4 +97,6 @@ def _share_above(values: Doubles) -> Doubles:
     """Of each value, the share of the others that are larger; equals count half. 0..1."""
     if len(values) < 2:
         return np.ones(len(values))
+    from scipy.stats import rankdata  # Here: it takes a second to load, which every command would wait for.
+
     return np.asarray((len(values) - rankdata(values)) / (len(values) - 1), dtype=np.float64)
