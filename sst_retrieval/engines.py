@@ -49,6 +49,7 @@ class ModelOptions:
         clip_pretrained: its weights: a file, a name of `weights.WEIGHTS`, or a tag of open_clip.
         clip_pooling: "dense" (patches under the mask) or "crop" (the trait cut out).
         adapters: folders that `finetune` made for SAM 2; each serves the group it was made for.
+        batch: how many photographs SAM 2 encodes at once; None for 1 on the CPU and 4 on a card.
     """
 
     checkpoint: str | None = None
@@ -58,6 +59,7 @@ class ModelOptions:
     clip_pretrained: str | None = None
     clip_pooling: str = "dense"
     adapters: tuple[Path, ...] = ()
+    batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ def _propagator(name: str, network: _Network, options: ModelOptions) -> Propagat
         return _sam2(name, network, options)
     if options.checkpoint or options.sam2_config or options.cycle_consistency or options.adapters:
         raise ModelError(f"the propagator {name} takes no checkpoint; with one, say --propagator sam2 or dense+sam2")
+    if options.batch is not None:
+        raise ModelError(f"the propagator {name} takes no --batch; only SAM 2 can be told how many photographs at once")
     if name in ("dense", "matching"):
         # Not quite a Propagator to a type checker: it takes no memory but its own. Nobody gives it another.
         return cast(Propagator, _dense(network, decoded=name == "dense"))
@@ -175,6 +179,7 @@ def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
         settings=Sam2Settings(cycle=options.cycle_consistency),
         dense=_dense(network, decoded=True) if name == "dense+sam2" else None,
         adapters=options.adapters,
+        batch=options.batch,
     )
     network.device_used = str(model.network.device)
     return cast(Propagator, model)

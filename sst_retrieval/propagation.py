@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from sst_retrieval.errors import ModelError
 from sst_retrieval.types import Propagated, RGBImage, Support
 
 
@@ -23,7 +24,11 @@ class Memory(Protocol):
 
 @runtime_checkable
 class Propagator(Protocol):
-    """Finds the traits of a group's supports on other photographs of that group."""
+    """Finds the traits of a group's supports on other photographs of that group.
+
+    One that is faster with several photographs at once may have a whole number `batch`: so many are then given to it
+    (see `batch_of`). It need not.
+    """
 
     @property
     def name(self) -> str:
@@ -54,3 +59,15 @@ class Propagator(Protocol):
             One `Propagated` an image, masks at the image's own size.
         """
         ...
+
+
+def batch_of(propagator: Propagator) -> int:
+    """Say how many photographs a propagator wants at once: its `batch`, or 1 if it says nothing.
+
+    Raises:
+        ModelError: its `batch` is no whole number above 0.
+    """
+    batch = getattr(propagator, "batch", 1)
+    if not isinstance(batch, int) or batch < 1:
+        raise ModelError(f"propagator {propagator.name} wants batches of {batch!r}; `batch` must be 1 or more")
+    return batch

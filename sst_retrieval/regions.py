@@ -85,21 +85,24 @@ def as_reviewed(found: Propagated, traits: Sequence[str], reviews: Sequence[Revi
     return Propagated(masks, confidence, found.frame)
 
 
-def checked(found: Sequence[Propagated], image: RGBImage, traits: Sequence[str], name: str) -> Propagated:
-    """Make sure that a propagator answered one photograph with what it promised.
+def checked(
+    found: Sequence[Propagated], images: Sequence[RGBImage], traits: Sequence[str], name: str
+) -> Sequence[Propagated]:
+    """Make sure that a propagator answered photographs with what it promised.
 
     Raises:
         ModelError: it did not; names the propagator and what is wrong.
     """
-    if len(found) != 1:
-        raise ModelError(f"propagator {name} answered one photograph with {len(found)} results")
-    masks, confidence = found[0].masks, found[0].confidence
-    wanted = (len(traits), *image.shape[:2])
-    if masks.shape != wanted or masks.dtype != np.bool_:
-        raise ModelError(f"propagator {name} gave masks {masks.dtype} {masks.shape}; they must be bool {wanted}")
-    if confidence.shape != wanted[:1] or not ((confidence >= 0) & (confidence <= 1)).all():
-        raise ModelError(f"propagator {name} gave confidence {confidence}; it must be {len(traits)} numbers 0..1")
-    return found[0]
+    if len(found) != len(images):
+        raise ModelError(f"propagator {name} answered {len(images)} photograph(s) with {len(found)} results")
+    for answer, image in zip(found, images, strict=True):
+        masks, confidence = answer.masks, answer.confidence
+        wanted = (len(traits), *image.shape[:2])
+        if masks.shape != wanted or masks.dtype != np.bool_:
+            raise ModelError(f"propagator {name} gave masks {masks.dtype} {masks.shape}; they must be bool {wanted}")
+        if confidence.shape != wanted[:1] or not ((confidence >= 0) & (confidence <= 1)).all():
+            raise ModelError(f"propagator {name} gave confidence {confidence}; it must be {len(traits)} numbers 0..1")
+    return found
 
 
 def _agreement(cycle: float) -> dict[str, float]:

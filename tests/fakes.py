@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -180,10 +182,19 @@ def same_region(one: Region, other: Region) -> bool:
     return vectors and all(getattr(one, name) == getattr(other, name) for name in simple)
 
 
-def build_in_small_shards(table: str, index: str) -> None:
+def build_in_small_shards(table: str, index: str, propagator: str) -> None:
     """Build with a shard every second photograph; for processes that are killed."""
     building.SHARD_PHOTOGRAPHS = 2
-    build_fake(Path(table), Path(index))
+    build_fake(Path(table), Path(index), replace(FAKES, propagator=propagator))
+
+
+def run_in_small_shards(table: Path, index: Path, misbehaviour: str, propagator: str = FAKES.propagator) -> int:
+    """Build in a process of its own, with a shard every two photographs; return its exit status."""
+    code = "import sys, fakes; fakes.build_in_small_shards(*sys.argv[1:])"
+    here = [str(Path(__file__).parent), str(Path(building.__file__).parents[1])]
+    environment = {**os.environ, "FAKE_TRACKER": misbehaviour, "PYTHONPATH": os.pathsep.join(here)}
+    command = [sys.executable, "-c", code, str(table), str(index), propagator]
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
 
 
 class BlindTracker(FakeTracker):
@@ -194,3 +205,9 @@ class BlindTracker(FakeTracker):
     def _propagate(self, memory: FakeMemory, image: RGBImage) -> Propagated:
         found = super()._propagate(memory, image)
         return Propagated(np.zeros_like(found.masks), found.confidence, found.frame)
+
+
+class HungryTracker(FakeTracker):
+    """Wants three photographs at once."""
+
+    batch = 3

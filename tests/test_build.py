@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import signal
-import subprocess
-import sys
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +20,7 @@ from fakes import (
     build_fake,
     every_region,
     paint,
+    run_in_small_shards,
     same_region,
     write_table,
 )
@@ -315,22 +313,11 @@ def test_a_folder_with_other_things_is_not_touched(table: Path) -> None:
         build_fake(table, table.parent / "images")
 
 
-def run(table: Path, index: Path, misbehaviour: str) -> int:
-    """Build in a process of its own, with a shard every two photographs; return its exit status."""
-    code = "import sys, fakes; fakes.build_in_small_shards(*sys.argv[1:])"
-    here = [str(Path(__file__).parent), str(Path(building.__file__).parents[1])]
-    environment = {**os.environ, "FAKE_TRACKER": misbehaviour, "PYTHONPATH": os.pathsep.join(here)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(table), str(index)], env=environment, capture_output=True, check=False
-    )
-    return done.returncode
-
-
 def test_a_killed_build_goes_on_where_it_was(unkilled: tuple[Path, Path], tmp_path: Path) -> None:
     table, whole = unkilled
-    assert run(table, tmp_path / "index", "kill:4") == -signal.SIGKILL
+    assert run_in_small_shards(table, tmp_path / "index", "kill:4") == -signal.SIGKILL
     # Three of the first group, two looks at the support of the second to lay it like the first, three of the second.
-    assert run(table, tmp_path / "index", "kill:8") == -signal.SIGKILL
+    assert run_in_small_shards(table, tmp_path / "index", "kill:8") == -signal.SIGKILL
     report = build_fake(table, tmp_path / "index")
     # Two photographs survived the first time (the third was in hand), four more the second.
     assert (report.reused, report.processed) == (6, 4)

@@ -51,6 +51,9 @@ def build_command(
     adapter: Annotated[
         list[Path] | None, typer.Option(help="SAM 2: a folder made by `finetune`, for its group. May be repeated.")
     ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="SAM 2: photographs at once; else 1 on the CPU, 4 on a card.", min=1)
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = DEFAULTS.device,
     prune: Annotated[
         bool, typer.Option("--prune", help="Take out specimens that left the table or can no longer be read.")
@@ -76,6 +79,7 @@ def build_command(
             sam2_config=sam2_config,
             cycle_consistency=cycle_consistency,
             adapters=tuple(adapter or ()),
+            batch=batch,
             clip_model=clip_model,
             clip_pretrained=clip_pretrained,
             clip_pooling=clip_pooling,

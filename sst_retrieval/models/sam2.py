@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 
 from sst_retrieval import pose
+from sst_retrieval.errors import ModelError
 from sst_retrieval.models.dense import DensePropagator, rivals
 from sst_retrieval.models.device import resolve_device
 from sst_retrieval.models.sam2_adapter import Adapters
@@ -69,8 +70,8 @@ class Sam2Propagator:
         name: checkpoint and settings; goes into the provenance.
         weights: name, file, sha256 and licence of the checkpoint, for the provenance.
         network: SAM 2.
-        batch: how many photographs are encoded at once. On the CPU one, where more are no faster and where a result
-            then does not depend on the others to the last bit.
+        batch: how many photographs are encoded at once, and given to it by a build. On the CPU one, where more are no
+            faster and where a result then does not depend on the others to the last bit.
     """
 
     film = False
@@ -84,6 +85,7 @@ class Sam2Propagator:
         settings: Sam2Settings | None = None,
         dense: DensePropagator | None = None,
         adapters: Sequence[Path] = (),
+        batch: int | None = None,
     ) -> None:
         """Load SAM 2.
 
@@ -94,16 +96,21 @@ class Sam2Propagator:
             settings: how to look.
             dense: finds the pose and a first guess of the masks, if given.
             adapters: folders made by fine-tuning (`sam2_adapter`); each serves the group it was made for.
+            batch: how many photographs are encoded at once; None for 1 on the CPU and 4 on a card.
 
         Raises:
             ModelError: the checkpoint is missing or broken, sam2 is not installed, or the device is not there.
         """
+        if batch is not None and batch < 1:
+            raise ModelError(f"{batch} photographs at once are too few; say 1 or more")
+        if self.film and batch not in (None, 1):
+            raise ModelError(f"a long film is seen one photograph after the other, not {batch} at once")
         chosen = resolve_device(device)
         loaded = load_checkpoint(checkpoint, config)
         self.network = Sam2Network(loaded.model, chosen)
         self.settings = settings if settings is not None else Sam2Settings()
         self.weights = loaded.weights
-        self.batch = 1 if chosen.type == "cpu" else 4
+        self.batch = batch or (1 if chosen.type == "cpu" or self.film else 4)
         self._dense = dense
         self._adapters = Adapters(self.network.model, adapters, loaded.weights["sha256"])
         how = hashlib.sha256(repr(self.settings).encode()).hexdigest()[:8]

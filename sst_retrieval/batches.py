@@ -1,0 +1,75 @@
+"""Room 3: photographs go to the propagator several at a time, and what is wrong with one harms no other.
+
+A propagator that is faster with several photographs at once says how many (`propagation.batch_of`). No more than that
+many are in memory; their order is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sst_retrieval.errors import ImageError, InputError
+from sst_retrieval.images import read_image
+from sst_retrieval.plan import Task
+from sst_retrieval.propagation import Memory, Propagator, batch_of
+from sst_retrieval.regions import checked
+from sst_retrieval.types import Propagated, RGBImage, Skipped
+
+Found = tuple[Task, RGBImage, Propagated]
+"""A photograph, and what was found on it."""
+
+
+def found_on(propagator: Propagator, memory: Memory, tasks: Sequence[Task]) -> Iterator[Found | Skipped]:
+    """Read photographs of a group and find its traits on them.
+
+    Args:
+        propagator: finds them.
+        memory: what it remembers of the group's supports.
+        tasks: the photographs.
+
+    Yields:
+        In the order of the tasks: what was found on a photograph, or why it was left out.
+
+    Raises:
+        ModelError: the propagator answers nonsense.
+    """
+    batch = batch_of(propagator)
+    for start in range(0, len(tasks), batch):
+        # A function of its own, so that the photographs of a batch are let go of before the next are read.
+        yield from _one_batch(propagator, memory, tasks[start : start + batch])
+
+
+def _one_batch(propagator: Propagator, memory: Memory, tasks: Sequence[Task]) -> Iterator[Found | Skipped]:
+    pictures = [_read(task) for task in tasks]
+    readable = [each for each in pictures if not isinstance(each, Skipped)]
+    answers = iter(_answered(propagator, memory, readable))
+    for picture in pictures:
+        yield picture if isinstance(picture, Skipped) else next(answers)
+
+
+def _read(task: Task) -> tuple[Task, RGBImage] | Skipped:
+    try:
+        return task, read_image(task.specimen.image)
+    except ImageError as error:
+        return left_out(task, error)
+
+
+def _answered(
+    propagator: Propagator, memory: Memory, pictures: Sequence[tuple[Task, RGBImage]]
+) -> list[Found | Skipped]:
+    """Ask for all at once; if one of them is refused, for each alone, so that the others are not lost with it."""
+    if not pictures:
+        return []
+    images = [image for _, image in pictures]
+    try:
+        answers = checked(propagator.propagate(memory, images), images, memory.traits, propagator.name)
+    except InputError as error:
+        if len(pictures) == 1:
+            return [left_out(pictures[0][0], error)]
+        return [answer for picture in pictures for answer in _answered(propagator, memory, [picture])]
+    return [(task, image, answer) for (task, image), answer in zip(pictures, answers, strict=True)]
+
+
+def left_out(task: Task, error: InputError) -> Skipped:
+    """Record why a photograph is left out."""
+    return Skipped(task.specimen.id, "image" if isinstance(error, ImageError) else "propagation", str(error))
