@@ -47,13 +47,14 @@ if TYPE_CHECKING:
         export_vectors,
     )
     from sst_retrieval.images import read_image, read_labels
-    from sst_retrieval.indexes import find_indexes, index_state, rebuild_command
+    from sst_retrieval.indexes import Origin, find_indexes, index_state, origin_of, rebuild_command
     from sst_retrieval.masks import outlines
     from sst_retrieval.morphology.table import read_scales
     from sst_retrieval.outside import query_vectors, read_mask
     from sst_retrieval.overlays import PALETTE, around_box, overlay
     from sst_retrieval.propagation import Propagator
     from sst_retrieval.query import Index, open_index
+    from sst_retrieval.reach import Reach
     from sst_retrieval.report import BuildReport
     from sst_retrieval.reviews import DECISIONS, Review
     from sst_retrieval.sheets import Tile, contact_sheet, hit_tile
@@ -83,10 +84,12 @@ __all__ = [
     "InputError",
     "ModelError",
     "ModelMismatchError",
+    "Origin",
     "Propagated",
     "Propagator",
     "QueryError",
     "Question",
+    "Reach",
     "Region",
     "Review",
     "SSTError",
@@ -118,6 +121,7 @@ __all__ = [
     "load_embedder",
     "make_drawer",
     "open_index",
+    "origin_of",
     "outlines",
     "overlay",
     "query_vectors",
@@ -142,10 +146,12 @@ _LATER = {
     "EMBEDDERS": "engines",
     "Embedder": "embedding",
     "Index": "query",
+    "Origin": "indexes",
     "PALETTE": "overlays",
     "PROPAGATORS": "engines",
     "Propagator": "propagation",
     "Question": "words",
+    "Reach": "reach",
     "Review": "reviews",
     "Supports": "supports",
     "Tile": "sheets",
@@ -170,6 +176,7 @@ _LATER = {
     "load_embedder": "engines",
     "make_drawer": "demo",
     "open_index": "query",
+    "origin_of": "indexes",
     "outlines": "masks",
     "overlay": "overlays",
     "query_vectors": "outside",

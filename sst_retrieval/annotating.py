@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from sst_retrieval import masks
-from sst_retrieval.errors import SupportError
+from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.files import appearing
-from sst_retrieval.images import write_png
+from sst_retrieval.images import read_labels, write_png
 from sst_retrieval.traits import read_traits
 from sst_retrieval.types import Mask
 
@@ -57,9 +57,18 @@ def save_support(
         raise SupportError(f"{hidden[0]} lies wholly under other traits; a label picture cannot show both")
     path = folder / f"{specimen}.png"
     if path.exists():
+        _check_labels(path)
         path.replace(folder / f".{specimen}.png.old")
     write_png(path, labels)
     return path
+
+
+def _check_labels(path: Path) -> None:
+    """Refuse to replace what is no label picture: a photograph, say, in a folder that was named by mistake."""
+    try:
+        read_labels(path)
+    except ImageError as error:
+        raise SupportError(f"{path} is there already and is no label picture; move it, then save again") from error
 
 
 def _named(path: Path, traits: list[str], numbers: Mapping[str, int]) -> dict[str, int]:

@@ -338,6 +338,14 @@ class Catalog:
         except duckdb.BinderException as error:
             raise IndexFolderError(_BEFORE_REVIEWS) from error
 
+    def contents(self, specimen: str) -> tuple[str, ...]:
+        """Return the SHA-256 of the photograph that a specimen's regions were found on; none if it was never read."""
+        sql = "SELECT DISTINCT content_hash FROM regions WHERE specimen = $name"
+        try:
+            return tuple(str(content) for (content,) in self._rows(sql, {"name": specimen}))
+        except duckdb.BinderException as error:
+            raise IndexFolderError(_BEFORE_REVIEWS) from error
+
     def mask_code(self, region_id: int) -> tuple[bytes, tuple[int, int]]:
         """Return a region's run-length code and the (height, width) of its photograph."""
         sql = "SELECT rle, height, width FROM regions WHERE region_id = $id"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -33,6 +33,15 @@ def appearing(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         remove(temporary)
+
+
+def inside(path: Path, folders: Iterable[Path]) -> bool:
+    """Say whether a path, all links followed, lies in one of some folders, or is one of them."""
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return False  # Links in a circle, or no path at all.
+    return any(real.is_relative_to(folder.resolve()) for folder in folders)
 
 
 def remove(path: Path) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.store import Store
+
+MODEL_OPTIONS = ("checkpoint", "sam2_config", "clip_model", "clip_pretrained", "clip_pooling")
+"""What a model was told and a build is told again; a flag and finetuned adapters are for the person to add."""
 
 
 def find_indexes(folder: str | Path) -> dict[str, Path]:
@@ -37,27 +42,83 @@ def index_state(path: str | Path) -> tuple[int, int]:
     return Store.open(Path(path)).state()
 
 
-def rebuild_command(provenance: dict[str, object], path: str | Path) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What an index was made from, as its provenance says; somebody else's may say anything.
+
+    Attributes:
+        table: absolute path of the specimen table.
+        supports: absolute path of the supports.
+        settings: how it was built.
+        models: what its models were told: checkpoints, architectures.
+    """
+
+    table: Path
+    supports: Path
+    settings: Mapping[str, str]
+    models: Mapping[str, str]
+
+    @property
+    def folder(self) -> Path:
+        """The collection's own folder: where its table lies."""
+        return self.table if self.table.is_dir() else self.table.parent
+
+    @property
+    def there(self) -> bool:
+        """Say whether a table still lies there: a folder that holds none is no collection."""
+        return (self.table / "meta.xml").is_file() if self.table.is_dir() else self.table.is_file()
+
+
+def origin_of(path: str | Path) -> Origin:
+    """Read what an index was made from, without opening it.
+
+    Args:
+        path: the index folder.
+
+    Raises:
+        IndexFolderError: the folder is no index, its first build has not ended, or it was built by a version that did
+            not write down where its supports lie.
+    """
+    generation = Store.open(Path(path)).generation
+    provenance = {} if generation is None else generation.provenance
+    settings = provenance.get("settings")
+    folder, table, supports = (provenance.get(name) for name in ("folder", "table", "supports_folder"))
+    if (
+        not isinstance(settings, dict)
+        or not (isinstance(folder, str) and isinstance(table, str) and isinstance(supports, str))
+        or not Path(folder).is_absolute()
+    ):
+        raise IndexFolderError(
+            f"{path} does not say where its table and supports lie; build it once more with sst-retrieval build"
+        )
+    start = Path(folder)
+    given = {str(name): value for name, value in settings.items() if isinstance(value, str)}
+    if "images" in given:
+        given["images"] = str(start / given["images"])
+    told = settings.get("models")
+    known = told if isinstance(told, dict) else {}
+    models = {option: value for option in MODEL_OPTIONS if isinstance(value := known.get(option), str)}
+    return Origin(start / table, start / supports, given, models)
+
+
+def rebuild_command(path: str | Path, *, groups: Sequence[str] = ()) -> list[str]:
     """Return the words of the command that builds an index again from where it was built.
 
     Args:
-        provenance: `Index.info()["provenance"]`.
         path: the index folder.
+        groups: only these groups are propagated again; none means all.
 
     Raises:
         IndexFolderError: the index was built by a version that did not write down where its supports lie.
     """
-    settings = provenance.get("settings")
-    folder, table, supports = (provenance.get(name) for name in ("folder", "table", "supports_folder"))
-    if not isinstance(settings, dict) or not all(isinstance(part, str) for part in (folder, table, supports)):
-        raise IndexFolderError(
-            f"{path} does not say where its table and supports lie; build it once more with sst-retrieval build"
-        )
-    start = Path(str(folder))
-    words = ["sst-retrieval", "build", str(start / str(table)), "--supports", str(start / str(supports))]
+    origin = origin_of(path)
+    words = ["sst-retrieval", "build", str(origin.table), "--supports", str(origin.supports)]
     words += ["--output", str(Path(path).resolve())]
     for option in ("images", "id_column", "image_column", "group_column", "propagator", "embedder", "device"):
-        value = settings.get(option)
-        if isinstance(value, str):
-            words += [f"--{option.replace('_', '-')}", str(start / value) if option == "images" else value]
+        if option in origin.settings:
+            words += [f"--{option.replace('_', '-')}", origin.settings[option]]
+    for option, value in origin.models.items():
+        words += [f"--{option.replace('_', '-')}", value]
+    for group in groups:
+        words += ["--groups", group]
     return words

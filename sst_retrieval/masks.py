@@ -14,6 +14,9 @@ from skimage.measure import find_contours
 
 from sst_retrieval.types import Box, Mask, MaskStack
 
+MAX_PIXELS = 400_000_000
+"""No photograph that is indexed has more (see `images`): a damaged code must not ask for all memory."""
+
 
 def encode(mask: Mask) -> bytes:
     """Compress a mask to COCO run-length counts; without loss, and readable by any COCO tool.
@@ -48,6 +51,8 @@ def decode(rle: bytes, size: tuple[int, int]) -> Mask:
     """
     runs = _runs(rle)
     height, width = size
+    if not 0 <= height * width <= MAX_PIXELS:
+        raise ValueError(f"no photograph has {width} x {height} pixels; the mask is damaged")
     if runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
         raise ValueError(f"the run-length counts are damaged or not of a mask of {width} x {height} pixels")
     # Runs go down the columns, background and mask in turn.

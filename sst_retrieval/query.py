@@ -25,6 +25,7 @@ from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
 from sst_retrieval.manifest import Generation
 from sst_retrieval.morphology.comparative import Comparative
+from sst_retrieval.reach import Reach, small_picture
 from sst_retrieval.reviews import Review, judgement, settled
 from sst_retrieval.store import Store
 from sst_retrieval.types import Floats, Hit, Mask, Region, RGBImage, Skipped, Specimen
@@ -32,13 +33,14 @@ from sst_retrieval.vectors import VectorIndex
 from sst_retrieval.whitening import read_whitening
 
 
-def open_index(path: str | Path) -> Index:
+def open_index(path: str | Path, *, reach: Reach | None = None) -> Index:
     """Open the last committed state of an index folder.
 
     A build that goes on at the same time changes nothing for this reader.
 
     Args:
         path: the folder `build` made.
+        reach: which photographs may be opened, for an index that somebody else may have made; None trusts the index.
 
     Returns:
         The index; use it in a `with` block, or close it.
@@ -53,7 +55,7 @@ def open_index(path: str | Path) -> Index:
                 f"the first build of {path} has not finished; run it again, it goes on where it stopped"
             )
         try:
-            return Index(store, store.generation)
+            return Index(store, store.generation, reach)
         except IndexFolderError:
             # Two commits since the manifest was read would have removed this generation.
             if attempt == 2 or Store.open(Path(path)).generation == store.generation:
@@ -64,9 +66,9 @@ def open_index(path: str | Path) -> Index:
 class Index(Comparative):
     """One generation of an index, opened to read. Threads may share it."""
 
-    def __init__(self, store: Store, generation: Generation) -> None:
+    def __init__(self, store: Store, generation: Generation, reach: Reach | None = None) -> None:
         """Use `open_index`."""
-        self._store, self._generation = store, generation
+        self._store, self._generation, self._reach = store, generation, reach
         self._catalog = Catalog(store.catalog(generation.number))
         self._counts = self._catalog.counts()
         self.state = store.state()
@@ -272,11 +274,11 @@ class Index(Comparative):
 
     def thumbnail(self, specimen: str) -> bytes | None:
         """Return the small picture of a specimen as a JPEG file; None if there is none."""
-        return _content(self._store.thumbnail(self.specimen(specimen).id))
+        return small_picture(self._store.thumbnail(self.specimen(specimen).id), self._store.path)
 
     def crop(self, specimen: str, trait: str) -> bytes | None:
         """Return the small picture of a trait, with its outline, as a JPEG file; None if there is none."""
-        return _content(self._store.crop(self.specimen(specimen).id, self._trait(trait)))
+        return small_picture(self._store.crop(self.specimen(specimen).id, self._trait(trait)), self._store.path)
 
     def specimen(self, name: str) -> Specimen:
         """Return a specimen by its id.
@@ -307,12 +309,16 @@ class Index(Comparative):
         """Read a specimen's photograph, uint8 (H, W, 3).
 
         Raises:
-            ImageError: it is not where it was when the index was built, or cannot be read.
+            ImageError: it is not where it was when the index was built, cannot be read, or may not (see `reach`).
         """
         path = self.specimen(specimen).image
+        if self._reach is not None:
+            self._reach.check(path, self._store.path)
         if not path.is_file():
             raise ImageError(f"the photograph of {specimen} is no longer at {path}; build again, with --images FOLDER")
-        return images.read_image(path)
+        if self._reach is None:
+            return images.read_image(path)
+        return self._reach.read(path, self._catalog.contents(specimen))
 
     def _annotated(self) -> set[str]:
         return {str(each["specimen"]) for each in self._generation.provenance.get("supports", ())}
@@ -377,7 +383,3 @@ class Index(Comparative):
         if not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
             raise QueryError(f"the weights {dict(given)} must be 0 or more, and one of them more than 0")
         return shares
-
-
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from sst_retrieval.collection import Collection
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.files import appearing, file_name, remove
+from sst_retrieval.files import appearing, file_name, inside, remove
 from sst_retrieval.generation import (
     catalog_file,
     indexed,
@@ -81,7 +81,10 @@ class Store:
         Raises:
             IndexFolderError: the folder is not an index, is broken, or is of a newer version.
         """
-        return cls(path, read_manifest(path / "manifest.json"))
+        store = cls(path, read_manifest(path / "manifest.json"))
+        for own in [path / "manifest.json", store._reviews, *store._folders()]:
+            store._own(own)
+        return store
 
     @property
     def generation(self) -> Generation | None:
@@ -90,15 +93,15 @@ class Store:
 
     def catalog(self, number: int) -> Path:
         """Return the DuckDB file of a generation."""
-        return catalog_file(self._generation_folder(number))
+        return self._own(catalog_file(self._generation_folder(number)))
 
     def vectors(self, number: int, trait: str) -> Path:
         """Return the FAISS file of a trait in a generation."""
-        return vector_file(self._generation_folder(number), trait)
+        return self._own(vector_file(self._generation_folder(number), trait))
 
     def whitening(self, number: int, trait: str) -> Path:
         """Return the file that says how the vectors of a trait were whitened in a generation."""
-        return whitening_file(self._generation_folder(number), trait)
+        return self._own(whitening_file(self._generation_folder(number), trait))
 
     def thumbnail(self, specimen: str) -> Path:
         """Return where the small picture of a specimen lies."""
@@ -272,6 +275,12 @@ class Store:
         if specimens:
             with appearing(self._shard(self._next_shard())) as temporary:
                 write_tombstones(temporary, specimens)
+
+    def _own(self, path: Path) -> Path:
+        """Refuse a link out of the index: in a stranger's index it would lead us to read and write anywhere."""
+        if not inside(path, [self.path]):
+            raise IndexFolderError(f"{path} is a link that leads out of the index; put the files themselves there")
+        return path
 
     @property
     def _reviews(self) -> Path:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from invented import a_region, built
 from sst_retrieval.annotating import save_support
 from sst_retrieval.collection import read_collection
 from sst_retrieval.errors import IndexFolderError, SupportError
-from sst_retrieval.images import read_labels
+from sst_retrieval.images import read_labels, write_png
 from sst_retrieval.indexes import find_indexes, index_state, rebuild_command
 from sst_retrieval.supports import read_supports
 from sst_retrieval.traits import read_traits
@@ -88,15 +89,38 @@ def test_the_indexes_of_a_folder(tmp_path: Path) -> None:
     assert index_state(tmp_path / "one") == (1, 0)
 
 
-def test_the_command_that_builds_it_again() -> None:
+def test_the_command_that_builds_it_again(tmp_path: Path) -> None:
+    built(tmp_path / "x", [a_region("a")])
+    path = tmp_path / "x"
+    manifest = json.loads((path / "manifest.json").read_text())
+    with pytest.raises(IndexFolderError, match="build it once more"):
+        rebuild_command(path)
     made = {
         "folder": "/museum",
         "table": "a b/collection.csv",
         "supports_folder": "/supports",
-        "settings": {"images": "photos", "id_column": None, "propagator": "dense", "prune": "False"},
+        "settings": {
+            **{"images": "photos", "id_column": None, "propagator": "sam2", "prune": "False"},
+            "models": {"checkpoint": "sam2.1_hiera_tiny", "adapters": "()"},
+        },
     }
-    words = rebuild_command(made, "/indexes/x")
+    manifest["generation"]["provenance"] = made
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    words = rebuild_command(path, groups=["red"])
     assert words[:5] == ["sst-retrieval", "build", "/museum/a b/collection.csv", "--supports", "/supports"]
-    assert words[5:] == ["--output", "/indexes/x", "--images", "/museum/photos", "--propagator", "dense"]
+    assert words[5:] == [
+        *("--output", str(path), "--images", "/museum/photos", "--propagator", "sam2"),
+        *("--checkpoint", "sam2.1_hiera_tiny", "--groups", "red"),
+    ]
+    made["folder"] = "museum"  # Relative to wherever the app was started: a stranger's index could mean any folder.
+    (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(IndexFolderError, match="build it once more"):
-        rebuild_command({"settings": {}}, "/indexes/x")
+        rebuild_command(path)
+
+
+def test_a_photograph_is_not_taken_for_a_label_picture(tmp_path: Path) -> None:
+    write_png(tmp_path / "r2.png", np.zeros((4, 6, 3), dtype=np.uint8))
+    before = (tmp_path / "r2.png").read_bytes()
+    with pytest.raises(SupportError, match="no label picture"):
+        save_support(tmp_path, "r2", {"spot": a_mask()})
+    assert (tmp_path / "r2.png").read_bytes() == before

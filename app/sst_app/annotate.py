@@ -10,14 +10,14 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import asking, choosing, drawing, opening
-from sst_app.places import support_folder
+from sst_app.places import drawn_before, support_folder
 
 
 def main() -> None:
     """Draw the page."""
     index = opening.index()
     info = opening.info()
-    folder = support_folder(info)
+    folder, why_not = support_folder()
     with st.sidebar:
         specimen = _choose(index, info)
         traits = _vocabulary(index)
@@ -34,7 +34,7 @@ def main() -> None:
     colours = {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(traits)}
     masks = drawing.canvas(image, colours, key=f"annotate-{specimen}", start=start)
     masks = {**masks, **_uploaded(image, traits)}
-    _save(index, specimen, masks, folder)
+    _save(index, specimen, masks, folder, why_not)
 
 
 def _choose(index: sst.Index, info: dict[str, Any]) -> str | None:
@@ -61,14 +61,14 @@ def _vocabulary(index: sst.Index) -> list[str]:
 
 def _start(index: sst.Index, specimen: str, folder: Path | None) -> dict[str, np.ndarray]:
     """Begin with what was drawn before, or with what the program found."""
-    drawn = None if folder is None else folder / f"{specimen}.png"
+    drawn = drawn_before(folder, specimen)
     ways = ["nothing", "what the program found"]
-    if drawn is not None and drawn.is_file():
+    if drawn is not None:
         ways.append("the support as it is")
     way = st.segmented_control("Begin with", ways, default=ways[-1] if len(ways) == 3 else ways[0], required=True,
                                key=f"begin-{specimen}")  # fmt: skip
     if way == "the support as it is" and drawn is not None:
-        labels = sst.read_labels(drawn)
+        labels = sst.read_labels(drawn, max_pixels=asking.MOST_PIXELS)
         numbers = sst.read_traits(drawn.with_name("traits.toml")).numbers
         return {trait: labels == number for trait, number in numbers.items() if (labels == number).any()}
     if way == "what the program found":
@@ -94,7 +94,9 @@ def _uploaded(image: np.ndarray, traits: list[str]) -> dict[str, np.ndarray]:
             return {trait: sst.read_mask(path, image, trait=trait, number=1)}
 
 
-def _save(index: sst.Index, specimen: str, masks: dict[str, np.ndarray], folder: Path | None) -> None:
+def _save(
+    index: sst.Index, specimen: str, masks: dict[str, np.ndarray], folder: Path | None, why_not: str
+) -> None:
     """Say what was drawn, and save it."""
     if not masks:
         st.caption("Nothing is drawn yet.")
@@ -102,8 +104,9 @@ def _save(index: sst.Index, specimen: str, masks: dict[str, np.ndarray], folder:
     shares = [f"{trait}: {int(mask.sum()):,} px" for trait, mask in masks.items()]
     st.markdown("**Drawn**: " + ", ".join(shares))
     if folder is None:
-        st.info("This index does not say where its supports lie; build it once more with sst-retrieval build.")
+        st.info(why_not)
         return
+    st.caption(f"It is written to `{folder / specimen}.png`.")
     if st.button("Save the support", type="primary", icon=":material/save:"):
         path = sst.save_support(folder, specimen, masks, numbers=index.trait_numbers)
         st.success(f"Saved: `{path}`. Build again (page Collection), and the group is searched with it.")

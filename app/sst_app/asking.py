@@ -15,7 +15,7 @@ import numpy as np
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import drawing, opening
+from sst_app import choosing, drawing, opening, pictures
 from sst_app.filters import Facet, counts, predicate
 
 MOST_PIXELS = 60_000_000
@@ -231,4 +231,8 @@ def query_tile(index: sst.Index, question: Question) -> sst.Tile:
     if question.like is None:
         return sst.Tile(np.full((8, 8, 3), 255, np.uint8), {}, "asked in words")
     specimen, trait = question.like
-    return sst.Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen)
+    try:
+        return sst.Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen)
+    except sst.ImageError:
+        small = pictures.crop(index, choosing.cache_key(index), specimen, trait)
+        return sst.Tile(pictures.pixels(small), {}, specimen, ["its photograph was not opened"])

@@ -144,7 +144,7 @@ def _provenance(info: dict[str, Any]) -> None:
     with right:
         st.caption("This command builds it again. Unchanged photographs are not computed twice.")
         try:
-            offer_build(dict(info))
+            offer_build()
         except sst.IndexFolderError as error:
             st.info(str(error))
 

@@ -120,14 +120,14 @@ def compare(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
         head = st.columns([4, 1], vertical_alignment="center")
         head[0].markdown(f"**{len(hits)} side by side**, one pixel of every photograph equally large")
         head[1].button("Clear", on_click=_untick, args=([hit.specimen for hit in hits],), width="stretch")
-        missing = [hit.specimen for hit in hits if not _there(index, hit.specimen)]
-        if missing:
-            st.warning(f"The photograph of {missing[0]} is no longer where it was; build again with --images FOLDER.")
-            return
         boxes = [index.region(hit.specimen, hit.trait).box for hit in hits]
         side = round(1.2 * max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes))
         for place, hit in zip(st.columns(min(4, len(hits))) * len(hits), hits, strict=False):
-            picture = same_scale(index, choosing.cache_key(index), hit.specimen, hit.trait, side)
+            try:
+                picture = same_scale(index, choosing.cache_key(index), hit.specimen, hit.trait, side)
+            except sst.ImageError as error:
+                place.warning(str(error))
+                continue
             place.image(picture, caption=f"{hit.specimen} ({side} px wide)", width="stretch")
 
 
@@ -236,9 +236,19 @@ def _downloads(places: Sequence[object], index: sst.Index, question: asking.Ques
 
 def _sheet(index: sst.Index, question: asking.Question, hits: Sequence[sst.Hit]) -> bytes:
     columns = [name for name in ("scientificName", "species", "subspecies", "sex", "locality") if name in index.columns]
-    tiles = [sst.hit_tile(hit, index.photograph(hit.specimen), columns=columns[:3]) for hit in hits]
+    tiles = [_sheet_tile(index, hit, columns[:3]) for hit in hits]
     heading = f"{question.trait} most like that of the query"
     return pictures.png(sst.contact_sheet(asking.query_tile(index, question), tiles, heading=heading))
+
+
+def _sheet_tile(index: sst.Index, hit: sst.Hit, columns: list[str]) -> sst.Tile:
+    """Show a hit on the sheet: on its photograph, or if that cannot be opened on the small picture of the index."""
+    try:
+        return sst.hit_tile(hit, index.photograph(hit.specimen), columns=columns)
+    except sst.ImageError:
+        small = pictures.pixels(pictures.crop(index, choosing.cache_key(index), hit.specimen, hit.trait))
+        lines = [f"similarity {hit.similarity:.3f}", "its photograph was not opened"]
+        return sst.Tile(small, {}, hit.specimen, lines, badge=str(hit.rank))
 
 
 def _none(page: int, where: str | None) -> None:
@@ -249,10 +259,6 @@ def _none(page: int, where: str | None) -> None:
         st.info("No specimen passes these filters; take one away on the left.")
     else:
         st.info("No other specimen shows this trait.")
-
-
-def _there(index: sst.Index, specimen: str) -> bool:
-    return bool(index.specimen(specimen).image.is_file())
 
 
 def _untick(specimens: Sequence[str]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,49 @@ DEMO = Path("demo-drawer")
 LOG = logging.getLogger("sst_app")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What stands behind `--` on the command line.
+
+    Attributes:
+        what: an index, a folder of indexes, or a specimen table; None if nothing was named.
+        images: folders that photographs may be read from, besides those of the collection itself.
+        supports: folders that supports may be written to, besides those in the collection's folder.
+    """
+
+    what: Path | None
+    images: tuple[Path, ...]
+    supports: tuple[Path, ...]
+
+
+def asked() -> Asked:
+    """Read the command line."""
+    reader = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    reader.add_argument("what", nargs="?", type=Path)
+    reader.add_argument("--images", action="append", type=Path, default=[])
+    reader.add_argument("--supports", action="append", type=Path, default=[])
+    found, _ = reader.parse_known_args(sys.argv[1:])
+    return Asked(found.what, tuple(found.images), tuple(found.supports))
+
+
 def asked_for() -> Path | None:
-    """Return what stands behind `--` on the command line."""
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    return Path(words[0]) if words else None
+    """Return the index, the folder of indexes, or the table that was named on the command line."""
+    return asked().what
+
+
+def agreed() -> tuple[Path, ...]:
+    """Return the folders that may be read: the collection's own, where its table lies, and those that were named."""
+    return _agreed(str(path().resolve()), sst.index_state(path()), asked())
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _agreed(folder: str, state: tuple[int, int], said: Asked) -> tuple[Path, ...]:
+    named = (*said.images, *said.supports)
+    try:
+        origin = sst.origin_of(folder)
+    except sst.IndexFolderError:
+        return named  # An old index says nothing of its origin.
+    return (*((origin.folder,) if origin.there else ()), *named)
 
 
 def offered() -> dict[str, Path]:
@@ -70,7 +111,7 @@ def path() -> Path:
 
 def index() -> sst.Index:
     """Return the index, opened anew when a build or a reviewer has changed it."""
-    return _opened(str(path().resolve()), sst.index_state(path()))
+    return _opened(str(path().resolve()), sst.index_state(path()), agreed())
 
 
 def table(trait: str | None = None) -> pd.DataFrame:
@@ -94,8 +135,8 @@ def info() -> dict[str, Any]:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the index")
-def _opened(folder: str, state: tuple[int, int]) -> sst.Index:
-    return sst.open_index(folder)
+def _opened(folder: str, state: tuple[int, int], folders: tuple[Path, ...]) -> sst.Index:
+    return sst.open_index(folder, reach=sst.Reach(folders))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

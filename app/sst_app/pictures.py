@@ -55,7 +55,7 @@ def crop(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, tra
     if small is None:
         return _grey()
     region = _index.region(specimen, trait)
-    picture = Image.open(io.BytesIO(small))
+    picture = Image.open(io.BytesIO(small))  # The index gives out none that is large.
     scale = picture.width / region.size[1]
     left, top, right, bottom = (round(edge * scale) for edge in sst.around_box(region.box, region.size))
     return jpeg(np.asarray(picture.crop((left, top, right, bottom)).convert("RGB")))
@@ -117,6 +117,11 @@ def png(image: npt.NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
+
+
+def pixels(picture: bytes) -> npt.NDArray[np.uint8]:
+    """Read a small picture of the index, uint8 (H, W, 3)."""
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
 
 
 def uri(picture: bytes) -> str:

@@ -134,14 +134,13 @@ def _progress(index: sst.Index, table: pd.DataFrame, left: int) -> None:
 
 def _use(index: sst.Index) -> None:
     """Make a reviewed specimen a support, and build again."""
-    info = opening.info()
     reviews = [review for review in index.reviews() if review.settles_mask]
-    supports = {each["specimen"] for each in info["provenance"].get("supports", [])}
+    supports = {each["specimen"] for each in opening.info()["provenance"].get("supports", [])}
     names = sorted({review.specimen for review in reviews} - supports)
-    folder = support_folder(info)
+    folder, why_not = support_folder()
     st.markdown("**One more support.** A specimen whose masks are right teaches its whole group.")
     if folder is None:
-        st.info("This index does not say where its supports lie; build it once more with sst-retrieval build.")
+        st.info(why_not)
     elif names:
         name = st.selectbox("Specimen", names, key="new-support")
         drawn = settled(index, name)
@@ -155,7 +154,7 @@ def _use(index: sst.Index) -> None:
     else:
         st.caption("Accept or redraw the masks of a specimen that is no support yet.")
     st.markdown("**Build again**: redrawn masks are described anew, groups with a new support propagated again.")
-    offer_build(info)
+    offer_build()
 
 
 def settled(index: sst.Index, specimen: str) -> dict[str, Any]:

@@ -19,18 +19,38 @@ PACKAGE = Path(sst_retrieval.__file__).parent
 
 def app_command(
     index: Annotated[
-        Path | None, typer.Argument(help="Index folder, or a folder of indexes; without it those in indexes/.")
+        Path | None,
+        typer.Argument(
+            help="Index folder, a folder of indexes, or the table of a collection that has none yet; without it those "
+            "in indexes/."
+        ),
+    ] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder that photographs may be read from, besides the collection's own; repeatable."),
+    ] = None,
+    supports: Annotated[
+        Path | None, typer.Option(help="The folder that supports are written to, if not in the collection's own.")
     ] = None,
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8501,
     address: Annotated[str, typer.Option(help="Who may look: localhost is this computer only.")] = "localhost",
 ) -> None:
-    """See, search, draw and review in the browser."""
+    """See, search, draw and review in the browser.
+
+    Photographs are opened only inside the index and the folder of its collection's table, links followed; --images
+    names more folders. So an index that came from elsewhere shows nothing else of this computer.
+    """
+    for folder in images or []:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder; name with --images where the photographs lie")
     if index is not None and not find_indexes(index):
         raise InputError(f"{index} is not an index, nor a folder that holds some; make one with: sst-retrieval build")
     if importlib.util.find_spec("streamlit") is None or importlib.util.find_spec("streamlit_drawable_konva") is None:
         raise InputError("the app needs Streamlit; install it with: pip install 'sst-retrieval[app]'")
     words = [sys.executable, "-m", "streamlit", "run", str(home()), "--server.port", str(port)]
     words += ["--server.address", address, "--", *([str(index)] if index is not None else [])]
+    words += [word for folder in images or [] for word in ("--images", str(folder))]
+    words += ["--supports", str(supports)] if supports is not None else []
     typer.echo(f"open http://{address}:{port} in a browser; Ctrl+C ends the app", err=True)
     with subprocess.Popen(words) as server:
         try:
