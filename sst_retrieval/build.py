@@ -25,7 +25,7 @@ from sst_retrieval.alignment import AS_IT_LIES, Alignment, align, laid_like, ref
 from sst_retrieval.batches import Found, found_on, left_out
 from sst_retrieval.collection import Collection, read_collection
 from sst_retrieval.engines import PROPAGATORS, Engines, ModelOptions, load_engines
-from sst_retrieval.errors import InputError
+from sst_retrieval.errors import InputError, SupportError
 from sst_retrieval.overlays import cutout
 from sst_retrieval.plan import Plan, make_plan
 from sst_retrieval.propagation import Memory
@@ -63,6 +63,8 @@ class BuildSettings:
         models: what the built-in models can be told.
         prune: take out specimens that are no longer in the table, or can no longer be read.
         rebuild: start anew, for example with other models; readers keep the old state until the end.
+        groups: only these groups are propagated, as after one got another support; none means all. What the index
+            holds of the others stays.
     """
 
     images: Path | None = None
@@ -75,6 +77,7 @@ class BuildSettings:
     models: ModelOptions = field(default_factory=ModelOptions)
     prune: bool = False
     rebuild: bool = False
+    groups: tuple[str, ...] = ()
 
 
 DEFAULTS = BuildSettings()
@@ -104,7 +107,7 @@ def build(
 
     Raises:
         CollectionError: the table cannot be used; nothing was done.
-        SupportError: a support cannot be used; nothing was done.
+        SupportError: a support cannot be used, or a group that was named has none; nothing was done.
         IndexFolderError: the folder holds something else, or another build is at work there.
         ModelMismatchError: the index was made with other models; `rebuild` starts it anew.
         ModelError: a model cannot be loaded or answers nonsense.
@@ -119,6 +122,7 @@ def build(
         group_column=settings.group_column,
     )
     drawn = read_supports(supports, collection)
+    _check_groups(settings, drawn)
     engines = load_engines(settings.propagator, settings.embedder, settings.device, settings.models)
     with _opened(output, engines, rebuild=settings.rebuild) as store:
         tell = progress or (lambda *_: None)
@@ -126,7 +130,8 @@ def build(
         before = None if store.generation is None else store.generation.provenance.get("laid_like")
         reference = reference_of(drawn, before)
         annotated = laid_like(drawn, reference)
-        plan = make_plan(collection, annotated, store.done(), partial(tell, "looking for new photographs"), decided)
+        looked_at = partial(tell, "looking for new photographs")
+        plan = make_plan(collection, annotated, store.done(), looked_at, decided, settings.groups)
         work = _Build(store, collection, annotated, engines, settings, plan, supports, reference, tell, began, clock)
         try:
             for group in plan.tasks:
@@ -135,6 +140,16 @@ def build(
             work.stop()
             raise
         return work.finish()
+
+
+def _check_groups(settings: BuildSettings, supports: Supports) -> None:
+    """Refuse groups that cannot be propagated, before any work."""
+    known = supports.groups()
+    unknown = [group for group in settings.groups if group not in known]
+    if unknown:
+        raise SupportError(f"no support serves the group {unknown[0]!r}; groups with a support: {', '.join(known)}")
+    if settings.groups and settings.rebuild:
+        raise InputError("--rebuild starts every group anew; leave out --rebuild, or leave out --groups")
 
 
 @contextmanager
@@ -233,6 +248,7 @@ class _Build:
             device=self.engines.device,
             processed=self.processed,
             reused=self.plan.reused,
+            waiting=self.plan.waiting,
             skipped=dict(Counter(row.reason for row in skipped)),
             removed=tuple(removed),
             vanished=len(gone - set(removed)),
@@ -295,36 +311,55 @@ class _Build:
     def _provenance(self, *, complete: bool, indexed: int) -> dict[str, Any]:
         """Say how this state of the index came about, in JSON values."""
         return {
-            "complete": complete,
+            "complete": complete and not self.plan.waiting,
             "started": self.began,
             "ended": provenance.now(),
             "table": str(self.collection.source),
             "supports_folder": str(self.drawn_in),
             "folder": str(Path.cwd()),
-            "settings": _as_text(asdict(self.settings)),
+            "settings": _as_json(asdict(self.settings)),
             "device": self.engines.device,
             "weights": self.engines.weights,
             **provenance.programs(),
-            "supports": [
-                {"specimen": each.specimen, "group": each.group, "traits": list(each.traits)}
-                for each in self.supports.references
-            ],
+            "supports": self._supports_used(),
             "laid_like": self.reference,
-            "alignments": self.alignments,
+            "alignments": self._alignments_used(),
             "synonyms": {trait: list(words) for trait, words in self.supports.synonyms.items()},
             "photographs": {
                 "indexed": indexed,
                 "processed": self.processed,
                 "reused": self.plan.reused,
+                "waiting": self.plan.waiting,
                 "skipped": len(self.plan.skipped) + len(self.skipped),
             },
             "seconds_per_image": self.pace,
         }
 
+    def _supports_used(self) -> list[dict[str, Any]]:
+        """Say what the masks of every group were made from: of a group that was left alone, what it was before."""
+        now = [
+            {"specimen": each.specimen, "group": each.group, "traits": list(each.traits)}
+            for each in self.supports.references
+        ]
+        alone = self.settings.groups
+        kept = [each for each in self._before("supports", []) if alone and each["group"] not in alone]
+        return [*(each for each in now if not alone or each["group"] in alone), *kept]
 
-def _as_text(settings: dict[str, Any]) -> dict[str, Any]:
-    """Write settings in JSON values, those of a part inside it."""
-    return {
-        name: _as_text(value) if isinstance(value, dict) else None if value is None else str(value)
-        for name, value in settings.items()
-    }
+    def _alignments_used(self) -> dict[str, str]:
+        """Say how every group was laid like the reference; one that needed no work, as it was before."""
+        every = {**self._before("alignments", {}), **self.alignments}
+        return {group: account for group, account in every.items() if group in self.supports.fingerprints}
+
+    def _before(self, name: str, default: Any) -> Any:
+        """Return a part of the provenance of the state before this one."""
+        generation = self.store.generation
+        return default if generation is None else generation.provenance.get(name, default)
+
+
+def _as_json(value: Any) -> Any:
+    """Write settings in JSON values."""
+    if isinstance(value, dict):
+        return {name: _as_json(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return [_as_json(part) for part in value]
+    return None if value is None else str(value)

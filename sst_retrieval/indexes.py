@@ -10,7 +10,7 @@ from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.store import Store
 
 MODEL_OPTIONS = ("checkpoint", "sam2_config", "clip_model", "clip_pretrained", "clip_pooling")
-"""What a model was told and a build is told again; a flag and finetuned adapters are for the person to add."""
+"""What a model was told and a build is told again."""
 
 
 def find_indexes(folder: str | Path) -> dict[str, Path]:
@@ -50,13 +50,13 @@ class Origin:
         table: absolute path of the specimen table.
         supports: absolute path of the supports.
         settings: how it was built.
-        models: what its models were told: checkpoints, architectures.
+        models: option -> what its models were told, such as checkpoints; several times where an option is.
     """
 
     table: Path
     supports: Path
     settings: Mapping[str, str]
-    models: Mapping[str, str]
+    models: Sequence[tuple[str, str]]
 
     @property
     def folder(self) -> Path:
@@ -92,12 +92,14 @@ def origin_of(path: str | Path) -> Origin:
             f"{path} does not say where its table and supports lie; build it once more with sst-retrieval build"
         )
     start = Path(folder)
-    given = {str(name): value for name, value in settings.items() if isinstance(value, str)}
-    if "images" in given:
-        given["images"] = str(start / given["images"])
     told = settings.get("models")
     known = told if isinstance(told, dict) else {}
-    models = {option: value for option in MODEL_OPTIONS if isinstance(value := known.get(option), str)}
+    given = {str(name): value for name, value in {**known, **settings}.items() if isinstance(value, str)}
+    if "images" in given:
+        given["images"] = str(start / given["images"])
+    models = [(option, value) for option in MODEL_OPTIONS if isinstance(value := known.get(option), str)]
+    adapters = known.get("adapters")
+    models += [("adapter", str(each)) for each in adapters] if isinstance(adapters, list) else []
     return Origin(start / table, start / supports, given, models)
 
 
@@ -117,8 +119,10 @@ def rebuild_command(path: str | Path, *, groups: Sequence[str] = ()) -> list[str
     for option in ("images", "id_column", "image_column", "group_column", "propagator", "embedder", "device"):
         if option in origin.settings:
             words += [f"--{option.replace('_', '-')}", origin.settings[option]]
-    for option, value in origin.models.items():
+    for option, value in origin.models:
         words += [f"--{option.replace('_', '-')}", value]
+    if origin.settings.get("cycle_consistency") == "True":
+        words.append("--cycle-consistency")
     for group in groups:
         words += ["--groups", group]
     return words

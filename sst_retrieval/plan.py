@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from sst_retrieval.collection import Collection
@@ -38,11 +38,13 @@ class Plan:
         tasks: group -> its photographs that need work; groups in the order of their supports.
         reused: how many photographs need none.
         skipped: specimens that cannot be worked on, and why.
+        waiting: photographs of groups that this build leaves alone, which have work to be done all the same.
     """
 
     tasks: Mapping[str, tuple[Task, ...]]
     reused: int
     skipped: tuple[Skipped, ...]
+    waiting: int = 0
 
     @property
     def photographs(self) -> int:
@@ -56,6 +58,7 @@ def make_plan(
     done: Mapping[str, tuple[str, str]],
     looked_at: Callable[[int, int], None],
     reviews: Mapping[tuple[str, str], tuple[Review, ...]] | None = None,
+    groups: Container[str] = (),
 ) -> Plan:
     """Sort the specimens: nothing to do, to be worked on, or left out.
 
@@ -65,11 +68,21 @@ def make_plan(
         done: specimen -> (content hash of its photograph, hash of its supports) of what is in the index.
         looked_at: is told after every photograph how many of how many were looked at.
         reviews: (specimen, content hash) -> what people decided about its masks (`reviews.by_photograph`).
+        groups: only these are worked on, none means all. What the index holds of the others stays, and their
+            photographs are not looked at; one that it does not hold yet is left out.
     """
     tasks: dict[str, list[Task]] = {group: [] for group in supports.groups()}
     skipped = list(collection.left_out)
-    reused = 0
+    reused = waiting = 0
     for number, specimen in enumerate(collection.specimens, start=1):
+        if groups and specimen.group not in groups and specimen.group in supports.fingerprints:
+            if _as_planned(specimen, supports, done, reviews or {}):
+                reused += 1
+            else:
+                waiting += 1
+            if specimen.id not in done:
+                skipped.append(Skipped(specimen.id, "groups", f"its group {specimen.group!r} was not built yet"))
+            continue
         found = _look(specimen, supports, reviews or {})
         if isinstance(found, Skipped):
             skipped.append(found)
@@ -78,7 +91,20 @@ def make_plan(
         else:
             tasks[specimen.group].append(found)
         looked_at(number, len(collection.specimens))
-    return Plan({group: tuple(own) for group, own in tasks.items() if own}, reused, tuple(skipped))
+    return Plan({group: tuple(own) for group, own in tasks.items() if own}, reused, tuple(skipped), waiting)
+
+
+def _as_planned(
+    specimen: Specimen,
+    supports: Supports,
+    done: Mapping[str, tuple[str, str]],
+    reviews: Mapping[tuple[str, str], tuple[Review, ...]],
+) -> bool:
+    """Say whether what the index holds was made from today's supports and redrawn masks; the photograph is not read."""
+    if specimen.id not in done:
+        return False
+    content, made_from = done[specimen.id]
+    return made_from == with_redraws(supports.fingerprints[specimen.group], reviews.get((specimen.id, content), ()))
 
 
 def _look(

@@ -20,6 +20,7 @@ class BuildReport:
         device: where the models ran.
         processed: photographs worked on.
         reused: photographs that needed no work: neither they nor their supports had changed.
+        waiting: photographs of groups that were not asked for, which have work to be done all the same.
         skipped: reason -> how many specimens were left out for it.
         removed: ids of the specimens that were taken out (`prune`).
         vanished: how many indexed specimens are no longer in the table, and were kept.
@@ -35,6 +36,7 @@ class BuildReport:
     device: str
     processed: int
     reused: int
+    waiting: int
     skipped: Mapping[str, int]
     removed: tuple[str, ...]
     vanished: int
@@ -50,6 +52,8 @@ class BuildReport:
         """Write the report for a person."""
         pace = "" if self.seconds_per_image is None else f", {self.seconds_per_image:.2f} s each"
         lines = [f"{self.processed} photographs processed{pace}; {self.reused} needed no work"]
+        if self.waiting:
+            lines.append(f"{self.waiting} of other groups wait for a build of theirs; without --groups all are built")
         lines += [f"{count} skipped: {reason}" for reason, count in self.skipped.items()]
         if self.removed:
             lines.append(f"{len(self.removed)} specimens taken out (--prune)")

@@ -101,7 +101,7 @@ def test_the_command_that_builds_it_again(tmp_path: Path) -> None:
         "supports_folder": "/supports",
         "settings": {
             **{"images": "photos", "id_column": None, "propagator": "sam2", "prune": "False"},
-            "models": {"checkpoint": "sam2.1_hiera_tiny", "adapters": "()"},
+            "models": {"checkpoint": "sam2.1_hiera_tiny", "adapters": ["/a"], "cycle_consistency": "True"},
         },
     }
     manifest["generation"]["provenance"] = made
@@ -110,7 +110,7 @@ def test_the_command_that_builds_it_again(tmp_path: Path) -> None:
     assert words[:5] == ["sst-retrieval", "build", "/museum/a b/collection.csv", "--supports", "/supports"]
     assert words[5:] == [
         *("--output", str(path), "--images", "/museum/photos", "--propagator", "sam2"),
-        *("--checkpoint", "sam2.1_hiera_tiny", "--groups", "red"),
+        *("--checkpoint", "sam2.1_hiera_tiny", "--adapter", "/a", "--cycle-consistency", "--groups", "red"),
     ]
     made["folder"] = "museum"  # Relative to wherever the app was started: a stranger's index could mean any folder.
     (path / "manifest.json").write_text(json.dumps(manifest))

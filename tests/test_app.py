@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import datetime
+import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import a_collection_of, build_fake
+from fakes import FAKES, a_collection_of, build_fake
 from streamlit.testing.v1 import AppTest
 
 import sst_retrieval as sst
@@ -318,3 +320,74 @@ def test_typed_ids_come_first() -> None:
     assert matching(table, "b1") == ["b1", "ab1"]
     assert matching(table, "PANAMA ab") == ["ab1"]
     assert matching(table, "peru") == []
+
+
+# ------------------------------------------------------------------------------- reviews that become supports
+
+
+@pytest.fixture
+def own(master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A collection and an index of one's own, whose builds may be started from the app."""
+    table = a_collection_of(tmp_path / "collection")
+    build_fake(table, tmp_path / "index")
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(tmp_path / "index")])
+    # The fakes are somebody's own models, which the app never runs by itself; here they stand for the program's.
+    monkeypatch.setattr("sst_retrieval.PROPAGATORS", {FAKES.propagator: ""}, raising=False)
+    monkeypatch.setattr("sst_retrieval.EMBEDDERS", {FAKES.embedder: ""}, raising=False)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+    return tmp_path
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    return next(button for button in app.button if button.label == label).click().run()
+
+
+def test_an_accepted_specimen_becomes_a_support_and_its_group_is_propagated_again(own: Path) -> None:
+    with sst.open_index(own / "index") as before:
+        for trait in ("spot", "bar"):
+            before.review("r3", trait, "accept", reviewer="Mary")
+        mask = before.mask("r3", "spot")
+    app = opened("review")
+    press(app, "Make it a support")
+    quiet(app)
+    assert np.array_equal(sst.read_labels(own / "collection" / "supports" / "r3.png") == 7, mask)
+    assert "sst-retrieval build" in "\n".join(code.value for code in app.code)
+    press(app, "Propagate red again")
+    quiet(app)
+    for _ in range(200):
+        if sst.index_state(own / "index")[0] == 2:
+            break
+        time.sleep(0.2)
+    time.sleep(0.5)
+    app.run()
+    quiet(app)
+    assert "The build is done" in shown(app)
+    with sst.open_index(own / "index") as after:
+        made = after.info()["provenance"]
+        assert made["settings"]["groups"] == ["red"]
+        assert [each["specimen"] for each in made["supports"]] == ["r0", "r3", "b0"]
+        assert (made["photographs"]["processed"], made["photographs"]["reused"]) == (5, 5)
+        assert {review.trait for review in after.reviews()} == {"spot", "bar"}
+    assert "Propagate red again" not in [button.label for button in app.button]
+
+
+def test_a_trait_that_nobody_decided_on_is_named(own: Path) -> None:
+    with sst.open_index(own / "index") as index:
+        index.review("r3", "spot", "accept", reviewer="Mary")
+    app = opened("review")
+    assert "Nobody has decided about bar of r3" in shown(app)
+
+
+def test_a_build_that_fails_says_why(own: Path) -> None:
+    (own / "collection" / "supports" / "r3.png").write_bytes(b"no picture")
+    app = opened("collection")
+    press(app, "Build now")
+    for _ in range(200):
+        if "stopped with an error" in shown(app):
+            break
+        time.sleep(0.3)
+        app.run()
+    assert "stopped with an error" in shown(app)
+    assert any("r3.png" in code.value for code in app.code)
+    press(app, "Close")
+    assert "stopped with an error" not in shown(app)

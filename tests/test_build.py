@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import signal
 import weakref
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from sst_retrieval.engines import load_engines
 from sst_retrieval.errors import (
     CollectionError,
     IndexFolderError,
+    InputError,
     ModelError,
     ModelMismatchError,
     SupportError,
@@ -133,7 +135,7 @@ def test_what_an_index_was_made_with_is_written_down(unkilled: tuple[Path, Path]
     assert info["settings"]["propagator"] == {"engine": "fakes:FakeTracker", "model": "fake tracker"}
     assert made["settings"]["embedder"] == "fakes:FakeEmbedder"
     assert made["versions"]["numpy"] == np.__version__
-    assert made["photographs"] == {"indexed": 10, "processed": 10, "reused": 0, "skipped": 0}
+    assert made["photographs"] == {"indexed": 10, "processed": 10, "reused": 0, "waiting": 0, "skipped": 0}
     assert made["started"] <= made["ended"]
     assert made["supports"][0] == {"specimen": "r0", "group": "red", "traits": ["bar", "spot"]}
     json.dumps(info)
@@ -184,6 +186,64 @@ def test_a_changed_support_touches_its_own_group_only(table: Path) -> None:
     Image.fromarray(label).save(table.parent / "supports" / "b0.png")
     report = build_fake(table, index)
     assert (report.processed, report.reused) == (5, 5)
+
+
+def test_one_group_is_propagated_again_and_the_others_stay(table: Path) -> None:
+    index = table.parent / "index"
+    build_fake(table, index)
+    before = every_region(index)
+    for name in ("r3", "b3"):  # Both groups get one more support.
+        shutil.copy(table.parent / "labels" / f"{name}.png", table.parent / "supports" / f"{name}.png")
+    # A photograph of another group is not even looked at.
+    (table.parent / "images" / "b4.png").write_bytes(b"broken")
+    report = build_fake(table, index, replace(FAKES, groups=("red",)))
+    assert (report.processed, report.reused, report.waiting) == (5, 0, 5)
+    assert "5 of other groups wait" in report.text()
+    after = every_region(index)
+    assert after.keys() == before.keys()
+    assert all(same_region(after[key], before[key]) for key in before if key[0].startswith("b"))
+    with open_index(index) as opened:
+        made = opened.info()["provenance"]
+    # What the masks were made from: the new support of the group that was propagated, the old one of the other.
+    assert [each["specimen"] for each in made["supports"]] == ["r0", "r3", "b0"]
+    assert not made["complete"]
+    assert made["photographs"]["waiting"] == 5
+    assert made["settings"]["groups"] == ["red"]
+    assert made["alignments"].keys() == {"blue"}
+    shutil.copy(table.parent / "images" / "b3.png", table.parent / "images" / "b4.png")
+    report = build_fake(table, index)
+    assert (report.processed, report.reused, report.waiting) == (5, 5, 0)
+    with open_index(index) as opened:
+        made = opened.info()["provenance"]
+    assert [each["specimen"] for each in made["supports"]] == ["r0", "r3", "b0", "b3"]
+    assert made["complete"]
+
+
+def test_the_others_have_no_work_if_nothing_changed(table: Path) -> None:
+    index = table.parent / "index"
+    build_fake(table, index)
+    shutil.copy(table.parent / "labels" / "b3.png", table.parent / "supports" / "b3.png")
+    report = build_fake(table, index, replace(FAKES, groups=("blue",)))
+    assert (report.processed, report.reused, report.waiting) == (5, 5, 0)
+    with open_index(index) as opened:
+        assert opened.info()["provenance"]["complete"]
+
+
+def test_a_first_build_of_one_group(table: Path) -> None:
+    report = build_fake(table, table.parent / "index", replace(FAKES, groups=("blue",)))
+    assert (report.processed, report.waiting) == (5, 5)
+    assert report.skipped == {"its group 'red' was not built yet": 5}
+    assert build_fake(table, table.parent / "index").processed == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({}, "no support serves the group 'green'"), ({"rebuild": True}, "anew")]
+)
+def test_groups_that_cannot_be_propagated_are_refused(table: Path, change: dict[str, bool], message: str) -> None:
+    groups = ("red",) if change else ("green",)
+    with pytest.raises(InputError, match=message):
+        build_fake(table, table.parent / "index", replace(FAKES, groups=groups, **change))
+    assert not (table.parent / "index").exists()
 
 
 def test_a_vanished_specimen_stays_until_it_is_pruned(table: Path) -> None:

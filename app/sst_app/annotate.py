@@ -10,7 +10,7 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import asking, choosing, drawing, opening
-from sst_app.places import drawn_before, support_folder
+from sst_app.places import drawn_before, offer_groups, remember, show_build, support_folder
 
 
 def main() -> None:
@@ -21,6 +21,7 @@ def main() -> None:
     with st.sidebar:
         specimen = _choose(index, info)
         traits = _vocabulary(index)
+    show_build()
     if specimen is None:
         st.subheader("Draw a support")
         st.markdown(
@@ -109,7 +110,9 @@ def _save(
     st.caption(f"It is written to `{folder / specimen}.png`.")
     if st.button("Save the support", type="primary", icon=":material/save:"):
         path = sst.save_support(folder, specimen, masks, numbers=index.trait_numbers)
-        st.success(f"Saved: `{path}`. Build again (page Collection), and the group is searched with it.")
+        remember(index, specimen)
+        st.success(f"Saved: `{path}`.")
+    offer_groups(index)
 
 
 def _groups(index: sst.Index, info: dict[str, Any]) -> None:
@@ -127,6 +130,7 @@ def _groups(index: sst.Index, info: dict[str, Any]) -> None:
         for group, number in counts.items()
     ]
     st.dataframe(sorted(rows, key=lambda row: row["supports"] != "none yet"), hide_index=True)
+    offer_groups(index)
 
 
 main()

@@ -17,10 +17,11 @@ Kind = Literal["primary", "secondary", "tertiary"]
 
 @dataclass
 class Work:
-    """A process that was started here, and the file it writes to."""
+    """A process that was started here, the file it writes to, and whether its end was noticed."""
 
     process: subprocess.Popen[bytes]
     log: Path
+    seen: bool = False
 
     def tail(self, lines: int = 6) -> str:
         """Return the last lines that were written."""
@@ -34,7 +35,7 @@ def _works() -> dict[str, Work]:
 
 
 def offer(key: str, label: str, words: Sequence[str], *, kind: Kind = "primary") -> None:
-    """Show a button that starts `sst-retrieval ...`, and what the process says once it was pressed.
+    """Show a button that starts `sst-retrieval ...` in a process of its own; `progress` shows what that says.
 
     Args:
         key: one process a key; it is shared by all who look.
@@ -42,12 +43,31 @@ def offer(key: str, label: str, words: Sequence[str], *, kind: Kind = "primary")
         words: behind `sst-retrieval`.
         kind: of the button.
     """
+    st.button(
+        label, key=f"start-{key}-{label}", type=kind, disabled=running(key), on_click=_begin, args=(key, tuple(words)),
+        help="A build is at work." if running(key) else None,
+    )  # fmt: skip
+
+
+def running(key: str) -> bool:
+    """Say whether a process that was started here is at work."""
     work = _works().get(key)
-    running = work is not None and work.process.poll() is None
-    if st.button(label, key=f"start-{key}", type=kind, disabled=running) and not running:
-        _works()[key] = _start(words)
+    return work is not None and work.process.poll() is None
+
+
+def progress(key: str) -> None:
+    """Show what a process that was started here says; nothing if there is none."""
     if key in _works():
         _progress(key)
+
+
+def _begin(key: str, words: tuple[str, ...]) -> None:
+    if not running(key):
+        _works()[key] = _start(words)
+
+
+def _forget(key: str) -> None:
+    _works().pop(key, None)
 
 
 def _start(words: Sequence[str]) -> Work:
@@ -68,12 +88,16 @@ def _progress(key: str) -> None:
     if work is None:
         return
     code = work.process.poll()
-    st.code(work.tail() or "starting", language=None)
-    if code is None:
-        st.caption("At work. You can go on meanwhile: what you see changes when the build is done.")
-        return
-    del _works()[key]
-    if code == 0:
-        st.success("Done.")
+    with st.container(border=True):
+        if code is None:
+            st.caption("**A build is at work.** You can go on meanwhile: what you see changes when it is done.")
+        elif code == 0:
+            st.success("The build is done.")
+        else:
+            st.error("The build stopped with an error; what was done is kept. These lines say why:")
+        st.code(work.tail() or "starting", language=None)
+        if code is not None:
+            st.button("Close", key=f"close-{key}", on_click=_forget, args=(key,))
+    if code == 0 and not work.seen:
+        work.seen = True
         st.rerun(scope="app")
-    st.error("It stopped with an error; what was done is kept. The lines above say why.")

@@ -11,7 +11,7 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import opening
 from sst_app.filters import facets
-from sst_app.places import offer_build
+from sst_app.places import offer_build, show_build
 
 BLUE = "#0072B2"
 MOST = 40
@@ -22,6 +22,7 @@ def main() -> None:
     """Draw the page."""
     index, info = opening.index(), opening.info()
     table = opening.table()
+    show_build()
     _numbers(info, table)
     left, right = st.columns([1.35, 1], gap="medium")
     with left:
@@ -48,7 +49,10 @@ def coverage(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def _numbers(info: dict[str, Any], table: pd.DataFrame) -> None:
     provenance = info["provenance"]
-    if not provenance.get("complete", True):
+    waiting = provenance.get("photographs", {}).get("waiting", 0)
+    if waiting:
+        st.info(f"{waiting:,} photographs of groups that were left out of the last build wait for one of theirs.")
+    elif not provenance.get("complete", True):
         st.warning("The last build was stopped before its end; build again, it goes on from there.")
     skipped = sum(info["skipped"].values())
     decided = int((table["sst:review"] != "").sum())

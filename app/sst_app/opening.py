@@ -193,6 +193,7 @@ def _nothing() -> None:
             f"It takes a few minutes and writes to `{DEMO}`."
         )
         building.offer("demo", "Build the demo drawer", ["demo", str(DEMO)])
+        building.progress("demo")
     st.stop()
 
 

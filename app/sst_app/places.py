@@ -14,15 +14,12 @@ from sst_app.building import Kind
 NO_ORIGIN = "This index does not say where its supports lie; build it once more with sst-retrieval build."
 
 
-def offer_build(
-    *, groups: tuple[str, ...] = (), label: str = "Build now", key: str = "build", kind: Kind = "secondary"
-) -> None:
+def offer_build(*, groups: tuple[str, ...] = (), label: str = "Build now", kind: Kind = "secondary") -> None:
     """Show the command that builds the index again, and a button that runs it.
 
     Args:
         groups: only these are propagated again; none means all.
         label: of the button.
-        key: tells this button from others.
         kind: of the button.
     """
     words = sst.rebuild_command(opening.path(), groups=groups)
@@ -30,8 +27,48 @@ def offer_build(
     doubt = _doubt(sst.origin_of(opening.path()))
     if doubt:
         st.caption(doubt)
+    else:
+        building.offer(_key(), label, words[1:], kind=kind)
+
+
+def show_build() -> None:
+    """Show how far a build of this index is, if one was started here."""
+    building.progress(_key())
+
+
+def offer_groups(index: sst.Index, *, kind: Kind = "secondary") -> None:
+    """Offer to propagate the groups again that have a support the index was not built with."""
+    folder, _ = support_folder()
+    fresh = new_supports(index, folder)
+    if not fresh:
         return
-    building.offer(f"{key}-{opening.path().resolve()}", label, words[1:], kind=kind)
+    groups = tuple(sorted(fresh))
+    named = "; ".join(f"**{group}**: {', '.join(names)}" for group, names in sorted(fresh.items()))
+    st.markdown(f"Supports that the index does not know yet: {named}")
+    what = groups[0] if len(groups) == 1 else f"{len(groups)} groups"
+    offer_build(groups=groups, label=f"Propagate {what} again", kind=kind)
+
+
+def new_supports(index: sst.Index, folder: Path | None) -> dict[str, list[str]]:
+    """Return the specimens that were drawn since the index was built, by group."""
+    used = {str(each["specimen"]) for each in index.info()["provenance"].get("supports", [])}
+    known = opening.specimens().set_index("sst:specimen")["sst:group"]
+    drawn = sorted(path.stem for path in folder.glob("[!.]*.png")) if folder is not None else []
+    saved: set[tuple[str, int]] = st.session_state.get("saved", set())
+    fresh: dict[str, list[str]] = {}
+    for name in drawn:
+        if name in known.index and (name not in used or (name, index.state[0]) in saved):
+            fresh.setdefault(str(known[name]), []).append(name)
+    return fresh
+
+
+def remember(index: sst.Index, specimen: str) -> None:
+    """Remember that a support was saved, which may have been one before."""
+    st.session_state.setdefault("saved", set()).add((specimen, index.state[0]))
+
+
+def _key() -> str:
+    return f"build-{opening.path().resolve()}"
 
 
 def support_folder() -> tuple[Path | None, str]:
@@ -79,7 +116,7 @@ def _doubt(origin: sst.Origin) -> str:
         return f"Its table is no longer at {origin.table}; run the command with the table's new place."
     agreed = opening.agreed()
     named = [origin.supports, *(Path(origin.settings[name]) for name in ("images",) if name in origin.settings)]
-    named += [Path(value) for value in origin.models.values() if "/" in value or "\\" in value or value.endswith(".pt")]
+    named += [Path(value) for _, value in origin.models if "/" in value or "\\" in value or value.endswith(".pt")]
     strange = [path for path in named if not any(inside(path, folder) for folder in agreed)]
     if strange:
         return (

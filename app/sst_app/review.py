@@ -10,7 +10,7 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import choosing, components, drawing, opening, pictures
-from sst_app.places import offer_build, support_folder
+from sst_app.places import offer_build, offer_groups, remember, show_build, support_folder
 
 SHOW = {"not decided": "", "accepted": "accepted", "rejected": "rejected", "redrawn": "redrawn"}
 
@@ -24,6 +24,7 @@ def main() -> None:
         absent = st.toggle("also traits that were not found", key="review-absent")
         who = st.text_input("Your name", value=_login(), key="reviewer", help="Kept with every decision.")
         order = st.selectbox("First", ["least confident", "most confident"], key="review-order")
+    show_build()
     table = opening.table(None if trait == "every trait" else trait)
     queue = waiting(table, SHOW[status], absent=absent, least_first=order == "least confident")
     _progress(index, table, len(queue))
@@ -148,13 +149,15 @@ def _use(index: sst.Index) -> None:
         missing = _undecided(index, name)
         if missing:
             st.warning(f"Nobody has decided about {', '.join(missing)} of {name}; in the support they are not there.")
-        if st.button("Make it a support", key="make-support", width="stretch"):
+        if st.button("Make it a support", key="make-support", width="stretch", disabled=not drawn):
             path = sst.save_support(folder, name, drawn, numbers=index.trait_numbers)
+            remember(index, name)
             st.success(f"Written: {path}")
     else:
         st.caption("Accept or redraw the masks of a specimen that is no support yet.")
-    st.markdown("**Build again**: redrawn masks are described anew, groups with a new support propagated again.")
-    offer_build()
+    offer_groups(index, kind="primary")
+    st.markdown("**Build again**, all groups: redrawn masks are described anew, too.")
+    offer_build(label="Build all")
 
 
 def settled(index: sst.Index, specimen: str) -> dict[str, Any]:

@@ -61,6 +61,10 @@ def build_command(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Start anew, for example with another model.")
     ] = DEFAULTS.rebuild,
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(help="Propagate only this group, as after it got another support; repeatable. Others stay."),
+    ] = None,
 ) -> None:
     """Find the annotated traits on every photograph of a table, and make them searchable.
 
@@ -86,6 +90,7 @@ def build_command(
         ),
         prune=prune,
         rebuild=rebuild,
+        groups=tuple(groups or ()),
     )
     with ProgressBar() as progress:
         try:
