@@ -13,8 +13,9 @@ PAGES = [
     st.Page("sst_app/morphospace.py", title="Morphospace", icon=":material/scatter_plot:", url_path="morphospace"),
 ]
 
-page = st.navigation(PAGES, position="top")
 st.html((opening.HERE / "style.html").read_text(encoding="utf-8"))
-opening.choose()
 with opening.explained():
+    # Without an index there is nothing to search: only the page that draws the first support.
+    page = st.navigation(PAGES if opening.bare_table() is None else PAGES[1:2], position="top")
+    opening.choose()
     page.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import datetime
+import io
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fakes import FAKES, a_collection_of, build_fake
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import sst_retrieval as sst
@@ -391,3 +393,69 @@ def test_a_build_that_fails_says_why(own: Path) -> None:
     assert any("r3.png" in code.value for code in app.code)
     press(app, "Close")
     assert "stopped with an error" not in shown(app)
+
+
+# ------------------------------------------------------------------------------- a collection that has no index yet
+
+
+def test_the_first_supports_of_a_collection_are_drawn_and_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = a_collection_of(tmp_path / "museum", [("r0", "red"), ("r1", "red"), ("b0", "blue")])
+    truth = {name: (tmp_path / "museum" / "labels" / f"{name}.png").read_bytes() for name in ("r0", "b0")}
+    shutil.rmtree(tmp_path / "museum" / "supports")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(table)])
+    app = AppTest.from_file(str(HOME), default_timeout=PATIENCE).run()
+    quiet(app)
+    assert "red (no support yet)" in app.selectbox(key="annotate-group").options
+    app.selectbox(key="annotate-group").set_value("red").run()
+    app.button(key="draw-r0").click().run()
+    quiet(app)
+    assert "Which traits do you want to find?" in shown(app)
+    app.text_input[1].input("spot")
+    press(app, "Add")
+    quiet(app)
+    for name in truth:
+        app.selectbox(key="annotate-group").set_value("every group").run()
+        app.selectbox(key="annotate-specimen").set_value(name).run()
+        picture = Image.open(io.BytesIO(truth[name])).point([255 * (number == 7) for number in range(256)])
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        app.file_uploader(key="annotate-upload").set_value(("mask.png", file.getvalue(), "image/png")).run()
+        press(app, "Save the support")
+        quiet(app)
+    labels = sst.read_labels(tmp_path / "museum" / "supports" / "r0.png")
+    assert np.array_equal(labels == 1, np.asarray(Image.open(io.BytesIO(truth["r0"]))) == 7)
+    press(app, "Build the index")
+    quiet(app)
+    for _ in range(400):
+        if sst.find_indexes(tmp_path / "indexes") and sst.index_state(tmp_path / "indexes" / "museum")[0] == 1:
+            break
+        time.sleep(0.3)
+    again = AppTest.from_file(str(HOME), default_timeout=PATIENCE).run()
+    quiet(again)
+    assert "3 specimens, 1 trait" in shown(again)
+
+
+def test_a_table_that_cannot_be_read_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "collection.csv").write_text("nothing\n")
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(tmp_path / "collection.csv")])
+    app = AppTest.from_file(str(HOME), default_timeout=PATIENCE).run()
+    assert not app.exception
+    assert "collection.csv" in app.error[0].value
+
+
+def test_a_table_names_pictures_of_its_own_folder_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = a_collection_of(tmp_path / "museum")
+    Image.new("RGB", (60, 40)).save(tmp_path / "private.png")
+    table.write_text(table.read_text().replace("images/r0.png", str(tmp_path / "private.png")))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(table)])
+    app = AppTest.from_file(str(HOME), default_timeout=PATIENCE).run()
+    app.selectbox(key="annotate-specimen").set_value("r0").run()
+    assert "not opened" in app.error[0].value
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(table), "--images", str(tmp_path)])
+    app.run()
+    quiet(app)

@@ -2,85 +2,126 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import asking, choosing, drawing, opening
-from sst_app.places import drawn_before, offer_groups, remember, show_build, support_folder
+from sst_app import asking, choosing, drawing, opening, places, subjects
+from sst_app.subjects import Subject
+
+EVERY = "every group"
 
 
 def main() -> None:
     """Draw the page."""
-    index = opening.index()
-    info = opening.info()
-    folder, why_not = support_folder()
+    table = opening.bare_table()
+    subject = subjects.of_index() if table is None else subjects.of_table(table)
+    if table is None:
+        places.show_build()
     with st.sidebar:
-        specimen = _choose(index, info)
-        traits = _vocabulary(index)
-    show_build()
+        names = _filtered(subject)
+        specimen = _chosen(names)
+        traits = _vocabulary(subject)
     if specimen is None:
-        st.subheader("Draw a support")
-        st.markdown(
-            "A **support** is one specimen of a group on which you draw the traits; the program finds them on all the "
-            "others. Choose a specimen on the left: best a fresh one, upright, with every trait."
-        )
-        _groups(index, info)
-        return
-    image = index.photograph(specimen)
-    start = _start(index, specimen, folder)
-    colours = {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(traits)}
-    masks = drawing.canvas(image, colours, key=f"annotate-{specimen}", start=start)
-    masks = {**masks, **_uploaded(image, traits)}
-    _save(index, specimen, masks, folder, why_not)
+        _overview(subject, names)
+    elif not traits:
+        st.image(subject.thumbnail(specimen))
+        st.info("Which traits do you want to find? Add the first one on the left, such as forewing_band.")
+    else:
+        _draw(subject, specimen, traits)
+    if table is not None:
+        subjects.offer_first_build(subjects.of_table(table), table)
+    else:
+        places.offer_groups(opening.index())
 
 
-def _choose(index: sst.Index, info: dict[str, Any]) -> str | None:
-    """Let somebody choose the specimen to annotate; groups without a support come first."""
+def _filtered(subject: Subject) -> list[str]:
+    """Let somebody narrow the specimens down, by group and by words."""
+    sizes = subject.specimens["sst:group"].value_counts()
+    # Groups without a support come first: they need one.
+    groups = sorted(map(str, sizes.index), key=lambda group: (group in subject.supports, group))
+    group = st.selectbox(
+        "Group", [EVERY, *groups], key="annotate-group",
+        format_func=lambda group: group if group in subject.supports or group == EVERY else f"{group} (no support yet)",
+    )  # fmt: skip
     words = st.text_input("Specimen", key="annotate-words", placeholder="id, name ...", icon=":material/search:")
-    found = choosing.matching(opening.specimens(), words)[:200]
-    if not found:
-        st.info("No specimen has all of these words.")
+    own = subject.specimens
+    return choosing.matching(own if group == EVERY else own[own["sst:group"] == group], words)
+
+
+def _chosen(names: list[str]) -> str | None:
+    """Let somebody choose the specimen to annotate."""
+    if not names:
+        st.info("No specimen has all of these words; use fewer or other ones.")
         return None
-    if st.session_state.get("annotate-specimen") not in found:
+    wanted = st.session_state.get("annotate-specimen")
+    shown = names[:200] if wanted not in names[200:] else [str(wanted), *names[:199]]
+    if wanted not in shown:
         st.session_state["annotate-specimen"] = None
-    return st.selectbox("Draw on", found, index=None, key="annotate-specimen", placeholder=f"{len(found)} found")
+    return st.selectbox("Draw on", shown, index=None, key="annotate-specimen", placeholder=f"{len(names):,} found")
 
 
-def _vocabulary(index: sst.Index) -> list[str]:
-    """Let somebody add traits to those of the index."""
+def _vocabulary(subject: Subject) -> list[str]:
+    """Let somebody add traits to those that are known."""
     added: list[str] = st.session_state.setdefault("annotate-new", [])
     with st.form("new-trait", clear_on_submit=True, border=False):
         name = st.text_input("A new trait", placeholder="hindwing_spot", help="As you would write it in a table.")
-        if st.form_submit_button("Add", width="stretch") and name.strip() and name.strip() not in index.traits:
+        if st.form_submit_button("Add", width="stretch") and name.strip() and name.strip() not in subject.numbers:
             added.append(name.strip())
-    return list(dict.fromkeys([*index.traits, *added]))
+    return list(dict.fromkeys([*subject.numbers, *added]))
 
 
-def _start(index: sst.Index, specimen: str, folder: Path | None) -> dict[str, np.ndarray]:
+def _overview(subject: Subject, names: list[str]) -> None:
+    """Say what a support is, which groups have one, and offer specimens to draw on."""
+    st.subheader("Draw a support")
+    st.markdown(
+        "A **support** is one specimen of a group on which you draw the traits; the program finds them on all the "
+        "others. Choose a fresh one, upright, with every trait."
+    )
+    left, right = st.columns([1.6, 1], gap="medium")
+    with left:
+        choosing.gallery(names, _pick, key="draw", picture=subject.thumbnail)
+    with right:
+        sizes = subject.specimens["sst:group"].value_counts()
+        rows = [
+            {
+                "group": group,
+                "specimens": int(size),
+                "supports": ", ".join(subject.supports.get(group, [])) or "none yet",
+            }
+            for group, size in sizes.items()
+        ]
+        st.dataframe(sorted(rows, key=lambda row: row["supports"] != "none yet"), hide_index=True)
+
+
+def _pick(specimen: str) -> None:
+    st.session_state["annotate-specimen"] = specimen
+
+
+def _draw(subject: Subject, specimen: str, traits: list[str]) -> None:
+    """Let somebody draw on a specimen, and save it."""
+    image = subject.photograph(specimen)
+    start = _start(subject, specimen)
+    colours = {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(traits)}
+    masks = drawing.canvas(image, colours, key=f"annotate-{specimen}", start=start)
+    masks = {**masks, **_uploaded(image, traits)}
+    _save(subject, specimen, masks)
+
+
+def _start(subject: Subject, specimen: str) -> dict[str, np.ndarray]:
     """Begin with what was drawn before, or with what the program found."""
-    drawn = drawn_before(folder, specimen)
-    ways = ["nothing", "what the program found"]
-    if drawn is not None:
-        ways.append("the support as it is")
-    way = st.segmented_control("Begin with", ways, default=ways[-1] if len(ways) == 3 else ways[0], required=True,
+    drawn = places.drawn_before(subject.folder, specimen)
+    found = subject.found(specimen)
+    ways = ["nothing", *(["what the program found"] if found else []), *(["the support as it is"] if drawn else [])]
+    if len(ways) == 1:
+        return {}
+    way = st.segmented_control("Begin with", ways, default=ways[-1 if drawn else 0], required=True,
                                key=f"begin-{specimen}")  # fmt: skip
     if way == "the support as it is" and drawn is not None:
         labels = sst.read_labels(drawn, max_pixels=asking.MOST_PIXELS)
         numbers = sst.read_traits(drawn.with_name("traits.toml")).numbers
         return {trait: labels == number for trait, number in numbers.items() if (labels == number).any()}
-    if way == "what the program found":
-        masks = {}
-        for trait in index.traits:
-            try:
-                masks[trait] = index.mask(specimen, trait)
-            except sst.QueryError:
-                continue  # The trait of another group.
-        return {trait: mask for trait, mask in masks.items() if mask.any()}
-    return {}
+    return found if way == "what the program found" else {}
 
 
 def _uploaded(image: np.ndarray, traits: list[str]) -> dict[str, np.ndarray]:
@@ -95,42 +136,23 @@ def _uploaded(image: np.ndarray, traits: list[str]) -> dict[str, np.ndarray]:
             return {trait: sst.read_mask(path, image, trait=trait, number=1)}
 
 
-def _save(
-    index: sst.Index, specimen: str, masks: dict[str, np.ndarray], folder: Path | None, why_not: str
-) -> None:
+def _save(subject: Subject, specimen: str, masks: dict[str, np.ndarray]) -> None:
     """Say what was drawn, and save it."""
     if not masks:
         st.caption("Nothing is drawn yet.")
         return
     shares = [f"{trait}: {int(mask.sum()):,} px" for trait, mask in masks.items()]
     st.markdown("**Drawn**: " + ", ".join(shares))
-    if folder is None:
-        st.info(why_not)
+    if subject.folder is None:
+        st.info(subject.why_not)
         return
-    st.caption(f"It is written to `{folder / specimen}.png`.")
-    if st.button("Save the support", type="primary", icon=":material/save:"):
-        path = sst.save_support(folder, specimen, masks, numbers=index.trait_numbers)
-        remember(index, specimen)
+    left, right = st.columns([1, 3], vertical_alignment="center")
+    right.caption(f"It is written to `{subject.folder / specimen}.png`.")
+    if left.button("Save the support", type="primary", icon=":material/save:", width="stretch"):
+        path = sst.save_support(subject.folder, specimen, masks, numbers=subject.numbers)
+        if opening.bare_table() is None:
+            places.remember(opening.index(), specimen)
         st.success(f"Saved: `{path}`.")
-    offer_groups(index)
-
-
-def _groups(index: sst.Index, info: dict[str, Any]) -> None:
-    """Say which groups have a support."""
-    specimens = opening.specimens()
-    provenance = info["provenance"]
-    supports = provenance.get("supports", [])
-    counts = specimens["sst:group"].value_counts()
-    rows = [
-        {
-            "group": group,
-            "specimens": int(number),
-            "supports": ", ".join(str(each["specimen"]) for each in supports if each["group"] == group) or "none yet",
-        }
-        for group, number in counts.items()
-    ]
-    st.dataframe(sorted(rows, key=lambda row: row["supports"] != "none yet"), hide_index=True)
-    offer_groups(index)
 
 
 main()

@@ -30,17 +30,37 @@ def matching(specimens: pd.DataFrame, words: str) -> list[str]:
     return sorted(names, key=lambda name: not name.casefold().startswith(typed)) if typed else names
 
 
-def gallery(names: list[str], pick: Callable[[str], None], *, key: str, across: int = 4) -> None:
-    """Show thumbnails, each with a button that picks it."""
-    index = opening.index()
+def gallery(
+    names: list[str],
+    pick: Callable[[str], None],
+    *,
+    key: str,
+    across: int = 4,
+    picture: Callable[[str], bytes] | None = None,
+) -> None:
+    """Show thumbnails, each with a button that picks it.
+
+    Args:
+        names: specimens; the first SHOWN of them are shown.
+        pick: is called with the one that was picked.
+        key: of the buttons.
+        across: how many stand in a row.
+        picture: gives the small picture of a specimen; without it, the index does.
+    """
     shown = names[:SHOWN]
     for start in range(0, len(shown), across):
         for place, name in zip(st.columns(across), shown[start : start + across], strict=False):
             with place:
-                st.image(pictures.thumbnail(index, cache_key(index), name), width="stretch")
+                small = picture(name) if picture is not None else _of_index(name)
+                st.image(small, width="stretch")
                 st.button(short(name), key=f"{key}-{name}", help=name, on_click=pick, args=(name,), width="stretch")
     if len(names) > SHOWN:
         st.caption(f"{len(names) - SHOWN:,} more; type more of the name")
+
+
+def _of_index(name: str) -> bytes:
+    index = opening.index()
+    return pictures.thumbnail(index, cache_key(index), name)
 
 
 def cache_key(index: sst.Index) -> tuple[str, tuple[int, int]]:

@@ -71,14 +71,56 @@ def _agreed(folder: str, state: tuple[int, int], said: Asked) -> tuple[Path, ...
 def offered() -> dict[str, Path]:
     """Return the indexes that may be looked at, name -> path; no other is ever opened."""
     asked = asked_for()
+    if asked is not None and is_table(asked):
+        made = output_of(asked)
+        return {made.name: made} if made.is_dir() and _committed(made) else {}
     if asked is not None:
         return sst.find_indexes(asked)
     return {**sst.find_indexes("indexes"), **({DEMO.name: DEMO / "index"} if sst.find_indexes(DEMO / "index") else {})}
 
 
+def is_table(path: Path) -> bool:
+    """Tell a specimen table from an index or a folder of indexes."""
+    return path.is_file() or (path / "meta.xml").is_file()
+
+
+def bare_table() -> Path | None:
+    """Return the specimen table that was named, as long as it has no index."""
+    table = asked_for()
+    return table if table is not None and is_table(table) and not offered() else None
+
+
+def output_of(table: Path) -> Path:
+    """Return the index of a table that was named: in `indexes/`, under the name of the table's folder."""
+    place = table.resolve()
+    name = place.parent.name or place.stem
+    for candidate in (name, f"{name}-{place.stem}"):
+        made = Path("indexes") / candidate
+        if not made.exists() or _is_of(made, place):
+            return made
+    raise sst.IndexFolderError(
+        f"indexes/{name} and indexes/{name}-{place.stem} are of other tables; build with a name of your own: "
+        f"sst-retrieval build {table} --supports FOLDER --output indexes/NAME"
+    )
+
+
+def _is_of(index: Path, table: Path) -> bool:
+    """Say whether an index is made from a table, or not made from anything yet."""
+    try:
+        return not _committed(index) or sst.origin_of(index).table.resolve() == table
+    except sst.IndexFolderError:
+        return False
+
+
+def _committed(index: Path) -> bool:
+    return bool(sst.find_indexes(index)) and sst.index_state(index)[0] > 0
+
+
 def choose() -> None:
     """Offer the indexes in the side bar, if there are several; without any, say what to do."""
     known = offered()
+    if bare_table() is not None:
+        return
     if not known:
         _nothing()
     if len(known) > 1:
@@ -160,7 +202,11 @@ def _facets(_index: sst.Index, folder: str, state: tuple[int, int], trait: str) 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _specimens(_index: sst.Index, folder: str, state: tuple[int, int]) -> pd.DataFrame:
-    rows = _index.specimens()
+    return searchable(_index.specimens())
+
+
+def searchable(rows: list[sst.Specimen]) -> pd.DataFrame:
+    """Return one row a specimen: sst:specimen, sst:group, sst:search (all of its words), then its own columns."""
     frame = pd.DataFrame([{"sst:specimen": row.id, "sst:group": row.group, **row.metadata} for row in rows])
     words = pd.Series("", index=frame.index, dtype=object)
     for column in frame:

@@ -42,7 +42,7 @@ class Outline:
 @st.cache_data(max_entries=4096, show_spinner=False)
 def thumbnail(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str) -> bytes:
     """Return the small picture of a specimen as a JPEG file; a grey one if it has none."""
-    return _index.thumbnail(specimen) or _grey()
+    return _index.thumbnail(specimen) or grey()
 
 
 @st.cache_data(max_entries=4096, show_spinner=False)
@@ -53,7 +53,7 @@ def crop(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, tra
         return found
     small = _index.thumbnail(specimen)
     if small is None:
-        return _grey()
+        return grey()
     region = _index.region(specimen, trait)
     picture = Image.open(io.BytesIO(small))  # The index gives out none that is large.
     scale = picture.width / region.size[1]
@@ -129,5 +129,6 @@ def uri(picture: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
 
 
-def _grey() -> bytes:
+def grey() -> bytes:
+    """Return a picture for where there is none, as a JPEG file."""
     return jpeg(np.full((96, 128, 3), 225, dtype=np.uint8))

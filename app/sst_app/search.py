@@ -142,7 +142,7 @@ def _welcome(index: sst.Index, said: sentences.Said | None) -> None:
         st.info("Similar to which? Choose a specimen on the left, or name one in the sentence.")
     elif said is not None and not said.question.trait:
         st.info(f"Of which trait? Name one in the sentence ({', '.join(index.traits)}), or choose a specimen.")
-    st.subheader(f"{info['specimens']:,} specimens, {len(index.traits)} traits")
+    st.subheader(f"{info['specimens']:,} specimens, {len(index.traits)} trait{'s' * (len(index.traits) != 1)}")
     st.markdown(
         "Choose a specimen on the left, click a trait on its picture, and see whose trait looks most like it. "
         "**Similar is not homologous**: mimics look alike, too."

@@ -43,8 +43,11 @@ def app_command(
     for folder in images or []:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; name with --images where the photographs lie")
-    if index is not None and not find_indexes(index):
-        raise InputError(f"{index} is not an index, nor a folder that holds some; make one with: sst-retrieval build")
+    if index is not None and not find_indexes(index) and not (index.is_file() or (index / "meta.xml").is_file()):
+        raise InputError(
+            f"{index} is not an index, nor a folder that holds some, nor a specimen table; check the path, or make an "
+            "index with: sst-retrieval build"
+        )
     if importlib.util.find_spec("streamlit") is None or importlib.util.find_spec("streamlit_drawable_konva") is None:
         raise InputError("the app needs Streamlit; install it with: pip install 'sst-retrieval[app]'")
     words = [sys.executable, "-m", "streamlit", "run", str(home()), "--server.port", str(port)]
