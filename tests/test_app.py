@@ -6,6 +6,7 @@ import ast
 import datetime
 import io
 import os
+import re
 import shutil
 import sys
 import time
@@ -459,3 +460,71 @@ def test_a_table_names_pictures_of_its_own_folder_only(tmp_path: Path, monkeypat
     monkeypatch.setattr(sys, "argv", ["Home.py", str(table), "--images", str(tmp_path)])
     app.run()
     quiet(app)
+
+
+# ------------------------------------------------------------------------------------------- forms of a question
+
+
+def names(app: AppTest) -> list[str]:
+    """The specimens on the light table, in their order."""
+    found = re.findall(r'class="tile-name" title="[^"]*">\d+\. ([^<]+)<', shown(app))
+    assert found
+    return found
+
+
+def test_hits_are_added_to_the_question_and_taken_away(index: Path) -> None:
+    app = opened(specimen="r1", trait="spot")
+    first, *_, last = names(app)
+    app.button(key=f"like-{first}").click().run()
+    app.button(key=f"unlike-{last}").click().run()
+    quiet(app)
+    with sst.open_index(index) as opened_index:
+        like, unlike = [("r1", "spot"), (first, "spot")], [(last, "spot")]
+        expected = [hit.specimen for hit in opened_index.search(like=like, unlike=unlike, k=20)]
+    assert names(app) == expected
+    assert f"Asked: like spot of r1 and spot of {first}, unlike spot of {last}." in shown(app)
+    assert f'["{first}", "spot"]' in app.query_params["like"]
+    # The same link shows the same hits.
+    link = {"specimen": "r1", "trait": "spot", "like": app.query_params["like"], "unlike": app.query_params["unlike"]}
+    again = opened("search", **link)
+    assert names(again) == expected
+    app.button(key=f"drop-unlike-{last}-spot").click().run()
+    assert last in names(app)
+    next(button for button in app.button if button.label == "Only the first example").click().run()
+    assert first in names(app)
+
+
+def test_two_traits_at_once(index: Path) -> None:
+    app = opened(specimen="r1", trait="spot")
+    next(pills for pills in app.get("button_group") if pills.key == "together").set_value(["bar"]).run()
+    quiet(app)
+    with sst.open_index(index) as opened_index:
+        hits = opened_index.search(like=[("r1", "spot"), ("r1", "bar")], k=20)
+    assert names(app) == [hit.specimen for hit in hits]
+    assert not any(name.startswith("b") for name in names(app))  # The blue ones have no bar.
+    app.slider(key="shape").set_value(0.0).run()
+    quiet(app)
+
+
+@pytest.mark.parametrize("text", ["nonsense", "[]", '["r1"]', '["r1", "tail"]', '{"a": 1}', "3", '[["r1"], "spot"]'])
+def test_examples_of_a_link_that_make_no_sense_are_left_out(index: Path, text: str) -> None:
+    app = opened("search", specimen="r1", trait="spot", like=text)
+    quiet(app)
+    assert "Asked:" not in shown(app)
+
+
+def test_an_example_that_is_not_there_is_explained_and_can_be_taken_away(index: Path) -> None:
+    app = opened("search", specimen="r1", trait="spot", unlike='["r99", "spot"]')
+    assert not app.exception
+    assert "r99" in app.error[0].value
+    app.button(key="drop-unlike-r99-spot").click().run()
+    quiet(app)
+    assert names(app)
+
+
+def test_a_sentence_goes_with_several_examples(index: Path) -> None:
+    app = opened("search", specimen="r1", trait="spot", like='["r2", "spot"]', sentence="similar spots of females")
+    quiet(app)
+    with sst.open_index(index) as opened_index:
+        hits = opened_index.search(like=[("r1", "spot"), ("r2", "spot")], where="sex = 'female'", k=20)
+    assert names(app) == [hit.specimen for hit in hits]

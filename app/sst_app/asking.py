@@ -30,16 +30,31 @@ class Question:
     """What is asked with.
 
     Attributes:
-        trait: the trait to compare.
-        like: (specimen, trait) of the index, or None.
+        trait: the trait to compare; of several, the first.
+        like: (specimen, trait) of the index that hits should resemble; the first is the one that was chosen.
+        unlike: the same of what they should not resemble.
         vectors: of an uploaded photograph, or None.
         picture: the uploaded photograph and the mask on it.
     """
 
     trait: str
-    like: tuple[str, str] | None = None
+    like: tuple[tuple[str, str], ...] = ()
+    unlike: tuple[tuple[str, str], ...] = ()
     vectors: Any = None
     picture: tuple[Any, Any] | None = None
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """All traits that are compared."""
+        return tuple(dict.fromkeys([self.trait, *(trait for _, trait in self.like)]))
+
+    def words(self) -> str:
+        """Say what is asked, in a line."""
+        liked = [f"{trait} of {specimen}" for specimen, trait in self.like]
+        liked += [f"{self.trait} of the uploaded photograph"] if self.picture is not None else []
+        unliked = [f"{trait} of {specimen}" for specimen, trait in self.unlike]
+        said = f"like {' and '.join(liked)}" if liked else self.trait
+        return said + (f", unlike {' and '.join(unliked)}" if unliked else "")
 
 
 def filters(index: sst.Index) -> str | None:
@@ -228,9 +243,9 @@ def query_tile(index: sst.Index, question: Question) -> sst.Tile:
     if question.picture is not None:
         image, mask = question.picture
         return sst.Tile(image, {question.trait: mask}, "uploaded photograph")
-    if question.like is None:
+    if not question.like:
         return sst.Tile(np.full((8, 8, 3), 255, np.uint8), {}, "asked in words")
-    specimen, trait = question.like
+    specimen, trait = question.like[0]
     try:
         return sst.Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen)
     except sst.ImageError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 
 import pandas as pd
 import streamlit as st
@@ -66,6 +67,14 @@ def _of_index(name: str) -> bytes:
 def cache_key(index: sst.Index) -> tuple[str, tuple[int, int]]:
     """Return what pictures of an index are remembered under."""
     return str(opening.path().resolve()), index.state
+
+
+def line(name: str, below: str) -> str:
+    """Write a name, and something below it, as HTML; both are cut where there is no room."""
+    return (
+        f'<div class="tile-name" title="{escape(name)}">{escape(name)}</div>'
+        f'<div class="tile-line">{escape(below)}</div>'
+    )
 
 
 def short(name: str, most: int = 13) -> str:

@@ -12,7 +12,7 @@ import streamlit as st
 from PIL import Image
 
 import sst_retrieval as sst
-from sst_app import asking, choosing, components, pictures, sentences
+from sst_app import asking, choosing, components, examples, pictures, sentences
 
 SIZES = {"small": 6, "medium": 4, "large": 3}
 """Size of tiles -> how many stand in a row."""
@@ -50,11 +50,20 @@ def show(
     chosen = [hit for hit in hits if st.session_state.get(f"compare-{hit.specimen}")]
     if len(chosen) > 1:
         compare(index, chosen)
-    _tiles(index, shown, SIZES[size], view)
+    _notes(question, said)
+    _tiles(index, question, shown, size, view)
     back, note, on = st.columns([1, 3, 1], vertical_alignment="center")
     back.button("Earlier", icon=":material/arrow_back:", on_click=_turn, args=(page - 1,), disabled=page == 1)
     note.caption(f"hits {shown[0].rank} to {shown[-1].rank}. Tick tiles to compare them side by side.")
     on.button("More", icon=":material/arrow_forward:", on_click=_turn, args=(page + 1,), disabled=not more)
+
+
+def _notes(question: asking.Question, said: sentences.Said | None) -> None:
+    """Say how several examples are read."""
+    if len(question.like) + len(question.unlike) > 1:
+        st.caption(f"Asked: {question.words()}.")
+        if said is not None and said.question.rank:
+            st.caption("Words for colours and sizes are not asked together with several examples; the others are.")
 
 
 def _page() -> int:
@@ -76,7 +85,15 @@ def found(
     said: sentences.Said | None = None,
 ) -> list[sst.Hit]:
     """Search; the same question is answered from memory."""
-    asked = {"like": question.like, "trait": question.trait, "weights": weights, "where": where, "k": k}
+    asked = {
+        "like": question.like or None,
+        "unlike": question.unlike or None,
+        # Without examples of the index the trait must be said; with them, each asks for its own.
+        "trait": None if question.like and question.vectors is None else question.trait,
+        "weights": weights,
+        "where": where,
+        "k": k,
+    }
     vectors = b"" if question.vectors is None else question.vectors.tobytes()
     words = repr((asked, None if said is None else said.chips))
     return _found(index, said, choosing.cache_key(index), words, vectors, question, asked)
@@ -94,7 +111,12 @@ def _found(
 ) -> list[sst.Hit]:
     if _said is None:
         return _index.search(vectors=_question.vectors, **_asked)
-    return sst.answer(_index, _said.question, vectors=_question.vectors, **_asked)
+    if len(_question.like) + (_question.vectors is not None) + len(_question.unlike) > 1:
+        where = " AND ".join(f"({each}\n)" for each in (_said.question.where, _asked["where"]) if each) or None
+        return _index.search(vectors=_question.vectors, **{**_asked, "where": where})
+    simple = {**_asked, "like": next(iter(_question.like), None), "trait": _question.trait}
+    del simple["unlike"]
+    return sst.answer(_index, _said.question, vectors=_question.vectors, **simple)
 
 
 def as_table(hits: Sequence[sst.Hit]) -> pd.DataFrame:
@@ -106,6 +128,7 @@ def as_table(hits: Sequence[sst.Hit]) -> pd.DataFrame:
             "trait": hit.trait,
             "similarity": round(hit.similarity, 5),
             **{block: round(value, 5) for block, value in hit.blocks.items()},
+            **{f"similarity_{part.trait}": round(part.similarity, 5) for part in hit.parts},
             "mask_confidence": round(hit.confidence, 4),
             **hit.metadata,
         }
@@ -147,39 +170,62 @@ def same_scale(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: st
     return pictures.jpeg(np.asarray(square))
 
 
-def _tiles(index: sst.Index, hits: Sequence[sst.Hit], across: int, view: str) -> None:
-    key = choosing.cache_key(index)
+def _tiles(index: sst.Index, question: asking.Question, hits: Sequence[sst.Hit], size: str, view: str) -> None:
+    across = SIZES[size]
     for start in range(0, len(hits), across):
         for place, hit in zip(st.columns(across, gap="small"), hits[start : start + across], strict=False):
             with place.container(border=True, gap="xsmall"):
-                picture = (
-                    pictures.crop(index, key, hit.specimen, hit.trait)
-                    if view == "trait"
-                    else pictures.thumbnail(index, key, hit.specimen)
-                )
-                st.html(_tile(hit, picture, "4/3" if view == "trait" else "3/2"))
-                left, right = st.columns([1, 1], gap="xsmall", vertical_alignment="center")
-                left.checkbox(
-                    f"compare {hit.specimen}", key=f"compare-{hit.specimen}", label_visibility="collapsed",
-                    help="Tick to compare side by side",
-                )  # fmt: skip
-                if right.button(
-                    "Details", key=f"open-{hit.specimen}", type="tertiary", help="The whole specimen, and what is known"
-                ):
-                    opened(index, hit)
+                st.html(_tile(hit, _pictures(index, hit, view), "4/3" if view == "trait" else "3/2"))
+                with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                    st.checkbox(
+                        f"compare {hit.specimen}", key=f"compare-{hit.specimen}", label_visibility="collapsed",
+                        help="Tick to compare side by side",
+                    )  # fmt: skip
+                    if size != "small":
+                        _more_and_less(index, question, hit, "")
+                    hint = "The whole specimen, and what is known"
+                    if st.button("Details", key=f"open-{hit.specimen}", type="tertiary", help=hint):
+                        opened(index, question, hit)
 
 
-def _tile(hit: sst.Hit, picture: bytes, shape: str) -> str:
-    """Write one tile: picture, name, similarity with its parts, who it is."""
+def _pictures(index: sst.Index, hit: sst.Hit, view: str) -> list[bytes]:
+    """Return the small pictures of a hit: one a trait, or the specimen."""
+    key = choosing.cache_key(index)
+    if view == "specimen":
+        return [pictures.thumbnail(index, key, hit.specimen)]
+    return [pictures.crop(index, key, hit.specimen, each.trait) for each in hit.parts or (hit,)]
+
+
+def _more_and_less(index: sst.Index, question: asking.Question, hit: sst.Hit, where: str) -> None:
+    """Offer to add a hit to the question."""
+    what = "specimen" if len(question.traits) > 1 else question.trait
+    kinds: tuple[examples.Kind, ...] = ("like", "unlike")
+    signs = {"like": ":material/add:", "unlike": ":material/remove:"}
+    hints = {"like": f"Ask for what is like this {what}, too", "unlike": f"Ask for what is not like this {what}"}
+    for kind in kinds:
+        if st.button(
+            kind, key=f"{kind}{where}-{hit.specimen}", icon=signs[kind], help=hints[kind],
+            type="secondary" if where else "tertiary",
+        ):  # fmt: skip
+            examples.add(index, kind, hit.specimen, question.traits)
+            st.rerun()
+
+
+def _tile(hit: sst.Hit, small: Sequence[bytes], shape: str) -> str:
+    """Write one tile: its pictures, name, similarity with its parts, who it is."""
     bars = "".join(
         f'<span>{escape(block)}</span><span><span class="bar" style="width:{max(2, 100 * max(0.0, value)):.0f}%;'
         f'background:{BLOCK_COLOURS.get(block, "#555555")}"></span></span><span>{value:.2f}</span>'
         for block, value in hit.blocks.items()
     )
     who = escape(choosing.caption(dict(hit.metadata)))
-    return (
+    images = "".join(
         f'<img src="{pictures.uri(picture)}" alt="{escape(hit.trait)} of {escape(hit.specimen)}" class="well" '
-        f'style="width:100%;aspect-ratio:{shape};object-fit:contain">'
+        f'style="width:{100 / len(small):.1f}%;aspect-ratio:{shape};object-fit:contain">'
+        for picture in small
+    )
+    return (
+        f'<div style="display:flex">{images}</div>'
         f'<div class="tile-name" title="{escape(hit.specimen)}">{hit.rank}. {escape(hit.specimen)}</div>'
         f'<div class="tile-line" title="{who}">{who}</div>'
         f'<div class="tile-line"><b style="color:#1A1A1A">{hit.similarity:.3f}</b> similar'
@@ -189,7 +235,7 @@ def _tile(hit: sst.Hit, picture: bytes, shape: str) -> str:
 
 
 @st.dialog("Specimen", width="large")
-def opened(index: sst.Index, hit: sst.Hit) -> None:
+def opened(index: sst.Index, question: asking.Question, hit: sst.Hit) -> None:
     """Show a hit: the photograph itself, all its traits, and what is known of it."""
     key = choosing.cache_key(index)
     size, outlines = pictures.outlines(index, key, hit.specimen)
@@ -203,9 +249,11 @@ def opened(index: sst.Index, hit: sst.Hit) -> None:
         pictures.uri(picture), size, outlines, choosing.colours(index), key=f"opened-{hit.specimen}",
         chosen=hit.trait, label=hit.specimen, clickable=False,
     )  # fmt: skip
-    if st.button(f"Ask with {hit.trait} of this specimen", type="primary", icon=":material/search:"):
-        use(hit.specimen, hit.trait)
-        st.rerun()
+    with st.container(horizontal=True):
+        if st.button(f"Ask with {hit.trait} of this specimen", type="primary", icon=":material/search:"):
+            use(hit.specimen, hit.trait)
+            st.rerun()
+        _more_and_less(index, question, hit, "-opened")
     known = {**hit.metadata, **index.region(hit.specimen, hit.trait).measurements}
     rows = [{"column": name, "value": str(value)} for name, value in known.items() if value not in (None, "")]
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=220)
@@ -215,8 +263,10 @@ def use(specimen: str, trait: str) -> None:
     """Make a hit the next query."""
     st.query_params["specimen"], st.query_params["trait"] = specimen, trait
     st.query_params["way"] = "a specimen"
-    st.query_params.pop("page", None)
-    for key in ("trait", "way"):
+    examples.clear()
+    for name in ("page", "together"):
+        st.query_params.pop(name, None)
+    for key in ("trait", "way", "together"):
         st.session_state.pop(key, None)
 
 
@@ -237,7 +287,7 @@ def _downloads(places: Sequence[object], index: sst.Index, question: asking.Ques
 def _sheet(index: sst.Index, question: asking.Question, hits: Sequence[sst.Hit]) -> bytes:
     columns = [name for name in ("scientificName", "species", "subspecies", "sex", "locality") if name in index.columns]
     tiles = [_sheet_tile(index, hit, columns[:3]) for hit in hits]
-    heading = f"{question.trait} most like that of the query"
+    heading = f"Most similar first: {question.words()}"
     return pictures.png(sst.contact_sheet(asking.query_tile(index, question), tiles, heading=heading))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import asking, choosing, components, light_table, opening, pictures, sentences
+from sst_app import asking, choosing, components, examples, light_table, opening, pictures, sentences
 
 STEP = 0.1
 
@@ -23,6 +25,8 @@ def main() -> None:
     left, right = st.columns([1, 2.15], gap="medium")
     with left:
         question = _query(index)
+        if question is not None:
+            question = _extended(index, question)
         weights = _weights(index)
     with right:
         if question is None and said is not None and not said.question.similar and said.question.trait:
@@ -99,7 +103,35 @@ def _trait(index: sst.Index, specimen: str) -> asking.Question | None:
     st.caption(f"**{specimen}**  \n{choosing.caption(dict(index.specimen(specimen).metadata))}")
     st.pills("Trait", order, key="trait", required=True)
     st.query_params["specimen"], st.query_params["trait"] = specimen, st.session_state["trait"]
-    return asking.Question(st.session_state["trait"], like=(specimen, st.session_state["trait"]))
+    traits = [st.session_state["trait"], *_together(order)]
+    return asking.Question(traits[0], like=tuple((specimen, trait) for trait in traits))
+
+
+def _together(order: list[str]) -> list[str]:
+    """Let somebody ask for more than one trait of the specimen at once."""
+    others = [trait for trait in order if trait != st.session_state["trait"]]
+    if not others:
+        return []
+    if "together" not in st.session_state:
+        st.session_state["together"] = st.query_params.get_all("together")
+    st.session_state["together"] = [trait for trait in st.session_state["together"] if trait in others]
+    chosen: list[str] = st.pills(
+        "and at the same time", others, selection_mode="multi", key="together",
+        help="Ranks specimens by the mean of these traits; only those that show all of them.",
+    )  # fmt: skip
+    st.query_params["together"] = chosen
+    return chosen
+
+
+def _extended(index: sst.Index, question: asking.Question) -> asking.Question:
+    """Add the further examples, and show them."""
+    own = set(question.like)
+    like = tuple(pair for pair in examples.given(index, "like") if pair not in own)
+    unlike = tuple(pair for pair in examples.given(index, "unlike") if pair not in own)
+    if like or unlike:
+        examples.show(index)
+        st.button("Only the first example", on_click=examples.clear, type="tertiary", icon=":material/undo:")
+    return replace(question, like=question.like + like, unlike=unlike)
 
 
 def components_specimen(
@@ -132,6 +164,7 @@ def _weights(index: sst.Index) -> dict[str, float]:
 
 
 def _pick(specimen: str) -> None:
+    examples.clear()
     st.query_params["specimen"] = specimen
     st.session_state["words"] = ""
 

@@ -1,0 +1,81 @@
+"""More examples of a question: what hits should resemble as well, and what they should not resemble.
+
+They stand in the URL, as the rest of the question does: `like=["r3","spot"]`, several times, and `unlike` alike.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import choosing, pictures
+
+Kind = Literal["like", "unlike"]
+Pair = tuple[str, str]
+SAID = {"like": "and like", "unlike": "but unlike"}
+MOST = 12
+"""More examples than this are not taken."""
+
+
+def given(index: sst.Index, kind: Kind) -> tuple[Pair, ...]:
+    """Return the further examples of a kind, (specimen, trait); what is no example is left out."""
+    found: list[Pair] = []
+    for text in st.query_params.get_all(kind)[:MOST]:
+        try:
+            specimen, trait = json.loads(text)
+        except (ValueError, TypeError):
+            continue  # Somebody else's link.
+        if isinstance(specimen, str) and trait in index.traits and (specimen, trait) not in found:
+            found.append((specimen, str(trait)))
+    return tuple(found)
+
+
+def add(index: sst.Index, kind: Kind, specimen: str, traits: tuple[str, ...]) -> None:
+    """Add a specimen to the question, or move it from one kind to the other."""
+    other: Kind = "unlike" if kind == "like" else "like"
+    pairs = [(specimen, trait) for trait in traits]
+    _write(other, [pair for pair in given(index, other) if pair not in pairs])
+    _write(kind, [*(pair for pair in given(index, kind) if pair not in pairs), *pairs])
+    st.query_params.pop("page", None)
+
+
+def drop(index: sst.Index, kind: Kind, pair: Pair) -> None:
+    """Take an example away."""
+    _write(kind, [each for each in given(index, kind) if each != pair])
+
+
+def clear() -> None:
+    """Take all further examples away."""
+    for kind in SAID:
+        st.query_params.pop(kind, None)
+
+
+def show(index: sst.Index) -> None:
+    """Show the further examples, each with a button that takes it away."""
+    kinds: tuple[Kind, ...] = ("like", "unlike")
+    for kind in kinds:
+        pairs = given(index, kind)
+        if pairs:
+            st.caption(f"**{SAID[kind]}**")
+        for pair in pairs:
+            specimen, trait = pair
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                try:
+                    st.image(pictures.crop(index, choosing.cache_key(index), specimen, trait), width=56)
+                except sst.QueryError:
+                    st.image(pictures.grey(), width=56)
+                st.html(choosing.line(specimen, trait), width="stretch")
+                st.button(
+                    "", icon=":material/close:", key=f"drop-{kind}-{specimen}-{trait}", type="tertiary",
+                    help=f"Take {trait} of {specimen} away", on_click=drop, args=(index, kind, pair),
+                )  # fmt: skip
+
+
+def _write(kind: Kind, pairs: list[Pair]) -> None:
+    if pairs:
+        st.query_params[kind] = [json.dumps(pair, ensure_ascii=False) for pair in pairs]
+    else:
+        st.query_params.pop(kind, None)
