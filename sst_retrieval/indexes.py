@@ -97,7 +97,9 @@ def origin_of(path: str | Path) -> Origin:
     given = {str(name): value for name, value in {**known, **settings}.items() if isinstance(value, str)}
     if "images" in given:
         given["images"] = str(start / given["images"])
-    models = [(option, value) for option in MODEL_OPTIONS if isinstance(value := known.get(option), str)]
+    clip = settings.get("embedder") == "openclip"  # Else its options are the defaults, and say nothing.
+    options = [option for option in MODEL_OPTIONS if clip or not option.startswith("clip_")]
+    models = [(option, value) for option in options if isinstance(value := known.get(option), str)]
     adapters = known.get("adapters")
     models += [("adapter", str(each)) for each in adapters] if isinstance(adapters, list) else []
     return Origin(start / table, start / supports, given, models)

@@ -378,7 +378,7 @@ def test_a_trait_that_nobody_decided_on_is_named(own: Path) -> None:
     with sst.open_index(own / "index") as index:
         index.review("r3", "spot", "accept", reviewer="Mary")
     app = opened("review")
-    assert "Nobody has decided about bar of r3" in shown(app)
+    assert "Nobody has decided about bar yet" in shown(app)
 
 
 def test_a_build_that_fails_says_why(own: Path) -> None:
@@ -467,7 +467,7 @@ def test_a_table_names_pictures_of_its_own_folder_only(tmp_path: Path, monkeypat
 
 def names(app: AppTest) -> list[str]:
     """The specimens on the light table, in their order."""
-    found = re.findall(r'class="tile-name" title="[^"]*">\d+\. ([^<]+)<', shown(app))
+    found = re.findall(r'class="tile-name" title="([^"]*)">\d', shown(app))
     assert found
     return found
 

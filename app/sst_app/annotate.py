@@ -80,7 +80,7 @@ def _overview(subject: Subject, names: list[str]) -> None:
     )
     left, right = st.columns([1.6, 1], gap="medium")
     with left:
-        choosing.gallery(names, _pick, key="draw", picture=subject.thumbnail)
+        choosing.gallery(names, _pick, key="draw", across=4, picture=subject.thumbnail)
     with right:
         sizes = subject.specimens["sst:group"].value_counts()
         rows = [

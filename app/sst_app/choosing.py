@@ -11,8 +11,8 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import opening, pictures
 
-SHOWN = 8
-"""How many specimens are offered at a time."""
+ROWS = 4
+"""So many rows of specimens are offered at a time."""
 
 
 def matching(specimens: pd.DataFrame, words: str) -> list[str]:
@@ -42,21 +42,22 @@ def gallery(
     """Show thumbnails, each with a button that picks it.
 
     Args:
-        names: specimens; the first SHOWN of them are shown.
+        names: specimens; the first ROWS of rows of them are shown.
         pick: is called with the one that was picked.
         key: of the buttons.
         across: how many stand in a row.
         picture: gives the small picture of a specimen; without it, the index does.
     """
-    shown = names[:SHOWN]
-    for start in range(0, len(shown), across):
-        for place, name in zip(st.columns(across), shown[start : start + across], strict=False):
-            with place:
-                small = picture(name) if picture is not None else _of_index(name)
-                st.image(small, width="stretch")
-                st.button(short(name), key=f"{key}-{name}", help=name, on_click=pick, args=(name,), width="stretch")
-    if len(names) > SHOWN:
-        st.caption(f"{len(names) - SHOWN:,} more; type more of the name")
+    shown = names[: across * ROWS]
+    with st.container(key=f"gallery-{key}"):
+        for start in range(0, len(shown), across):
+            for place, name in zip(st.columns(across), shown[start : start + across], strict=False):
+                with place:
+                    small = picture(name) if picture is not None else _of_index(name)
+                    st.image(small, width="stretch")
+                    st.button(short(name), key=f"{key}-{name}", help=name, on_click=pick, args=(name,), width="stretch")
+    if len(names) > len(shown):
+        st.caption(f"{len(names) - len(shown):,} more; type more of the name.")
 
 
 def _of_index(name: str) -> bytes:
@@ -87,7 +88,19 @@ def colours(index: sst.Index) -> dict[str, str]:
     return {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(index.traits)}
 
 
-def caption(metadata: dict[str, object]) -> str:
-    """Say in a line who a specimen is."""
+def caption(metadata: dict[str, object], *, brief: bool = False) -> str:
+    """Say in a line who a specimen is.
+
+    Args:
+        metadata: the specimen's row of the collection.
+        brief: shorten the genus to its first letter.
+
+    >>> caption({"scientificName": "Heliconius erato", "sex": "female"}, brief=True)
+    'H. erato · female'
+    """
     usual = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality", "eventDate")
-    return " · ".join(str(metadata[name]) for name in usual if metadata.get(name) not in (None, ""))
+    known = {name: str(metadata[name]) for name in usual if metadata.get(name) not in (None, "")}
+    genus, _, epithet = known.get("scientificName", "").partition(" ")
+    if brief and epithet:
+        known["scientificName"] = f"{genus[0]}. {epithet}"
+    return " · ".join(known.values())

@@ -13,7 +13,7 @@ from sst_app import opening
 from sst_app.filters import facets
 from sst_app.places import offer_build, show_build
 
-BLUE = "#0072B2"
+BLUE, INK = "#0072B2", "#3A3A3A"
 MOST = 40
 """So many taxa are shown at a time."""
 
@@ -76,9 +76,10 @@ def _coverage(index: sst.Index, table: pd.DataFrame) -> None:
         st.info("No photograph has been searched yet.")
         return
     shares = shares.assign(label=shares["found"].astype(str) + " / " + shares["looked for"].astype(str))
+    above = alt.Axis(labelAngle=0, orient="top", labelColor=INK)
     base = alt.Chart(shares).encode(
-        x=alt.X("trait:N", title=None, sort=list(index.traits), axis=alt.Axis(labelAngle=-20, orient="top")),
-        y=alt.Y("taxon:N", title=None, axis=alt.Axis(labelLimit=220)),
+        x=alt.X("trait:N", title=None, sort=list(index.traits), axis=above),
+        y=alt.Y("taxon:N", title=None, axis=alt.Axis(labelLimit=220, labelColor=INK)),
     )
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(
         color=alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), legend=None),
@@ -103,13 +104,14 @@ def _confidence(table: pd.DataFrame) -> None:
     counts = binned.value_counts().sort_index().rename_axis("from").reset_index(name="masks")
     counts["from"] = counts["from"].astype(float)
     counts["to"] = counts["from"] + 0.05
+    dark = alt.Axis(labelColor=INK, titleColor=INK)
     chart = (
         alt.Chart(counts)
         .mark_bar(color=BLUE)
         .encode(
-            x=alt.X("from:Q", title="confidence", bin="binned", scale=alt.Scale(domain=[0, 1])),
+            x=alt.X("from:Q", title="confidence", bin="binned", scale=alt.Scale(domain=[0, 1]), axis=dark),
             x2="to:Q",
-            y=alt.Y("masks:Q", title="masks"),
+            y=alt.Y("masks:Q", title="masks", axis=dark),
             tooltip=["from", "to", "masks"],
         )
         .properties(height=170)

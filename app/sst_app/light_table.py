@@ -17,6 +17,9 @@ from sst_app import asking, choosing, components, examples, pictures, sentences
 SIZES = {"small": 6, "medium": 4, "large": 3}
 """Size of tiles -> how many stand in a row."""
 
+LETTERS = {"small": 6, "medium": 11, "large": 20}
+"""So many letters of a name fit below a tile."""
+
 ROWS = {"small": 4, "medium": 3, "large": 3}
 BLOCK_COLOURS = {"pattern": "#0072B2", "colour": "#E69F00", "shape": "#009E73"}
 SIDE = 360
@@ -45,7 +48,7 @@ def show(
     shown = hits[(page - 1) * a_page : page * a_page]
     _downloads(head[2:], index, question, hits[: page * a_page])
     if not shown:
-        _none(page, where)
+        _none(page, where, said)
         return
     chosen = [hit for hit in hits if st.session_state.get(f"compare-{hit.specimen}")]
     if len(chosen) > 1:
@@ -174,8 +177,9 @@ def _tiles(index: sst.Index, question: asking.Question, hits: Sequence[sst.Hit],
     across = SIZES[size]
     for start in range(0, len(hits), across):
         for place, hit in zip(st.columns(across, gap="small"), hits[start : start + across], strict=False):
-            with place.container(border=True, gap="xsmall"):
-                st.html(_tile(hit, _pictures(index, hit, view), "4/3" if view == "trait" else "3/2"))
+            with place.container(border=True, gap="xsmall", key=f"tile-{components.safe(hit.specimen)}"):
+                shape = "4/3" if view == "trait" else "3/2"
+                st.html(_tile(hit, _pictures(index, hit, view), shape, LETTERS[size]))
                 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                     st.checkbox(
                         f"compare {hit.specimen}", key=f"compare-{hit.specimen}", label_visibility="collapsed",
@@ -200,36 +204,37 @@ def _more_and_less(index: sst.Index, question: asking.Question, hit: sst.Hit, wh
     """Offer to add a hit to the question."""
     what = "specimen" if len(question.traits) > 1 else question.trait
     kinds: tuple[examples.Kind, ...] = ("like", "unlike")
-    signs = {"like": ":material/add:", "unlike": ":material/remove:"}
+    signs = {"like": ":material/thumb_up:", "unlike": ":material/thumb_down:"}
     hints = {"like": f"Ask for what is like this {what}, too", "unlike": f"Ask for what is not like this {what}"}
     for kind in kinds:
         if st.button(
-            kind, key=f"{kind}{where}-{hit.specimen}", icon=signs[kind], help=hints[kind],
+            kind if where else "", key=f"{kind}{where}-{hit.specimen}", icon=signs[kind], help=hints[kind],
             type="secondary" if where else "tertiary",
         ):  # fmt: skip
             examples.add(index, kind, hit.specimen, question.traits)
             st.rerun()
 
 
-def _tile(hit: sst.Hit, small: Sequence[bytes], shape: str) -> str:
+def _tile(hit: sst.Hit, small: Sequence[bytes], shape: str, most: int) -> str:
     """Write one tile: its pictures, name, similarity with its parts, who it is."""
     bars = "".join(
         f'<span>{escape(block)}</span><span><span class="bar" style="width:{max(2, 100 * max(0.0, value)):.0f}%;'
         f'background:{BLOCK_COLOURS.get(block, "#555555")}"></span></span><span>{value:.2f}</span>'
         for block, value in hit.blocks.items()
     )
-    who = escape(choosing.caption(dict(hit.metadata)))
+    who = escape(choosing.caption(dict(hit.metadata), brief=True))
     images = "".join(
         f'<img src="{pictures.uri(picture)}" alt="{escape(hit.trait)} of {escape(hit.specimen)}" class="well" '
         f'style="width:{100 / len(small):.1f}%;aspect-ratio:{shape};object-fit:contain">'
         for picture in small
     )
+    name = f"{hit.rank}. {escape(choosing.short(hit.specimen, most))}"
     return (
         f'<div style="display:flex">{images}</div>'
-        f'<div class="tile-name" title="{escape(hit.specimen)}">{hit.rank}. {escape(hit.specimen)}</div>'
+        f'<div class="tile-name" title="{escape(hit.specimen)}">{name}</div>'
         f'<div class="tile-line" title="{who}">{who}</div>'
-        f'<div class="tile-line"><b style="color:#1A1A1A">{hit.similarity:.3f}</b> similar'
-        f'<span title="confidence of the mask" style="float:right">mask {hit.confidence:.2f}</span></div>'
+        f'<div class="tile-line two"><span title="similarity, 0 to 1"><b>{hit.similarity:.3f}</b></span>'
+        f'<span title="confidence of the mask">{"mask " * (most > LETTERS["small"])}{hit.confidence:.2f}</span></div>'
         f'<div class="bars">{bars}</div>'
     )
 
@@ -301,10 +306,14 @@ def _sheet_tile(index: sst.Index, hit: sst.Hit, columns: list[str]) -> sst.Tile:
         return sst.Tile(small, {}, hit.specimen, lines, badge=str(hit.rank))
 
 
-def _none(page: int, where: str | None) -> None:
+def _none(page: int, where: str | None, said: sentences.Said | None) -> None:
     if page > 1:
         st.info("There are no hits on this page.")
         st.button("To the first page", on_click=_turn, args=(1,))
+    elif where and said is not None:
+        st.info("No specimen fulfils the sentence and passes the filters; take a part of it, or a filter, away.")
+    elif said is not None:
+        st.info("No specimen fulfils all of the sentence; click a part of it above to take that away.")
     elif where:
         st.info("No specimen passes these filters; take one away on the left.")
     else:

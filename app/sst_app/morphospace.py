@@ -114,7 +114,7 @@ def _legend(values: pd.Series, title: str) -> tuple[list[int], list[float]]:
     signs = {word: place for place, word in enumerate(kept)}
     shapes, inks = "●■▲◆", components.INKS
     lines = [
-        f'<div class="tile-line" title="{escape(word)}"><span style="color:{inks[place % len(inks)]};font-size:1rem">'
+        f'<div class="tile-line sign" title="{escape(word)}"><span style="color:{inks[place % len(inks)]}">'
         f"{shapes[place // len(inks) % 4]}</span> {escape(word)} ({counts[word]:,})</div>"
         for word, place in signs.items()
     ]

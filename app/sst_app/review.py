@@ -148,7 +148,10 @@ def _use(index: sst.Index) -> None:
         st.caption(f"Its traits: {', '.join(drawn)}. Written to `{folder / name}.png`.")
         missing = _undecided(index, name)
         if missing:
-            st.warning(f"Nobody has decided about {', '.join(missing)} of {name}; in the support they are not there.")
+            st.warning(
+                f"Nobody has decided about {' and '.join(missing)} yet, so the support will lack it; if it is there, "
+                "accept or redraw it first."
+            )
         if st.button("Make it a support", key="make-support", width="stretch", disabled=not drawn):
             path = sst.save_support(folder, name, drawn, numbers=index.trait_numbers)
             remember(index, name)

@@ -42,7 +42,8 @@ def ask(index: sst.Index) -> Said | None:
     if chips:
         kept = st.pills(
             "Understood; click one to take it away", list(chips), default=list(chips), selection_mode="multi",
-            key=f"chips-{text}-{'|'.join(chips)}",
+            key=f"chips-{text}-{'|'.join(chips)}", format_func=lambda chip: in_short(chips[chip]),
+            help="  \n".join(f"{part.words}: {part.meaning}" for part in chips.values() if part.words),
         )  # fmt: skip
         for name, part in chips.items():
             if name not in kept:
@@ -52,6 +53,13 @@ def ask(index: sst.Index) -> Said | None:
     for note in question.notes:
         st.caption(note)
     return Said(question, tuple(map(repr, question.parts)))
+
+
+def in_short(part: Any) -> str:
+    """Say what a part of a sentence was taken for, in a few words; how exactly stands in the tooltip."""
+    if part.kind == "ranking":
+        return ("not " if part.negated else "") + str(part.words)
+    return str(part.meaning).partition(" (")[0].replace("not: ", "not ")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -7,6 +7,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const picture = document.createElementNS(SVG, "svg");
   picture.setAttribute("viewBox", `0 0 ${data.width} ${data.height}`);
   picture.setAttribute("role", "group");
+  if (!data.clickable) picture.setAttribute("class", "still");
   picture.setAttribute("aria-label", data.label);
   const image = document.createElementNS(SVG, "image");
   image.setAttribute("href", data.image);
