@@ -1,7 +1,7 @@
 """Models that need no network, and a collection that they understand: traits are flat colours on grey paper.
 
 A build loads them by name ("fakes:FakeTracker"), as it would load anybody's own. The environment variable FAKE_TRACKER
-makes one misbehave on the n-th photograph: "kill:3", "ctrl-c:3", "interrupt:3", "refuse:3" or "nonsense:3".
+makes one misbehave on the n-th photograph: "kill:3", "stop:3", "ctrl-c:3", "interrupt:3", "refuse:3" or "nonsense:3".
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ class FakeTracker:
             raise InputError("this photograph is too odd")
         if how == "interrupt":
             raise KeyboardInterrupt
+        if how == "stop":
+            signal.raise_signal(signal.SIGSTOP)  # Until somebody sends SIGCONT.
         if how in ("kill", "ctrl-c"):
             signal.raise_signal(signal.SIGKILL if how == "kill" else signal.SIGINT)
 

@@ -8,6 +8,8 @@ import io
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -528,3 +530,42 @@ def test_a_sentence_goes_with_several_examples(index: Path) -> None:
     with sst.open_index(index) as opened_index:
         hits = opened_index.search(like=[("r1", "spot"), ("r2", "spot")], where="sex = 'female'", k=20)
     assert names(app) == [hit.specimen for hit in hits]
+
+
+# ------------------------------------------------------------------------------------------- while a build is at work
+
+
+@pytest.fixture
+def at_work(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """An index whose second build is kept waiting in the middle: the collection has grown by one photograph."""
+    specimens = [(f"r{number}", "red") for number in range(6)]
+    table = a_collection_of(tmp_path / "collection", specimens[:5])
+    build_fake(table, tmp_path / "index")
+    a_collection_of(tmp_path / "collection", specimens)
+    code = "import sys; from pathlib import Path; from fakes import build_fake; build_fake(*map(Path, sys.argv[1:]))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    environment["FAKE_TRACKER"] = "stop:1"
+    words = [sys.executable, "-c", code, str(table), str(tmp_path / "index")]
+    with subprocess.Popen(words, env=environment) as process:
+        try:
+            os.waitpid(process.pid, os.WUNTRACED)  # It has stopped itself at its photograph.
+            yield tmp_path / "index", process
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+
+def test_the_app_opens_while_a_build_is_at_work(
+    at_work: tuple[Path, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, process = at_work
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(path)])
+    app = opened(specimen="r1", trait="spot")
+    quiet(app)
+    assert set(names(app)) == {"r0", "r2", "r3", "r4"}
+    for page in ("review", "collection", "morphospace"):
+        quiet(opened(page))
+    process.send_signal(signal.SIGCONT)
+    process.wait(timeout=PATIENCE)
+    app.run()
+    quiet(app)
+    assert set(names(app)) == {"r0", "r2", "r3", "r4", "r5"}

@@ -18,6 +18,9 @@ HEIGHT = 520
 FEW = 150
 """Of so few specimens all pictures go to the browser at once; of more, each when the cursor comes to it."""
 
+MANY = 5000
+"""Of more specimens only the name is written below a point's picture: the page stays quick."""
+
 MOST_WORDS = 32
 """So many words of a column get a sign of their own; the rarer ones share one."""
 
@@ -48,8 +51,8 @@ def main() -> None:
         kinds, shades = _ramp(values, colour) if numbers else _legend(values, colour)
     version = f"{trait}-{weights}-{colour}-{way}-{index.state}"
     data = {
-        "x": places[:, 0].tolist(), "y": places[:, 1].tolist(), "axes": axes, "names": list(specimens),
-        "notes": [f"{name}: {value}" for name, value in zip(specimens, values, strict=True)],
+        "x": np.round(places[:, 0], 4).tolist(), "y": np.round(places[:, 1], 4).tolist(), "axes": axes,
+        "names": list(specimens), "notes": values.astype(str).tolist() if len(specimens) <= MANY else [],
         "kind": kinds, "shade": shades, "ramp": numbers, "height": HEIGHT, "version": version,
     }  # fmt: skip
     with left:
@@ -94,7 +97,8 @@ def _scatter(index: sst.Index, trait: str, data: dict[str, Any]) -> list[int] | 
     elif asked is not None and asked in data["names"]:
         place = data["names"].index(asked)
         picture = pictures.uri(pictures.crop(index, key, asked, trait))
-        data["hover"] = {"specimen": asked, "note": data["notes"][place], "image": picture}
+        note = f"{asked}: {data['notes'][place]}" if data["notes"] else asked
+        data["hover"] = {"specimen": asked, "note": note, "image": picture}
     hover, circled = components.points(data, key="space-points")
     if hover and hover != asked and len(data["names"]) > FEW:
         st.session_state["space-asked"] = hover
@@ -122,7 +126,7 @@ def _legend(values: pd.Series, title: str) -> tuple[list[int], list[float]]:
     st.html(f'<div style="max-height:{HEIGHT - 60}px;overflow:auto">{"".join(lines)}</div>')
     if len(counts) > len(kept):
         st.caption(f"{len(counts) - len(kept)} rarer ones share the last sign.")
-    return [signs.get(word, MOST_WORDS - 1) for word in words], []
+    return words.map(signs).fillna(MOST_WORDS - 1).astype(int).tolist(), []
 
 
 def _ramp(values: pd.Series, title: str) -> tuple[list[int], list[float | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import sys
 from collections.abc import Iterator
@@ -39,12 +40,17 @@ class Asked:
 
 
 def asked() -> Asked:
-    """Read the command line."""
+    """Return what stands on the command line."""
+    return _read(tuple(sys.argv[1:]))
+
+
+@functools.cache
+def _read(words: tuple[str, ...]) -> Asked:
     reader = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     reader.add_argument("what", nargs="?", type=Path)
     reader.add_argument("--images", action="append", type=Path, default=[])
     reader.add_argument("--supports", action="append", type=Path, default=[])
-    found, _ = reader.parse_known_args(sys.argv[1:])
+    found, _ = reader.parse_known_args(words)
     return Asked(found.what, tuple(found.images), tuple(found.supports))
 
 

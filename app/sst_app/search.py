@@ -67,8 +67,7 @@ def _query(index: sst.Index) -> asking.Question | None:
         icon=":material/search:",
     )  # fmt: skip
     specimen = st.query_params.get("specimen", "")
-    known = set(opening.specimens()["sst:specimen"])
-    if specimen and specimen not in known:
+    if specimen and not (opening.specimens()["sst:specimen"] == specimen).any():
         st.warning(f"This index has no specimen {specimen!r}; choose another.")
         specimen = ""
     if words or not specimen:

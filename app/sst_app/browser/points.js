@@ -68,7 +68,7 @@ export default function ({ parentElement, data, setStateValue, setTriggerValue }
     if (i < 0) { tip.dataset.specimen = ""; return; }
     tip.style.left = `${xs[i] > width / 2 ? xs[i] - 200 : xs[i] + 14}px`; tip.style.top = `${Math.min(Math.max(0, ys[i] - 60), height - 190)}px`;
     tip.dataset.specimen = data.names[i];
-    fill(tip, { specimen: data.names[i], note: data.notes[i], image: (data.pictures || {})[data.names[i]] });
+    fill(tip, { specimen: data.names[i], note: data.notes.length ? `${data.names[i]}: ${data.notes[i]}` : data.names[i], image: (data.pictures || {})[data.names[i]] });
     clearTimeout(timer);
     if (!(data.pictures || {})[data.names[i]]) timer = setTimeout(() => setStateValue("hover", data.names[i]), 120);
   };
