@@ -565,7 +565,7 @@ def test_the_app_opens_while_a_build_is_at_work(
     for page in ("review", "collection", "morphospace"):
         quiet(opened(page))
     process.send_signal(signal.SIGCONT)
-    process.wait(timeout=PATIENCE)
+    assert process.wait(timeout=PATIENCE) == 0
     app.run()
     quiet(app)
     assert set(names(app)) == {"r0", "r2", "r3", "r4", "r5"}

@@ -61,6 +61,8 @@ def filters(index: sst.Index) -> str | None:
     """Show the filters in the side bar; return them as a predicate."""
     table = opening.table(_trait(index))
     kinds = opening.facets(_trait(index))
+    for facet in kinds.values():
+        _widen(facet)
     chosen: dict[str, Any] = {
         column: value for column in kinds if (value := _chosen(kinds[column])) not in (None, [], ())
     }
@@ -189,6 +191,15 @@ def _chosen(facet: Facet) -> Any:
     if facet.kind == "words" or value is None:
         return value
     return None if tuple(value) == facet.span or len(value) < 2 else tuple(value)
+
+
+def _widen(facet: Facet) -> None:
+    """Let a range that let all pass do so still, when a build or another trait has changed what all is."""
+    before = st.session_state.get(f"span.{facet.column}")
+    chosen = st.session_state.get(_key(facet))
+    if facet.span is not None and before not in (None, facet.span) and chosen is not None and tuple(chosen) == before:
+        st.session_state.pop(_key(facet))
+    st.session_state[f"span.{facet.column}"] = facet.span
 
 
 def _from_url(facet: Facet) -> Any:
