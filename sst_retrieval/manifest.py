@@ -85,15 +85,18 @@ def read_manifest(path: Path) -> Manifest:
         raise IndexFolderError(f"{path} cannot be read: {error}; restore it or build into a new folder") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise IndexFolderError(f"{path} was not written by this program; {folder} is not an index")
-    if fields["schema"] > SCHEMA:
-        raise IndexFolderError(
-            f"{folder} was written by a newer version of this program (schema {fields['schema']}, this one knows "
-            f"{SCHEMA}); update this program"
-        )
-    generation = fields["generation"]
-    if generation is not None:
-        generation = Generation(**{**generation, "recipe": Recipe(**generation["recipe"])})
-    return Manifest(Recipe(**fields["recipe"]), generation)
+    try:
+        if fields["schema"] > SCHEMA:
+            raise IndexFolderError(
+                f"{folder} was written by a newer version of this program (schema {fields['schema']}, this one knows "
+                f"{SCHEMA}); update this program"
+            )
+        generation = fields["generation"]
+        if generation is not None:
+            generation = Generation(**{**generation, "recipe": Recipe(**generation["recipe"])})
+        return Manifest(Recipe(**fields["recipe"]), generation)
+    except (KeyError, TypeError) as error:
+        raise IndexFolderError(f"{path} lacks a part ({error}); restore it or build into a new folder") from error
 
 
 def same_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

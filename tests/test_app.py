@@ -216,7 +216,13 @@ def test_several_indexes_are_offered(index: Path, monkeypatch: pytest.MonkeyPatc
     quiet(AppTest.from_file(str(HOME), default_timeout=PATIENCE).run())
 
 
-@pytest.mark.parametrize(("file", "content"), [("manifest.json", "{"), ("reviews/decisions.jsonl", "nonsense\n")])
+LACKING = '{"format": "sst-retrieval index", "schema": 1, "generation": null}'
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("manifest.json", "{"), ("manifest.json", LACKING), ("reviews/decisions.jsonl", "nonsense\n")],
+)
 def test_a_broken_index_is_explained(
     master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: str
 ) -> None:
@@ -228,6 +234,37 @@ def test_a_broken_index_is_explained(
     assert not app.exception
     assert len(app.error) == 1
     assert file.rsplit("/", maxsplit=1)[-1] in app.error[0].value
+
+
+def test_a_decision_that_cannot_be_written_is_not_lost_silently(index: Path) -> None:
+    app = opened("review")
+    (index / "reviews").mkdir(exist_ok=True)
+    lock = index / "reviews" / ".lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()  # Nobody may write here; a missing permission would not stop an administrator.
+    try:
+        app.text_input(key="reviewer").input("Mary").run()
+        next(button for button in app.button if button.label == "Accept").click().run()
+        assert not app.exception
+        assert "the decision was not kept" in app.error[0].value
+    finally:
+        lock.rmdir()
+
+
+def test_photographs_that_are_gone_are_explained(
+    master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = a_collection_of(tmp_path / "collection")
+    build_fake(table, tmp_path / "index")
+    shutil.rmtree(tmp_path / "collection" / "images")
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(tmp_path / "index")])
+    quiet(opened(specimen="r1", trait="spot"))  # The index has small pictures of its own.
+    app = opened("review")
+    quiet(app)
+    assert "is no longer at" in app.warning[0].value
+    app = opened("annotate")
+    app.selectbox(key="annotate-specimen").set_value("r1").run()
+    assert "build again, with --images" in app.error[0].value
 
 
 # --------------------------------------------------------------------------------------------------------- pieces

@@ -247,7 +247,7 @@ def opened(index: sst.Index, question: asking.Question, hit: sst.Hit) -> None:
     try:
         picture, _ = pictures.photograph(index, key, hit.specimen)
     except sst.ImageError as error:
-        st.warning(f"{error} Shown is the small picture of the index.")
+        st.warning(f"{error}. Shown is the small picture of the index.")
         picture = pictures.thumbnail(index, key, hit.specimen)
     st.markdown(f"**{hit.rank}. {hit.specimen}**, similarity {hit.similarity:.3f}")
     components.specimen(

@@ -61,7 +61,7 @@ def _judge(index: sst.Index, row: pd.Series, place: int, total: int, who: str) -
         try:
             picture, _ = pictures.photograph(index, key, specimen)
         except sst.ImageError as error:
-            st.warning(f"{error} Shown is the small picture of the index.")
+            st.warning(f"{error}. Shown is the small picture of the index.")
             picture = pictures.thumbnail(index, key, specimen)
         own = [each for each in outlines if each.trait == trait]
         components.specimen(
