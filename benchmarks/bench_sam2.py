@@ -1,21 +1,34 @@
-"""Measure SAM 2 as this program runs it against the straightforward way, on the same random weights.
+"""Measure SAM 2 as this program runs it against the straightforward way, on the same random weights, in one run.
 
-    python benchmarks/bench_sam2.py                                    # tiny, 512 px: minutes on two cores
-    python benchmarks/bench_sam2.py --model large --side 1024 --shares # where the time goes
-    python benchmarks/bench_sam2.py --device cuda --side 1024
+    python benchmarks/bench_sam2.py                            # everything; half an hour on two busy cores
+    python benchmarks/bench_sam2.py --parts propagation        # one part of it
+    python benchmarks/bench_sam2.py --device cuda --side 1024 --parts propagation shares
 
-The straightforward way is the official predictor on a film of two frames, support and target, anew for every target
-(Feng et al. 2025, published script). It runs here on pictures in memory, without the JPEG files that it also writes and
-reads. Both answer the same targets in turn, and every mask must be the same but for the rounding of floats: masks of
-random weights mean nothing, but they cost what real ones do. Ratios are what to compare between computers.
+The straightforward way is that of the published SST scripts (github.com/Imageomics/SST, Feng et al. 2025):
+
+- `segment_and_crop_individual.py`: for every photograph a film of two frames, support and target, anew; all traits are
+  objects of that one film and share its features ("one film").
+- `trait_retrieval.py`: the same for one trait a run, `--trait_id`, so five traits are five films of one object each
+  ("a film a trait"); and for every query every photograph is tracked twice, there and back.
+
+The scripts carry the video predictor of SAM 2.0, which tracks all objects in one batch; the sam2 package has it as
+`sam2_video_predictor_legacy`. It runs here on pictures in memory. All ways answer the same targets in turn, and every
+mask must be the same but for the rounding of floats: masks of random weights mean nothing, but they cost what real ones
+do. Times are medians, on the CPU seconds of computing of this process, since others may be at work; ratios are what to
+compare between computers.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,13 +39,19 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from sst_retrieval.models import sam2_checkpoint
-from sst_retrieval.models.sam2_network import Memory, Sam2Network
+from sst_retrieval.models import sam2_checkpoint, sam2_network
+from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings
+from sst_retrieval.models.sam2_network import MEAN, SPREAD, Sam2Network
+from sst_retrieval.types import Support
+from sst_retrieval.vectors import Example, VectorIndex, write_vectors
 
 LETTERS = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
+PARTS = ("propagation", "memory", "query", "shares")
+PREDICTORS = {"published": "sam2.sam2_video_predictor_legacy", "current": "sam2.sam2_video_predictor"}
+BLOCKS = {"pattern": 352, "colour": 128, "shape": 120}
 
 
-def configuration(name: str, side: int, target: str) -> dict[str, Any]:
+def configuration(name: str, side: int) -> dict[str, Any]:
     """Return Meta's configuration of a size, for pictures of another edge."""
     path = Path(sam2.__path__[0]) / f"configs/sam2.1/sam2.1_hiera_{LETTERS[name]}.yaml"
     whole: Any = OmegaConf.to_container(OmegaConf.load(path))
@@ -40,44 +59,52 @@ def configuration(name: str, side: int, target: str) -> dict[str, Any]:
     layer = model["memory_attention"]["layer"]
     for part in ("self_attention", "cross_attention"):
         layer[part]["feat_sizes"] = [side // 16, side // 16]
-    return model | {"image_size": side, "_target_": target} | sam2_checkpoint._AS_IN_VIDEO
+    return model | {"image_size": side}
 
 
-def build(name: str, side: int, device: str) -> tuple[Sam2Network, Any]:
-    """Make the network and the official predictor with the same random weights, present objects switched on."""
+def random_network(name: str, side: int) -> Any:
+    """Make a `SAM2Base` with random weights, present objects switched on."""
     torch.manual_seed(0)
-    model = instantiate(OmegaConf.create(configuration(name, side, "sam2.modeling.sam2_base.SAM2Base"))).eval()
-    official = instantiate(
-        OmegaConf.create(configuration(name, side, "sam2.sam2_video_predictor.SAM2VideoPredictor"))
-    ).eval()
+    described = configuration(name, side) | sam2_checkpoint._AS_IN_VIDEO
+    model = instantiate(OmegaConf.create(described | {"_target_": "sam2.modeling.sam2_base.SAM2Base"})).eval()
     with torch.no_grad():
         model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias += 2
         for block in model.memory_encoder.fuser.layers:
             block.gamma.fill_(0.1)
+    return model
+
+
+def build(name: str, side: int, device: str, predictor: str = "published") -> tuple[Sam2Network, Any]:
+    """Make this program's network and the official predictor, with the same weights."""
+    model = random_network(name, side)
+    target = f"{PREDICTORS[predictor]}.SAM2VideoPredictor"
+    described = configuration(name, side) | sam2_checkpoint._AS_IN_VIDEO | {"_target_": target}
+    official = instantiate(OmegaConf.create(described)).eval()
     official.load_state_dict(model.state_dict())
     return Sam2Network(model, torch.device(device)), official.to(device)
 
 
 @torch.inference_mode()
 def straightforward(official: Any, frames: np.ndarray, masks: torch.Tensor) -> torch.Tensor:
-    """Run the official predictor on [support, target]: float32 (T, S, S)."""
-    mean, spread = (torch.tensor(each)[:, None, None] for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    """Run the official predictor on a film [support, target]: float32 (T, S, S)."""
+    mean, spread = (torch.tensor(each)[:, None, None] for each in (MEAN, SPREAD))
     pictures = (torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255 - mean) / spread
-    import sam2.sam2_video_predictor as module
-
-    module.load_video_frames = lambda **_: (pictures, frames.shape[1], frames.shape[2])
+    module: Any = importlib.import_module(type(official).__module__)
+    module.load_video_frames = lambda **_: (pictures.to(official.device), frames.shape[1], frames.shape[2])
     module.tqdm = lambda each, **_: each
-    state = official.init_state("")
-    for trait, mask in enumerate(masks):
-        official.add_new_mask(state, 0, trait, mask)
-    *_, (_, _, logits) = official.propagate_in_video(state)
-    return logits[:, 0]
+    with torch.autocast("cuda", torch.bfloat16, enabled=official.device.type == "cuda"):
+        state = official.init_state("")
+        for trait, mask in enumerate(masks):
+            official.add_new_mask(state, 0, trait, mask)
+        *_, (_, _, logits) = official.propagate_in_video(state)
+    found: torch.Tensor = logits[:, 0]
+    return found
 
 
 @torch.inference_mode()
-def ours(network: Sam2Network, picture: np.ndarray, memory: Memory) -> torch.Tensor:
+def ours(network: Sam2Network, picture: np.ndarray, memory: Any) -> torch.Tensor:
     """Propagate onto one target: float32 (T, S, S)."""
-    found = network.track(network.encode(picture[None]), [memory])
+    found = network.track(network.encode(picture[None]), memory)
     return network.enlarged(found.logits[0][:, None])[:, 0]
 
 
@@ -94,65 +121,139 @@ def timed(work: Callable[[], Any], device: str) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def compare(network: Sam2Network, official: Any, pictures: np.ndarray, traits: int, device: str) -> None:
-    """Let both ways answer the same targets in turn."""
-    masks = torch.zeros(traits, network.side, network.side, dtype=torch.bool)
+def drawn(traits: int, side: int) -> torch.Tensor:
+    """Draw T rectangles: bool (T, S, S)."""
+    masks = torch.zeros(traits, side, side, dtype=torch.bool)
     for trait in range(traits):
-        start = network.side * (trait + 1) // (traits + 3)
-        masks[trait, start : start + network.side // 4, start : start + network.side // 3] = True
-    with torch.inference_mode():
-        once, memory = timed(lambda: network.remember(network.encode(pictures[:1]), masks), device)
-    mine, theirs = [], []
-    for target in pictures[1:]:
-        seconds, expected = timed(lambda: straightforward(official, np.stack([pictures[0], target]), masks), device)  # noqa: B023
-        theirs.append(seconds)
-        seconds, found = timed(lambda: ours(network, target, memory), device)  # noqa: B023
-        mine.append(seconds)
-        if device == "cpu" and (found - expected).abs().max() > 1e-3:
-            raise SystemExit("the two ways disagree")
-    a, b = statistics.median(mine), statistics.median(theirs)
-    print(f"{traits} trait(s): {a * 1000:,.0f} ms a target (support once: {once * 1000:,.0f} ms), straightforward")
-    print(f"    {b * 1000:,.0f} ms: {b / a:.2f} times; retrieval that tracks twice a photograph: {2 * b / a:.2f} times")
+        start = side * (trait + 1) // (traits + 3)
+        masks[trait, start : start + side // 4, start : start + side // 3] = True
+    return masks
+
+
+def propagation(options: argparse.Namespace) -> float:
+    """Let all ways answer the same targets in turn; returns the seconds of the straightforward way with one trait."""
+    network, official = build(options.model, options.side, options.device, options.predictor)
+    pictures = photographs(options.targets + 1, options.side)
+    print(f"SAM 2.1 {options.model}, {options.side} px, random weights, {options.device}, {options.targets} targets")
+    straightforward(official, pictures[:2], drawn(1, options.side))  # Warm.
+    one_trait = float("nan")
+    for traits in options.traits:
+        masks = drawn(traits, options.side)
+        with torch.inference_mode():
+            once, memory = timed(
+                lambda: network.prepare([network.remember(network.encode(pictures[:1]), masks)]),  # noqa: B023
+                options.device,
+            )
+        times: dict[str, list[float]] = defaultdict(list)
+        for target in pictures[1:]:
+            film = np.stack([pictures[0], target])
+            ways = {
+                "ours": lambda: ours(network, target, memory),  # noqa: B023
+                "one film": lambda: straightforward(official, film, masks),  # noqa: B023
+            }
+            if traits > 1:
+                ways["a film a trait"] = lambda: torch.cat([straightforward(official, film, m[None]) for m in masks])  # noqa: B023
+            answers = []
+            for way, work in ways.items():
+                seconds, answer = timed(work, options.device)
+                times[way].append(seconds)
+                answers.append(answer)
+            if options.device == "cpu" and max(float((answers[0] - each).abs().max()) for each in answers[1:]) > 1e-3:
+                raise SystemExit("the ways disagree")
+        median = {way: statistics.median(each) for way, each in times.items()}
+        ratio = {way: statistics.median(np.divide(each, times["ours"])) for way, each in times.items()}
+        print(f"{traits} trait(s): ours {median['ours'] * 1000:,.0f} ms a target, support once {once * 1000:,.0f} ms")
+        for way in list(ways)[1:]:
+            print(f"    {way}: {median[way] * 1000:,.0f} ms, {ratio[way]:.2f} times; tracked twice, as the retrieval")
+            print(f"        script does for every query: {2 * ratio[way]:.2f} times", flush=True)
+        one_trait = median["one film"] if traits == 1 else one_trait
+    return one_trait
+
+
+def memory_of_many(options: argparse.Namespace) -> None:
+    """Say how the peak of memory grows with the number of targets, in a process of its own."""
+    command = [sys.executable, __file__, "--flat", str(options.most), "--device", options.device]
+    subprocess.run(command, check=True)
+
+
+def flat(count: int, device: str) -> None:
+    """Propagate onto many targets with the program's own propagator; tiny at 128 px, or a thousand take an hour."""
+    side = 128
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, config = Path(folder) / "random.pt", Path(folder) / "random.yaml"
+        torch.save({"model": random_network("tiny", side).state_dict()}, checkpoint)
+        config.write_text(OmegaConf.to_yaml(OmegaConf.create({"model": configuration("tiny", side)})))
+        # Random weights are never sure; one look at each is enough here.
+        propagator = Sam2Propagator(
+            str(checkpoint), config=config, device=device, settings=Sam2Settings(sure=0.0), batch=4
+        )
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    masks = np.zeros((5, 240, 320), dtype=bool)
+    for trait in range(5):
+        masks[trait, 30 * trait + 20 : 30 * trait + 80, 100:200] = True
+    memory = propagator.remember([Support("one", "group", image, tuple("abcde"), masks)])
+    print(f"SAM 2.1 tiny, {side} px, 5 traits, 4 photographs at once")
+    for done in range(4, count + 4, 4):
+        propagator.propagate(memory, list(rng.integers(0, 255, (4, 240, 320, 3), dtype=np.uint8)))
+        if done in (12, 100, count):
+            print(f"peak memory after {done} targets: {peak(device):,.0f} MB", flush=True)
+
+
+def peak(device: str) -> float:
+    """Return the largest memory that was in use so far, in MB: of the process, or of the card."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def query(options: argparse.Namespace, straightforward_seconds: float) -> None:
+    """Compare a query of the index with tracking every photograph anew."""
+    rng = np.random.default_rng(0)
+    parts = [rng.standard_normal((options.most, size), dtype=np.float32) for size in BLOCKS.values()]
+    vectors = np.hstack([part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts])
+    with tempfile.TemporaryDirectory() as folder:
+        write_vectors(Path(folder) / "trait.faiss", np.arange(options.most), vectors)
+        index = VectorIndex(Path(folder) / "trait.faiss", BLOCKS)
+        times = [
+            timed(lambda: index.search([Example(vector[None])], 12, weights=np.ones(3)), "cpu")[0]  # noqa: B023
+            for vector in vectors[:51]
+        ]
+    once = statistics.median(times[1:])
+    anew = 2 * options.most * straightforward_seconds
+    print(f"a query among {options.most:,} specimens: {once * 1000:.2f} ms by the index; tracked anew, there and back,")
+    print(f"    {anew:,.0f} s (one target's time, times {2 * options.most:,}): {anew / once:,.0f} times", flush=True)
 
 
 @torch.inference_mode()
-def shares(network: Sam2Network, picture: np.ndarray, traits: int, device: str) -> None:
-    """Say how much of a target's time encoder, memory attention and mask decoder take."""
-    spent = {"memory attention": 0.0, "mask decoder": 0.0}
-    model = network.model
-
-    def watched(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def run(**given: Any) -> Any:
-            seconds, result = timed(lambda: work(**given), device)
-            spent[name] += seconds
-            return result
-
-        return run
-
-    masks = torch.zeros(traits, network.side, network.side, dtype=torch.bool)
-    masks[:, 10 : network.side // 2, 10 : network.side // 2] = True
-    encoder, encoded = timed(lambda: network.encode(picture[None]), device)
-    memory = network.remember(encoded, masks)
-    model._prepare_memory_conditioned_features = watched("memory attention", model._prepare_memory_conditioned_features)
-    model._forward_sam_heads = watched("mask decoder", model._forward_sam_heads)
-    network.track(encoded, [memory])
-    total = encoder + sum(spent.values())
-    parts = {"image encoder": encoder, **spent}
-    said = ", ".join(f"{part} {each * 1000:,.0f} ms ({each / total:.0%})" for part, each in parts.items())
-    print(f"{traits} trait(s): {said}")
+def shares(options: argparse.Namespace) -> None:
+    """Say how much of a target's time encoder, memory attention and mask decoder take, for tiny and large."""
+    pictures = photographs(1, options.side)
+    for name in ("tiny", "large"):
+        network = Sam2Network(random_network(name, options.side), torch.device(options.device))
+        network.encode(pictures)  # Warm.
+        for traits in options.traits:
+            spent = shares_of(network, pictures, traits, options.device)
+            total = sum(spent.values())
+            said = ", ".join(f"{part} {each * 1000:,.0f} ms ({each / total:.0%})" for part, each in spent.items())
+            print(f"{name}, {options.side} px, {traits} trait(s): {said}", flush=True)
 
 
-def flat_memory(network: Sam2Network, pictures: np.ndarray, count: int, device: str) -> None:
-    """Say how the peak of memory grows with the number of targets."""
-    masks = torch.zeros(1, network.side, network.side, dtype=torch.bool)
-    masks[:, 10:60, 10:60] = True
-    with torch.inference_mode():
-        memory = network.remember(network.encode(pictures[:1]), masks)
-    for done in range(count):
-        ours(network, pictures[done % len(pictures)], memory)
-        if done + 1 in (10, 100, count):
-            peak = torch.cuda.max_memory_allocated() / 1024 if device != "cpu" else resource.getrusage(0).ru_maxrss
-            print(f"peak memory after {done + 1} targets: {peak / 1024:,.0f} MB", flush=True)
+def shares_of(network: Sam2Network, pictures: np.ndarray, traits: int, device: str) -> dict[str, float]:
+    """Time the three parts on one target."""
+    encoder, encoded = timed(lambda: network.encode(pictures), device)
+    memory = network.prepare([network.remember(encoded, drawn(traits, network.side))])
+    whole, _ = timed(lambda: network.track(encoded, memory), device)
+    with network.autocast():
+        attention, _ = timed(
+            lambda: sam2_network.attend(network.model, encoded.features[-1], encoded.positions, memory), device
+        )
+    return {"image encoder": encoder, "memory attention": attention, "mask decoder": max(0.0, whole - attention)}
+
+
+def photographs(count: int, side: int) -> np.ndarray:
+    """Invent pictures: uint8 (N, S, S, 3)."""
+    return np.random.default_rng(0).integers(0, 255, (count, side, side, 3), dtype=np.uint8)
 
 
 def main() -> None:
@@ -161,25 +262,25 @@ def main() -> None:
     parser.add_argument("--model", choices=LETTERS, default="tiny")
     parser.add_argument("--side", type=int, default=512, help="edge of the pictures; Meta's is 1024")
     parser.add_argument("--traits", type=int, nargs="*", default=[1, 5])
-    parser.add_argument("--targets", type=int, default=3)
+    parser.add_argument("--targets", type=int, default=5)
+    parser.add_argument("--most", type=int, default=1000, help="targets for peak memory, specimens for the query")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--shares", action="store_true", help="only where the time goes")
-    parser.add_argument("--flat", type=int, default=0, metavar="N", help="only peak memory, up to N targets")
+    parser.add_argument("--predictor", choices=PREDICTORS, default="published")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--flat", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    network, official = build(options.model, options.side, options.device)
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 255, (options.targets + 1, options.side, options.side, 3), dtype=np.uint8)
-    print(f"SAM 2.1 {options.model}, {options.side} px, random weights, {options.device}")
     if options.flat:
-        flat_memory(network, pictures, options.flat, options.device)
+        flat(options.flat, options.device)
         return
-    with torch.inference_mode():
-        network.encode(pictures[:1])  # Warm.
-    for traits in options.traits:
-        if options.shares:
-            shares(network, pictures[1], traits, options.device)
-        else:
-            compare(network, official, pictures, traits, options.device)
+    seconds = float("nan")
+    if "memory" in options.parts:
+        memory_of_many(options)
+    if "propagation" in options.parts or "query" in options.parts:
+        seconds = propagation(options)
+    if "query" in options.parts:
+        query(options, seconds)
+    if "shares" in options.parts:
+        shares(options)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def configuration() -> dict[str, Any]:
     layer = model["memory_attention"]["layer"]
     layer |= {"dim_feedforward": 128, "d_model": HIDDEN, "self_attention": _attention()}
     layer["cross_attention"] = _attention(rope_k_repeat=True, kv_in_dim=MEMORY)
-    model["memory_attention"] |= {"d_model": HIDDEN, "num_layers": 1}
+    model["memory_attention"] |= {"d_model": HIDDEN, "num_layers": 2}
     model["memory_encoder"] |= {"in_dim": HIDDEN, "out_dim": MEMORY, "position_encoding": _sine(MEMORY)}
     model["memory_encoder"]["mask_downsampler"]["embed_dim"] = HIDDEN
     model["memory_encoder"]["fuser"]["layer"]["dim"] = HIDDEN

@@ -81,7 +81,7 @@ def official(
 
 @torch.inference_mode()
 def ours(network: Sam2Network, pictures: np.ndarray, memories: Sequence[Memory]) -> tuple[torch.Tensor, Tracked]:
-    found = network.track(network.encode(pictures), memories)
+    found = network.track(network.encode(pictures), network.prepare(memories))
     return network.enlarged(found.logits.flatten(0, 1)[:, None])[:, 0].unflatten(0, found.logits.shape[:2]), found
 
 
@@ -104,7 +104,8 @@ def test_a_target_gets_the_masks_of_the_official_two_frame_film(
         for logits in (alone[0], together[place], backwards[3 - place]):
             assert logits.shape == expected.shape == (traits, SIDE, SIDE)
             assert (logits - expected).abs().max() < TOLERANCE
-            assert torch.equal(logits > 0, expected > 0)
+            # Where a logit is 0 but for rounding, a pixel may be in one mask and not in the other.
+            assert ((logits > 0) != (expected > 0)).sum() <= 2
 
 
 def test_the_comparison_can_fail(network: Sam2Network, film: tuple[Path, np.ndarray], masks: torch.Tensor) -> None:
@@ -137,7 +138,7 @@ def test_a_long_film_is_the_official_long_film(
     before: list[Memory] = []
     for place, picture in enumerate(pictures[1:]):
         encoded = network.encode(picture[None])
-        found = network.track(encoded, [memory], before=before, place=place)
+        found = network.track(encoded, network.prepare([memory], before=before, place=place))
         before = [*before, network.recall(encoded, found)][1 - network.reach :]
         logits = network.enlarged(found.logits[0][:, None])[:, 0]
         assert (logits - expected[place + 1]).abs().max() < TOLERANCE
@@ -149,8 +150,34 @@ def test_a_first_guess_of_the_mask_is_listened_to(
     network: Sam2Network, film: tuple[Path, np.ndarray], masks: torch.Tensor
 ) -> None:
     _, pictures = film
-    memory, target = remember(network, pictures[0], masks), network.encode(pictures[[1]])
+    memory, target = network.prepare([remember(network, pictures[0], masks)]), network.encode(pictures[[1]])
     quarter = masks[None, :, ::4, ::4].float() * 20 - 10
-    plain, seeded = network.track(target, [memory]), network.track(target, [memory], seeds=quarter)
+    quarter[0, 2] = -10  # Of the last trait nothing is known: "nowhere" is not a mask that SAM 2 knows as a prompt.
+    plain, seeded = network.track(target, memory), network.track(target, memory, seeds=quarter)
     assert seeded.logits.shape == plain.logits.shape
-    assert (seeded.logits - plain.logits).abs().max() > 0.01
+    assert (seeded.logits - plain.logits)[0, :2].abs().amax(dim=(1, 2)).min() > 0.01
+    assert (seeded.logits - plain.logits)[0, 2].abs().max() < TOLERANCE
+
+
+@torch.inference_mode()
+def test_short_cuts_of_the_encoder_change_nothing(
+    network: Sam2Network, film: tuple[Path, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, pictures = film
+    short = network.encode(pictures[:2])
+    monkeypatch.setattr(network._encoder, "_table", None)  # Now the sam2 package encodes.
+    long = network.encode(pictures[:2])
+    assert [each.shape for each in short.features] == [each.shape for each in long.features]
+    for one, other in zip(short.features, long.features, strict=True):
+        assert one.std() > 0.01
+        assert (one - other).abs().max() < TOLERANCE
+    assert torch.equal(short.positions.expand_as(long.positions), long.positions)
+
+
+def test_a_network_built_otherwise_is_encoded_by_the_sam2_package(files: tuple[Path, Path]) -> None:
+    described = configuration()["model"] | {"_target_": "sam2.modeling.sam2_base.SAM2Base"}
+    described["image_encoder"]["neck"] |= {"fpn_top_down_levels": None}
+    model = instantiate(OmegaConf.create(described), _recursive_=True).eval()
+    network = Sam2Network(model, torch.device("cpu"))
+    assert network._encoder._table is None
+    assert len(network.encode(np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8)).features) == 3

@@ -31,7 +31,6 @@ from sst_retrieval.models.sam2_memory import (
     Known,
     Look,
     Sam2Memory,
-    chosen,
     drawn_through,
     in_order,
     of_picture,
@@ -139,7 +138,8 @@ class Sam2Propagator:
             rows = [[supports[i].traits.index(trait) for trait in own] for i in where]
             parts = tuple(memories[i].of(row) for i, row in zip(where, rows, strict=True))
             places = tuple(traits.index(trait) for trait in own)
-            known.append(Known(places, parts, encoded[where[0]], masks[where[0]][rows[0]]))
+            prepared = self.network.prepare(parts)
+            known.append(Known(places, parts, prepared, encoded[where[0]], masks[where[0]][rows[0]]))
         return Sam2Memory(traits, supports[0].group, rivals(supports, traits), tuple(known), dense)
 
     @torch.inference_mode()
@@ -197,13 +197,8 @@ class Sam2Propagator:
 
     def _track(self, memory: Sam2Memory, part: int, pictures: Encoded, seeds: Sequence[torch.Tensor]) -> Tracked:
         known = memory.known[part]
-        if not seeds:
-            return self.network.track(pictures, known.memories)
-        guess = torch.stack(list(seeds))[:, list(known.traits)].to(self.network.device)
-        seeded = self.network.track(pictures, known.memories, seeds=guess)
-        nothing = guess.amax(dim=(2, 3)) <= 0
-        # "Nowhere" is not a mask that SAM 2 knows as a prompt: where there is no guess, it is not given one.
-        return chosen(nothing, self.network.track(pictures, known.memories), seeded) if nothing.any() else seeded
+        guess = torch.stack(list(seeds))[:, list(known.traits)].to(self.network.device) if seeds else None
+        return self.network.track(pictures, known.prepared, guess)
 
     def _seeds(self, guess: Propagated) -> torch.Tensor:
         """Turn masks of a photograph into a mask prompt: float32 (T, s, s), logits."""
@@ -226,7 +221,8 @@ class Sam2Propagator:
         """Follow what was found back to the support, with nothing else in memory; IoU with what was drawn there."""
         agreement = np.full(len(memory.traits), np.nan, dtype=np.float32)
         for known, found in zip(memory.known, look.found, strict=True):
-            back = self.network.track(known.support, [self.network.recall(look.encoded, found)])
+            found_there = self.network.prepare([self.network.recall(look.encoded, found)])
+            back = self.network.track(known.support, found_there)
             returned = self.network.enlarged(back.logits[0][:, None])[:, 0] > 0
             drawn = known.drawn.to(returned.device)
             both, either = ((returned & drawn).sum((1, 2)), (returned | drawn).sum((1, 2)))

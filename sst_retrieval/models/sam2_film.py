@@ -32,7 +32,8 @@ class Sam2FilmPropagator(Sam2Propagator):
 
     def _track(self, memory: Sam2Memory, part: int, pictures: Encoded, seeds: Sequence[torch.Tensor]) -> Tracked:
         before = [memories[part] for memories in memory.film.before]
-        return self.network.track(pictures, memory.known[part].memories, before=before, place=memory.film.place)
+        supports = memory.known[part].memories
+        return self.network.track(pictures, self.network.prepare(supports, before=before, place=memory.film.place))
 
     def _answer(self, memory: Sam2Memory, image: RGBImage, look: Look) -> Propagated:
         film = memory.film

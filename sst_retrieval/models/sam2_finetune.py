@@ -230,10 +230,10 @@ def go_round(network: Sam2Network, lesson: Known, target: Encoded) -> torch.Tens
     """Follow a lesson's masks onto a target, forget, and follow them back: float32 (T, s, s), logits."""
     with ungated(network.model):
         memory = network.remember(lesson.support, lesson.drawn)
-        there = network.track(target, [memory])
+        there = network.track(target, network.prepare([memory]))
         # The soft mask, not its outline: a threshold would stop the gradient. Taken as present.
         soft = replace(there, score=torch.full_like(there.score, PRESENT))
-        back = network.track(lesson.support, [network.recall(target, soft)])
+        back = network.track(lesson.support, network.prepare([network.recall(target, soft)]))
     return back.logits[0]
 
 
@@ -273,4 +273,4 @@ def _able_to_learn(model: Any) -> Any:
 
 
 def _plain(encoded: Encoded) -> Encoded:
-    return Encoded(tuple(e.clone() for e in encoded.features), tuple(e.clone() for e in encoded.positions))
+    return Encoded(tuple(each.clone() for each in encoded.features), encoded.positions.clone())

@@ -11,6 +11,7 @@ import torch
 
 from sst_retrieval import pose
 from sst_retrieval.models.dense import DenseMemory
+from sst_retrieval.models.sam2_attention import Prepared
 from sst_retrieval.models.sam2_network import Encoded, Memory, Tracked
 from sst_retrieval.types import Floats, Frame, Support
 
@@ -22,12 +23,14 @@ class Known:
     Attributes:
         traits: their places among all traits.
         memories: one of each of those supports.
+        prepared: the same, ready for a target that is the next frame after them.
         support: the first of those supports, encoded.
         drawn: bool (T, S, S), their masks on it.
     """
 
     traits: tuple[int, ...]
     memories: tuple[Memory, ...]
+    prepared: Prepared
     support: Encoded
     drawn: torch.Tensor
 
@@ -115,16 +118,6 @@ def of_picture(found: Tracked, picture: int) -> Tracked:
     """Return what was found on one picture, N = 1."""
     keep = slice(picture, picture + 1)
     return Tracked(found.logits[keep], found.score[keep], found.iou[keep], found.pointers[keep])
-
-
-def chosen(where: torch.Tensor, one: Tracked, other: Tracked) -> Tracked:
-    """Take some traits from one answer and the rest from another; `where` is bool (N, T)."""
-    return Tracked(
-        torch.where(where[..., None, None], one.logits, other.logits),
-        torch.where(where, one.score, other.score),
-        torch.where(where, one.iou, other.iou),
-        torch.where(where[..., None], one.pointers, other.pointers),
-    )
 
 
 def in_order(memory: Sam2Memory, found: Sequence[Tracked]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

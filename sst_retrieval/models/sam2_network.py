@@ -4,7 +4,9 @@ The official video predictor runs one video with one object after the other. Her
 
 1. `encode`: photographs become features, several in one batch.
 2. `remember`: the masks drawn on a support become a memory, once, all traits in one batch.
-3. `track`: every target with every trait is one row of a batch: memory attention, then the mask decoder.
+3. `prepare`: what the targets will look at in it (see `sam2_attention`), once.
+4. `track`: every target with every trait: memory attention, then the mask decoder. What it finds is not made a memory,
+   and not enlarged, unless somebody asks.
 
 A target is frame K of a video whose first K frames are the supports: two frames for one support, as in the paper.
 Ravi et al. (2024), arXiv 2408.00714.
@@ -12,7 +14,7 @@ Ravi et al. (2024), arXiv 2408.00714.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +24,13 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from sst_retrieval.models.sam2_attention import Prepared, assemble, attend, prepare
+from sst_retrieval.models.sam2_encoder import LeanEncoder
+
 MEAN = (0.485, 0.456, 0.406)
 SPREAD = (0.229, 0.224, 0.225)
 PRESENT = 10.0  # Score of an object that a person drew.
+NO_OBJ_SCORE = -1024.0  # The logits of a trait that is not there (`sam2.modeling.sam2_base`).
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,11 @@ class Encoded:
 
     Attributes:
         features: float (N, C, h, w) each, finest first.
-        positions: float (N, C, h, w) each, the same for every picture.
+        positions: float (N, C, h, w), of the coarsest, the same for every picture.
     """
 
     features: tuple[torch.Tensor, ...]
-    positions: tuple[torch.Tensor, ...]
+    positions: torch.Tensor
 
     def __len__(self) -> int:
         """Count the pictures."""
@@ -46,14 +52,15 @@ class Encoded:
     def of(self, picture: int) -> Encoded:
         """Return the features of one picture."""
         keep = slice(picture, picture + 1)
-        return Encoded(tuple(each[keep] for each in self.features), tuple(each[keep] for each in self.positions))
+        return Encoded(tuple(each[keep] for each in self.features), self.positions[keep])
 
     def repeated(self, times: int) -> Encoded:
-        """Return every picture `times` times in a row, one for each trait."""
-        return Encoded(
-            tuple(each.repeat_interleave(times, dim=0) for each in self.features),
-            tuple(each.repeat_interleave(times, dim=0) for each in self.positions),
-        )
+        """Return every picture `times` times in a row, one for each trait; of one picture nothing is copied."""
+        return Encoded(_repeated(self.features, times), *_repeated([self.positions], times))
+
+
+def _repeated(maps: Sequence[torch.Tensor], times: int) -> tuple[torch.Tensor, ...]:
+    return tuple(each[:, None].expand(-1, times, -1, -1, -1).flatten(0, 1) for each in maps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +82,9 @@ class Memory:
         rows = torch.as_tensor(list(traits), device=self.features.device)
         return Memory(self.features[rows], self.positions[rows], self.pointers[rows])
 
-    def as_frame(self, times: int) -> dict[str, Any]:
-        """Write it as the sam2 package does, `times` times in a row, one for each target."""
-        return {
-            "maskmem_features": self.features.repeat(times, 1, 1, 1),
-            "maskmem_pos_enc": [self.positions.repeat(times, 1, 1, 1)],
-            "obj_ptr": self.pointers.repeat(times, 1),
-        }
+    def as_frame(self) -> dict[str, Any]:
+        """Write it as the sam2 package does."""
+        return {"maskmem_features": self.features, "maskmem_pos_enc": [self.positions], "obj_ptr": self.pointers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class Sam2Network:
         self.side: int = model.image_size
         self.reach: int = model.max_obj_ptrs_in_encoder
         self.device = device
+        self._encoder = LeanEncoder(self.model)
 
     def autocast(self) -> Any:
         """Return the context in which the network is called."""
@@ -138,10 +142,8 @@ class Sam2Network:
         batch = torch.from_numpy(pictures.copy()).to(self.device).permute(0, 3, 1, 2).float() / 255
         mean, spread = (torch.tensor(each, device=self.device)[:, None, None] for each in (MEAN, SPREAD))
         with self.autocast():
-            out = self.model.forward_image((batch - mean) / spread)
-        levels = self.model.num_feature_levels
-        positions = (each.expand(len(batch), -1, -1, -1) for each in out["vision_pos_enc"][-levels:])
-        return Encoded(tuple(out["backbone_fpn"][-levels:]), tuple(positions))
+            features, positions = self._encoder((batch - mean) / spread)
+        return Encoded(features, positions)
 
     def remember(self, picture: Encoded, masks: torch.Tensor) -> Memory:
         """Encode what a person drew on one picture.
@@ -172,43 +174,45 @@ class Sam2Network:
         large = self.enlarged(found.logits[0][:, None])
         return self._memory(features, sizes, large, found.score[0][:, None], found.pointers[0], by_person=False)
 
-    def track(
-        self,
-        pictures: Encoded,
-        supports: Sequence[Memory],
-        *,
-        before: Sequence[Memory] = (),
-        place: int | None = None,
-        seeds: torch.Tensor | None = None,
-    ) -> Tracked:
-        """Find T traits on N pictures.
+    def prepare(
+        self, supports: Sequence[Memory], *, before: Sequence[Memory] = (), place: int | None = None
+    ) -> Prepared:
+        """Make memories ready for targets to look at.
 
         Args:
-            pictures: the targets.
             supports: memories of K supports, each of the same T traits.
             before: memories of the targets that came before in a film, the last one last.
             place: how many targets came before in a long film; None for a film of the supports and one target.
-            seeds: float32 (N, T, s, s), a first guess of the masks, as logits; a mask prompt of SAM's own.
         """
-        count, traits = len(pictures), len(supports[0].pointers)
         frame = len(supports) + (place or 0)
         # The length of a film scales its distances in time, up to as many frames as have a pointer; then no more.
         length = frame + 1 if place is None else max(frame + 1, self.reach)
         bank = {
-            "cond_frame_outputs": {i: each.as_frame(count) for i, each in enumerate(supports)},
-            "non_cond_frame_outputs": {
-                frame - ago: each.as_frame(count) for ago, each in enumerate(reversed(before), start=1)
-            },
+            "cond_frame_outputs": {i: each.as_frame() for i, each in enumerate(supports)},
+            "non_cond_frame_outputs": {frame - ago: each.as_frame() for ago, each in enumerate(reversed(before), 1)},
         }
-        features, positions, sizes = self._flat(pictures.repeated(traits))
         with self.autocast():
-            out = self._decode((frame, length), features, positions, sizes, bank, seeds)
-        logits, score, iou, pointers = out
+            return prepare(self.model, assemble(self.model, bank, frame, length))
+
+    def track(self, pictures: Encoded, prepared: Prepared, seeds: torch.Tensor | None = None) -> Tracked:
+        """Find T traits on N pictures.
+
+        Args:
+            pictures: the targets.
+            prepared: the memories.
+            seeds: float32 (N, T, s, s), a first guess of the masks, as logits; a mask prompt of SAM's own. Where it
+                is nowhere above 0 it is no guess, and not used.
+        """
+        count, traits = len(pictures), prepared.traits
+        with self.autocast():
+            seen = attend(self.model, pictures.features[-1], pictures.positions, prepared)
+            fine = _repeated(pictures.features[:-1], traits)
+            logits, score, iou, pointers = self._decode(seen, fine, None if seeds is None else seeds.flatten(0, 1))
         return Tracked(
-            logits=logits.float().reshape(count, traits, *logits.shape[-2:]),
-            score=score.float().reshape(count, traits),
-            iou=iou.float().reshape(count, traits),
-            pointers=pointers.reshape(count, traits, -1),
+            logits=logits.float().unflatten(0, (count, traits)),
+            score=score.float().unflatten(0, (count, traits)),
+            iou=iou.float().unflatten(0, (count, traits)),
+            pointers=pointers.unflatten(0, (count, traits)),
         )
 
     def enlarged(self, logits: torch.Tensor) -> torch.Tensor:
@@ -216,36 +220,48 @@ class Sam2Network:
         return functional.interpolate(logits.float(), size=(self.side, self.side), mode="bilinear", align_corners=False)
 
     def _decode(
-        self,
-        time: tuple[int, int],
-        features: list[torch.Tensor],
-        positions: list[torch.Tensor],
-        sizes: list[tuple[int, int]],
-        bank: Mapping[str, Mapping[int, Any]],
-        seeds: torch.Tensor | None,
+        self, seen: torch.Tensor, fine: Sequence[torch.Tensor], seeds: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Do one step of tracking (`SAM2Base._track_step` with a mask prompt, which that does not allow for)."""
-        model, (frame, length) = self.model, time
-        fine = [
-            each.permute(1, 2, 0).reshape(each.shape[1], each.shape[2], *size)
-            for each, size in zip(features[:-1], sizes[:-1], strict=True)
-        ]
-        conditioned = model._prepare_memory_conditioned_features(
-            frame_idx=frame,
-            is_init_cond_frame=False,
-            current_vision_feats=features[-1:],
-            current_vision_pos_embeds=positions[-1:],
-            feat_sizes=sizes[-1:],
-            output_dict=bank,
-            num_frames=length,
+        """Decode masks: `SAM2Base._forward_sam_heads`, without enlarging every candidate to the picture's own size.
+
+        Args:
+            seen: float (B, C, h, w), what memory attention made of the features.
+            fine: float (B, C', h', w') each, finest first.
+            seeds: float32 (B, s, s).
+
+        Returns:
+            Of the best of the candidates: logits (B, s, s), object score (B,), IoU (B,), pointer (B, C).
+        """
+        model, rows = self.model, torch.arange(len(seen), device=seen.device)
+        no_points = (seen.new_zeros(len(seen), 1, 2), seen.new_full((len(seen), 1), -1, dtype=torch.int32))
+        sparse, dense = model.sam_prompt_encoder(points=no_points, boxes=None, masks=None)
+        if seeds is not None:
+            guessed = model.sam_prompt_encoder(points=None, boxes=None, masks=seeds[:, None].to(seen.device))[1]
+            dense = torch.where((seeds.amax(dim=(1, 2)) > 0).to(seen.device)[:, None, None, None], guessed, dense)
+        many = model._use_multimask(False, None)
+        logits, ious, tokens, score = model.sam_mask_decoder(
+            image_embeddings=seen,
+            image_pe=model.sam_prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=many,
+            repeat_image=False,
+            high_res_features=list(fine) or None,
         )
-        _, _, ious, low, _, pointers, score = model._forward_sam_heads(
-            backbone_features=conditioned,
-            mask_inputs=None if seeds is None else seeds.reshape(-1, 1, *seeds.shape[-2:]),
-            high_res_features=fine or None,
-            multimask_output=model._use_multimask(False, None),
-        )
-        return low, score, ious.max(dim=-1).values, pointers
+        best = ious.argmax(dim=-1)
+        pointers = model.obj_ptr_proj(tokens[rows, best if tokens.shape[1] > 1 else 0 * best])
+        logits = logits[rows, best]
+        if model.pred_obj_scores:
+            there = (score > 0).to(score.dtype)
+            logits = torch.where(score[..., None] > 0, logits, NO_OBJ_SCORE)
+            pointers = self._if_there(pointers, score.sigmoid() if model.soft_no_obj_ptr else there)
+        return logits, score[:, 0], ious[rows, best], pointers
+
+    def _if_there(self, pointers: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        """Give the pointer of a trait that is not there the value that stands for it."""
+        kept = there * pointers if self.model.fixed_no_obj_ptr else pointers
+        none: torch.Tensor = self.model.no_obj_ptr
+        return kept + (1 - there) * none
 
     def _memory(
         self,
@@ -264,7 +280,7 @@ class Sam2Network:
     def _flat(self, pictures: Encoded) -> tuple[list[torch.Tensor], list[torch.Tensor], list[tuple[int, int]]]:
         """Write features as the sam2 package does: (places, N, C)."""
         sizes = [(each.shape[-2], each.shape[-1]) for each in pictures.features]
-        flat = [
-            [each.flatten(2).permute(2, 0, 1) for each in group] for group in (pictures.features, pictures.positions)
-        ]
-        return flat[0], flat[1], sizes
+        flat, positions = (
+            [each.flatten(2).permute(2, 0, 1) for each in group] for group in (pictures.features, [pictures.positions])
+        )
+        return flat, positions, sizes
