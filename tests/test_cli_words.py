@@ -105,6 +105,12 @@ def test_an_openclip_index_compares_the_rest_of_a_sentence_with_patterns(table: 
                 cosines[each.id] = float(vector[: small_clip.DIM].astype(float) @ wanted)
     assert {hit["specimen"]: hit["blocks"]["text"] for hit in hits} == pytest.approx(cosines, abs=1e-6)
     assert [hit["specimen"] for hit in hits] == sorted(cosines, key=lambda name: -cosines[name])
+    both = run("search", tmp_path / "index", "--text", "feathery spots", "--like", "r0", "--json", "-k", "20")
+    assert "compared with the words: feathery spot; they and the likeness to the example order alike" in both.stderr
+    found = json.loads(both.stdout)
+    assert {hit["specimen"]: hit["blocks"]["text"] for hit in found} == pytest.approx(
+        {name: value for name, value in cosines.items() if name != "r0"}, abs=1e-6
+    )
     other = small_clip.save(tmp_path / "other", seed=1)
     refused = run("search", tmp_path / "index", "--text", "feathery spots", "--clip-model", other)
     assert refused.exit_code == 2

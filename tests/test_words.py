@@ -241,6 +241,47 @@ def test_an_example_orders_and_words_choose_whom_it_is_compared_with(index: Inde
     assert [hit.specimen for hit in plain if hit.specimen in {h.specimen for h in hits}] == [h.specimen for h in hits]
 
 
+def test_a_comparative_compares_with_the_example(index: Index) -> None:
+    # Sizes grow and widths fall with the number, so that the tenth of all is no large one beside CAM009.
+    assert sorted(specimens(index, "bands like CAM002 but larger")) == IDS[3:]
+    assert sorted(specimens(index, "bands like CAM009 but larger")) == IDS[10:]
+    assert sorted(specimens(index, "bands like CAM009 but smaller")) == IDS[:9]
+    assert sorted(specimens(index, "bands like CAM009 but broader")) == IDS[:9]
+    assert sorted(specimens(index, "bands like CAM009 but less elongated")) == IDS[:9]
+    assert sorted(specimens(index, "bands like CAM009 but more elongated")) == IDS[10:]
+    assert sorted(specimens(index, "bands like CAM002 but not larger")) == IDS[:2]
+    assert sorted(specimens(index, "larger bands", like=("CAM002", "forewing_band"))) == IDS[3:]
+    # Without an example there is nothing to compare with: as "large", and so it is said.
+    assert specimens(index, "larger bands") == specimens(index, "large bands")
+    assert "than the example; without one, highest third" in understand(index, "larger bands").rank[0].meaning
+
+
+def test_a_comparative_needs_a_measured_example(index: Index) -> None:
+    question = understand(index, "larger bars")
+    with pytest.raises(QueryError, match="hindwing_bar of CAM008, which has no size"):
+        answer(index, question, like=("CAM008", "hindwing_bar"))
+    outside = index.vectors("forewing_band")[1][:1]
+    with pytest.raises(QueryError, match="outside was not measured"):
+        answer(index, understand(index, "larger bands"), vectors=outside)
+
+
+def test_an_example_and_a_description_order_alike(index: Index) -> None:
+    patterns = index.patterns("forewing_band", np.arange(0)).shape[1]
+    described = np.asarray(index.region("CAM007", "forewing_band").vector)[:patterns]
+    question = understand(index, "feathery bands like CAM004")
+    hits = answer(index, question, k=20, described=described)
+    alike = [hit.specimen for hit in answer(index, question, k=20)]
+    fitting = [hit.specimen for hit in answer(index, understand(index, "feathery bands"), k=20, described=described)]
+    fitting.remove("CAM004")
+    assert fitting[0] == "CAM007"
+    place = {name: 1 / (61 + alike.index(name)) + 1 / (61 + fitting.index(name)) for name in alike}
+    assert [hit.specimen for hit in hits] == sorted(alike, key=lambda name: (-place[name], alike.index(name)))
+    assert [hit.specimen for hit in hits] not in (alike, fitting)
+    assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+    assert hits[0].blocks.keys() == {"pattern", "colour", "shape", "text"}
+    assert [hit.specimen for hit in answer(index, question, k=3, described=described)] == [h.specimen for h in hits[:3]]
+
+
 def test_blocks_may_be_named(index: Index) -> None:
     assert understand(index, "bands like CAM001 in shape").weights == {"shape": 1.0}
     assert understand(index, "the same colour and pattern of the band as CAM001").weights == {

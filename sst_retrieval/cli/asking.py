@@ -40,7 +40,7 @@ def explain(question: Question, *, as_json: bool) -> None:
 
 
 def described_if_possible(
-    index: Index, question: Question, trait: str | None, load: Callable[[], Embedder]
+    index: Index, question: Question, trait: str | None, load: Callable[[], Embedder], *, beside_example: bool
 ) -> Floats | None:
     """Let the model of an OpenCLIP index read what the sentence describes; None for another index, or for nothing."""
     if index.settings["embedder"]["engine"] != "openclip" or trait is None:
@@ -48,7 +48,8 @@ def described_if_possible(
     text = description(question, trait)
     if not text:
         return None
-    typer.echo(f"  compared with the words: {text}", err=True)
+    order = "; they and the likeness to the example order alike" if beside_example else ""
+    typer.echo(f"  compared with the words: {text}{order}", err=True)
     return described(load(), text)
 
 

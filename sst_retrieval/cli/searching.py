@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -94,6 +95,7 @@ def search_command(
         trait = trait or (read.trait if read else None)
         question: _Question | None = None
 
+        @cache
         def load() -> Embedder:
             return _embedder(opened, embedder, device, _options(opened, clip_model, clip_pretrained))
 
@@ -108,7 +110,7 @@ def search_command(
             )
         vectors = question.vectors if question else None
         if read is not None:
-            seen = asking.described_if_possible(opened, read, trait, load) if question is None else None
+            seen = asking.described_if_possible(opened, read, trait, load, beside_example=question is not None)
             hits = asking.answered(
                 opened, read, k=k, trait=trait, vectors=vectors, described=seen, where=where, weights=shares
             )

@@ -1,7 +1,10 @@
 """Answer a question: conditions choose, then an example, or the words themselves, order.
 
 - With an example the similarity is the usual one: how much the traits look alike. Words for colours and sizes choose
-  whom it is compared with.
+  whom it is compared with; comparatives ("broader") those with more, or less, than the example.
+- With an example and a description in a space that patterns and words share, both order: of the most similar regions
+  each gets 1 / (60 + its place by similarity) + 1 / (60 + its place by the words), reciprocal rank fusion (Cormack,
+  Clarke and Buettcher 2009). The two numbers are not of one scale, so their places are added, not they themselves.
 - With a description in a space that patterns and words share (an OpenCLIP index), the cosine of the two orders; it is
   rarely above 0.4, even where both agree. Words for colours and sizes choose, as above.
 - Without either the words order: each ranking word says how well a specimen fits it, 0..1, and the similarity of a
@@ -12,37 +15,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.catalog import quoted
 from sst_retrieval.errors import QueryError
 from sst_retrieval.query import Index
 from sst_retrieval.types import Floats, Hit
-from sst_retrieval.words.colours import FAR, distances
-from sst_retrieval.words.quantities import COLOUR_NEEDS, QUANTITIES
+from sst_retrieval.words.fitting import Doubles, Fit, Marks, fit_words
 from sst_retrieval.words.question import Filter, Part, Question, Ranking
-
-Doubles = npt.NDArray[np.float64]
-Marks = npt.NDArray[np.bool_]
 
 COUNT = 12
 """Hits, if neither the sentence nor the caller says how many."""
 
+SHORTLIST = 1000
+"""With an example and a description: so many of the regions most like the example are ordered by both."""
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """How well the specimens with a trait fit one word.
-
-    Attributes:
-        fit: float64 (n,), 0..1.
-        fits: bool (n,), who fits at all.
-    """
-
-    fit: Doubles
-    fits: Marks
+_FUSION = 60
+"""The constant of reciprocal rank fusion, as in its paper."""
 
 
 def answer(
@@ -67,7 +58,7 @@ def answer(
         like: (specimen, trait) to resemble.
         vectors: float32 (M, D) of a photograph from outside to resemble, as for `Index.search`.
         described: float32 (D,), a description made by the index's own embedder (`TextEmbedder.texts`), to be compared
-            with the patterns; not looked at when there is an example.
+            with the patterns; with an example both count.
         where: a further condition.
         weights: block -> weight.
 
@@ -89,13 +80,14 @@ def answer(
         raise QueryError("similar to which? Name a specimen in the sentence, or give an example (--like SPECIMEN)")
     condition = " AND ".join(f"({each}\n)" for each in (question.where, where) if each) or None
     shares = weights or question.weights
-    if like is not None:
-        chosen = _chosen(index, trait, question.rank, condition)
-        return index.search(like=like, trait=trait, k=count, where=chosen, weights=shares)
+    if like is None and vectors is None:
+        return _ordered(index, trait, question.rank, condition, count, described)
     if vectors is not None:
-        chosen = _chosen(index, trait, question.rank, condition)
-        return index.search(vectors=vectors, trait=trait, k=count, where=chosen, weights=shares)
-    return _ordered(index, trait, question.rank, condition, count, described)
+        _refuse_comparatives(question.rank)
+    chosen = _chosen(index, trait, question.rank, condition, like)
+    length = count if described is None else max(count, SHORTLIST)
+    hits = index.search(like=like, vectors=vectors, trait=trait, k=length, where=chosen, weights=shares)
+    return hits if described is None else _by_both(index, trait, hits, described)[:count]
 
 
 def remaining(index: Index, question: Question, trait: str) -> list[tuple[Part, int, int]]:
@@ -109,7 +101,8 @@ def remaining(index: Index, question: Question, trait: str) -> list[tuple[Part, 
     Returns:
         For each such part: the part, how many specimens fulfil it alone, and how many fulfil all up to and with it.
     """
-    ids, fits = fit_words(index, trait, question.rank)
+    like = None if question.example is None else (question.example, trait)
+    ids, fits = fit_words(index, trait, question.rank, like)
     by_word = dict(zip(map(id, question.rank), fits, strict=True))
     left = np.ones(len(ids), dtype=bool)
     steps: list[tuple[Part, int, int]] = []
@@ -125,60 +118,29 @@ def remaining(index: Index, question: Question, trait: str) -> list[tuple[Part, 
     return steps
 
 
-def fit_words(index: Index, trait: str, words: Sequence[Ranking]) -> tuple[npt.NDArray[np.int64], list[Fit]]:
-    """Say how well every specimen with a trait fits words for colours, sizes and shapes.
-
-    A size word compares a specimen with all of the index, whatever the conditions: its fit is the share of specimens
-    that have less of the quantity (or more, for words like "small"). The fit to a colour falls from 1 to 0 as CIEDE2000
-    grows from 0 to `colours.FAR`.
-
-    Args:
-        index: the index.
-        trait: name of the trait.
-        words: the ranking words.
-
-    Returns:
-        Region ids int64 (n,), ascending, and for each word how well they fit it.
-
-    Raises:
-        QueryError: the index lacks a measurement that a word needs.
-    """
-    needs = sorted({name for word in words for name in _needs(word)} - {"confidence"})
-    missing = [name for name in needs if name not in index.catalog.measurement_names]
-    if missing:
+def _refuse_comparatives(words: Sequence[Ranking]) -> None:
+    said = [word.words for word in words if word.than_example]
+    if said:
         raise QueryError(
-            f"the index has not measured {', '.join(missing)}; leave out the words that need it, or rebuild"
+            f"{said[0]!r} compares with the example, and a photograph from outside was not measured; leave it out, or "
+            "ask with a specimen of the index"
         )
-    columns = "".join(f", m.{quoted(name)}" for name in needs)
-    rows = index.catalog.rows(
-        f"""SELECT r.region_id, r.confidence{columns} FROM regions r JOIN measurements m USING (region_id)
-            WHERE r.trait = $trait AND r.present ORDER BY r.region_id""",
-        {"trait": trait},
-    )
-    ids = np.array([row[0] for row in rows], dtype=np.int64)
-    values = np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), 1 + len(needs))
-    # Rejected masks neither answer nor say what is large.
-    good = np.isin(ids, index.catalog.hidden(), invert=True)
-    ids, values = ids[good], values[good]
-    table = dict(zip(["confidence", *needs], values.T, strict=True))
-    return ids, [_fit(word, table) for word in words]
 
 
-def _fit(word: Ranking, table: Mapping[str, Doubles]) -> Fit:
-    if word.colour is not None:
-        lab = np.stack([table[name] for name in COLOUR_NEEDS], axis=1)
-        known = np.isfinite(lab).all(axis=1)
-        distance, fits = np.full(len(lab), np.inf), np.zeros(len(lab), dtype=bool)
-        distance[known], fits[known] = distances(lab[known], word.colour)
-        return Fit(np.clip(1 - distance / FAR, 0, 1), fits & (distance < FAR))
-    values = QUANTITIES[word.quantity].compute(table)
-    values = values if word.high else -values
-    known = np.isfinite(values)
-    ordered = np.sort(values[known])
-    # Halfway between the shares that have less and at most as much: equal values have equal fits.
-    below = np.searchsorted(ordered, values, side="left") + np.searchsorted(ordered, values, side="right")
-    fit = np.where(known, below / max(2 * len(ordered), 1), 0.0)
-    return Fit(fit, known & (fit >= 1 - word.share))
+def _by_both(index: Index, trait: str, hits: Sequence[Hit], described: Floats) -> list[Hit]:
+    """Order hits by their similarity to the example and by the words, place by place; the cosine goes into `blocks`."""
+    cosines = np.round(_cosines(index, trait, np.array([hit.region_id for hit in hits], dtype=np.int64), described), 9)
+    # Places by likeness are those in the list: a similarity below 0 is told as 0.
+    score = 1 / (_FUSION + 1.0 + np.arange(len(hits))) + 1 / (_FUSION + _places(cosines))
+    return [
+        replace(hits[at], rank=rank, blocks={**hits[at].blocks, "text": float(cosines[at])})
+        for rank, at in enumerate(np.argsort(-score, kind="stable").tolist(), start=1)
+    ]
+
+
+def _places(values: Doubles) -> Doubles:
+    """Say at which place each value stands, the highest at 1; equals share a place."""
+    return (1 + len(values) - np.searchsorted(np.sort(values), values, side="right")).astype(np.float64)
 
 
 def _ordered(
@@ -214,11 +176,13 @@ def _cosines(index: Index, trait: str, ids: npt.NDArray[np.int64], described: Fl
     return cosines
 
 
-def _chosen(index: Index, trait: str, words: Sequence[Ranking], where: str | None) -> str | None:
+def _chosen(
+    index: Index, trait: str, words: Sequence[Ranking], where: str | None, like: tuple[str, str] | None
+) -> str | None:
     """Add to a predicate that only regions which fit the words are meant."""
     if not words:
         return where
-    ids, fits = fit_words(index, trait, words)
+    ids, fits = fit_words(index, trait, words, like)
     listed = ", ".join(map(str, ids[_left(words, fits, len(ids))].tolist()))
     fitting = f'"sst:region" IN ({listed})' if listed else "false"
     return fitting if where is None else f"{where} AND {fitting}"
@@ -229,14 +193,6 @@ def _left(words: Sequence[Ranking], fits: Sequence[Fit], count: int) -> Marks:
     for word, fit in zip(words, fits, strict=True):
         left &= ~fit.fits if word.negated else fit.fits
     return left
-
-
-def _needs(word: Ranking) -> tuple[str, ...]:
-    if word.colour is not None:
-        return COLOUR_NEEDS
-    if word.quantity not in QUANTITIES:
-        raise QueryError(f"there is no quantity {word.quantity!r} to order by; there are: {', '.join(QUANTITIES)}")
-    return QUANTITIES[word.quantity].needs
 
 
 def _which_trait(index: Index, question: Question) -> str:

@@ -21,9 +21,10 @@ def description(question: Question, trait: str) -> str:
 
     Returns:
         The words that were not understood and those for colours and sizes, in the order of the sentence, then the
-        trait; "" if there are none: a trait alone describes nothing.
+        trait; "" if there are none: a trait alone describes nothing. "Broader" describes nothing either: than what?
     """
-    said = [*question.unknown, *(part.words for part in question.rank if not part.negated)]
+    words = (part.words for part in question.rank if not part.negated and not part.than_example)
+    said = [*question.unknown, *words]
     if not said:
         return ""
     place = question.text.casefold().find

@@ -48,7 +48,7 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class Much:
-    """A word for much or little; `degree` is "", "very" or "most"."""
+    """A word for much or little; `degree` is "", "very", "more" or "most"."""
 
     adjective: Adjective
     degree: str

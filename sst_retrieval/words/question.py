@@ -62,6 +62,8 @@ class Ranking:
         share: 0..1, the share of the index's specimens with this trait that fits; 1 = all, the word only orders.
         colour: the colour that is meant, if quantity is "colour".
         negated: True if whoever fits is excluded; such a word orders nothing.
+        than_example: True for a comparative ("broader"): beside an example, whoever has more (or less) of the quantity
+            than the example fits, whatever the share.
     """
 
     kind: ClassVar[str] = "ranking"
@@ -72,6 +74,7 @@ class Ranking:
     share: float = 1 / 3
     colour: Colour | None = None
     negated: bool = False
+    than_example: bool = False
 
 
 @dataclass(frozen=True, slots=True)

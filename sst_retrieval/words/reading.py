@@ -42,6 +42,7 @@ from sst_retrieval.words.vocabulary import (
     Adjective,
 )
 
+_DEGREES = frozenset({"more", "most", "less", "least"})
 _FILLERS = frozenset({"=", ":", "is", "are", "of", "was"})
 
 
@@ -222,10 +223,11 @@ def _amounts(reading: Reading) -> list[Span]:
         before = words[number - 1].plain if number else ""
         if word.plain in ADJECTIVES:
             adjective = ADJECTIVES[word.plain]
-            degree = "very" if before in VERY else "most" if before == "most" else adjective.degree
-            if before == "least":
-                adjective, degree = Adjective(adjective.quantity, not adjective.high), "most"
-            spans.append(Span(number - (before in VERY | {"most", "least"}), number + 1, 2, Much(adjective, degree)))
+            degree = "very" if before in VERY else before if before in ("more", "most") else adjective.degree
+            if before in ("less", "least"):
+                adjective = Adjective(adjective.quantity, not adjective.high)
+                degree = {"less": "more", "least": "most"}[before]
+            spans.append(Span(number - (before in VERY | _DEGREES), number + 1, 2, Much(adjective, degree)))
         elif word.lemma in BLOCK_WORDS:
             earlier = [each.plain for each in words[max(0, number - 4) : number]]
             counts = not WHATEVER & set(earlier)

@@ -16,7 +16,7 @@ from sst_retrieval.words.reading import read
 from sst_retrieval.words.sentence import Word
 from sst_retrieval.words.traitwords import TraitWords, is_trait_word
 
-SHARES = {"": 1 / 3, "very": 1 / 10, "most": 1.0}
+SHARES = {"": 1 / 3, "more": 1 / 3, "very": 1 / 10, "most": 1.0}
 """Degree of a word -> the share of the index's specimens that it fits; "most" only orders."""
 
 _SAID = {"": "third of this index", "very": "tenth of this index", "most": "first"}
@@ -275,9 +275,14 @@ def ranking(means: Colour | Much, words: str, *, negated: bool) -> Ranking:
         meaning = f"{not_}{means.name}: the mean colour is {blocks}, or nearly; fit 0 from CIEDE2000 {FAR:g} on"
         return Ranking(words, meaning, "colour", share=1.0, colour=means, negated=negated)
     quantity, share = QUANTITIES[means.adjective.quantity], SHARES[means.degree]
-    end = "highest" if means.adjective.high else "lowest"
+    high = means.adjective.high
+    end = "highest" if high else "lowest"
+    if means.degree == "more":
+        more = "more" if high else "less"
+        meaning = f"{not_}{more} {quantity.meaning} than the example; without one, {end} {_SAID['']}"
+        return Ranking(words, meaning, means.adjective.quantity, high, share, negated=negated, than_example=True)
     meaning = f"{not_}{end} {_SAID[means.degree]} in {quantity.meaning}"
-    return Ranking(words, meaning, means.adjective.quantity, means.adjective.high, share, negated=negated)
+    return Ranking(words, meaning, means.adjective.quantity, high, share, negated=negated)
 
 
 def _column(span: Span) -> frozenset[str]:

@@ -84,7 +84,7 @@ class Adjective:
     Attributes:
         quantity: a name of `quantities.QUANTITIES`.
         high: True for much of it.
-        degree: "", or "most" for a superlative.
+        degree: "", "more" for a comparative, or "most" for a superlative.
     """
 
     quantity: str
@@ -117,7 +117,7 @@ _PLAIN: tuple[tuple[str, bool, str], ...] = (
 
 
 def _forms(word: str) -> tuple[tuple[str, str], ...]:
-    """A word, its comparative, and its superlative with the degree "most"."""
+    """A word, its comparative with the degree "more", and its superlative with the degree "most"."""
     if len(word) > 6 or word.endswith("ed") or word in ("minute", "certain", "plain", "uniform", "little"):
         return ((word, ""),)
     stem = word[:-1] if word.endswith("e") else word
@@ -125,7 +125,7 @@ def _forms(word: str) -> tuple[tuple[str, str], ...]:
         stem = word[:-1] + "i"
     elif word in ("big", "thin", "drab"):
         stem = word + word[-1]
-    return ((word, ""), (stem + "er", ""), (stem + "est", "most"))
+    return ((word, ""), (stem + "er", "more"), (stem + "est", "most"))
 
 
 ADJECTIVES: Mapping[str, Adjective] = {
