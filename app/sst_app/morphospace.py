@@ -39,7 +39,7 @@ def main() -> None:
     colour = head[2].selectbox("Colour by", ["group", *known, "confidence"], key="space-colour", bind="query-params")
     umap = importlib.util.find_spec("umap") is not None
     ways = ["PCA", "UMAP"] if umap else ["PCA"]
-    hint = None if umap else "UMAP appears here once umap-learn is installed."
+    hint = None if umap else "UMAP appears here once it is installed: pip install 'sst-retrieval[umap]'"
     way = head[3].segmented_control("by", ways, default="PCA", key="space-way", required=True, help=hint)
     weights = {block: float(block in blocks or not blocks) for block in index.blocks}
     specimens, places, axes = space(index, choosing.cache_key(index), trait, tuple(weights.items()), way)
@@ -66,7 +66,7 @@ def main() -> None:
         st.caption("Move over a point to see its trait; draw a line around some to lay them on the light table.")
 
 
-@st.cache_data(max_entries=16, show_spinner="Finding the main directions of difference")
+@st.cache_data(max_entries=16, show_spinner="Laying the specimens out; UMAP takes a minute the first time")
 def space(
     _index: sst.Index, key: tuple[str, tuple[int, int]], trait: str, weights: tuple[tuple[str, float], ...], way: str
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, str]]:
