@@ -27,7 +27,7 @@ from sst_retrieval.models.refine import Evidence
 from sst_retrieval.propagation import Propagator
 from sst_retrieval.traits import read_traits
 
-NO_COLOUR = Evidence(specimen=0, trait=0, vote=1, spread=0.001)
+NO_COLOUR = Evidence(specimen=0, trait=0, vote=1, spread=0.2)
 
 
 def steps() -> list[tuple[str, int, DensePropagator]]:
@@ -40,7 +40,8 @@ def steps() -> list[tuple[str, int, DensePropagator]]:
         ("+ support bent to proportions", 1, DensePropagator(trunk=trunk, settings=replace(stiff, trust=full.trust))),
         ("+ colours of the target", 1, DensePropagator(trunk=trunk, settings=replace(full, absent=9.0))),
         ("+ lost traits are absent (matching)", 1, DensePropagator(trunk=trunk)),
-        ("+ decoder instead of rules (dense)", 1, DensePropagator(trunk=trunk, decoder=TrainedDecoder())),
+        ("+ votes by keys", 1, DensePropagator(trunk=trunk, decoder=TrainedDecoder(share=0))),
+        ("+ decoder (dense)", 1, DensePropagator(trunk=trunk, decoder=TrainedDecoder())),
         ("dense, three supports", 3, DensePropagator(trunk=trunk, decoder=TrainedDecoder())),
         ("dense, five supports", 5, DensePropagator(trunk=trunk, decoder=TrainedDecoder())),
     ]

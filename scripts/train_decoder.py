@@ -19,7 +19,8 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,8 +36,11 @@ from torch.nn import functional
 from sst_retrieval import pose
 from sst_retrieval.collection import read_collection
 from sst_retrieval.evaluate.protocol import by_group, labelled_support, torn_off
-from sst_retrieval.models.decoder import Clues, Decoder, clues
-from sst_retrieval.models.dense import DenseMemory, DensePropagator
+from sst_retrieval.models.decoder import Clues, Decoder, clues, recalled
+from sst_retrieval.models.dense import DensePropagator
+from sst_retrieval.models.dense_memory import DenseMemory
+from sst_retrieval.models.keys import recall, spreads
+from sst_retrieval.models.matching import carried, cell_colours
 from sst_retrieval.models.refine import coloured, first_masks
 from sst_retrieval.traits import read_traits
 from sst_retrieval.types import RGBImage, Support
@@ -47,7 +51,10 @@ ERASED = 0.12  # Share of targets on which a trait is painted over.
 LARGEST = 1600  # Longer edge of a photograph, in pixels; the view is 448.
 CROP = 256  # Edge of a training crop, in pixels of the view.
 WHOLE = 0.15  # Share of examples that are not cropped.
+UNLEARNT = 0.3  # Share of examples on which the decoder has to do without keys.
+SOME = 4  # Traits of an example, at most.
 LEVELS = ("level4", "level8", "level16")
+SUPPORTS = "_supports.npz"  # How the name of a draw's supports ends.
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -78,6 +85,7 @@ def train(
     output: Annotated[Path, typer.Option(help="The weights, .pt; a log and what was learnt from lie beside, .json.")],
     seed: int = 0,
     steps: int = 1200,
+    keys: Annotated[int, typer.Option(help="Steps before these in which only the keys learn; then they rest.")] = 600,
     rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-3,
     start: Annotated[Path | None, typer.Option(help="Weights to go on from.")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="COLLECTION or COLLECTION/GROUP.")] = None,
@@ -92,12 +100,14 @@ def train(
     network = Decoder()
     if start is not None:
         network.load_state_dict({k: v.float() for k, v in torch.load(start, weights_only=True).items()})
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
-    log = _optimise(network, optimiser, files, steps=steps, rate=rate, rng=rng)
+    log = _optimise(network, files, _key_losses, parameters=network.keys.parameters(), steps=keys, rate=rate, rng=rng)
+    network.keys.requires_grad_(False)
+    others = [each for each in network.parameters() if each.requires_grad]
+    log += _optimise(network, files, _mask_losses, parameters=others, steps=steps, rate=rate, rng=rng)
     torch.save({name: tensor.half() for name, tensor in network.state_dict().items()}, output)
     sources = sorted({str(path.relative_to(pairs).parent) for path in files})
     about = {
-        "seed": seed, "steps": steps, "rate": rate, "start": None if start is None else start.name,
+        "seed": seed, "keys": keys, "steps": steps, "rate": rate, "start": None if start is None else start.name,
         "pairs": len(files), "learnt_from": sources, "note": note, "log": log,
     }  # fmt: skip
     output.with_suffix(".json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -112,8 +122,10 @@ def score(pairs: Path, weights: Path, only: Annotated[list[str] | None, typer.Op
     for path in _files(pairs):
         if only and not _within(path, pairs, only):
             continue
-        told, truth, names = _example(path)
+        example = _example(path)
+        truth, names = example.truth, example.names
         with torch.no_grad():
+            told, _ = _recalled(network, example)
             logits, judged = network(told)
         first = functional.interpolate(told.traits[:, 2:3], scale_factor=2, mode="bilinear")[:, 0] > 0
         for place, name in enumerate(names):
@@ -163,6 +175,7 @@ def _pairs(
         count = int(rng.integers(2, 4)) if several else 1
         order = rng.permutation(len(members)).tolist()
         memory = propagator.remember([members[place] for place in order[:count]])
+        _keep_supports(output / f"{draw:04d}{SUPPORTS}", memory)
         for place in order[count:][:TARGETS]:
             target = _erased(members[place], rng) if rng.random() < ERASED else members[place]
             _keep(output / f"{draw:04d}_{place:04d}.npz", propagator, memory, target)
@@ -182,6 +195,25 @@ def _erased(specimen: Support, rng: np.random.Generator) -> Support:
     return Support(specimen.specimen, specimen.group, image, specimen.traits, masks)
 
 
+def _keep_supports(path: Path, memory: DenseMemory) -> None:
+    """Keep what the keys are made of, support by support."""
+    sides = [support.levels[0].shape[-1] for support in memory.supports]
+    labels = [
+        functional.adaptive_avg_pool2d(support.fine.labels, side)
+        for support, side in zip(memory.supports, sides, strict=True)
+    ]
+    levels = {
+        name: np.stack([support.levels[place].cpu().numpy() for support in memory.supports]).astype(np.float16)
+        for place, name in enumerate(LEVELS)
+    }
+    colours = [cell_colours(support.view, side) for support, side in zip(memory.supports, sides, strict=True)]
+    kept: dict[str, Any] = {
+        "labels": _bytes(torch.stack(labels).cpu().numpy()),
+        "colours": np.stack(colours).astype(np.float16),
+    }
+    np.savez(path, allow_pickle=False, **kept, **levels)
+
+
 def _keep(path: Path, propagator: DensePropagator, memory: DenseMemory, target: Support) -> None:
     seen = propagator.look(memory, target.image)
     evidence = propagator.settings.evidence
@@ -193,7 +225,7 @@ def _keep(path: Path, propagator: DensePropagator, memory: DenseMemory, target: 
     arrays: dict[str, Any] = dict(
         view=seen.view, shares=seen.shares.astype(np.float16), distance=seen.distance.astype(np.float16),
         bent=seen.bent.astype(np.float16), first=_bytes(first), rivals=memory.rivals, truth=_bytes(np.stack(truth)),
-        names=np.array(memory.traits),
+        names=np.array(memory.traits), flows=torch.stack(seen.flows).cpu().numpy().astype(np.float16),
     )  # fmt: skip
     np.savez(path, allow_pickle=False, **arrays, **levels)
 
@@ -206,7 +238,7 @@ def _bytes(shares: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
 
 
 def _files(pairs: Path) -> list[Path]:
-    return sorted(pairs.rglob("*.npz"))
+    return sorted(path for path in pairs.rglob("*.npz") if not path.name.endswith(SUPPORTS))
 
 
 def _within(path: Path, pairs: Path, names: Sequence[str]) -> bool:
@@ -214,9 +246,36 @@ def _within(path: Path, pairs: Path, names: Sequence[str]) -> bool:
     return any(where == name or where.startswith(f"{name}/") for name in names)
 
 
-def _example(path: Path) -> tuple[Clues, torch.Tensor, list[str]]:
-    kept = np.load(path)
+@dataclass(frozen=True)
+class _Example:
+    """A pair, with what the keys are to be made of.
+
+    Attributes:
+        told: all that does not depend on keys; what is recalled is empty.
+        levels, colours, labels: of each support.
+        seen: colours of the target.
+        flows: from the target to each support.
+        truth: float32 (T, S, S).
+        names: of the traits.
+    """
+
+    told: Clues
+    levels: list[list[torch.Tensor]]
+    colours: torch.Tensor
+    labels: torch.Tensor
+    seen: torch.Tensor
+    flows: torch.Tensor
+    truth: torch.Tensor
+    names: list[str]
+
+
+def _example(path: Path) -> _Example:
+    kept, supports = np.load(path), np.load(path.with_name(path.name.split("_")[0] + SUPPORTS))
     view: RGBImage = kept["view"]
+    truth = torch.from_numpy(kept["truth"].astype(np.float32) / 255)
+    levels = [[torch.from_numpy(one.astype(np.float32)) for one in supports[name]] for name in LEVELS]
+    labels = torch.from_numpy(supports["labels"].astype(np.float32) / 255)
+    nothing = labels.new_zeros(labels.shape[1:])
     told = clues(
         view,
         kept["shares"].astype(np.float32),
@@ -225,30 +284,80 @@ def _example(path: Path) -> tuple[Clues, torch.Tensor, list[str]]:
         kept["first"].astype(np.float32) / 255,
         kept["rivals"],
         [torch.from_numpy(kept[name].astype(np.float32)) for name in LEVELS],
+        (nothing, nothing[0]),
     )
-    truth = torch.from_numpy(kept["truth"].astype(np.float32) / 255)
-    return told, truth, [str(name) for name in kept["names"]]
+    flows = torch.from_numpy(kept["flows"].astype(np.float32))
+    by_support = [list(one) for one in zip(*levels, strict=True)]
+    colours = torch.from_numpy(supports["colours"].astype(np.float32))
+    seen = torch.from_numpy(cell_colours(view, labels.shape[-1]))
+    return _Example(told, by_support, colours, labels, seen, flows, truth, [str(name) for name in kept["names"]])
+
+
+def _recalled(
+    network: Decoder, example: _Example, wanted: torch.Tensor | None = None
+) -> tuple[Clues, torch.Tensor]:
+    """Make the keys and vote: the clues, complete, and the shares, (1 + T, G / 2, G / 2)."""
+    like = spreads(example.levels[0])
+    target = network.keys(example.told.levels, example.seen, like)
+    each = zip(example.levels, example.colours, example.labels, example.flows, strict=True)
+    supports = [
+        (_carried(network.keys(levels, colours, like), flow), _carried(labels, flow))
+        for levels, colours, labels, flow in each
+    ]
+    shares, distance = recall(network.keys, target, supports, wanted)
+    return replace(example.told, recalled=recalled(shares, distance, example.told.rivals)), shares
+
+
+def _carried(grid: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    return carried(grid, functional.interpolate(flow[None], size=grid.shape[1:], mode="bilinear")[0])
+
+
+def _mirrored(example: _Example, rng: np.random.Generator) -> _Example:
+    """Flip an example, its supports too."""
+    axes = [axis for axis in (-1, -2) if rng.random() < 0.5]
+    told = example.told
+    pixels = functional.pixel_unshuffle(functional.pixel_shuffle(told.target[:12], 2).flip(axes), 2)
+    flows = example.flows.flip(axes)
+    for axis in axes:
+        flows[:, -1 - axis] *= -1  # The first part points along the last axis.
+    flipped = Clues(
+        torch.cat([pixels, told.target[12:].flip(axes)]),
+        told.traits.flip(axes),
+        told.recalled.flip(axes),
+        tuple(level.flip(axes) for level in told.levels),
+        told.rivals,
+    )
+    levels = [[level.flip(axes) for level in one] for one in example.levels]
+    colours, labels, seen, truth = (
+        grid.flip(axes) for grid in (example.colours, example.labels, example.seen, example.truth)
+    )
+    return _Example(flipped, levels, colours, labels, seen, flows, truth, example.names)
 
 
 def _varied(told: Clues, truth: torch.Tensor, rng: np.random.Generator) -> tuple[Clues, torch.Tensor]:
-    """Flip, recolour and crop an example, and take three of its traits."""
-    axes = [axis for axis in (-1, -2) if rng.random() < 0.5]
-    pixels = functional.pixel_shuffle(told.target[:12], 2).flip(axes)
+    """Recolour and crop an example, and take some of its traits."""
+    pixels = functional.pixel_shuffle(told.target[:12], 2)
     brighter = torch.tensor(rng.normal(1, 0.15, (3, 1, 1)), dtype=torch.float32)
     tinted = torch.tensor(rng.normal(0, 0.12, (3, 1, 1)), dtype=torch.float32)
     pixels = (pixels * brighter + tinted).clamp(-1, 1)
-    target = torch.cat([functional.pixel_unshuffle(pixels, 2), told.target[12:].flip(axes)])
-    traits, levels, truth = told.traits.flip(axes), [level.flip(axes) for level in told.levels], truth.flip(axes)
+    target = torch.cat([functional.pixel_unshuffle(pixels, 2), told.target[12:]])
     side = truth.shape[-1]
     size = side if rng.random() < WHOLE else CROP
     rows, columns = _window(truth, size, rng)
-    some = rng.permutation(len(truth))[:3].tolist()
+    some = rng.permutation(len(truth))[:SOME].tolist()
 
     def cut(grid: torch.Tensor) -> torch.Tensor:
         scale = side // grid.shape[-1]
         return grid[..., rows // scale : (rows + size) // scale, columns // scale : (columns + size) // scale]
 
-    return Clues(cut(target), cut(traits)[some], tuple(cut(level) for level in levels)), cut(truth)[some]
+    varied = Clues(
+        cut(target),
+        cut(told.traits)[some],
+        cut(told.recalled)[some],
+        tuple(cut(level) for level in told.levels),
+        told.rivals[some][:, some],
+    )
+    return varied, cut(truth)[some]
 
 
 def _window(truth: torch.Tensor, size: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -273,15 +382,53 @@ def _losses(logits: torch.Tensor, judged: torch.Tensor, truth: torch.Tensor) -> 
     return masks.mean(), (2 * (torch.sigmoid(judged[:, 0]) - iou) ** 2 + 0.1 * presence).mean()
 
 
+def _vote_loss(shares: torch.Tensor, example: _Example, asked: torch.Tensor) -> torch.Tensor:
+    """How surprising the truth is to the votes by keys, each trait weighing the same; where it was asked for."""
+    drawn = functional.adaptive_avg_pool2d(example.truth, shares.shape[-1]) * asked
+    surprise = -(drawn * (shares[1:] + 1e-3).log()).sum((1, 2)) / drawn.sum((1, 2)).clamp(min=4)
+    elsewhere = (1 - drawn.amax(0)).clamp(min=0) * (shares[0].detach() < 1) * asked
+    invented = -(elsewhere * (shares[0] + 1e-3).log()).sum() / elsewhere.sum().clamp(min=4)
+    return surprise.mean() + invented
+
+
+def _key_losses(network: Decoder, example: _Example, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    scale = example.truth.shape[-1] // example.labels.shape[-1]
+    rows, columns = (place // scale for place in _window(example.truth, CROP, rng))
+    asked = torch.zeros(example.labels.shape[-2:], dtype=torch.bool)
+    asked[rows : rows + CROP // scale, columns : columns + CROP // scale] = True
+    _, shares = _recalled(network, example, asked)
+    return {"votes": _vote_loss(shares, example, asked)}
+
+
+def _unlearnt(told: Clues) -> Clues:
+    """Take the votes of the matching for those of the keys: what keys are worth to animals that they never saw."""
+    shares = functional.avg_pool2d(told.traits[:, 0] + 0.5, 2)
+    nothing = functional.avg_pool2d(told.target[-1:] + 0.5, 2)
+    distance = functional.avg_pool2d(told.target[-2:-1] + 0.5, 2)[0] * 20  # In the keys' measure, about.
+    return replace(told, recalled=recalled(torch.cat([nothing, shares]), distance, told.rivals))
+
+
+def _mask_losses(network: Decoder, example: _Example, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        told = _unlearnt(example.told) if rng.random() < UNLEARNT else _recalled(network, example)[0]
+    told, truth = _varied(told, example.truth, rng)
+    logits, judged = network(told)
+    masks, judgement = _losses(logits, judged, truth)
+    return {"masks": masks, "judgement": judgement}
+
+
 def _optimise(
     network: Decoder,
-    optimiser: torch.optim.Optimizer,
     files: Sequence[Path],
+    losses: Callable[[Decoder, _Example, np.random.Generator], dict[str, torch.Tensor]],
     *,
+    parameters: Iterable[torch.nn.Parameter],
     steps: int,
     rate: float,
     rng: np.random.Generator,
 ) -> list[dict[str, Any]]:
+    learning = list(parameters)
+    optimiser = torch.optim.AdamW(learning, lr=rate, weight_decay=1e-2)
     weights = _weights(files)
     log, recent, began = [], [], time.monotonic()
     for step in range(steps):
@@ -290,18 +437,15 @@ def _optimise(
             group["lr"] = now
         optimiser.zero_grad()
         for place in rng.choice(len(files), size=2, p=weights):
-            told, truth, _ = _example(files[place])
-            told, truth = _varied(told, truth, rng)
-            logits, judged = network(told)
-            masks, judgement = _losses(logits, judged, truth)
-            ((masks + judgement) / 2).backward()
-            recent.append((float(masks.detach()), float(judgement.detach())))
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            found = losses(network, _mirrored(_example(files[place]), rng), rng)
+            torch.stack(list(found.values())).sum().div(2).backward()
+            recent.append({name: float(loss.detach()) for name, loss in found.items()})
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimiser.step()
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            mean = np.mean(recent, axis=0).round(4).tolist()
-            log.append({"step": step + 1, "masks": mean[0], "judgement": mean[1]})
-            typer.echo(f"step {step + 1}, {time.monotonic() - began:.0f} s: masks {mean[0]}, judgement {mean[1]}")
+            mean = {name: round(float(np.mean([one[name] for one in recent])), 4) for name in recent[0]}
+            log.append({"step": step + 1, **mean})
+            typer.echo(f"step {step + 1}, {time.monotonic() - began:.0f} s: {mean}")
             recent.clear()
     return log
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,18 @@ import pytest
 import torch
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.models.decoder import FEATURES, TARGET, TRAIT, WEIGHTS, Clues, Decoder, Drawn, TrainedDecoder, clues
+from sst_retrieval.models.decoder import (
+    FEATURES,
+    RECALLED,
+    TARGET,
+    TRAIT,
+    WEIGHTS,
+    Clues,
+    Decoder,
+    Drawn,
+    TrainedDecoder,
+    clues,
+)
 
 CELLS = 64
 RIVALS = np.array([[False, True, False], [True, False, False], [False, False, False]])
@@ -24,7 +36,9 @@ def told(traits: int = 3, seed: int = 0) -> Clues:
     return Clues(
         torch.rand(TARGET, CELLS, CELLS, generator=maker) - 0.5,
         torch.rand(traits, TRAIT, CELLS, CELLS, generator=maker) - 0.5,
+        torch.rand(traits, RECALLED, CELLS // 2, CELLS // 2, generator=maker) - 0.5,
         levels,
+        torch.from_numpy(RIVALS[:traits, :traits]),
     )
 
 
@@ -52,7 +66,9 @@ def seen_disc() -> Clues:
     shares = np.stack([1 - votes, votes])
     levels = [torch.zeros(channels, CELLS >> step, CELLS >> step) for step, channels in enumerate(FEATURES, start=1)]
     alone = np.array([[False]])
-    return clues(view, shares, np.full((CELLS, CELLS), 0.3, np.float32), bent[None], votes[None], alone, levels)
+    recalled = torch.from_numpy(shares.reshape(2, CELLS // 2, 2, CELLS // 2, 2).mean((2, 4)))
+    distance, near = np.full((CELLS, CELLS), 0.3, np.float32), torch.ones(CELLS // 2, CELLS // 2)
+    return clues(view, shares, distance, bent[None], votes[None], alone, levels, (recalled, near))
 
 
 def test_an_untrained_decoder_answers_with_the_first_mask() -> None:
@@ -67,7 +83,7 @@ def test_an_untrained_decoder_answers_with_the_first_mask() -> None:
 
 def test_rivals_share_no_pixel_and_others_may(trained: TrainedDecoder) -> None:
     clue = told()
-    same = Clues(clue.target, clue.traits[:1].expand(3, -1, -1, -1) + 0.3, clue.levels)
+    same = replace(clue, traits=clue.traits[:1].expand(3, -1, -1, -1) + 0.3)
     masks = trained.decode(same, RIVALS, undecided(3)).soft > 0.5
     assert not (masks[0] & masks[1]).any()
 
@@ -75,7 +91,8 @@ def test_rivals_share_no_pixel_and_others_may(trained: TrainedDecoder) -> None:
 def test_a_trait_is_decoded_alike_whatever_its_place(trained: TrainedDecoder) -> None:
     clue = told()
     free = np.zeros((3, 3), dtype=bool)
-    turned = Clues(clue.target, clue.traits.flip(0), clue.levels)
+    clue = replace(clue, rivals=torch.from_numpy(free))
+    turned = replace(clue, traits=clue.traits.flip(0), recalled=clue.recalled.flip(0))
     one, other = (trained.decode(each, free, undecided(3)) for each in (clue, turned))
     assert np.allclose(one.soft, other.soft[::-1], atol=1e-4)
     assert np.allclose(one.confidence, other.confidence[::-1], atol=1e-4)
@@ -92,6 +109,30 @@ def test_good_votes_are_kept_and_trusted(trained: TrainedDecoder) -> None:
     drawn = trained.decode(seen_disc(), np.array([[False]]), undecided(1))
     assert iou(drawn.soft[0] > 0.5, disc(40)) > 0.95
     assert drawn.confidence[0] > 0.6
+
+
+def test_a_specimen_recalls_its_own_labels(trained: TrainedDecoder) -> None:
+    levels = told().levels
+    labels = torch.zeros(3, CELLS // 2, CELLS // 2)
+    labels[1, 8:20, 6:14], labels[2, 22:26, 4:28] = 1, 1
+    labels[0] = 1 - labels[1:].sum(0)
+    keys = trained.keys(np.full((2 * CELLS, 2 * CELLS, 3), 120, np.uint8), levels, levels)
+    shares, distance = trained.recall(keys, [(keys, labels)])
+    assert (shares.argmax(0) == labels.argmax(0)).float().mean() > 0.9
+    assert torch.allclose(shares.sum(0), torch.ones(1), atol=1e-4)
+    assert float(distance.abs().max()) < 1e-2
+
+
+def test_several_supports_vote_together(trained: TrainedDecoder) -> None:
+    levels, others = told(seed=0).levels, told(seed=1).levels
+    labels = torch.zeros(2, CELLS // 2, CELLS // 2)
+    labels[1, 8:20, 6:14] = 1
+    labels[0] = 1 - labels[1]
+    view = np.full((2 * CELLS, 2 * CELLS, 3), 120, np.uint8)
+    liar = (trained.keys(view, others, levels), labels.flip(0))
+    honest = (trained.keys(view, levels, levels), labels)
+    shares, _ = trained.recall(honest[0], [liar, honest])
+    assert (shares.argmax(0) == labels.argmax(0)).float().mean() > 0.9
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:

@@ -11,7 +11,8 @@ from scipy import ndimage
 from sst_retrieval import pose
 from sst_retrieval.drawing.species import SPECIES
 from sst_retrieval.drawing.specimen import Plan, draw_specimen
-from sst_retrieval.models.dense import DenseMemory, DensePropagator
+from sst_retrieval.models.dense import DensePropagator
+from sst_retrieval.models.dense_memory import DenseMemory
 from sst_retrieval.types import Frame, Mask, MaskStack, Propagated, RGBImage, Support
 
 TRAITS = ("forewing_band", "hindwing_bar")

@@ -11,6 +11,7 @@ from sst_retrieval.models.refine import Evidence, by_colour, compete, guided, la
 G, SIDE = 56, 112
 PAPER, BODY, WING = (230, 225, 215), (40, 30, 30), (200, 60, 40)
 ALONE = np.zeros((1, 1), dtype=bool)
+EVIDENCE = Evidence(spread=1.1)  # The views of these tests are small.
 RIVALS = ~np.eye(2, dtype=bool)
 
 
@@ -106,7 +107,7 @@ def test_traits_that_may_overlap_share_a_pixel() -> None:
     view = np.full((64, 64, 3), 255, dtype=np.uint8)
     view[8:56, 8:56] = (120, 60, 20)
     view[20:40, 20:40] = (20, 20, 200)
-    wing, spot = refine(view, shares, np.zeros((2, 2), dtype=bool), evidence=Evidence())[0] > 0.5
+    wing, spot = refine(view, shares, np.zeros((2, 2), dtype=bool), evidence=EVIDENCE)[0] > 0.5
     assert wing[24:36, 24:36].all()
     assert spot[24:36, 24:36].all()
     assert np.count_nonzero(wing) == pytest.approx(48 * 48, rel=0.1)
@@ -127,7 +128,7 @@ def test_chances_sum_to_one() -> None:
     rng = np.random.default_rng(0)
     shares = rng.dirichlet((2, 1, 1, 0.2), size=(G, G)).transpose(2, 0, 1).astype(np.float32)
     view = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    chances = by_colour(view, shares, Evidence())
+    chances = by_colour(view, shares, EVIDENCE)
     assert chances.shape == (4, G, G)
     assert (chances >= 0).all()
     assert chances.sum(0) == pytest.approx(np.ones((G, G)), abs=1e-5)
@@ -145,8 +146,8 @@ def test_a_trait_without_votes_stays_absent(view: str) -> None:
     wing = square(15, 40, 15, 40)
     seen = picture((wing, WING)) if view == "painted" else picture()
     shares = votes_for(wing, np.zeros_like(wing))
-    assert by_colour(seen, shares, Evidence())[2].max() < 0.01
-    soft, _ = refine(seen, shares, RIVALS, evidence=Evidence())
+    assert by_colour(seen, shares, EVIDENCE)[2].max() < 0.01
+    soft, _ = refine(seen, shares, RIVALS, evidence=EVIDENCE)
     assert not (soft[1] > 0.5).any()
     assert (soft[0] > 0.5).any()
 
@@ -162,7 +163,7 @@ def test_a_class_without_cells_is_like_nothing() -> None:
 def test_no_votes_for_any_trait_find_nothing() -> None:
     none = np.zeros((G, G), dtype=bool)
     soft, confidence = refine(
-        picture((square(15, 40, 15, 40), WING)), votes_for(none, none), RIVALS, evidence=Evidence()
+        picture((square(15, 40, 15, 40), WING)), votes_for(none, none), RIVALS, evidence=EVIDENCE
     )
     assert not (soft > 0.5).any()
     assert confidence == pytest.approx([1, 1], abs=0.01)
@@ -174,7 +175,7 @@ def test_a_leg_that_the_match_missed_is_found_by_its_colour() -> None:
     shares = votes_for(body)
     shares[1, 25:30, 30:45] = 0.25  # A fuzzy quarter of the votes around the leg.
     shares[0] = 1 - shares[1]
-    found = by_colour(view, shares, Evidence())[1] > 0.5
+    found = by_colour(view, shares, EVIDENCE)[1] > 0.5
     assert found[leg].mean() > 0.9
     assert not found[25, 30:45].any()
     assert not found[29, 30:45].any()
@@ -184,7 +185,7 @@ def test_a_leg_that_the_match_missed_is_found_by_its_colour() -> None:
 def test_paper_that_was_voted_for_is_given_back() -> None:
     wing = square(15, 40, 15, 40)
     sloppy = square(15, 40, 15, 42)
-    soft, _ = refine(picture((wing, WING)), votes_for(sloppy, sure=0.6), ALONE, evidence=Evidence())
+    soft, _ = refine(picture((wing, WING)), votes_for(sloppy, sure=0.6), ALONE, evidence=EVIDENCE)
     found = soft[0] > 0.5
     expected = enlarged(wing)
     assert np.count_nonzero(found & expected) / np.count_nonzero(found | expected) > 0.98
@@ -197,7 +198,7 @@ def test_two_traits_end_at_the_edge_between_their_colours() -> None:
     left, right = square(15, 40, 10, 28), square(15, 40, 28, 46)
     view = picture((left, WING), (right, BODY))
     soft, confidence = refine(
-        view, votes_for(square(15, 40, 10, 30), square(15, 40, 30, 46), sure=0.8), RIVALS, evidence=Evidence()
+        view, votes_for(square(15, 40, 10, 30), square(15, 40, 30, 46), sure=0.8), RIVALS, evidence=EVIDENCE
     )
     for found, expected in zip(soft > 0.5, (enlarged(left), enlarged(right)), strict=True):
         assert np.count_nonzero(found & expected) / np.count_nonzero(found | expected) > 0.97
@@ -208,7 +209,7 @@ def test_two_traits_end_at_the_edge_between_their_colours() -> None:
 def test_confidence_follows_the_votes() -> None:
     wing = square(15, 40, 15, 40)
     found = [
-        refine(picture((wing, WING)), votes_for(wing, sure=sure), ALONE, evidence=Evidence())[1][0]
+        refine(picture((wing, WING)), votes_for(wing, sure=sure), ALONE, evidence=EVIDENCE)[1][0]
         for sure in (0.55, 0.75, 0.98)
     ]
     assert found == sorted(found)
@@ -221,7 +222,7 @@ def test_confidence_is_a_share(seed: int) -> None:
     rng = np.random.default_rng(seed)
     shares = rng.dirichlet((1, 0.3, 0.1), size=(G, G)).transpose(2, 0, 1).astype(np.float32)
     view = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    soft, confidence = refine(view, shares, RIVALS, evidence=Evidence())
+    soft, confidence = refine(view, shares, RIVALS, evidence=EVIDENCE)
     assert soft.shape == (2, SIDE, SIDE)
     assert soft.dtype == confidence.dtype == np.float32
     assert ((confidence >= 0) & (confidence <= 1)).all()
@@ -230,6 +231,6 @@ def test_confidence_is_a_share(seed: int) -> None:
 @pytest.mark.parametrize("colour", [0, 255])
 def test_a_view_of_one_colour_leaves_it_to_the_votes(colour: int) -> None:
     wing = square(15, 40, 15, 40)
-    soft, _ = refine(np.full((SIDE, SIDE, 3), colour, dtype=np.uint8), votes_for(wing), ALONE, evidence=Evidence())
+    soft, _ = refine(np.full((SIDE, SIDE, 3), colour, dtype=np.uint8), votes_for(wing), ALONE, evidence=EVIDENCE)
     found = soft[0] > 0.5
     assert np.count_nonzero(found & enlarged(wing)) / np.count_nonzero(found | enlarged(wing)) > 0.9

@@ -26,19 +26,17 @@ from torch import nn
 from torch.nn import functional
 
 from sst_retrieval.errors import ModelError
+from sst_retrieval.models.keys import FEATURES, SEEN, Keys, block, doubled, recall, spreads
+from sst_retrieval.models.matching import cell_colours
 from sst_retrieval.types import Floats, RGBImage
 
 WIDTHS = (8, 24, 48, 64)
 """Channels of a trait at each scale; each is half as fine as the one before, the first has cells of two pixels."""
 
-SEEN = (16, 24, 32, 48)
-"""Channels of the target at each scale, computed once for all traits."""
-
-FEATURES = (24, 40, 112)
-"""Channels of the trunk's levels that join at the second to fourth scale."""
-
 TARGET = 14  # Channels of the target: four pixels' colours, how far its matches are, the share of "no trait".
 TRAIT = 5  # Channels of a trait: its votes, its bent mask, a first mask by colour; its rivals' votes and bent masks.
+RECALLED = 3  # Channels of a trait at the second scale: votes by keys, its rivals', how far the best key is.
+COMPETING = (2, 3)  # Scales at which a trait hears of its rivals.
 
 
 SHARE = 0.5  # Of the decoder in the masks; the rest is the rules'.
@@ -67,12 +65,16 @@ class Clues:
     Attributes:
         target: float32 (TARGET, G, G).
         traits: float32 (T, TRAIT, G, G).
+        recalled: float32 (T, RECALLED, G / 2, G / 2).
         levels: float32 (FEATURES[l], G / 2, G / 2) and so on, the trunk's levels of the view.
+        rivals: bool (T, T), which traits never share a pixel.
     """
 
     target: torch.Tensor
     traits: torch.Tensor
+    recalled: torch.Tensor
     levels: tuple[torch.Tensor, ...]
+    rivals: torch.Tensor
 
 
 def clues(
@@ -83,6 +85,7 @@ def clues(
     first: Floats,
     rivals: npt.NDArray[np.bool_],
     levels: Sequence[torch.Tensor],
+    votes: tuple[torch.Tensor, torch.Tensor],
 ) -> Clues:
     """Put together what the decoder is told.
 
@@ -94,6 +97,7 @@ def clues(
         first: float32 (T, G, G), masks by votes and colours, above 0.5 where a trait wins.
         rivals: bool (T, T), which traits never share a pixel.
         levels: the trunk's levels of the view, of strides 4, 8 and 16, float32 (C, ., .).
+        votes: from `recall`.
     """
     pixels = torch.from_numpy(view.copy()).permute(2, 0, 1).float() / 127.5 - 1
     target = torch.cat(
@@ -105,7 +109,22 @@ def clues(
     )
     own = shares[1:]
     traits = np.stack([own, bent, np.clip(first, 0, 1), _strongest(own, rivals), _strongest(bent, rivals)], axis=1)
-    return Clues(target, torch.from_numpy(traits - np.float32(0.5)), tuple(levels))
+    competing = torch.from_numpy(rivals)
+    told = torch.from_numpy(traits - np.float32(0.5))
+    return Clues(target, told, recalled(*votes, competing), tuple(levels), competing)
+
+
+def recalled(shares: torch.Tensor, distance: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
+    """Arrange the votes by keys, float32 (1 + T, ., .) and (., .), as the decoder reads them: (T, RECALLED, ., .)."""
+    own = shares[1:]
+    far = (distance.clamp(max=20) / 20).expand_as(own)
+    return torch.stack([own, _loudest(own, rivals), far], dim=1) - 0.5
+
+
+def _loudest(stack: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
+    """The greatest value of any rival, trait by trait, 0 without rivals: as `stack`, float32 (T, ...), >= 0."""
+    shape = (len(stack), len(stack)) + (1,) * (stack.ndim - 1)
+    return (stack[None] * rivals.reshape(shape)).amax(dim=1)
 
 
 def _strongest(stack: Floats, rivals: npt.NDArray[np.bool_]) -> Floats:
@@ -117,12 +136,6 @@ def _strongest(stack: Floats, rivals: npt.NDArray[np.bool_]) -> Floats:
     return strongest
 
 
-def _block(inside: int, outside: int, *, normalised: bool = True) -> nn.Sequential:
-    convolution = nn.Conv2d(inside, outside, 3, padding=1, bias=not normalised)
-    middle = [nn.GroupNorm(4, outside)] if normalised else []
-    return nn.Sequential(convolution, *middle, nn.ReLU(inplace=True))
-
-
 class Decoder(nn.Module):
     """See the top of this module."""
 
@@ -130,23 +143,28 @@ class Decoder(nn.Module):
         """Build the network; untrained, it answers with the first mask as it is."""
         super().__init__()
         scales = range(1, len(WIDTHS))
-        self.seen = nn.ModuleList([_block(TARGET, SEEN[0], normalised=False)])
-        self.joined = nn.ModuleList([_block(TRAIT + SEEN[0], WIDTHS[0], normalised=False)])
+        self.keys = Keys()
+        self.seen = nn.ModuleList([block(TARGET, SEEN[0], normalised=False)])
+        self.joined = nn.ModuleList([block(TRAIT + SEEN[0], WIDTHS[0], normalised=False)])
         joining = zip(FEATURES, SEEN[1:], strict=True)
         self.features = nn.ModuleList(nn.Conv2d(count, width, 1) for count, width in joining)
-        self.seen.extend(_block(SEEN[scale - 1] + SEEN[scale], SEEN[scale]) for scale in scales)
+        self.seen.extend(block(SEEN[scale - 1] + SEEN[scale], SEEN[scale]) for scale in scales)
         self.joined.extend(
-            nn.Sequential(_block(WIDTHS[scale - 1] + SEEN[scale], WIDTHS[scale]), _block(WIDTHS[scale], WIDTHS[scale]))
+            nn.Sequential(
+                block(WIDTHS[scale - 1] + SEEN[scale] + (RECALLED if scale == 1 else 0), WIDTHS[scale]),
+                block(WIDTHS[scale], WIDTHS[scale]),
+            )
             for scale in scales
         )
-        self.deep = nn.Sequential(_block(WIDTHS[-1], WIDTHS[-1]), _block(WIDTHS[-1], WIDTHS[-1]))
+        self.against = nn.ModuleList(nn.Conv2d(WIDTHS[scale], WIDTHS[scale], 1, bias=False) for scale in COMPETING)
+        self.deep = nn.Sequential(block(WIDTHS[-1], WIDTHS[-1]), block(WIDTHS[-1], WIDTHS[-1]))
         self.narrowed = nn.ModuleList(nn.Conv2d(WIDTHS[scale], WIDTHS[scale - 1], 1) for scale in scales)
         self.raised = nn.ModuleList(
-            [_block(2 * WIDTHS[0] + SEEN[0], WIDTHS[0], normalised=False)]
-            + [_block(2 * WIDTHS[scale], WIDTHS[scale]) for scale in range(1, len(WIDTHS) - 1)]
+            [block(2 * WIDTHS[0] + SEEN[0], WIDTHS[0], normalised=False)]
+            + [block(2 * WIDTHS[scale], WIDTHS[scale]) for scale in range(1, len(WIDTHS) - 1)]
         )
         self.pixels = nn.Conv2d(WIDTHS[0], 4, 3, padding=1)
-        for tensor in self.pixels.parameters():
+        for tensor in [*self.pixels.parameters(), *self.against.parameters()]:
             nn.init.zeros_(tensor)
         self.quality = nn.Sequential(nn.Linear(2 * WIDTHS[-1] + WIDTHS[1] + 4, 64), nn.ReLU(), nn.Linear(64, 2))
 
@@ -161,16 +179,18 @@ class Decoder(nn.Module):
         seen = [one.expand(traits, -1, -1, -1) for one in self._see(clue)]
         kept = [self.joined[0](torch.cat([clue.traits, seen[0]], dim=1))]
         for scale in range(1, len(WIDTHS)):
-            kept.append(self.joined[scale](torch.cat([functional.avg_pool2d(kept[-1], 2), seen[scale]], dim=1)))
+            parts = [functional.avg_pool2d(kept[-1], 2), seen[scale], *([clue.recalled] if scale == 1 else [])]
+            joined = self.joined[scale](torch.cat(parts, dim=1))
+            if scale in COMPETING:
+                joined = joined + self.against[COMPETING.index(scale)](_loudest(joined, clue.rivals))
+            kept.append(joined)
         kept[0] = torch.cat([kept[0], seen[0]], dim=1)
         deep = self.deep(kept[-1])
         up, middle = deep, deep
         for scale in reversed(range(len(WIDTHS) - 1)):
-            up = functional.interpolate(self.narrowed[scale](up), scale_factor=2, mode="bilinear", align_corners=False)
-            up = self.raised[scale](torch.cat([up, kept[scale]], dim=1))
+            up = self.raised[scale](torch.cat([doubled(self.narrowed[scale](up)), kept[scale]], dim=1))
             middle = up if scale == 1 else middle
-        start = functional.interpolate(4 * clue.traits[:, 2:3], scale_factor=2, mode="bilinear", align_corners=False)
-        logits = (functional.pixel_shuffle(self.pixels(up), 2) + start)[:, 0]
+        logits = (functional.pixel_shuffle(self.pixels(up), 2) + doubled(4 * clue.traits[:, 2:3]))[:, 0]
         return logits, self._expected(logits, deep, middle, clue)
 
     def _see(self, clue: Clues) -> list[torch.Tensor]:
@@ -211,12 +231,13 @@ class TrainedDecoder:
         name: says which weights; goes into the provenance.
     """
 
-    def __init__(self, weights: Path = WEIGHTS, device: torch.device | str = "cpu") -> None:
+    def __init__(self, weights: Path = WEIGHTS, device: torch.device | str = "cpu", *, share: float = SHARE) -> None:
         """Load weights.
 
         Args:
             weights: a state dictionary of `Decoder`, as `scripts/train_decoder.py` writes it.
             device: where it runs.
+            share: of the decoder in masks and confidences, 0..1; the rest is the rules'.
 
         Raises:
             ModelError: the file is missing, broken, or of another network.
@@ -231,9 +252,39 @@ class TrainedDecoder:
             raise ModelError(
                 f"{weights} holds no weights of this decoder: {error}; install sst-retrieval again"
             ) from error
-        self._device = torch.device(device)
-        self._network = network.eval().to(self._device)
-        self.name = f"decoder {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}"
+        self._device, self._share = torch.device(device), share
+        # Channels last: on a CPU the fine scales take half the time.
+        self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        mixed = "" if share == SHARE else f" with a share of {share:g}"
+        self.name = f"decoder {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}{mixed}"
+
+    @torch.inference_mode()
+    def keys(
+        self, view: RGBImage, levels: Sequence[torch.Tensor], support: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """Describe a view.
+
+        Args:
+            view: uint8 (S, S, 3).
+            levels: the trunk's levels of the view, of strides 4, 8 and 16, float32 (C, ., .).
+            support: those of the group's first support, to which keys are relative.
+
+        Returns:
+            float32 (KEY, S / 4, S / 4).
+        """
+        moved = [level.to(self._device) for level in levels]
+        colours = torch.from_numpy(cell_colours(view, levels[0].shape[-1])).to(self._device)
+        keys: torch.Tensor = self._network.keys(moved, colours, spreads([level.to(self._device) for level in support]))
+        return keys
+
+    @torch.inference_mode()
+    def recall(
+        self, keys: torch.Tensor, supports: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Let supports vote on a view by its keys and theirs, see `recall`."""
+        moved = [(theirs.to(self._device), labels.to(self._device)) for theirs, labels in supports]
+        shares, distance = recall(self._network.keys, keys, moved)
+        return shares.cpu(), distance.cpu()
 
     @torch.inference_mode()
     def decode(self, told: Clues, rivals: npt.NDArray[np.bool_], ruled: Drawn) -> Drawn:
@@ -247,16 +298,18 @@ class TrainedDecoder:
         """
         moved = Clues(
             told.target.to(self._device),
-            told.traits.to(self._device),
+            told.traits.to(self._device, memory_format=torch.channels_last),
+            told.recalled.to(self._device, memory_format=torch.channels_last),
             tuple(level.to(self._device) for level in told.levels),
+            told.rivals.to(self._device),
         )
         logits, judged = self._network(moved)
         chances = torch.sigmoid(logits).cpu().numpy()
         expected, there = torch.sigmoid(judged).cpu().numpy().T
         margin = chances - np.maximum(_strongest(chances, rivals), 0.5)
-        soft: Floats = ((1 - SHARE) * ruled.soft + SHARE * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
+        soft: Floats = ((1 - self._share) * ruled.soft + self._share * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
         soft[there < 0.5] = 0
         empty = ~(soft > 0.5).any(axis=(1, 2))
-        sure = (1 - SHARE) * ruled.confidence + SHARE * expected
+        sure = (1 - self._share) * ruled.confidence + self._share * expected
         confidence: Floats = np.where(empty, 1 - there, sure).astype(np.float32)
         return Drawn(soft, confidence)

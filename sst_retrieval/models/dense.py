@@ -16,108 +16,38 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
-from torch.nn import functional
 
 from sst_retrieval import pose
 from sst_retrieval.models.decoder import Drawn, TrainedDecoder, clues
+from sst_retrieval.models.dense_memory import (
+    DenseMemory,
+    Remembered,
+    Scale,
+    drawn_pixels,
+    enlarged,
+    rivals,
+    support_labels,
+)
+from sst_retrieval.models.dense_seen import Seen, bend, busy, cut, recallable, weighed
 from sst_retrieval.models.dense_settings import DenseSettings
 from sst_retrieval.models.efficientnet import EfficientNetTrunk
 from sst_retrieval.models.matching import (
     Compressed,
     Look,
-    Norm,
     Votes,
-    carried,
     cell_centres,
     cell_shares,
     describe,
     smooth_flow,
 )
 from sst_retrieval.models.refine import coloured, first_masks, refine
-from sst_retrieval.types import Floats, Frame, Mask, Propagated, RGBImage, Support
+from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
-VERSION = 2
+VERSION = 3
 """Changes whenever the same settings would give other masks."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """A support, described at one scale in its own frame.
-
-    Attributes:
-        norm, compressed: made on the first support and used for all pictures of the group.
-        features: float32 (dimensions, G, G).
-        labels: float32 (1 + T, G, G): share of the cell without any trait, then with each.
-    """
-
-    norm: Norm
-    compressed: Compressed
-    features: torch.Tensor
-    labels: torch.Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class _Remembered:
-    """One support, described.
-
-    Attributes:
-        frame: how it lies; the frame of everything below.
-        poses: frames in which the support was described coarsely, `frame` first.
-        coarse: float32 (P, D, g, g), in every pose.
-        coarse_norm: see `matching.Norm`.
-        specimen: bool (P, g * g), cells that show the specimen.
-        middle, fine: the support at the scale of the displacement and of the traits.
-    """
-
-    frame: Frame
-    poses: tuple[Frame, ...]
-    coarse: torch.Tensor
-    coarse_norm: Norm
-    specimen: torch.Tensor
-    middle: _Scale
-    fine: _Scale
-
-
-@dataclass(frozen=True, slots=True)
-class DenseMemory:
-    """The supports of one group, described.
-
-    Attributes:
-        traits: names of the T traits.
-        rivals: bool (T, T): traits that never share a pixel on a support, so that they compete for pixels.
-        supports: all of them lie like the first.
-    """
-
-    traits: tuple[str, ...]
-    rivals: npt.NDArray[np.bool_]
-    supports: tuple[_Remembered, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An image seen through the frame in which it lies like the supports, and what the matching says of it.
-
-    Attributes:
-        frame: how it lies.
-        view: uint8 (S, S, 3), seen through the frame.
-        shares: float32 (1 + T, G, G), the shares of the votes: for "no trait" and for each trait.
-        distance: float32 (G, G), how far the best match of every cell is, see `Votes.result`.
-        bent: float32 (T, G, G), the supports' masks in the target's proportions, their mean, 0..1.
-        levels: the trunk's levels of strides 4, 8 and 16, float32 (C, ., .).
-    """
-
-    frame: Frame
-    view: RGBImage
-    shares: Floats
-    distance: Floats
-    bent: Floats
-    levels: tuple[torch.Tensor, ...]
 
 
 class DensePropagator:
@@ -154,7 +84,7 @@ class DensePropagator:
     def remember(self, supports: Sequence[Support]) -> DenseMemory:
         """Describe the supports of a group; those after the first are laid like the first."""
         traits = tuple(dict.fromkeys(trait for support in supports for trait in support.traits))
-        start = pose.as_photographed(supports[0].image, drawn=_drawn(supports[0]))
+        start = pose.as_photographed(supports[0].image, drawn=drawn_pixels(supports[0]))
         first = self._describe(supports[0], traits, start)
         described = [first]
         for support in supports[1:]:
@@ -176,15 +106,20 @@ class DensePropagator:
 
     def _propagate(self, memory: DenseMemory, image: RGBImage) -> Propagated:
         seen = self.look(memory, image)
-        drawn = self._by_rules(seen, memory) if self.decoder is None else self._decoded(seen, memory, self.decoder)
-        return Propagated(pose.unwarp(drawn.soft, seen.frame, image.shape[:2]), drawn.confidence, seen.frame)
+        place = busy(seen)
+        near = cut(seen, place)
+        drawn = self._by_rules(near, memory) if self.decoder is None else self._decoded(near, memory, self.decoder)
+        soft = np.zeros((len(memory.traits), *seen.view.shape[:2]), dtype=np.float32)
+        soft[:, place.rows(2), place.columns(2)] = drawn.soft
+        return Propagated(pose.unwarp(soft, seen.frame, image.shape[:2]), drawn.confidence, seen.frame)
 
     def _decoded(self, seen: Seen, memory: DenseMemory, decoder: TrainedDecoder) -> Drawn:
         evidence, rivals = self.settings.evidence, memory.rivals
-        votes = coloured(seen.view, seen.shares, rivals, evidence=evidence)
-        ruled, sure = refine(seen.view, seen.shares, rivals, evidence=evidence, seen=votes)
+        recalled, both = weighed(seen)
+        votes = coloured(seen.view, both, rivals, evidence=evidence)
+        ruled, sure = refine(seen.view, both, rivals, evidence=evidence, seen=votes)
         first = first_masks(votes, rivals)
-        told = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels)
+        told = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels, recalled)
         return decoder.decode(told, rivals, Drawn(ruled, sure))
 
     def _by_rules(self, seen: Seen, memory: DenseMemory) -> Drawn:
@@ -196,38 +131,43 @@ class DensePropagator:
         return Drawn(soft, confidence)
 
     def _describe(
-        self, support: Support, traits: Sequence[str], frame: Frame, *, like: _Remembered | None = None
-    ) -> _Remembered:
+        self, support: Support, traits: Sequence[str], frame: Frame, *, like: Remembered | None = None
+    ) -> Remembered:
         settings = self.settings
         poses = pose.hypotheses(frame, settings.turns)
         views = [pose.warp(support.image, turned, settings.coarse_side) for turned in poses]
         norm = like.coarse_norm if like else None
         coarse, norm = describe(self.trunk.levels(np.stack(views)), views, settings.coarse, norm)
-        specimen = _drawn(support) | _enlarged(pose.specimen_mask(support.image), support.image.shape)
+        specimen = drawn_pixels(support) | enlarged(pose.specimen_mask(support.image), support.image.shape)
         cells = settings.coarse.cells
         shown = [cell_shares(pose.warp_mask(specimen, turned, settings.coarse_side), cells) > 0.3 for turned in poses]
         view = pose.warp(support.image, frame, settings.side)
         levels = self.trunk.levels(view[None], deepest=4)
-        labels = _labels(support, traits, frame, settings.side)
-        return _Remembered(
+        labels = support_labels(support, traits, frame, settings.side)
+        seen = tuple(level[0] for level in levels[1:])
+        keys = None if self.decoder is None else self.decoder.keys(view, seen, like.levels if like else seen)
+        return Remembered(
             frame=frame,
             poses=tuple(poses),
             coarse=coarse,
             coarse_norm=norm,
             specimen=torch.from_numpy(np.stack(shown).reshape(len(poses), -1)).to(coarse.device),
+            view=view,
             middle=self._scale(levels, view, labels, settings.middle, like.middle if like else None),
             fine=self._scale(levels, view, labels, settings.fine, like.fine if like else None),
+            levels=seen,
+            keys=keys,
         )
 
     def _scale(
-        self, levels: Sequence[torch.Tensor], view: RGBImage, labels: Floats, look: Look, like: _Scale | None
-    ) -> _Scale:
+        self, levels: Sequence[torch.Tensor], view: RGBImage, labels: Floats, look: Look, like: Scale | None
+    ) -> Scale:
         grid, norm = describe(levels, [view], look, like.norm if like else None)
         compressed = like.compressed if like else Compressed(grid[0], self.settings.dimensions)
         shares = torch.from_numpy(np.stack([cell_shares(each, look.cells) for each in labels])).to(grid.device)
-        return _Scale(norm, compressed, compressed(grid[0]), shares)
+        return Scale(norm, compressed, compressed(grid[0]), shares)
 
-    def _lay(self, image: RGBImage, supports: Sequence[_Remembered]) -> Frame:
+    def _lay(self, image: RGBImage, supports: Sequence[Remembered]) -> Frame:
         """Find the frame in which the image lies like the supports."""
         start = pose.as_photographed(image)
         target = self._glance(image, start, supports[0])  # The supports of a group share their norm.
@@ -249,7 +189,7 @@ class DensePropagator:
         _, best_frame = max(tried, key=lambda one: one[0])
         return best_frame
 
-    def _glance(self, image: RGBImage, frame: Frame, support: _Remembered) -> torch.Tensor:
+    def _glance(self, image: RGBImage, frame: Frame, support: Remembered) -> torch.Tensor:
         """Describe an image coarsely through a frame: float32 (D, g * g)."""
         view = pose.warp(image, frame, self.settings.coarse_side)
         grid, _ = describe(self.trunk.levels(view[None]), [view], self.settings.coarse, support.coarse_norm)
@@ -274,21 +214,38 @@ class DensePropagator:
         levels = self.trunk.levels(view[None], deepest=4)
         middle, _ = describe(levels, [view], settings.middle, first.middle.norm)
         fine, _ = describe(levels, [view], settings.fine, first.fine.norm)
-        bent = [self._bent(first.middle.compressed(middle[0]), support) for support in memory.supports]
+        flows = tuple(self._flow(first.middle.compressed(middle[0]), support) for support in memory.supports)
+        pairs = zip(memory.supports, flows, strict=True)
+        bent = [(bend(each.fine.features, flow), bend(each.fine.labels, flow)) for each, flow in pairs]
         wanted = torch.stack([labels[1:].amax(0) > 0 for _, labels in bent]).any(0)
         votes = Votes(first.fine.compressed(fine[0]), wanted, settings.near)
         for features, labels in bent:
             votes.add(features, labels)
         shares, distance = votes.result()
         masks = torch.stack([labels[1:] for _, labels in bent]).mean(0)
+        known = tuple(level[0] for level in levels[1:])
         return Seen(
             frame,
             view,
             shares.cpu().numpy(),
             distance.cpu().numpy(),
             masks.cpu().numpy(),
-            tuple(level[0] for level in levels[1:]),
+            known,
+            flows,
+            self._recalled(memory, view, known, flows),
         )
+
+    def _recalled(
+        self,
+        memory: DenseMemory,
+        view: RGBImage,
+        levels: tuple[torch.Tensor, ...],
+        flows: tuple[torch.Tensor, ...],
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        if self.decoder is None:
+            return None
+        supports = [recallable(support, flow) for support, flow in zip(memory.supports, flows, strict=True)]
+        return self.decoder.recall(self.decoder.keys(view, levels, memory.supports[0].levels), supports)
 
     def _presence(self, shares: Floats, distance: Floats) -> Floats:
         """Say for each trait how well its cells match the support's: float32 (T,), 0..1, under 0.5 for a lost trait.
@@ -300,8 +257,8 @@ class DensePropagator:
         presence: Floats = (1 / (1 + np.exp((typical - self.settings.absent) / 0.08))).astype(np.float32)
         return presence
 
-    def _bent(self, target: torch.Tensor, support: _Remembered) -> tuple[torch.Tensor, torch.Tensor]:
-        """Move the support's fine features and labels to where their like lies on the target.
+    def _flow(self, target: torch.Tensor, support: Remembered) -> torch.Tensor:
+        """Find where on the support the like of every place of a target lies: float32 (2, g, g).
 
         Specimens of one species differ in proportions: a similarity transform leaves a head beside a head.
         """
@@ -310,36 +267,6 @@ class DensePropagator:
         votes = Votes(target, scale.labels[1:].amax(0) > 0, settings.far)
         votes.add(scale.features, places)
         found, distance = votes.result()
-        flow = smooth_flow(found - places, votes.worked() * torch.exp(-distance / settings.trust), settings.stiffness)
-        flow = functional.interpolate(flow[None], size=support.fine.features.shape[1:], mode="bilinear")[0]
-        return carried(support.fine.features, flow), carried(support.fine.labels, flow)
+        return smooth_flow(found - places, votes.worked() * torch.exp(-distance / settings.trust), settings.stiffness)
 
 
-def _labels(support: Support, traits: Sequence[str], frame: Frame, side: int) -> Floats:
-    """How much of every pixel of the view no trait covers, then each trait: float32 (1 + T, side, side)."""
-    drawn = dict(zip(support.traits, support.masks, strict=True))
-    empty = np.zeros(support.masks.shape[1:], dtype=bool)
-    coverages = [pose.warp_mask(drawn.get(trait, empty), frame, side) for trait in traits]
-    return np.stack([1 - pose.warp_mask(_drawn(support), frame, side), *coverages])
-
-
-def _drawn(support: Support) -> Mask:
-    """Pixels of a support that show any trait."""
-    drawn: Mask = np.asarray(support.masks.any(axis=0))
-    return drawn
-
-
-def _enlarged(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    return np.asarray(Image.fromarray(mask).resize((shape[1], shape[0]), Image.Resampling.NEAREST))
-
-
-def rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Say which traits never share pixels on a support: bool (T, T)."""
-    rivals = ~np.eye(len(traits), dtype=bool)
-    for support in supports:
-        flat = support.masks.reshape(len(support.traits), -1).astype(np.float32)
-        shared = flat @ flat.T
-        places = [traits.index(trait) for trait in support.traits]
-        rivals[np.ix_(places, places)] &= shared < 0.05 * np.diag(shared)[:, None]
-    both: npt.NDArray[np.bool_] = rivals & rivals.T
-    return both

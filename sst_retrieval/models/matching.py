@@ -86,7 +86,7 @@ def describe(
         for grid, (_, weight), (mean, spread) in zip(grids, pairs, norm.parts, strict=True)
     ]
     if look.colour > 0:
-        colours = np.stack([_cell_colours(picture, look.cells) for picture in pictures])
+        colours = np.stack([cell_colours(picture, look.cells) for picture in pictures])
         parts.append(torch.from_numpy(colours).to(parts[0].device) * math.sqrt(look.colour))
     return torch.cat(parts, dim=1), norm
 
@@ -100,6 +100,13 @@ def cell_centres(cells: int) -> torch.Tensor:
 def cell_shares(coverage: Floats, cells: int) -> Floats:
     """Average a coverage over cells: float32 (side, side) to (G, G)."""
     return np.asarray(Image.fromarray(coverage).resize((cells, cells), Image.Resampling.BOX))
+
+
+def cell_colours(picture: RGBImage, cells: int) -> Floats:
+    """Mean colour of every cell, CIE Lab in parts of `LAB_RANGE`: float32 (3, G, G)."""
+    small = np.asarray(Image.fromarray(picture).resize((cells, cells), Image.Resampling.BOX))
+    colours: Floats = (rgb2lab(small).astype(np.float32) / LAB_RANGE).transpose(2, 0, 1)
+    return colours
 
 
 class Votes:
@@ -161,7 +168,7 @@ class Votes:
         rows, columns = (places[start : start + len(target)] for places in self._active)
         closeness = torch.bmm(target, windows[rows, columns].flatten(2))
         closeness -= self._handicap
-        top = closeness.amax(-1, keepdim=True)
+        top = closeness.detach().amax(-1, keepdim=True)  # Shifts a softmax: no gradient is lost.
         weights = closeness.sub_(top).div_(self._scale).exp_()
         return top, torch.bmm(weights, labels[rows, columns].flatten(2).mT), weights.sum(-1, keepdim=True)
 
@@ -277,10 +284,3 @@ def _mean(grid: torch.Tensor) -> torch.Tensor:
 
 def _spread(grid: torch.Tensor) -> torch.Tensor:
     return grid.std((0, 2, 3), keepdim=True) + 1e-3
-
-
-def _cell_colours(picture: RGBImage, cells: int) -> Floats:
-    """Mean colour of every cell: float32 (3, G, G)."""
-    small = np.asarray(Image.fromarray(picture).resize((cells, cells), Image.Resampling.BOX))
-    colours: Floats = (rgb2lab(small).astype(np.float32) / LAB_RANGE).transpose(2, 0, 1)
-    return colours

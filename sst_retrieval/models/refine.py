@@ -37,13 +37,13 @@ class Evidence:
         specimen: weight of "shows some trait" against "shows none".
         trait: weight of one trait against the others; colour seldom tells a head from a pronotum.
         vote: share of a cell's own votes against those of its surroundings, in which a thin part may lie.
-        spread: how far the surroundings reach, as a share of the view's edge.
+        spread: how far the surroundings reach, in cells.
     """
 
     specimen: float = 0.3
     trait: float = 0.2
     vote: float = 0.7
-    spread: float = 0.02
+    spread: float = 4.5
 
 
 def refine(
@@ -57,14 +57,14 @@ def refine(
     """Sharpen votes by a view's colours and edges and let the traits compete.
 
     Args:
-        view: uint8 (S, S, 3).
-        shares: float32 (1 + T, G, G): votes for "no trait" and for each trait.
+        view: uint8 (R, S, 3).
+        shares: float32 (1 + T, G, H): votes for "no trait" and for each trait.
         rivals: bool (T, T): which traits compete for a pixel.
         evidence: how much the colours say.
         seen: from `coloured`, if it was asked before.
 
     Returns:
-        float32 (T, S, S), above 0.5 where a trait wins; float32 (T,), confidence 0..1.
+        float32 (T, R, S), above 0.5 where a trait wins; float32 (T,), confidence 0..1.
     """
     guide = (view / 255).astype(np.float32)
     soft = np.zeros((len(rivals), *view.shape[:2]), dtype=np.float32)
@@ -83,7 +83,7 @@ def coloured(view: RGBImage, shares: Floats, rivals: npt.NDArray[np.bool_], *, e
 
 
 def first_masks(seen: Sequence[Floats], rivals: npt.NDArray[np.bool_]) -> Floats:
-    """Let the traits compete as they are seen on cells: float32 (T, G, G), above 0.5 where a trait wins."""
+    """Let the traits compete as they are seen on cells: float32 (T, G, H), above 0.5 where a trait wins."""
     first = np.zeros((len(rivals), *seen[0].shape[1:]), dtype=np.float32)
     for layer, probabilities in zip(layers(rivals), seen, strict=True):
         first[layer] = compete(probabilities)
@@ -91,7 +91,7 @@ def first_masks(seen: Sequence[Floats], rivals: npt.NDArray[np.bool_]) -> Floats
 
 
 def _of_layer(shares: Floats, layer: list[int]) -> Floats:
-    """Votes for "none of this layer" and for each of its traits: float32 (1 + len(layer), G, G)."""
+    """Votes for "none of this layer" and for each of its traits: float32 (1 + len(layer), G, H)."""
     # What belongs to another layer's trait only is nothing to this one: a wing goes on below its spot.
     own = shares[1:][layer]
     return np.concatenate([np.maximum(1 - own.sum(axis=0, keepdims=True), 0), own])
@@ -119,17 +119,17 @@ def by_colour(view: RGBImage, shares: Floats, evidence: Evidence) -> Floats:
     """Weigh votes with what the pixels look like.
 
     Args:
-        view: uint8 (S, S, 3).
-        shares: float32 (K, G, G), votes for each of K classes, the first "no trait"; they sum to 1.
+        view: uint8 (R, S, 3).
+        shares: float32 (K, G, H), votes for each of K classes, the first "no trait"; they sum to 1.
         evidence: the weights.
 
     Returns:
-        float32 (K, G, G), probabilities that sum to 1.
+        float32 (K, G, H), probabilities that sum to 1.
     """
-    count, cells, _ = shares.shape
+    count, *cells = shares.shape
     looks = _looks(view, cells)
     likeness = _discriminant(looks, np.maximum(shares.reshape(count, -1), 0) ** 2)
-    around = np.stack([ndimage.gaussian_filter(share, evidence.spread * cells) for share in shares])
+    around = np.stack([ndimage.gaussian_filter(share, evidence.spread) for share in shares])
     mixed = evidence.vote * shares + (1 - evidence.vote) * around
     mixed = np.maximum(mixed, 0).reshape(count, -1)
     scores = np.log(mixed + 1e-3)
@@ -143,13 +143,14 @@ def by_colour(view: RGBImage, shares: Floats, evidence: Evidence) -> Floats:
     return probabilities
 
 
-def _looks(view: RGBImage, cells: int) -> npt.NDArray[np.float64]:
-    """Colour, colour of the surroundings and strength of edges of every cell, standardised: float64 (G * G, 11)."""
-    small = np.asarray(Image.fromarray(view).resize((cells, cells), Image.Resampling.BOX))
+def _looks(view: RGBImage, cells: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Colour, colour of the surroundings and strength of edges of every cell, standardised: float64 (G * H, 11)."""
+    rows, columns = cells
+    small = np.asarray(Image.fromarray(view).resize((columns, rows), Image.Resampling.BOX))
     lab = rgb2lab(small).astype(np.float32)
     around = [ndimage.gaussian_filter(lab, (spread, spread, 0)) for spread in (0.5, 1.5)]
     edges = [ndimage.gaussian_gradient_magnitude(lab[..., 0], spread)[..., None] for spread in (0.5, 1.25)]
-    flat = np.concatenate([lab, *around, *edges], axis=-1).reshape(cells * cells, -1).astype(np.float64)
+    flat = np.concatenate([lab, *around, *edges], axis=-1).reshape(rows * columns, -1).astype(np.float64)
     standard: npt.NDArray[np.float64] = (flat - flat.mean(axis=0)) / (flat.std(axis=0) + 1e-6)
     return standard
 

@@ -23,7 +23,8 @@ import torch
 
 from sst_retrieval import pose
 from sst_retrieval.errors import ModelError
-from sst_retrieval.models.dense import DensePropagator, rivals
+from sst_retrieval.models.dense import DensePropagator
+from sst_retrieval.models.dense_memory import rivals
 from sst_retrieval.models.device import resolve_device
 from sst_retrieval.models.sam2_adapter import Adapters
 from sst_retrieval.models.sam2_checkpoint import load_checkpoint

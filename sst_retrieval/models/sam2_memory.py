@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from sst_retrieval import pose
-from sst_retrieval.models.dense import DenseMemory
+from sst_retrieval.models.dense_memory import DenseMemory
 from sst_retrieval.models.sam2_attention import Prepared
 from sst_retrieval.models.sam2_network import Encoded, Memory, Tracked
 from sst_retrieval.types import Floats, Frame, Support

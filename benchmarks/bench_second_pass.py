@@ -1,0 +1,90 @@
+"""Whether a memory that grows makes better masks: the most confident targets become further supports.
+
+    python benchmarks/bench_second_pass.py COLLECTION [COLLECTION ...] --extra 1 --extra 3
+
+"Predicted masks from pseudo-preceding images" (SST, Feng et al. 2025) as a second pass: one labelled specimen of each
+group is drawn and carried to all others; the most confident of them join it, with the masks that were found; everything
+is carried again. A collection is a folder with collection.csv, labels/ and supports/traits.toml.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from sst_retrieval.collection import read_collection
+from sst_retrieval.engines import load_propagator
+from sst_retrieval.evaluate.protocol import by_group, labelled_support
+from sst_retrieval.propagation import Propagator
+from sst_retrieval.traits import read_traits
+from sst_retrieval.types import Propagated, Support
+
+Scores = dict[tuple[int, str], list[float]]
+"""(further supports, trait) -> IoU of every mask."""
+
+
+def main(
+    collections: Annotated[list[Path], typer.Argument(help="Folders of labelled collections.")],
+    extra: Annotated[list[int] | None, typer.Option(help="Further supports a group; again for another number.")] = None,
+    every: Annotated[int, typer.Option(help="Look at every n-th specimen only.")] = 1,
+    seed: int = 0,
+) -> None:
+    """Print a table."""
+    propagator = load_propagator("dense", "auto")
+    for folder in collections:
+        numbers = read_traits(folder / "supports" / "traits.toml").numbers
+        scores: Scores = defaultdict(list)
+        for group, members in by_group(read_collection(folder / "collection.csv"), folder / "labels").items():
+            read = [labelled_support(each, folder / "labels", numbers) for each in members[::every]]
+            known = [each for each in read if each is not None]
+            if len(known) > 1:
+                own = np.random.default_rng([seed, zlib.crc32(group.encode())]).integers(len(known))
+                two_passes(propagator, known.pop(int(own)), known, extra or [1, 3], scores)
+        for count in (0, *(extra or [1, 3])):
+            means = {trait: float(np.mean(ious)) for (number, trait), ious in scores.items() if number == count}
+            by_trait = ", ".join(f"{trait} {mean:.3f}" for trait, mean in means.items())
+            typer.echo(f"{folder.name}, {count} further: {np.mean(list(means.values())):.3f} ({by_trait})")
+
+
+def two_passes(
+    propagator: Propagator, drawn: Support, others: Sequence[Support], extra: Sequence[int], scores: Scores
+) -> None:
+    """Carry one specimen's masks to the others of its group, once and with every number of further supports."""
+    memory = propagator.remember([drawn])
+    found = [propagator.propagate(memory, [each.image])[0] for each in others]
+    surest = np.argsort([-float(one.confidence.mean()) for one in found]).tolist()
+    score(others, found, memory.traits, scores, 0)
+    for count in extra:
+        further = [_as_support(others[place], found[place], memory.traits) for place in surest[:count]]
+        grown = propagator.remember([drawn, *further])
+        again = [propagator.propagate(grown, [each.image])[0] for each in others]
+        score(others, again, grown.traits, scores, count)
+
+
+def score(
+    others: Sequence[Support], found: Sequence[Propagated], traits: Sequence[str], scores: Scores, count: int
+) -> None:
+    """Add the IoU of every mask."""
+    for truth, one in zip(others, found, strict=True):
+        drawn: Mapping[str, np.ndarray] = dict(zip(truth.traits, truth.masks, strict=True))
+        for trait, mask in zip(traits, one.masks, strict=True):
+            if trait in drawn:
+                union = np.count_nonzero(mask | drawn[trait])
+                scores[count, trait].append(np.count_nonzero(mask & drawn[trait]) / union)
+
+
+def _as_support(target: Support, found: Propagated, traits: Sequence[str]) -> Support:
+    there = [place for place, mask in enumerate(found.masks) if mask.any()]
+    return Support(
+        target.specimen, target.group, target.image, tuple(traits[place] for place in there), found.masks[there]
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,105 @@
+"""What the dense propagator keeps of its supports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from sst_retrieval import pose
+from sst_retrieval.models.matching import Compressed, Norm
+from sst_retrieval.types import Floats, Frame, Mask, RGBImage, Support
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A support, described at one scale in its own frame.
+
+    Attributes:
+        norm, compressed: made on the first support and used for all pictures of the group.
+        features: float32 (dimensions, G, G).
+        labels: float32 (1 + T, G, G): share of the cell without any trait, then with each.
+    """
+
+    norm: Norm
+    compressed: Compressed
+    features: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """One support, described.
+
+    Attributes:
+        frame: how it lies; the frame of everything below.
+        poses: frames in which the support was described coarsely, `frame` first.
+        coarse: float32 (P, D, g, g), in every pose.
+        coarse_norm: see `matching.Norm`.
+        specimen: bool (P, g * g), cells that show the specimen.
+        view: uint8 (S, S, 3), the support seen through its frame.
+        middle, fine: the support at the scale of the displacement and of the traits.
+        levels: the trunk's levels of strides 4, 8 and 16, float32 (C, ., .).
+        keys: of the decoder, float32 (KEY, ., .); None without one.
+    """
+
+    frame: Frame
+    poses: tuple[Frame, ...]
+    coarse: torch.Tensor
+    coarse_norm: Norm
+    specimen: torch.Tensor
+    view: RGBImage
+    middle: Scale
+    fine: Scale
+    levels: tuple[torch.Tensor, ...]
+    keys: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class DenseMemory:
+    """The supports of one group, described.
+
+    Attributes:
+        traits: names of the T traits.
+        rivals: bool (T, T): traits that never share a pixel on a support, so that they compete for pixels.
+        supports: all of them lie like the first.
+    """
+
+    traits: tuple[str, ...]
+    rivals: npt.NDArray[np.bool_]
+    supports: tuple[Remembered, ...]
+
+
+def rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Say which traits never share pixels on a support: bool (T, T)."""
+    rivals = ~np.eye(len(traits), dtype=bool)
+    for support in supports:
+        flat = support.masks.reshape(len(support.traits), -1).astype(np.float32)
+        shared = flat @ flat.T
+        places = [traits.index(trait) for trait in support.traits]
+        rivals[np.ix_(places, places)] &= shared < 0.05 * np.diag(shared)[:, None]
+    both: npt.NDArray[np.bool_] = rivals & rivals.T
+    return both
+
+
+def support_labels(support: Support, traits: Sequence[str], frame: Frame, side: int) -> Floats:
+    """How much of every pixel of the view no trait covers, then each trait: float32 (1 + T, side, side)."""
+    drawn = dict(zip(support.traits, support.masks, strict=True))
+    empty = np.zeros(support.masks.shape[1:], dtype=bool)
+    coverages = [pose.warp_mask(drawn.get(trait, empty), frame, side) for trait in traits]
+    return np.stack([1 - pose.warp_mask(drawn_pixels(support), frame, side), *coverages])
+
+
+def drawn_pixels(support: Support) -> Mask:
+    """Pixels of a support that show any trait."""
+    drawn: Mask = np.asarray(support.masks.any(axis=0))
+    return drawn
+
+
+def enlarged(mask: Mask, shape: tuple[int, ...]) -> Mask:
+    """Bring a mask to a photograph's size."""
+    return np.asarray(Image.fromarray(mask).resize((shape[1], shape[0]), Image.Resampling.NEAREST))

@@ -1,0 +1,132 @@
+"""What the dense propagator sees of a target, and which part of it is worth work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from sst_retrieval.models.dense_memory import Remembered
+from sst_retrieval.models.keys import doubled
+from sst_retrieval.models.matching import carried
+from sst_retrieval.types import Floats, Frame, RGBImage
+
+MARGIN = 16  # Cells around everything that may be a trait, in which colours of the surroundings are learnt.
+FEW = 16  # Cells of the keys' grid; a trait of no more than these is hardly seen by the keys.
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An image seen through the frame in which it lies like the supports, and what the matching says of it.
+
+    Attributes:
+        frame: how it lies.
+        view: uint8 (S, S, 3), seen through the frame.
+        shares: float32 (1 + T, G, G), the shares of the votes: for "no trait" and for each trait.
+        distance: float32 (G, G), how far the best match of every cell is, see `Votes.result`.
+        bent: float32 (T, G, G), the supports' masks in the target's proportions, their mean, 0..1.
+        levels: the trunk's levels of strides 4, 8 and 16, float32 (C, ., .).
+        flows: where the like of each place lies on every support, see `matching.smooth_flow`; float32 (2, g, g) each.
+        recalled: votes by the decoder's keys, see `decoder.recall`; None without a decoder.
+    """
+
+    frame: Frame
+    view: RGBImage
+    shares: Floats
+    distance: Floats
+    bent: Floats
+    levels: tuple[torch.Tensor, ...]
+    flows: tuple[torch.Tensor, ...]
+    recalled: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A part of a view, in cells of its finest grid; a whole number of the coarsest level's cells.
+
+    Attributes:
+        top, left, bottom, right: cells, of two pixels.
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def rows(self, scale: float = 1) -> slice:
+        """Rows of a grid that is `scale` times as fine."""
+        return slice(int(self.top * scale), int(self.bottom * scale))
+
+    def columns(self, scale: float = 1) -> slice:
+        """Columns of a grid that is `scale` times as fine."""
+        return slice(int(self.left * scale), int(self.right * scale))
+
+
+def weighed(seen: Seen) -> tuple[tuple[torch.Tensor, torch.Tensor], Floats]:
+    """Weigh the votes by keys, whose cells are twice as large, with those of the matching.
+
+    Returns:
+        The votes by keys, (1 + T, G / 2, G / 2) and distances, a trait too small for their cells by the matching; and
+        the mean of both kinds of votes, float32 (1 + T, G, G).
+    """
+    assert seen.recalled is not None
+    shares, distance = seen.recalled
+    matched = torch.from_numpy(seen.shares)
+    size = torch.from_numpy(seen.bent).sum((1, 2)) / 4
+    seen_well = size / (size + FEW)
+    overall = (seen_well * size).sum() / size.sum().clamp(min=1e-6)
+    trust = torch.cat([overall[None], seen_well])[:, None, None]
+    shares = trust * shares + (1 - trust) * functional.avg_pool2d(matched, 2)
+    both = (matched + doubled(shares[None])[0]) / 2
+    return (shares, distance), both.numpy()
+
+
+def busy(seen: Seen) -> Place:
+    """Find the part of a view in which any trait may lie; the rest is not worth the work."""
+    wanted = (seen.bent > 0.01).any(axis=0) | (seen.shares[0] < 0.98)
+    cells = len(wanted)
+    step = cells // seen.levels[-1].shape[-1]
+    if not wanted.any():
+        return Place(0, 0, cells, cells)
+    ends = []
+    for axis in (1, 0):
+        found = np.flatnonzero(wanted.any(axis=axis))
+        start = max(0, (int(found[0]) - MARGIN) // step * step)
+        ends.append((start, min(cells, -(-(int(found[-1]) + 1 + MARGIN) // step) * step)))
+    (top, bottom), (left, right) = ends
+    return Place(top, left, bottom, right)
+
+
+def cut(seen: Seen, place: Place) -> Seen:
+    """Keep a part of what is seen; the frame and the flows stay those of the whole view."""
+    cells = seen.shares.shape[-1]
+
+    def cut(grid: torch.Tensor) -> torch.Tensor:
+        scale = grid.shape[-1] / cells
+        return grid[..., place.rows(scale), place.columns(scale)]
+
+    recalled = None if seen.recalled is None else (cut(seen.recalled[0]), cut(seen.recalled[1]))
+    within = (..., place.rows(), place.columns())
+    return replace(
+        seen,
+        view=seen.view[place.rows(2), place.columns(2)],
+        shares=seen.shares[within],
+        distance=seen.distance[within],
+        bent=seen.bent[within],
+        levels=tuple(cut(level) for level in seen.levels),
+        recalled=recalled,
+    )
+
+
+def bend(grid: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    """Move what is known of a support to where its like lies on the target: float32 (C, G, G) both."""
+    return carried(grid, functional.interpolate(flow[None], size=grid.shape[1:], mode="bilinear")[0])
+
+
+def recallable(support: Remembered, flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give the keys and labels of a support in a target's proportions."""
+    assert support.keys is not None
+    labels = functional.adaptive_avg_pool2d(support.fine.labels, support.keys.shape[-1])
+    return bend(support.keys, flow), bend(labels, flow)
