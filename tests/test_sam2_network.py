@@ -181,3 +181,26 @@ def test_a_network_built_otherwise_is_encoded_by_the_sam2_package(files: tuple[P
     network = Sam2Network(model, torch.device("cpu"))
     assert network._encoder._table is None
     assert len(network.encode(np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8)).features) == 3
+
+
+@torch.inference_mode()
+def test_bfloat16_as_on_a_graphics_card_gives_nearly_the_same_masks(
+    network: Sam2Network, film: tuple[Path, np.ndarray], masks: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, pictures = film
+    exact, _ = ours(network, pictures[[1, 2]], [remember(network, pictures[0], masks)])
+    # What a card does under autocast, the CPU can do, too; slowly.
+    monkeypatch.setattr(network, "autocast", lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    memory = remember(network, pictures[0], masks)
+    rough, found = ours(network, pictures[[1, 2]], [memory])
+    assert rough.dtype == found.score.dtype == found.iou.dtype == torch.float32
+    # Of random weights three candidates for a mask are about equally good: one of six may be another than before.
+    apart = ((rough - exact).flatten(2).std(dim=2) / exact.flatten(2).std(dim=2)).flatten().sort().values
+    assert apart[0] > 0
+    assert apart[-2] < 0.05
+    encoded = network.encode(pictures[[1]])
+    assert encoded.features[0].dtype == torch.bfloat16
+    seeds = masks[None, :, ::4, ::4].float() * 20 - 10
+    seeded = network.track(encoded, network.prepare([memory]), seeds)
+    back = network.track(encoded, network.prepare([network.recall(encoded, seeded)]))
+    assert torch.isfinite(back.logits).all()

@@ -1,0 +1,97 @@
+"""Compare the two ways in which a CLIP model can describe a trait, on the masks of an index; needs the model's weights.
+
+    python benchmarks/bench_clip.py INDEX --clip-pretrained bioclip --relevant-by specificEpithet
+
+For `--clip-pooling dense` and `crop`, by the pattern block alone:
+
+- mAP: every region asks once for all others of its trait; right is who has the same value in the column.
+- words: the share of regions to which the name of their own trait is nearest among the names of all traits (chance is
+  1 / traits). Names of the column's values are compared in the same way.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from sst_retrieval.cli.scoring import column_values
+from sst_retrieval.embedding import TextEmbedder, embed_regions
+from sst_retrieval.engines import ModelOptions, load_embedder
+from sst_retrieval.errors import QueryError
+from sst_retrieval.evaluate.baselines import score
+from sst_retrieval.evaluate.report import aligned
+from sst_retrieval.models.openclip import POOLINGS
+from sst_retrieval.query import Index, open_index
+from sst_retrieval.types import Floats, Scalar
+
+Patterns = dict[str, dict[str, Floats]]
+"""Trait -> specimen -> float32 (D,), unit length."""
+
+
+def patterns_of(index: Index, embedder: TextEmbedder) -> Patterns:
+    """Describe every region of an index by another model than its own."""
+    found: Patterns = defaultdict(dict)
+    for specimen in index.specimens():
+        image = None
+        for trait in index.traits:
+            try:
+                region = index.region(specimen.id, trait)
+            except QueryError:  # Skipped, or its group has no such trait.
+                continue
+            if region.present:
+                image = index.photograph(specimen.id) if image is None else image
+                (vector,) = embed_regions(image, index.mask(specimen.id, trait)[None], region.frame, embedder)
+                if vector is not None:
+                    found[trait][specimen.id] = vector[: embedder.dim]
+    return found
+
+
+def nearest(embedder: TextEmbedder, patterns: Floats, words: list[str], right: list[int]) -> float:
+    """Return the share of patterns to which the right words are nearest."""
+    texts = embedder.texts([each.replace("_", " ") for each in words])
+    return float(np.mean((patterns @ texts.T).argmax(axis=1) == right))
+
+
+def line(index: Index, embedder: TextEmbedder, column: str, values: dict[str, Scalar]) -> list[str]:
+    """Measure one way."""
+    found = patterns_of(index, embedder)
+    scores = score("trait", found, values, column=column, blocks={"pattern": embedder.dim})
+    traits = sorted(found)
+    rows = [(trait, specimen, row) for trait in traits for specimen, row in found[trait].items()]
+    stacked = np.stack([row for _, _, row in rows])
+    named = nearest(embedder, stacked, traits, [traits.index(trait) for trait, _, _ in rows])
+    kinds = sorted({str(value) for value in values.values() if value is not None})
+    places = [kinds.index(str(values[specimen])) if values[specimen] is not None else -1 for _, specimen, _ in rows]
+    of_kind = nearest(embedder, stacked, kinds, places)
+    mean = np.mean([each.mean_ap for each in scores.values()])
+    return [f"{mean:.3f}", *(f"{scores[trait].mean_ap:.3f}" for trait in traits), f"{named:.3f}", f"{of_kind:.3f}"]
+
+
+def main() -> None:
+    """Measure both ways and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("index", type=Path)
+    parser.add_argument("--clip-model")
+    parser.add_argument("--clip-pretrained")
+    parser.add_argument("--relevant-by", required=True)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    with open_index(options.index) as index:
+        values = dict(column_values(index, options.relevant_by))
+        rows = []
+        for pooling in POOLINGS:
+            models = ModelOptions(
+                clip_model=options.clip_model, clip_pretrained=options.clip_pretrained, clip_pooling=pooling
+            )
+            embedder = load_embedder("openclip", options.device, models)
+            assert isinstance(embedder, TextEmbedder)
+            rows.append([pooling, *line(index, embedder, options.relevant_by, values)])
+        head = ("pooling", "mAP", *sorted(index.traits), "words: trait", f"words: {options.relevant_by}")
+        print(aligned(head, rows))
+
+
+if __name__ == "__main__":
+    main()
