@@ -63,6 +63,16 @@ def test_a_perfect_propagator_scores_one(collection: Collection) -> None:
     assert len(scores.trials) == 3 * 7 * 2
 
 
+def test_a_specimen_without_any_trait_is_a_target_and_no_support(collection: Collection) -> None:
+    empty = labels(collection) / "S2.png"
+    Image.fromarray(np.zeros((60, 90), np.uint8)).save(empty)
+    scores = run_protocol(collection, labels(collection), NUMBERS, FakeTracker("cpu"), draws=8)
+    supports_of = [{t.specimen for t in scores.trials if t.draw == draw} for draw in range(7)]
+    assert len(scores.draws()) == 7
+    assert all("S2" in targets for targets in supports_of)
+    assert not any(t.there for t in scores.trials if t.specimen == "S2")
+
+
 def test_a_trait_that_is_never_found_counts_as_nought(collection: Collection) -> None:
     scores = run_protocol(collection, labels(collection), NUMBERS, Blind("cpu"))
     assert scores.traits() == {"spot": 0.0, "bar": 1.0}

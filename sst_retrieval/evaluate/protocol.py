@@ -214,7 +214,7 @@ def run_protocol(
     if not 0 <= erased <= 1:
         raise InputError(f"a share of {erased} erased targets cannot be; give one of 0 to 1")
     labelled = by_group(collection, labels)
-    plans, left_out = _plans(labelled, shots, draws, seed)
+    plans, left_out = _plans(labelled, shots, draws, seed, lambda one: _shows_any(labels / f"{one.id}.png", numbers))
     if not plans:
         raise InputError(
             f"no group has more than {shots} labelled specimens in {labels}; ask for fewer supports, or label more"
@@ -223,7 +223,7 @@ def run_protocol(
     trials: list[Trial] = []
     done = 0
     for draw, chosen, targets in plans:
-        supports = [_support(specimen, labels, numbers) for specimen in chosen]
+        supports = [each for one in chosen if (each := labelled_support(one, labels, numbers)) is not None]
         memory = propagator.remember(supports)
         for specimen in targets:
             image, truth = _target(specimen, labels, numbers, seed if turned else None)
@@ -254,21 +254,27 @@ def by_group(collection: Collection, labels: Path) -> dict[str, list[Specimen]]:
 
 
 def _plans(
-    labelled: Mapping[str, Sequence[Specimen]], shots: int, draws: int, seed: int
+    labelled: Mapping[str, Sequence[Specimen]], shots: int, draws: int, seed: int, usable: Callable[[Specimen], bool]
 ) -> tuple[list[tuple[int, list[Specimen], list[Specimen]]], list[str]]:
     """Draw: (number of the draw, supports, targets), and the groups that are too small."""
     plans, left_out = [], []
     for group, members in labelled.items():
         # By name, not by place: another group in the collection changes nothing here.
-        order = np.random.default_rng([seed, zlib.crc32(group.encode())]).permutation(len(members))
-        if len(members) <= shots:
+        order = np.random.default_rng([seed, zlib.crc32(group.encode())]).permutation(len(members)).tolist()
+        # What shows no trait cannot be a support; as a target it must come back empty.
+        order = [place for place in order if usable(members[place])]
+        if len(order) < shots or len(members) <= shots:
             left_out.append(group)
             continue
-        for draw in range(min(draws, len(members) // shots)):
-            chosen = order[draw * shots : (draw + 1) * shots].tolist()
+        for draw in range(min(draws, len(order) // shots)):
+            chosen = order[draw * shots : (draw + 1) * shots]
             targets = [specimen for place, specimen in enumerate(members) if place not in chosen]
             plans.append((draw, [members[place] for place in chosen], targets))
     return plans, left_out
+
+
+def _shows_any(label: Path, numbers: Mapping[str, int]) -> bool:
+    return bool(np.isin(read_labels(label), list(numbers.values())).any())
 
 
 def _read(specimen: Specimen, labels: Path) -> tuple[RGBImage, npt.NDArray[np.uint16]]:
@@ -292,13 +298,6 @@ def labelled_support(specimen: Specimen, labels: Path, numbers: Mapping[str, int
     if not traits:
         return None
     return Support(specimen.id, specimen.group, image, traits, np.stack([label == numbers[t] for t in traits]))
-
-
-def _support(specimen: Specimen, labels: Path, numbers: Mapping[str, int]) -> Support:
-    support = labelled_support(specimen, labels, numbers)
-    if support is None:
-        raise InputError(f"the label of {specimen.id} shows none of {', '.join(numbers)}; take it out of {labels}")
-    return support
 
 
 def _target(
