@@ -48,14 +48,20 @@ from sst_retrieval.vectors import Example, VectorIndex, write_vectors
 LETTERS = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 PARTS = ("propagation", "memory", "query", "shares")
 PREDICTORS = {"published": "sam2.sam2_video_predictor_legacy", "current": "sam2.sam2_video_predictor"}
+SHORT = {"embed_dim": 24, "stages": [1, 1, 2, 1], "global_att_blocks": [3], "window_spec": [8, 4, 8, 4]}
+"""A trunk that is small enough for a thousand targets."""
+
 BLOCKS = {"pattern": 352, "colour": 128, "shape": 120}
 
 
 def configuration(name: str, side: int) -> dict[str, Any]:
     """Return Meta's configuration of a size, for pictures of another edge."""
-    path = Path(sam2.__path__[0]) / f"configs/sam2.1/sam2.1_hiera_{LETTERS[name]}.yaml"
+    path = Path(sam2.__path__[0]) / f"configs/sam2.1/sam2.1_hiera_{LETTERS.get(name, 't')}.yaml"
     whole: Any = OmegaConf.to_container(OmegaConf.load(path))
     model: dict[str, Any] = whole["model"]
+    if name == "short":
+        model["image_encoder"]["trunk"] |= SHORT
+        model["image_encoder"]["neck"]["backbone_channel_list"] = [8 * 24, 4 * 24, 2 * 24, 24]
     layer = model["memory_attention"]["layer"]
     for part in ("self_attention", "cross_attention"):
         layer[part]["feat_sizes"] = [side // 16, side // 16]
@@ -177,12 +183,12 @@ def memory_of_many(options: argparse.Namespace) -> None:
 
 
 def flat(count: int, device: str) -> None:
-    """Propagate onto many targets with the program's own propagator; tiny at 128 px, or a thousand take an hour."""
-    side = 128
+    """Propagate onto many targets with the program's own propagator; a small network, or a thousand take an hour."""
+    side, name = 128, "short"
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, config = Path(folder) / "random.pt", Path(folder) / "random.yaml"
-        torch.save({"model": random_network("tiny", side).state_dict()}, checkpoint)
-        config.write_text(OmegaConf.to_yaml(OmegaConf.create({"model": configuration("tiny", side)})))
+        torch.save({"model": random_network(name, side).state_dict()}, checkpoint)
+        config.write_text(OmegaConf.to_yaml(OmegaConf.create({"model": configuration(name, side)})))
         # Random weights are never sure; one look at each is enough here.
         propagator = Sam2Propagator(
             str(checkpoint), config=config, device=device, settings=Sam2Settings(sure=0.0), batch=4
@@ -193,7 +199,7 @@ def flat(count: int, device: str) -> None:
     for trait in range(5):
         masks[trait, 30 * trait + 20 : 30 * trait + 80, 100:200] = True
     memory = propagator.remember([Support("one", "group", image, tuple("abcde"), masks)])
-    print(f"SAM 2.1 tiny, {side} px, 5 traits, 4 photographs at once")
+    print(f"SAM 2.1 with a short trunk, {side} px, 5 traits, 4 photographs at once")
     for done in range(4, count + 4, 4):
         propagator.propagate(memory, list(rng.integers(0, 255, (4, 240, 320, 3), dtype=np.uint8)))
         if done in (12, 100, count):
