@@ -7,6 +7,7 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import asking, choosing, drawing, opening, places, subjects
+from sst_app.markdown import code, plain
 from sst_app.subjects import Subject
 
 EVERY = "every group"
@@ -141,18 +142,18 @@ def _save(subject: Subject, specimen: str, masks: dict[str, np.ndarray]) -> None
     if not masks:
         st.caption("Nothing is drawn yet.")
         return
-    shares = [f"{trait}: {int(mask.sum()):,} px" for trait, mask in masks.items()]
+    shares = [f"{plain(trait)}: {int(mask.sum()):,} px" for trait, mask in masks.items()]
     st.markdown("**Drawn**: " + ", ".join(shares))
     if subject.folder is None:
-        st.info(subject.why_not)
+        st.info(plain(subject.why_not))
         return
     left, right = st.columns([1, 3], vertical_alignment="center")
-    right.caption(f"It is written to `{subject.folder / specimen}.png`.")
+    right.caption(f"It is written to {code(f'{subject.folder / specimen}.png')}.")
     if left.button("Save the support", type="primary", icon=":material/save:", width="stretch"):
         path = sst.save_support(subject.folder, specimen, masks, numbers=subject.numbers)
         if opening.bare_table() is None:
             places.remember(opening.index(), specimen)
-        st.success(f"Saved: `{path}`.")
+        st.success(f"Saved: {code(path)}.")
 
 
 main()

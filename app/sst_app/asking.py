@@ -17,6 +17,7 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import choosing, drawing, opening, pictures
 from sst_app.filters import Facet, counts, predicate
+from sst_app.markdown import plain
 
 MOST_PIXELS = 60_000_000
 """A larger upload is refused before it is decoded."""
@@ -229,14 +230,14 @@ def _widget(table: Any, facet: Facet, chosen: dict[str, Any], kinds: dict[str, F
         if key in st.session_state:
             st.session_state[key] = [word for word in st.session_state[key] if word in number]
         value = st.multiselect(
-            facet.column, list(number), key=key, format_func=lambda word: f"{word} ({number.get(word, 0):,})"
+            plain(facet.column), list(number), key=key, format_func=lambda word: f"{word} ({number.get(word, 0):,})"
         )
     else:
         assert facet.span is not None
         if key in st.session_state:
-            value = st.slider(facet.column, *facet.span, key=key)
+            value = st.slider(plain(facet.column), *facet.span, key=key)
         else:
-            value = st.slider(facet.column, *facet.span, value=facet.span, key=key)
+            value = st.slider(plain(facet.column), *facet.span, value=facet.span, key=key)
     if _chosen(facet) in (None, [], ()):
         st.query_params.pop(key, None)
     else:

@@ -12,6 +12,8 @@ from typing import Literal
 
 import streamlit as st
 
+from sst_app.markdown import plain
+
 Kind = Literal["primary", "secondary", "tertiary"]
 
 
@@ -44,8 +46,8 @@ def offer(key: str, label: str, words: Sequence[str], *, kind: Kind = "primary")
         kind: of the button.
     """
     st.button(
-        label, key=f"start-{key}-{label}", type=kind, disabled=running(key), on_click=_begin, args=(key, tuple(words)),
-        help="A build is at work." if running(key) else None,
+        plain(label), key=f"start-{key}-{label}", type=kind, disabled=running(key), on_click=_begin,
+        args=(key, tuple(words)), help="A build is at work." if running(key) else None,
     )  # fmt: skip
 
 

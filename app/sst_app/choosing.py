@@ -10,6 +10,7 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import opening, pictures
+from sst_app.markdown import JOINER, plain
 
 ROWS = 4
 """So many rows of specimens are offered at a time."""
@@ -23,7 +24,7 @@ def matching(specimens: pd.DataFrame, words: str) -> list[str]:
         words: what was typed.
     """
     found = specimens
-    for word in words.casefold().split():
+    for word in words.replace(JOINER, "").casefold().split():  # Copied from a caption, perhaps.
         found = found[found["sst:search"].str.contains(word, regex=False)]
     names = found["sst:specimen"].tolist()
     typed = words.casefold().strip()
@@ -55,7 +56,10 @@ def gallery(
                 with place:
                     small = picture(name) if picture is not None else _of_index(name)
                     st.image(small, width="stretch")
-                    st.button(short(name), key=f"{key}-{name}", help=name, on_click=pick, args=(name,), width="stretch")
+                    st.button(
+                        plain(short(name)), key=f"{key}-{name}", help=plain(name), on_click=pick, args=(name,),
+                        width="stretch",
+                    )  # fmt: skip
     if len(names) > len(shown):
         st.caption(f"{len(names) - len(shown):,} more; type more of the name.")
 

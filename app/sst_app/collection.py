@@ -11,6 +11,7 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import opening
 from sst_app.filters import facets
+from sst_app.markdown import plain
 from sst_app.places import offer_build, show_build
 
 BLUE, INK = "#0072B2", "#3A3A3A"
@@ -152,7 +153,7 @@ def _provenance(info: dict[str, Any]) -> None:
         try:
             offer_build()
         except sst.IndexFolderError as error:
-            st.info(str(error))
+            st.info(plain(error))
 
 
 main()

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 import sst_retrieval as sst
 from sst_app import components, pictures
+from sst_app.markdown import plain
 
 ERASER = "#FFFFFF"
 """What is drawn in this colour takes away."""
@@ -124,7 +125,7 @@ def _grown(
         picture = _looked_at(key, clicker.name, clicker, image)
         grown = {trait: picture.mask(inside, outside).mask for trait, (inside, outside) in clicks.items()}
     except sst.SSTError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return {}
     if clicker.fallback:
         st.caption("Without SAM 2: grown from like colour and texture. Good for well-marked traits; correct the rest.")

@@ -12,6 +12,7 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import choosing, pictures
+from sst_app.markdown import plain
 
 Kind = Literal["like", "unlike"]
 Pair = tuple[str, str]
@@ -70,7 +71,7 @@ def show(index: sst.Index) -> None:
                 st.html(choosing.line(specimen, trait), width="stretch")
                 st.button(
                     "", icon=":material/close:", key=f"drop-{kind}-{specimen}-{trait}", type="tertiary",
-                    help=f"Take {trait} of {specimen} away", on_click=drop, args=(index, kind, pair),
+                    help=plain(f"Take {trait} of {specimen} away"), on_click=drop, args=(index, kind, pair),
                 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 import sst_retrieval as sst
 from sst_app import asking, choosing, components, examples, pictures, sentences
+from sst_app.markdown import plain
 
 SIZES = {"small": 6, "medium": 4, "large": 3}
 """Size of tiles -> how many stand in a row."""
@@ -64,7 +65,7 @@ def show(
 def _notes(question: asking.Question, said: sentences.Said | None) -> None:
     """Say how several examples are read."""
     if len(question.like) + len(question.unlike) > 1:
-        st.caption(f"Asked: {question.words()}.")
+        st.caption(f"Asked: {plain(question.words())}.")
         if said is not None and said.question.rank:
             st.caption("Words for colours and sizes are not asked together with several examples; the others are.")
 
@@ -152,9 +153,9 @@ def compare(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
             try:
                 picture = same_scale(index, choosing.cache_key(index), hit.specimen, hit.trait, side)
             except sst.ImageError as error:
-                place.warning(str(error))
+                place.warning(plain(error))
                 continue
-            place.image(picture, caption=f"{hit.specimen} ({side} px wide)", width="stretch")
+            place.image(picture, caption=f"{plain(hit.specimen)} ({side} px wide)", width="stretch")
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the photographs")
@@ -182,7 +183,7 @@ def _tiles(index: sst.Index, question: asking.Question, hits: Sequence[sst.Hit],
                 st.html(_tile(hit, _pictures(index, hit, view), shape, LETTERS[size]))
                 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                     st.checkbox(
-                        f"compare {hit.specimen}", key=f"compare-{hit.specimen}", label_visibility="collapsed",
+                        f"compare {plain(hit.specimen)}", key=f"compare-{hit.specimen}", label_visibility="collapsed",
                         help="Tick to compare side by side",
                     )  # fmt: skip
                     if size != "small":
@@ -208,7 +209,7 @@ def _more_and_less(index: sst.Index, question: asking.Question, hit: sst.Hit, wh
     hints = {"like": f"Ask for what is like this {what}, too", "unlike": f"Ask for what is not like this {what}"}
     for kind in kinds:
         if st.button(
-            kind if where else "", key=f"{kind}{where}-{hit.specimen}", icon=signs[kind], help=hints[kind],
+            kind if where else "", key=f"{kind}{where}-{hit.specimen}", icon=signs[kind], help=plain(hints[kind]),
             type="secondary" if where else "tertiary",
         ):  # fmt: skip
             examples.add(index, kind, hit.specimen, question.traits)
@@ -247,15 +248,15 @@ def opened(index: sst.Index, question: asking.Question, hit: sst.Hit) -> None:
     try:
         picture, _ = pictures.photograph(index, key, hit.specimen)
     except sst.ImageError as error:
-        st.warning(f"{error}. Shown is the small picture of the index.")
+        st.warning(f"{plain(error)}. Shown is the small picture of the index.")
         picture = pictures.thumbnail(index, key, hit.specimen)
-    st.markdown(f"**{hit.rank}. {hit.specimen}**, similarity {hit.similarity:.3f}")
+    st.markdown(f"**{hit.rank}. {plain(hit.specimen)}**, similarity {hit.similarity:.3f}")
     components.specimen(
         pictures.uri(picture), size, outlines, choosing.colours(index), key=f"opened-{hit.specimen}",
         chosen=hit.trait, label=hit.specimen, clickable=False,
     )  # fmt: skip
     with st.container(horizontal=True):
-        if st.button(f"Ask with {hit.trait} of this specimen", type="primary", icon=":material/search:"):
+        if st.button(f"Ask with {plain(hit.trait)} of this specimen", type="primary", icon=":material/search:"):
             use(hit.specimen, hit.trait)
             st.rerun()
         _more_and_less(index, question, hit, "-opened")

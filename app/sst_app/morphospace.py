@@ -13,6 +13,7 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import choosing, components, opening, pictures
 from sst_app.filters import facets
+from sst_app.markdown import plain
 
 HEIGHT = 520
 FEW = 150
@@ -122,7 +123,7 @@ def _legend(values: pd.Series, title: str) -> tuple[list[int], list[float]]:
         f"{shapes[place // len(inks) % 4]}</span> {escape(word)} ({counts[word]:,})</div>"
         for word, place in signs.items()
     ]
-    st.markdown(f"**{title}**")
+    st.markdown(f"**{plain(title)}**")
     st.html(f'<div style="max-height:{HEIGHT - 60}px;overflow:auto">{"".join(lines)}</div>')
     if len(counts) > len(kept):
         st.caption(f"{len(counts) - len(kept)} rarer ones share the last sign.")
@@ -135,7 +136,7 @@ def _ramp(values: pd.Series, title: str) -> tuple[list[int], list[float | None]]
     numbers = pd.to_datetime(values).astype("int64").where(values.notna()) if dates else values.astype(float)
     low, high = numbers.min(), numbers.max()
     span = (high - low) or 1
-    st.markdown(f"**{title}**")
+    st.markdown(f"**{plain(title)}**")
     ends = [str(values.min())[:10], str(values.max())[:10]] if dates else [f"{low:.4g}", f"{high:.4g}"]
     gradient = "linear-gradient(90deg,#440154,#3B528B,#21918C,#5EC962,#FDE725)"
     st.html(
@@ -162,8 +163,8 @@ def _light_table(index: sst.Index, trait: str, specimens: list[str], table: pd.D
             with place:
                 st.image(pictures.crop(index, key, name, trait), width="stretch")
                 st.button(
-                    choosing.short(name), key=f"space-{name}", help=f"Search with {trait} of {name}", width="stretch",
-                    on_click=_ask, args=(name, trait),
+                    plain(choosing.short(name)), key=f"space-{name}", help=plain(f"Search with {trait} of {name}"),
+                    width="stretch", on_click=_ask, args=(name, trait),
                 )  # fmt: skip
     if len(specimens) > len(shown):
         st.caption(f"{len(specimens) - len(shown):,} more are in the CSV.")

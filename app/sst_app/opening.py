@@ -18,6 +18,7 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import filters
 from sst_app.filters import Facet
+from sst_app.markdown import code, plain
 
 HERE = Path(__file__).parent
 DEMO = Path("demo-drawer")
@@ -139,7 +140,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except sst.SSTError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(error), icon=":material/error:")
     except MemoryError:
         st.error("This does not fit into the computer's memory; choose fewer specimens or a smaller photograph.")
     except Exception:
@@ -231,7 +232,7 @@ def _nothing() -> None:
     asked = asked_for()
     st.title("No index yet")
     if asked is not None:
-        st.error(f"`{asked}` is not an index, nor a folder that holds some.")
+        st.error(f"{code(asked)} is not an index, nor a folder that holds some.")
         st.markdown("Check the path, or make an index of your photographs:")
     else:
         st.markdown("The folder `indexes/` holds no index. Make one of your photographs:")
@@ -242,7 +243,7 @@ def _nothing() -> None:
 
         st.markdown(
             "or try it on a **synthetic museum drawer**: about a hundred insects that the program draws itself. "
-            f"It takes a few minutes and writes to `{DEMO}`."
+            f"It takes a few minutes and writes to {code(DEMO)}."
         )
         building.offer("demo", "Build the demo drawer", ["demo", str(DEMO)])
         building.progress("demo")

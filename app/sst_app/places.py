@@ -10,6 +10,7 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import building, opening
 from sst_app.building import Kind
+from sst_app.markdown import plain
 
 NO_ORIGIN = "This index does not say where its supports lie; build it once more with sst-retrieval build."
 
@@ -26,7 +27,7 @@ def offer_build(*, groups: tuple[str, ...] = (), label: str = "Build now", kind:
     st.code(shlex.join(words), language="bash", wrap_lines=True)
     doubt = _doubt(sst.origin_of(opening.path()))
     if doubt:
-        st.caption(doubt)
+        st.caption(plain(doubt))
     else:
         building.offer(_key(), label, words[1:], kind=kind)
 
@@ -43,7 +44,7 @@ def offer_groups(index: sst.Index, *, kind: Kind = "secondary") -> None:
     if not fresh:
         return
     groups = tuple(sorted(fresh))
-    named = "; ".join(f"**{group}**: {', '.join(names)}" for group, names in sorted(fresh.items()))
+    named = "; ".join(f"**{plain(group)}**: {plain(', '.join(names))}" for group, names in sorted(fresh.items()))
     st.markdown(f"Supports that the index does not know yet: {named}")
     what = groups[0] if len(groups) == 1 else f"{len(groups)} groups"
     offer_build(groups=groups, label=f"Propagate {what} again", kind=kind)

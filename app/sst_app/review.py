@@ -10,6 +10,7 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import choosing, components, drawing, opening, pictures
+from sst_app.markdown import code, plain
 from sst_app.places import offer_build, offer_groups, remember, show_build, support_folder
 
 SHOW = {"not decided": "", "accepted": "accepted", "rejected": "rejected", "redrawn": "redrawn"}
@@ -61,7 +62,7 @@ def _judge(index: sst.Index, row: pd.Series, place: int, total: int, who: str) -
         try:
             picture, _ = pictures.photograph(index, key, specimen)
         except sst.ImageError as error:
-            st.warning(f"{error}. Shown is the small picture of the index.")
+            st.warning(f"{plain(error)}. Shown is the small picture of the index.")
             picture = pictures.thumbnail(index, key, specimen)
         own = [each for each in outlines if each.trait == trait]
         components.specimen(
@@ -69,12 +70,12 @@ def _judge(index: sst.Index, row: pd.Series, place: int, total: int, who: str) -
             label=f"{trait} of {specimen}", hint=f"{trait} was not found here", clickable=False,
         )  # fmt: skip
     with right:
-        st.markdown(f"#### {trait}")
-        st.markdown(f"**{specimen}**  \n{choosing.caption(dict(index.specimen(specimen).metadata))}")
+        st.markdown(f"#### {plain(trait)}")
+        st.markdown(f"**{plain(specimen)}**  \n{plain(choosing.caption(dict(index.specimen(specimen).metadata)))}")
         st.progress(float(row["sst:confidence"]), f"confidence {row['sst:confidence']:.2f}")
         said = index.decision(specimen, trait)
         if said is not None:
-            st.caption(f"{sst.DECISIONS[said.decision]} by {said.reviewer}, {said.time[:16]} {said.comment}")
+            st.caption(plain(f"{sst.DECISIONS[said.decision]} by {said.reviewer}, {said.time[:16]} {said.comment}"))
         comment = st.session_state.get(f"comment-{specimen}-{trait}", "")
         _buttons(index, specimen, trait, who, comment, decided=said is not None)
         back, on = st.columns(2)
@@ -101,7 +102,8 @@ def _buttons(index: sst.Index, specimen: str, trait: str, who: str, comment: str
 
 def _redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
     """Let somebody correct a mask."""
-    st.markdown(f"**Redraw {trait}** of {specimen}: add with polygon or brush, take away with the eraser.")
+    what = f"**Redraw {plain(trait)}** of {plain(specimen)}"
+    st.markdown(f"{what}: add with polygon or brush, take away with the eraser.")
     image = index.photograph(specimen)
     found = index.mask(specimen, trait)
     anew = st.toggle("start from nothing", key="redraw-anew")
@@ -113,7 +115,7 @@ def _redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
     if save.button("Keep this mask", type="primary", disabled=mask is None, width="stretch"):
         index.review(specimen, trait, "redraw", reviewer=who, mask=mask)
         st.session_state.pop("redrawing")
-        st.toast(f"Kept. The next build describes {trait} of {specimen} anew; until then no search finds it.")
+        st.toast(plain(f"Kept. The next build describes {trait} of {specimen} anew; until then no search finds it."))
         st.rerun()
     if stop.button("Leave it as it was", width="stretch"):
         st.session_state.pop("redrawing")
@@ -141,21 +143,21 @@ def _use(index: sst.Index) -> None:
     folder, why_not = support_folder()
     st.markdown("**One more support.** A specimen whose masks are right teaches its whole group.")
     if folder is None:
-        st.info(why_not)
+        st.info(plain(why_not))
     elif names:
         name = st.selectbox("Specimen", names, key="new-support")
         drawn = settled(index, name)
-        st.caption(f"Its traits: {', '.join(drawn)}. Written to `{folder / name}.png`.")
+        st.caption(f"Its traits: {plain(', '.join(drawn))}. Written to {code(f'{folder / name}.png')}.")
         missing = _undecided(index, name)
         if missing:
             st.warning(
-                f"Nobody has decided about {' and '.join(missing)} yet, so the support will lack it; if it is there, "
-                "accept or redraw it first."
+                f"Nobody has decided about {plain(' and '.join(missing))} yet, so the support will lack it; if it is "
+                "there, accept or redraw it first."
             )
         if st.button("Make it a support", key="make-support", width="stretch", disabled=not drawn):
             path = sst.save_support(folder, name, drawn, numbers=index.trait_numbers)
             remember(index, name)
-            st.success(f"Written: {path}")
+            st.success(f"Written: {code(path)}")
     else:
         st.caption("Accept or redraw the masks of a specimen that is no support yet.")
     offer_groups(index, kind="primary")
@@ -180,7 +182,7 @@ def _decide(index: sst.Index, specimen: str, trait: str, who: str, comment: str,
     try:
         index.review(specimen, trait, decision, reviewer=who, comment=comment)
     except sst.SSTError as error:
-        st.error(str(error))
+        st.error(plain(error))
 
 
 def _begin(specimen: str, trait: str) -> None:

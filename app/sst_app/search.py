@@ -8,6 +8,7 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import asking, choosing, components, examples, light_table, opening, pictures, sentences
+from sst_app.markdown import plain
 
 STEP = 0.1
 
@@ -68,7 +69,7 @@ def _query(index: sst.Index) -> asking.Question | None:
     )  # fmt: skip
     specimen = st.query_params.get("specimen", "")
     if specimen and not (opening.specimens()["sst:specimen"] == specimen).any():
-        st.warning(f"This index has no specimen {specimen!r}; choose another.")
+        st.warning(plain(f"This index has no specimen {specimen!r}; choose another."))
         specimen = ""
     if words or not specimen:
         found = choosing.matching(opening.specimens(), words)
@@ -84,11 +85,14 @@ def _trait(index: sst.Index, specimen: str) -> asking.Question | None:
     size, outlines = pictures.outlines(index, key, specimen)
     if not outlines:
         reasons = [row.reason for row in index.skipped() if row.specimen == specimen]
-        st.warning(f"{specimen} is not indexed" + (f": {reasons[0]}" if reasons else "; run the build again."))
+        why = f": {reasons[0]}" if reasons else "; run the build again."
+        st.warning(plain(f"{specimen} is not indexed{why}"))
         return None
     there = [each.trait for each in outlines if each.path]
     if not there:
-        st.info(f"No trait was found on {specimen}; choose another specimen, or draw its traits on the page Review.")
+        st.info(
+            f"No trait was found on {plain(specimen)}; choose another specimen, or draw its traits on the page Review."
+        )
         return None
     order = [trait for trait in index.traits if trait in there]
     if st.session_state.get("trait") not in order:
@@ -99,8 +103,8 @@ def _trait(index: sst.Index, specimen: str) -> asking.Question | None:
     if clicked in order and clicked != trait:
         st.session_state["trait"] = clicked
         st.rerun()
-    st.caption(f"**{specimen}**  \n{choosing.caption(dict(index.specimen(specimen).metadata))}")
-    st.pills("Trait", order, key="trait", required=True)
+    st.caption(f"**{plain(specimen)}**  \n{plain(choosing.caption(dict(index.specimen(specimen).metadata)))}")
+    st.pills("Trait", order, key="trait", required=True, format_func=plain)
     st.query_params["specimen"], st.query_params["trait"] = specimen, st.session_state["trait"]
     traits = [st.session_state["trait"], *_together(order)]
     return asking.Question(traits[0], like=tuple((specimen, trait) for trait in traits))
@@ -115,7 +119,7 @@ def _together(order: list[str]) -> list[str]:
         st.session_state["together"] = st.query_params.get_all("together")
     st.session_state["together"] = [trait for trait in st.session_state["together"] if trait in others]
     chosen: list[str] = st.pills(
-        "and at the same time", others, selection_mode="multi", key="together",
+        "and at the same time", others, selection_mode="multi", key="together", format_func=plain,
         help="Ranks specimens by the mean of these traits; only those that show all of them.",
     )  # fmt: skip
     st.query_params["together"] = chosen
@@ -155,7 +159,7 @@ def _weights(index: sst.Index) -> dict[str, float]:
     weights = {}
     for place, block in zip(places, index.blocks, strict=True):
         with place:
-            weights[block] = st.slider(block, 0.0, 1.0, 1.0, STEP, key=block, bind="query-params")
+            weights[block] = st.slider(plain(block), 0.0, 1.0, 1.0, STEP, key=block, bind="query-params")
     if not any(weights.values()):
         st.info("All three are 0; all count alike until you raise one.")
         return dict.fromkeys(weights, 1.0)
@@ -173,7 +177,7 @@ def _welcome(index: sst.Index, said: sentences.Said | None) -> None:
     if said is not None and said.question.needs_example:
         st.info("Similar to which? Choose a specimen on the left, or name one in the sentence.")
     elif said is not None and not said.question.trait:
-        st.info(f"Of which trait? Name one in the sentence ({', '.join(index.traits)}), or choose a specimen.")
+        st.info(f"Of which trait? Name one in the sentence ({plain(', '.join(index.traits))}), or choose a specimen.")
     st.subheader(f"{info['specimens']:,} specimens, {len(index.traits)} trait{'s' * (len(index.traits) != 1)}")
     st.markdown(
         "Choose a specimen on the left, click a trait on its picture, and see whose trait looks most like it. "
@@ -181,7 +185,7 @@ def _welcome(index: sst.Index, said: sentences.Said | None) -> None:
     )
     for trait in index.traits:
         found = info["traits"][trait]
-        st.markdown(f"- **{trait}**: found on {found['present']:,} specimens, not on {found['absent']:,}")
+        st.markdown(f"- **{plain(trait)}**: found on {found['present']:,} specimens, not on {found['absent']:,}")
 
 
 main()

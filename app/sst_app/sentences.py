@@ -9,6 +9,7 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import choosing
+from sst_app.markdown import plain
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,24 @@ def ask(index: sst.Index) -> Said | None:
     question = _understood(index, choosing.cache_key(index), text)
     for number, doubt in enumerate(question.doubts):
         names = {choice.meaning: choice for choice in doubt.choices}
-        chosen = st.pills(f"**{doubt.words}**: which is meant?", list(names), key=f"doubt-{text}-{number}")
+        chosen = st.pills(f"**{plain(doubt.words)}**: which is meant?", list(names), key=f"doubt-{text}-{number}",
+                          format_func=plain)  # fmt: skip
         if chosen:
             question = question.choose(doubt, names[chosen])
     chips = {f"{part.kind}: {part.meaning}": part for part in question.parts}
     if chips:
         kept = st.pills(
             "Understood; click one to take it away", list(chips), default=list(chips), selection_mode="multi",
-            key=f"chips-{text}-{'|'.join(chips)}", format_func=lambda chip: in_short(chips[chip]),
-            help="  \n".join(f"{part.words}: {part.meaning}" for part in chips.values() if part.words),
+            key=f"chips-{text}-{'|'.join(chips)}", format_func=lambda chip: plain(in_short(chips[chip])),
+            help="  \n".join(plain(f"{part.words}: {part.meaning}") for part in chips.values() if part.words),
         )  # fmt: skip
         for name, part in chips.items():
             if name not in kept:
                 question = question.without(part)
     if question.unknown:
-        st.caption(f"Not understood, and not asked: {', '.join(question.unknown)}")
+        st.caption(f"Not understood, and not asked: {plain(', '.join(question.unknown))}")
     for note in question.notes:
-        st.caption(note)
+        st.caption(plain(note))
     return Said(question, tuple(map(repr, question.parts)))
 
 

@@ -14,6 +14,7 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import building, choosing, opening, pictures, places
+from sst_app.markdown import plain
 
 Masks = dict[str, npt.NDArray[np.bool_]]
 SMALL = 320
@@ -107,7 +108,7 @@ def offer_first_build(subject: Subject, table: Path) -> None:
     missing = sorted(set(subject.specimens["sst:group"]) - set(subject.supports))
     if missing:
         named = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        st.caption(f"Without a support, and so left out of the index: {named}")
+        st.caption(f"Without a support, and so left out of the index: {plain(named)}")
     words = ["build", str(table), "--supports", str(subject.folder), "--output", str(opening.output_of(table))]
     images = opening.asked().images
     words += ["--images", str(images[0])] if images else []
