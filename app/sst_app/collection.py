@@ -9,8 +9,7 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import opening
-from sst_app.filters import facets
+from sst_app import choosing, opening
 from sst_app.markdown import plain
 from sst_app.places import offer_build, show_build
 
@@ -29,7 +28,7 @@ def main() -> None:
     with left:
         _coverage(index, table)
     with right:
-        _confidence(table)
+        _confidence(index, table)
         _skipped(index)
     _provenance(info)
 
@@ -68,18 +67,29 @@ def _numbers(info: dict[str, Any], table: pd.DataFrame) -> None:
 
 def _coverage(index: sst.Index, table: pd.DataFrame) -> None:
     st.markdown("**On how many specimens each trait was found**")
-    columns = ["sst:group", *(facet.column for facet in facets(table, index.columns) if facet.kind == "words")]
+    columns = ["sst:group", *(facet.column for facet in opening.facets().values() if facet.kind == "words")]
     column = st.selectbox(
         "by", columns, key="coverage-by", format_func=lambda name: "group" if name == "sst:group" else name
     )
-    shares = coverage(table, column)
-    if not len(shares):
+    chart = _shares(index, choosing.cache_key(index), table, column)
+    if chart is None:
         st.info("No photograph has been searched yet.")
-        return
+    else:
+        st.vega_lite_chart(chart, width="stretch")
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _shares(
+    _index: sst.Index, key: tuple[str, tuple[int, int]], _table: pd.DataFrame, column: str
+) -> dict[str, Any] | None:
+    """Draw the shares of `coverage`, as Vega-Lite; None if there are none."""
+    shares = coverage(_table, column)
+    if not len(shares):
+        return None
     shares = shares.assign(label=shares["found"].astype(str) + " / " + shares["looked for"].astype(str))
     above = alt.Axis(labelAngle=0, orient="top", labelColor=INK)
     base = alt.Chart(shares).encode(
-        x=alt.X("trait:N", title=None, sort=list(index.traits), axis=above),
+        x=alt.X("trait:N", title=None, sort=list(_index.traits), axis=above),
         y=alt.Y("taxon:N", title=None, axis=alt.Axis(labelLimit=220, labelColor=INK)),
     )
     cells = base.mark_rect(stroke="white", strokeWidth=2).encode(
@@ -90,16 +100,24 @@ def _coverage(index: sst.Index, table: pd.DataFrame) -> None:
         text=alt.Text("label:N"),
         color=alt.condition(alt.datum.share > 0.55, alt.value("white"), alt.value("#1A1A1A")),
     )
-    chart = alt.layer(cells, text).properties(height=max(120, 30 * shares["taxon"].nunique() + 60))
-    st.altair_chart(chart, width="stretch")
+    return _written(alt.layer(cells, text).properties(height=max(120, 30 * shares["taxon"].nunique() + 60)))
 
 
-def _confidence(table: pd.DataFrame) -> None:
+def _confidence(index: sst.Index, table: pd.DataFrame) -> None:
     st.markdown("**Confidence of the masks**")
-    found = table[table["sst:present"]]
-    if not len(found):
+    chart = _histogram(choosing.cache_key(index), table)
+    if chart is None:
         st.info("No trait was found yet.")
-        return
+    else:
+        st.vega_lite_chart(chart, width="stretch")
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _histogram(key: tuple[str, tuple[int, int]], _table: pd.DataFrame) -> dict[str, Any] | None:
+    """Draw how many masks have which confidence, as Vega-Lite; None if there are none."""
+    found = _table[_table["sst:present"]]
+    if not len(found):
+        return None
     edges = [edge / 20 for edge in range(21)]
     binned = pd.cut(found["sst:confidence"], edges, include_lowest=True, labels=edges[:-1])
     counts = binned.value_counts().sort_index().rename_axis("from").reset_index(name="masks")
@@ -117,7 +135,12 @@ def _confidence(table: pd.DataFrame) -> None:
         )
         .properties(height=170)
     )
-    st.altair_chart(chart, width="stretch")
+    return _written(chart)
+
+
+def _written(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
+    """Write a chart as Vega-Lite, once: to check it against its schema takes longer than all else on this page."""
+    return {name: value for name, value in chart.to_dict().items() if name != "config"}  # Streamlit's looks instead.
 
 
 def _skipped(index: sst.Index) -> None:

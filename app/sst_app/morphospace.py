@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -12,7 +14,6 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import choosing, components, opening, pictures
-from sst_app.filters import facets
 from sst_app.markdown import plain
 
 HEIGHT = 520
@@ -32,42 +33,96 @@ def main() -> None:
     if not index.traits:
         st.info("This index holds no traits yet; when its build has found some, they appear here.")
         return
-    table = opening.table()
     head = st.columns([1.2, 1.2, 1.2, 1.2], vertical_alignment="bottom")
     trait = head[0].selectbox("Trait", index.traits, key="space-trait", bind="query-params")
     blocks = head[1].multiselect("of", list(index.blocks), default=list(index.blocks)[:1], key="space-blocks")
-    known = {facet.column: facet for facet in facets(table, index.columns)}
-    colour = head[2].selectbox("Colour by", ["group", *known, "confidence"], key="space-colour", bind="query-params")
+    colour = head[2].selectbox(
+        "Colour by", ["group", *opening.facets(), "confidence"], key="space-colour", bind="query-params"
+    )
     umap = importlib.util.find_spec("umap") is not None
     ways = ["PCA", "UMAP"] if umap else ["PCA"]
     hint = None if umap else "UMAP appears here once it is installed: pip install 'sst-retrieval[umap]'"
     way = head[3].segmented_control("by", ways, default="PCA", key="space-way", required=True, help=hint)
-    weights = {block: float(block in blocks or not blocks) for block in index.blocks}
-    specimens, places, axes = space(index, choosing.cache_key(index), trait, tuple(weights.items()), way)
-    own = table[table["sst:trait"] == trait].set_index("sst:specimen").loc[list(specimens)]
-    values = own["sst:group" if colour == "group" else "sst:confidence" if colour == "confidence" else colour]
-    numbers = colour == "confidence" or (colour in known and known[colour].kind != "words")
+    weights = tuple((block, float(block in blocks or not blocks)) for block in index.blocks)
+    key = choosing.cache_key(index)
+    scatter = _drawn(index, key, trait, weights, way, colour)
     left, right = st.columns([2.6, 1], gap="medium")
     with right:
-        kinds, shades = _ramp(values, colour) if numbers else _legend(values, colour)
-    version = f"{trait}-{weights}-{colour}-{way}-{index.state}"
-    data = {
-        "x": np.round(places[:, 0], 4).tolist(), "y": np.round(places[:, 1], 4).tolist(), "axes": axes,
-        "names": list(specimens), "notes": values.astype(str).tolist() if len(specimens) <= MANY else [],
-        "kind": kinds, "shade": shades, "ramp": numbers, "height": HEIGHT, "version": version,
-    }  # fmt: skip
+        st.markdown(f"**{plain(colour)}**")
+        st.html(scatter.legend)
+        if scatter.rarer:
+            st.caption(f"{scatter.rarer} rarer ones share the last sign.")
     with left:
-        circled = _scatter(index, trait, data)
+        circled = _show(index, trait, scatter)
     if circled is not None:
-        st.session_state["space-chosen"] = (version, [specimens[place] for place in circled])
+        st.session_state["space-chosen"] = (scatter.version, [scatter.specimens[place] for place in circled])
     known_version, chosen = st.session_state.get("space-chosen", ("", []))
-    if known_version == version and chosen:
-        _light_table(index, trait, chosen, own)
+    if known_version == scatter.version and chosen:
+        _light_table(index, trait, chosen)
     else:
         st.caption("Move over a point to see its trait; draw a line around some to lay them on the light table.")
 
 
-@st.cache_data(max_entries=16, show_spinner="Laying the specimens out; UMAP takes a minute the first time")
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """What the browser draws, and what stands beside it.
+
+    Attributes:
+        version: another one is another picture.
+        specimens: one a point.
+        notes: what the colour says of each; nothing if there are MANY.
+        points: x, y, names, notes, kind and shade of the points, as JSON: written once, not at every interaction.
+        axes: what they are called.
+        ramp: whether colours stand for numbers.
+        legend: as HTML.
+        rarer: so many words share the last sign.
+    """
+
+    version: str
+    specimens: tuple[str, ...]
+    notes: list[str]
+    points: str
+    axes: tuple[str, str]
+    ramp: bool
+    legend: str
+    rarer: int
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _drawn(
+    _index: sst.Index,
+    key: tuple[str, tuple[int, int]],
+    trait: str,
+    weights: tuple[tuple[str, float], ...],
+    way: str,
+    colour: str,
+) -> Scatter:
+    """Lay out the specimens and colour them."""
+    specimens, places, axes = space(_index, key, trait, weights, way)
+    own = _of_trait(trait).loc[list(specimens)]
+    known = opening.facets()
+    values = own["sst:group" if colour == "group" else "sst:confidence" if colour == "confidence" else colour]
+    numbers = colour == "confidence" or (colour in known and known[colour].kind != "words")
+    rarer = 0
+    if numbers:
+        kinds, shades, legend = _ramp(values)
+    else:
+        kinds, shades, legend, rarer = _legend(values)
+    notes = values.astype(str).tolist() if len(specimens) <= MANY else []
+    points = {
+        "x": np.round(places[:, 0], 4).tolist(), "y": np.round(places[:, 1], 4).tolist(), "names": specimens,
+        "notes": notes, "kind": kinds, "shade": shades,
+    }  # fmt: skip
+    version = f"{trait}-{weights}-{colour}-{way}-{key}"
+    return Scatter(version, specimens, notes, json.dumps(points), axes, numbers, legend, rarer)
+
+
+def _of_trait(trait: str) -> pd.DataFrame:
+    """Return the table of one trait, a row a specimen."""
+    return opening.table(trait).set_index("sst:specimen")
+
+
+@st.cache_resource(max_entries=16, show_spinner="Laying the specimens out; UMAP takes a minute the first time")
 def space(
     _index: sst.Index, key: tuple[str, tuple[int, int]], trait: str, weights: tuple[tuple[str, float], ...], way: str
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, str]]:
@@ -89,19 +144,23 @@ def space(
 
 
 @st.fragment
-def _scatter(index: sst.Index, trait: str, data: dict[str, Any]) -> list[int] | None:
+def _show(index: sst.Index, trait: str, scatter: Scatter) -> list[int] | None:
     """Show the points; only this part runs again when the cursor asks for a picture."""
     key = choosing.cache_key(index)
     asked = st.session_state.get("space-asked")
-    if len(data["names"]) <= FEW:
-        data["pictures"] = {name: pictures.uri(pictures.crop(index, key, name, trait)) for name in data["names"]}
-    elif asked is not None and asked in data["names"]:
-        place = data["names"].index(asked)
+    names = scatter.specimens
+    data: dict[str, Any] = {
+        "points": scatter.points, "axes": scatter.axes, "ramp": scatter.ramp, "height": HEIGHT,
+        "version": scatter.version,
+    }  # fmt: skip
+    if len(names) <= FEW:
+        data["pictures"] = {name: pictures.uri(pictures.crop(index, key, name, trait)) for name in names}
+    elif asked is not None and asked in names:
         picture = pictures.uri(pictures.crop(index, key, asked, trait))
-        note = f"{asked}: {data['notes'][place]}" if data["notes"] else asked
+        note = f"{asked}: {scatter.notes[names.index(asked)]}" if scatter.notes else asked
         data["hover"] = {"specimen": asked, "note": note, "image": picture}
     hover, circled = components.points(data, key="space-points")
-    if hover and hover != asked and len(data["names"]) > FEW:
+    if hover and hover != asked and len(names) > FEW:
         st.session_state["space-asked"] = hover
         st.rerun(scope="fragment")
     if circled is not None:
@@ -111,8 +170,8 @@ def _scatter(index: sst.Index, trait: str, data: dict[str, Any]) -> list[int] | 
     return found
 
 
-def _legend(values: pd.Series, title: str) -> tuple[list[int], list[float]]:
-    """Give every word a sign, and list them."""
+def _legend(values: pd.Series) -> tuple[list[int], list[float | None], str, int]:
+    """Give every word a sign, and list them; the words beyond MOST_WORDS share the last."""
     words = values.astype(object).where(values.notna(), "not known").astype(str)
     counts = words.value_counts()
     kept = list(counts.index[:MOST_WORDS])
@@ -123,37 +182,33 @@ def _legend(values: pd.Series, title: str) -> tuple[list[int], list[float]]:
         f"{shapes[place // len(inks) % 4]}</span> {escape(word)} ({counts[word]:,})</div>"
         for word, place in signs.items()
     ]
-    st.markdown(f"**{plain(title)}**")
-    st.html(f'<div style="max-height:{HEIGHT - 60}px;overflow:auto">{"".join(lines)}</div>')
-    if len(counts) > len(kept):
-        st.caption(f"{len(counts) - len(kept)} rarer ones share the last sign.")
-    return words.map(signs).fillna(MOST_WORDS - 1).astype(int).tolist(), []
+    legend = f'<div style="max-height:{HEIGHT - 60}px;overflow:auto">{"".join(lines)}</div>'
+    return words.map(signs).fillna(MOST_WORDS - 1).astype(int).tolist(), [], legend, len(counts) - len(kept)
 
 
-def _ramp(values: pd.Series, title: str) -> tuple[list[int], list[float | None]]:
+def _ramp(values: pd.Series) -> tuple[list[int], list[float | None], str]:
     """Turn numbers or dates into 0..1."""
     dates = not pd.api.types.is_numeric_dtype(values)
     numbers = pd.to_datetime(values).astype("int64").where(values.notna()) if dates else values.astype(float)
     low, high = numbers.min(), numbers.max()
     span = (high - low) or 1
-    st.markdown(f"**{plain(title)}**")
     ends = [str(values.min())[:10], str(values.max())[:10]] if dates else [f"{low:.4g}", f"{high:.4g}"]
     gradient = "linear-gradient(90deg,#440154,#3B528B,#21918C,#5EC962,#FDE725)"
-    st.html(
+    legend = (
         f'<div style="height:12px;border-radius:3px;background:{gradient}"></div>'
-        f'<div class="tile-line" style="display:flex;justify-content:space-between"><span>{ends[0]}</span>'
-        f"<span>{ends[1]}</span></div>"
+        f'<div class="tile-line" style="display:flex;justify-content:space-between"><span>{escape(ends[0])}</span>'
+        f"<span>{escape(ends[1])}</span></div>"
     )
     shades = [None if pd.isna(number) else float((number - low) / span) for number in numbers]
-    return [0] * len(values), shades
+    return [0] * len(values), shades, legend
 
 
-def _light_table(index: sst.Index, trait: str, specimens: list[str], table: pd.DataFrame) -> None:
+def _light_table(index: sst.Index, trait: str, specimens: list[str]) -> None:
     """Lay the circled specimens side by side."""
     key = choosing.cache_key(index)
     head = st.columns([3, 1, 1], vertical_alignment="center")
     head[0].markdown(f"**{len(specimens):,} circled**")
-    rows = table.loc[specimens].reset_index()
+    rows = _of_trait(trait).loc[specimens].reset_index()
     head[1].download_button(
         "CSV", rows.to_csv(index=False).encode(), f"{trait}-circled.csv", "text/csv", on_click="ignore", width="stretch"
     )

@@ -168,8 +168,8 @@ def table(trait: str | None = None) -> pd.DataFrame:
     return _table(index(), str(path().resolve()), index().state, trait)
 
 
-def facets(trait: str) -> dict[str, Facet]:
-    """Return the columns one can filter a trait by, name -> what it holds."""
+def facets(trait: str | None = None) -> dict[str, Facet]:
+    """Return the columns one can filter a trait, or all of them, by, name -> what it holds."""
     return _facets(index(), str(path().resolve()), index().state, trait)
 
 
@@ -202,7 +202,7 @@ def quick(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _facets(_index: sst.Index, folder: str, state: tuple[int, int], trait: str) -> dict[str, Facet]:
+def _facets(_index: sst.Index, folder: str, state: tuple[int, int], trait: str | None) -> dict[str, Facet]:
     found = filters.facets(_table(_index, folder, state, trait), _index.columns)
     return {facet.column: facet for facet in found}
 

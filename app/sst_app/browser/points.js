@@ -9,6 +9,9 @@ const SHAPES = [
 
 export default function ({ parentElement, data, setStateValue, setTriggerValue }) {
   const root = parentElement.querySelector(".points");
+  const known = root._points && root._points.text === data.points ? root._points : { text: data.points, read: JSON.parse(data.points) };
+  root._points = known;
+  data = { ...data, ...known.read };
   const canvas = root.querySelector("canvas");
   const tip = root.querySelector(".tip");
   root._data = data;
