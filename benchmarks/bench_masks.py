@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from sst_retrieval.collection import Collection, read_collection
+from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import run_protocol
 from sst_retrieval.models.decoder import TrainedDecoder
 from sst_retrieval.models.dense import DensePropagator
@@ -79,7 +80,10 @@ def line(
 ) -> str:
     """Measure one step."""
     began = time.perf_counter()
-    scores = run_protocol(collection, folder / "labels", dict(numbers), propagator, shots=shots, draws=draws)
+    try:
+        scores = run_protocol(collection, folder / "labels", dict(numbers), propagator, shots=shots, draws=draws)
+    except InputError as error:  # No group is large enough for so many supports.
+        return f"  {name:36s} {error}"
     seconds = (time.perf_counter() - began) / max(1, len({(t.draw, t.specimen) for t in scores.trials}))
     traits = ", ".join(f"{trait} {iou:.2f}" for trait, iou in scores.traits().items())
     return (
