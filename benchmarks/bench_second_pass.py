@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +21,7 @@ import typer
 from sst_retrieval.collection import read_collection
 from sst_retrieval.engines import load_propagator
 from sst_retrieval.evaluate.protocol import by_group, labelled_support
+from sst_retrieval.masks import iou
 from sst_retrieval.propagation import Propagator
 from sst_retrieval.traits import read_traits
 from sst_retrieval.types import Propagated, Support
@@ -72,11 +73,10 @@ def score(
 ) -> None:
     """Add the IoU of every mask."""
     for truth, one in zip(others, found, strict=True):
-        drawn: Mapping[str, np.ndarray] = dict(zip(truth.traits, truth.masks, strict=True))
+        drawn = dict(zip(truth.traits, truth.masks, strict=True))
         for trait, mask in zip(traits, one.masks, strict=True):
             if trait in drawn:
-                union = np.count_nonzero(mask | drawn[trait])
-                scores[count, trait].append(np.count_nonzero(mask & drawn[trait]) / union)
+                scores[count, trait].append(iou(mask, drawn[trait]))
 
 
 def _as_support(target: Support, found: Propagated, traits: Sequence[str]) -> Support:

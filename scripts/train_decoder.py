@@ -39,8 +39,9 @@ from sst_retrieval.evaluate.protocol import by_group, labelled_support, torn_off
 from sst_retrieval.models.decoder import Clues, Decoder, clues, recalled
 from sst_retrieval.models.dense import DensePropagator
 from sst_retrieval.models.dense_memory import DenseMemory
+from sst_retrieval.models.dense_seen import bend
 from sst_retrieval.models.keys import recall, spreads
-from sst_retrieval.models.matching import carried, cell_colours
+from sst_retrieval.models.matching import cell_colours
 from sst_retrieval.models.refine import coloured, first_masks
 from sst_retrieval.traits import read_traits
 from sst_retrieval.types import RGBImage, Support
@@ -174,8 +175,9 @@ def _pairs(
         several = rng.random() < SEVERAL and len(members) > 4
         count = int(rng.integers(2, 4)) if several else 1
         order = rng.permutation(len(members)).tolist()
-        memory = propagator.remember([members[place] for place in order[:count]])
-        _keep_supports(output / f"{draw:04d}{SUPPORTS}", memory)
+        supports = [members[place] for place in order[:count]]
+        memory = propagator.remember(supports)
+        _keep_supports(output / f"{draw:04d}{SUPPORTS}", propagator, memory, supports)
         for place in order[count:][:TARGETS]:
             target = _erased(members[place], rng) if rng.random() < ERASED else members[place]
             _keep(output / f"{draw:04d}_{place:04d}.npz", propagator, memory, target)
@@ -195,23 +197,20 @@ def _erased(specimen: Support, rng: np.random.Generator) -> Support:
     return Support(specimen.specimen, specimen.group, image, specimen.traits, masks)
 
 
-def _keep_supports(path: Path, memory: DenseMemory) -> None:
+def _keep_supports(path: Path, propagator: DensePropagator, memory: DenseMemory, supports: Sequence[Support]) -> None:
     """Keep what the keys are made of, support by support."""
-    sides = [support.levels[0].shape[-1] for support in memory.supports]
-    labels = [
-        functional.adaptive_avg_pool2d(support.fine.labels, side)
-        for support, side in zip(memory.supports, sides, strict=True)
-    ]
-    levels = {
-        name: np.stack([support.levels[place].cpu().numpy() for support in memory.supports]).astype(np.float16)
-        for place, name in enumerate(LEVELS)
+    side = propagator.settings.side
+    pairs = zip(supports, memory.supports, strict=True)
+    views = [pose.warp(support.image, known.frame, side) for support, known in pairs]
+    levels = [propagator.trunk.levels(view[None], deepest=1 + len(LEVELS))[1:] for view in views]
+    labels = torch.stack([known.key_labels for known in memory.supports])
+    arrays: dict[str, Any] = {
+        "labels": _bytes(labels.cpu().numpy()),
+        "colours": np.stack([cell_colours(view, labels.shape[-1]) for view in views]).astype(np.float16),
     }
-    colours = [cell_colours(support.view, side) for support, side in zip(memory.supports, sides, strict=True)]
-    kept: dict[str, Any] = {
-        "labels": _bytes(torch.stack(labels).cpu().numpy()),
-        "colours": np.stack(colours).astype(np.float16),
-    }
-    np.savez(path, allow_pickle=False, **kept, **levels)
+    for name, level in zip(LEVELS, zip(*levels, strict=True), strict=True):
+        arrays[name] = torch.cat(level).cpu().numpy().astype(np.float16)
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 def _keep(path: Path, propagator: DensePropagator, memory: DenseMemory, target: Support) -> None:
@@ -293,23 +292,16 @@ def _example(path: Path) -> _Example:
     return _Example(told, by_support, colours, labels, seen, flows, truth, [str(name) for name in kept["names"]])
 
 
-def _recalled(
-    network: Decoder, example: _Example, wanted: torch.Tensor | None = None
-) -> tuple[Clues, torch.Tensor]:
+def _recalled(network: Decoder, example: _Example, wanted: torch.Tensor | None = None) -> tuple[Clues, torch.Tensor]:
     """Make the keys and vote: the clues, complete, and the shares, (1 + T, G / 2, G / 2)."""
     like = spreads(example.levels[0])
     target = network.keys(example.told.levels, example.seen, like)
     each = zip(example.levels, example.colours, example.labels, example.flows, strict=True)
     supports = [
-        (_carried(network.keys(levels, colours, like), flow), _carried(labels, flow))
-        for levels, colours, labels, flow in each
+        (bend(network.keys(levels, colours, like), flow), bend(labels, flow)) for levels, colours, labels, flow in each
     ]
     shares, distance = recall(network.keys, target, supports, wanted)
     return replace(example.told, recalled=recalled(shares, distance, example.told.rivals)), shares
-
-
-def _carried(grid: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
-    return carried(grid, functional.interpolate(flow[None], size=grid.shape[1:], mode="bilinear")[0])
 
 
 def _mirrored(example: _Example, rng: np.random.Generator) -> _Example:

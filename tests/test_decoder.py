@@ -22,6 +22,7 @@ from sst_retrieval.models.decoder import (
     TrainedDecoder,
     clues,
 )
+from sst_retrieval.models.keys import spreads
 
 CELLS = 64
 RIVALS = np.array([[False, True, False], [True, False, False], [False, False, False]])
@@ -84,7 +85,7 @@ def test_an_untrained_decoder_answers_with_the_first_mask() -> None:
 def test_rivals_share_no_pixel_and_others_may(trained: TrainedDecoder) -> None:
     clue = told()
     same = replace(clue, traits=clue.traits[:1].expand(3, -1, -1, -1) + 0.3)
-    masks = trained.decode(same, RIVALS, undecided(3)).soft > 0.5
+    masks = trained.decode(same, undecided(3)).soft > 0.5
     assert not (masks[0] & masks[1]).any()
 
 
@@ -93,20 +94,20 @@ def test_a_trait_is_decoded_alike_whatever_its_place(trained: TrainedDecoder) ->
     free = np.zeros((3, 3), dtype=bool)
     clue = replace(clue, rivals=torch.from_numpy(free))
     turned = replace(clue, traits=clue.traits.flip(0), recalled=clue.recalled.flip(0))
-    one, other = (trained.decode(each, free, undecided(3)) for each in (clue, turned))
+    one, other = (trained.decode(each, undecided(3)) for each in (clue, turned))
     assert np.allclose(one.soft, other.soft[::-1], atol=1e-4)
     assert np.allclose(one.confidence, other.confidence[::-1], atol=1e-4)
 
 
 def test_confidences_and_masks_are_shares(trained: TrainedDecoder) -> None:
-    drawn = trained.decode(told(), RIVALS, undecided(3))
+    drawn = trained.decode(told(), undecided(3))
     assert drawn.soft.dtype == drawn.confidence.dtype == np.float32
     assert 0 <= drawn.soft.min() <= drawn.soft.max() <= 1
     assert 0 <= drawn.confidence.min() <= drawn.confidence.max() <= 1
 
 
 def test_good_votes_are_kept_and_trusted(trained: TrainedDecoder) -> None:
-    drawn = trained.decode(seen_disc(), np.array([[False]]), undecided(1))
+    drawn = trained.decode(seen_disc(), undecided(1))
     assert iou(drawn.soft[0] > 0.5, disc(40)) > 0.95
     assert drawn.confidence[0] > 0.6
 
@@ -116,7 +117,7 @@ def test_a_specimen_recalls_its_own_labels(trained: TrainedDecoder) -> None:
     labels = torch.zeros(3, CELLS // 2, CELLS // 2)
     labels[1, 8:20, 6:14], labels[2, 22:26, 4:28] = 1, 1
     labels[0] = 1 - labels[1:].sum(0)
-    keys = trained.keys(np.full((2 * CELLS, 2 * CELLS, 3), 120, np.uint8), levels, levels)
+    keys = trained.keys(np.full((2 * CELLS, 2 * CELLS, 3), 120, np.uint8), levels, spreads(levels))
     shares, distance = trained.recall(keys, [(keys, labels)])
     assert (shares.argmax(0) == labels.argmax(0)).float().mean() > 0.9
     assert torch.allclose(shares.sum(0), torch.ones(1), atol=1e-4)
@@ -129,8 +130,8 @@ def test_several_supports_vote_together(trained: TrainedDecoder) -> None:
     labels[1, 8:20, 6:14] = 1
     labels[0] = 1 - labels[1]
     view = np.full((2 * CELLS, 2 * CELLS, 3), 120, np.uint8)
-    liar = (trained.keys(view, others, levels), labels.flip(0))
-    honest = (trained.keys(view, levels, levels), labels)
+    liar = (trained.keys(view, others, spreads(levels)), labels.flip(0))
+    honest = (trained.keys(view, levels, spreads(levels)), labels)
     shares, _ = trained.recall(honest[0], [liar, honest])
     assert (shares.argmax(0) == labels.argmax(0)).float().mean() > 0.9
 

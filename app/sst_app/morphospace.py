@@ -30,8 +30,7 @@ MOST_WORDS = 32
 def main() -> None:
     """Draw the page."""
     index = opening.index()
-    if not index.traits:
-        st.info("This index holds no traits yet; when its build has found some, they appear here.")
+    if not opening.has_traits(index):
         return
     head = st.columns([1.2, 1.2, 1.2, 1.2], vertical_alignment="bottom")
     trait = head[0].selectbox("Trait", index.traits, key="space-trait", bind="query-params")

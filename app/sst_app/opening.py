@@ -163,6 +163,13 @@ def index() -> sst.Index:
     return _opened(str(path().resolve()), sst.index_state(path()), agreed())
 
 
+def has_traits(index: sst.Index) -> bool:
+    """Say so if an index holds no traits yet."""
+    if not index.traits:
+        st.info("This index holds no traits yet; when its build has found some, they appear here.")
+    return bool(index.traits)
+
+
 def table(trait: str | None = None) -> pd.DataFrame:
     """Return one row a region (see `Index.table`)."""
     return _table(index(), str(path().resolve()), index().state, trait)

@@ -16,8 +16,7 @@ STEP = 0.1
 def main() -> None:
     """Draw the page."""
     index = opening.index()
-    if not index.traits:
-        st.info("This index holds no traits yet; when its build has found some, they appear here.")
+    if not opening.has_traits(index):
         return
     _arrived()
     where = asking.filters(index)

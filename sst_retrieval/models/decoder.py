@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.models.keys import FEATURES, SEEN, Keys, block, doubled, recall, spreads
+from sst_retrieval.models.keys import FEATURES, SEEN, Keys, Spreads, block, doubled, recall
 from sst_retrieval.models.matching import cell_colours
 from sst_retrieval.types import Floats, RGBImage
 
@@ -37,7 +37,6 @@ TARGET = 14  # Channels of the target: four pixels' colours, how far its matches
 TRAIT = 5  # Channels of a trait: its votes, its bent mask, a first mask by colour; its rivals' votes and bent masks.
 RECALLED = 3  # Channels of a trait at the second scale: votes by keys, its rivals', how far the best key is.
 COMPETING = (2, 3)  # Scales at which a trait hears of its rivals.
-
 
 SHARE = 0.5  # Of the decoder in the masks; the rest is the rules'.
 
@@ -108,32 +107,24 @@ def clues(
         ]
     )
     own = shares[1:]
-    traits = np.stack([own, bent, np.clip(first, 0, 1), _strongest(own, rivals), _strongest(bent, rivals)], axis=1)
     competing = torch.from_numpy(rivals)
-    told = torch.from_numpy(traits - np.float32(0.5))
-    return Clues(target, told, recalled(*votes, competing), tuple(levels), competing)
+    votes_of_rivals, bent_of_rivals = (strongest_rival(torch.from_numpy(each), competing) for each in (own, bent))
+    alone = (torch.from_numpy(each) for each in (own, bent, np.clip(first, 0, 1)))
+    traits = torch.stack([*alone, votes_of_rivals, bent_of_rivals], dim=1) - 0.5
+    return Clues(target, traits, recalled(*votes, competing), tuple(levels), competing)
 
 
 def recalled(shares: torch.Tensor, distance: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
     """Arrange the votes by keys, float32 (1 + T, ., .) and (., .), as the decoder reads them: (T, RECALLED, ., .)."""
     own = shares[1:]
     far = (distance.clamp(max=20) / 20).expand_as(own)
-    return torch.stack([own, _loudest(own, rivals), far], dim=1) - 0.5
+    return torch.stack([own, strongest_rival(own, rivals), far], dim=1) - 0.5
 
 
-def _loudest(stack: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
-    """The greatest value of any rival, trait by trait, 0 without rivals: as `stack`, float32 (T, ...), >= 0."""
-    shape = (len(stack), len(stack)) + (1,) * (stack.ndim - 1)
-    return (stack[None] * rivals.reshape(shape)).amax(dim=1)
-
-
-def _strongest(stack: Floats, rivals: npt.NDArray[np.bool_]) -> Floats:
-    """The greatest value of any rival, trait by trait: float32 (T, G, G)."""
-    strongest = np.zeros_like(stack)
-    for trait, others in enumerate(rivals):
-        if others.any():
-            strongest[trait] = stack[others].max(axis=0)
-    return strongest
+def strongest_rival(stack: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
+    """The greatest value of any rival, trait by trait, 0 without rivals: as `stack`, float32 (T, ...)."""
+    nothing = torch.zeros_like(stack[0])
+    return torch.stack([stack[others].amax(dim=0) if others.any() else nothing for others in rivals])
 
 
 class Decoder(nn.Module):
@@ -182,7 +173,7 @@ class Decoder(nn.Module):
             parts = [functional.avg_pool2d(kept[-1], 2), seen[scale], *([clue.recalled] if scale == 1 else [])]
             joined = self.joined[scale](torch.cat(parts, dim=1))
             if scale in COMPETING:
-                joined = joined + self.against[COMPETING.index(scale)](_loudest(joined, clue.rivals))
+                joined = joined + self.against[COMPETING.index(scale)](strongest_rival(joined, clue.rivals))
             kept.append(joined)
         kept[0] = torch.cat([kept[0], seen[0]], dim=1)
         deep = self.deep(kept[-1])
@@ -259,22 +250,21 @@ class TrainedDecoder:
         self.name = f"decoder {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}{mixed}"
 
     @torch.inference_mode()
-    def keys(
-        self, view: RGBImage, levels: Sequence[torch.Tensor], support: Sequence[torch.Tensor]
-    ) -> torch.Tensor:
+    def keys(self, view: RGBImage, levels: Sequence[torch.Tensor], like: Spreads) -> torch.Tensor:
         """Describe a view.
 
         Args:
             view: uint8 (S, S, 3).
             levels: the trunk's levels of the view, of strides 4, 8 and 16, float32 (C, ., .).
-            support: those of the group's first support, to which keys are relative.
+            like: of the group's first support, to which keys are relative, see `spreads`.
 
         Returns:
             float32 (KEY, S / 4, S / 4).
         """
         moved = [level.to(self._device) for level in levels]
         colours = torch.from_numpy(cell_colours(view, levels[0].shape[-1])).to(self._device)
-        keys: torch.Tensor = self._network.keys(moved, colours, spreads([level.to(self._device) for level in support]))
+        relative = [(mean.to(self._device), spread.to(self._device)) for mean, spread in like]
+        keys: torch.Tensor = self._network.keys(moved, colours, relative)
         return keys
 
     @torch.inference_mode()
@@ -287,12 +277,11 @@ class TrainedDecoder:
         return shares.cpu(), distance.cpu()
 
     @torch.inference_mode()
-    def decode(self, told: Clues, rivals: npt.NDArray[np.bool_], ruled: Drawn) -> Drawn:
+    def decode(self, told: Clues, ruled: Drawn) -> Drawn:
         """Make the masks of one target.
 
         Args:
             told: what is known of it.
-            rivals: bool (T, T), traits that compete for pixels.
             ruled: what the rules make of the same votes. The mean of both is better than either: the rules follow a
                 colour's edge to the pixel, the decoder knows which pieces belong together.
         """
@@ -304,9 +293,9 @@ class TrainedDecoder:
             told.rivals.to(self._device),
         )
         logits, judged = self._network(moved)
-        chances = torch.sigmoid(logits).cpu().numpy()
+        likely = torch.sigmoid(logits).cpu()
         expected, there = torch.sigmoid(judged).cpu().numpy().T
-        margin = chances - np.maximum(_strongest(chances, rivals), 0.5)
+        margin = (likely - strongest_rival(likely, told.rivals.cpu()).clamp(min=0.5)).numpy()
         soft: Floats = ((1 - self._share) * ruled.soft + self._share * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
         soft[there < 0.5] = 0
         empty = ~(soft > 0.5).any(axis=(1, 2))

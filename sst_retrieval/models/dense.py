@@ -4,7 +4,7 @@
 2. Pose: a target is described coarsely once and compared with the support in every pose. The best pose's matched cells
    give the similarity transform (turn, size, place) that lays the target like the support.
 3. Match: seen through that frame, every cell of the target softly takes over the labels of the most similar cells of
-   the support nearby.
+   the support nearby. With a decoder, cells vote a second time, by keys that were learnt (`keys.py`), and look farther.
 4. Pixels: rules sharpen the votes by the target's own colours and edges (`refine.py`); a small network, trained on
    labelled specimens, makes masks of them, too (`decoder.py`). Their mean is brought back to the photograph. Without
    a decoder the rules decide alone.
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from sst_retrieval import pose
 from sst_retrieval.models.decoder import Drawn, TrainedDecoder, clues
@@ -34,6 +35,7 @@ from sst_retrieval.models.dense_memory import (
 from sst_retrieval.models.dense_seen import Seen, bend, busy, cut, recallable, weighed
 from sst_retrieval.models.dense_settings import DenseSettings
 from sst_retrieval.models.efficientnet import EfficientNetTrunk
+from sst_retrieval.models.keys import spreads
 from sst_retrieval.models.matching import (
     Compressed,
     Look,
@@ -120,7 +122,7 @@ class DensePropagator:
         ruled, sure = refine(seen.view, both, rivals, evidence=evidence, seen=votes)
         first = first_masks(votes, rivals)
         told = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels, recalled)
-        return decoder.decode(told, rivals, Drawn(ruled, sure))
+        return decoder.decode(told, Drawn(ruled, sure))
 
     def _by_rules(self, seen: Seen, memory: DenseMemory) -> Drawn:
         presence = self._presence(seen.shares, seen.distance)
@@ -144,19 +146,20 @@ class DensePropagator:
         view = pose.warp(support.image, frame, settings.side)
         levels = self.trunk.levels(view[None], deepest=4)
         labels = support_labels(support, traits, frame, settings.side)
-        seen = tuple(level[0] for level in levels[1:])
-        keys = None if self.decoder is None else self.decoder.keys(view, seen, like.levels if like else seen)
+        fine = self._scale(levels, view, labels, settings.fine, like.fine if like else None)
+        seen = [level[0] for level in levels[1:]]
+        relative = like.spreads if like else spreads(seen)
         return Remembered(
             frame=frame,
             poses=tuple(poses),
             coarse=coarse,
             coarse_norm=norm,
             specimen=torch.from_numpy(np.stack(shown).reshape(len(poses), -1)).to(coarse.device),
-            view=view,
             middle=self._scale(levels, view, labels, settings.middle, like.middle if like else None),
-            fine=self._scale(levels, view, labels, settings.fine, like.fine if like else None),
-            levels=seen,
-            keys=keys,
+            fine=fine,
+            spreads=relative,
+            keys=None if self.decoder is None else self.decoder.keys(view, seen, relative),
+            key_labels=functional.adaptive_avg_pool2d(fine.labels, seen[0].shape[-1]),
         )
 
     def _scale(
@@ -245,7 +248,7 @@ class DensePropagator:
         if self.decoder is None:
             return None
         supports = [recallable(support, flow) for support, flow in zip(memory.supports, flows, strict=True)]
-        return self.decoder.recall(self.decoder.keys(view, levels, memory.supports[0].levels), supports)
+        return self.decoder.recall(self.decoder.keys(view, levels, memory.supports[0].spreads), supports)
 
     def _presence(self, shares: Floats, distance: Floats) -> Floats:
         """Say for each trait how well its cells match the support's: float32 (T,), 0..1, under 0.5 for a lost trait.
@@ -268,5 +271,3 @@ class DensePropagator:
         votes.add(scale.features, places)
         found, distance = votes.result()
         return smooth_flow(found - places, votes.worked() * torch.exp(-distance / settings.trust), settings.stiffness)
-
-

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from sst_retrieval import pose
+from sst_retrieval.models.keys import Spreads
 from sst_retrieval.models.matching import Compressed, Norm
-from sst_retrieval.types import Floats, Frame, Mask, RGBImage, Support
+from sst_retrieval.types import Floats, Frame, Mask, Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,10 @@ class Remembered:
         coarse: float32 (P, D, g, g), in every pose.
         coarse_norm: see `matching.Norm`.
         specimen: bool (P, g * g), cells that show the specimen.
-        view: uint8 (S, S, 3), the support seen through its frame.
         middle, fine: the support at the scale of the displacement and of the traits.
-        levels: the trunk's levels of strides 4, 8 and 16, float32 (C, ., .).
-        keys: of the decoder, float32 (KEY, ., .); None without one.
+        spreads: of the trunk's levels of strides 4, 8 and 16; those of the first support are used for all pictures.
+        keys: of the decoder, float32 (KEY, S / 4, S / 4); None without one.
+        key_labels: as the fine labels, on the keys' grid.
     """
 
     frame: Frame
@@ -52,11 +53,11 @@ class Remembered:
     coarse: torch.Tensor
     coarse_norm: Norm
     specimen: torch.Tensor
-    view: RGBImage
     middle: Scale
     fine: Scale
-    levels: tuple[torch.Tensor, ...]
+    spreads: Spreads
     keys: torch.Tensor | None
+    key_labels: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,11 +103,11 @@ def cut(seen: Seen, place: Place) -> Seen:
     """Keep a part of what is seen; the frame and the flows stay those of the whole view."""
     cells = seen.shares.shape[-1]
 
-    def cut(grid: torch.Tensor) -> torch.Tensor:
+    def part(grid: torch.Tensor) -> torch.Tensor:
         scale = grid.shape[-1] / cells
         return grid[..., place.rows(scale), place.columns(scale)]
 
-    recalled = None if seen.recalled is None else (cut(seen.recalled[0]), cut(seen.recalled[1]))
+    recalled = None if seen.recalled is None else (part(seen.recalled[0]), part(seen.recalled[1]))
     within = (..., place.rows(), place.columns())
     return replace(
         seen,
@@ -115,7 +115,7 @@ def cut(seen: Seen, place: Place) -> Seen:
         shares=seen.shares[within],
         distance=seen.distance[within],
         bent=seen.bent[within],
-        levels=tuple(cut(level) for level in seen.levels),
+        levels=tuple(part(level) for level in seen.levels),
         recalled=recalled,
     )
 
@@ -128,5 +128,4 @@ def bend(grid: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
 def recallable(support: Remembered, flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Give the keys and labels of a support in a target's proportions."""
     assert support.keys is not None
-    labels = functional.adaptive_avg_pool2d(support.fine.labels, support.keys.shape[-1])
-    return bend(support.keys, flow), bend(labels, flow)
+    return bend(support.keys, flow), bend(support.key_labels, flow)

@@ -8,6 +8,7 @@ much farther. Like the keys of a space-time memory network (Oh et al. 2019, arXi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -23,6 +24,9 @@ FEATURES = (24, 40, 112)
 
 COLOURS = 3
 KEY = 32  # Numbers of a key.
+Spreads: TypeAlias = Sequence[tuple[torch.Tensor, torch.Tensor]]
+"""Mean and spread of every channel, level by level: float32 (C, 1, 1)."""
+
 REACH = Reach(window=0.1, position=0.0, sharpness=1.0)
 """How far keys are compared. Keys hold their place themselves and are as long as they are choosy."""
 
@@ -61,7 +65,7 @@ class Keys(nn.Module):
         self,
         levels: Sequence[torch.Tensor],
         colours: torch.Tensor,
-        like: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        like: Spreads,
     ) -> torch.Tensor:
         """Describe a view.
 
@@ -91,7 +95,7 @@ class Keys(nn.Module):
         return torch.cat([keys, self.place * places])
 
 
-def spreads(levels: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def spreads(levels: Sequence[torch.Tensor]) -> Spreads:
     """Mean and spread of every channel of every level: pairs of float32 (C, 1, 1)."""
     return [(level.mean((1, 2), keepdim=True), level.std((1, 2), keepdim=True) + 1e-3) for level in levels]
 
