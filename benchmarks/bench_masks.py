@@ -20,11 +20,11 @@ import typer
 from sst_retrieval.collection import Collection, read_collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import run_protocol
-from sst_retrieval.models.decoder import TrainedDecoder
 from sst_retrieval.models.dense import DensePropagator
 from sst_retrieval.models.dense_settings import DenseSettings
 from sst_retrieval.models.efficientnet import EfficientNetTrunk
 from sst_retrieval.models.refine import Evidence
+from sst_retrieval.models.trained_decoder import TrainedDecoder
 from sst_retrieval.propagation import Propagator
 from sst_retrieval.traits import read_traits
 

@@ -156,8 +156,8 @@ def _propagator(name: str, network: _Network, options: ModelOptions) -> Propagat
 
 
 def _dense(network: _Network, *, decoded: bool) -> DensePropagator:
-    from sst_retrieval.models.decoder import TrainedDecoder  # Here, because they load PyTorch.
     from sst_retrieval.models.dense import DensePropagator
+    from sst_retrieval.models.trained_decoder import TrainedDecoder  # Here, because they load PyTorch.
 
     return DensePropagator(
         trunk=network.trunk, decoder=TrainedDecoder(device=network.trunk.device) if decoded else None

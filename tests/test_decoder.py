@@ -15,14 +15,12 @@ from sst_retrieval.models.decoder import (
     RECALLED,
     TARGET,
     TRAIT,
-    WEIGHTS,
     Clues,
     Decoder,
-    Drawn,
-    TrainedDecoder,
     clues,
 )
-from sst_retrieval.models.keys import spreads
+from sst_retrieval.models.keys import at_once, block, spreads
+from sst_retrieval.models.trained_decoder import WEIGHTS, Drawn, TrainedDecoder
 
 CELLS = 64
 RIVALS = np.array([[False, True, False], [True, False, False], [False, False, False]])
@@ -80,6 +78,14 @@ def test_an_untrained_decoder_answers_with_the_first_mask() -> None:
     assert logits.shape == (3, 2 * CELLS, 2 * CELLS)
     assert judged.shape == (3, 2)
     assert ((logits > 0) == (first > 0))[sure].float().mean() > 0.9
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_parts_go_through_a_block_as_if_they_were_joined(normalised: bool) -> None:
+    torch.manual_seed(0)
+    step, own, shared = block(7, 8, normalised=normalised), torch.randn(3, 4, 10, 9), torch.randn(1, 3, 10, 9)
+    joined = step(torch.cat([own, shared.expand(3, -1, -1, -1)], dim=1))
+    torch.testing.assert_close(at_once(step, own, shared), joined, rtol=1e-4, atol=1e-5)
 
 
 def test_rivals_share_no_pixel_and_others_may(trained: TrainedDecoder) -> None:

@@ -13,11 +13,8 @@ A U-Net (Ronneberger et al. 2015) of four scales. What depends on the target alo
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sst_retrieval.errors import ModelError
-from sst_retrieval.models.keys import FEATURES, SEEN, Keys, Spreads, block, doubled, recall
-from sst_retrieval.models.matching import cell_colours
+from sst_retrieval.models.keys import FEATURES, SEEN, Keys, at_once, block, doubled
 from sst_retrieval.types import Floats, RGBImage
 
 WIDTHS = (8, 24, 48, 64)
@@ -37,24 +32,6 @@ TARGET = 14  # Channels of the target: four pixels' colours, how far its matches
 TRAIT = 5  # Channels of a trait: its votes, its bent mask, a first mask by colour; its rivals' votes and bent masks.
 RECALLED = 3  # Channels of a trait at the second scale: votes by keys, its rivals', how far the best key is.
 COMPETING = (2, 3)  # Scales at which a trait hears of its rivals.
-
-SHARE = 0.5  # Of the decoder in the masks; the rest is the rules'.
-
-WEIGHTS = Path(__file__).with_name("decoder.pt")
-"""The trained weights that come with the program; decoder.json beside them says how they were made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """The masks of one view.
-
-    Attributes:
-        soft: float32 (T, S, S), above 0.5 where a trait wins.
-        confidence: float32 (T,), 0..1: the IoU to expect; of a trait without a mask, how sure its absence is.
-    """
-
-    soft: Floats
-    confidence: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,20 +143,20 @@ class Decoder(nn.Module):
             float32 (T, 2 G, 2 G), logits of the masks; float32 (T, 2), logits of the expected IoU and of the trait's
             being there at all.
         """
-        traits = len(clue.traits)
-        seen = [one.expand(traits, -1, -1, -1) for one in self._see(clue)]
-        kept = [self.joined[0](torch.cat([clue.traits, seen[0]], dim=1))]
+        seen = self._see(clue)
+        kept = [at_once(self.joined[0], clue.traits, seen[0])]
         for scale in range(1, len(WIDTHS)):
-            parts = [functional.avg_pool2d(kept[-1], 2), seen[scale], *([clue.recalled] if scale == 1 else [])]
-            joined = self.joined[scale](torch.cat(parts, dim=1))
+            recalled = [clue.recalled] if scale == 1 else []
+            first, second = self.joined[scale].children()
+            joined = second(at_once(first, functional.avg_pool2d(kept[-1], 2), seen[scale], *recalled))
             if scale in COMPETING:
                 joined = joined + self.against[COMPETING.index(scale)](strongest_rival(joined, clue.rivals))
             kept.append(joined)
-        kept[0] = torch.cat([kept[0], seen[0]], dim=1)
         deep = self.deep(kept[-1])
         up, middle = deep, deep
         for scale in reversed(range(len(WIDTHS) - 1)):
-            up = self.raised[scale](torch.cat([doubled(self.narrowed[scale](up)), kept[scale]], dim=1))
+            finest = [seen[0]] if scale == 0 else []
+            up = at_once(self.raised[scale], doubled(self.narrowed[scale](up)), kept[scale], *finest)
             middle = up if scale == 1 else middle
         logits = (functional.pixel_shuffle(self.pixels(up), 2) + doubled(4 * clue.traits[:, 2:3]))[:, 0]
         return logits, self._expected(logits, deep, middle, clue)
@@ -213,92 +190,3 @@ class Decoder(nn.Module):
         )
         answer: torch.Tensor = self.quality(torch.cat([under, inside, deep.detach().mean((2, 3)), numbers], dim=1))
         return answer
-
-
-class TrainedDecoder:
-    """A decoder with weights, ready for use.
-
-    Attributes:
-        name: says which weights; goes into the provenance.
-    """
-
-    def __init__(self, weights: Path = WEIGHTS, device: torch.device | str = "cpu", *, share: float = SHARE) -> None:
-        """Load weights.
-
-        Args:
-            weights: a state dictionary of `Decoder`, as `scripts/train_decoder.py` writes it.
-            device: where it runs.
-            share: of the decoder in masks and confidences, 0..1; the rest is the rules'.
-
-        Raises:
-            ModelError: the file is missing, broken, or of another network.
-        """
-        if not weights.is_file():
-            raise ModelError(f"the decoder's weights are not at {weights}; install sst-retrieval again")
-        try:
-            tensors = torch.load(weights, map_location="cpu", weights_only=True)
-            network = Decoder()
-            network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-        except (OSError, RuntimeError, pickle.UnpicklingError, AttributeError, EOFError) as error:
-            raise ModelError(
-                f"{weights} holds no weights of this decoder: {error}; install sst-retrieval again"
-            ) from error
-        self._device, self._share = torch.device(device), share
-        # Channels last: on a CPU the fine scales take half the time.
-        self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        mixed = "" if share == SHARE else f" with a share of {share:g}"
-        self.name = f"decoder {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}{mixed}"
-
-    @torch.inference_mode()
-    def keys(self, view: RGBImage, levels: Sequence[torch.Tensor], like: Spreads) -> torch.Tensor:
-        """Describe a view.
-
-        Args:
-            view: uint8 (S, S, 3).
-            levels: the trunk's levels of the view, of strides 4, 8 and 16, float32 (C, ., .).
-            like: of the group's first support, to which keys are relative, see `spreads`.
-
-        Returns:
-            float32 (KEY, S / 4, S / 4).
-        """
-        moved = [level.to(self._device) for level in levels]
-        colours = torch.from_numpy(cell_colours(view, levels[0].shape[-1])).to(self._device)
-        relative = [(mean.to(self._device), spread.to(self._device)) for mean, spread in like]
-        keys: torch.Tensor = self._network.keys(moved, colours, relative)
-        return keys
-
-    @torch.inference_mode()
-    def recall(
-        self, keys: torch.Tensor, supports: Sequence[tuple[torch.Tensor, torch.Tensor]]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Let supports vote on a view by its keys and theirs, see `recall`."""
-        moved = [(theirs.to(self._device), labels.to(self._device)) for theirs, labels in supports]
-        shares, distance = recall(self._network.keys, keys, moved)
-        return shares.cpu(), distance.cpu()
-
-    @torch.inference_mode()
-    def decode(self, told: Clues, ruled: Drawn) -> Drawn:
-        """Make the masks of one target.
-
-        Args:
-            told: what is known of it.
-            ruled: what the rules make of the same votes. The mean of both is better than either: the rules follow a
-                colour's edge to the pixel, the decoder knows which pieces belong together.
-        """
-        moved = Clues(
-            told.target.to(self._device),
-            told.traits.to(self._device, memory_format=torch.channels_last),
-            told.recalled.to(self._device, memory_format=torch.channels_last),
-            tuple(level.to(self._device) for level in told.levels),
-            told.rivals.to(self._device),
-        )
-        logits, judged = self._network(moved)
-        likely = torch.sigmoid(logits).cpu()
-        expected, there = torch.sigmoid(judged).cpu().numpy().T
-        margin = (likely - strongest_rival(likely, told.rivals.cpu()).clamp(min=0.5)).numpy()
-        soft: Floats = ((1 - self._share) * ruled.soft + self._share * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
-        soft[there < 0.5] = 0
-        empty = ~(soft > 0.5).any(axis=(1, 2))
-        sure = (1 - self._share) * ruled.confidence + self._share * expected
-        confidence: Floats = np.where(empty, 1 - there, sure).astype(np.float32)
-        return Drawn(soft, confidence)

@@ -22,7 +22,7 @@ import torch
 from torch.nn import functional
 
 from sst_retrieval import pose
-from sst_retrieval.models.decoder import Drawn, TrainedDecoder, clues
+from sst_retrieval.models.decoder import clues
 from sst_retrieval.models.dense_memory import (
     DenseMemory,
     Remembered,
@@ -46,6 +46,7 @@ from sst_retrieval.models.matching import (
     smooth_flow,
 )
 from sst_retrieval.models.refine import coloured, first_masks, refine
+from sst_retrieval.models.trained_decoder import Drawn, TrainedDecoder
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
 VERSION = 3
@@ -77,6 +78,8 @@ class DensePropagator:
         self.trunk = trunk if trunk is not None else EfficientNetTrunk(device)
         self.settings = settings if settings is not None else DenseSettings()
         self.decoder = decoder
+        places = cell_centres(self.settings.coarse.cells)
+        self._apart = self.settings.coarse_position * torch.cdist(places, places) ** 2
         # Another way of looking gives other masks, which must not be mixed with old ones in one index.
         how = hashlib.sha256(repr(self.settings).encode()).hexdigest()[:8]
         by = "" if decoder is None else f", {decoder.name}"
@@ -200,9 +203,8 @@ class DensePropagator:
 
     def _partners(self, cells: torch.Tensor, shown: torch.Tensor, target: torch.Tensor) -> tuple[float, torch.Tensor]:
         """Give every specimen cell of the support its most similar cell of the target; the mean likeness, the cells."""
-        places = cell_centres(self.settings.coarse.cells).to(target.device)
-        cost = self.settings.coarse_position * torch.cdist(places[shown], places) ** 2
-        best, partner = (cells.flatten(1)[:, shown].T @ target - cost).max(dim=1)
+        apart = self._apart.to(target.device)[shown]
+        best, partner = torch.addmm(apart, cells.flatten(1)[:, shown].T, target, beta=-1).max(dim=1)
         return float(best.mean()), partner
 
     def _moved(self, frame: Frame, shown: torch.Tensor, partner: torch.Tensor) -> Frame:

@@ -38,6 +38,23 @@ def block(inside: int, outside: int, *, normalised: bool = True) -> nn.Sequentia
     return nn.Sequential(convolution, *middle, nn.ReLU(inplace=True))
 
 
+def at_once(step: nn.Module, *parts: torch.Tensor) -> torch.Tensor:
+    """Send parts through a `block` as if they were joined along the channels.
+
+    Each is float32 (T, C, ., .), or (1, C, ., .) where all traits share it. A convolution of joined parts is the sum of
+    the parts' convolutions; so what all traits share is worked out once, and nothing is copied to join it.
+    """
+    convolution, *rest = step.children()
+    assert isinstance(convolution, nn.Conv2d)
+    weights = convolution.weight.split([part.shape[1] for part in parts], dim=1)
+    total = functional.conv2d(parts[0], weights[0], convolution.bias, padding=1)
+    for part, weight in zip(parts[1:], weights[1:], strict=True):
+        total = total + functional.conv2d(part, weight, padding=1)
+    for each in rest:
+        total = each(total)
+    return total
+
+
 class Keys(nn.Module):
     """Describes every cell of stride 4 so that the same trait of two specimens is described alike.
 

@@ -78,13 +78,16 @@ def describe(
         float32 (N, D, G, G), and the norm that was used. The network's part of a cell's features has about unit length.
     """
     pairs = [(level, weight) for level, weight in zip(levels, look.levels, strict=False) if weight > 0]
-    grids = [_resampled(level, look.cells) for level, _ in pairs]
-    norm = norm or Norm(tuple((_mean(grid[:1]), _spread(grid[:1])) for grid in grids))
+    if norm is None:
+        grids = [_resampled(level[:1], look.cells) for level, _ in pairs]
+        norm = Norm(tuple((_mean(grid), _spread(grid)) for grid in grids))
     total = sum(weight for _, weight in pairs)
-    parts = [
-        functional.normalize((grid - mean) / spread, dim=1) * math.sqrt(weight / total)
-        for grid, (_, weight), (mean, spread) in zip(grids, pairs, norm.parts, strict=True)
-    ]
+    parts = []
+    for (level, weight), (mean, spread) in zip(pairs, norm.parts, strict=True):
+        # Before resampling: the same as after it, and less work where cells are finer than the network's.
+        grid = _resampled((level - mean) / spread, look.cells)
+        length = torch.linalg.vector_norm(grid, dim=1, keepdim=True).clamp_min(1e-12)
+        parts.append(grid.mul_(math.sqrt(weight / total) / length))
     if look.colour > 0:
         colours = np.stack([cell_colours(picture, look.cells) for picture in pictures])
         parts.append(torch.from_numpy(colours).to(parts[0].device) * math.sqrt(look.colour))
@@ -231,8 +234,7 @@ class Compressed:
 
     def __call__(self, grid: torch.Tensor) -> torch.Tensor:
         """Project: float32 (D, G, G) to (dimensions, G, G)."""
-        cells = grid.flatten(1).T - self._mean
-        projected: torch.Tensor = (cells @ self._directions).T
+        projected: torch.Tensor = self._directions.T @ grid.flatten(1) - (self._directions.T @ self._mean)[:, None]
         return projected.reshape(-1, *grid.shape[1:])
 
 

@@ -213,12 +213,10 @@ def guided(guide: Floats, pictures: Floats, *, radius: int = RADIUS, smoothness:
     crossed = (coarse[:, None] * colours).reshape(-1, *small)
     means = _box_mean(np.concatenate([colours, products, coarse, crossed]), radius // COARSER)
     centre, squares, level, cross = np.split(means, [3, 9, 9 + len(coarse)])
-    covariance = np.empty((*small, 3, 3), dtype=np.float32)
-    for (i, j), square in zip(pairs, squares, strict=True):
-        covariance[..., i, j] = covariance[..., j, i] = square - centre[i] * centre[j]
-    inverse = np.linalg.inv(covariance + np.float32(smoothness) * np.eye(3, dtype=np.float32))
+    products_apart = [square - centre[i] * centre[j] for (i, j), square in zip(pairs, squares, strict=True)]
+    inverse = _inverse(products_apart, np.float32(smoothness))
     together = cross.reshape(-1, 3, *small) - level[:, None] * centre
-    slope = np.einsum("hwij,njhw->nihw", inverse, together, optimize=True)
+    slope = np.stack([sum(row[j] * together[:, j] for j in range(3)) for row in inverse], axis=1)
     offset = level - (slope * centre).sum(1)
     lines = _box_mean(np.concatenate([slope, offset[:, None]], axis=1).reshape(-1, *small), radius // COARSER)
     lines = _resized(lines, (height, width)).reshape(-1, 4, height, width)
@@ -226,10 +224,25 @@ def guided(guide: Floats, pictures: Floats, *, radius: int = RADIUS, smoothness:
     return result
 
 
+def _inverse(covariance: Sequence[Floats], smoothness: np.float32) -> list[list[Floats]]:
+    """Invert a symmetric 3 x 3 matrix in every cell, by cofactors: a library's inverse takes them one by one.
+
+    Args:
+        covariance: float32 (H, W) each: its upper triangle, row by row.
+        smoothness: added to the diagonal.
+    """
+    a, b, c, d, e, f = covariance
+    a, d, f = a + smoothness, d + smoothness, f + smoothness
+    aa, bb, cc = d * f - e * e, c * e - b * f, b * e - c * d
+    scale = 1 / (a * aa + b * bb + c * cc)
+    aa, bb, cc = aa * scale, bb * scale, cc * scale
+    dd, ee, ff = (a * f - c * c) * scale, (b * c - a * e) * scale, (a * d - b * b) * scale
+    return [[aa, bb, cc], [bb, dd, ee], [cc, ee, ff]]
+
+
 def _box_mean(stack: Floats, radius: int) -> Floats:
-    edge = 2 * radius + 1
-    padded = functional.pad(torch.from_numpy(stack)[None], (radius,) * 4, mode="replicate")
-    return functional.avg_pool2d(padded, edge, stride=1)[0].numpy()
+    means: Floats = ndimage.uniform_filter(stack, 2 * radius + 1, mode="nearest", axes=(1, 2))
+    return means
 
 
 def _resized(stack: Floats, size: tuple[int, int]) -> Floats:
