@@ -202,7 +202,7 @@ def flat(count: int, device: str) -> None:
     print(f"SAM 2.1 with a short trunk, {side} px, 5 traits, 4 photographs at once")
     for done in range(4, count + 4, 4):
         propagator.propagate(memory, list(rng.integers(0, 255, (4, 240, 320, 3), dtype=np.uint8)))
-        if done in (12, 100, count):
+        if done in (12, 100, 250, 500, count):
             print(f"peak memory after {done} targets: {peak(device):,.0f} MB", flush=True)
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sst_retrieval.clicks import Clicker, load_clicker
     from sst_retrieval.collection import Collection, read_collection
     from sst_retrieval.demo import make_drawer
+    from sst_retrieval.describer import embedder_of
     from sst_retrieval.embedding import Embedder
     from sst_retrieval.embedding import describe as describe_embedder
     from sst_retrieval.engines import EMBEDDERS, PROPAGATORS, load_embedder
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from sst_retrieval.sheets import Tile, contact_sheet, hit_tile
     from sst_retrieval.supports import Supports, read_supports
     from sst_retrieval.traits import read_traits
-    from sst_retrieval.words import Question, answer, understand
+    from sst_retrieval.words import Question, answer, described, understand, words_for_model
 
 __version__ = "0.1.0"
 
@@ -105,6 +106,8 @@ __all__ = [
     "build_index",
     "contact_sheet",
     "describe_embedder",
+    "described",
+    "embedder_of",
     "export_characters",
     "export_coco",
     "export_darwin_core",
@@ -135,6 +138,7 @@ __all__ = [
     "rebuild_command",
     "save_support",
     "understand",
+    "words_for_model",
 ]
 
 _LATER = {
@@ -160,6 +164,8 @@ _LATER = {
     "build_index": "build",
     "contact_sheet": "sheets",
     "describe_embedder": "embedding",
+    "described": "words",
+    "embedder_of": "describer",
     "export_characters": "export",
     "export_coco": "export",
     "export_darwin_core": "export",
@@ -190,6 +196,7 @@ _LATER = {
     "rebuild_command": "indexes",
     "save_support": "annotating",
     "understand": "words",
+    "words_for_model": "words",
 }
 """Public name -> the module it comes from. Not `build` for `build_index`: that is the module's own name."""
 

@@ -396,14 +396,13 @@ def test_an_accepted_specimen_becomes_a_support_and_its_group_is_propagated_agai
     assert "sst-retrieval build" in "\n".join(code.value for code in app.code)
     press(app, "Propagate red again")
     quiet(app)
-    for _ in range(200):
-        if sst.index_state(own / "index")[0] == 2:
-            break
-        time.sleep(0.2)
-    time.sleep(0.5)
-    app.run()
+    until = time.monotonic() + PATIENCE
+    while "The build is done" not in shown(app) and time.monotonic() < until:
+        time.sleep(0.5)
+        app.run()
     quiet(app)
     assert "The build is done" in shown(app)
+    assert sst.index_state(own / "index")[0] == 2
     with sst.open_index(own / "index") as after:
         made = after.info()["provenance"]
         assert made["settings"]["groups"] == ["red"]

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from small_sam2 import SIDE, configuration, write_small_sam2
 
+from sst_retrieval.models.sam2_attention import Sequenced, attend, prepare
 from sst_retrieval.models.sam2_checkpoint import load_checkpoint
 from sst_retrieval.models.sam2_network import Memory, Sam2Network, Tracked
 
@@ -181,6 +182,31 @@ def test_a_network_built_otherwise_is_encoded_by_the_sam2_package(files: tuple[P
     network = Sam2Network(model, torch.device("cpu"))
     assert network._encoder._table is None
     assert len(network.encode(np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8)).features) == 3
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("at", ["pos_enc_at_attn", "pos_enc_at_cross_attn_queries", "pos_enc_at_cross_attn_keys"])
+def test_memory_attention_is_the_packages_wherever_positions_are_added(files: tuple[Path, Path], at: str) -> None:
+    model = load_checkpoint(str(files[0]), files[1]).model.eval()
+    side, hidden, depth = model.sam_image_embedding_size, model.hidden_dim, model.mem_dim
+    torch.manual_seed(0)
+    features, positions = torch.randn(2, hidden, side, side), torch.randn(2, hidden, side, side)
+    tokens, places = torch.randn(3, side * side + 4, depth), torch.randn(3, side * side + 4, depth)
+    counted = []
+    for layer in model.memory_attention.layers:
+        setattr(layer, at, not getattr(layer, at))
+        layer.norm1.register_forward_hook(lambda *_: counted.append(1))
+    seen = attend(model, features, positions, prepare(model, Sequenced(tokens, places, 4)))
+    assert len(counted) == len(model.memory_attention.layers)
+    for picture, trait in itertools.product(range(2), range(3)):
+        expected = model.memory_attention(
+            curr=features[picture].flatten(1).T[:, None],
+            curr_pos=positions[picture].flatten(1).T[:, None],
+            memory=tokens[trait][:, None],
+            memory_pos=places[trait][:, None],
+            num_obj_ptr_tokens=4,
+        )
+        assert (seen[3 * picture + trait].flatten(1).T - expected[:, 0]).abs().max() < TOLERANCE
 
 
 @torch.inference_mode()

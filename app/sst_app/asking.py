@@ -15,7 +15,7 @@ import numpy as np
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import choosing, drawing, opening, pictures
+from sst_app import choosing, describing, drawing, opening, pictures
 from sst_app.filters import Facet, counts, predicate
 from sst_app.markdown import plain
 
@@ -48,6 +48,11 @@ class Question:
     def traits(self) -> tuple[str, ...]:
         """All traits that are compared."""
         return tuple(dict.fromkeys([self.trait, *(trait for _, trait in self.like)]))
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one example."""
+        return len(self.like) + (self.vectors is not None) + len(self.unlike) > 1
 
     def words(self) -> str:
         """Say what is asked, in a line."""
@@ -136,25 +141,8 @@ def as_file(content: bytes, name: str) -> Iterator[Path]:
 
 @st.cache_data(max_entries=16, show_spinner="Describing the trait")
 def _vectors(_index: sst.Index, image: bytes, size: tuple[int, ...], mask: bytes) -> Any:
-    made_with = _index.settings["embedder"]
-    engine = made_with["engine"] if isinstance(made_with, dict) else made_with
-    if engine not in sst.EMBEDDERS:
-        raise sst.QueryError(
-            f"the index was made with the embedder {engine}, which is not part of this program; ask with a specimen"
-        )
-    embedder = _embedder(engine)
-    if {"engine": engine, **sst.describe_embedder(embedder)} != made_with:
-        raise sst.ModelMismatchError(
-            "the index was made with another version of its embedder; build it again with --rebuild, or ask with a "
-            "specimen of the index"
-        )
     pixels = np.frombuffer(image, np.uint8).reshape(size)
-    return sst.query_vectors(pixels, np.frombuffer(mask, bool).reshape(size[:2]), embedder)
-
-
-@st.cache_resource(show_spinner="Loading the model")
-def _embedder(engine: str) -> sst.Embedder:
-    return sst.load_embedder(engine)
+    return sst.query_vectors(pixels, np.frombuffer(mask, bool).reshape(size[:2]), describing.embedder(_index))
 
 
 def _extra(index: sst.Index) -> list[str]:

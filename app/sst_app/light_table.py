@@ -12,7 +12,7 @@ import streamlit as st
 from PIL import Image
 
 import sst_retrieval as sst
-from sst_app import asking, choosing, components, examples, pictures, sentences
+from sst_app import asking, choosing, components, describing, examples, pictures, sentences
 from sst_app.markdown import plain
 
 SIZES = {"small": 6, "medium": 4, "large": 3}
@@ -22,7 +22,7 @@ LETTERS = {"small": 6, "medium": 11, "large": 20}
 """So many letters of a name fit below a tile."""
 
 ROWS = {"small": 4, "medium": 3, "large": 3}
-BLOCK_COLOURS = {"pattern": "#0072B2", "colour": "#E69F00", "shape": "#009E73"}
+BLOCK_COLOURS = {"pattern": "#0072B2", "colour": "#E69F00", "shape": "#009E73", "text": "#CC79A7"}
 SIDE = 360
 """Edge of a picture of the comparison, in pixels."""
 
@@ -44,7 +44,10 @@ def show(
     )
     a_page = SIZES[size] * ROWS[size]
     page = _page()
-    hits = found(index, question, weights, where, page * a_page + 1, said)
+    words = None
+    if said is not None and not question.several:
+        words = describing.described(index, said.question, question.trait)
+    hits = found(index, question, weights, where, page * a_page + 1, said, words)
     more = len(hits) > page * a_page
     shown = hits[(page - 1) * a_page : page * a_page]
     _downloads(head[2:], index, question, hits[: page * a_page])
@@ -54,7 +57,7 @@ def show(
     chosen = [hit for hit in hits if st.session_state.get(f"compare-{hit.specimen}")]
     if len(chosen) > 1:
         compare(index, chosen)
-    _notes(question, said)
+    _notes(index, question, said, words)
     _tiles(index, question, shown, size, view)
     back, note, on = st.columns([1, 3, 1], vertical_alignment="center")
     back.button("Earlier", icon=":material/arrow_back:", on_click=_turn, args=(page - 1,), disabled=page == 1)
@@ -62,12 +65,19 @@ def show(
     on.button("More", icon=":material/arrow_forward:", on_click=_turn, args=(page + 1,), disabled=not more)
 
 
-def _notes(question: asking.Question, said: sentences.Said | None) -> None:
-    """Say how several examples are read."""
-    if len(question.like) + len(question.unlike) > 1:
+def _notes(
+    index: sst.Index, question: asking.Question, said: sentences.Said | None, words: describing.Described | None
+) -> None:
+    """Say how several examples, and words that only a model understands, are read."""
+    if words is not None:
+        describing.order(words, beside_example=bool(question.like) or question.vectors is not None)
+    if question.several:
         st.caption(f"Asked: {plain(question.words())}.")
-        if said is not None and said.question.rank:
-            st.caption("Words for colours and sizes are not asked together with several examples; the others are.")
+        if said is not None and (said.question.rank or sst.words_for_model(index, said.question, question.trait)):
+            st.caption(
+                "Words for colours and sizes, and those for the index's model, are not asked together with several "
+                "examples; the others are."
+            )
 
 
 def _page() -> int:
@@ -87,6 +97,7 @@ def found(
     where: str | None,
     k: int,
     said: sentences.Said | None = None,
+    described: describing.Described | None = None,
 ) -> list[sst.Hit]:
     """Search; the same question is answered from memory."""
     asked = {
@@ -99,8 +110,9 @@ def found(
         "k": k,
     }
     vectors = b"" if question.vectors is None else question.vectors.tobytes()
-    words = repr((asked, None if said is None else said.chips))
-    return _found(index, said, choosing.cache_key(index), words, vectors, question, asked)
+    seen = None if described is None else described.vector
+    words = repr((asked, None if said is None else said.chips, None if seen is None else seen.tobytes()))
+    return _found(index, said, choosing.cache_key(index), words, vectors, question, asked, seen)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -112,15 +124,16 @@ def _found(
     vectors: bytes,
     _question: asking.Question,
     _asked: dict[str, Any],
+    _described: Any,
 ) -> list[sst.Hit]:
     if _said is None:
         return _index.search(vectors=_question.vectors, **_asked)
-    if len(_question.like) + (_question.vectors is not None) + len(_question.unlike) > 1:
+    if _question.several:
         where = " AND ".join(f"({each}\n)" for each in (_said.question.where, _asked["where"]) if each) or None
         return _index.search(vectors=_question.vectors, **{**_asked, "where": where})
     simple = {**_asked, "like": next(iter(_question.like), None), "trait": _question.trait}
     del simple["unlike"]
-    return sst.answer(_index, _said.question, vectors=_question.vectors, **simple)
+    return sst.answer(_index, _said.question, vectors=_question.vectors, described=_described, **simple)
 
 
 def as_table(hits: Sequence[sst.Hit]) -> pd.DataFrame:

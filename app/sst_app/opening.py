@@ -33,11 +33,14 @@ class Asked:
         what: an index, a folder of indexes, or a specimen table; None if nothing was named.
         images: folders that photographs may be read from, besides those of the collection itself.
         supports: folders that supports may be written to, besides those in the collection's folder.
+        clip_model, clip_pretrained: the model of an OpenCLIP index, if not as it was built.
     """
 
     what: Path | None
     images: tuple[Path, ...]
     supports: tuple[Path, ...]
+    clip_model: str | None = None
+    clip_pretrained: str | None = None
 
 
 def asked() -> Asked:
@@ -51,8 +54,12 @@ def _read(words: tuple[str, ...]) -> Asked:
     reader.add_argument("what", nargs="?", type=Path)
     reader.add_argument("--images", action="append", type=Path, default=[])
     reader.add_argument("--supports", action="append", type=Path, default=[])
+    reader.add_argument("--clip-model")
+    reader.add_argument("--clip-pretrained")
     found, _ = reader.parse_known_args(words)
-    return Asked(found.what, tuple(found.images), tuple(found.supports))
+    return Asked(
+        found.what, tuple(found.images), tuple(found.supports), found.clip_model, found.clip_pretrained
+    )
 
 
 def asked_for() -> Path | None:

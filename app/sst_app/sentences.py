@@ -51,10 +51,16 @@ def ask(index: sst.Index) -> Said | None:
             if name not in kept:
                 question = question.without(part)
     if question.unknown:
-        st.caption(f"Not understood, and not asked: {plain(', '.join(question.unknown))}")
+        # The model of an OpenCLIP index reads what is left; the light table says what came of it.
+        left = "Not measured, so left to the index's model" if _reads(index, question) else "Not understood, not asked"
+        st.caption(f"{left}: {plain(', '.join(question.unknown))}")
     for note in question.notes:
         st.caption(plain(note))
     return Said(question, tuple(map(repr, question.parts)))
+
+
+def _reads(index: sst.Index, question: sst.Question) -> bool:
+    return bool(sst.words_for_model(index, question, question.trait or index.traits[0]))
 
 
 def in_short(part: Any) -> str:

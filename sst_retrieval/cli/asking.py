@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import typer
 
@@ -11,7 +12,7 @@ from sst_retrieval.embedding import Embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.query import Index
 from sst_retrieval.types import Floats, Hit
-from sst_retrieval.words import Question, answer, described, description, remaining, understand
+from sst_retrieval.words import Question, answer, described, remaining, understand, words_for_model
 
 
 def understood(index: Index, text: str, *, like: str | None, ignored: Sequence[str]) -> Question:
@@ -43,9 +44,7 @@ def described_if_possible(
     index: Index, question: Question, trait: str | None, load: Callable[[], Embedder], *, beside_example: bool
 ) -> Floats | None:
     """Let the model of an OpenCLIP index read what the sentence describes; None for another index, or for nothing."""
-    if index.settings["embedder"]["engine"] != "openclip" or trait is None:
-        return None
-    text = description(question, trait)
+    text = "" if trait is None else words_for_model(index, question, trait)
     if not text:
         return None
     order = "; they and the likeness to the example order alike" if beside_example else ""
@@ -65,7 +64,8 @@ def answered(
     weights: Mapping[str, float] | None,
 ) -> list[Hit]:
     """Say how the sentence was read, answer it, and say what left nothing if nothing is left."""
-    for line in question.lines():
+    # What was not measured is asked all the same if the model compares it.
+    for line in (question if described is None else replace(question, unknown=())).lines():
         typer.echo(f"  {line}", err=True)
     hits = answer(index, question, k=k, trait=trait, vectors=vectors, described=described, where=where, weights=weights)
     looked_at = trait or question.trait

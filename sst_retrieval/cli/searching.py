@@ -14,9 +14,9 @@ import typer
 from sst_retrieval import sheets
 from sst_retrieval.asking import Pair
 from sst_retrieval.cli import asking
-from sst_retrieval.embedding import Embedder, describe
-from sst_retrieval.engines import EMBEDDERS, ModelOptions, load_embedder
-from sst_retrieval.errors import ModelMismatchError, QueryError
+from sst_retrieval.describer import embedder_of
+from sst_retrieval.embedding import Embedder
+from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.report import aligned
 from sst_retrieval.images import read_image, write_png
 from sst_retrieval.outside import query_vectors, read_mask
@@ -97,7 +97,9 @@ def search_command(
 
         @cache
         def load() -> Embedder:
-            return _embedder(opened, embedder, device, _options(opened, clip_model, clip_pretrained))
+            return embedder_of(
+                opened, engine=embedder, device=device, clip_model=clip_model, clip_pretrained=clip_pretrained
+            )
 
         if named and image is None and mask is None:
             question = _indexed(opened, named, trait)
@@ -231,33 +233,3 @@ def _outside(index: Index, photo: Path, mask: Path, trait: str, embedder: Callab
     drawn = read_mask(mask, image, trait=trait, number=index.trait_numbers[trait])
     vectors = query_vectors(image, drawn, embedder())
     return _Question(lambda: Tile(image, {trait: drawn}, photo.name), vectors=vectors)
-
-
-def _options(index: Index, clip_model: str | None, clip_pretrained: str | None) -> ModelOptions:
-    """Say which CLIP model to load: the one that is named, else the one that the index was built with."""
-    built = index.info()["provenance"].get("settings", {}).get("models") or {}
-    return ModelOptions(
-        clip_model=clip_model or built.get("clip_model"),
-        clip_pretrained=clip_pretrained or built.get("clip_pretrained"),
-        clip_pooling=built.get("clip_pooling") or "dense",
-    )
-
-
-def _embedder(index: Index, asked: str | None, device: str, options: ModelOptions) -> Embedder:
-    """Load the embedder that the index was made with."""
-    made_with = index.settings["embedder"]
-    if asked is None and made_with["engine"] not in EMBEDDERS:
-        # Never by itself: an index may come from somebody else, and a name in it would run code here.
-        raise QueryError(
-            f"the index was made with the embedder {made_with['engine']}, which is not part of this program; "
-            f"if you know it, ask with --embedder {made_with['engine']}"
-        )
-    engine = asked or made_with["engine"]
-    embedder = load_embedder(engine, device, options if engine == "openclip" else None)
-    now = {"engine": engine, **describe(embedder)}
-    if now != made_with:
-        raise ModelMismatchError(
-            f"the index was made with {made_with}, and this is {now}: their vectors cannot be compared; "
-            "build the index again with --rebuild, or ask with a specimen of the index (--like)"
-        )
-    return embedder

@@ -32,6 +32,12 @@ def app_command(
     supports: Annotated[
         Path | None, typer.Option(help="The folder that supports are written to, if not in the collection's own.")
     ] = None,
+    clip_model: Annotated[
+        str | None, typer.Option(help="Of an OpenCLIP index: its --clip-model, if not as it was built.")
+    ] = None,
+    clip_pretrained: Annotated[
+        str | None, typer.Option(help="Of an OpenCLIP index: its --clip-pretrained, if not as it was built.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8501,
     address: Annotated[str, typer.Option(help="Who may look: localhost is this computer only.")] = "localhost",
 ) -> None:
@@ -54,6 +60,8 @@ def app_command(
     words += ["--server.address", address, "--", *([str(index)] if index is not None else [])]
     words += [word for folder in images or [] for word in ("--images", str(folder))]
     words += ["--supports", str(supports)] if supports is not None else []
+    for option, value in (("--clip-model", clip_model), ("--clip-pretrained", clip_pretrained)):
+        words += [option, value] if value is not None else []
     typer.echo(f"open http://{address}:{port} in a browser; Ctrl+C ends the app", err=True)
     with subprocess.Popen(words) as server:
         try:

@@ -142,8 +142,9 @@ def attend(model: Any, features: torch.Tensor, positions: torch.Tensor, prepared
 
 def _look_at_itself(layer: Any, state: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     attention = layer.self_attn
-    normed = layer.norm1(state).flatten(0, 1)
-    asking = (layer.norm1(state) + where).flatten(0, 1) if layer.pos_enc_at_attn else normed
+    normed = layer.norm1(state)
+    asking = (normed + where if layer.pos_enc_at_attn else normed).flatten(0, 1)
+    normed = normed.flatten(0, 1)
     places = _places(attention, round(normed.shape[1] ** 0.5))
     query, key = (_turned(_heads(attention, each(asking)), places) for each in (attention.q_proj, attention.k_proj))
     found = functional.scaled_dot_product_attention(query, key, _heads(attention, attention.v_proj(normed)))

@@ -14,7 +14,7 @@ and whatever was not understood is said.
 """
 
 from sst_retrieval.words.answering import answer, remaining
-from sst_retrieval.words.description import described, description
+from sst_retrieval.words.description import described, description, words_for_model
 from sst_retrieval.words.question import Count, Doubt, Example, Filter, Part, Question, Ranking, TraitPart, Weights
 from sst_retrieval.words.understanding import understand
 
@@ -33,4 +33,5 @@ __all__ = [
     "description",
     "remaining",
     "understand",
+    "words_for_model",
 ]

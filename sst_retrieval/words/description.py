@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sst_retrieval.embedding import Embedder, TextEmbedder
 from sst_retrieval.errors import QueryError
+from sst_retrieval.query import Index
 from sst_retrieval.types import Floats
 from sst_retrieval.words.question import Question
 
@@ -30,6 +31,21 @@ def description(question: Question, trait: str) -> str:
     place = question.text.casefold().find
     said.sort(key=lambda words: place(words.casefold()))
     return " ".join([*said, trait.replace("_", " ")])
+
+
+def words_for_model(index: Index, question: Question, trait: str) -> str:
+    """Say which words of a question the index's own model compares with what it sees.
+
+    Args:
+        index: the index.
+        question: the question.
+        trait: the trait that is looked at.
+
+    Returns:
+        A description, to be turned into a vector by `described`; "" if the index's model reads no words (only OpenCLIP
+        and BioCLIP do) or the sentence describes nothing.
+    """
+    return description(question, trait) if index.settings["embedder"]["engine"] == "openclip" else ""
 
 
 def described(embedder: Embedder, text: str) -> Floats:

@@ -1,0 +1,71 @@
+"""The index's own model: it describes photographs from outside, and reads the words that no measurement says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import choosing, opening
+from sst_app.markdown import plain
+
+
+@dataclass(frozen=True)
+class Described:
+    """Words that the index's model compares with what it sees.
+
+    Attributes:
+        text: the words.
+        vector: what the model makes of them, for `sst_retrieval.answer`; None if the model cannot be asked.
+        why: why it cannot, a sentence, or "".
+    """
+
+    text: str
+    vector: Any = None
+    why: str = ""
+
+
+def embedder(index: sst.Index) -> sst.Embedder:
+    """Return the embedder that the index was made with, loaded once."""
+    said = opening.asked()
+    return _embedder(index, choosing.cache_key(index)[0], index.settings, said.clip_model, said.clip_pretrained)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the model")
+def _embedder(
+    _index: sst.Index, folder: str, settings: Mapping[str, Any], clip_model: str | None, clip_pretrained: str | None
+) -> sst.Embedder:
+    return sst.embedder_of(_index, clip_model=clip_model, clip_pretrained=clip_pretrained, from_hub=False)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _vector(_index: sst.Index, folder: str, settings: Mapping[str, Any], text: str) -> Any:
+    return sst.described(embedder(_index), text)
+
+
+def described(index: sst.Index, question: sst.Question, trait: str) -> Described | None:
+    """Let the model read what nothing measured says; None if the sentence is left with no such words."""
+    text = sst.words_for_model(index, question, trait)
+    if not text:
+        return None
+    try:
+        return Described(text, _vector(index, choosing.cache_key(index)[0], index.settings, text))
+    except sst.SSTError as error:
+        return Described(text, why=str(error))
+
+
+def order(words: Described, *, beside_example: bool) -> None:
+    """Say how the order of the hits came about."""
+    text = f"\u201c{plain(words.text)}\u201d"
+    if words.vector is None:
+        st.warning(f"The words {text} are not compared: {plain(words.why)}")
+    elif beside_example:
+        st.caption(
+            f"Ordered by two places alike: the one by similarity to the example, and the one by the words {text}. "
+            "Shown are the similarity to the example and, as *text*, how well the words fit."
+        )
+    else:
+        st.caption(f"Ordered by how well the words {text} fit what the index's model sees; it is rarely above 0.4.")
