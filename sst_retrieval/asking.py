@@ -110,7 +110,7 @@ def answer(asked: Asked, catalog: Catalog, vectors: Mapping[str, VectorIndex]) -
         return _specimens(asked, catalog, vectors)
     ((trait, examples),) = asked.traits.items()
     # Rejected regions are no hits: resolving leaves them out.
-    everywhere = asked.where is None and not len(catalog.hidden())
+    everywhere = asked.where is None and not len(catalog.judgements.hidden)
     ids = None if everywhere else catalog.resolve("true" if asked.where is None else asked.where, trait)
     # Some more, for the specimens that were asked with and are left out.
     found = vectors[trait].search(examples, asked.k + len(asked.out), weights=asked.shares, ids=ids)

@@ -21,16 +21,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from sst_retrieval.errors import IndexFolderError, QueryError
-from sst_retrieval.reviews import DECISIONS, Review, latest
+from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.locked import LockedDatabase
+from sst_retrieval.reviews import Judgements, Review, latest
+from sst_retrieval.sql import quoted
 from sst_retrieval.types import Frame, Region, Scalar, Skipped, Specimen
 
 OWN = ("sst:specimen", "sst:image", "sst:group")
@@ -40,62 +40,33 @@ _BEFORE_REVIEWS = (
     "this index was made before masks could be reviewed; run its build again (nothing is computed twice), then review"
 )
 
-_CLOSED: dict[str, str | bool | int | float | list[str]] = {
-    # A predicate is a stranger's text: it must reach no file, no extension, no Python variable, no setting.
-    "enable_external_access": False,
-    "autoload_known_extensions": False,
-    "autoinstall_known_extensions": False,
-    "python_enable_replacements": False,
-    "temp_directory": "",
-    "memory_limit": "2GB",
-    "threads": 2,
-    "lock_configuration": True,
-}
-
-
 _AT_ONCE = 2048  # Masks in memory at a time.
 
 
-class Catalog:
-    """A committed catalog, opened to read only. Threads may share it: each call has its own cursor."""
+class Catalog(LockedDatabase):
+    """A committed catalog, opened to read only. Threads may share it."""
 
     def __init__(self, path: Path) -> None:
         """Open a catalog.
 
         Args:
-            path: file that `write_catalog` made.
+            path: file that `generation.write_generation` made.
 
         Raises:
-            IndexFolderError: the file is missing or broken.
+            IndexFolderError: the file is missing, broken or no catalog.
         """
+        super().__init__(path)
         try:
-            self._connection = duckdb.connect(str(path), read_only=True, config=_CLOSED)
+            columns, measured = self.rows("DESCRIBE specimens"), self.rows("DESCRIBE measurements")
         except duckdb.Error as error:
-            raise IndexFolderError(f"{path} cannot be read; run the build again to make it anew: {error}") from error
-        self.columns: dict[str, str] = {
-            name: kind for name, kind, *_ in self._rows("DESCRIBE specimens") if name not in OWN
-        }
-        self.measurement_names = tuple(name for name, *_ in self._rows("DESCRIBE measurements"))[1:]
-        # A collection may have a column `review` of its own; then that one is meant.
-        self._own_review = any(name.casefold() == "review" for name in self.columns)
-        self._judged: dict[int, Review] = {}
-        self.waiting: frozenset[int] = frozenset()
-        """Regions whose mask a person has settled and no build has described yet."""
-        self._hidden: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        """Return the catalog itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let go of the file."""
-        self.close()
+            self.close()
+            raise IndexFolderError(f"{path} is no catalog; run the build again to make it anew: {error}") from error
+        self.columns: dict[str, str] = {name: kind for name, kind, *_ in columns if name not in OWN}
+        self.measurement_names = tuple(name for name, *_ in measured)[1:]
+        self.own_review = any(name.casefold() == "review" for name in self.columns)
+        """Whether the collection has a column `review` of its own; then that one is meant."""
+        self.judgements = Judgements.of({}, [])
+        """What people decided, as far as `judge` was told. It is replaced as a whole: look at it once a question."""
 
     def resolve(self, where: str, trait: str) -> npt.NDArray[np.int64]:
         """Find the regions of a trait that a predicate holds for.
@@ -110,16 +81,18 @@ class Catalog:
         Raises:
             QueryError: the predicate is not one expression or names something that is not there.
         """
-        source, reviews = self._searchable(where)
+        judgements = self.judgements
+        source, reviews = self._searchable(where, judgements)
         sql = f'SELECT "sst:region" FROM {source} WHERE "sst:trait" = $trait AND "sst:present" AND {{}}'
-        ids = self._ask(sql, where, {"trait": trait, **reviews}, "searchable")["sst:region"]
-        return np.setdiff1d(np.asarray(ids, dtype=np.int64), self._hidden, assume_unique=True)
+        ids = self.ask(sql, where, {"trait": trait, **reviews}, table="searchable")["sst:region"]
+        # Sorted here: of some hundred thousand regions, DuckDB's threads return the last ones first.
+        return np.setdiff1d(np.sort(np.asarray(ids, dtype=np.int64)), judgements.hidden, assume_unique=True)
 
     def resolve_by_specimen(self, where: str, trait: str) -> dict[str, int]:
         """Find the same regions as `resolve`: specimen -> region id."""
         ids = self.resolve(where, trait).tolist()
         sql = 'SELECT "sst:specimen", "sst:region" FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))'
-        return dict(self._rows(sql, {"ids": ids}))
+        return dict(self.rows(sql, {"ids": ids}))
 
     def judge(self, reviews: Iterable[Review]) -> None:
         """Lay what people decided over the catalog.
@@ -133,27 +106,8 @@ class Catalog:
         counting = latest(reviews)
         sql = """SELECT region_id, specimen, trait, content_hash, rle FROM regions
                  WHERE specimen IN (SELECT unnest($names))"""
-        try:
-            rows = self._rows(sql, {"names": sorted({name for name, *_ in counting})}) if counting else []
-        except duckdb.BinderException as error:
-            raise IndexFolderError(_BEFORE_REVIEWS) from error
-        judged = {row[0]: (counting[row[1:4]], row[4]) for row in rows if row[1:4] in counting}
-        rejected = [number for number, (review, _) in judged.items() if review.decision == "reject"]
-        self.waiting = frozenset(n for n, (review, rle) in judged.items() if review.settles_mask and review.rle != rle)
-        self._judged = {number: review for number, (review, _) in judged.items()}
-        self._hidden = np.sort(np.array([*rejected, *self.waiting], dtype=np.int64))
-
-    def reviews(self) -> dict[int, Review]:
-        """Return the decisions that count on the photographs as they were indexed, region id -> decision."""
-        return dict(self._judged)
-
-    def review(self, region_id: int) -> Review | None:
-        """Return the decision that counts on a region, if there is one."""
-        return self._judged.get(region_id)
-
-    def hidden(self) -> npt.NDArray[np.int64]:
-        """Return the regions that no search finds: rejected, or their mask waits to be described anew; ascending."""
-        return self._hidden
+        names = sorted({name for name, *_ in counting})
+        self.judgements = Judgements.of(counting, self._with_contents(sql, {"names": names}) if names else [])
 
     def table(self, trait: str | None = None) -> Any:
         """Return all that is known of every region, absent and rejected ones included.
@@ -171,10 +125,10 @@ class Catalog:
                   FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
                   LEFT JOIN measurements m USING (region_id)
                   WHERE $trait IS NULL OR r.trait = $trait ORDER BY r.region_id"""
-        with self._cursor() as cursor:
+        judgements = self.judgements
+        with self.cursor() as cursor:
             frame = cursor.execute(sql, {"trait": trait}).df()
-        words = {number: DECISIONS[review.decision] for number, review in self._judged.items()}
-        frame.insert(6, "sst:review", [words.get(number) or "" for number in frame["sst:region"].tolist()])
+        frame.insert(6, "sst:review", [judgements.word(number) or "" for number in frame["sst:region"].tolist()])
         return frame
 
     def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:
@@ -185,69 +139,31 @@ class Catalog:
             frame takes it as it is. Ordered by specimen.
         """
         where = "true" if where is None else where
-        source, reviews = self._searchable(where)
+        judgements = self.judgements
+        source, reviews = self._searchable(where, judgements)
         sql = f"""SELECT specimen, confidence, measurements.* EXCLUDE (region_id)
                   FROM regions JOIN measurements USING (region_id)
                   WHERE trait = $trait AND region_id IN (SELECT "sst:region" FROM {source} WHERE {{}})
                         AND region_id NOT IN (SELECT unnest($hidden))
                   ORDER BY region_id"""
-        known = {"trait": trait, "hidden": self._hidden.tolist(), **reviews}
-        table = self._ask(sql, where, known, "searchable")
+        known = {"trait": trait, "hidden": judgements.hidden.tolist(), **reviews}
+        table = self.ask(sql, where, known, table="searchable")
         return {
             name: np.asarray(values.filled(np.nan) if isinstance(values, np.ma.MaskedArray) else values)
             for name, values in table.items()
         }
 
-    def described(self, region_ids: npt.NDArray[np.int64], columns: Sequence[str] | None = None) -> pa.Table:
-        """Return all that is known of regions but their masks and vectors.
-
-        Args:
-            region_ids: int64 (n,).
-            columns: names to return; None returns all (see `described_columns`).
-
-        Returns:
-            An Arrow table, one row a region, ordered by region id.
-        """
-        every = self.described_columns()
-        chosen = ", ".join(f"{every[name]} AS {quoted(name)}" for name in (every if columns is None else columns))
-        sql = f"""SELECT {chosen} FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
-                  LEFT JOIN measurements m USING (region_id)
-                  WHERE r.region_id IN (SELECT unnest($ids)) ORDER BY r.region_id"""
-        with self._cursor() as cursor:
-            found = cursor.sql(sql, params={"ids": region_ids.tolist()}).to_arrow_table()
-        if "review" not in found.column_names or self._own_review:
-            return found
-        judged = (self._judged.get(number) for number in np.sort(region_ids).tolist())
-        words = [None if review is None else DECISIONS[review.decision] for review in judged]
-        return found.set_column(found.column_names.index("review"), "review", pa.array(words, pa.string()))
-
-    def described_columns(self) -> dict[str, str]:
-        """Return the columns of `described`, name -> SQL: this program's own, then the collection's, then measurements.
-
-        A measurement that a column of the collection shares its name with is called "sst:" and its name.
-        """
-        names = {name: f"r.{name}" for name in ("region_id", "specimen", "trait", "confidence")}
-        taken = {name.casefold() for name in self.columns}
-        if not self._own_review:
-            names["review"] = "NULL"  # Laid over what is read: decisions come in between commits.
-        if "group" not in taken:
-            names["group"] = 's."sst:group"'
-        names |= {name: f"s.{quoted(name)}" for name in self.columns if name.casefold() not in names}
-        for name in self.measurement_names:
-            names[f"sst:{name}" if name.casefold() in taken else name] = f"m.{quoted(name)}"
-        return names
-
     def groups(self) -> dict[str, str]:
         """Return specimen -> the group whose support served it."""
-        return dict(self._rows('SELECT "sst:specimen", "sst:group" FROM specimens'))
+        return dict(self.rows('SELECT "sst:specimen", "sst:group" FROM specimens'))
 
     def confidences(self) -> list[tuple[str, float]]:
         """Return (specimen, confidence) of every region, absent traits included, ordered by specimen.
 
         A mask that was rejected deserves no confidence, one that a person settled all of it.
         """
-        judged = {number: float(review.settles_mask) for number, review in self._judged.items()}
-        rows = self._rows("SELECT region_id, specimen, confidence FROM regions ORDER BY specimen, region_id")
+        judged = {number: float(review.settles_mask) for number, review in self.judgements.reviews.items()}
+        rows = self.rows("SELECT region_id, specimen, confidence FROM regions ORDER BY specimen, region_id")
         return [(name, judged.get(number, confidence)) for number, name, confidence in rows]
 
     def surest(self, group: str, count: int) -> npt.NDArray[np.int64]:
@@ -256,8 +172,8 @@ class Catalog:
                      SELECT r.specimen FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
                      WHERE s."sst:group" = $group GROUP BY r.specimen
                      ORDER BY avg(r.confidence) DESC, r.specimen LIMIT $count) ORDER BY region_id"""
-        found = np.array([row[0] for row in self._rows(sql, {"group": group, "count": count})], dtype=np.int64)
-        return np.setdiff1d(found, self._hidden, assume_unique=True)
+        found = np.array([row[0] for row in self.rows(sql, {"group": group, "count": count})], dtype=np.int64)
+        return np.setdiff1d(found, self.judgements.hidden, assume_unique=True)
 
     def drawn(self, region_ids: npt.NDArray[np.int64]) -> Iterator[Region]:
         """Go through regions, their masks and frames, without vectors and measurements, ordered by region id."""
@@ -265,7 +181,7 @@ class Catalog:
                  WHERE region_id IN (SELECT unnest($ids)) ORDER BY region_id"""
         for start in range(0, len(region_ids), _AT_ONCE):
             part = np.sort(region_ids)[start : start + _AT_ONCE].tolist()
-            for name, trait, present, confidence, height, width, rle, box, frame in self._rows(sql, {"ids": part}):
+            for name, trait, present, confidence, height, width, rle, box, frame in self.rows(sql, {"ids": part}):
                 place = (height, width), rle, tuple(box), Frame(tuple(frame))
                 yield Region(name, trait, present, confidence, *place, vector=None, measurements={})
 
@@ -278,12 +194,12 @@ class Catalog:
         own = "".join(f", {quoted(column)}" for column in self.columns)
         sql = f"""SELECT "sst:region", "sst:specimen", "sst:confidence"{own}
                   FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))"""
-        rows = self._rows(sql, {"ids": [int(number) for number in region_ids]})
+        rows = self.rows(sql, {"ids": [int(number) for number in region_ids]})
         return {row[0]: (row[1], row[2], dict(zip(self.columns, row[3:], strict=True))) for row in rows}
 
     def specimen(self, name: str) -> Specimen | None:
         """Return a specimen by its id, or None."""
-        rows = self._rows('SELECT * FROM specimens WHERE "sst:specimen" = $name', {"name": name})
+        rows = self.rows('SELECT * FROM specimens WHERE "sst:specimen" = $name', {"name": name})
         return self._specimen(rows[0]) if rows else None
 
     def specimens(self, where: str | None = None) -> list[Specimen]:
@@ -292,26 +208,26 @@ class Catalog:
         Raises:
             QueryError: the predicate is not one expression or names something that is not there.
         """
-        names = self._ask('SELECT "sst:specimen" FROM specimens WHERE {}', where or "true", {}, "specimens")
+        names = self.ask('SELECT "sst:specimen" FROM specimens WHERE {}', where or "true", {}, table="specimens")
         wanted = set(names["sst:specimen"].tolist())
-        every = map(self._specimen, self._rows('SELECT * FROM specimens ORDER BY "sst:specimen"'))
+        every = map(self._specimen, self.rows('SELECT * FROM specimens ORDER BY "sst:specimen"'))
         return [specimen for specimen in every if specimen.id in wanted]
 
     def nearest_names(self, name: str, count: int = 3) -> list[str]:
         """Return the specimens' ids that are spelt most like a name."""
         sql = """SELECT "sst:specimen" FROM specimens
                  ORDER BY levenshtein(lower("sst:specimen"), lower($name)), 1 LIMIT $count"""
-        return [found for (found,) in self._rows(sql, {"name": name, "count": count})]
+        return [found for (found,) in self.rows(sql, {"name": name, "count": count})]
 
     def region(self, specimen: str, trait: str) -> tuple[int, Region] | None:
         """Return a region's number and the region without its vector, or None if the trait was never looked for."""
         sql = """SELECT region_id, present, confidence, height, width, rle, box, frame
                  FROM regions WHERE specimen = $specimen AND trait = $trait"""
-        rows = self._rows(sql, {"specimen": specimen, "trait": trait})
+        rows = self.rows(sql, {"specimen": specimen, "trait": trait})
         if not rows:
             return None
         number, present, confidence, height, width, rle, box, frame = rows[0]
-        measured = self._rows("SELECT * EXCLUDE (region_id) FROM measurements WHERE region_id = $id", {"id": number})
+        measured = self.rows("SELECT * EXCLUDE (region_id) FROM measurements WHERE region_id = $id", {"id": number})
         pairs = zip(self.measurement_names, measured[0], strict=True) if measured else ()
         region = Region(
             specimen=specimen,
@@ -333,23 +249,22 @@ class Catalog:
         Raises:
             IndexFolderError: the catalog was made by a version that kept none.
         """
-        try:
-            return str(self._rows("SELECT content_hash FROM regions WHERE region_id = $id", {"id": region_id})[0][0])
-        except duckdb.BinderException as error:
-            raise IndexFolderError(_BEFORE_REVIEWS) from error
+        sql = "SELECT content_hash FROM regions WHERE region_id = $id"
+        return str(self._with_contents(sql, {"id": region_id})[0][0])
 
     def contents(self, specimen: str) -> tuple[str, ...]:
-        """Return the SHA-256 of the photograph that a specimen's regions were found on; none if it was never read."""
+        """Return the SHA-256 of the photograph that a specimen's regions were found on; none if it was never read.
+
+        Raises:
+            IndexFolderError: the catalog was made by a version that kept none.
+        """
         sql = "SELECT DISTINCT content_hash FROM regions WHERE specimen = $name"
-        try:
-            return tuple(str(content) for (content,) in self._rows(sql, {"name": specimen}))
-        except duckdb.BinderException as error:
-            raise IndexFolderError(_BEFORE_REVIEWS) from error
+        return tuple(str(content) for (content,) in self._with_contents(sql, {"name": specimen}))
 
     def mask_code(self, region_id: int) -> tuple[bytes, tuple[int, int]]:
         """Return a region's run-length code and the (height, width) of its photograph."""
         sql = "SELECT rle, height, width FROM regions WHERE region_id = $id"
-        ((rle, height, width),) = self._rows(sql, {"id": region_id})
+        ((rle, height, width),) = self.rows(sql, {"id": region_id})
         return rle, (height, width)
 
     def region_ids(self, trait: str) -> npt.NDArray[np.int64]:
@@ -360,72 +275,33 @@ class Catalog:
         """Count, for each trait in order of name, the regions that show it ("present") and that do not ("absent")."""
         sql = """SELECT trait, count(*) FILTER (present), count(*) FILTER (NOT present)
                  FROM regions GROUP BY trait ORDER BY trait"""
-        return {trait: {"present": present, "absent": absent} for trait, present, absent in self._rows(sql)}
+        return {trait: {"present": present, "absent": absent} for trait, present, absent in self.rows(sql)}
 
     def specimen_count(self) -> int:
         """Count the specimens, skipped ones included."""
-        return int(self._rows("SELECT count(*) FROM specimens")[0][0])
+        return int(self.rows("SELECT count(*) FROM specimens")[0][0])
 
     def skipped(self) -> list[Skipped]:
         """Return the specimens that could not be indexed, ordered by id."""
-        return [Skipped(*row) for row in self._rows("SELECT specimen, stage, reason FROM skipped ORDER BY ALL")]
+        return [Skipped(*row) for row in self.rows("SELECT specimen, stage, reason FROM skipped ORDER BY ALL")]
 
-    def _searchable(self, where: str) -> tuple[str, dict[str, Any]]:
+    def _searchable(self, where: str, judgements: Judgements) -> tuple[str, dict[str, Any]]:
         """Say where a predicate looks, and the parameters of that: with today's reviews, if it asks for them."""
-        if self._own_review or "review" not in where.casefold():
+        if self.own_review or "review" not in where.casefold():
             return "searchable", {}
-        words = [DECISIONS[review.decision] for review in self._judged.values()]
         source = """(SELECT known.* EXCLUDE (review), now.review FROM searchable known LEFT JOIN
                      (SELECT unnest($reviewed) AS region_id, unnest($reviews) AS review) now
                      ON now.region_id = known."sst:region")"""
-        return source, {"reviewed": list(self._judged), "reviews": words}
+        reviewed = list(judgements.reviews)
+        return source, {"reviewed": reviewed, "reviews": [judgements.word(number) for number in reviewed]}
 
-    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """Run SQL of this program's own (never a stranger's text: values go into `parameters`)."""
-        return self._rows(sql, parameters)
+    def _with_contents(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Ask for contents of photographs, which early versions did not keep."""
+        try:
+            return self.rows(sql, parameters)
+        except duckdb.BinderException as error:
+            raise IndexFolderError(_BEFORE_REVIEWS) from error
 
     def _specimen(self, row: tuple[Any, ...]) -> Specimen:
         name, image, group, *values = row
         return Specimen(name, Path(image), group, dict(zip(self.columns, values, strict=True)))
-
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
-        try:
-            return self._connection.cursor()
-        except duckdb.ConnectionException as error:
-            raise QueryError("the index is closed; ask it, and its hits, inside its `with` block") from error
-
-    def _rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        with self._cursor() as cursor:
-            return cursor.execute(sql, parameters or {}).fetchall()
-
-    def _ask(self, sql: str, where: str, parameters: Mapping[str, Any], table: str) -> dict[str, npt.NDArray[Any]]:
-        """Run `sql` with the predicate in place of its `{}`."""
-        with self._cursor() as cursor:
-            try:
-                _check_expression(where, cursor)
-                # The line break ends a `--` comment, which would swallow the parenthesis.
-                found = cursor.execute(sql.format(f"(\n{where}\n)"), parameters).fetchnumpy()
-            except duckdb.Error as error:
-                names = [name for name, *_ in self._rows(f"DESCRIBE {table}") if not name.startswith("sst:")]
-                raise QueryError(
-                    f"the predicate {where!r} does not work: {error}\ncolumns: {', '.join(names)}"
-                ) from error
-        return dict(found)
-
-
-def quoted(identifier: str) -> str:
-    """Quote a column name for SQL."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def _check_expression(where: str, cursor: duckdb.DuckDBPyConnection) -> None:
-    """Refuse what is not one expression when it stands alone.
-
-    `true) OR (true` only reads well in parentheses, so it fails here; `true ORDER BY x` only reads well alone, so it
-    fails when the predicate is used, in parentheses.
-    """
-    statements = cursor.extract_statements(f"SELECT 1 WHERE {where}")
-    if len(statements) != 1:
-        raise QueryError(f"the predicate {where!r} must be one expression, such as sex = 'female'; leave out the ;")
-    if statements[0].named_parameters:
-        raise QueryError(f"the predicate {where!r} has a placeholder (? or $); write the value itself")

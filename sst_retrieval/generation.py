@@ -20,12 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sst_retrieval.catalog import OWN, Catalog, quoted
+from sst_retrieval.catalog import OWN, Catalog
 from sst_retrieval.collection import Collection
 from sst_retrieval.errors import CollectionError, IndexFolderError
 from sst_retrieval.files import file_name
 from sst_retrieval.reviews import DECISIONS, Review, latest
 from sst_retrieval.shards import read_vectors
+from sst_retrieval.sql import literal, quoted
 from sst_retrieval.types import Skipped
 from sst_retrieval.vectors import VectorIndex, write_vectors
 from sst_retrieval.whitening import whiten, write_whitening
@@ -91,13 +92,13 @@ def write_snapshot(path: Path, collection: Collection, *, previous: Path | None,
         f"CAST({quoted(column)} AS {kind}) AS {quoted(column)}" for column, kind in collection.columns.items()
     )
     own = ", ".join(quoted(column) for column in OWN)
-    sql = f"SELECT {own}{', ' if typed else ''}{typed} FROM read_parquet({_text(fresh)})"
+    sql = f"SELECT {own}{', ' if typed else ''}{typed} FROM read_parquet({literal(fresh)})"
     with duckdb.connect(config=_limits(path.with_name(".spill"))) as connection:
         if previous is not None:
             old = _old_columns(connection, previous, collection.columns)
-            sql += f""" UNION ALL BY NAME SELECT {old} FROM read_parquet({_text(previous)})
-                        WHERE "sst:specimen" IN (SELECT name FROM read_parquet({_text(names)}))"""
-        connection.execute(f"COPY ({sql}) TO {_text(path)} (FORMAT parquet)").fetchall()
+            sql += f""" UNION ALL BY NAME SELECT {old} FROM read_parquet({literal(previous)})
+                        WHERE "sst:specimen" IN (SELECT name FROM read_parquet({literal(names)}))"""
+        connection.execute(f"COPY ({sql}) TO {literal(path)} (FORMAT parquet)").fetchall()
     fresh.unlink()
     names.unlink()
 
@@ -160,14 +161,14 @@ def _write_catalog(
     names = ("specimen", "stage", "reason")
     pq.write_table(pa.table({n: pa.array([getattr(row, n) for row in skipped], pa.string()) for n in names}), reasons)
     connection.execute(
-        f'CREATE TABLE specimens AS FROM read_parquet({_text(snapshot)}) ORDER BY "sst:specimen"'
+        f'CREATE TABLE specimens AS FROM read_parquet({literal(snapshot)}) ORDER BY "sst:specimen"'
     ).fetchall()
     connection.execute(_NUMBERS).fetchall()
     connection.execute(_REGIONS).fetchall()
     connection.execute(_measurement_table(connection)).fetchall()
     _write_reviews(connection, folder / "reviews.parquet", list(latest(reviews).values()))
     connection.execute(_searchable_table(connection)).fetchall()
-    connection.execute(f"CREATE TABLE skipped AS FROM read_parquet({_text(reasons)})").fetchall()
+    connection.execute(f"CREATE TABLE skipped AS FROM read_parquet({literal(reasons)})").fetchall()
     reasons.unlink()
 
 
@@ -180,7 +181,7 @@ def _write_reviews(connection: duckdb.DuckDBPyConnection, scratch: Path, reviews
     connection.execute(
         f"""CREATE TABLE reviews AS
             SELECT region_id, specimen, trait, review, reviewer, CAST(time AS TIMESTAMPTZ) AS time, comment
-            FROM read_parquet({_text(scratch)}) r JOIN regions USING (specimen, trait)
+            FROM read_parquet({literal(scratch)}) r JOIN regions USING (specimen, trait)
             WHERE content_hash = r.content ORDER BY region_id"""
     ).fetchall()
     scratch.unlink()
@@ -237,7 +238,7 @@ def _workbench(
     target = ":memory:" if database is None else str(database)
     with duckdb.connect(target, config=_limits(scratch)) as connection:
         try:
-            connection.execute(_NEWEST.format(shards=", ".join(map(_text, shards)))).fetchall()
+            connection.execute(_NEWEST.format(shards=", ".join(map(literal, shards)))).fetchall()
         except duckdb.Error as error:
             folder = shards[0].parent
             raise IndexFolderError(f"{folder} cannot be read; rebuild the index (--rebuild): {error}") from error
@@ -251,7 +252,7 @@ def _limits(scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
 
 def _measurement_table(connection: duckdb.DuckDBPyConnection) -> str:
     found = connection.execute("SELECT DISTINCT unnest(map_keys(measurements)) AS n FROM live ORDER BY n").fetchall()
-    columns = "".join(f", map_extract(measurements, {_text(n)})[1] AS {quoted(n)}" for (n,) in found)
+    columns = "".join(f", map_extract(measurements, {literal(n)})[1] AS {quoted(n)}" for (n,) in found)
     return f"""CREATE TABLE measurements AS SELECT region_id{columns}
                FROM rows JOIN numbers USING (shard, place) WHERE rows.present ORDER BY region_id"""
 
@@ -301,7 +302,7 @@ def _check_columns(columns: Mapping[str, str]) -> None:
 def _old_columns(connection: duckdb.DuckDBPyConnection, previous: Path, columns: Mapping[str, str]) -> str:
     """List the columns of an older snapshot, brought to today's types; a value that does not fit becomes empty."""
     today = {name.casefold(): kind for name, kind in columns.items()}
-    rows = connection.execute(f"DESCRIBE FROM read_parquet({_text(previous)})").fetchall()
+    rows = connection.execute(f"DESCRIBE FROM read_parquet({literal(previous)})").fetchall()
     return ", ".join(
         f"TRY_CAST({quoted(name)} AS {today[name.casefold()]}) AS {quoted(name)}"
         if name.casefold() in today
@@ -312,8 +313,3 @@ def _old_columns(connection: duckdb.DuckDBPyConnection, previous: Path, columns:
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     return [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
-
-
-def _text(value: object) -> str:
-    """Quote a piece of text for SQL."""
-    return "'" + str(value).replace("'", "''") + "'"

@@ -227,7 +227,7 @@ class Index(Comparative):
             QueryError: there is no such specimen or trait, or the specimen was skipped; says which and why.
         """
         number, region = self._find(specimen, self._trait(trait))
-        if not region.present or number in self._catalog.waiting:
+        if not region.present or number in self._catalog.judgements.waiting:
             return region
         return replace(region, vector=self._as_made(trait, np.array([number]))[0])
 
@@ -262,11 +262,11 @@ class Index(Comparative):
 
     def decision(self, specimen: str, trait: str) -> Review | None:
         """Return the decision that counts on a mask, or None if nobody decided yet."""
-        return self._catalog.review(self._find(specimen, self._trait(trait))[0])
+        return self._catalog.judgements.reviews.get(self._find(specimen, self._trait(trait))[0])
 
     def reviews(self) -> list[Review]:
         """Return the decisions that count on the photographs of this index, in order of trait and specimen."""
-        return [review for _, review in sorted(self._catalog.reviews().items())]
+        return [review for _, review in sorted(self._catalog.judgements.reviews.items())]
 
     def table(self, trait: str | None = None) -> Any:
         """Return all that is known of every region as a pandas data frame (see `Catalog.table`)."""
@@ -338,8 +338,10 @@ class Index(Comparative):
         found = self._catalog.region(specimen, trait)
         if found is not None:
             number, region = found
-            review = self._catalog.review(number) if number in self._catalog.waiting else None
-            return number, region if review is None else settled(region, review)
+            judgements = self._catalog.judgements
+            if number in judgements.waiting:
+                region = settled(region, judgements.reviews[number])
+            return number, region
         self.specimen(specimen)
         self._refuse_skipped(specimen)
         raise QueryError(f"{trait} was never looked for on {specimen}: the support of its group does not show it")
@@ -358,7 +360,7 @@ class Index(Comparative):
         """Return the trait that an example is compared with, and its vector there, float32 (1, D)."""
         goal = self._trait(trait if among is None else among)
         number, region = self._find(specimen, self._trait(trait))
-        if not region.present or number in self._catalog.waiting:
+        if not region.present or number in self._catalog.judgements.waiting:
             raise QueryError(f"{trait} was not found on {specimen}; look at its mask, or ask with another specimen")
         if goal == trait:
             return goal, self._vectors[trait].reconstruct(np.array([number]))

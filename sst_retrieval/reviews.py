@@ -19,9 +19,10 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from sst_retrieval import provenance
@@ -85,6 +86,44 @@ class Review:
         mask = {"size": list(self.size), "counts": self.rle.decode("ascii")}
         names = ("specimen", "trait", "content", "decision", "reviewer", "time", "comment")
         return json.dumps({**{name: getattr(self, name) for name in names}, "mask": mask}, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgements:
+    """The decisions that count on the regions of one generation. They never change; new ones take their place.
+
+    Attributes:
+        reviews: region id -> decision.
+        waiting: regions whose mask a person has settled and no build has described yet.
+        hidden: int64 (n,), ascending: regions that no search finds, because they were rejected or are waiting.
+    """
+
+    reviews: Mapping[int, Review]
+    waiting: frozenset[int]
+    hidden: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, counting: Mapping[Key, Review], regions: Iterable[tuple[Any, ...]]) -> Self:
+        """Lay decisions over regions.
+
+        Args:
+            counting: the decisions that count (`latest`); those on other photographs are left alone.
+            regions: region id, specimen, trait, SHA-256 of the photograph's content, run-length code of the mask.
+        """
+        judged = {
+            number: (counting[specimen, trait, content], rle)
+            for number, specimen, trait, content, rle in regions
+            if (specimen, trait, content) in counting
+        }
+        rejected = [number for number, (review, _) in judged.items() if review.decision == "reject"]
+        waiting = frozenset(n for n, (review, rle) in judged.items() if review.settles_mask and review.rle != rle)
+        hidden = np.sort(np.array([*rejected, *waiting], dtype=np.int64))
+        return cls({number: review for number, (review, _) in judged.items()}, waiting, hidden)
+
+    def word(self, region_id: int) -> str | None:
+        """Return how the column `review` says the decision on a region; None if nobody decided."""
+        review = self.reviews.get(region_id)
+        return None if review is None else DECISIONS[review.decision]
 
 
 def append_reviews(path: Path, reviews: Iterable[Review]) -> None:

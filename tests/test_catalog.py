@@ -4,12 +4,14 @@ import datetime
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from invented import a_collection, a_region, built
 
 from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import IndexFolderError, QueryError
+from sst_retrieval.reviews import Review
 
 IDS = ["a 1", "b", "c", "d"]
 
@@ -153,7 +155,7 @@ def test_anything_but_a_harmless_expression_is_refused(catalog: Catalog, where: 
 )
 def test_the_connection_itself_is_locked(catalog: Catalog, statement: str) -> None:
     with pytest.raises(Exception, match=r"(?i)error"):
-        catalog._rows(statement)
+        catalog.rows(statement)
 
 
 def test_a_wrong_predicate_is_explained_with_the_columns_there_are(catalog: Catalog) -> None:
@@ -243,3 +245,30 @@ def test_a_broken_catalog_is_named(tmp_path: Path, damage: bytes | None) -> None
         path.write_bytes(damage)
     with pytest.raises(IndexFolderError, match=r"catalog\.duckdb"):
         Catalog(path)
+
+
+def test_a_database_that_is_no_catalog_is_named_and_closed(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.duckdb"
+    duckdb.connect(str(path)).close()
+    with pytest.raises(IndexFolderError, match=r"catalog\.duckdb is no catalog"):
+        Catalog(path)
+    duckdb.connect(str(path)).close()  # It could not be opened to write if the catalog still held it.
+
+
+def test_regions_are_found_in_order_however_many_there_are(tmp_path: Path) -> None:
+    path, many = tmp_path / "catalog.duckdb", 400_000
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE specimens AS SELECT 'a' AS \"sst:specimen\"").fetchall()
+        connection.execute("CREATE TABLE measurements AS SELECT 0 AS region_id").fetchall()
+        connection.execute(
+            """CREATE TABLE regions AS SELECT 0 AS region_id, 'a' AS specimen, 'wing' AS trait, 'c' AS content_hash,
+                                              'mask'::BLOB AS rle"""
+        ).fetchall()
+        connection.execute(
+            f"""CREATE TABLE searchable AS SELECT range AS "sst:region", 'wing' AS "sst:trait", true AS "sst:present",
+                                                  NULL::VARCHAR AS review FROM range({many})"""
+        ).fetchall()
+    with Catalog(path) as catalog:
+        catalog.judge([Review("a", "wing", "c", "accept", "Mary", "2026-11-23T00:00:00+00:00", (6, 9), b"mask")])
+        found = catalog.resolve("review IS NULL", "wing")
+    assert np.array_equal(found, np.arange(1, many))

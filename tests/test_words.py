@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented import a_collection, a_region, built
 
-from sst_retrieval.catalog import quoted
 from sst_retrieval.errors import QueryError
 from sst_retrieval.query import Index, open_index
+from sst_retrieval.sql import literal, quoted
 from sst_retrieval.words import Filter, Ranking, TraitPart, answer, remaining, understand
 from sst_retrieval.words.colours import BASIC, DEGREES, colour
-from sst_retrieval.words.conditions import is_one_of, literal
+from sst_retrieval.words.conditions import is_one_of
 from sst_retrieval.words.sentence import lemmas
 from sst_retrieval.words.traitwords import RELATIVES, is_trait_word
 

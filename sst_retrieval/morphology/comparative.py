@@ -53,7 +53,7 @@ class Comparative(Source):
             QueryError: there is no such trait, the predicate does not work, or a scale is not above 0.
         """
         ids = self._ids(trait, where)
-        known = self._catalog.described_columns()
+        known = table.described_columns(self._catalog)
         own_scale = SCALE_COLUMN if SCALE_COLUMN in self._catalog.columns else None
         millimetres = {
             name for pixels, (name, _) in table.IN_MILLIMETRES.items() if pixels in known and (scale or own_scale)
@@ -61,7 +61,7 @@ class Comparative(Source):
 
         def read(columns: Sequence[str] | None) -> pa.Table:
             wanted = None if columns is None or millimetres & set(columns) else [c for c in columns if c in known]
-            rows = self._catalog.described(ids, wanted)
+            rows = self._described(ids, wanted)
             if wanted is None and millimetres:
                 groups = rows.column("group").to_pylist() if "group" in known else self._groups_of(rows)
                 per_row = table.scale_of_rows(groups, scale, rows.column(own_scale) if own_scale else None)
@@ -89,7 +89,7 @@ class Comparative(Source):
             unit length; in order of region ids, as in `trait_table`.
         """
         ids = self._ids(trait, where)
-        names = self._catalog.described(ids, ["specimen"]).column(0).to_pylist()
+        names = self._described(ids, ["specimen"]).column(0).to_pylist()
         return tuple(names), self._vectors[self._trait(trait)].reconstruct(ids)
 
     def drawn(self, trait: str | Sequence[str] | None = None, *, where: str | None = None) -> Iterator[Region]:
@@ -136,14 +136,14 @@ class Comparative(Source):
             rows, about = self._rows(trait, ids, weights)
             found = space.principal_components(len(ids), rows, components)
             names: tuple[str, ...] = space.variable_names(self.blocks)
-            metadata = self._catalog.described(ids).to_pandas()
+            metadata = self._described(ids).to_pandas()
         else:
             coefficients = self.outlines(trait, where=where).fourier().drop_duplicates("specimen", ignore_index=True)
             values = coefficients.drop(columns=["specimen", "side"])
             matrix = values.to_numpy(np.float64)
             found = space.principal_components(len(matrix), lambda rows: matrix[rows], components)
             names, about = tuple(values.columns), f"{trait}: elliptic Fourier coefficients of the outline"
-            metadata = self._catalog.described(self._ids(trait, where)).to_pandas()
+            metadata = self._described(self._ids(trait, where)).to_pandas()
             metadata = metadata.set_index("specimen").loc[coefficients["specimen"]].reset_index()
         scores, loadings, explained, mean = found
         specimens = tuple(metadata["specimen"])
@@ -179,7 +179,7 @@ class Comparative(Source):
         if by is None:
             ids = self._ids(trait, where)
             rows, about = self._rows(trait, ids, weights)
-            names = self._catalog.described(ids, ["specimen"]).column(0).to_pylist()
+            names = self._described(ids, ["specimen"]).column(0).to_pylist()
             return apart_by.of_specimens(names, rows, f"{about}; specimens")
         ids, codes, labels, note = self._grouped(trait, by, where)
         rows, about = self._rows(trait, ids, weights)
@@ -376,7 +376,7 @@ class Comparative(Source):
         """
         measured = self.sides(trait, where=where)
         if by is not None:
-            of = self._catalog.described(self._ids(trait, where), self._columns("specimen", by)).to_pandas()
+            of = self._described(self._ids(trait, where), self._columns("specimen", by)).to_pandas()
             measured["group"] = measured["specimen"].map(dict(zip(of["specimen"], of[by], strict=True)))
             measured = measured.dropna(subset=["group"])
         return asymmetry(measured, trait, measurement)

@@ -59,8 +59,11 @@ class Source(ABC):
         found = [self._catalog.resolve(where or "true", self._trait(name)) for name in names]
         return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
 
+    def _described(self, ids: Ids, columns: Sequence[str] | None = None) -> pa.Table:
+        return table.described(self._catalog, ids, columns)
+
     def _columns(self, *names: str) -> list[str]:
-        known = self._catalog.described_columns()
+        known = table.described_columns(self._catalog)
         for name in names:
             if name not in known:
                 raise QueryError(f"the index has no column {name!r}; it has: {', '.join(known)}")
@@ -75,7 +78,7 @@ class Source(ABC):
 
     def _grouped(self, trait: str, by: str, where: str | None) -> tuple[Ids, Ids, list[str], str]:
         """Sort the regions of a trait by a column: ids, group of each, names of the groups, who was left out."""
-        rows = self._catalog.described(self._ids(trait, where), self._columns("region_id", by)).to_pandas()
+        rows = self._described(self._ids(trait, where), self._columns("region_id", by)).to_pandas()
         filled = rows[rows[by].notna() & (rows[by].astype(str) != "")]
         if filled.empty:
             raise QueryError(f"no specimen with {trait} has a value in {by!r}; choose another column")
@@ -86,7 +89,7 @@ class Source(ABC):
 
     def _values_of(self, trait: str, by: str, column: str, where: str | None) -> dict[str, str]:
         """Say which value of a column each group has; refuse groups that have several."""
-        rows = self._catalog.described(self._ids(trait, where), self._columns(by, column)).to_pandas().astype("string")
+        rows = self._described(self._ids(trait, where), self._columns(by, column)).to_pandas().astype("string")
         seen = rows.dropna().groupby(by)[column].unique()
         mixed = [group for group, values in seen.items() if len(values) > 1]
         if mixed:
@@ -102,7 +105,7 @@ class Source(ABC):
     def _scales(self, trait: str, where: str | None, scale: Scale | None) -> dict[str, float]:
         """Specimen -> millimetres a pixel, for those of which it is known."""
         own = [SCALE_COLUMN] if SCALE_COLUMN in self._catalog.columns else []
-        rows = self._catalog.described(self._ids(trait, where), ["specimen", *own])
+        rows = self._described(self._ids(trait, where), ["specimen", *own])
         known = table.scale_of_rows(self._groups_of(rows), scale, rows.column(SCALE_COLUMN) if own else None)
         if known is None:
             return {}
@@ -142,7 +145,7 @@ class Source(ABC):
         scale = distances.block_scale(self.blocks, np.ones(len(self.blocks)))
         for trait in self.traits:
             ids = self._ids(trait, None)
-            names = self._catalog.described(ids, ["specimen"]).column(0).to_pylist()
+            names = self._described(ids, ["specimen"]).column(0).to_pylist()
             for name, vector in zip(names, self._vectors[trait].reconstruct(ids) * scale, strict=True):
                 found.setdefault(name, {})[trait] = vector
         return found

@@ -14,8 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.morphology.libraries import required
+from sst_retrieval.sql import quoted
 
 Scale: TypeAlias = Mapping[str, float]
 """Group -> millimetres a pixel."""
@@ -83,6 +85,47 @@ class TraitTable:
     def __repr__(self) -> str:
         """Say how large it is."""
         return f"TraitTable({len(self):,} regions, {len(self.columns)} columns: {', '.join(self.columns)})"
+
+
+def described(catalog: Catalog, region_ids: npt.NDArray[np.int64], columns: Sequence[str] | None = None) -> pa.Table:
+    """Return all that is known of regions but their masks and vectors.
+
+    Args:
+        catalog: whom regions belong to.
+        region_ids: int64 (n,), each once.
+        columns: names to return; None returns all (see `described_columns`).
+
+    Returns:
+        An Arrow table, one row a region, ordered by region id.
+    """
+    every, judgements = described_columns(catalog), catalog.judgements
+    chosen = ", ".join(f"{every[name]} AS {quoted(name)}" for name in (every if columns is None else columns))
+    sql = f"""SELECT {chosen} FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
+              LEFT JOIN measurements m USING (region_id)
+              WHERE r.region_id IN (SELECT unnest($ids)) ORDER BY r.region_id"""
+    with catalog.cursor() as cursor:
+        found = cursor.sql(sql, params={"ids": region_ids.tolist()}).to_arrow_table()
+    if "review" not in found.column_names or catalog.own_review:
+        return found
+    words = pa.array([judgements.word(number) for number in np.sort(region_ids).tolist()], pa.string())
+    return found.set_column(found.column_names.index("review"), "review", words)
+
+
+def described_columns(catalog: Catalog) -> dict[str, str]:
+    """Return the columns of `described`, name -> SQL: this program's own, then the collection's, then measurements.
+
+    A measurement that a column of the collection shares its name with is called "sst:" and its name.
+    """
+    names = {name: f"r.{name}" for name in ("region_id", "specimen", "trait", "confidence")}
+    taken = {name.casefold() for name in catalog.columns}
+    if not catalog.own_review:
+        names["review"] = "NULL"  # Laid over what is read: decisions come in between commits.
+    if "group" not in taken:
+        names["group"] = 's."sst:group"'
+    names |= {name: f"s.{quoted(name)}" for name in catalog.columns if name.casefold() not in names}
+    for name in catalog.measurement_names:
+        names[f"sst:{name}" if name.casefold() in taken else name] = f"m.{quoted(name)}"
+    return names
 
 
 def with_millimetres(table: pa.Table, scale: npt.NDArray[np.float64]) -> pa.Table:

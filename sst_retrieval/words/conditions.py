@@ -1,25 +1,16 @@
-"""Predicates made of what a sentence says: every value and name is quoted here, and nowhere else."""
+"""Predicates made of what a sentence says: every value and name in them is quoted here, and nowhere else."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sst_retrieval.catalog import quoted
 from sst_retrieval.query import Index
+from sst_retrieval.sql import literal, quoted
 from sst_retrieval.words.lookup import Found
 from sst_retrieval.words.question import Filter, Part
 
 _SHOWN = 4
-
-
-def literal(value: str) -> str:
-    """Quote a value for SQL.
-
-    >>> print(literal("d'Orbigny"))
-    'd''Orbigny'
-    """
-    return "'" + value.replace("'", "''") + "'"
 
 
 def is_one_of(column: str, values: Sequence[str]) -> str:
@@ -42,7 +33,7 @@ def presence(index: Index, traits: Sequence[str], words: str, *, negated: bool) 
     """Write the condition that a specimen shows one of some traits, or none of them; a rejected mask shows nothing."""
     named = ", ".join(map(literal, traits))
     inner = f'SELECT "sst:specimen" FROM searchable WHERE "sst:present" AND "sst:trait" IN ({named})'
-    hidden = ", ".join(map(str, index.catalog.hidden().tolist()))
+    hidden = ", ".join(map(str, index.catalog.judgements.hidden.tolist()))
     inner += f' AND "sst:region" NOT IN ({hidden})' if hidden else ""
     shown = " or ".join(traits)
     return Filter(
@@ -56,7 +47,7 @@ def presence(index: Index, traits: Sequence[str], words: str, *, negated: bool) 
 def shows(index: Index, specimen: str, trait: str) -> bool:
     """Say whether a trait was found on a specimen."""
     found = index.catalog.region(specimen, trait)
-    return found is not None and found[1].present and found[0] not in index.catalog.hidden()
+    return found is not None and found[1].present and found[0] not in index.catalog.judgements.hidden
 
 
 def for_values(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.catalog import quoted
 from sst_retrieval.errors import QueryError
 from sst_retrieval.query import Index
+from sst_retrieval.sql import quoted
 from sst_retrieval.words.colours import FAR, distances
 from sst_retrieval.words.quantities import COLOUR_NEEDS, QUANTITIES
 from sst_retrieval.words.question import Ranking
@@ -76,7 +76,7 @@ def _measured(
     ids = np.array([row[0] for row in rows], dtype=np.int64)
     values = np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), 1 + len(needs))
     # Rejected masks neither answer nor say what is large.
-    good = np.isin(ids, index.catalog.hidden(), invert=True)
+    good = np.isin(ids, index.catalog.judgements.hidden, invert=True)
     ids, values = ids[good], values[good]
     return ids, dict(zip(["confidence", *needs], values.T, strict=True))
 
