@@ -1,8 +1,8 @@
 """Room 5c, the making of it: from shards and a specimen table to one generation (a catalog and its vector files).
 
-1. The snapshot: the collection's table as it is now, and the old rows of specimens that are indexed but left it.
-2. The newest rows of each specimen are chosen from the shards, and numbered by trait, then specimen.
-3. They become the catalog and, one trait at a time, the vector files, whitened by what that trait's regions share.
+1. The newest rows of each specimen are chosen from the shards, and numbered by trait, then specimen.
+2. With the specimen table (`snapshot`) they become the catalog and, one trait at a time, the vector files, whitened by
+   what that trait's regions share.
 
 DuckDB does the joining and sorting within a fixed amount of memory, on disk where it must. Vectors never pass through
 it: of a region it only says in which shard, at which place, the vector stands.
@@ -21,12 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sst_retrieval.catalog import OWN, Catalog
-from sst_retrieval.collection import Collection
-from sst_retrieval.errors import CollectionError, IndexFolderError
-from sst_retrieval.files import file_name
+from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.folder import catalog_file, vector_file, whitening_file
 from sst_retrieval.reviews import DECISIONS, Review, latest
 from sst_retrieval.shards import read_vectors
-from sst_retrieval.sql import literal, quoted
+from sst_retrieval.sql import bounded, literal, quoted
 from sst_retrieval.types import Skipped
 from sst_retrieval.vectors import VectorIndex, write_vectors
 from sst_retrieval.whitening import whiten, write_whitening
@@ -72,37 +71,6 @@ def indexed(shards: Sequence[Path], scratch: Path) -> dict[str, tuple[str, str]]
         return {name: (content, support) for name, content, support in connection.execute(sql).fetchall()}
 
 
-def write_snapshot(path: Path, collection: Collection, *, previous: Path | None, kept: Sequence[str]) -> None:
-    """Write the specimen table of a generation to a Parquet file.
-
-    Args:
-        path: the file to write.
-        collection: the table as it is now.
-        previous: snapshot of the generation before, if there is one.
-        kept: specimens that are indexed but not in the table; each that `previous` knows keeps its old row.
-
-    Raises:
-        CollectionError: two columns differ only in capitals, or a column has a reserved name.
-    """
-    _check_columns(collection.columns)
-    fresh, names = path.with_name(".fresh.tmp"), path.with_name(".kept.tmp")
-    _write_specimens(fresh, collection)
-    pq.write_table(pa.table({"name": pa.array(kept, pa.string())}), names)
-    typed = ", ".join(
-        f"CAST({quoted(column)} AS {kind}) AS {quoted(column)}" for column, kind in collection.columns.items()
-    )
-    own = ", ".join(quoted(column) for column in OWN)
-    sql = f"SELECT {own}{', ' if typed else ''}{typed} FROM read_parquet({literal(fresh)})"
-    with duckdb.connect(config=_limits(path.with_name(".spill"))) as connection:
-        if previous is not None:
-            old = _old_columns(connection, previous, collection.columns)
-            sql += f""" UNION ALL BY NAME SELECT {old} FROM read_parquet({literal(previous)})
-                        WHERE "sst:specimen" IN (SELECT name FROM read_parquet({literal(names)}))"""
-        connection.execute(f"COPY ({sql}) TO {literal(path)} (FORMAT parquet)").fetchall()
-    fresh.unlink()
-    names.unlink()
-
-
 def write_generation(
     folder: Path,
     *,
@@ -118,7 +86,7 @@ def write_generation(
     Args:
         folder: an empty folder.
         shards: files of `shards.write_shard`, at least one; a higher number is newer.
-        snapshot: file of `write_snapshot`; regions of specimens it does not know are left out.
+        snapshot: file of `snapshot.write_snapshot`; regions of specimens it does not know are left out.
         skipped: specimens that could not be indexed, and why.
         blocks: block name -> number of values.
         shrinkage: blocks that are whitened (see `whitening`).
@@ -133,21 +101,6 @@ def write_generation(
         traits = _write_vectors(connection, folder, shards, blocks, shrinkage)
     _verify(folder, traits, blocks)
     return traits
-
-
-def catalog_file(folder: Path) -> Path:
-    """Return the DuckDB file of a generation's folder."""
-    return folder / "catalog.duckdb"
-
-
-def vector_file(folder: Path, trait: str) -> Path:
-    """Return the FAISS file of a trait in a generation's folder."""
-    return folder / "vectors" / f"{file_name(trait)}.faiss"
-
-
-def whitening_file(folder: Path, trait: str) -> Path:
-    """Return the NumPy archive that says how the vectors of a trait were whitened."""
-    return folder / "vectors" / f"{file_name(trait)}.whitening.npz"
 
 
 def _write_catalog(
@@ -236,18 +189,13 @@ def _workbench(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database (in memory if none is named) that sees the newest rows of each specimen as `live`."""
     target = ":memory:" if database is None else str(database)
-    with duckdb.connect(target, config=_limits(scratch)) as connection:
+    with duckdb.connect(target, config=bounded(scratch)) as connection:
         try:
             connection.execute(_NEWEST.format(shards=", ".join(map(literal, shards)))).fetchall()
         except duckdb.Error as error:
             folder = shards[0].parent
             raise IndexFolderError(f"{folder} cannot be read; rebuild the index (--rebuild): {error}") from error
         yield connection
-
-
-def _limits(scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
-    """Bound the memory; what does not fit goes to the scratch folder."""
-    return {"memory_limit": "1GB", "temp_directory": str(scratch)}
 
 
 def _measurement_table(connection: duckdb.DuckDBPyConnection) -> str:
@@ -276,39 +224,6 @@ def _searchable_table(connection: duckdb.DuckDBPyConnection) -> str:
                JOIN specimens s ON s."sst:specimen" = r.specimen LEFT JOIN measurements m USING (region_id)
                LEFT JOIN reviews v USING (region_id)
                ORDER BY r.region_id"""
-
-
-def _write_specimens(path: Path, collection: Collection) -> None:
-    rows = collection.specimens
-    table = {
-        "sst:specimen": pa.array([row.id for row in rows], pa.string()),
-        "sst:image": pa.array([str(row.image) for row in rows], pa.string()),
-        "sst:group": pa.array([row.group for row in rows], pa.string()),
-        **{name: pa.array([row.metadata.get(name) for row in rows]) for name in collection.columns},
-    }
-    pq.write_table(pa.table(table), path)
-
-
-def _check_columns(columns: Mapping[str, str]) -> None:
-    seen: dict[str, str] = {}
-    for name in columns:
-        if name.casefold().startswith("sst:"):
-            raise CollectionError(f"the column {name!r} begins with 'sst:', which this program keeps; rename it")
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
-            raise CollectionError(f"the columns {other!r} and {name!r} differ only in capitals; rename one")
-
-
-def _old_columns(connection: duckdb.DuckDBPyConnection, previous: Path, columns: Mapping[str, str]) -> str:
-    """List the columns of an older snapshot, brought to today's types; a value that does not fit becomes empty."""
-    today = {name.casefold(): kind for name, kind in columns.items()}
-    rows = connection.execute(f"DESCRIBE FROM read_parquet({literal(previous)})").fetchall()
-    return ", ".join(
-        f"TRY_CAST({quoted(name)} AS {today[name.casefold()]}) AS {quoted(name)}"
-        if name.casefold() in today
-        else quoted(name)
-        for name, *_ in rows
-    )
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""Names and values, quoted for SQL: no text of a table, a sentence or a path becomes a command."""
+"""What everybody who writes SQL needs.
+
+Names and values are quoted: no text of a table, a sentence or a path becomes a command. The memory is bounded.
+"""
 
 from __future__ import annotations
 
@@ -21,3 +24,12 @@ def literal(value: str | Path) -> str:
     'd''Orbigny'
     """
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def bounded(scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
+    """Return settings of a database that joins and sorts within 1 GB of memory.
+
+    Args:
+        scratch: folder for what does not fit; made if it is needed.
+    """
+    return {"memory_limit": "1GB", "temp_directory": str(scratch)}

@@ -1,12 +1,4 @@
-"""Room 5c: an index folder: the only owner of the paths inside it.
-
-    manifest.json                               settings, current generation; replaced by an atomic rename
-    shards/000042.parquet                       the truth: one row a region, never changed
-    specimens/0003.parquet                      the truth: the collection's table as it was at commit 3
-    generations/0003/catalog.duckdb             made from the two above
-    generations/0003/vectors/forewing.faiss     one a trait, under the catalog's region ids
-    reviews/decisions.jsonl                     the truth: what people decided about masks, appended at any time
-    thumbnails/, crops/                         small pictures for people: of specimens, and of their traits
+"""Room 5c: an index folder that is built into: shards are appended, generations committed (`folder`: what lies where).
 
 A build appends shards and then commits: a new generation is made from all shards, checked, and the manifest is
 replaced. Whatever moment a build is killed at, readers keep a whole generation and the next build goes on from the
@@ -15,7 +7,6 @@ last shard. One build at a time (`lock`); readers never wait.
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,34 +17,29 @@ from filelock import FileLock, Timeout
 
 from sst_retrieval.collection import Collection
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.files import appearing, file_name, inside, remove
-from sst_retrieval.generation import (
-    catalog_file,
-    indexed,
-    vector_file,
-    whitening_file,
-    write_generation,
-    write_snapshot,
-)
+from sst_retrieval.files import appearing, remove
+from sst_retrieval.folder import IndexFolder
+from sst_retrieval.generation import indexed, write_generation
 from sst_retrieval.manifest import Generation, Manifest, Recipe, read_manifest, require_same, same_settings
 from sst_retrieval.reviews import Review, append_reviews, read_reviews
 from sst_retrieval.shards import Row, check_rows, write_shard, write_tombstones
+from sst_retrieval.snapshot import write_snapshot
 from sst_retrieval.types import Skipped
 
 
-class Store:
-    """An index folder, to build into (inside `lock`) or to find the files of a generation in."""
+class Store(IndexFolder):
+    """An index folder and its manifest, to build into (inside `lock`) or to find the files of a generation in."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         """Use `Store.open` or `Store.create`."""
-        self.path = path
+        super().__init__(path)
         self._manifest = manifest
         self._lock = FileLock(path / ".lock", timeout=0, thread_local=False)
 
     @classmethod
     def exists(cls, path: Path) -> bool:
         """Say whether a folder holds an index."""
-        return (path / "manifest.json").is_file()
+        return IndexFolder(path).manifest_file.is_file()
 
     @classmethod
     def create(cls, path: Path, *, settings: Mapping[str, Any], blocks: Mapping[str, int]) -> Self:
@@ -65,13 +51,16 @@ class Store:
             blocks: block name -> number of values, in the order they are concatenated.
 
         Raises:
-            IndexFolderError: the folder holds something already.
+            IndexFolderError: the folder holds something already, or another process makes an index there.
         """
         if path.exists() and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
             raise IndexFolderError(f"{path} holds something already; choose a new or empty folder for the index")
         path.mkdir(parents=True, exist_ok=True)
         store = cls(path, Manifest(Recipe(dict(settings), dict(blocks), first_shard=0), None))
-        store._write_manifest(store._manifest)
+        with store._kept():
+            if cls.exists(path):
+                raise IndexFolderError(f"{path} was made an index by another process just now; begin again")
+            store._write_manifest(store._manifest)
         return store
 
     @classmethod
@@ -81,9 +70,9 @@ class Store:
         Raises:
             IndexFolderError: the folder is not an index, is broken, or is of a newer version.
         """
-        store = cls(path, read_manifest(path / "manifest.json"))
-        for own in [path / "manifest.json", store._reviews, *store._folders()]:
-            store._own(own)
+        store = cls(path, read_manifest(IndexFolder(path).manifest_file))
+        for part in [store.manifest_file, store.decisions_file, *store.folders()]:
+            store.own(part)
         return store
 
     @property
@@ -91,44 +80,20 @@ class Store:
         """What readers see; None before the first commit."""
         return self._manifest.generation
 
-    def catalog(self, number: int) -> Path:
-        """Return the DuckDB file of a generation."""
-        return self._own(catalog_file(self._generation_folder(number)))
-
-    def vectors(self, number: int, trait: str) -> Path:
-        """Return the FAISS file of a trait in a generation."""
-        return self._own(vector_file(self._generation_folder(number), trait))
-
-    def whitening(self, number: int, trait: str) -> Path:
-        """Return the file that says how the vectors of a trait were whitened in a generation."""
-        return self._own(whitening_file(self._generation_folder(number), trait))
-
-    def thumbnail(self, specimen: str) -> Path:
-        """Return where the small picture of a specimen lies."""
-        return self.path / "thumbnails" / f"{file_name(specimen)}.jpg"
-
-    def crop(self, specimen: str, trait: str) -> Path:
-        """Return where the small picture of one trait of a specimen lies."""
-        return self.path / "crops" / file_name(trait) / f"{file_name(specimen)}.jpg"
-
-    def crops(self, specimen: str) -> list[Path]:
-        """Return the small pictures of a specimen's traits."""
-        return list((self.path / "crops").glob(f"*/{glob.escape(file_name(specimen))}.jpg"))
-
     def reviews(self) -> tuple[Review, ...]:
         """Read what people decided about masks, oldest first."""
-        return read_reviews(self._reviews)
+        return read_reviews(self.decisions_file)
 
     def add_reviews(self, reviews: Sequence[Review]) -> None:
         """Add to what people decided; a build may be at work meanwhile."""
-        append_reviews(self._reviews, reviews)
+        append_reviews(self.decisions_file, reviews)
 
     def state(self) -> tuple[int, int]:
         """Say what readers see, cheaply: number of the generation (0 before the first), size of the record of reviews.
 
         The two change whenever a reader would see something new.
         """
-        size = self._reviews.stat().st_size if self._reviews.is_file() else 0
+        size = self.decisions_file.stat().st_size if self.decisions_file.is_file() else 0
         return (0 if self.generation is None else self.generation.number), size
 
     @contextmanager
@@ -138,18 +103,12 @@ class Store:
         Raises:
             IndexFolderError: another build is at work here.
         """
-        try:
-            self._lock.acquire()
-        except Timeout as error:
-            raise IndexFolderError(f"{self.path} is being built by another process; wait until it ends") from error
-        try:
-            self._manifest = read_manifest(self.path / "manifest.json")
-            for folder in self._folders():
+        with self._kept():
+            self._manifest = read_manifest(self.manifest_file)
+            for folder in self.folders():
                 folder.mkdir(exist_ok=True)
             self._clear()
             yield
-        finally:
-            self._lock.release()
 
     def require_same_model(self, settings: Mapping[str, Any]) -> None:
         """Make sure that new regions can be compared with those of the index.
@@ -164,7 +123,7 @@ class Store:
         generation = self.generation
         if generation is not None and not same_settings(self._manifest.recipe.settings, settings):
             require_same(self.path, generation.recipe.settings, settings)
-            self._drop(self._shards())
+            self._drop(self._begun())
             self._write_manifest(replace(self._manifest, recipe=generation.recipe))
         require_same(self.path, self._manifest.recipe.settings, settings)
 
@@ -179,7 +138,7 @@ class Store:
         if begun and same_settings(recipe.settings, settings):
             return
         if begun:
-            self._drop(self._shards())
+            self._drop(self._begun())
         recipe = Recipe(dict(settings), dict(blocks), self._next_shard())
         self._write_manifest(replace(self._manifest, recipe=recipe))
 
@@ -198,7 +157,7 @@ class Store:
         """
         self._require_lock()
         check_rows(rows, self._manifest.recipe.blocks)
-        path = self._shard(self._next_shard())
+        path = self.shard(self._next_shard())
         with appearing(path) as temporary:
             write_shard(temporary, rows)
         return path
@@ -209,7 +168,7 @@ class Store:
         Returns:
             specimen -> (content hash of the photograph, hash of the supports) that its newest rows were made from.
         """
-        return indexed(self._shards(), self.path / ".spill")
+        return indexed(self._begun(), self.path / ".spill")
 
     def commit(
         self,
@@ -240,8 +199,8 @@ class Store:
             gone = set()
         previous = self.generation
         number = 1 if previous is None else previous.number + 1
-        with appearing(self._snapshot(number)) as temporary:
-            old = None if previous is None else self._snapshot(previous.number)
+        with appearing(self.snapshot(number)) as temporary:
+            old = None if previous is None else self.snapshot(previous.number)
             write_snapshot(temporary, collection, previous=old, kept=sorted(gone))
         traits = self._make_generation(number, skipped)
         old_numbers = {} if previous is None else previous.numbers
@@ -251,20 +210,16 @@ class Store:
         self._clear()
         return number
 
-    def size(self) -> int:
-        """Add up the files of the folder, in bytes."""
-        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
-
     def _make_generation(self, number: int, skipped: Sequence[Skipped]) -> list[str]:
         """Write and check the files of a generation under a temporary name, then give it its own."""
-        if not self._shards():
+        if not self._begun():
             self.append([])
-        with appearing(self._generation_folder(number)) as folder:
+        with appearing(self.generation_folder(number)) as folder:
             folder.mkdir()
             return write_generation(
                 folder,
-                shards=self._shards(),
-                snapshot=self._snapshot(number),
+                shards=self._begun(),
+                snapshot=self.snapshot(number),
                 skipped=skipped,
                 blocks=self._manifest.recipe.blocks,
                 reviews=self.reviews(),
@@ -273,62 +228,49 @@ class Store:
 
     def _take_out(self, specimens: Sequence[str]) -> None:
         if specimens:
-            with appearing(self._shard(self._next_shard())) as temporary:
+            with appearing(self.shard(self._next_shard())) as temporary:
                 write_tombstones(temporary, specimens)
 
-    def _own(self, path: Path) -> Path:
-        """Refuse a link out of the index: in a stranger's index it would lead us to read and write anywhere."""
-        if not inside(path, [self.path]):
-            raise IndexFolderError(f"{path} is a link that leads out of the index; put the files themselves there")
-        return path
-
-    @property
-    def _reviews(self) -> Path:
-        return self.path / "reviews" / "decisions.jsonl"
-
-    def _generation_folder(self, number: int) -> Path:
-        return self.path / "generations" / f"{number:04d}"
-
-    def _snapshot(self, number: int) -> Path:
-        return self.path / "specimens" / f"{number:04d}.parquet"
-
-    def _shard(self, number: int) -> Path:
-        return self.path / "shards" / f"{number:06d}.parquet"
-
-    def _shards(self, first: int | None = None) -> list[Path]:
+    def _begun(self) -> list[Path]:
         """List the shards of the recipe at work, oldest first."""
-        start = self._manifest.recipe.first_shard if first is None else first
-        found = {int(path.stem): path for path in (self.path / "shards").glob("[0-9]*.parquet")}
-        return [found[number] for number in sorted(found) if number >= start]
+        return self.shards(self._manifest.recipe.first_shard)
 
     def _next_shard(self) -> int:
-        shards = self._shards(first=0)
+        shards = self.shards()
         return max(self._manifest.recipe.first_shard, int(shards[-1].stem) + 1 if shards else 0)
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise IndexFolderError(f"{self.path} is being built by another process; wait until it ends") from error
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _require_lock(self) -> None:
         if not self._lock.is_locked:
             raise RuntimeError("an index is only changed inside `with store.lock():`")
 
     def _write_manifest(self, manifest: Manifest) -> None:
-        with appearing(self.path / "manifest.json") as temporary:
+        with appearing(self.manifest_file) as temporary:
             temporary.write_text(manifest.to_json(), encoding="utf-8")
         self._manifest = manifest
 
     def _clear(self) -> None:
         """Remove unfinished files and all that no reader can come to any more: keep two generations."""
-        for folder in (self.path, *self._folders()):
+        for folder in (self.path, *self.folders()):
             for leftover in [*folder.glob(".*.tmp"), *folder.glob(".spill")]:
                 remove(leftover)
         current = 0 if self.generation is None else self.generation.number
-        for path in [*self.path.glob("generations/[0-9]*"), *self.path.glob("specimens/[0-9]*.parquet")]:
-            if not current - 1 <= int(path.stem) <= current:
+        for number, path in self.commits():
+            if not current - 1 <= number <= current:
                 remove(path)
         if self.generation is not None:
             first = min(self._manifest.recipe.first_shard, self.generation.recipe.first_shard)
-            self._drop([path for path in self._shards(first=0) if int(path.stem) < first])
-
-    def _folders(self) -> list[Path]:
-        return [self.path / name for name in ("shards", "specimens", "generations", "thumbnails", "crops")]
+            self._drop([path for path in self.shards() if int(path.stem) < first])
 
     def _drop(self, shards: Sequence[Path]) -> None:
         for path in shards:

@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from invented import BLOCKS, SETTINGS, a_collection, a_region, a_vector, built, rows
 
 from sst_retrieval.catalog import Catalog
@@ -335,6 +337,50 @@ def test_what_a_killed_build_left_is_cleared_away_by_the_next(tmp_path: Path) ->
     with store.lock():
         assert sorted(path.rglob("*")) == sorted([*before, path / "generations" / "notes.txt"])
         commit(store, ["a"])
+
+
+def test_copies_that_somebody_made_are_neither_read_nor_removed(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    store = built(path, [a_region("a")])
+    copies = [
+        *("shards/000000 (1).parquet", "shards/0-old.parquet", "specimens/1 copy.parquet"),
+        *("generations/0001 copy", "generations/0001.bak", "generations/0"),
+    ]
+    for name in copies:
+        (path / name).write_bytes(b"a copy")
+    with store.lock():
+        for _ in range(3):
+            commit(store, ["a"])
+    assert sorted(content(store)) == ["a"]
+    assert all((path / name).read_bytes() == b"a copy" for name in copies)
+
+
+def test_two_that_begin_an_index_at_once_do_not_write_over_each_other(tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".lock"), pytest.raises(IndexFolderError, match="another process"):
+        Store.create(tmp_path, settings=SETTINGS, blocks=BLOCKS)
+    assert not Store.exists(tmp_path)
+
+
+def test_the_size_can_be_asked_while_files_come_and_go(tmp_path: Path) -> None:
+    store = built(tmp_path / "index", [a_region("a")])
+    least, done = store.size(), threading.Event()
+    folder = tmp_path / "index" / "thumbnails"
+
+    def coming_and_going() -> None:
+        while not done.is_set():
+            for number in range(50):
+                (folder / str(number)).mkdir()
+                (folder / str(number) / "file").write_bytes(b"x")
+            for number in range(50):
+                shutil.rmtree(folder / str(number))
+
+    thread = threading.Thread(target=coming_and_going)
+    thread.start()
+    try:
+        assert all(store.size() >= least for _ in range(150))
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
