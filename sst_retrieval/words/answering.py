@@ -24,7 +24,7 @@ from sst_retrieval.errors import QueryError
 from sst_retrieval.query import Index
 from sst_retrieval.types import Floats, Hit
 from sst_retrieval.words.fitting import Doubles, Fit, Marks, fit_words
-from sst_retrieval.words.question import Filter, Part, Question, Ranking
+from sst_retrieval.words.question import Doubt, Example, Filter, Part, Question, Ranking
 
 COUNT = 12
 """Hits, if neither the sentence nor the caller says how many."""
@@ -77,7 +77,9 @@ def answer(
     if like is None and vectors is None and question.example is not None:
         like = (question.example, trait)
     if like is None and vectors is None and question.similar and described is None:
-        raise QueryError("similar to which? Name a specimen in the sentence, or give an example (--like SPECIMEN)")
+        offers = [doubt.said for doubt in question.doubts if _offers_examples(doubt)]
+        said = offers[0] if offers else "Name a specimen in the sentence"
+        raise QueryError(f"similar to which? {said}, or give an example (--like SPECIMEN)")
     condition = " AND ".join(f"({each}\n)" for each in (question.where, where) if each) or None
     shares = weights or question.weights
     if like is None and vectors is None:
@@ -193,6 +195,10 @@ def _left(words: Sequence[Ranking], fits: Sequence[Fit], count: int) -> Marks:
     for word, fit in zip(words, fits, strict=True):
         left &= ~fit.fits if word.negated else fit.fits
     return left
+
+
+def _offers_examples(doubt: Doubt) -> bool:
+    return doubt.taken is None and any(isinstance(choice, Example) for choice in doubt.choices)
 
 
 def _which_trait(index: Index, question: Question) -> str:

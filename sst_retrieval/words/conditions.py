@@ -50,6 +50,16 @@ def shows(index: Index, specimen: str, trait: str) -> bool:
     return found is not None and found[1].present and found[0] not in index.catalog.judgements.hidden
 
 
+def some_of(index: Index, wanted: Sequence[Sequence[Found]], count: int = 3) -> list[str]:
+    """Name some specimens that have all of several values, in order of their ids."""
+    ways = (" OR ".join(is_one_of(each.column, each.values) for each in found) for found in wanted)
+    where = " AND ".join(f"({way})" for way in ways)
+    rows = index.catalog.rows(
+        f'SELECT DISTINCT "sst:specimen" FROM specimens WHERE {where} ORDER BY "sst:specimen" LIMIT {count}'
+    )
+    return [str(name) for (name,) in rows]
+
+
 def for_values(
     index: Index, found: Sequence[Found], words: str, *, negated: bool
 ) -> tuple[Filter, tuple[Filter, ...], str]:

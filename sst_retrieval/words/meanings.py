@@ -79,7 +79,24 @@ class Alike:
     """Asks for resemblance."""
 
 
-Meaning = Named | Values | TraitWords | Comparison | Colour | Much | BlockWord | Number | Not | Alike
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """Was read, and cannot be asked; `note` says why."""
+
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """Asks for the example's own value of a column, or for any other."""
+
+    column: str
+    same: bool
+
+
+Meaning = (
+    Named | Values | TraitWords | Comparison | Colour | Much | BlockWord | Number | Not | Alike | Unasked | Relative
+)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from sst_retrieval.catalog import Catalog
 from sst_retrieval.sql import quoted
 from sst_retrieval.words.question import Filter
 from sst_retrieval.words.sentence import Word, lemmas
-from sst_retrieval.words.vocabulary import ADJECTIVES, MORE, UNITS, YEARS
+from sst_retrieval.words.vocabulary import ADJECTIVES, COUNTS, MORE, UNITS, YEARS
 
 YEAR_COLUMNS = ("year", "eventDate", "date", "dateCollected", "collectionDate", "collected", "verbatimEventDate")
 """Columns that say when a specimen was collected; the first that a collection has is asked."""
@@ -44,6 +44,20 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Incomparable:
+    """A comparison that the index has nothing for.
+
+    Attributes:
+        start, stop: numbers of its words, half-open.
+        why: what is lacking, a sentence.
+    """
+
+    start: int
+    stop: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Amount:
     """A number, or two, and how they compare: `test` takes the column in place of its {}."""
 
@@ -69,11 +83,13 @@ class Numbers:
         self._columns |= own  # The collection's own columns win, as in every predicate.
         self._years = _year_column(catalog.columns)
 
-    def at(self, words: Sequence[Word], taken: Sequence[bool], start: int, sentence: str) -> Comparison | str | None:
+    def at(
+        self, words: Sequence[Word], taken: Sequence[bool], start: int, sentence: str
+    ) -> Comparison | Incomparable | None:
         """Read the comparison that begins with a word.
 
         Returns:
-            The comparison; a sentence about why it cannot be made; or None if there is none.
+            The comparison; one that cannot be made; or None if there is none.
         """
         year = self._year(words, start, sentence)
         if year is not None:
@@ -90,7 +106,9 @@ class Numbers:
         stop, test, text = found
         return Comparison(start, stop, (Filter("", f"{column}: {text}", test.replace("{}", expression), column),))
 
-    def _named_first(self, words: Sequence[Word], taken: Sequence[bool], start: int) -> Comparison | str | None:
+    def _named_first(
+        self, words: Sequence[Word], taken: Sequence[bool], start: int
+    ) -> Comparison | Incomparable | None:
         """Read "confidence over 0.8", "longer than 3 mm"."""
         named, columns, signs = self._name(words, start)
         if named == start:
@@ -100,7 +118,7 @@ class Numbers:
             return None
         return self._comparison(start, amount, columns, words)
 
-    def _number_first(self, words: Sequence[Word], start: int) -> Comparison | str | None:
+    def _number_first(self, words: Sequence[Word], start: int) -> Comparison | Incomparable | None:
         """Read "more than 3 pieces", "at least 0.8 confidence"."""
         amount = _amount(words, start, None)
         if amount is None or amount.stop == len(words):
@@ -126,13 +144,14 @@ class Numbers:
 
     def _comparison(
         self, start: int, amount: _Amount, columns: Sequence[str], words: Sequence[Word]
-    ) -> Comparison | str:
+    ) -> Comparison | Incomparable:
         said = " ".join(word.text for word in words[start : amount.stop])
         fitting = [name for name in columns if _fits(name, amount.unit)]
         if not fitting:
             unit = f" in {amount.unit}" if amount.unit else ""
             has = ", ".join(columns) or ", ".join(self._columns)
-            return f"{said!r} cannot be compared: the index has nothing{unit} for it; it has {has}"
+            why = f"{said!r} cannot be compared: the index has nothing{unit} for it; it has {has}"
+            return Incomparable(start, amount.stop, why)
         divided = " / 100" if amount.unit == "%" else ""
         filters = tuple(
             Filter(
@@ -226,7 +245,10 @@ def _with_unit(words: Sequence[Word], start: int, stop: int, test: str, text: st
 
 def _number(words: Sequence[Word], at: int) -> str | None:
     """Return the number as it is to stand in SQL: digits only."""
-    return words[at].plain if at < len(words) and _NUMBER.fullmatch(words[at].plain) else None
+    if at >= len(words):
+        return None
+    plain = str(COUNTS.get(words[at].plain, words[at].plain))
+    return plain if _NUMBER.fullmatch(plain) else None
 
 
 def _phrase(words: Sequence[Word], start: int, table: Sequence[tuple[tuple[str, ...], str]]) -> tuple[int, str]:

@@ -24,15 +24,19 @@ from sst_retrieval.words.meanings import (
     Number,
     Reading,
     Span,
+    Unasked,
     Values,
     silent,
 )
-from sst_retrieval.words.numbers import Numbers
+from sst_retrieval.words.numbers import Incomparable, Numbers
+from sst_retrieval.words.relative import read_relative
 from sst_retrieval.words.sentence import Word, chunks, lemmas, read_words
 from sst_retrieval.words.traitwords import TraitNames, is_trait_word
+from sst_retrieval.words.unasked import read_comparisons, read_unlike
 from sst_retrieval.words.vocabulary import (
     ADJECTIVES,
     BLOCK_WORDS,
+    COUNTS,
     NEGATIONS,
     SEXES,
     SILENT,
@@ -57,8 +61,11 @@ def read(index: Index, sentence: str) -> Reading:
     reading = Reading(sentence, read_words(sentence))
     names = TraitNames(index.traits, index.synonyms)
     _read_specimens(reading, index)
+    read_unlike(reading)
+    read_relative(reading, index)
     _read_small(reading)
     _read_numbers(reading, index)
+    read_comparisons(reading)
     readings = [*_values(reading, index, names), *_traits(reading, names), *_colours(reading), *_amounts(reading)]
     _choose(reading, readings)
     reading.spans.sort(key=lambda span: span.start)
@@ -115,19 +122,28 @@ def _read_small(reading: Reading) -> None:
                 reading.spans.append(Span(number, number + len(phrase), 9, Not()))
                 break
         else:
-            if word.plain in SIMILAR:
+            if word.plain in SIMILAR and not _would_like(words, number):
                 reading.spans.append(Span(number, number + 1, 9, Alike()))
-            elif word.plain.isdigit() and _counts(words, number):
-                reading.spans.append(Span(number, number + 1, 9, Number(int(word.plain))))
+            elif (k := _count(word)) and _counts(words, number, k):
+                reading.spans.append(Span(number, number + 1, 9, Number(k)))
         taken = reading.taken()
 
 
-def _counts(words: Sequence[Word], number: int) -> bool:
+def _would_like(words: Sequence[Word], number: int) -> bool:
+    """Tell "I would like bands" from "bands like CAM001"."""
+    return words[number].plain == "like" and number > 0 and words[number - 1].plain in ("would", "d", "i", "ll")
+
+
+def _count(word: Word) -> int:
+    return int(word.plain) if word.plain.isdecimal() else COUNTS.get(word.plain, 0)
+
+
+def _counts(words: Sequence[Word], number: int, k: int) -> bool:
     before = words[number - 1].plain if number else ""
     after = words[number + 1].plain if number + 1 < len(words) else ""
     superlative = after == "most" or (after in ADJECTIVES and ADJECTIVES[after].degree == "most")
     shown = before in ("show", "list", "give", "find") or (before == "me" and number > 1)
-    return 0 < int(words[number].plain) <= 10_000 and (before in ("top", "first", "best") or superlative or shown)
+    return 0 < k <= 10_000 and (before in ("top", "first", "best") or superlative or shown)
 
 
 def _read_numbers(reading: Reading, index: Index) -> None:
@@ -138,9 +154,9 @@ def _read_numbers(reading: Reading, index: Index) -> None:
         if taken[number] and not isinstance(_at(reading, number), Not):
             continue
         found = numbers.at(reading.words, taken, number, reading.sentence)
-        if isinstance(found, str):
-            if found not in reading.notes:
-                reading.notes.append(found)
+        if isinstance(found, Incomparable):
+            if not any(taken[found.start : found.stop]):
+                reading.spans.append(Span(found.start, found.stop, 9, Unasked(found.why)))
         elif found is not None and not any(taken[found.start : found.stop]):
             reading.spans.append(Span(found.start, found.stop, 9, found))
 

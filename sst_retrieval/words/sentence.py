@@ -14,12 +14,14 @@ from dataclasses import dataclass
 # 1,000 and 12.5 and 0,8 are one number each; a sign counts only at the beginning of a chunk ("1950-1970" has none).
 _NUMBER = r"(?:^[-\u2212])?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|(?:^[-\u2212])?\d+(?:[.,]\d+)?"
 _WORD = re.compile(_NUMBER + r"|[^\W\d_]+|<=|>=|[<>=≤≥♀♂%²]")
+_CHUNK = re.compile(r"non-(?=\w)|\S+", re.IGNORECASE)  # "Non-erato" is two.
 _EDGES = "\"'.,;:!?()[]{}“”„\u2018\u2019«»…"
 _ENDS = re.compile(r"[,;:.!?)]$")
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]+)[\"”“»]")
 
 _IRREGULAR = {
-    "antennae": "antenna", "antennas": "antenna", "elytra": "elytron", "elytrons": "elytron", "fasciae": "fascia",
+    "antennae": "antenna", "antennas": "antenna", "elytra": "elytron", "elytras": "elytron", "elytrons": "elytron",
+    "fasciae": "fascia",
     "maculae": "macula", "ocelli": "ocellus", "striae": "stria", "vittae": "vitta", "leaves": "leaf",
     "teeth": "tooth", "feet": "foot", "species": "species", "fishes": "fish", "lens": "lens", "women": "woman",
     "nota": "notum", "pronota": "pronotum", "terga": "tergum", "sterna": "sternum", "tarsi": "tarsus",
@@ -61,7 +63,7 @@ def read_words(sentence: str) -> list[Word]:
     sentence = unicodedata.normalize("NFC", sentence)
     quoted = [match.span(1) for match in _QUOTED.finditer(sentence)]
     words: list[Word] = []
-    for chunk in re.finditer(r"\S+", sentence):
+    for chunk in _CHUNK.finditer(sentence):
         found = list(_WORD.finditer(chunk[0]))
         for number, match in enumerate(found):
             start = chunk.start() + match.start()

@@ -8,20 +8,31 @@ from itertools import pairwise
 from sst_retrieval.query import Index
 from sst_retrieval.words import conditions
 from sst_retrieval.words.colours import FAR, Colour
-from sst_retrieval.words.meanings import Alike, BlockWord, Much, Named, Not, Number, Reading, Span, Values
+from sst_retrieval.words.denying import column, denied
+from sst_retrieval.words.meanings import (
+    Alike,
+    BlockWord,
+    Much,
+    Named,
+    Not,
+    Number,
+    Reading,
+    Relative,
+    Span,
+    Unasked,
+    Values,
+)
 from sst_retrieval.words.numbers import Comparison
 from sst_retrieval.words.quantities import QUANTITIES
 from sst_retrieval.words.question import Count, Doubt, Example, Filter, Part, Question, Ranking, TraitPart, Weights
 from sst_retrieval.words.reading import read
-from sst_retrieval.words.sentence import Word
+from sst_retrieval.words.relative import relative_filter
 from sst_retrieval.words.traitwords import TraitWords, is_trait_word
 
 SHARES = {"": 1 / 3, "more": 1 / 3, "very": 1 / 10, "most": 1.0}
 """Degree of a word -> the share of the index's specimens that it fits; "most" only orders."""
 
 _SAID = {"": "third of this index", "very": "tenth of this index", "most": "first"}
-
-_JOINING = frozenset({"or", "nor", "and"})
 
 
 def understand(index: Index, sentence: str, *, like: str | None = None) -> Question:
@@ -48,9 +59,13 @@ def understand(index: Index, sentence: str, *, like: str | None = None) -> Quest
     work = _Work(index, reading)
     if like is not None:
         work.parts.append((-2, Example("", f"traits like that of {index.specimen(like).id}", like)))
-    excluded = _excluded(reading)
-    for span in reading.spans:
-        work.take(span, negated=span.start in excluded)
+    excluded, idle = denied(reading)
+    for span in idle:
+        work.notes.append(f"{work.said(span)!r} excludes nothing: what follows was not understood, or nothing follows")
+    for number, span in enumerate(reading.spans):
+        if not work.resembles_a_value(number):
+            work.take(span, negated=span.start in excluded)
+    work.settle_relatives(excluded)
     work.settle_trait()
     work.settle_blocks()
     return work.question()
@@ -90,8 +105,60 @@ class _Work:
                 self._add(span, Count(words, f"at most {means.k} hits", means.k))
             case Alike():
                 self.similar = True
-            case Not():
+            case Unasked():
+                self.notes.append(means.note)
+            case Not() | Relative():
                 pass
+
+    def resembles_a_value(self, number: int) -> bool:
+        """Notice "like those of erato", which is no condition: it asks for an example, and names many."""
+        span = self.reading.spans[number]
+        begun = self._resembling(number)
+        if begun is None:
+            return False
+        self.similar = True
+        ends = number + 1 < len(self.reading.spans) and self._resembling(number + 1) is not None
+        if ends:
+            return True  # "Like erato demophoon": both together, when all is read.
+        spans = self.reading.spans[begun : number + 1]
+        text = self.reading.said(spans[0].start, span.stop)
+        names = conditions.some_of(self.index, [each.means.found for each in spans if isinstance(each.means, Values)])
+        choices = tuple(Example(text, f"the specimen {name}", name) for name in names)
+        said = f"{text!r} is no specimen; name the one that hits should resemble"
+        self.doubts.append(Doubt(text, said + (f", such as {' or '.join(names)}" if names else ""), None, choices))
+        return True
+
+    def _resembling(self, number: int) -> int | None:
+        """Find the first of the values that stand after "like" in a row, if the span is one of them."""
+        spans, words = self.reading.spans, self.reading.words
+        first = number
+        while first and isinstance(spans[first].means, Values) and spans[first - 1].stop == spans[first].start:
+            if isinstance(spans[first - 1].means, Alike):
+                break
+            first -= 1
+        before = spans[first - 1] if first else None
+        if before is None or not isinstance(before.means, Alike) or not isinstance(spans[first].means, Values):
+            return None
+        between = {word.plain for word in words[before.stop : spans[first].start]}
+        like = words[before.start].plain not in ("similar", "comparable", "identical", "alike", "matching")
+        # "Similar females" are females.
+        return first if like or between & {"to", "those", "that"} else None
+
+    def settle_relatives(self, excluded: set[int]) -> None:
+        """Read "of another species" once the example is known."""
+        example = next((part.specimen for _, part in self.parts if isinstance(part, Example)), None)
+        for span in self.reading.spans:
+            if not isinstance(span.means, Relative):
+                continue
+            words, part = self.said(span), None
+            if example is not None:
+                negated = span.start in excluded
+                part = relative_filter(self.index, example, span.means, words, negated=negated)
+            if part is not None:
+                self._add(span, part)
+                continue
+            lacks = f"{example} has no {span.means.column}" if example else "no example is given"
+            self.notes.append(f"{words!r} is relative to an example, and {lacks}; it was left out")
 
     def settle_trait(self) -> None:
         """Choose the trait that is looked at; the others must be there, or must not."""
@@ -107,8 +174,10 @@ class _Work:
             trait = self.index.traits[0]
             self.parts.insert(0, (-1, TraitPart("", f"{trait}, the only trait of this index", trait)))
         for span, words in wanted:
-            if main is not None and span is not main[0] and not words.broad:
-                self._stray_rankings(span)
+            if main is not None and span is not main[0] and not words.broad and self._stray_rankings(span):
+                # "No yellow bars" asks for no bars, or for other ones, but not for bars.
+                self.parts = [(at, part) for at, part in self.parts if at != span.start]
+                self.notes.append(f"so was {self.said(span)!r}, which stands with it")
 
     def settle_blocks(self) -> None:
         """Read "similar shape", "whatever the colour"; elsewhere such a word says nothing."""
@@ -202,14 +271,14 @@ class _Work:
         text = self._said(span, negated=negated)
         self._add(span, conditions.presence(self.index, words.best, text, negated=negated))
 
-    def _stray_rankings(self, span: Span) -> None:
-        """Take out words about another trait than the one that is looked at ("with a dark head")."""
-        first = span.start
+    def _stray_rankings(self, span: Span) -> bool:
+        """Take out words about another trait than the one that is looked at ("with a dark head"); was one denied?"""
+        first, negated = span.start, False
         while first and (place := self._ranking_before(first)) is not None:
             number, part = self.parts.pop(place)
-            self.unknown.append(part.words)
             self.notes.append(f"{part.words!r} is about another trait than the one that is compared, and was left out")
-            first = number
+            first, negated = number, negated or (isinstance(part, Ranking) and part.negated)
+        return negated
 
     def _ranking_before(self, number: int) -> int | None:
         for place, (start, part) in enumerate(self.parts):
@@ -246,9 +315,12 @@ class _Work:
             return TraitPart(words, means.best[0], means.best[0])
         return None
 
+    def said(self, span: Span) -> str:
+        """Quote the words of a span."""
+        return self.reading.said(span.start, span.stop)
+
     def _said(self, span: Span, *, negated: bool) -> str:
-        words = self.reading.said(span.start, span.stop)
-        return f"not {words}" if negated else words
+        return f"not {self.said(span)}" if negated else self.said(span)
 
     def _after_same(self, span: Span) -> bool:
         return any(word.plain == "same" for word in self.reading.words[max(0, span.start - 2) : span.start])
@@ -259,7 +331,7 @@ class _Work:
         notes = []
         for first, second in pairwise(sorted(filters)):
             between = self.reading.words[filters[first].stop : second]
-            if any(word.plain == "or" for word in between) and _column(filters[first]) != _column(filters[second]):
+            if any(word.plain == "or" for word in between) and column(filters[first]) != column(filters[second]):
                 said = self.reading.said(first, filters[second].stop)
                 notes.append(f"{said!r}: both must hold; for either, write the condition yourself (--where)")
         return notes
@@ -283,47 +355,3 @@ def ranking(means: Colour | Much, words: str, *, negated: bool) -> Ranking:
         return Ranking(words, meaning, means.adjective.quantity, high, share, negated=negated, than_example=True)
     meaning = f"{not_}{end} {_SAID[means.degree]} in {quantity.meaning}"
     return Ranking(words, meaning, means.adjective.quantity, high, share, negated=negated)
-
-
-def _column(span: Span) -> frozenset[str]:
-    if isinstance(span.means, Comparison):
-        return frozenset(each.column for each in span.means.filters)
-    assert isinstance(span.means, Values)
-    return frozenset(each.column for each in span.means.found)
-
-
-def _excluded(reading: Reading) -> set[int]:
-    """Say at which words the spans begin that "not" excludes: the next one, and those joined to it by "or"."""
-    excluded: set[int] = set()
-    denying = False
-    previous: Span | None = None
-    for span in reading.spans:
-        if isinstance(span.means, Not):
-            denying, previous = True, None
-            continue
-        if isinstance(span.means, Alike | Number):
-            continue
-        if denying and previous is not None and not _continues(reading, previous, span):
-            denying = False
-        if denying:
-            excluded.add(span.start)
-        previous = span
-    return excluded
-
-
-def _continues(reading: Reading, before: Span, span: Span) -> bool:
-    between: list[Word] = reading.words[before.stop : span.start]
-    if reading.words[before.stop - 1].closes or any(word.closes for word in between):
-        return False
-    if any(word.plain in ("or", "nor") for word in between):
-        return True
-    if before.stop == span.start:  # "not narrow orange bands" denies all of it but the trait; "not erato females"?
-        return isinstance(before.means, Colour | Much) and isinstance(span.means, Colour | Much)
-    joined = any(word.plain in _JOINING for word in between)
-    return joined and type(before.means) is type(span.means) and _same_column(before, span)
-
-
-def _same_column(first: Span, second: Span) -> bool:
-    if not isinstance(first.means, Values):
-        return True
-    return bool(_column(first) & _column(second))

@@ -19,7 +19,7 @@ SILENT = _set(
     every find for from get give given had has have having i if in is it its just let list look looked looking
     looks many may me more most much my need of on one only or other our out over please query same search see
     seen show shown so some that the their them then there these they thing this those through to us want was
-    we were what when where which who whose will with would you your photographed found display retrieve
+    like d ll top we were what when where which who whose will with would you your photographed found display retrieve
     return kind type sort but too than into both having being"""
 )
 """Words that add nothing to a question."""
@@ -36,13 +36,30 @@ NEGATIONS: tuple[tuple[str, ...], ...] = (
     ("other", "than"), ("but", "not"), ("rather", "than"), ("instead", "of"),
     ("not",), ("without",), ("except",), ("excluding",), ("excludes",), ("exclude",), ("no",), ("non",), ("never",),
     ("neither",), ("nor",), ("minus",), ("lacking",), ("lack",), ("missing",),
+    ("lost",), ("absent",), ("outside", "of"), ("outside",),
 )  # fmt: skip
 """What excludes the next thing said."""
+
+EXCEPT = _set("except excluding excludes exclude without minus lacking lack missing lost outside")
+"""Of these, those that exclude all that is joined by "and", too: "except males and Panama"."""
+
+AFTERWARDS = _set("missing lost absent lacking")
+"""What may exclude the trait just said: "with antennae missing"."""
+
+COUNTS: Mapping[str, int] = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
+    "twelve": 12, "dozen": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "fifty": 50, "hundred": 100,
+}  # fmt: skip
+"""Numbers in words."""
 
 VERY = _set("very extremely exceptionally unusually particularly")
 """What strengthens a word for much or little."""
 
-SIMILAR = _set("similar similarly like alike resembling resemble resembles comparable matching identical")
+SIMILAR = _set(
+    """
+    similar similarly like alike resembling resemble resembles comparable matching identical mimic mimics
+    mimicking"""
+)
 """What asks for resemblance."""
 
 FAMILIES: tuple[tuple[str, ...], ...] = (
