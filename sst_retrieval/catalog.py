@@ -166,15 +166,6 @@ class Catalog(LockedDatabase):
         rows = self.rows("SELECT region_id, specimen, confidence FROM regions ORDER BY specimen, region_id")
         return [(name, judged.get(number, confidence)) for number, name, confidence in rows]
 
-    def surest(self, group: str, count: int) -> npt.NDArray[np.int64]:
-        """Return the regions of the `count` specimens of a group whose masks are surest, int64 (n,), ascending."""
-        sql = """SELECT region_id FROM regions WHERE present AND specimen IN (
-                     SELECT r.specimen FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
-                     WHERE s."sst:group" = $group GROUP BY r.specimen
-                     ORDER BY avg(r.confidence) DESC, r.specimen LIMIT $count) ORDER BY region_id"""
-        found = np.array([row[0] for row in self.rows(sql, {"group": group, "count": count})], dtype=np.int64)
-        return np.setdiff1d(found, self.judgements.hidden, assume_unique=True)
-
     def drawn(self, region_ids: npt.NDArray[np.int64]) -> Iterator[Region]:
         """Go through regions, their masks and frames, without vectors and measurements, ordered by region id."""
         sql = """SELECT specimen, trait, present, confidence, height, width, rle, box, frame FROM regions

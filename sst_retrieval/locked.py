@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError, QueryError
 
-_CLOSED: dict[str, str | bool | int | float | list[str]] = {
+CLOSED = "the index is closed; ask it, and its hits, inside its `with` block"
+
+_LOCKED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "autoload_known_extensions": False,
     "autoinstall_known_extensions": False,
@@ -42,7 +44,7 @@ class LockedDatabase:
             IndexFolderError: it is missing or broken.
         """
         try:
-            self._connection = duckdb.connect(str(path), read_only=True, config=_CLOSED)
+            self._connection = duckdb.connect(str(path), read_only=True, config=_LOCKED)
         except duckdb.Error as error:
             raise IndexFolderError(f"{path} cannot be read; run the build again to make it anew: {error}") from error
 
@@ -74,7 +76,7 @@ class LockedDatabase:
         try:
             return self._connection.cursor()
         except duckdb.ConnectionException as error:
-            raise QueryError("the index is closed; ask it, and its hits, inside its `with` block") from error
+            raise QueryError(CLOSED) from error
 
     def ask(
         self, sql: str, where: str, parameters: Mapping[str, Any], *, table: str

@@ -95,6 +95,22 @@ def test_scales_from_a_file(tmp_path: Path) -> None:
         read_scales(path)
 
 
+def test_a_column_that_is_called_like_a_measurement_hides_none(tmp_path: Path) -> None:
+    """People measure specimens by hand, too: their column and ours stand side by side."""
+    values = {"area_px": ["large", "small", "small"], "Length_mm": [41.0, 39.5, 40.0], "mmPerPixel": [0.5, 0.5, None]}
+    kinds = {"area_px": "VARCHAR", "Length_mm": "DOUBLE", "mmPerPixel": "DOUBLE"}
+    measured = {"area_px": 8.0, "length_px": 4.0}
+    regions = [a_region(name, measurements=measured) for name in "abc"]
+    built(tmp_path / "index", regions, a_collection(list("abc"), kinds, **values))
+    with open_index(tmp_path / "index") as index:
+        table = index.trait_table()
+        assert len(set(table.columns)) == len(table.columns)
+        row = table.pandas().iloc[0]
+        assert (row["area_px"], row["Length_mm"]) == ("large", 41.0)
+        assert (row["sst:area_px"], row["area_mm2"], row["sst:length_mm"]) == (8.0, 2.0, 2.0)
+        assert table.arrow(["sst:length_mm"]).column(0).to_pylist() == [2.0, 2.0, None]
+
+
 # --------------------------------------------------------------------------------------------- space and distances
 
 
@@ -240,6 +256,18 @@ def test_without_a_tree_pairs_differ_in_a_column(index: Index) -> None:
         index.convergence("band", by="scientificName", apart="specimen")
     with pytest.raises(QueryError, match="no two groups differ"):
         index.convergence("band", by="specimen", apart="group")
+
+
+def test_numbers_and_gaps_in_the_columns_that_groups_are_made_of(tmp_path: Path) -> None:
+    kinds = {"ring": "BIGINT", "genus": "VARCHAR"}
+    values = {"ring": [1, 1, 2, 3, 4, None], "genus": ["x", "", "y", "", None, "x"]}
+    built(tmp_path / "index", [a_region(name) for name in "abcdef"], a_collection(list("abcdef"), kinds, **values))
+    with open_index(tmp_path / "index") as index:
+        assert index.distances("wing", by="ring").labels == ("1", "2", "3", "4")
+        found = index.convergence("wing", by="ring", apart="genus")
+    # Whether 3 and 4, whose genus nobody wrote down, differ from the others is not known.
+    assert found.table[["one", "other"]].to_numpy().tolist() == [["1", "2"]]
+    assert "2 groups without a value left out" in found.about
 
 
 def test_names_that_every_program_reads() -> None:

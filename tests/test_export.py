@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import pytest
 from commonnexus import Nexus
 from commonnexus.blocks.distances import Distances
 from dwca.read import DwCAReader
-from invented import BLOCKS
+from invented import BLOCKS, a_collection, a_region, built
 from ktch.io import read_tps
 from pairs import IDS, MM_PER_PIXEL, SIZE, SPECIES, SPECIES_OF, TREE, an_index_of_pairs, band, mask_of, vector_of
 from PIL import Image
@@ -243,6 +245,27 @@ def test_vectors_as_npz_and_parquet(index: Index, tmp_path: Path) -> None:
     assert [row[0] for row in rows] == IDS[1:]
     for name, *blocks in rows:
         assert np.concatenate(blocks) == pytest.approx(vector_of(name, "spot"))
+
+
+def test_columns_of_the_collection_that_are_called_like_ours_are_not_taken_for_them(tmp_path: Path) -> None:
+    values = {"confidence": [0.1, 0.9], "length_px": ["long", "short"], "review": ["lovely", None], "ring": [7, None]}
+    kinds = dict(zip(values, ("DOUBLE", "VARCHAR", "VARCHAR", "BIGINT"), strict=True))
+    regions = [
+        a_region(name, confidence=sure, measurements={"length_px": 5.0, "area_px": 8.0})
+        for name, sure in (("a", 0.9), ("b", 0.1))
+    ]
+    built(tmp_path / "index", regions, a_collection(["a", "b"], kinds, **values))
+    with open_index(tmp_path / "index") as index:
+        assert sst.export_table(index, tmp_path / "t.csv", min_confidence=0.5) == 1
+        assert "\n0,a,wing,0.9" in (tmp_path / "t.csv").read_text().replace('"', "")
+        found = sst.export_characters(index, tmp_path / "c.csv", by="ring")
+        assert found.index.tolist() == ["7"]
+        assert found.loc["7", "wing.length_px"] == 5
+        sst.export_darwin_core(index, tmp_path / "d.zip")
+    with zipfile.ZipFile(tmp_path / "d.zip") as archive, archive.open("measurementorfact.csv") as file:
+        facts = {row["measurementType"]: row for row in csv.DictReader(io.TextIOWrapper(file, "utf-8"))}
+    assert facts["wing length_px"]["measurementValue"] == "5.0"
+    assert "lovely" not in facts["wing length_px"]["measurementRemarks"]
 
 
 def test_a_file_of_another_kind_is_refused_and_nothing_is_left(index: Index, tmp_path: Path) -> None:

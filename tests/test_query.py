@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -237,6 +238,8 @@ def test_a_closed_index_says_so(tmp_path: Path) -> None:
         hit.mask()
     with pytest.raises(QueryError, match="closed"):
         index.search(like=("a", "wing"))
+    with pytest.raises(QueryError, match="closed"):
+        index.search(vectors=a_vector(1), trait="wing")
 
 
 def test_an_index_that_was_never_committed_says_so(tmp_path: Path) -> None:
@@ -252,6 +255,14 @@ def test_an_index_that_lost_its_generation_says_so(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "index" / "generations" / "0001")
     with pytest.raises(IndexFolderError, match="run the build again"):
         open_index(tmp_path / "index")
+
+
+def test_an_index_that_cannot_be_opened_lets_go_of_its_catalog(tmp_path: Path) -> None:
+    store = built(tmp_path / "index", [a_region("a")])
+    store.vectors(1, "wing").write_bytes(b"no vectors")
+    with pytest.raises(IndexFolderError, match=r"wing\.faiss"):
+        open_index(tmp_path / "index")
+    duckdb.connect(str(store.catalog(1))).close()  # It could not be opened to write if the catalog were still open.
 
 
 def test_an_index_can_be_read_where_nothing_can_be_written(folder: Path, tmp_path: Path) -> None:

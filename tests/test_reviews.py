@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event, Thread
 
 import duckdb
 import numpy as np
@@ -14,8 +15,10 @@ from sst_retrieval.build import build
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.export import export_masks
 from sst_retrieval.images import read_labels
+from sst_retrieval.indexes import index_state
 from sst_retrieval.query import Index, open_index
 from sst_retrieval.reviews import Review, append_reviews, latest, read_reviews
+from sst_retrieval.store import Store
 
 IDS = ["a", "b", "c", "d"]
 
@@ -135,6 +138,44 @@ def test_a_decision_on_another_photograph_does_not_count(index_folder: Path) -> 
     with open_index(index_folder) as index:
         assert hits(index) == ["b", "c", "d"]
         assert index.reviews() == []
+
+
+def test_of_two_who_decide_at_once_neither_is_forgotten(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    second_is_done, read = Event(), Store.reviews
+
+    def slowly(store: Store) -> tuple[Review, ...]:
+        record = read(store)
+        if len(record) == 1:
+            second_is_done.wait(1)
+        return record
+
+    with open_index(index_folder) as index:
+        monkeypatch.setattr(Store, "reviews", slowly)
+        first = Thread(target=index.review, args=("b", "wing", "reject"), kwargs={"reviewer": "Mary"})
+        first.start()
+        while not (index_folder / "reviews" / "decisions.jsonl").is_file():
+            pass
+        index.review("c", "wing", "reject", reviewer="Ann")
+        second_is_done.set()
+        first.join()
+        assert hits(index) == ["d"]
+
+
+def test_a_decision_that_comes_while_another_is_kept_looks_new(
+    index_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, path = Store.reviews, index_folder / "reviews" / "decisions.jsonl"
+
+    def then_another(store: Store) -> tuple[Review, ...]:
+        record = read(store)
+        append_reviews(path, [a_review("d", "reject")])
+        return record
+
+    with open_index(index_folder) as index:
+        monkeypatch.setattr(Store, "reviews", then_another)
+        index.review("b", "wing", "reject", reviewer="Mary")
+        assert hits(index) == ["c", "d"]
+        assert index.state != index_state(index_folder)
 
 
 @pytest.mark.parametrize(

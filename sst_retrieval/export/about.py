@@ -64,6 +64,7 @@ def condition(where: str | None, min_confidence: float) -> str | None:
     """Join a predicate and a least confidence."""
     if not min_confidence:
         return where
-    least = f"confidence >= {float(min_confidence)!r}"
+    # Of the mask: a collection may have a column `confidence` of its own.
+    least = f'"sst:confidence" >= {float(min_confidence)!r}'
     # The line break ends a `--` comment.
     return least if where is None else f"({where}\n) AND {least}"

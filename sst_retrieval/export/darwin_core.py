@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape, quoteattr
 from sst_retrieval.export.about import about, as_text, condition, in_a_line, write_beside
 from sst_retrieval.images import atomic
 from sst_retrieval.measure import MEASUREMENTS
-from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale
+from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale, called
 from sst_retrieval.query import Index
 from sst_retrieval.types import Region, Specimen
 
@@ -78,7 +78,7 @@ def export_darwin_core(
     terms = [term for term in OCCURRENCE_TERMS if term in index.columns]
     tables = {
         "occurrence.csv": (["occurrenceID", *terms], _occurrences(specimens, terms)),
-        "measurementorfact.csv": (["occurrenceID", *_FACTS], _facts(rows, said)),
+        "measurementorfact.csv": (["occurrenceID", *_FACTS], _facts(rows, said, called(index.columns))),
         "multimedia.csv": (["occurrenceID", *map(_last, _MEDIA)], _media(specimens, regions)),
         "regionofinterest.csv": (["occurrenceID", *map(_last, _ROI)], _rois(regions)),
     }
@@ -96,17 +96,20 @@ def _occurrences(specimens: Sequence[Specimen], terms: Sequence[str]) -> Iterabl
     return ([each.id, *(each.metadata[term] for term in terms)] for each in specimens)
 
 
-def _facts(rows: Sequence[Mapping[str, Any]], said: Mapping[str, Any]) -> Iterable[Sequence[object]]:
+def _facts(
+    rows: Sequence[Mapping[str, Any]], said: Mapping[str, Any], name_of: Callable[[str], str]
+) -> Iterable[Sequence[object]]:
     known = {name: (unit, meaning) for name, (unit, meaning) in MEASUREMENTS.items()}
     for pixels, (name, power) in IN_MILLIMETRES.items():
         known[name] = ("mm²" if power == 2 else "mm", f"{MEASUREMENTS[pixels][1]}; pixels times millimetres a pixel")
     for row in rows:
         for name, (unit, meaning) in known.items():
-            value = row.get(name)
+            value = row.get(name_of(name))
             if value is not None and value == value:
                 identity = f"{_region_id(row['specimen'], row['trait'])}/{name}"
                 remarks = f"confidence of the mask {row['confidence']:.3f}"
-                remarks += f"; mask {row['review']} by a person" if row.get("review") else ""
+                review = row.get(name_of("review"))
+                remarks += f"; mask {review} by a person" if review else ""
                 what = f"{row['trait']} {name}"
                 yield (
                     *(row["specimen"], identity, what, repr(float(value)), "" if unit == "1" else unit),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from sst_retrieval.images import atomic
 from sst_retrieval.measure import MEASUREMENTS
 from sst_retrieval.morphology import trees
 from sst_retrieval.morphology.distances import DistanceMatrix
-from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale
+from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale, called, labelled
 from sst_retrieval.query import Index
 
 NO_CHARACTERS = ("centroid_x", "centroid_y", "orientation")
 """Measurements that say where and how a specimen lay, not what it is like."""
+
+_MILLIMETRES = tuple(name for name, _ in IN_MILLIMETRES.values())
 
 
 def export_distances(
@@ -107,7 +109,7 @@ def export_characters(
     table = index.trait_table(traits, where=condition(where, min_confidence), scale=scale)
     if by not in table.columns:
         raise QueryError(f"the index has no column {by!r}; it has: {', '.join(table.columns)}")
-    found = _means(table.pandas(), by)
+    found = _means(labelled(table.arrow()), by, called(index.columns))
     if tree is None:
         found.index = pd.Index(plain_names(list(found.index)), name=by)
     else:
@@ -150,11 +152,11 @@ def plain_names(names: Sequence[str]) -> list[str]:
     return spelt
 
 
-def _means(table: Any, by: str) -> Any:
+def _means(table: Any, by: str, name_of: Callable[[str], str]) -> Any:
     """Average measurements by group: one row a group, columns TRAIT.MEASUREMENT."""
-    millimetres = {pixels for pixels, (name, _) in IN_MILLIMETRES.items() if name in table.columns}
-    measured = [name for name in MEASUREMENTS if name in table.columns and name not in {*NO_CHARACTERS, *millimetres}]
-    measured += [name for name, _ in IN_MILLIMETRES.values() if name in table.columns]
+    known = {name for name in (*MEASUREMENTS, *_MILLIMETRES) if name_of(name) in table.columns}
+    replaced = {pixels for pixels, (name, _) in IN_MILLIMETRES.items() if name in known}
+    measured = [name for name in (*MEASUREMENTS, *_MILLIMETRES) if name in known - {*NO_CHARACTERS, *replaced}]
     filled = table[table[by].notna() & (table[by].astype(str) != "")]
     if filled.empty:
         raise QueryError(f"no specimen has a value in {by!r}; choose another column")
@@ -163,7 +165,7 @@ def _means(table: Any, by: str) -> Any:
     for trait, rows in filled.groupby("trait", sort=False):
         groups = rows.groupby(by)
         for name in measured:
-            parts[f"{trait}.{name}"] = groups[name].mean()
+            parts[f"{trait}.{name}"] = groups[name_of(name)].mean()
         parts[f"{trait}.specimens"] = groups.size().astype(float)
     return pd.DataFrame(parts).sort_index()
 

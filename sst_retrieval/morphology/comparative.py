@@ -1,108 +1,31 @@
 """The questions of comparative morphology that an index answers; `query.Index` inherits them.
 
-Every method takes the regions that show a trait and that `where` holds for; masks that a person rejected never count.
-`where` is a DuckDB predicate over the collection's columns, `confidence` and the measurements, in pixels (`catalog`).
+What is known of every region is in `source`, what is traced on photographs in `forms`. Every method takes the regions
+that show a trait and that `where` holds for; masks that a person rejected never count. `where` is a DuckDB predicate
+over the collection's columns, `confidence` and the measurements, in pixels (`catalog`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.measure import geometry
 from sst_retrieval.morphology import convergence as converging
 from sst_retrieval.morphology import distances as apart_by
-from sst_retrieval.morphology import space, statistics, supporting, table, trees
-from sst_retrieval.morphology.asymmetry import Asymmetry, asymmetry
+from sst_retrieval.morphology import space, statistics, supporting, trees
 from sst_retrieval.morphology.convergence import Convergence
 from sst_retrieval.morphology.distances import DistanceMatrix
-from sst_retrieval.morphology.outlines import POINTS, Outlines, outline, stacked
-from sst_retrieval.morphology.source import Source
+from sst_retrieval.morphology.forms import Forms
 from sst_retrieval.morphology.space import Morphospace
 from sst_retrieval.morphology.statistics import Disparity, Mantel
 from sst_retrieval.morphology.supporting import Suggestion
-from sst_retrieval.morphology.table import SCALE_COLUMN, Scale, TraitTable
-from sst_retrieval.types import Floats, Region
 
 
-class Comparative(Source):
+class Comparative(Forms):
     """What an index answers beyond single searches."""
-
-    def trait_table(
-        self, trait: str | Sequence[str] | None = None, *, where: str | None = None, scale: Scale | None = None
-    ) -> TraitTable:
-        """Return everything that is known of the regions: one row a region, read when a method of the table asks.
-
-        Args:
-            trait: one or several; None takes all.
-            where: see above.
-            scale: group -> millimetres a pixel (`read_scales` reads them from a file); it wins over a column
-                `mmPerPixel` of the collection. Where either is known, areas and lengths come in millimetres, too.
-
-        Returns:
-            Columns region_id, specimen, trait, confidence, group, the collection's own columns, the measurements; with
-            `.arrow()`, `.pandas()` and `.polars()`. A trait that was not found on a specimen has no row.
-
-        Raises:
-            QueryError: there is no such trait, the predicate does not work, or a scale is not above 0.
-        """
-        ids = self._ids(trait, where)
-        known = table.described_columns(self._catalog)
-        own_scale = SCALE_COLUMN if SCALE_COLUMN in self._catalog.columns else None
-        millimetres = {
-            name for pixels, (name, _) in table.IN_MILLIMETRES.items() if pixels in known and (scale or own_scale)
-        }
-
-        def read(columns: Sequence[str] | None) -> pa.Table:
-            wanted = None if columns is None or millimetres & set(columns) else [c for c in columns if c in known]
-            rows = self._described(ids, wanted)
-            if wanted is None and millimetres:
-                groups = rows.column("group").to_pylist() if "group" in known else self._groups_of(rows)
-                per_row = table.scale_of_rows(groups, scale, rows.column(own_scale) if own_scale else None)
-                assert per_row is not None
-                rows = table.with_millimetres(rows, per_row)
-            return rows if columns is None else rows.select(list(columns))
-
-        if scale or own_scale:
-            read(["region_id", *millimetres])  # A wrong scale is said now, not when somebody looks.
-        return TraitTable([*known, *(n for n, _ in table.IN_MILLIMETRES.values() if n in millimetres)], read)
-
-    def groups(self) -> dict[str, str]:
-        """Return specimen -> the group whose annotated specimen served it."""
-        return self._catalog.groups()
-
-    def trait_vectors(self, trait: str, *, where: str | None = None) -> tuple[tuple[str, ...], Floats]:
-        """Return the vectors of a trait as they are stored.
-
-        Args:
-            trait: its name.
-            where: see above.
-
-        Returns:
-            N specimens, and float32 (N, D): the blocks one after the other (`blocks` says how wide each is), each of
-            unit length; in order of region ids, as in `trait_table`.
-        """
-        ids = self._ids(trait, where)
-        names = self._described(ids, ["specimen"]).column(0).to_pylist()
-        return tuple(names), self._vectors[self._trait(trait)].reconstruct(ids)
-
-    def drawn(self, trait: str | Sequence[str] | None = None, *, where: str | None = None) -> Iterator[Region]:
-        """Go through regions with their masks, some thousand in memory at a time, in the order of `trait_table`.
-
-        Args:
-            trait: one or several; None takes all.
-            where: see above.
-
-        Yields:
-            Regions without vectors and measurements.
-        """
-        return self._catalog.drawn(self._ids(trait, where))
 
     def morphospace(
         self,
@@ -286,100 +209,6 @@ class Comparative(Source):
             else other
         )
         return statistics.mantel(first, second, method=method, permutations=permutations, seed=seed)
-
-    def outlines(
-        self,
-        trait: str,
-        *,
-        points: int = POINTS,
-        sides: bool = True,
-        where: str | None = None,
-        scale: Scale | None = None,
-    ) -> Outlines:
-        """Trace a trait's outline on every specimen (see `morphology.outlines`).
-
-        Args:
-            trait: its name.
-            points: how many points each outline has.
-            sides: trace the left and the right one of a pair; False takes the largest piece, whatever its side.
-            where: see above.
-            scale: group -> millimetres a pixel; it wins over a column `mmPerPixel`.
-        """
-        found = self._sides(trait, where) if sides else self._pieces(trait, where)
-        places, curves = [], []
-        for region, side, mask, axis in found:
-            up = 0.0 if axis is None else axis.angle
-            curves.append(outline(mask, region.frame, points=points, up=up, mirror=side == "right"))
-            places.append((region.specimen, side, region.size))
-        per_specimen = self._scales(trait, where, scale)
-        return Outlines(
-            trait=trait,
-            specimens=tuple(name for name, _, _ in places),
-            sides=tuple(side for _, side, _ in places),
-            photograph=stacked([photograph for photograph, _ in curves], points),
-            laid=stacked([laid for _, laid in curves], points),
-            sizes=tuple(size for _, _, size in places),
-            scale=np.array([per_specimen.get(name, np.nan) for name, _, _ in places]),
-        )
-
-    def sides(self, trait: str, *, where: str | None = None, scale: Scale | None = None) -> Any:
-        """Measure the left and the right one of a pair apart (see `morphology.sides`).
-
-        Args:
-            trait: its name.
-            where: see above.
-            scale: group -> millimetres a pixel; it wins over a column `mmPerPixel`.
-
-        Returns:
-            A pandas data frame, one row a specimen and side: specimen, group, trait, side ("left", "right", or
-            "median" for what lies on both sides), symmetry (of its group; below 0.7 look at the sides before you trust
-            them), confidence, and the measurements that need no photograph.
-        """
-        groups = self._catalog.groups()
-        records = [
-            {
-                **{"specimen": region.specimen, "group": groups[region.specimen], "trait": trait, "side": side},
-                **{"symmetry": np.nan if line is None else line.symmetry, "confidence": region.confidence},
-                **geometry(mask),
-            }
-            for region, side, mask, line in self._sides(trait, where)
-        ]
-        columns = [
-            "specimen",
-            "group",
-            "trait",
-            "side",
-            "symmetry",
-            "confidence",
-            *geometry(np.ones((1, 1), dtype=bool)),
-        ]
-        rows = pa.table(pd.DataFrame(records, columns=columns))
-        known = self._scales(trait, where, scale)
-        if known:
-            names = rows.column("specimen").to_pylist()
-            rows = table.with_millimetres(rows, np.array([known.get(name, np.nan) for name in names]))
-        return rows.to_pandas()
-
-    def asymmetry(
-        self, trait: str, *, by: str | None = None, measurement: str = "area_px", where: str | None = None
-    ) -> Asymmetry:
-        """Measure the differences between left and right (see `morphology.asymmetry` for the indices).
-
-        Args:
-            trait: a paired trait.
-            by: the column whose values are the groups; None takes the groups of the build.
-            measurement: a size: area_px, length_px, perimeter_px, ...
-            where: see above.
-
-        Raises:
-            QueryError: no such trait, column or measurement, or no specimen has both sides.
-        """
-        measured = self.sides(trait, where=where)
-        if by is not None:
-            of = self._described(self._ids(trait, where), self._columns("specimen", by)).to_pandas()
-            measured["group"] = measured["specimen"].map(dict(zip(of["specimen"], of[by], strict=True)))
-            measured = measured.dropna(subset=["group"])
-        return asymmetry(measured, trait, measurement)
 
     def suggest_support(self, n: int = 5) -> list[Suggestion]:
         """Say which specimens to annotate next, and why (see `morphology.supporting`).

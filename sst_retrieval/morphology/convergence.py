@@ -67,6 +67,8 @@ def by_tree(distances: DistanceMatrix, tree: Any) -> Convergence:
 def by_column(distances: DistanceMatrix, values: Mapping[str, str], column: str) -> Convergence:
     """Rank the pairs that differ in a column (species, genus, ...), the closest in the trait first.
 
+    A group without a value is left out, and counted in `about`: nobody knows whether it differs.
+
     Args:
         distances: of groups.
         values: group -> its value in the column.
@@ -79,11 +81,14 @@ def by_column(distances: DistanceMatrix, values: Mapping[str, str], column: str)
     table["closer_than"] = _share_above(table["trait_distance"].to_numpy())
     for end in ("one", "other"):
         table[f"{column} of {end}"] = table[end].map(values)
-    differ = table[table[f"{column} of one"] != table[f"{column} of other"]]
+    one, other = table[f"{column} of one"], table[f"{column} of other"]
+    differ = table[one.notna() & other.notna() & (one != other)]
+    missing = len(set(distances.labels) - values.keys())
+    note = f" ({missing} groups without a value left out)" if missing else ""
     if differ.empty:
         raise QueryError(f"no two groups differ in {column!r}; choose another column (apart=), or give a tree (tree=)")
     table = differ.sort_values("trait_distance", ignore_index=True, kind="stable")
-    return Convergence(table, f"{distances.about}; pairs of different {column}")
+    return Convergence(table, f"{distances.about}; pairs of different {column}{note}")
 
 
 def _pairs(distances: DistanceMatrix) -> Any:

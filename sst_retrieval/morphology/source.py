@@ -1,10 +1,12 @@
-"""Where this room takes its regions, vectors and columns from: the catalog and the vector files of an index."""
+"""Where this room takes its regions, vectors and columns from: the catalog and the vector files of an index.
+
+Every method takes the regions that show a trait and that `where` holds for; masks that a person rejected never count.
+`where` is a DuckDB predicate over the collection's columns, `confidence` and the measurements, in pixels (`catalog`).
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import TypeAlias
 
 import numpy as np
@@ -12,46 +14,92 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from sst_retrieval import masks
-from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import QueryError
-from sst_retrieval.morphology import distances, sides, table
+from sst_retrieval.morphology import distances, table
 from sst_retrieval.morphology.distances import Rows
-from sst_retrieval.morphology.sides import Axis
-from sst_retrieval.morphology.table import SCALE_COLUMN, Scale
-from sst_retrieval.types import Floats, Mask, Region, Skipped
-from sst_retrieval.vectors import VectorIndex
+from sst_retrieval.morphology.table import SCALE_COLUMN, Scale, TraitTable
+from sst_retrieval.reader import Reader
+from sst_retrieval.types import Floats, Region
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 
 
-class Source(ABC):
-    """One generation of an index, as this room sees it."""
+class Source(Reader):
+    """What is known of every region of an index."""
 
-    _catalog: Catalog
-    _vectors: Mapping[str, VectorIndex]
-    blocks: Mapping[str, int]
+    def trait_table(
+        self, trait: str | Sequence[str] | None = None, *, where: str | None = None, scale: Scale | None = None
+    ) -> TraitTable:
+        """Return everything that is known of the regions: one row a region, read when a method of the table asks.
 
-    @property
-    @abstractmethod
-    def traits(self) -> tuple[str, ...]:
-        """Names of the traits."""
+        Args:
+            trait: one or several; None takes all.
+            where: see above.
+            scale: group -> millimetres a pixel (`read_scales` reads them from a file); it wins over a column
+                `mmPerPixel` of the collection. Where either is known, areas and lengths come in millimetres, too.
 
-    @abstractmethod
-    def skipped(self) -> list[Skipped]:
-        """Specimens that could not be indexed."""
+        Returns:
+            Columns region_id, specimen, trait, confidence, group, the collection's own columns, the measurements; with
+            `.arrow()`, `.pandas()` and `.polars()`. A measurement that shares its name with a column of the collection
+            is called "sst:" and its name. A trait that was not found on a specimen has no row.
 
-    @abstractmethod
-    def _annotated(self) -> set[str]:
-        """Specimens that are supports."""
+        Raises:
+            QueryError: there is no such trait, the predicate does not work, or a scale is not above 0.
+        """
+        ids = self._ids(trait, where)
+        known = table.described_columns(self._catalog)
+        own_scale = SCALE_COLUMN if SCALE_COLUMN in self._catalog.columns else None
+        called = table.called(self._catalog.columns)
+        millimetres = [
+            called(name)
+            for pixels, (name, _) in table.IN_MILLIMETRES.items()
+            if called(pixels) in known and (scale or own_scale)
+        ]
 
-    @abstractmethod
-    def _trait(self, trait: str | None) -> str:
-        """Refuse a trait that the index does not have."""
+        def read(columns: Sequence[str] | None) -> pa.Table:
+            wanted = None if columns is None or set(millimetres) & set(columns) else [c for c in columns if c in known]
+            rows = self._described(ids, wanted)
+            if wanted is None and millimetres:
+                groups = rows.column("group").to_pylist() if "group" in known else self._groups_of(rows)
+                per_row = table.scale_of_rows(groups, scale, rows.column(own_scale) if own_scale else None)
+                assert per_row is not None
+                rows = table.with_millimetres(rows, per_row, called)
+            return rows if columns is None else rows.select(list(columns))
 
-    @abstractmethod
-    def _weights(self, weights: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
-        """Turn weights into one number a block."""
+        if scale or own_scale:
+            read(["region_id", *millimetres])  # A wrong scale is said now, not when somebody looks.
+        return TraitTable([*known, *millimetres], read)
+
+    def groups(self) -> dict[str, str]:
+        """Return specimen -> the group whose annotated specimen served it."""
+        return self._catalog.groups()
+
+    def trait_vectors(self, trait: str, *, where: str | None = None) -> tuple[tuple[str, ...], Floats]:
+        """Return the vectors of a trait as they are stored.
+
+        Args:
+            trait: its name.
+            where: see above.
+
+        Returns:
+            N specimens, and float32 (N, D): the blocks one after the other (`blocks` says how wide each is), each of
+            unit length; in order of region ids, as in `trait_table`.
+        """
+        ids = self._ids(trait, where)
+        names = self._described(ids, ["specimen"]).column(0).to_pylist()
+        return tuple(names), self._vectors[self._trait(trait)].reconstruct(ids)
+
+    def drawn(self, trait: str | Sequence[str] | None = None, *, where: str | None = None) -> Iterator[Region]:
+        """Go through regions with their masks, some thousand in memory at a time, in the order of `trait_table`.
+
+        Args:
+            trait: one or several; None takes all.
+            where: see above.
+
+        Yields:
+            Regions without vectors and measurements.
+        """
+        return self._catalog.drawn(self._ids(trait, where))
 
     def _ids(self, trait: str | Sequence[str] | None, where: str | None) -> Ids:
         """Resolve to region ids, ascending."""
@@ -78,7 +126,7 @@ class Source(ABC):
 
     def _grouped(self, trait: str, by: str, where: str | None) -> tuple[Ids, Ids, list[str], str]:
         """Sort the regions of a trait by a column: ids, group of each, names of the groups, who was left out."""
-        rows = self._described(self._ids(trait, where), self._columns("region_id", by)).to_pandas()
+        rows = table.labelled(self._described(self._ids(trait, where), self._columns("region_id", by)))
         filled = rows[rows[by].notna() & (rows[by].astype(str) != "")]
         if filled.empty:
             raise QueryError(f"no specimen with {trait} has a value in {by!r}; choose another column")
@@ -89,8 +137,8 @@ class Source(ABC):
 
     def _values_of(self, trait: str, by: str, column: str, where: str | None) -> dict[str, str]:
         """Say which value of a column each group has; refuse groups that have several."""
-        rows = self._described(self._ids(trait, where), self._columns(by, column)).to_pandas().astype("string")
-        seen = rows.dropna().groupby(by)[column].unique()
+        rows = table.labelled(self._described(self._ids(trait, where), self._columns(by, column))).astype("string")
+        seen = rows.replace("", pd.NA).dropna().groupby(by)[column].unique()
         mixed = [group for group, values in seen.items() if len(values) > 1]
         if mixed:
             raise QueryError(
@@ -101,43 +149,6 @@ class Source(ABC):
     def _groups_of(self, rows: pa.Table) -> list[str]:
         owners = self._catalog.groups()
         return [owners[name] for name in rows.column("specimen").to_pylist()]
-
-    def _scales(self, trait: str, where: str | None, scale: Scale | None) -> dict[str, float]:
-        """Specimen -> millimetres a pixel, for those of which it is known."""
-        own = [SCALE_COLUMN] if SCALE_COLUMN in self._catalog.columns else []
-        rows = self._described(self._ids(trait, where), ["specimen", *own])
-        known = table.scale_of_rows(self._groups_of(rows), scale, rows.column(SCALE_COLUMN) if own else None)
-        if known is None:
-            return {}
-        pairs = zip(rows.column("specimen").to_pylist(), known.tolist(), strict=True)
-        return {name: value for name, value in pairs if value == value}
-
-    def _pieces(self, trait: str, where: str | None) -> Iterator[tuple[Region, str, Mask, Axis | None]]:
-        for region in self._catalog.drawn(self._ids(trait, where)):
-            yield region, "", masks.decode(region.rle, region.size), None
-
-    def _sides(self, trait: str, where: str | None) -> Iterator[tuple[Region, str, Mask, Axis | None]]:
-        """Go through the sides of a trait: specimen by specimen, left, right, median."""
-        owners = self._catalog.groups()
-        lines: dict[str, Axis | None] = {}
-        for region in self._catalog.drawn(self._ids(trait, where)):
-            group = owners[region.specimen]
-            if group not in lines:
-                lines[group] = self._middle_line(group)
-            mask = masks.decode(region.rle, region.size)
-            for side, part in sides.split(mask, region.frame, lines[group]).items():
-                yield region, side, part, lines[group]
-
-    def _middle_line(self, group: str) -> Axis | None:
-        """Find the middle line of a group from its surest specimens, all traits together."""
-        ids = self._catalog.surest(group, sides.SPECIMENS)
-        regions = sorted(self._catalog.drawn(ids), key=lambda region: region.specimen)
-        specimens = []
-        for _, own in groupby(regions, key=lambda region: region.specimen):
-            several = list(own)
-            whole = np.any([masks.decode(each.rle, each.size) for each in several], axis=0)
-            specimens.append((whole, several[0].frame))
-        return sides.middle_line(sides.average(specimens)) if specimens else None
 
     def _unit_vectors(self) -> dict[str, dict[str, Floats]]:
         """Specimen -> trait -> vector of length 1."""

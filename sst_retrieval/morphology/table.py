@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -114,34 +114,53 @@ def described(catalog: Catalog, region_ids: npt.NDArray[np.int64], columns: Sequ
 def described_columns(catalog: Catalog) -> dict[str, str]:
     """Return the columns of `described`, name -> SQL: this program's own, then the collection's, then measurements.
 
-    A measurement that a column of the collection shares its name with is called "sst:" and its name.
+    See `called` for measurements that a column of the collection shares its name with.
     """
     names = {name: f"r.{name}" for name in ("region_id", "specimen", "trait", "confidence")}
-    taken = {name.casefold() for name in catalog.columns}
     if not catalog.own_review:
         names["review"] = "NULL"  # Laid over what is read: decisions come in between commits.
-    if "group" not in taken:
+    if "group" not in {name.casefold() for name in catalog.columns}:
         names["group"] = 's."sst:group"'
     names |= {name: f"s.{quoted(name)}" for name in catalog.columns if name.casefold() not in names}
-    for name in catalog.measurement_names:
-        names[f"sst:{name}" if name.casefold() in taken else name] = f"m.{quoted(name)}"
+    measured = [f"m.{quoted(name)}" for name in catalog.measurement_names]
+    names |= dict(zip(map(called(catalog.columns), catalog.measurement_names), measured, strict=True))
     return names
 
 
-def with_millimetres(table: pa.Table, scale: npt.NDArray[np.float64]) -> pa.Table:
+def called(columns: Iterable[str]) -> Callable[[str], str]:
+    """Say what a measurement is called beside the columns of a collection: "sst:" and its name if they have it, too.
+
+    >>> name = called(["sex", "Length_mm"])
+    >>> name("length_mm"), name("width_mm")
+    ('sst:length_mm', 'width_mm')
+    """
+    taken = {column.casefold() for column in columns}
+    return lambda name: f"sst:{name}" if name.casefold() in taken else name
+
+
+def labelled(table: pa.Table) -> Any:
+    """Return a pandas data frame to take labels from: where some values are missing, whole numbers stay whole."""
+    return table.to_pandas(integer_object_nulls=True)
+
+
+def with_millimetres(
+    table: pa.Table, scale: npt.NDArray[np.float64], name_of: Callable[[str], str] = lambda name: name
+) -> pa.Table:
     """Add measurements in millimetres.
 
     Args:
         table: regions with measurements in pixels.
         scale: float64 (n,), millimetres a pixel of each row's photograph; NaN where it is not known.
+        name_of: what measurements are called in this table (see `called`).
 
     Returns:
         The table with the columns of `IN_MILLIMETRES`, empty where the scale is not known.
     """
     for pixels, (name, power) in IN_MILLIMETRES.items():
-        if pixels in table.column_names:
-            values = np.asarray(table.column(pixels).to_numpy(zero_copy_only=False), dtype=np.float64) * scale**power
-            table = table.append_column(name, pa.array(values, from_pandas=True))
+        if name_of(pixels) in table.column_names:
+            measured = table.column(name_of(pixels)).to_numpy(zero_copy_only=False)
+            values = np.asarray(measured, dtype=np.float64) * scale**power
+            table = table.append_column(name_of(name), pa.array(values, from_pandas=True))
     return table
 
 
