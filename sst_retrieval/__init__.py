@@ -27,8 +27,8 @@ from sst_retrieval.types import Clicked, Frame, Hit, Propagated, Region, Skipped
 
 if TYPE_CHECKING:
     from sst_retrieval.annotating import save_support
-    from sst_retrieval.build import BuildSettings
     from sst_retrieval.build import build as build_index
+    from sst_retrieval.build_settings import BuildSettings
     from sst_retrieval.clicks import Clicker, load_clicker
     from sst_retrieval.collection import Collection, read_collection
     from sst_retrieval.demo import make_drawer
@@ -143,7 +143,7 @@ __all__ = [
 
 _LATER = {
     "BuildReport": "report",
-    "BuildSettings": "build",
+    "BuildSettings": "build_settings",
     "Clicker": "clicks",
     "Collection": "collection",
     "DECISIONS": "reviews",

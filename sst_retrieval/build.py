@@ -20,67 +20,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from sst_retrieval import images, provenance
+from sst_retrieval import provenance
 from sst_retrieval.alignment import AS_IT_LIES, Alignment, align, laid_like, reference_of
 from sst_retrieval.batches import Found, found_on, left_out
+from sst_retrieval.build_settings import DEFAULTS, BuildSettings
 from sst_retrieval.collection import Collection, read_collection
-from sst_retrieval.engines import PROPAGATORS, Engines, ModelOptions, load_engines
-from sst_retrieval.errors import InputError, SupportError
-from sst_retrieval.overlays import cutout
+from sst_retrieval.engines import PROPAGATORS, Engines, load_engines
+from sst_retrieval.errors import InputError
+from sst_retrieval.history import groups_were_made, what_went_in
 from sst_retrieval.plan import Plan, make_plan
 from sst_retrieval.propagation import Memory
 from sst_retrieval.regions import as_drawn, as_reviewed, regions_of
 from sst_retrieval.report import BuildReport
 from sst_retrieval.reviews import by_photograph
 from sst_retrieval.shards import Row
+from sst_retrieval.small_pictures import remove_small_pictures, write_small_pictures
 from sst_retrieval.store import Store
 from sst_retrieval.supports import Supports, read_supports
-from sst_retrieval.types import Mask, RGBImage, Skipped, Support
+from sst_retrieval.types import Skipped, Support
 
 SHARD_PHOTOGRAPHS = 256
 SHARD_SECONDS = 60.0
 """A shard is written after so many photographs, or so many seconds: that much a killed build loses."""
-
-THUMBNAIL = 512
-"""Longer edge of the small pictures of specimens, in pixels."""
-
-CROP = 256
-"""Edge of the small pictures of traits, in pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuildSettings:
-    """What a build can be told; the command line shows the same defaults.
-
-    Attributes:
-        images: folder of the photographs, if it is not the table's.
-        id_column: column of the table that names the specimens; None finds it by its usual names, as the next two.
-        image_column: column that names the photographs.
-        group_column: column that says whose support a specimen shares.
-        propagator: what finds the traits (see `engines`).
-        embedder: what describes them.
-        device: "auto", "cpu" or "cuda".
-        models: what the built-in models can be told.
-        prune: take out specimens that are no longer in the table, or can no longer be read.
-        rebuild: start anew, for example with other models; readers keep the old state until the end.
-        groups: only these groups are propagated, as after one got another support; none means all. What the index
-            holds of the others stays.
-    """
-
-    images: Path | None = None
-    id_column: str | None = None
-    image_column: str | None = None
-    group_column: str | None = None
-    propagator: str = "dense"
-    embedder: str = "efficientnet"
-    device: str = "auto"
-    models: ModelOptions = field(default_factory=ModelOptions)
-    prune: bool = False
-    rebuild: bool = False
-    groups: tuple[str, ...] = ()
-
-
-DEFAULTS = BuildSettings()
 
 
 class Progress(Protocol):
@@ -144,10 +105,7 @@ def build(
 
 def _check_groups(settings: BuildSettings, supports: Supports) -> None:
     """Refuse groups that cannot be propagated, before any work."""
-    known = supports.groups()
-    unknown = [group for group in settings.groups if group not in known]
-    if unknown:
-        raise SupportError(f"no support serves the group {unknown[0]!r}; groups with a support: {', '.join(known)}")
+    supports.require(settings.groups)
     if settings.groups and settings.rebuild:
         raise InputError("--rebuild starts every group anew; leave out --rebuild, or leave out --groups")
 
@@ -238,8 +196,7 @@ class _Build:
         removed = sorted(gone | unreadable) if self.settings.prune else []
         number = self._commit(complete=True, indexed=len(indexed) - len(removed))
         for specimen in removed:
-            for picture in (self.store.thumbnail(specimen), *self.store.crops(specimen)):
-                picture.unlink(missing_ok=True)
+            remove_small_pictures(self.store, specimen)
         return BuildReport(
             index=self.store.path,
             generation=number,
@@ -276,19 +233,8 @@ class _Build:
             found = as_drawn(drawn, found, memory.traits)
         found = alignment.apply(as_reviewed(found, memory.traits, task.reviews))
         regions = regions_of(name, image, found, memory.traits, self.engines.embedder)
-        self._write_pictures(name, image, dict(zip(memory.traits, found.masks, strict=True)))
+        write_small_pictures(self.store, name, image, dict(zip(memory.traits, found.masks, strict=True)))
         return [(region, task.content, task.supports) for region in regions]
-
-    def _write_pictures(self, specimen: str, image: RGBImage, masks: Mapping[str, Mask]) -> None:
-        """Write the small pictures that people look at: the specimen, and each of its traits."""
-        images.write_jpeg(self.store.thumbnail(specimen), images.thumbnail(image, THUMBNAIL))
-        for trait, mask in masks.items():
-            path = self.store.crop(specimen, trait)
-            if mask.any():
-                path.parent.mkdir(exist_ok=True)
-                images.write_jpeg(path, cutout(image, mask, CROP))
-            else:
-                path.unlink(missing_ok=True)
 
     def _write_shard(self) -> None:
         if self.in_hand:
@@ -310,20 +256,14 @@ class _Build:
 
     def _provenance(self, *, complete: bool, indexed: int) -> dict[str, Any]:
         """Say how this state of the index came about, in JSON values."""
+        before = {} if self.store.generation is None else self.store.generation.provenance
         return {
             "complete": complete and not self.plan.waiting,
             "started": self.began,
             "ended": provenance.now(),
-            "table": str(self.collection.source),
-            "supports_folder": str(self.drawn_in),
-            "folder": str(Path.cwd()),
-            "settings": _as_json(asdict(self.settings)),
-            "device": self.engines.device,
-            "weights": self.engines.weights,
-            **provenance.programs(),
-            "supports": self._supports_used(),
+            **what_went_in(self.collection.source, self.drawn_in, asdict(self.settings), self.engines),
+            **groups_were_made(self.supports, self.alignments, before, self.settings.groups),
             "laid_like": self.reference,
-            "alignments": self._alignments_used(),
             "synonyms": {trait: list(words) for trait, words in self.supports.synonyms.items()},
             "photographs": {
                 "indexed": indexed,
@@ -334,32 +274,3 @@ class _Build:
             },
             "seconds_per_image": self.pace,
         }
-
-    def _supports_used(self) -> list[dict[str, Any]]:
-        """Say what the masks of every group were made from: of a group that was left alone, what it was before."""
-        now = [
-            {"specimen": each.specimen, "group": each.group, "traits": list(each.traits)}
-            for each in self.supports.references
-        ]
-        alone = self.settings.groups
-        kept = [each for each in self._before("supports", []) if alone and each["group"] not in alone]
-        return [*(each for each in now if not alone or each["group"] in alone), *kept]
-
-    def _alignments_used(self) -> dict[str, str]:
-        """Say how every group was laid like the reference; one that needed no work, as it was before."""
-        every = {**self._before("alignments", {}), **self.alignments}
-        return {group: account for group, account in every.items() if group in self.supports.fingerprints}
-
-    def _before(self, name: str, default: Any) -> Any:
-        """Return a part of the provenance of the state before this one."""
-        generation = self.store.generation
-        return default if generation is None else generation.provenance.get(name, default)
-
-
-def _as_json(value: Any) -> Any:
-    """Write settings in JSON values."""
-    if isinstance(value, dict):
-        return {name: _as_json(part) for name, part in value.items()}
-    if isinstance(value, tuple):
-        return [_as_json(part) for part in value]
-    return None if value is None else str(value)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sst_retrieval.collection import read_collection
 from sst_retrieval.engines import ModelOptions, load_propagator
-from sst_retrieval.errors import ImageError, InputError, ModelError
+from sst_retrieval.errors import ImageError, ModelError
 from sst_retrieval.images import read_image
 from sst_retrieval.supports import read_supports
 from sst_retrieval.types import RGBImage
@@ -36,7 +36,7 @@ class FinetuneSettings:
         patience: epochs without improvement after which it stops.
         photographs: most photographs that are used; a random choice if there are more.
         seed: of that choice and of the training.
-        images, id_column, image_column, group_column: of the table, see `build.BuildSettings`.
+        images, id_column, image_column, group_column: of the table, see `build_settings.BuildSettings`.
     """
 
     models: ModelOptions = field(default_factory=ModelOptions)
@@ -89,8 +89,7 @@ def finetune(
         group_column=settings.group_column,
     )
     annotated = read_supports(supports, collection)
-    if group not in annotated.groups():
-        raise InputError(f"the group {group!r} has no support; there are {', '.join(annotated.groups())}")
+    annotated.require([group])
     if settings.propagator not in ("sam2", "dense+sam2"):
         raise ModelError(f"{settings.propagator} cannot be fine-tuned; choose sam2 or dense+sam2")
     own = annotated.load(group)

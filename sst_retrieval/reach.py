@@ -17,12 +17,8 @@ from pathlib import Path
 
 from sst_retrieval.errors import ImageError
 from sst_retrieval.files import inside
-from sst_retrieval.images import content_hash, image_size, read_image
+from sst_retrieval.images import content_hash, read_image
 from sst_retrieval.types import RGBImage
-
-SMALL_BYTES = 4_000_000
-SMALL_PIXELS = 4_000_000
-"""A small picture of an index is a JPEG file of at most 512 pixels an edge; one beyond this was not made by a build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +66,3 @@ class Reach:
         if contents and content_hash(path) not in contents:
             raise ImageError(f"{path} is not the photograph that the index was built from; build the index again")
         return read_image(path, max_pixels=self.max_pixels)
-
-
-def small_picture(path: Path, index: Path) -> bytes | None:
-    """Read a small picture that an index keeps; None if it has none, or one that no build has made.
-
-    Args:
-        path: where it should lie.
-        index: the folder of the index; a link that leads out of it is not followed.
-    """
-    if not path.is_file() or not inside(path, [index]) or path.stat().st_size > SMALL_BYTES:
-        return None
-    try:
-        height, width = image_size(path)
-    except ImageError:
-        return None
-    return path.read_bytes() if height * width <= SMALL_PIXELS else None

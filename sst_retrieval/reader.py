@@ -16,8 +16,9 @@ from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import ImageError, QueryError
 from sst_retrieval.locked import CLOSED
 from sst_retrieval.manifest import Generation
-from sst_retrieval.reach import Reach, small_picture
+from sst_retrieval.reach import Reach
 from sst_retrieval.reviews import Review, judgement, settled
+from sst_retrieval.small_pictures import read_small_picture
 from sst_retrieval.store import Store
 from sst_retrieval.types import Floats, Mask, Region, RGBImage, Skipped, Specimen
 from sst_retrieval.vectors import VectorIndex
@@ -167,11 +168,11 @@ class Reader:
 
     def thumbnail(self, specimen: str) -> bytes | None:
         """Return the small picture of a specimen as a JPEG file; None if there is none."""
-        return small_picture(self._store.thumbnail(self.specimen(specimen).id), self._store.path)
+        return read_small_picture(self._store.thumbnail(self.specimen(specimen).id), self._store.path)
 
     def crop(self, specimen: str, trait: str) -> bytes | None:
         """Return the small picture of a trait, with its outline, as a JPEG file; None if there is none."""
-        return small_picture(self._store.crop(self.specimen(specimen).id, self._trait(trait)), self._store.path)
+        return read_small_picture(self._store.crop(self.specimen(specimen).id, self._trait(trait)), self._store.path)
 
     def specimen(self, name: str) -> Specimen:
         """Return a specimen by its id.

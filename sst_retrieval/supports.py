@@ -79,6 +79,17 @@ class Supports:
         """Name the groups that have a support."""
         return tuple(self.fingerprints)
 
+    def require(self, groups: Iterable[str]) -> None:
+        """Refuse groups that have no support.
+
+        Raises:
+            SupportError: names the first of them, and the groups that have one.
+        """
+        for group in groups:
+            if group not in self.fingerprints:
+                known = ", ".join(self.groups()) or "none"
+                raise SupportError(f"no support serves the group {group!r}; groups with a support: {known}")
+
     def by_group(self) -> dict[str, tuple[SupportReference, ...]]:
         """Sort the supports by the group that they serve."""
         return {group: tuple(r for r in self.references if r.group == group) for group in self.fingerprints}

@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from sst_retrieval import build as building
-from sst_retrieval.build import BuildReport, BuildSettings, build
+from sst_retrieval.build import BuildReport, build
+from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.errors import InputError
 from sst_retrieval.pose import turned
 from sst_retrieval.query import open_index

@@ -24,7 +24,7 @@ from fakes import (
 )
 from small_sam2 import write_small_sam2
 
-from sst_retrieval.build import BuildSettings
+from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.engines import ModelOptions
 from sst_retrieval.errors import InputError, ModelError
 from sst_retrieval.query import open_index

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from sst_retrieval.build import BuildReport, BuildSettings, build
+from sst_retrieval.build import BuildReport, build
+from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.cli import app
 from sst_retrieval.cli.scoring import score_masks, score_retrieval
 from sst_retrieval.demo import make_drawer

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -17,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 
 import sst_retrieval as sst
 from sst_retrieval.files import inside
-from sst_retrieval.reach import SMALL_BYTES
+from sst_retrieval.small_pictures import MOST_BYTES
 
 HOME = Path(__file__).resolve().parents[1] / "app" / "Home.py"
 SECRET = (1, 200, 3)
@@ -128,6 +129,16 @@ def test_a_photograph_can_be_too_large(museum: Path) -> None:
             index.photograph("r1")
 
 
+def test_a_build_writes_no_picture_through_a_link(museum: Path) -> None:
+    crops, private = museum / "index" / "crops" / "spot", museum.parent / "private"
+    shutil.rmtree(crops)
+    crops.symlink_to(private)
+    before = sorted(private.iterdir())
+    with pytest.raises(sst.IndexFolderError, match="leads out of the index"):
+        build_fake(museum / "collection.csv", museum / "index", replace(FAKES, rebuild=True))
+    assert sorted(private.iterdir()) == before
+
+
 def test_small_pictures_come_from_the_index_only(museum: Path) -> None:
     thumbnail = museum / "index" / "thumbnails" / "r1.jpg"
     with sst.open_index(museum / "index") as index:
@@ -139,7 +150,7 @@ def test_small_pictures_come_from_the_index_only(museum: Path) -> None:
         thumbnail.unlink()
         Image.new("L", (4000, 4000)).save(thumbnail)
         assert index.thumbnail("r1") is None
-        thumbnail.write_bytes(thumbnail.read_bytes() + b"0" * SMALL_BYTES)
+        thumbnail.write_bytes(thumbnail.read_bytes() + b"0" * MOST_BYTES)
         assert index.thumbnail("r1") is None
 
 

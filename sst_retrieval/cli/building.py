@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sst_retrieval.build import DEFAULTS, BuildSettings, build
+from sst_retrieval.build import build
+from sst_retrieval.build_settings import DEFAULTS, BuildSettings
 from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.engines import EMBEDDERS, PROPAGATORS, ModelOptions
 
@@ -56,7 +57,7 @@ def build_command(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = DEFAULTS.device,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Take out specimens that left the table or can no longer be read.")
+        bool, typer.Option("--prune", help="Take out specimens that left the table, are unreadable or have no support.")
     ] = DEFAULTS.prune,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Start anew, for example with another model.")

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from sst_retrieval import sheets
-from sst_retrieval.build import BuildSettings, build
+from sst_retrieval.build import build
+from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.cli.scoring import score_masks, score_retrieval
 from sst_retrieval.cli.searching import hits_sheet, indexed_tile, table

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sst_retrieval.build import DEFAULTS
+from sst_retrieval.build_settings import DEFAULTS
 from sst_retrieval.cli.protocols import Protocol, ProtocolRequest, evaluate_protocol
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.evaluate import MaskScores, RetrievalScores, TraitVectors, mask_scores, retrieval_scores
