@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 from sst_retrieval.query import Index
 from sst_retrieval.words import conditions
-from sst_retrieval.words.colours import FAR, Colour
-from sst_retrieval.words.denying import column, denied
+from sst_retrieval.words.colours import Colour
+from sst_retrieval.words.denying import denied
+from sst_retrieval.words.joining import after_same, either_notes, first_resembled
 from sst_retrieval.words.meanings import (
     Alike,
     BlockWord,
@@ -23,16 +23,11 @@ from sst_retrieval.words.meanings import (
     Values,
 )
 from sst_retrieval.words.numbers import Comparison
-from sst_retrieval.words.quantities import QUANTITIES
 from sst_retrieval.words.question import Count, Doubt, Example, Filter, Part, Question, Ranking, TraitPart, Weights
+from sst_retrieval.words.ranking import ranking
 from sst_retrieval.words.reading import read
 from sst_retrieval.words.relative import relative_filter
 from sst_retrieval.words.traitwords import TraitWords, is_trait_word
-
-SHARES = {"": 1 / 3, "more": 1 / 3, "very": 1 / 10, "most": 1.0}
-"""Degree of a word -> the share of the index's specimens that it fits; "most" only orders."""
-
-_SAID = {"": "third of this index", "very": "tenth of this index", "most": "first"}
 
 
 def understand(index: Index, sentence: str, *, like: str | None = None) -> Question:
@@ -113,11 +108,11 @@ class _Work:
     def resembles_a_value(self, number: int) -> bool:
         """Notice "like those of erato", which is no condition: it asks for an example, and names many."""
         span = self.reading.spans[number]
-        begun = self._resembling(number)
+        begun = first_resembled(self.reading, number)
         if begun is None:
             return False
         self.similar = True
-        ends = number + 1 < len(self.reading.spans) and self._resembling(number + 1) is not None
+        ends = number + 1 < len(self.reading.spans) and first_resembled(self.reading, number + 1) is not None
         if ends:
             return True  # "Like erato demophoon": both together, when all is read.
         spans = self.reading.spans[begun : number + 1]
@@ -127,22 +122,6 @@ class _Work:
         said = f"{text!r} is no specimen; name the one that hits should resemble"
         self.doubts.append(Doubt(text, said + (f", such as {' or '.join(names)}" if names else ""), None, choices))
         return True
-
-    def _resembling(self, number: int) -> int | None:
-        """Find the first of the values that stand after "like" in a row, if the span is one of them."""
-        spans, words = self.reading.spans, self.reading.words
-        first = number
-        while first and isinstance(spans[first].means, Values) and spans[first - 1].stop == spans[first].start:
-            if isinstance(spans[first - 1].means, Alike):
-                break
-            first -= 1
-        before = spans[first - 1] if first else None
-        if before is None or not isinstance(before.means, Alike) or not isinstance(spans[first].means, Values):
-            return None
-        between = {word.plain for word in words[before.stop : spans[first].start]}
-        like = words[before.start].plain not in ("similar", "comparable", "identical", "alike", "matching")
-        # "Similar females" are females.
-        return first if like or between & {"to", "those", "that"} else None
 
     def settle_relatives(self, excluded: set[int]) -> None:
         """Read "of another species" once the example is known."""
@@ -183,7 +162,7 @@ class _Work:
         """Read "similar shape", "whatever the colour"; elsewhere such a word says nothing."""
         off = [(span, means.block) for span, means in self.blocks if not means.counts]
         on = [(span, means.block) for span, means in self.blocks if means.counts]
-        if not self.similar and any(self._after_same(span) for span, _ in on):
+        if not self.similar and any(after_same(self.reading, span) for span, _ in on):
             self.similar = True
         if off or (on and self.similar):
             blocks = [block for block in self.index.blocks if block not in {name for _, name in off}]
@@ -198,7 +177,7 @@ class _Work:
     def question(self) -> Question:
         """Put the question together."""
         parts = conditions.merged([part for _, part in sorted(self.parts, key=lambda each: each[0])], self.index)
-        notes = [*self.reading.notes, *self.notes, *self._or_notes()]
+        notes = [*self.reading.notes, *self.notes, *either_notes(self.reading)]
         notes += [
             f"{word.text!r} is no trait of this index; it has {', '.join(self.index.traits)}"
             for word, taken in zip(self.reading.words, self.reading.taken(), strict=True)
@@ -295,11 +274,7 @@ class _Work:
 
     def _doubt_about(self, span: Span, words: str, taken: Part) -> None:
         """Say that words of the vocabulary also stand in the collection."""
-        choices: list[Part] = []
-        for other in span.losers:
-            part = self._part(other, words, negated=False)
-            if part is not None:
-                choices.append(part)
+        choices = [part for each in span.losers if (part := self._part(each, words, negated=False)) is not None]
         if choices:
             also = " or ".join(choice.meaning for choice in choices)
             self.doubts.append(
@@ -321,37 +296,3 @@ class _Work:
 
     def _said(self, span: Span, *, negated: bool) -> str:
         return f"not {self.said(span)}" if negated else self.said(span)
-
-    def _after_same(self, span: Span) -> bool:
-        return any(word.plain == "same" for word in self.reading.words[max(0, span.start - 2) : span.start])
-
-    def _or_notes(self) -> list[str]:
-        """Say that "or" between different columns is not understood."""
-        filters = {span.start: span for span in self.reading.spans if isinstance(span.means, Values | Comparison)}
-        notes = []
-        for first, second in pairwise(sorted(filters)):
-            between = self.reading.words[filters[first].stop : second]
-            if any(word.plain == "or" for word in between) and column(filters[first]) != column(filters[second]):
-                said = self.reading.said(first, filters[second].stop)
-                notes.append(f"{said!r}: both must hold; for either, write the condition yourself (--where)")
-        return notes
-
-
-def ranking(means: Colour | Much, words: str, *, negated: bool) -> Ranking:
-    """Turn a word for a colour, or for much and little, into a part."""
-    not_ = "not " if negated else ""
-    if isinstance(means, Colour):
-        blocks = (
-            f"one of the {len(means.centres)} ISCC-NBS colours so called" if len(means.centres) > 1 else "that colour"
-        )
-        meaning = f"{not_}{means.name}: the mean colour is {blocks}, or nearly; fit 0 from CIEDE2000 {FAR:g} on"
-        return Ranking(words, meaning, "colour", share=1.0, colour=means, negated=negated)
-    quantity, share = QUANTITIES[means.adjective.quantity], SHARES[means.degree]
-    high = means.adjective.high
-    end = "highest" if high else "lowest"
-    if means.degree == "more":
-        more = "more" if high else "less"
-        meaning = f"{not_}{more} {quantity.meaning} than the example; without one, {end} {_SAID['']}"
-        return Ranking(words, meaning, means.adjective.quantity, high, share, negated=negated, than_example=True)
-    meaning = f"{not_}{end} {_SAID[means.degree]} in {quantity.meaning}"
-    return Ranking(words, meaning, means.adjective.quantity, high, share, negated=negated)
