@@ -355,6 +355,15 @@ def test_clicks_grow_into_masks() -> None:
     assert "Without SAM 2" in app.caption[0].value
 
 
+def test_the_collections_columns_stand_beside_ours_in_the_table_of_hits() -> None:
+    from sst_app.hit_files import as_table
+
+    about = {"Colour": "dark brown", "sex": "female"}
+    hit = sst.Hit(1, "r1", "spot", 0.8, {"pattern": 0.9, "colour": 0.7}, 0.95, about, 3)
+    row = as_table([hit]).iloc[0]
+    assert (row["Colour"], row["sst:colour"], row["pattern"], row["sex"]) == ("dark brown", 0.7, 0.9, "female")
+
+
 def test_typed_ids_come_first() -> None:
     from sst_app.choosing import matching
 

@@ -1,4 +1,4 @@
-"""The light table: hits as tiles, side by side, as a table and as a sheet."""
+"""The light table: hits as tiles."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
-from PIL import Image
 
 import sst_retrieval as sst
-from sst_app import asking, choosing, components, describing, examples, pictures, sentences
+from sst_app import asking, choosing, components, describing, examples, hit_files, pictures, sentences, side_by_side
 from sst_app.markdown import plain
 
 SIZES = {"small": 6, "medium": 4, "large": 3}
@@ -23,8 +21,6 @@ LETTERS = {"small": 6, "medium": 11, "large": 20}
 
 ROWS = {"small": 4, "medium": 3, "large": 3}
 BLOCK_COLOURS = {"pattern": "#0072B2", "colour": "#E69F00", "shape": "#009E73", "text": "#CC79A7"}
-SIDE = 360
-"""Edge of a picture of the comparison, in pixels."""
 
 
 def show(
@@ -50,13 +46,13 @@ def show(
     hits = found(index, question, weights, where, page * a_page + 1, said, words)
     more = len(hits) > page * a_page
     shown = hits[(page - 1) * a_page : page * a_page]
-    _downloads(head[2:], index, question, hits[: page * a_page])
+    hit_files.offer(head[2:], index, question, hits[: page * a_page])
     if not shown:
         _none(page, where, said)
         return
     chosen = [hit for hit in hits if st.session_state.get(f"compare-{hit.specimen}")]
     if len(chosen) > 1:
-        compare(index, chosen)
+        side_by_side.show(index, chosen)
     _notes(index, question, said, words)
     _tiles(index, question, shown, size, view)
     back, note, on = st.columns([1, 3, 1], vertical_alignment="center")
@@ -134,57 +130,6 @@ def _found(
     simple = {**_asked, "like": next(iter(_question.like), None), "trait": _question.trait}
     del simple["unlike"]
     return sst.answer(_index, _said.question, vectors=_question.vectors, described=_described, **simple)
-
-
-def as_table(hits: Sequence[sst.Hit]) -> pd.DataFrame:
-    """Write hits as a table, one row a hit."""
-    rows = [
-        {
-            "rank": hit.rank,
-            "specimen": hit.specimen,
-            "trait": hit.trait,
-            "similarity": round(hit.similarity, 5),
-            **{block: round(value, 5) for block, value in hit.blocks.items()},
-            **{f"similarity_{part.trait}": round(part.similarity, 5) for part in hit.parts},
-            "mask_confidence": round(hit.confidence, 4),
-            **hit.metadata,
-        }
-        for hit in hits
-    ]
-    return pd.DataFrame(rows)
-
-
-def compare(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
-    """Show traits side by side at the same scale: so many pixels of the photograph are as long on each."""
-    with st.container(border=True):
-        head = st.columns([4, 1], vertical_alignment="center")
-        head[0].markdown(f"**{len(hits)} side by side**, one pixel of every photograph equally large")
-        head[1].button("Clear", on_click=_untick, args=([hit.specimen for hit in hits],), width="stretch")
-        boxes = [index.region(hit.specimen, hit.trait).box for hit in hits]
-        side = round(1.2 * max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes))
-        for place, hit in zip(st.columns(min(4, len(hits))) * len(hits), hits, strict=False):
-            try:
-                picture = same_scale(index, choosing.cache_key(index), hit.specimen, hit.trait, side)
-            except sst.ImageError as error:
-                place.warning(plain(error))
-                continue
-            place.image(picture, caption=f"{plain(hit.specimen)} ({side} px wide)", width="stretch")
-
-
-@st.cache_data(max_entries=64, show_spinner="Reading the photographs")
-def same_scale(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, trait: str, side: int) -> bytes:
-    """Cut a square of `side` pixels around a trait out of its photograph; beyond the edge it is grey."""
-    image, mask = _index.photograph(specimen), _index.mask(specimen, trait)
-    x0, y0, x1, y1 = _index.region(specimen, trait).box
-    left, top = (x0 + x1 - side) // 2, (y0 + y1 - side) // 2
-    height, width = image.shape[:2]
-    window = max(0, left), max(0, top), min(width, left + side), min(height, top + side)
-    scale = SIDE / side
-    size = (max(1, round((window[2] - window[0]) * scale)), max(1, round((window[3] - window[1]) * scale)))
-    piece = sst.overlay(image, {trait: mask}, window, size, {trait: sst.PALETTE[0]}, 0)
-    square = Image.new("RGB", (SIDE, SIDE), "#ECECEA")
-    square.paste(piece, (round((window[0] - left) * scale), round((window[1] - top) * scale)))
-    return pictures.jpeg(np.asarray(square))
 
 
 def _tiles(index: sst.Index, question: asking.Question, hits: Sequence[sst.Hit], size: str, view: str) -> None:
@@ -273,7 +218,8 @@ def opened(index: sst.Index, question: asking.Question, hit: sst.Hit) -> None:
             use(hit.specimen, hit.trait)
             st.rerun()
         _more_and_less(index, question, hit, "-opened")
-    known = {**hit.metadata, **index.region(hit.specimen, hit.trait).measurements}
+    measured = index.region(hit.specimen, hit.trait).measurements
+    known = {**hit.metadata, **hit_files.beside(hit.metadata, measured)}
     rows = [{"column": name, "value": str(value)} for name, value in known.items() if value not in (None, "")]
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=220)
 
@@ -289,37 +235,6 @@ def use(specimen: str, trait: str) -> None:
         st.session_state.pop(key, None)
 
 
-def _downloads(places: Sequence[object], index: sst.Index, question: asking.Question, hits: Sequence[sst.Hit]) -> None:
-    table, sheet = places
-    name = f"{question.trait}-hits"
-    table.download_button(  # type: ignore[attr-defined]
-        "CSV", lambda: as_table(hits).to_csv(index=False).encode(), f"{name}.csv", "text/csv", disabled=not hits,
-        help="The hits up to this page as a table", icon=":material/download:", width="stretch", on_click="ignore",
-    )  # fmt: skip
-    sheet.download_button(  # type: ignore[attr-defined]
-        "Sheet", lambda: _sheet(index, question, hits), f"{name}.png", "image/png", disabled=not hits,
-        help="The hits up to this page as a contact sheet (PNG)", icon=":material/download:", width="stretch",
-        on_click="ignore",
-    )  # fmt: skip
-
-
-def _sheet(index: sst.Index, question: asking.Question, hits: Sequence[sst.Hit]) -> bytes:
-    columns = [name for name in ("scientificName", "species", "subspecies", "sex", "locality") if name in index.columns]
-    tiles = [_sheet_tile(index, hit, columns[:3]) for hit in hits]
-    heading = f"Most similar first: {question.words()}"
-    return pictures.png(sst.contact_sheet(asking.query_tile(index, question), tiles, heading=heading))
-
-
-def _sheet_tile(index: sst.Index, hit: sst.Hit, columns: list[str]) -> sst.Tile:
-    """Show a hit on the sheet: on its photograph, or if that cannot be opened on the small picture of the index."""
-    try:
-        return sst.hit_tile(hit, index.photograph(hit.specimen), columns=columns)
-    except sst.ImageError:
-        small = pictures.pixels(pictures.crop(index, choosing.cache_key(index), hit.specimen, hit.trait))
-        lines = [f"similarity {hit.similarity:.3f}", "its photograph was not opened"]
-        return sst.Tile(small, {}, hit.specimen, lines, badge=str(hit.rank))
-
-
 def _none(page: int, where: str | None, said: sentences.Said | None) -> None:
     if page > 1:
         st.info("There are no hits on this page.")
@@ -332,8 +247,3 @@ def _none(page: int, where: str | None, said: sentences.Said | None) -> None:
         st.info("No specimen passes these filters; take one away on the left.")
     else:
         st.info("No other specimen shows this trait.")
-
-
-def _untick(specimens: Sequence[str]) -> None:
-    for specimen in specimens:
-        st.session_state[f"compare-{specimen}"] = False
