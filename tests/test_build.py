@@ -280,7 +280,7 @@ def test_a_photograph_that_became_bad_is_taken_out_by_prune_only(table: Path) ->
     build_fake(table, index)
     (table.parent / "images" / "r1.png").write_bytes(b"no picture")
     build_fake(table, index)
-    assert len(Store.open(index)._shards()) == 1
+    assert len(Store.open(index).shards()) == 1
     with open_index(index) as opened:
         assert opened.region("r1", "spot").present
     assert build_fake(table, index, replace(FAKES, prune=True)).removed == ("r1",)
