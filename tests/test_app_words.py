@@ -109,3 +109,14 @@ def test_an_index_does_not_make_the_app_fetch_a_model(
     app = opened(specimen="r1", trait="spot", sentence=SENTENCE)
     quiet(app)
     assert "a model of the hub; if you know it, say so" in shown(app)
+
+
+def test_another_sex_is_another_than_that_of_the_chosen_specimen(index: Path) -> None:
+    app = opened(specimen="r1", trait="spot", sentence="spots of the other sex")
+    quiet(app)
+    with sst.open_index(index) as there:
+        own = there.specimen("r1").metadata["sex"]
+        expected = [hit.specimen for hit in there.search(like=("r1", "spot"), where=f"sex <> '{own}'", k=12)]
+    assert names(app) == expected
+    assert "Not understood" not in shown(app)
+    quiet(opened(specimen="nobody", trait="spot", sentence="spots of the other sex"))

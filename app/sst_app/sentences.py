@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import choosing
+from sst_app import asking, choosing, opening
 from sst_app.markdown import plain
 
 
@@ -33,7 +33,7 @@ def ask(index: sst.Index) -> Said | None:
     )  # fmt: skip
     if not text.strip():
         return None
-    question = _understood(index, choosing.cache_key(index), text)
+    question = _understood(index, choosing.cache_key(index), text, _chosen())
     for number, doubt in enumerate(question.doubts):
         names = {choice.meaning: choice for choice in doubt.choices}
         chosen = st.pills(f"**{plain(doubt.words)}**: which is meant?", list(names), key=f"doubt-{text}-{number}",
@@ -71,5 +71,11 @@ def in_short(part: Any) -> str:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _understood(_index: sst.Index, key: tuple[str, tuple[int, int]], text: str) -> Any:
-    return sst.understand(_index, text)
+def _understood(_index: sst.Index, key: tuple[str, tuple[int, int]], text: str, chosen: str | None) -> Any:
+    return sst.understand(_index, text, chosen=chosen)
+
+
+def _chosen() -> str | None:
+    """Return the specimen that is asked with, if there is one of that name."""
+    specimen = asking.index_specimen()
+    return specimen if specimen and (opening.specimens()["sst:specimen"] == specimen).any() else None

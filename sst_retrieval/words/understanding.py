@@ -30,7 +30,7 @@ from sst_retrieval.words.relative import relative_filter
 from sst_retrieval.words.traitwords import TraitWords, is_trait_word
 
 
-def understand(index: Index, sentence: str, *, like: str | None = None) -> Question:
+def understand(index: Index, sentence: str, *, like: str | None = None, chosen: str | None = None) -> Question:
     """Read a sentence as a question to an index.
 
         >>> understand(index, "orange bands of females like CAM001")   # doctest: +SKIP
@@ -43,12 +43,13 @@ def understand(index: Index, sentence: str, *, like: str | None = None) -> Quest
         index: an open index.
         sentence: plain English.
         like: id of a specimen that the hits should resemble, if the person gave it apart from the sentence.
+        chosen: id of the specimen that "another species" is another than, unless the sentence names one; no part itself.
 
     Returns:
         What was understood, as parts that can be shown, removed and changed; what is in doubt; what was not understood.
 
     Raises:
-        QueryError: there is no specimen `like`.
+        QueryError: there is no specimen `like` or `chosen`.
     """
     reading = read(index, sentence)
     work = _Work(index, reading)
@@ -60,7 +61,7 @@ def understand(index: Index, sentence: str, *, like: str | None = None) -> Quest
     for number, span in enumerate(reading.spans):
         if not work.resembles_a_value(number):
             work.take(span, negated=span.start in excluded)
-    work.settle_relatives(excluded)
+    work.settle_relatives(excluded, chosen)
     work.settle_trait()
     work.settle_blocks()
     return work.question()
@@ -123,9 +124,9 @@ class _Work:
         self.doubts.append(Doubt(text, said + (f", such as {' or '.join(names)}" if names else ""), None, choices))
         return True
 
-    def settle_relatives(self, excluded: set[int]) -> None:
+    def settle_relatives(self, excluded: set[int], chosen: str | None) -> None:
         """Read "of another species" once the example is known."""
-        example = next((part.specimen for _, part in self.parts if isinstance(part, Example)), None)
+        example = next((part.specimen for _, part in self.parts if isinstance(part, Example)), chosen)
         for span in self.reading.spans:
             if not isinstance(span.means, Relative):
                 continue
