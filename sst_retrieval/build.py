@@ -200,7 +200,7 @@ class _Build:
         return BuildReport(
             index=self.store.path,
             generation=number,
-            propagator=PROPAGATORS.get(self.settings.propagator, self.engines.propagator.name),
+            propagator=self._masks_by(),
             embedder=self.engines.embedder.name,
             device=self.engines.device,
             processed=self.processed,
@@ -213,6 +213,12 @@ class _Build:
             seconds_per_image=self.pace,
             peak_memory=provenance.peak_memory(),
         )
+
+    def _masks_by(self) -> str:
+        """Say what made the masks, with the weights if they were named."""
+        known, checkpoint = PROPAGATORS.get(self.settings.propagator), self.settings.models.checkpoint
+        said = self.engines.propagator.name if known is None else known.partition(":")[0]
+        return said if checkpoint is None else f"{said} ({Path(checkpoint).name})"
 
     def _alignment(self, group: str, memory: Memory, supports: Sequence[Support]) -> Alignment:
         """Find how the group is laid like the reference; what is remembered of the reference is kept."""

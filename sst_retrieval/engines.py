@@ -26,7 +26,7 @@ PROPAGATORS: Mapping[str, str] = {
     "matching": "dense matching alone, nothing learnt from labelled specimens",
     "sam2": "SAM 2: needs a --checkpoint",
     "dense+sam2": "SAM 2, led by the dense matching: pose at any angle and a first guess of the masks",
-    "sam2-video": "SAM 2 over each group as one long video: a mask depends on the photographs before it",
+    "sam2-video": "SAM 2 over each group as one long video, in the table's order; a mask depends on fifteen before it",
 }
 """Propagators that come with the program -> what they are, in a few words."""
 

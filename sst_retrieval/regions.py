@@ -79,10 +79,13 @@ def as_reviewed(found: Propagated, traits: Sequence[str], reviews: Sequence[Revi
     """
     settled = {r.trait: r for r in reviews if r.settles_mask and r.size == found.masks.shape[1:]}
     masks, confidence = found.masks.copy(), found.confidence.copy()
+    cycle = None if found.cycle is None else found.cycle.copy()
     for place, trait in enumerate(traits):
         if trait in settled:
             masks[place], confidence[place] = decode(settled[trait].rle, settled[trait].size), 1.0
-    return Propagated(masks, confidence, found.frame)
+            if cycle is not None:
+                cycle[place] = np.nan  # It was another mask that went there and back.
+    return Propagated(masks, confidence, found.frame, cycle)
 
 
 def checked(

@@ -117,22 +117,26 @@ def checksum_of(name: str) -> str | None:
     return _known(name).sha256 or (note.read_text(encoding="ascii").split()[0] if note.is_file() else None)
 
 
-def find(name_or_path: str) -> Path:
+def find(name_or_path: str, kind: str | None = None) -> Path:
     """Find a file of weights that is there.
 
     Args:
         name_or_path: a name of `WEIGHTS`, or a path.
+        kind: "sam2" or "openclip", if only weights of that kind will do.
 
     Raises:
-        ModelError: it is not there; says how to get it, with the internet and without.
+        ModelError: it is not there; says how to get it, with the internet and without. Or it is of another kind.
     """
     known = WEIGHTS.get(name_or_path)
+    names = ", ".join(each.name for each in WEIGHTS.values() if kind in (None, each.kind))
+    if known is not None and kind not in (None, known.kind):
+        raise ModelError(f"the weights {known.name} are of another kind of model; give one of {names}")
     if known is None:
         path = Path(name_or_path).expanduser()
         if path.is_file():
             return path
         what = "is a folder" if path.is_dir() else "is neither a file nor a name that is known"
-        raise ModelError(f"{name_or_path} {what}; give the path of a checkpoint, or one of {', '.join(WEIGHTS)}")
+        raise ModelError(f"{name_or_path} {what}; give the path of a checkpoint, or one of {names}")
     path = path_of(known.name)
     if path.is_file():
         return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from sst_retrieval.errors import ModelError
 from sst_retrieval.models import sam2_adapter, sam2_finetune
 from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings
 from sst_retrieval.models.sam2_finetune import CycleSettings, Epoch, finetune
+from sst_retrieval.query import open_index
 from sst_retrieval.types import Mask, RGBImage, Support
 
 SETTINGS = CycleSettings(rank=8, rate=5e-3, epochs=9, patience=9)
@@ -232,3 +234,18 @@ def test_the_command_line_fine_tunes_and_builds_with_the_result(files: tuple[Pat
     recorded = (tmp_path / "index/manifest.json").read_text()
     assert str(files[0]) in recorded
     assert ("adapters: reds" in recorded) == bool(with_it)
+    assert f"masks by SAM 2 ({files[0].name});" in built.output
+    # How well masks come back is a column like any other: in the index, in conditions, in exports.
+    with open_index(tmp_path / "index") as index:
+        agreement = index.table("patch").set_index("sst:specimen")["cycle_consistency"]
+        assert np.isnan(agreement["s0"])  # It was drawn, not found.
+        assert agreement[["s1", "s2", "s3"]].between(0, 1).all()
+        least = float(agreement[["s2", "s3"]].min())
+        hits = index.search(like=("s0", "patch"), where=f"cycle_consistency >= {least!r}")
+        assert {hit.specimen for hit in hits} == set(agreement.index[agreement >= least])
+        assert index.region("s1", "patch").measurements["cycle_consistency"] == agreement["s1"]
+    exported = CliRunner().invoke(app, ["export", "table", str(tmp_path / "index"), str(tmp_path / "table.csv")])
+    assert exported.exit_code == 0
+    exported_rows = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
+    written = {row["specimen"]: row["cycle_consistency"] for row in exported_rows}
+    assert float(written["s1"]) == pytest.approx(agreement["s1"])

@@ -175,6 +175,10 @@ def test_a_path_is_found_and_nonsense_is_not(server: Behaviour, tmp_path: Path) 
         weights.find("sam3")
     with pytest.raises(ModelError, match="is a folder"):
         weights.find(str(tmp_path))
+    with pytest.raises(ModelError, match=r"bioclip are of another kind of model; give one of sam2\.1_hiera_tiny$"):
+        weights.find("bioclip", "sam2")
+    with pytest.raises(ModelError, match=r"give the path of a checkpoint, or one of bioclip$"):
+        weights.find("sam3", "openclip")
     with pytest.raises(ModelError, match="no weights 'sam3'; choose one of sam2"):
         weights.fetch("sam3")
 

@@ -150,7 +150,7 @@ def _require_architecture(open_clip: Any, name: str) -> None:
 
 def _file(open_clip: Any, name: str, pretrained: str | None) -> Path:
     if pretrained is not None and (pretrained in weights.WEIGHTS or Path(pretrained).expanduser().is_file()):
-        return weights.find(pretrained)
+        return weights.find(pretrained, "openclip")
     if name.startswith(_FOLDER):
         folder = Path(name.removeprefix(_FOLDER))
         found = next((folder / each for each in _IN_FOLDER if (folder / each).is_file()), None)

@@ -82,7 +82,7 @@ def load_checkpoint(checkpoint: str, config: Path | None = None) -> Checkpoint:
         ModelError: the sam2 package or the file is missing, the file is broken, of another kind, or does not fit.
     """
     _require_package()
-    path = weights.find(checkpoint)
+    path = weights.find(checkpoint, "sam2")
     tensors = read_tensors(path)
     model = _build(config if config is not None else _official_config(tensors, path))
     _fill(model, tensors, path)
@@ -106,7 +106,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             "loaded); take the official checkpoint: sst-retrieval weights list"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        what = (str(error) or type(error).__name__).splitlines()[0]
+        what = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise ModelError(
             f"{path} is damaged or no checkpoint ({what}); perhaps its download was cut short: "
             f"it has {path.stat().st_size:,} bytes; fetch it again"
