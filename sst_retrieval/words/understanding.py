@@ -43,7 +43,7 @@ def understand(index: Index, sentence: str, *, like: str | None = None, chosen: 
         index: an open index.
         sentence: plain English.
         like: id of a specimen that the hits should resemble, if the person gave it apart from the sentence.
-        chosen: id of the specimen that "another species" is another than, unless the sentence names one; no part itself.
+        chosen: id of the specimen that "another species" is another than, unless the sentence names one; no part.
 
     Returns:
         What was understood, as parts that can be shown, removed and changed; what is in doubt; what was not understood.
