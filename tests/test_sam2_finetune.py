@@ -155,8 +155,15 @@ def test_a_training_that_was_stopped_goes_on_and_ends_alike(
     straight = finetune(make(files), [support], images, tmp_path / "straight", settings=settings)
     assert [epoch.number for epoch in resumed] == [0, 1, 2]
     assert resumed[2].loss == pytest.approx(straight[2].loss, rel=1e-4)
-    with pytest.raises(ModelError, match="other settings"):
+    with pytest.raises(ModelError, match="masks or settings"):
         finetune(make(files), [support], images, tmp_path / "stopped", settings=replace(settings, rate=1.0))
+    redrawn = replace(support, masks=np.roll(support.masks, 5, axis=1))
+    with pytest.raises(ModelError, match="masks or settings"):
+        finetune(make(files), [redrawn], images, tmp_path / "stopped", settings=settings)
+    # Whoever wants more of it goes on from there.
+    longer = finetune(make(files), [support], images, tmp_path / "stopped", settings=replace(settings, epochs=3))
+    assert [epoch.number for epoch in longer] == [0, 1, 2, 3]
+    assert longer[1:3] == resumed[1:]
 
 
 def test_it_stops_when_nothing_gets_better(files: tuple[Path, Path], support: Support, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ validate: how well does a mask that goes there and back fit? No label but the su
 from __future__ import annotations
 
 import copy
+import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,6 +116,7 @@ def finetune(
             "checkpoint": dict(propagator.weights),
             "settings": asdict(settings),
             "targets": len(targets),
+            "content": _fingerprint(supports, images),
         },
     )
     return course.run(tell)
@@ -214,9 +216,9 @@ class _Course:
                 raise ModelError(f"{self.output} holds an adapter already; choose another folder, or remove it")
             return
         noted = torch.load(path, map_location=self.network.device, weights_only=True)
-        if noted["about"] != dict(self.about):
+        if _taught(noted["about"]) != _taught(self.about):
             raise ModelError(
-                f"{self.output} holds a training of another group, other photographs or other settings; "
+                f"{self.output} holds a training of another group, other photographs, masks or settings; "
                 "choose another folder, or remove it"
             )
         self.epochs = [Epoch(**epoch) for epoch in noted["epochs"]]
@@ -224,6 +226,20 @@ class _Course:
             for name, parameter in self.parameters.items():
                 parameter.copy_(noted["learnt"][name])
         self.optimizer.load_state_dict(noted["optimizer"])
+
+
+def _fingerprint(supports: Sequence[Support], images: Sequence[RGBImage]) -> str:
+    """Tell the photographs and masks of one training from those of another."""
+    digest = hashlib.sha256()
+    for array in (*(each for support in supports for each in (support.image, support.masks)), *images):
+        digest.update(repr(array.shape).encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _taught(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what must be the same for a training to go on; when it ends may be changed."""
+    lasting = {name: value for name, value in about["settings"].items() if name not in ("epochs", "patience")}
+    return {**about, "settings": lasting}
 
 
 def go_round(network: Sam2Network, lesson: Known, target: Encoded) -> torch.Tensor:
