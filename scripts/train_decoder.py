@@ -5,7 +5,7 @@
     python scripts/train_decoder.py score pairs decoder.pt --only neon_beetles
 
 1. `pairs`: specimens of each group are drawn to be supports (one, sometimes two or three) and matched with others of
-   their group, as the propagator does. On every eighth target a trait is painted over, so that absence is learnt, too.
+   their group, as the propagator does. On some targets a trait is painted over, so that absence is learnt, too.
    What the decoder is told is kept, one .npz a pair.
 2. `train`: crops of the views, flipped and recoloured; binary cross-entropy and Dice (Milletari et al. 2016) of the
    masks, squared error of the expected IoU, cross-entropy of presence. AdamW, cosine schedule.
@@ -48,7 +48,6 @@ from sst_retrieval.types import RGBImage, Support
 
 TARGETS = 5  # Targets a draw of supports.
 SEVERAL = 0.2  # Share of draws with two or three supports.
-ERASED = 0.12  # Share of targets on which a trait is painted over.
 LARGEST = 1600  # Longer edge of a photograph, in pixels; the view is 448.
 CROP = 256  # Edge of a training crop, in pixels of the view.
 WHOLE = 0.15  # Share of examples that are not cropped.
@@ -66,18 +65,19 @@ def make_pairs(
     output: Annotated[Path, typer.Option(help="Folder of the pairs.")],
     wings: Annotated[Path | None, typer.Option(help="Folder of wing outlines to paint.")] = None,
     targets: Annotated[float, typer.Option(help="How often a specimen is a target, about.")] = 3.0,
+    erased: Annotated[float, typer.Option(help="Share of targets on which a trait is painted over.")] = 0.12,
     seed: int = 0,
 ) -> None:
-    """Match pairs of specimens and keep what the decoder is told."""
+    """Match pairs of specimens and keep what the decoder is told. Painted wings are targets half as often."""
     propagator = DensePropagator()
     rng = np.random.default_rng(seed)
     for folder in collections:
         for group, members in _groups(folder).items():
-            _pairs(propagator, members, output / folder.name / group, targets, rng)
+            _pairs(propagator, members, output / folder.name / group, targets, erased, rng)
             typer.echo(f"{folder.name} {group}: done")
     if wings is not None:
         for members in painted_wings(wings, seed=seed):
-            _pairs(propagator, members, output / wings.name / members[0].group, 1.0, rng)
+            _pairs(propagator, members, output / wings.name / members[0].group, targets / 2, erased, rng)
 
 
 @app.command("train")
@@ -166,7 +166,12 @@ def _shrunk(specimen: Support) -> Support:
 
 
 def _pairs(
-    propagator: DensePropagator, members: Sequence[Support], output: Path, targets: float, rng: np.random.Generator
+    propagator: DensePropagator,
+    members: Sequence[Support],
+    output: Path,
+    targets: float,
+    erased: float,
+    rng: np.random.Generator,
 ) -> None:
     if len(members) < 2:
         return
@@ -179,7 +184,7 @@ def _pairs(
         memory = propagator.remember(supports)
         _keep_supports(output / f"{draw:04d}{SUPPORTS}", propagator, memory, supports)
         for place in order[count:][:TARGETS]:
-            target = _erased(members[place], rng) if rng.random() < ERASED else members[place]
+            target = _erased(members[place], rng) if rng.random() < erased else members[place]
             _keep(output / f"{draw:04d}_{place:04d}.npz", propagator, memory, target)
 
 

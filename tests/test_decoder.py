@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_parts_go_through_a_block_as_if_they_were_joined(normalised: bool) -> No
 def test_rivals_share_no_pixel_and_others_may(trained: TrainedDecoder) -> None:
     clue = told()
     same = replace(clue, traits=clue.traits[:1].expand(3, -1, -1, -1) + 0.3)
-    masks = trained.decode(same, undecided(3)).soft > 0.5
+    masks = trained.decode(same, undecided(3), np.ones(3)).soft > 0.5
     assert not (masks[0] & masks[1]).any()
 
 
@@ -100,22 +101,37 @@ def test_a_trait_is_decoded_alike_whatever_its_place(trained: TrainedDecoder) ->
     free = np.zeros((3, 3), dtype=bool)
     clue = replace(clue, rivals=torch.from_numpy(free))
     turned = replace(clue, traits=clue.traits.flip(0), recalled=clue.recalled.flip(0))
-    one, other = (trained.decode(each, undecided(3)) for each in (clue, turned))
+    one, other = (trained.decode(each, undecided(3), np.ones(3)) for each in (clue, turned))
     assert np.allclose(one.soft, other.soft[::-1], atol=1e-4)
     assert np.allclose(one.confidence, other.confidence[::-1], atol=1e-4)
 
 
 def test_confidences_and_masks_are_shares(trained: TrainedDecoder) -> None:
-    drawn = trained.decode(told(), undecided(3))
+    drawn = trained.decode(told(), undecided(3), np.ones(3))
     assert drawn.soft.dtype == drawn.confidence.dtype == np.float32
     assert 0 <= drawn.soft.min() <= drawn.soft.max() <= 1
     assert 0 <= drawn.confidence.min() <= drawn.confidence.max() <= 1
 
 
 def test_good_votes_are_kept_and_trusted(trained: TrainedDecoder) -> None:
-    drawn = trained.decode(seen_disc(), undecided(1))
+    drawn = trained.decode(seen_disc(), undecided(1), np.ones(1))
     assert iou(drawn.soft[0] > 0.5, disc(40)) > 0.95
     assert drawn.confidence[0] > 0.6
+
+
+@pytest.mark.parametrize("heard", [{"familiar": 0.0}, {"doubt": np.zeros(1, np.float32)}])
+def test_on_a_strange_animal_and_without_doubt_the_rules_decide(trained: TrainedDecoder, heard: dict[str, Any]) -> None:
+    ruled = Drawn(disc(20).astype(np.float32)[None], np.array([0.7], np.float32))
+    alone = trained.decode(seen_disc(), ruled, np.ones(1), **heard)
+    assert np.array_equal(alone.soft, ruled.soft)
+    assert not np.array_equal(trained.decode(seen_disc(), ruled, np.ones(1)).soft, ruled.soft)
+
+
+def test_on_a_strange_animal_the_matching_says_what_is_lost(trained: TrainedDecoder) -> None:
+    ruled = Drawn(disc(20).astype(np.float32)[None], np.array([0.7], np.float32))
+    lost = trained.decode(seen_disc(), ruled, np.array([0.1]), familiar=0.0)
+    assert not lost.soft.any()
+    assert lost.confidence[0] == pytest.approx(0.9)
 
 
 def test_a_specimen_recalls_its_own_labels(trained: TrainedDecoder) -> None:

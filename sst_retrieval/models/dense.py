@@ -49,7 +49,7 @@ from sst_retrieval.models.refine import coloured, first_masks, refine
 from sst_retrieval.models.trained_decoder import Drawn, TrainedDecoder
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
-VERSION = 3
+VERSION = 4
 """Changes whenever the same settings would give other masks."""
 
 
@@ -120,12 +120,13 @@ class DensePropagator:
 
     def _decoded(self, seen: Seen, memory: DenseMemory, decoder: TrainedDecoder) -> Drawn:
         evidence, rivals = self.settings.evidence, memory.rivals
-        recalled, both = weighed(seen)
-        votes = coloured(seen.view, both, rivals, evidence=evidence)
-        ruled, sure = refine(seen.view, both, rivals, evidence=evidence, seen=votes)
-        first = first_masks(votes, rivals)
-        told = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels, recalled)
-        return decoder.decode(told, Drawn(ruled, sure))
+        votes = weighed(seen)
+        by_colour = coloured(seen.view, votes.both, rivals, evidence=evidence)
+        ruled, sure = refine(seen.view, votes.both, rivals, evidence=evidence, seen=by_colour)
+        first = first_masks(by_colour, rivals)
+        told = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels, votes.recalled)
+        presence = self._presence(seen.shares, seen.distance)
+        return decoder.decode(told, Drawn(ruled, sure), presence, familiar=votes.familiar, doubt=votes.doubt)
 
     def _by_rules(self, seen: Seen, memory: DenseMemory) -> Drawn:
         presence = self._presence(seen.shares, seen.distance)

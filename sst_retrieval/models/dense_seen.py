@@ -15,6 +15,10 @@ from sst_retrieval.types import Floats, Frame, RGBImage
 
 MARGIN = 16  # Cells around everything that may be a trait, in which colours of the surroundings are learnt.
 FEW = 16  # Cells of the keys' grid; a trait of no more than these is hardly seen by the keys.
+STRANGE = 7.5  # Mean squared distance of the best keys from which a specimen is strange: known ones lie at 2.5 to 7.
+STRANGER = 0.25  # How quickly trust is lost there.
+AGREED = 0.9  # Soft IoU of the two kinds of votes above which a trait needs no decoder,
+APART = 0.6  # and below which the decoder gets all of its share.
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +68,61 @@ class Place:
         return slice(int(self.left * scale), int(self.right * scale))
 
 
-def weighed(seen: Seen) -> tuple[tuple[torch.Tensor, torch.Tensor], Floats]:
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Votes by keys and votes of the matching, weighed with each other.
+
+    Attributes:
+        recalled: votes by keys, float32 (1 + T, G / 2, G / 2), and how far the best key is; where keys are not to be
+            trusted, the matching's votes.
+        both: float32 (1 + T, G, G), the mean of both kinds of votes.
+        familiar: 0..1, how well the keys know what they see, see `familiarity`.
+        doubt: float32 (T,), 0..1, how little the two kinds of votes agree on a trait.
+    """
+
+    recalled: tuple[torch.Tensor, torch.Tensor]
+    both: Floats
+    familiar: float
+    doubt: Floats
+
+
+def weighed(seen: Seen) -> Weighed:
     """Weigh the votes by keys, whose cells are twice as large, with those of the matching.
 
-    Returns:
-        The votes by keys, (1 + T, G / 2, G / 2) and distances, a trait too small for their cells by the matching; and
-        the mean of both kinds of votes, float32 (1 + T, G, G).
+    Keys count less on a specimen that is strange to them, and for a trait that is small for their cells.
     """
     assert seen.recalled is not None
     shares, distance = seen.recalled
     matched = torch.from_numpy(seen.shares)
+    coarse = functional.avg_pool2d(matched, 2)
     size = torch.from_numpy(seen.bent).sum((1, 2)) / 4
     seen_well = size / (size + FEW)
     overall = (seen_well * size).sum() / size.sum().clamp(min=1e-6)
-    trust = torch.cat([overall[None], seen_well])[:, None, None]
-    shares = trust * shares + (1 - trust) * functional.avg_pool2d(matched, 2)
+    familiar = familiarity(shares, distance)
+    trust = familiar * torch.cat([overall[None], seen_well])[:, None, None]
+    agreed = torch.minimum(coarse, shares)[1:].sum((1, 2)) / torch.maximum(coarse, shares)[1:].sum((1, 2)).clamp(
+        min=1e-6
+    )
+    doubt = ((AGREED - agreed) / (AGREED - APART)).clamp(0, 1)
+    shares = trust * shares + (1 - trust) * coarse
     both = (matched + doubled(shares[None])[0]) / 2
-    return (shares, distance), both.numpy()
+    return Weighed((shares, distance), both.numpy(), familiar, doubt.numpy())
+
+
+def familiarity(shares: torch.Tensor, distance: torch.Tensor) -> float:
+    """Say how well the keys know what they see, 0..1.
+
+    Keys were learnt on a few kinds of animals. On those, and on what looks like them to the keys, the best key of a
+    cell is near. On a strange animal it is far, and plain matching is better than what was learnt elsewhere.
+
+    Args:
+        shares: float32 (1 + T, G / 2, G / 2), votes by keys.
+        distance: float32 (G / 2, G / 2), squared distance to the best key.
+    """
+    shown = shares[1:].sum(0) > 0.5
+    if not shown.any():
+        return 1.0
+    return float(torch.sigmoid((STRANGE - distance[shown].mean()) / STRANGER))
 
 
 def busy(seen: Seen) -> Place:

@@ -17,7 +17,7 @@ from sst_retrieval.models.keys import Spreads, recall
 from sst_retrieval.models.matching import cell_colours
 from sst_retrieval.types import Floats, RGBImage
 
-SHARE = 0.5  # Of the decoder in the masks; the rest is the rules'.
+SHARE = 0.8  # Of the decoder in the masks where the votes leave doubt; the rest is the rules'.
 
 WEIGHTS = Path(__file__).with_name("decoder.pt")
 """The trained weights that come with the program; decoder.json beside them says how they were made."""
@@ -49,7 +49,7 @@ class TrainedDecoder:
         Args:
             weights: a state dictionary of `Decoder`, as `scripts/train_decoder.py` writes it.
             device: where it runs.
-            share: of the decoder in masks and confidences, 0..1; the rest is the rules'.
+            share: of the decoder in doubtful masks and their confidences, 0..1; the rest is the rules'.
 
         Raises:
             ModelError: the file is missing, broken, or of another network.
@@ -98,13 +98,20 @@ class TrainedDecoder:
         return shares.cpu(), distance.cpu()
 
     @torch.inference_mode()
-    def decode(self, told: Clues, ruled: Drawn) -> Drawn:
+    def decode(
+        self, told: Clues, ruled: Drawn, presence: Floats, *, familiar: float = 1.0, doubt: Floats | float = 1.0
+    ) -> Drawn:
         """Make the masks of one target.
+
+        The rules follow a colour's edge to the pixel, the decoder knows which pieces belong together. It is heard
+        where the votes leave doubt, on animals like those that it has learnt from.
 
         Args:
             told: what is known of it.
-            ruled: what the rules make of the same votes. The mean of both is better than either: the rules follow a
-                colour's edge to the pixel, the decoder knows which pieces belong together.
+            ruled: what the rules make of the same votes.
+            presence: float32 (T,), 0..1, how likely each trait is there by the matching alone.
+            familiar: 0..1, how well what was learnt fits this specimen.
+            doubt: float32 (T,), 0..1, how little the votes agree on a trait.
         """
         moved = Clues(
             told.target.to(self._device),
@@ -113,13 +120,16 @@ class TrainedDecoder:
             tuple(level.to(self._device) for level in told.levels),
             told.rivals.to(self._device),
         )
-        logits, judged = self._network(moved)
+        logits, judgement = self._network(moved)
         likely = torch.sigmoid(logits).cpu()
-        expected, there = torch.sigmoid(judged).cpu().numpy().T
+        expected, there = torch.sigmoid(judgement).cpu().numpy().T
         margin = (likely - strongest_rival(likely, told.rivals.cpu()).clamp(min=0.5)).numpy()
-        soft: Floats = ((1 - self._share) * ruled.soft + self._share * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
+        there = familiar * there + (1 - familiar) * presence
+        share = np.broadcast_to(np.float32(self._share * familiar) * doubt, there.shape)
+        heard = share[:, None, None]
+        soft: Floats = ((1 - heard) * ruled.soft + heard * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
         soft[there < 0.5] = 0
         empty = ~(soft > 0.5).any(axis=(1, 2))
-        sure = (1 - self._share) * ruled.confidence + self._share * expected
+        sure = (1 - share) * ruled.confidence + share * expected
         confidence: Floats = np.where(empty, 1 - there, sure).astype(np.float32)
         return Drawn(soft, confidence)
