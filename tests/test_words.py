@@ -313,6 +313,7 @@ def test_what_is_not_understood_is_said(index: Index) -> None:
         ("bands larger than those of erato", "larger than those of erato"),
         ("bands longer than 3 px", "longer than 3 px"),
         ("bands unlike CAM003", "unlike CAM003"),
+        ("bands as red as blood", "as red as blood"),
         ("bands not similar to CAM003", "not similar to CAM003"),
         ("bands most different from the specimen CAM003", "most different from the specimen CAM003"),
         ("not shiny bands", "not"),
@@ -329,6 +330,34 @@ def test_what_cannot_be_asked_is_left_out_as_a_whole_and_said(index: Index, sent
     assert kinds["trait"] == TraitPart("bands", "forewing_band", "forewing_band")
     assert ("filter" in kinds) == ("Panama" in sentence)
     assert question.example is None
+
+
+@pytest.mark.parametrize(
+    "sentence", ["blue or yellow bands", "bands, orange, blue or yellow", "bands not blue or yellow"]
+)
+def test_one_of_several_colours(index: Index, sentence: str) -> None:
+    question = understand(index, sentence)
+    wanted = {"b": {1, 2}, "o": {0, 1, 2}, "n": {0}}[sentence.removeprefix("bands").lstrip(", ")[0]]
+    found = {hit.specimen for hit in answer(index, question, k=20)}
+    assert found == {name for i, name in enumerate(IDS) if i % 3 in wanted}
+    assert len(question.rank) == 1
+    # Without "or" both are meant, and no band is both.
+    assert answer(index, understand(index, "blue and yellow bands")) == []
+
+
+def test_or_between_a_colour_and_a_size_is_said_not_to_be_understood(index: Index) -> None:
+    assert any("both must hold" in note for note in understand(index, "orange or wide bands").notes)
+    assert not understand(index, "bands not orange or wide").notes
+
+
+def test_a_column_may_be_named_as_the_table_does(index: Index) -> None:
+    by_name = understand(index, "bands, scientificName Danaus plexippus")
+    assert {hit.specimen for hit in answer(index, by_name, k=20)} == set(IDS[8:])
+    assert by_name.unknown == ()
+    after = understand(index, "bands of female sex")
+    assert (after.where, after.unknown) == (understand(index, "bands, sex female").where, ())
+    area = understand(index, "bands with areaShare over 0.1")
+    assert {hit.specimen for hit in answer(index, area, k=20)} == set(IDS[10:])
 
 
 def test_what_is_said_of_numbers_in_words(index: Index) -> None:

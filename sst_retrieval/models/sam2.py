@@ -117,8 +117,8 @@ class Sam2Propagator:
         kind = "film of the group" if self.film else "two-frame film"
         helped = f", led by {dense.name}" if dense is not None else ""
         self.name = (
-            f"SAM 2 {VERSION} {loaded.name} at {self.network.side} px, {kind}, {chosen.type}, settings {how}{helped}"
-            f"{self._adapters.name}"
+            f"SAM 2 {loaded.name} at {self.network.side} px, version {VERSION}, {kind}, {chosen.type}, settings {how}"
+            f"{helped}{self._adapters.name}"
         )
 
     @torch.inference_mode()

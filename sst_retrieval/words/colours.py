@@ -218,7 +218,9 @@ def _system() -> tuple[tuple[frozenset[str], Lab], ...]:
 
 @functools.cache
 def _css() -> dict[str, Lab]:
-    return {name: _lab(value) for name, value in ImageColor.colormap.items() if isinstance(value, str)}
+    # Nobody who writes "Peru" means a brown.
+    known = {name: value for name, value in ImageColor.colormap.items() if name != "peru"}
+    return {name: _lab(value) for name, value in known.items() if isinstance(value, str)}
 
 
 def _lab(code: str) -> Lab:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from sst_retrieval.words.colours import Colour
 from sst_retrieval.words.denying import column
-from sst_retrieval.words.meanings import Alike, Reading, Span, Values
+from sst_retrieval.words.meanings import Alike, Much, Not, Reading, Span, Values
 from sst_retrieval.words.numbers import Comparison
 
 
@@ -39,13 +40,48 @@ def after_same(reading: Reading, span: Span) -> bool:
     return any(word.plain == "same" for word in reading.words[max(0, span.start - 2) : span.start])
 
 
+def join_colours(reading: Reading) -> None:
+    """Read "white, yellow or orange" as one colour: whatever is near any of them fits."""
+    runs: list[list[Span]] = []
+    for span in sorted(reading.spans, key=lambda each: each.start):
+        if runs and _goes_on(reading, runs[-1][-1], span):
+            runs[-1].append(span)
+        else:
+            runs.append([span])
+    reading.spans = [span for run in runs for span in (_either(reading, run) or run)]
+
+
+def _goes_on(reading: Reading, before: Span, span: Span) -> bool:
+    between = [word.plain for word in reading.words[before.stop : span.start]]
+    listed = between in (["or"], ["or", "else"]) or (not between and reading.words[before.stop - 1].closes)
+    return isinstance(before.means, Colour) and isinstance(span.means, Colour) and listed
+
+
+def _either(reading: Reading, run: list[Span]) -> list[Span]:
+    colours = [span.means for span in run if isinstance(span.means, Colour)]
+    words = reading.words[run[0].start : run[-1].stop]
+    if len(colours) < 2 or all(word.plain != "or" for word in words):
+        return []
+    parts = ([lab for each in colours for lab in getattr(each, name)] for name in ("centres", "typical", "also"))
+    joined = Colour(" or ".join(each.name for each in colours), *map(tuple, parts))
+    return [Span(run[0].start, run[-1].stop, run[0].strength, joined)]
+
+
 def either_notes(reading: Reading) -> list[str]:
-    """Say that "or" between different columns is not understood."""
-    filters = {span.start: span for span in reading.spans if isinstance(span.means, Values | Comparison)}
+    """Say that "or" between conditions of different kinds is not understood."""
     notes = []
-    for first, second in pairwise(sorted(filters)):
-        between = reading.words[filters[first].stop : second]
-        if any(word.plain == "or" for word in between) and column(filters[first]) != column(filters[second]):
-            said = reading.said(first, filters[second].stop)
+    for before, (first, second) in zip([None, *reading.spans], pairwise(reading.spans), strict=False):
+        kinds = Values | Comparison | Much | Colour
+        if not isinstance(first.means, kinds) or not isinstance(second.means, kinds):
+            continue
+        if before is not None and isinstance(before.means, Not):
+            continue  # "Not wide or orange" excludes both.
+        between = reading.words[first.stop : second.start]
+        if any(word.plain == "or" for word in between) and _about(first) != _about(second):
+            said = reading.said(first.start, second.stop)
             notes.append(f"{said!r}: both must hold; for either, write the condition yourself (--where)")
     return notes
+
+
+def _about(span: Span) -> object:
+    return column(span) if isinstance(span.means, Values | Comparison) else span.means

@@ -263,6 +263,8 @@ def _names(column: str, said: tuple[str, ...]) -> bool:
     full = lemmas(column)
     short = tuple(word for word in full if word not in _OF_NAMES)
     # "latitude" is enough for decimalLatitude.
+    if said == ("".join(full),):
+        return True  # "decimalLatitude", as the table has it.
     return said in (full, short) or (len(short) == 2 and short[0] == "decimal" and said == short[1:])
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from sst_retrieval.query import Index
 from sst_retrieval.words import colours
+from sst_retrieval.words.joining import join_colours
 from sst_retrieval.words.lookup import MANY, Found, find_specimens, find_values
 from sst_retrieval.words.meanings import (
     Alike,
@@ -68,7 +69,7 @@ def read(index: Index, sentence: str) -> Reading:
     read_comparisons(reading)
     readings = [*_values(reading, index, names), *_traits(reading, names), *_colours(reading), *_amounts(reading)]
     _choose(reading, readings)
-    reading.spans.sort(key=lambda span: span.start)
+    join_colours(reading)
     return reading
 
 
@@ -184,6 +185,9 @@ def _values(reading: Reading, index: Index, names: TraitNames) -> list[Span]:
         if not found:
             continue
         begun, column = _column_before(words, start, [each.column for each in found])
+        after = words[stop].lemma if stop < len(words) else ""
+        if not column and (column := next((each.column for each in found if lemmas(each.column) == (after,)), "")):
+            stop += 1  # "Dorsal view".
         if column or any(word.quoted for word in run):
             mine = tuple(each for each in found if not column or each.column == column)
             spans.append(Span(begun, stop, 5, Values(mine, column)))
@@ -208,8 +212,9 @@ def _column_before(words: Sequence[Word], start: int, columns: Iterable[str]) ->
     end = start - 1 if start and words[start - 1].plain in _FILLERS else start
     for column in columns:
         name = lemmas(column)
-        if end >= len(name) and tuple(word.lemma for word in words[end - len(name) : end]) == name:
-            return end - len(name), column
+        for length in {len(name), 1}:  # "scientificName" may be written as one word.
+            if end >= length and "".join(word.lemma for word in words[end - length : end]) == "".join(name):
+                return end - length, column
     return start, ""
 
 

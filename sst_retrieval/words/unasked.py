@@ -6,6 +6,7 @@ traits, and "unlike CAM001" least of all for those like it.
 
 from __future__ import annotations
 
+from sst_retrieval.words import colours
 from sst_retrieval.words.meanings import Named, Reading, Span, Unasked
 from sst_retrieval.words.sentence import Word
 from sst_retrieval.words.vocabulary import ADJECTIVES, COUNTS
@@ -43,7 +44,9 @@ def read_comparisons(reading: Reading) -> None:
     words = reading.words
     for number, word in enumerate(words):
         taken = reading.taken()
-        if word.plain not in ADJECTIVES or taken[number] or number + 1 == len(words):
+        if taken[number] or number + 1 == len(words):
+            continue
+        if word.plain not in ADJECTIVES and colours.colour([word.plain]) is None:
             continue
         before = words[number - 1].plain if number else ""
         if words[number + 1].plain == "than":
@@ -51,7 +54,7 @@ def read_comparisons(reading: Reading) -> None:
             if _is_example(reading, begun):
                 continue
             stop = _object(reading, begun)
-        elif before == "as" and words[number + 1].plain == "as":
+        elif before == "as" and words[number + 1].plain == "as" and not taken[number - 1]:
             start, begun = number - 1, number + 2
             while start and not taken[start - 1] and (words[start - 1].plain in _TIMES or _number(words[start - 1])):
                 start -= 1
