@@ -6,6 +6,7 @@
 
 1. sentence.py splits the sentence; vocabulary.py, colours.py and quantities.py know words and what they measure.
 2. lookup.py finds values and specimens of the collection; numbers.py comparisons; traitwords.py traits.
+   relative.py reads "another species", denying.py what "not" excludes, joining.py "or", unasked.py what cannot be.
 3. reading.py gives every word its reading; understanding.py makes a question of them; conditions.py writes predicates.
 4. answering.py answers it; with an OpenCLIP index, description.py lets the model see what no measurement says.
 
