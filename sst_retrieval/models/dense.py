@@ -6,8 +6,9 @@
 3. Match: seen through that frame, every cell of the target softly takes over the labels of the most similar cells of
    the support nearby. With a decoder, cells vote a second time, by keys that were learnt (`keys.py`), and look farther.
 4. Pixels: rules sharpen the votes by the target's own colours and edges (`refine.py`); a small network, trained on
-   labelled specimens, makes masks of them, too (`decoder.py`). Their mean is brought back to the photograph. Without
-   a decoder the rules decide alone.
+   labelled specimens, makes masks of them, too (`decoder.py`). It is heard where learnt and plain votes disagree, and
+   only on animals that look to the keys like those they know (`dense_seen.weighed`). Without a decoder the rules
+   decide alone.
 
 This is not SAM 2; it plays its part where no checkpoint is at hand.
 """
