@@ -1,6 +1,6 @@
 """Measure SAM 2 as this program runs it against the straightforward way, on the same random weights, in one run.
 
-    python benchmarks/bench_sam2.py                            # everything; half an hour on two busy cores
+    python benchmarks/bench_sam2.py                            # everything; five minutes, on busy cores half an hour
     python benchmarks/bench_sam2.py --parts propagation        # one part of it
     python benchmarks/bench_sam2.py --device cuda --side 1024 --parts propagation shares
 
