@@ -198,7 +198,9 @@ def test_a_broken_or_foreign_adapter_is_refused(
         make(files, tmp_path)
 
 
-def test_the_command_line_fine_tunes_and_builds_with_the_result(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_command_line_fine_tunes_and_builds_with_a_result(
+    course: tuple[Path, list[Epoch]], files: tuple[Path, Path], tmp_path: Path
+) -> None:
     for folder in ("images", "supports"):
         (tmp_path / folder).mkdir()
     rows = ["catalogNumber,image,group"]
@@ -222,7 +224,6 @@ def test_the_command_line_fine_tunes_and_builds_with_the_result(files: tuple[Pat
     assert "before learning" in tuned.output
     wrong = CliRunner().invoke(app, ["finetune", *common, "--group", "blues", "--output", str(adapter)])
     assert wrong.exit_code == 2
-    with_it = ["--adapter", str(adapter)] if (adapter / "adapter.json").exists() else []
     built = CliRunner().invoke(
         app,
         [
@@ -233,14 +234,15 @@ def test_the_command_line_fine_tunes_and_builds_with_the_result(files: tuple[Pat
             "--propagator",
             "sam2",
             "--cycle-consistency",
-            *with_it,
+            "--adapter",
+            str(course[0]),  # Three epochs need not make one that is better than none.
         ],
         catch_exceptions=False,
     )
     assert built.exit_code == 0
     recorded = (tmp_path / "index/manifest.json").read_text()
     assert str(files[0]) in recorded
-    assert ("adapters: reds" in recorded) == bool(with_it)
+    assert "adapters: reds" in recorded
     assert f"masks by SAM 2 ({files[0].name});" in built.output
     # How well masks come back is a column like any other: in the index, in conditions, in exports.
     with open_index(tmp_path / "index") as index:
