@@ -180,11 +180,15 @@ def _painted(masks: npt.NDArray[np.bool_], paint: _Paint, rng: np.random.Generat
     image[wings] = shade(wing)
     image[wings] *= (1 - 0.12 * np.clip(np.abs(grain(6, 1)), 0, 1))[wings]
     fresh = rng.uniform(0.6, 1)
+
+    def faded(colour: _Colour) -> _Colour:
+        return shade(colour) * fresh + shade(wing) * (1 - fresh)
+
     for streak in paint.streaks:
         if rng.random() < SHOWN:
-            image[streak.on(wings, rng) & ~drawn] = shade(streak.colour) * fresh + shade(wing) * (1 - fresh)
+            image[streak.on(wings, rng) & ~drawn] = faded(streak.colour)
     for mask, colour in zip(masks, paint.patterns, strict=True):
-        image[mask] = shade(colour) * fresh + shade(wing) * (1 - fresh)
+        image[mask] = faded(colour)
     image[_veins(wings, rng)] *= 1 - paint.veins
     image[body] = shade(wing * rng.uniform(0.4, 1.1))
     image += (grain(1, rng.uniform(2, 9)) + grain(8, rng.uniform(2, 10))) * (wings | body)[..., None]
