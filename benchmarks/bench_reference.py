@@ -24,13 +24,13 @@ from ktch.harmonic import EllipticFourierAnalysis
 from sklearn.decomposition import PCA
 
 from sst_retrieval import masks, pose
-from sst_retrieval.embedding import shape_block
 from sst_retrieval.evaluate.retrieval import average_precision
 from sst_retrieval.images import read_labels
 from sst_retrieval.measure import geometry
 from sst_retrieval.morphology.outlines import elliptic_fourier, outline
 from sst_retrieval.morphology.sides import average, middle_line, split
 from sst_retrieval.morphology.space import principal_components
+from sst_retrieval.outlining import shape_block
 from sst_retrieval.types import Mask
 
 HARMONICS = 12

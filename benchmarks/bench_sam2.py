@@ -39,11 +39,12 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from sst_retrieval.examples import Example
 from sst_retrieval.models import sam2_checkpoint, sam2_network
 from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings
 from sst_retrieval.models.sam2_network import MEAN, SPREAD, Sam2Network
 from sst_retrieval.types import Support
-from sst_retrieval.vectors import Example, VectorIndex, write_vectors
+from sst_retrieval.vectors import VectorIndex, write_vectors
 
 LETTERS = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 PARTS = ("propagation", "memory", "query", "shares")

@@ -20,7 +20,7 @@ import typer
 
 from sst_retrieval.collection import read_collection
 from sst_retrieval.engines import load_propagator
-from sst_retrieval.evaluate.protocol import by_group, labelled_support
+from sst_retrieval.evaluate.draws import by_group, labelled_support
 from sst_retrieval.masks import iou
 from sst_retrieval.propagation import Propagator
 from sst_retrieval.traits import read_traits

@@ -35,7 +35,8 @@ from torch.nn import functional
 
 from sst_retrieval import pose
 from sst_retrieval.collection import read_collection
-from sst_retrieval.evaluate.protocol import by_group, labelled_support, torn_off
+from sst_retrieval.evaluate.draws import by_group, labelled_support
+from sst_retrieval.evaluate.targets import torn_off
 from sst_retrieval.models.decoder import Clues, Decoder, clues, recalled
 from sst_retrieval.models.dense import DensePropagator
 from sst_retrieval.models.dense_memory import DenseMemory

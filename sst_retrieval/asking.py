@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.catalog import Catalog
+from sst_retrieval.examples import Example
 from sst_retrieval.types import Floats, Hit
-from sst_retrieval.vectors import Example, VectorIndex
+from sst_retrieval.vectors import VectorIndex
 
 Pair: TypeAlias = tuple[str, str]
 """(specimen, trait)."""

@@ -25,36 +25,20 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.examples import Example, Weighed
 from sst_retrieval.types import Floats
+from sst_retrieval.unit_vectors import Doubles, unit_blocks
 
 Ids = npt.NDArray[np.int64]
-Doubles = npt.NDArray[np.float64]
 
 FEW = 10_000
 """Up to this many regions a product over the gathered rows is faster than a filter inside FAISS."""
-
-SLACK = 5e-5
-"""More than single precision and blocks of not quite unit length can change a similarity."""
 
 CHUNK = 4096
 """Rows taken from the file at a time, so that a search needs little memory."""
 
 SPARE = 32
 """How many more than k are asked of FAISS at first, to hold the near ties."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One thing that is asked with.
-
-    Attributes:
-        readings: float32 (M, D). Several vectors are several ways a specimen may lie: a region is judged by the one it
-            resembles most.
-        share: what it counts; below 0 for "unlike".
-    """
-
-    readings: Floats
-    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +143,7 @@ class VectorIndex:
         Returns:
             At most k neighbours. Equal similarities are ordered by region id.
         """
-        asked = _Asked.of(query, self._blocks, weights)
+        asked = Weighed.of(query, self._blocks, weights)
         rows = None if ids is None else self._rows(np.sort(ids))
         candidates = self._candidates(asked, k, rows)
         scores, cosines = self._exact(asked, candidates)
@@ -177,7 +161,7 @@ class VectorIndex:
         Returns:
             float64 (n,) and float64 (n, B), as in `Neighbours`, in the order of the ids.
         """
-        return self._exact(_Asked.of(query, self._blocks, weights), self.rows(ids))
+        return self._exact(Weighed.of(query, self._blocks, weights), self.rows(ids))
 
     def _rows(self, ids: Ids) -> Ids:
         """Turn region ids into row numbers, leaving out ids that are not here. `self.ids` ascends."""
@@ -187,7 +171,7 @@ class VectorIndex:
         found: Ids = rows[self.ids[rows] == ids]
         return found
 
-    def _candidates(self, asked: _Asked, k: int, rows: Ids | None) -> Ids:
+    def _candidates(self, asked: Weighed, k: int, rows: Ids | None) -> Ids:
         """Propose rows that surely hold the best k: all whose score comes within the slack of the k-th best."""
         if rows is not None and len(rows) == len(self.ids):
             rows = None  # A filter that lets all pass costs FAISS three times the search.
@@ -213,7 +197,7 @@ class VectorIndex:
             while file.readinto(buffer):
                 pass
 
-    def _products(self, asked: _Asked, rows: Ids) -> Floats:
+    def _products(self, asked: Weighed, rows: Ids) -> Floats:
         """Multiply gathered rows with every reading, keep the best of each example, add up; float32 (n,)."""
         scores = np.zeros(len(rows), dtype=np.float32)
         for start in range(0, len(rows), CHUNK):
@@ -237,11 +221,11 @@ class VectorIndex:
                 return self._rows(np.sort(found[scores >= limit]))
             wanted *= 4
 
-    def _exact(self, asked: _Asked, rows: Ids) -> tuple[Doubles, Doubles]:
+    def _exact(self, asked: Weighed, rows: Ids) -> tuple[Doubles, Doubles]:
         """Score rows in double precision: float64 (n,) and, block by block, float64 (n, B)."""
         cosines = np.zeros((len(rows), len(self._blocks)))
         for start in range(0, len(rows), CHUNK):
-            vectors = _unit_blocks(self._vectors[rows[start : start + CHUNK]], self._blocks)
+            vectors = unit_blocks(self._vectors[rows[start : start + CHUNK]], self._blocks)
             for readings, share in asked.examples:
                 cosines[start : start + CHUNK] += share * self._best_reading(readings, vectors, asked.weights)
         # Beyond nine digits a similarity is rounding noise, and noise must not decide between equals.
@@ -256,46 +240,6 @@ class VectorIndex:
         chosen = np.argmax(np.einsum("mbn,b->mn", cosines, weights), axis=0)
         best: Doubles = cosines[chosen, :, np.arange(len(vectors))]
         return best
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A query, ready to be multiplied.
-
-    Attributes:
-        examples: float64 (M, D) readings of unit blocks, and their share.
-        scaled: the same in float32, every block times its weight.
-        weights: float64 (B,), of sum 1.
-        line: float32 (D,), the whole query as one vector, if no example has several readings.
-        slack: more than single precision can change a score.
-    """
-
-    examples: list[tuple[Doubles, float]]
-    scaled: list[tuple[Floats, float]]
-    weights: Doubles
-    line: Floats | None
-    slack: float
-
-    @classmethod
-    def of(cls, query: Sequence[Example], blocks: list[slice], weights: Doubles) -> _Asked:
-        shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
-        examples = [(_unit_blocks(example.readings, blocks), float(example.share)) for example in query]
-        width = np.repeat(shares, [block.stop - block.start for block in blocks])
-        line = None
-        if all(len(readings) == 1 for readings, _ in examples):
-            line = (sum(share * readings[0] for readings, share in examples) * width).astype(np.float32)
-        scaled = [((readings * width).astype(np.float32), share) for readings, share in examples]
-        slack = SLACK * max(1.0, sum(abs(share) for _, share in examples))
-        return cls(examples, scaled, shares, line, slack)
-
-
-def _unit_blocks(vectors: Floats, blocks: list[slice]) -> Doubles:
-    """Bring each block to unit length in double precision; a block of zeros stays zero."""
-    result = vectors.astype(np.float64)
-    for block in blocks:
-        lengths = np.sqrt((result[:, block] ** 2).sum(axis=1, keepdims=True))
-        result[:, block] /= np.where(lengths > 0, lengths, 1)
-    return result
 
 
 def _only(ids: Ids) -> Any:

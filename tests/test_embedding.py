@@ -17,8 +17,10 @@ from skimage.color import lab2rgb
 from skimage.draw import disk, ellipse, polygon
 
 from sst_retrieval import embedding, pose
-from sst_retrieval.embedding import Embedder, block_slices, colour_block, describe, embed_regions, pool, shape_block
+from sst_retrieval.colouring import colour_block
+from sst_retrieval.embedding import Embedder, block_slices, describe, embed_regions, pool
 from sst_retrieval.errors import ModelError
+from sst_retrieval.outlining import shape_block
 from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, RGBImage
 
 RED, GREEN, BLUE, PURPLE = (200, 40, 30), (40, 150, 50), (40, 60, 200), (130, 40, 160)

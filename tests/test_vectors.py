@@ -11,7 +11,8 @@ from invented import BLOCKS, DIM, a_vector, unit
 
 from sst_retrieval import vectors
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.vectors import Example, VectorIndex, write_vectors
+from sst_retrieval.examples import Example
+from sst_retrieval.vectors import VectorIndex, write_vectors
 
 EQUAL = np.ones(3)
 

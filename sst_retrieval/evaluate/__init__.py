@@ -1,7 +1,7 @@
 """How good the masks and the retrieval are, against labels and a column of the collection."""
 
 from sst_retrieval.evaluate.masks import MaskScores, TraitScore, mask_scores
-from sst_retrieval.evaluate.protocol import ProtocolScores, Trial, run_protocol
+from sst_retrieval.evaluate.protocol import run_protocol
 from sst_retrieval.evaluate.retrieval import (
     RetrievalScore,
     RetrievalScores,
@@ -10,6 +10,7 @@ from sst_retrieval.evaluate.retrieval import (
     recall_at,
     retrieval_scores,
 )
+from sst_retrieval.evaluate.trials import ProtocolScores, Trial
 
 __all__ = [
     "MaskScores",

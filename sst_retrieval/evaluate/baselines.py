@@ -21,10 +21,11 @@ import numpy.typing as npt
 from skimage.color import rgb2lab
 
 from sst_retrieval import pose
-from sst_retrieval.embedding import Embedder, pool, shape_block
+from sst_retrieval.embedding import Embedder, pool
 from sst_retrieval.evaluate.retrieval import RetrievalScore, TraitVectors, retrieval_scores
 from sst_retrieval.evaluate.style import rim_colours
 from sst_retrieval.masks import box
+from sst_retrieval.outlining import shape_block
 from sst_retrieval.types import Floats, Frame, Mask, RGBImage, Scalar
 from sst_retrieval.whitening import SHRINKAGE, block_slices, whiten
 

@@ -1,0 +1,104 @@
+"""Which labelled specimens serve as supports, and which are scored.
+
+For every group some of its labelled specimens are drawn at random to be the supports; all others are scored. This is
+repeated, each draw with other supports.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.collection import Collection
+from sst_retrieval.errors import InputError
+from sst_retrieval.images import read_image, read_labels
+from sst_retrieval.types import RGBImage, Specimen, Support
+
+Plan: TypeAlias = tuple[int, list[Specimen], list[Specimen]]
+"""(number of the draw, supports, targets)."""
+
+
+def by_group(collection: Collection, labels: Path) -> dict[str, list[Specimen]]:
+    """Sort the labelled specimens by group.
+
+    Raises:
+        InputError: no file in the folder is a label of the collection.
+    """
+    groups: dict[str, list[Specimen]] = defaultdict(list)
+    for specimen in collection.specimens:
+        if (labels / f"{specimen.id}.png").is_file():
+            groups[specimen.group].append(specimen)
+    if not groups:
+        raise InputError(f"no file in {labels} is named after a specimen of {collection.source}, like <specimen>.png")
+    return groups
+
+
+def plans_of(
+    labelled: Mapping[str, Sequence[Specimen]], shots: int, draws: int, seed: int, usable: Callable[[Specimen], bool]
+) -> tuple[list[Plan], list[str]]:
+    """Draw the supports of every group.
+
+    Args:
+        labelled: group -> its labelled specimens.
+        shots: supports a group.
+        draws: how often supports are drawn; a small group gives fewer.
+        seed: of the draws, 0 or more.
+        usable: whether a specimen can be a support.
+
+    Returns:
+        The draws, and the groups that are too small for one.
+    """
+    plans: list[Plan] = []
+    left_out: list[str] = []
+    for group, members in labelled.items():
+        # By name, not by place: another group in the collection changes nothing here.
+        order = np.random.default_rng([seed, zlib.crc32(group.encode())]).permutation(len(members)).tolist()
+        # What shows no trait cannot be a support; as a target it must come back empty.
+        order = [place for place in order if usable(members[place])]
+        if len(order) < shots or len(members) <= shots:
+            left_out.append(group)
+            continue
+        for draw in range(min(draws, len(order) // shots)):
+            chosen = order[draw * shots : (draw + 1) * shots]
+            targets = [specimen for place, specimen in enumerate(members) if place not in chosen]
+            plans.append((draw, [members[place] for place in chosen], targets))
+    return plans, left_out
+
+
+def shows_any(label: Path, numbers: Mapping[str, int]) -> bool:
+    """Say whether a label picture shows any of the traits (name -> number)."""
+    return bool(np.isin(read_labels(label), list(numbers.values())).any())
+
+
+def read_labelled(specimen: Specimen, labels: Path) -> tuple[RGBImage, npt.NDArray[np.uint16]]:
+    """Read a labelled specimen: uint8 (H, W, 3), and its label picture, uint16 (H, W).
+
+    Raises:
+        InputError: the label does not fit its photograph.
+    """
+    image, label = read_image(specimen.image), read_labels(labels / f"{specimen.id}.png")
+    if image.shape[:2] != label.shape:
+        raise InputError(
+            f"{labels / specimen.id}.png is {label.shape[1]} x {label.shape[0]} px and its photograph "
+            f"{image.shape[1]} x {image.shape[0]}; label the photograph at its own size"
+        )
+    return image, label
+
+
+def labelled_support(specimen: Specimen, labels: Path, numbers: Mapping[str, int]) -> Support | None:
+    """Read a labelled specimen as a support; None if its label shows none of the traits.
+
+    Raises:
+        InputError: the label does not fit its photograph.
+    """
+    image, label = read_labelled(specimen, labels)
+    traits = tuple(trait for trait, number in numbers.items() if (label == number).any())
+    if not traits:
+        return None
+    return Support(specimen.id, specimen.group, image, traits, np.stack([label == numbers[t] for t in traits]))

@@ -1,0 +1,195 @@
+"""What a propagator's masks are worth: one trait on one target at a time, and what all of them come to.
+
+1. The IoU of a trait counts where the label or the prediction has it. Its mean runs over the specimens of a draw, then
+   over the traits of a group, then over groups, then over draws; the spread is the standard deviation over draws.
+2. The confidences are compared with the IoU of the masks they speak of: does the order agree (Spearman), and do the
+   least confident masks hold the bad ones?
+3. Presence: of the traits that were said to be there, how many are; of those that are, how many were found.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.evaluate.report import aligned, share
+from sst_retrieval.types import Mask, Propagated, Specimen
+
+BAD = 0.5
+"""A mask of a lower IoU is a bad one."""
+
+LEAST_CONFIDENT = 0.2
+"""Share of the masks that a person would look at first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trait on one target of one draw.
+
+    Attributes:
+        draw, group, specimen, trait: which.
+        iou: of the mask with the label, 0..1; None where neither has the trait.
+        confidence: the propagator's, 0..1: in the mask, or in the trait's absence if the mask is empty.
+        there, found: the label has it; the propagator found it.
+    """
+
+    draw: int
+    group: str
+    specimen: str
+    trait: str
+    iou: float | None
+    confidence: float
+    there: bool
+    found: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolScores:
+    """What the draws came to.
+
+    Attributes:
+        trials: every trait on every target of every draw.
+        shots: supports a group.
+        left_out: groups with too few labelled specimens.
+    """
+
+    trials: tuple[Trial, ...]
+    shots: int
+    left_out: tuple[str, ...]
+
+    def draws(self) -> list[float]:
+        """Mean IoU of each draw: over specimens, then traits, then groups."""
+        return [_mean_over_groups([t for t in self.trials if t.draw == draw]) for draw in self._numbers()]
+
+    def mean_iou(self) -> float:
+        """Mean over draws."""
+        return float(np.mean(self.draws()))
+
+    def spread(self) -> float:
+        """Standard deviation over draws; 0 for a single one."""
+        return float(np.std(self.draws()))
+
+    def groups(self) -> dict[str, float]:
+        """Group -> mean IoU over its traits and draws."""
+        names = dict.fromkeys(trial.group for trial in self.trials if trial.iou is not None)
+        return {
+            name: float(np.mean([_mean_over_groups(own) for own in self._by_draw("group", name)])) for name in names
+        }
+
+    def traits(self) -> dict[str, float]:
+        """Trait -> mean IoU over specimens, then groups, then draws."""
+        names = dict.fromkeys(trial.trait for trial in self.trials if trial.iou is not None)
+        return {
+            name: float(np.mean([_mean_over_groups(own) for own in self._by_draw("trait", name)])) for name in names
+        }
+
+    def confidence_order(self) -> float:
+        """Spearman's correlation of confidence and IoU over all masks that are not empty; NaN without variation."""
+        from scipy.stats import spearmanr  # Here: it takes a second to load, which every command would wait for.
+
+        made = self._made()
+        if len({t.iou for t in made}) < 2 or len({t.confidence for t in made}) < 2:
+            return float("nan")
+        return float(spearmanr([t.confidence for t in made], [t.iou for t in made])[0])
+
+    def bad_among_least_confident(self) -> float | None:
+        """Share of the bad masks that the least confident fifth holds; None if there is no bad one."""
+        made = sorted(self._made(), key=lambda t: t.confidence)
+        bad = [t.iou is not None and t.iou < BAD for t in made]
+        return sum(bad[: round(LEAST_CONFIDENT * len(made))]) / sum(bad) if any(bad) else None
+
+    def presence(self) -> dict[str, float | None]:
+        """Precision and recall of "the trait is there", and of "it is not"."""
+        there, found = (np.array([getattr(t, name) for t in self.trials]) for name in ("there", "found"))
+        return {
+            "precision": _portion(there & found, found),
+            "recall": _portion(there & found, there),
+            "absence_precision": _portion(~there & ~found, ~found),
+            "absence_recall": _portion(~there & ~found, ~there),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Say the scores in plain, JSON-ready types."""
+        order = self.confidence_order()
+        return {
+            "shots": self.shots,
+            "mean_iou": self.mean_iou(),
+            "spread": self.spread(),
+            "draws": self.draws(),
+            "groups": self.groups(),
+            "traits": self.traits(),
+            "confidence_spearman": None if np.isnan(order) else order,
+            "bad_masks_among_least_confident_fifth": self.bad_among_least_confident(),
+            "presence": self.presence(),
+            "left_out": list(self.left_out),
+        }
+
+    def table(self) -> str:
+        """Write the scores as aligned text."""
+        presence = self.presence()
+        scores = " ".join(f"{value:.3f}" for value in self.draws())
+        parts = [
+            aligned(("trait", "IoU"), [(name, f"{iou:.3f}") for name, iou in self.traits().items()]),
+            "",
+            aligned(("group", "IoU"), [(name, f"{iou:.3f}") for name, iou in self.groups().items()]),
+            "",
+            f"mean IoU {self.mean_iou():.4f} +- {self.spread():.4f} over {len(self.draws())} draws of {self.shots} "
+            f"support{'s' * (self.shots > 1)} a group ({scores})",
+            f"confidence: Spearman {self.confidence_order():.2f} with the IoU; the least confident "
+            f"{LEAST_CONFIDENT:.0%} hold {share(self.bad_among_least_confident())} of the masks below {BAD}",
+            f"presence: precision {share(presence['precision'])}, recall {share(presence['recall'])}; "
+            f"absence: precision {share(presence['absence_precision'])}, recall {share(presence['absence_recall'])}",
+        ]
+        if self.left_out:
+            parts.append(f"left out, too few labelled specimens: {', '.join(self.left_out)}")
+        return "\n".join(parts)
+
+    def _numbers(self) -> list[int]:
+        return sorted({trial.draw for trial in self.trials})
+
+    def _by_draw(self, field: str, value: str) -> Iterator[list[Trial]]:
+        for draw in self._numbers():
+            own = [t for t in self.trials if t.draw == draw and getattr(t, field) == value]
+            if any(trial.iou is not None for trial in own):
+                yield own
+
+    def _made(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.found and trial.iou is not None]
+
+
+def trials_of(
+    draw: int, specimen: Specimen, traits: Sequence[str], found: Propagated, truth: Mapping[str, Mask]
+) -> Iterator[Trial]:
+    """Compare what was found on a target with what is there, trait by trait.
+
+    Args:
+        draw: number of the draw.
+        specimen: the target.
+        traits: names of the T traits, in the order of the masks.
+        found: the propagator's answer.
+        truth: trait -> bool (H, W), what is there.
+    """
+    for trait, mask, sure in zip(traits, found.masks, found.confidence, strict=True):
+        drawn = truth[trait]
+        either = np.count_nonzero(drawn | mask)
+        iou = np.count_nonzero(drawn & mask) / either if either else None
+        yield Trial(draw, specimen.group, specimen.id, trait, iou, float(sure), bool(drawn.any()), bool(mask.any()))
+
+
+def _mean_over_groups(trials: Sequence[Trial]) -> float:
+    cells: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for trial in trials:
+        if trial.iou is not None:
+            cells[trial.group][trial.trait].append(trial.iou)
+    if not cells:
+        return float("nan")  # Every target lost a trait: nothing to compare.
+    return float(np.mean([np.mean([np.mean(ious) for ious in traits.values()]) for traits in cells.values()]))
+
+
+def _portion(part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> float | None:
+    return np.count_nonzero(part) / np.count_nonzero(whole) if whole.any() else None
