@@ -29,6 +29,18 @@ class IndexFolder:
         """Name the folder."""
         self.path = path
 
+    def require_name(self) -> None:
+        """Make sure that DuckDB can open files in this folder.
+
+        Raises:
+            IndexFolderError: there is a question mark in its path, where DuckDB takes the name of a file to end.
+        """
+        if "?" in str(self.path):
+            raise IndexFolderError(
+                f"an index cannot lie at {self.path}: its database takes a ? in a path for the end of the path; "
+                "rename the folder with the ?"
+            )
+
     @property
     def manifest_file(self) -> Path:
         """What the index says about itself."""

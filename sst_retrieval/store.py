@@ -51,8 +51,10 @@ class Store(IndexFolder):
             blocks: block name -> number of values, in the order they are concatenated.
 
         Raises:
-            IndexFolderError: the folder holds something already, or another process makes an index there.
+            IndexFolderError: the folder holds something already, has a ? in its path, or another process makes an
+                index there.
         """
+        IndexFolder(path).require_name()
         if path.exists() and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
             raise IndexFolderError(f"{path} holds something already; choose a new or empty folder for the index")
         path.mkdir(parents=True, exist_ok=True)
@@ -68,8 +70,9 @@ class Store(IndexFolder):
         """Open an index.
 
         Raises:
-            IndexFolderError: the folder is not an index, is broken, or is of a newer version.
+            IndexFolderError: the folder is not an index, is broken, of a newer version, or has a ? in its path.
         """
+        IndexFolder(path).require_name()
         store = cls(path, read_manifest(IndexFolder(path).manifest_file))
         for part in [store.manifest_file, store.decisions_file, *store.folders()]:
             store.own(part)

@@ -77,6 +77,12 @@ def test_a_scale_given_for_a_group_wins_over_the_column(index: Index) -> None:
         index.trait_table(scale={"group": 0})
 
 
+def test_a_scale_of_a_group_that_is_not_there_is_refused(index: Index) -> None:
+    for ask in (lambda: index.trait_table(scale={"grup": 0.2}), lambda: index.outlines("band", scale={"grup": 0.2})):
+        with pytest.raises(QueryError, match="'grup', which is no group of the index; its groups: group"):
+            ask()
+
+
 def test_scales_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "scales.csv"
     path.write_text("group,mmPerPixel,lengthMm,lengthPx\na,0.5,,\nb,,10,400\n")

@@ -63,6 +63,26 @@ def test_a_perfect_propagator_scores_one(collection: Collection) -> None:
     assert len(scores.trials) == 3 * 7 * 2
 
 
+class InThrees(FakeTracker):
+    """Wants three photographs at once, and remembers how many it was given."""
+
+    batch = 3
+
+    def propagate(self, memory, images):
+        self.given = [*getattr(self, "given", []), len(images)]
+        return super().propagate(memory, images)
+
+
+def test_targets_go_in_the_batches_that_a_propagator_wants(collection: Collection) -> None:
+    tracker, told = InThrees("cpu"), []
+    asked = {"draws": 2, "turned": True, "erased": 0.5}
+    progress = lambda done, total: told.append((done, total))  # noqa: E731
+    scores = run_protocol(collection, labels(collection), NUMBERS, tracker, progress=progress, **asked)
+    assert tracker.given == [3, 3, 1, 3, 3, 1]
+    assert told == [(3, 14), (6, 14), (7, 14), (10, 14), (13, 14), (14, 14)]
+    assert scores.trials == run_protocol(collection, labels(collection), NUMBERS, FakeTracker("cpu"), **asked).trials
+
+
 def test_a_specimen_without_any_trait_is_a_target_and_no_support(collection: Collection) -> None:
     empty = labels(collection) / "S2.png"
     Image.fromarray(np.zeros((60, 90), np.uint8)).save(empty)

@@ -215,6 +215,16 @@ def test_a_folder_with_other_things_is_not_used(tmp_path: Path) -> None:
     assert not Store.exists(tmp_path)
 
 
+def test_a_question_mark_in_the_path_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(IndexFolderError, match=r"rename the folder with the \?"):
+        Store.create(tmp_path / "what?" / "index", settings={}, blocks=BLOCKS)
+    assert not list(tmp_path.iterdir())
+    Store.create(tmp_path / "index", settings={}, blocks=BLOCKS)
+    (tmp_path / "index").rename(tmp_path / "index?")
+    with pytest.raises(IndexFolderError, match=r"rename the folder with the \?"):
+        Store.open(tmp_path / "index?")
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

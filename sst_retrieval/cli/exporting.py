@@ -190,10 +190,14 @@ def _scale(index: Index, path: Path | None) -> Scale | None:
         return None
     scales = read_scales(path)
     groups = set(index.groups().values())
-    for names, what in ((groups - scales.keys(), "no scale for"), (scales.keys() - groups, "no group of the index:")):
+    for names, what in (
+        (groups - scales.keys(), "no scale for"),
+        (scales.keys() - groups, "left out, no group of the index:"),
+    ):
         if names:
             typer.echo(f"{path.name}: {what} {', '.join(sorted(names))}", err=True)
-    return scales
+    # One file may serve several indexes.
+    return {group: scale for group, scale in scales.items() if group in groups}
 
 
 @contextmanager

@@ -12,19 +12,18 @@ had been torn off: a propagator should say that it is absent. These targets coun
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from sst_retrieval.collection import Collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate.draws import by_group, labelled_support, plans_of, shows_any
-from sst_retrieval.evaluate.targets import read_target, without_one
+from sst_retrieval.evaluate.targets import Changes, Target, target_of
 from sst_retrieval.evaluate.trials import ProtocolScores, Trial, trials_of
-from sst_retrieval.propagation import Propagator
+from sst_retrieval.propagation import Memory, Propagator, batch_of
+from sst_retrieval.regions import checked
+from sst_retrieval.types import Specimen
 
 
 def run_protocol(
@@ -56,6 +55,7 @@ def run_protocol(
 
     Raises:
         InputError: no group has enough labelled specimens, or a label does not fit its photograph.
+        ModelError: the propagator answers nonsense.
     """
     if shots < 1 or draws < 1 or seed < 0:
         raise InputError(f"{draws} draws of {shots} supports from seed {seed}: ask for at least 1, and a seed from 0")
@@ -68,19 +68,28 @@ def run_protocol(
             f"no group has more than {shots} labelled specimens in {labels}; ask for fewer supports, or label more"
         )
     total = sum(len(targets) for _, _, targets in plans)
+    changes = Changes(turned, erased, seed)
     trials: list[Trial] = []
     done = 0
     for draw, chosen, targets in plans:
         supports = [each for one in chosen if (each := labelled_support(one, labels, numbers)) is not None]
         memory = propagator.remember(supports)
-        for specimen in targets:
-            image, truth = read_target(specimen, labels, numbers, seed if turned else None)
-            rng = np.random.default_rng([seed, draw, zlib.crc32(specimen.id.encode())])
-            lost = rng.random() < erased
-            image, truth = without_one(image, truth, memory.traits, rng) if lost else (image, truth)
-            found = propagator.propagate(memory, [image])[0]
-            own = list(trials_of(draw, specimen, memory.traits, found, truth))
-            trials += [replace(trial, iou=None) for trial in own] if lost else own
-            done += 1
+        for some in _batches(targets, batch_of(propagator)):
+            read = [target_of(one, labels, numbers, memory.traits, draw=draw, changes=changes) for one in some]
+            trials += _scored(draw, read, memory, propagator)
+            done += len(some)
             progress(done, total)
     return ProtocolScores(tuple(trials), shots, tuple(left_out))
+
+
+def _batches(targets: Sequence[Specimen], size: int) -> Iterator[Sequence[Specimen]]:
+    return (targets[start : start + size] for start in range(0, len(targets), size))
+
+
+def _scored(draw: int, targets: Sequence[Target], memory: Memory, propagator: Propagator) -> Iterator[Trial]:
+    """Propagate to some targets at once, and compare what was found with what is there."""
+    images = [target.image for target in targets]
+    answers = checked(propagator.propagate(memory, images), images, memory.traits, propagator.name)
+    for target, found in zip(targets, answers, strict=True):
+        for trial in trials_of(draw, target.specimen, memory.traits, found, target.truth):
+            yield replace(trial, iou=None) if target.lost else trial

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,61 @@ from scipy import ndimage
 from sst_retrieval import pose
 from sst_retrieval.evaluate.draws import read_labelled
 from sst_retrieval.types import Mask, RGBImage, Specimen
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How targets are changed.
+
+    Attributes:
+        turned: turn every target by a random angle, and mirror half of them.
+        erased: share of the targets on which one trait is painted over, 0..1.
+        seed: of both.
+    """
+
+    turned: bool
+    erased: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A photograph to be propagated to.
+
+    Attributes:
+        specimen: whose it is.
+        image: uint8 (H, W, 3), changed as it was asked for.
+        truth: trait -> bool (H, W), what is there.
+        lost: whether a trait was painted over.
+    """
+
+    specimen: Specimen
+    image: RGBImage
+    truth: Mapping[str, Mask]
+    lost: bool
+
+
+def target_of(
+    specimen: Specimen, labels: Path, numbers: Mapping[str, int], traits: Sequence[str], *, draw: int, changes: Changes
+) -> Target:
+    """Read a target and change it.
+
+    Args:
+        specimen: whose photograph.
+        labels: folder with its label picture, `<specimen>.png`.
+        numbers: trait -> its number in the labels.
+        traits: those that will be looked for, of which one may be painted over.
+        draw: number of the draw; another trait may be lost in each.
+        changes: what is done.
+
+    Raises:
+        InputError: the label does not fit its photograph.
+    """
+    image, truth = read_target(specimen, labels, numbers, changes.seed if changes.turned else None)
+    rng = np.random.default_rng([changes.seed, draw, zlib.crc32(specimen.id.encode())])
+    lost = bool(rng.random() < changes.erased)
+    image, truth = without_one(image, truth, traits, rng) if lost else (image, truth)
+    return Target(specimen, image, truth, lost)
 
 
 def read_target(

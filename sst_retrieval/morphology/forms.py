@@ -123,6 +123,7 @@ class Forms(Source):
 
     def _scales(self, trait: str, where: str | None, scale: Scale | None) -> dict[str, float]:
         """Specimen -> millimetres a pixel, for those of which it is known."""
+        self._check_groups(scale)
         own = [SCALE_COLUMN] if SCALE_COLUMN in self._catalog.columns else []
         rows = self._described(self._ids(trait, where), ["specimen", *own])
         known = table.scale_of_rows(self._groups_of(rows), scale, rows.column(SCALE_COLUMN) if own else None)

@@ -44,8 +44,9 @@ class Source(Reader):
             is called "sst:" and its name. A trait that was not found on a specimen has no row.
 
         Raises:
-            QueryError: there is no such trait, the predicate does not work, or a scale is not above 0.
+            QueryError: there is no such trait or group, the predicate does not work, or a scale is not above 0.
         """
+        self._check_groups(scale)
         ids = self._ids(trait, where)
         known = table.described_columns(self._catalog)
         own_scale = SCALE_COLUMN if SCALE_COLUMN in self._catalog.columns else None
@@ -60,8 +61,8 @@ class Source(Reader):
             wanted = None if columns is None or set(millimetres) & set(columns) else [c for c in columns if c in known]
             rows = self._described(ids, wanted)
             if wanted is None and millimetres:
-                groups = rows.column("group").to_pylist() if "group" in known else self._groups_of(rows)
-                per_row = table.scale_of_rows(groups, scale, rows.column(own_scale) if own_scale else None)
+                own = rows.column(own_scale) if own_scale else None
+                per_row = table.scale_of_rows(self._groups_of(rows), scale, own)
                 assert per_row is not None
                 rows = table.with_millimetres(rows, per_row, called)
             return rows if columns is None else rows.select(list(columns))
@@ -149,6 +150,16 @@ class Source(Reader):
     def _groups_of(self, rows: pa.Table) -> list[str]:
         owners = self._catalog.groups()
         return [owners[name] for name in rows.column("specimen").to_pylist()]
+
+    def _check_groups(self, scale: Scale | None) -> None:
+        """Refuse scales of groups that the index does not have: a name spelt wrongly would leave pixels as they are."""
+        groups = set(self._catalog.groups().values())
+        unknown = sorted((scale or {}).keys() - groups)
+        if unknown:
+            raise QueryError(
+                f"a scale is given for {', '.join(map(repr, unknown))}, which is no group of the index; "
+                f"its groups: {', '.join(sorted(groups))}"
+            )
 
     def _unit_vectors(self) -> dict[str, dict[str, Floats]]:
         """Specimen -> trait -> vector of length 1."""
