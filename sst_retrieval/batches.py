@@ -1,7 +1,7 @@
 """Room 3: photographs go to the propagator several at a time, and what is wrong with one harms no other.
 
 A propagator that is faster with several photographs at once says how many (`propagation.batch_of`). No more than that
-many are in memory; their order is kept.
+many are in memory for each worker (see `workers`); their order is kept.
 """
 
 from __future__ import annotations
@@ -19,8 +19,19 @@ Found = tuple[Task, RGBImage, Propagated]
 """A photograph, and what was found on it."""
 
 
+def batches(propagator: Propagator, tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
+    """Cut the photographs of a group into batches, each as large as the propagator wants.
+
+    Raises:
+        ModelError: it wants an odd number, see `batch_of`.
+    """
+    batch = batch_of(propagator)
+    for start in range(0, len(tasks), batch):
+        yield tasks[start : start + batch]
+
+
 def found_on(propagator: Propagator, memory: Memory, tasks: Sequence[Task]) -> Iterator[Found | Skipped]:
-    """Read photographs of a group and find its traits on them.
+    """Read the photographs of one batch and find its traits on them.
 
     Args:
         propagator: finds them.
@@ -33,13 +44,6 @@ def found_on(propagator: Propagator, memory: Memory, tasks: Sequence[Task]) -> I
     Raises:
         ModelError: the propagator answers nonsense.
     """
-    batch = batch_of(propagator)
-    for start in range(0, len(tasks), batch):
-        # A function of its own, so that the photographs of a batch are let go of before the next are read.
-        yield from _one_batch(propagator, memory, tasks[start : start + batch])
-
-
-def _one_batch(propagator: Propagator, memory: Memory, tasks: Sequence[Task]) -> Iterator[Found | Skipped]:
     pictures = [_read(task) for task in tasks]
     readable = [each for each in pictures if not isinstance(each, Skipped)]
     answers = iter(_answered(propagator, memory, readable))

@@ -3,8 +3,8 @@
 1. Read the table and the supports; whatever is wrong with them is said before any work.
 2. Choose the group that all others are laid like (see `alignment`); look which photographs, or the supports of their
    group, are new or changed since the last build.
-3. Group by group: remember the supports once; then read the photographs, several at a time where the propagator is
-   faster so, find their traits, describe and measure them.
+3. Group by group: remember the supports once; then read the photographs, find their traits, describe and measure them;
+   several photographs at the same time (see `workers`).
 4. Every few photographs a shard is written; a build that is killed goes on from there.
 5. Commit: what was found becomes searchable.
 """
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,22 +22,23 @@ from typing import Any, Protocol
 
 from sst_retrieval import provenance
 from sst_retrieval.alignment import AS_IT_LIES, Alignment, align, laid_like, reference_of
-from sst_retrieval.batches import Found, found_on, left_out
+from sst_retrieval.batches import batches
 from sst_retrieval.build_settings import DEFAULTS, BuildSettings
 from sst_retrieval.collection import Collection, read_collection
 from sst_retrieval.engines import PROPAGATORS, Engines, load_engines
 from sst_retrieval.errors import InputError
 from sst_retrieval.history import groups_were_made, what_went_in
+from sst_retrieval.pieces import Piece, worked_on
 from sst_retrieval.plan import Plan, make_plan
 from sst_retrieval.propagation import Memory
-from sst_retrieval.regions import as_drawn, as_reviewed, regions_of
 from sst_retrieval.report import BuildReport
 from sst_retrieval.reviews import by_photograph
 from sst_retrieval.shards import Row
-from sst_retrieval.small_pictures import remove_small_pictures, write_small_pictures
+from sst_retrieval.small_pictures import remove_small_pictures
 from sst_retrieval.store import Store
 from sst_retrieval.supports import Supports, read_supports
 from sst_retrieval.types import Skipped, Support
+from sst_retrieval.workers import in_order, workers_of
 
 SHARD_PHOTOGRAPHS = 256
 SHARD_SECONDS = 60.0
@@ -85,6 +86,7 @@ def build(
     drawn = read_supports(supports, collection)
     _check_groups(settings, drawn)
     engines = load_engines(settings.propagator, settings.embedder, settings.device, settings.models)
+    workers = workers_of(settings.workers, engines)
     with _opened(output, engines, rebuild=settings.rebuild) as store:
         tell = progress or (lambda *_: None)
         decided = by_photograph(store.reviews())
@@ -93,10 +95,10 @@ def build(
         annotated = laid_like(drawn, reference)
         looked_at = partial(tell, "looking for new photographs")
         plan = make_plan(collection, annotated, store.done(), looked_at, decided, settings.groups)
-        work = _Build(store, collection, annotated, engines, settings, plan, supports, reference, tell, began, clock)
+        given = (store, collection, annotated, engines, settings, workers, plan, supports, reference)
+        work = _Build(*given, tell, began, clock)
         try:
-            for group in plan.tasks:
-                work.find_traits(group)
+            work.find_traits()
         except KeyboardInterrupt:
             work.stop()
             raise
@@ -133,6 +135,7 @@ class _Build:
     supports: Supports
     engines: Engines
     settings: BuildSettings
+    workers: int
     plan: Plan
     drawn_in: Path
     reference: str
@@ -149,35 +152,39 @@ class _Build:
 
     @property
     def pace(self) -> float | None:
-        """Seconds a photograph, so far."""
+        """Seconds a photograph, so far; those for the supports are shared among all."""
         return self.working / self.processed if self.processed else None
 
-    def find_traits(self, group: str) -> None:
-        """Work on the photographs of one group; what is remembered of its supports is let go of afterwards."""
-        supports = self.supports.load(group)
-        memory = self.engines.propagator.remember(supports)
-        alignment = self._alignment(group, memory, supports)
-        drawn = {support.specimen: support for support in supports}
+    def find_traits(self) -> None:
+        """Work on all photographs, in the order of the plan."""
         begun = time.monotonic()
-        for found in found_on(self.engines.propagator, memory, self.plan.tasks[group]):
-            self._take(found, memory, drawn, alignment)
-            self.working, begun = self.working + time.monotonic() - begun, time.monotonic()
-            if len(self.in_hand) >= SHARD_PHOTOGRAPHS or time.monotonic() - self.last_shard > SHARD_SECONDS:
-                self._write_shard()
-            self.tell("finding traits", self.processed + len(self.skipped), self.plan.photographs)
+        work_on = partial(worked_on, engines=self.engines, folder=self.store)
+        with closing(in_order(work_on, self._pieces(), self.workers)) as results:
+            for result in (each for piece in results for each in piece):
+                self._take(result)
+                self.working = time.monotonic() - begun
 
-    def _take(self, found: Found | Skipped, memory: Memory, drawn: Mapping[str, Support], alignment: Alignment) -> None:
-        """Describe a photograph, or record why it is left out."""
-        if isinstance(found, Skipped):
-            self.skipped.append(found)
-            return
-        try:
-            rows = self._rows(found, memory, drawn.get(found[0].specimen.id), alignment)
-        except InputError as error:
-            self.skipped.append(left_out(found[0], error))
+    def _pieces(self) -> Iterator[Piece]:
+        """Cut the work into pieces; what is remembered of a group's supports is let go of after the group."""
+        propagator = self.engines.propagator
+        for group, tasks in self.plan.tasks.items():
+            supports = self.supports.load(group)
+            memory = propagator.remember(supports)
+            alignment = self._alignment(group, memory, supports)
+            drawn = {support.specimen: support for support in supports}
+            for batch in batches(propagator, tasks):
+                yield Piece(batch, memory, drawn, alignment)
+
+    def _take(self, result: list[Row] | Skipped) -> None:
+        """Keep what was found on a photograph; now and then write a shard."""
+        if isinstance(result, Skipped):
+            self.skipped.append(result)
         else:
-            self.in_hand.append(rows)
+            self.in_hand.append(result)
             self.processed += 1
+        if len(self.in_hand) >= SHARD_PHOTOGRAPHS or time.monotonic() - self.last_shard > SHARD_SECONDS:
+            self._write_shard()
+        self.tell("finding traits", self.processed + len(self.skipped), self.plan.photographs)
 
     def stop(self) -> None:
         """Make what was done searchable, unless a rebuild has not yet come as far as the old state."""
@@ -203,6 +210,7 @@ class _Build:
             propagator=self._masks_by(),
             embedder=self.engines.embedder.name,
             device=self.engines.device,
+            workers=self.workers,
             processed=self.processed,
             reused=self.plan.reused,
             waiting=self.plan.waiting,
@@ -230,17 +238,6 @@ class _Build:
         found = align(self.engines.propagator, self.reference_memory, memory, supports)
         self.alignments[group] = found.account
         return found
-
-    def _rows(self, result: Found, memory: Memory, drawn: Support | None, alignment: Alignment) -> list[Row]:
-        """Describe and measure the traits that were found on a photograph."""
-        task, image, found = result
-        name = task.specimen.id
-        if drawn is not None:
-            found = as_drawn(drawn, found, memory.traits)
-        found = alignment.apply(as_reviewed(found, memory.traits, task.reviews))
-        regions = regions_of(name, image, found, memory.traits, self.engines.embedder)
-        write_small_pictures(self.store, name, image, dict(zip(memory.traits, found.masks, strict=True)))
-        return [(region, task.content, task.supports) for region in regions]
 
     def _write_shard(self) -> None:
         if self.in_hand:
@@ -278,5 +275,6 @@ class _Build:
                 "waiting": self.plan.waiting,
                 "skipped": len(self.plan.skipped) + len(self.skipped),
             },
+            "workers": self.workers,
             "seconds_per_image": self.pace,
         }

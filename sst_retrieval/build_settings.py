@@ -26,6 +26,8 @@ class BuildSettings:
         rebuild: start anew, for example with other models; readers keep the old state until the end.
         groups: only these groups are propagated, as after one got another support; none means all. What the index
             holds of the others stays.
+        workers: how many photographs are worked on at the same time; None leaves it to the program (see
+            `workers.workers_of`). The index is the same.
     """
 
     images: Path | None = None
@@ -39,6 +41,7 @@ class BuildSettings:
     prune: bool = False
     rebuild: bool = False
     groups: tuple[str, ...] = ()
+    workers: int | None = None
 
 
 DEFAULTS = BuildSettings()

@@ -31,7 +31,10 @@ VERSION = 1
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Describes every place of an image by a list of features."""
+    """Describes every place of an image by a list of features.
+
+    One that several threads may ask at the same time says so by `concurrent = True`; it need not.
+    """
 
     @property
     def name(self) -> str:

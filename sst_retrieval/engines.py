@@ -80,6 +80,11 @@ class Engines:
     weights: Mapping[str, Any]
     device: str
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may ask both models at the same time: each says so by `concurrent = True`."""
+        return all(getattr(model, "concurrent", False) is True for model in (self.propagator, self.embedder))
+
     def recipe(self) -> dict[str, Any]:
         """Say what masks and vectors depend on, in JSON values: regions agree only if this agrees."""
         return {

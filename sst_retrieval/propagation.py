@@ -27,7 +27,8 @@ class Propagator(Protocol):
     """Finds the traits of a group's supports on other photographs of that group.
 
     One that is faster with several photographs at once may have a whole number `batch`: so many are then given to it
-    (see `batch_of`). It need not.
+    (see `batch_of`). It need not. One that several threads may ask at the same time says so by `concurrent = True`; a
+    build then works on several photographs at once.
     """
 
     @property

@@ -18,6 +18,7 @@ class BuildReport:
         propagator: what found the traits, in a few words.
         embedder: what described them.
         device: where the models ran.
+        workers: how many photographs were worked on at the same time.
         processed: photographs worked on.
         reused: photographs that needed no work: neither they nor their supports had changed.
         waiting: photographs of groups that were not asked for, which have work to be done all the same.
@@ -25,7 +26,7 @@ class BuildReport:
         removed: ids of the specimens that were taken out (`prune`).
         vanished: how many indexed specimens are no longer in the table, and were kept.
         seconds: from start to end.
-        seconds_per_image: mean over the photographs worked on; None if there were none.
+        seconds_per_image: mean over the photographs worked on, supports included; None if there were none.
         peak_memory: the most memory the process ever held, in bytes.
     """
 
@@ -34,6 +35,7 @@ class BuildReport:
     propagator: str
     embedder: str
     device: str
+    workers: int
     processed: int
     reused: int
     waiting: int
@@ -51,6 +53,7 @@ class BuildReport:
     def text(self) -> str:
         """Write the report for a person."""
         pace = "" if self.seconds_per_image is None else f", {self.seconds_per_image:.2f} s each"
+        pace += f", {self.workers} at the same time" if pace and self.workers > 1 else ""
         lines = [f"{self.processed} photographs processed{pace}; {self.reused} needed no work"]
         if self.waiting:
             lines.append(f"{self.waiting} of other groups wait for a build of theirs; without --groups all are built")

@@ -11,6 +11,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,10 +187,14 @@ def same_region(one: Region, other: Region) -> bool:
     return vectors and all(getattr(one, name) == getattr(other, name) for name in simple)
 
 
+CONCURRENT = replace(FAKES, propagator="fakes:ConcurrentTracker", embedder="fakes:ConcurrentEmbedder", workers=3)
+
+
 def build_in_small_shards(table: str, index: str, propagator: str) -> None:
     """Build with a shard every second photograph; for processes that are killed."""
     building.SHARD_PHOTOGRAPHS = 2
-    build_fake(Path(table), Path(index), replace(FAKES, propagator=propagator))
+    settings = CONCURRENT if propagator == CONCURRENT.propagator else replace(FAKES, propagator=propagator)
+    build_fake(Path(table), Path(index), settings)
 
 
 def run_in_small_shards(table: Path, index: Path, misbehaviour: str, propagator: str = FAKES.propagator) -> int:
@@ -208,6 +214,36 @@ class BlindTracker(FakeTracker):
     def _propagate(self, memory: FakeMemory, image: RGBImage) -> Propagated:
         found = super()._propagate(memory, image)
         return Propagated(np.zeros_like(found.masks), found.confidence, found.frame)
+
+
+class ConcurrentTracker(FakeTracker):
+    """May be asked by several threads; the earlier a photograph, the longer it takes."""
+
+    name = "fake tracker"
+    concurrent = True
+
+    def __init__(self, device: str) -> None:
+        super().__init__(device)
+        self._lock = threading.Lock()
+        self.at_work = self.most = 0
+
+    def _propagate(self, memory: FakeMemory, image: RGBImage) -> Propagated:
+        with self._lock:
+            found = super()._propagate(memory, image)
+            self.at_work += 1
+            self.most = max(self.most, self.at_work)
+        time.sleep(0.05 if self.photographs % 2 else 0.01)
+        with self._lock:
+            self.at_work -= 1
+        return found
+
+
+class ConcurrentEmbedder(FakeEmbedder):
+    concurrent = True
+
+
+class HungryConcurrentTracker(ConcurrentTracker):
+    batch = 2
 
 
 class HungryTracker(FakeTracker):

@@ -11,6 +11,7 @@ from sst_retrieval.build import build
 from sst_retrieval.build_settings import DEFAULTS, BuildSettings
 from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.engines import EMBEDDERS, PROPAGATORS, ModelOptions
+from sst_retrieval.workers import MOST
 
 
 def _choices(known: dict[str, str]) -> str:
@@ -66,6 +67,10 @@ def build_command(
         list[str] | None,
         typer.Option(help="Propagate only this group, as after it got another support; repeatable. Others stay."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help=f"Photographs at the same time; else one a processor core, at most {MOST}.", min=1),
+    ] = None,
 ) -> None:
     """Find the annotated traits on every photograph of a table, and make them searchable.
 
@@ -92,6 +97,7 @@ def build_command(
         prune=prune,
         rebuild=rebuild,
         groups=tuple(groups or ()),
+        workers=workers,
     )
     with ProgressBar() as progress:
         try:

@@ -40,7 +40,7 @@ class Explaining(TyperGroup):
         except (SSTError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
-            typer.echo(f"error: {error}", err=True)
+            typer.echo("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), err=True)
             raise typer.Exit(REFUSED) from error
         except KeyboardInterrupt as error:
             if ctx.params.get("debug"):

@@ -57,6 +57,8 @@ VERSION = 4
 class DensePropagator:
     """Carries masks from annotated specimens to others by matching features (a `Propagator`)."""
 
+    concurrent = True
+
     def __init__(
         self,
         device: str = "auto",

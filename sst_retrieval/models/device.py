@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
 import torch
 
 from sst_retrieval.errors import ModelError
@@ -37,3 +41,20 @@ def resolve_device(device: str = "auto") -> torch.device:
             "choose cpu or auto, or install a CUDA build of torch"
         )
     return chosen
+
+
+@contextmanager
+def cores_shared(workers: int) -> Iterator[Callable[[], None]]:
+    """Share the processor among threads that compute at the same time.
+
+    Args:
+        workers: how many there will be.
+
+    Yields:
+        What each of them calls before it begins: PyTorch then computes on its share of the cores there.
+    """
+    before = torch.get_num_threads()
+    try:
+        yield partial(torch.set_num_threads, max(1, before // workers))
+    finally:
+        torch.set_num_threads(before)  # What a thread sets for itself holds for threads that start later, too.

@@ -114,6 +114,7 @@ class EfficientNetEmbedder:
         trunk: the network, which a propagator may share.
     """
 
+    concurrent = True
     dim = sum(CHANNELS[2:])
 
     def __init__(self, device: str = "auto", *, side: int = 384, trunk: EfficientNetTrunk | None = None) -> None:

@@ -48,6 +48,7 @@ class OpenClipEmbedder:
         device: where it runs.
     """
 
+    concurrent = True
     pooling = "dense"
 
     def __init__(self, clip: Clip, *, device: str = "auto") -> None:

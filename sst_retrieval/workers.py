@@ -1,0 +1,107 @@
+"""Several photographs at the same time: how many, and how their results keep their order.
+
+Threads, not processes: NumPy, SciPy, Pillow and PyTorch let other threads run while they compute, and all threads share
+one copy of the weights and of what is remembered of the supports. Measured on two cores, two threads are as fast as two
+processes, and both are half as fast again as one photograph whose convolutions are spread over both cores: the
+convolutions are too small for that. About a sixth of the work of a photograph is Python's own, of which one thread runs
+at a time; so more than `MOST` threads gain nothing, and each computes on several cores where there are more.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from sst_retrieval.engines import Engines
+from sst_retrieval.errors import InputError
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+MOST = 8
+"""Photographs at the same time, unless somebody asks for more."""
+
+AHEAD = 2  # Pieces a worker that are begun or done while the oldest is not; so much waits for a slow photograph.
+
+
+def workers_of(wanted: int | None, engines: Engines) -> int:
+    """Say how many photographs are worked on at the same time.
+
+    Args:
+        wanted: what the person asked for; None leaves the choice to the program: on a processor as many as it has
+            cores, but no more than `MOST`; one on a graphics card, and one where a model does not say that several
+            threads may ask it (`Engines.concurrent`).
+        engines: the models.
+
+    Raises:
+        InputError: less than one is asked for, or more than one of models that do not allow it.
+    """
+    if wanted is None:
+        return min(cores(), MOST) if engines.concurrent and not engines.device.startswith("cuda") else 1
+    if wanted < 1:
+        raise InputError(f"--workers {wanted}: at least one photograph must be worked on at a time")
+    if wanted > 1 and not engines.concurrent:
+        raise InputError(
+            f"--workers {wanted}: the models {' and '.join(engines.names)} work on one photograph after the other; "
+            "leave out --workers (models of your own that several threads may ask say so: concurrent = True)"
+        )
+    return wanted
+
+
+def cores() -> int:
+    """Count the processor cores that this process may use; OMP_NUM_THREADS, where it is set, says how many."""
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if told.isdecimal() and int(told) > 0:
+        return int(told)
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int) -> Generator[Result]:
+    """Do pieces of work, several at the same time.
+
+    The results come in the order of the pieces, however fast each is, and an error of a piece is raised in its place.
+    No more than `AHEAD` pieces a worker are taken ahead, so that little is in memory. Whoever stops before the end
+    closes the iterator: what is under way is then waited for, and no more is begun.
+
+    Args:
+        work: what is done; by several threads, if there are several workers.
+        pieces: taken one by one, in the caller's thread, while the workers work.
+        workers: how many at the same time; one works in the caller's thread.
+    """
+    with _cores_shared(workers) as prepare:
+        if workers == 1:
+            for piece in pieces:
+                yield work(piece)
+            return
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="photographs", initializer=prepare)
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for piece in pieces:
+                waiting.append(pool.submit(work, piece))
+                if len(waiting) >= AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _cores_shared(workers: int) -> Iterator[Callable[[], None]]:
+    """Share the cores among workers; gives what each calls in its own thread before it begins."""
+    # The products of NumPy are small here: to wake more threads for them costs more than they save.
+    with threadpool_limits(1, user_api="blas"):
+        if "torch" not in sys.modules:
+            yield lambda: None  # The models are somebody's own, and do without.
+            return
+        from sst_retrieval.models.device import cores_shared  # Here, because it loads PyTorch.
+
+        with cores_shared(workers) as prepare:
+            yield prepare

@@ -1,0 +1,350 @@
+"""Several photographs at the same time: the same index, in the same order, and nothing hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import small_clip
+import torch
+from fakes import (
+    CONCURRENT,
+    FAKES,
+    ConcurrentTracker,
+    FakeMemory,
+    a_collection_of,
+    build_fake,
+    every_region,
+    run_in_small_shards,
+    same_region,
+)
+from threadpoolctl import threadpool_info
+
+from sst_retrieval.build import build
+from sst_retrieval.collection import read_collection
+from sst_retrieval.demo import make_drawer
+from sst_retrieval.engines import Engines, load_engines
+from sst_retrieval.errors import InputError, ModelError
+from sst_retrieval.images import read_image
+from sst_retrieval.models.openclip import open_clip_embedder
+from sst_retrieval.query import open_index
+from sst_retrieval.regions import regions_of
+from sst_retrieval.store import Store
+from sst_retrieval.supports import read_supports
+from sst_retrieval.types import Propagated, Region, RGBImage
+from sst_retrieval.workers import AHEAD, MOST, cores, in_order, workers_of
+
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return a_collection_of(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A collection and its index, built by one worker."""
+    folder = tmp_path_factory.mktemp("one")
+    table = a_collection_of(folder)
+    build_fake(table, folder / "index", replace(CONCURRENT, workers=1))
+    return table, folder / "index"
+
+
+def assert_same(one: Mapping[tuple[str, str], Region], other: Mapping[tuple[str, str], Region]) -> None:
+    assert one.keys() == other.keys()
+    assert [key for key in one if not same_region(one[key], other[key])] == []
+
+
+def rows_in_order(index: Path) -> list[dict[str, str]]:
+    shards = sorted(Store.open(index).shards())
+    return [row for shard in shards for row in pq.read_table(shard, columns=["specimen", "trait"]).to_pylist()]
+
+
+# --------------------------------------------------------------------------------------------------- order and errors
+
+
+def test_results_keep_the_order_of_the_pieces_though_the_first_is_the_last_to_end() -> None:
+    later = threading.Event()
+
+    def work(piece: int) -> int:
+        if piece == 0:
+            assert later.wait(PATIENCE)  # Only another worker can end this waiting.
+        if piece == 2:
+            later.set()
+        return piece
+
+    assert list(in_order(work, range(7), 2)) == list(range(7))
+
+
+def test_few_pieces_are_taken_ahead_of_the_slowest() -> None:
+    taken: list[int] = []
+    release = threading.Event()
+
+    def pieces() -> Iterator[int]:
+        for piece in range(50):
+            taken.append(piece)
+            if len(taken) == 2 * AHEAD:
+                release.set()  # As many as may be taken: if it waited for more, it would wait for ever.
+            yield piece
+
+    def work(piece: int) -> int:
+        assert release.wait(PATIENCE)
+        return piece
+
+    results = in_order(work, pieces(), 2)
+    assert next(results) == 0
+    assert len(taken) == 2 * AHEAD
+    results.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_is_raised_in_its_place_and_nothing_is_begun_after_it(workers: int) -> None:
+    begun: list[int] = []
+
+    def work(piece: int) -> int:
+        begun.append(piece)
+        if piece == 3:
+            raise ValueError("three")
+        return piece
+
+    seen: list[int] = []
+    with pytest.raises(ValueError, match="three"):
+        seen.extend(in_order(work, range(1000), workers))  # Takes what comes before the error.
+    assert seen == [0, 1, 2]
+    assert len(begun) <= 4 + AHEAD * workers
+
+
+def test_closing_waits_for_what_is_under_way() -> None:
+    ended: list[int] = []
+    pause = threading.Event()
+
+    def work(piece: int) -> int:
+        if piece:
+            pause.wait(0.1)
+        ended.append(piece)
+        return piece
+
+    results = in_order(work, range(100), 2)
+    next(results)
+    results.close()
+    before = len(ended)
+    pause.wait(0.3)
+    assert len(ended) == before < 10
+
+
+def test_each_worker_computes_on_its_share_of_the_cores() -> None:
+    def counts(_: int) -> tuple[int, set[int]]:
+        # That of FAISS counts for every thread by itself, and no worker searches.
+        blas = [each for each in threadpool_info() if each["user_api"] == "blas"]
+        libraries = [each for each in blas if each["threading_layer"] != "openmp"]
+        return torch.get_num_threads(), {each["num_threads"] for each in libraries}
+
+    before, blas = torch.get_num_threads(), counts(0)[1]
+    try:
+        torch.set_num_threads(5)
+        assert set(map(repr, in_order(counts, range(6), 2))) == {repr((2, {1}))}
+        assert torch.get_num_threads() == 5
+        with ThreadPoolExecutor(1) as pool:  # A thread of somebody else's, after all.
+            assert pool.submit(counts, 0).result() == (5, blas)
+    finally:
+        torch.set_num_threads(before)
+
+
+# ------------------------------------------------------------------------------------------------------------ how many
+
+
+class Model:
+    def __init__(self, concurrent: object) -> None:
+        self.concurrent = concurrent
+
+
+def engines(propagator: object = True, embedder: object = True, device: str = "cpu") -> Engines:
+    return Engines(Model(propagator), Model(embedder), ("mine", "yours"), {}, device)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "models", "said"),
+    [
+        (None, engines(), 6),
+        (None, engines(device="cuda"), 1),
+        (None, engines(device="cuda:1"), 1),
+        (None, engines(propagator=False), 1),
+        (None, engines(embedder=None), 1),
+        (None, engines(embedder="yes"), 1),
+        (1, engines(propagator=False), 1),
+        (20, engines(), 20),
+        (3, engines(device="cuda"), 3),
+    ],
+)
+def test_how_many_photographs(monkeypatch: pytest.MonkeyPatch, wanted: int | None, models: Engines, said: int) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    assert workers_of(wanted, models) == said
+
+
+def test_one_a_core_but_not_more_than_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert workers_of(None, engines()) == MOST
+    for nothing in ("", "0", "many"):
+        monkeypatch.setenv("OMP_NUM_THREADS", nothing)
+        assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+def test_models_that_cannot_are_not_asked_at_the_same_time(table: Path) -> None:
+    with pytest.raises(InputError, match="fakes:FakeTracker and fakes:FakeEmbedder work on one photograph"):
+        build_fake(table, table.parent / "index", replace(FAKES, workers=2))
+    with pytest.raises(InputError, match="at least one"):
+        build_fake(table, table.parent / "index", replace(FAKES, workers=0))
+    assert not (table.parent / "index").exists()
+
+
+def test_sam2_works_on_one_photograph_after_the_other() -> None:
+    from sst_retrieval.models.sam2 import Sam2Propagator
+    from sst_retrieval.models.sam2_film import Sam2FilmPropagator
+
+    # Their network changes with the group (adapters); a film also with every photograph.
+    assert not hasattr(Sam2Propagator, "concurrent")
+    assert not hasattr(Sam2FilmPropagator, "concurrent")
+
+
+# ------------------------------------------------------------------------------------------------------------ a build
+
+
+@pytest.mark.parametrize("propagator", ["ConcurrentTracker", "HungryConcurrentTracker"])
+def test_the_same_index_however_many_workers(
+    one_by_one: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, propagator: str
+) -> None:
+    table, index = one_by_one
+    made: list[ConcurrentTracker] = []
+    init = ConcurrentTracker.__init__
+    monkeypatch.setattr(ConcurrentTracker, "__init__", lambda self, device: init(self, device) or made.append(self))
+    done: list[int] = []
+    report = build(
+        table,
+        table.parent / "supports",
+        tmp_path / "index",
+        settings=replace(CONCURRENT, propagator=f"fakes:{propagator}"),
+        progress=lambda stage, now, of: done.append(now) if stage == "finding traits" else None,
+    )
+    assert made[0].most > 1
+    assert done == list(range(1, 11))
+    assert report.workers == 3
+    assert "3 at the same time" in report.text()
+    assert_same(every_region(tmp_path / "index"), every_region(index))
+    assert rows_in_order(tmp_path / "index") == rows_in_order(index)
+    with open_index(tmp_path / "index") as opened:
+        assert opened.info()["provenance"]["workers"] == 3
+
+
+def test_unreadable_and_refused_photographs_harm_only_themselves(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (table.parent / "images" / "b3.png").write_bytes(b"no picture")
+    monkeypatch.setenv("FAKE_TRACKER", "refuse:2")
+    report = build_fake(table, table.parent / "index", CONCURRENT)
+    assert (report.processed, sum(report.skipped.values())) == (8, 2)
+    with open_index(table.parent / "index") as index:
+        assert {row.specimen: row.stage for row in index.skipped()}["b3"] == "image"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_names_the_photograph(table: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    real = ConcurrentTracker._propagate
+
+    def broken(self: ConcurrentTracker, memory: FakeMemory, image: RGBImage) -> Propagated:
+        found = real(self, memory, image)
+        odd = np.array_equal(image, read_image(table.parent / "images" / "r2.png"))
+        return replace(found, confidence=found.confidence + 7) if odd else found
+
+    monkeypatch.setattr(ConcurrentTracker, "_propagate", broken)
+    with pytest.raises(ModelError) as raised:
+        build_fake(table, table.parent / "index", replace(CONCURRENT, workers=workers))
+    assert raised.value.__notes__ == ["at work on r2"]
+
+
+def test_the_command_line_names_the_photograph_too(table: Path) -> None:
+    command = [sys.executable, "-m", "sst_retrieval", "build", str(table), "--supports", str(table.parent / "supports")]
+    command += ["--output", str(table.parent / "index"), "--propagator", CONCURRENT.propagator]
+    command += ["--embedder", CONCURRENT.embedder, "--workers", "1"]
+    here = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    environment = {**os.environ, "FAKE_TRACKER": "nonsense:3", "PYTHONPATH": os.pathsep.join(here)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.endswith("\nat work on r2\n"), done.stderr
+    assert "error: propagator fake tracker gave confidence" in done.stderr
+
+
+def test_a_killed_build_goes_on_where_it_was(one_by_one: tuple[Path, Path], tmp_path: Path) -> None:
+    table, whole = one_by_one
+    assert run_in_small_shards(table, tmp_path / "index", "kill:9", CONCURRENT.propagator) == -signal.SIGKILL
+    report = build_fake(table, tmp_path / "index", CONCURRENT)
+    # Two looks lay the second group like the first; no more than six photographs were under way or in hand.
+    assert report.reused >= 2
+    assert report.reused + report.processed == 10
+    assert_same(every_region(tmp_path / "index"), every_region(whole))
+
+
+def test_a_stopped_build_leaves_what_it_did_searchable(
+    one_by_one: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, whole = one_by_one
+    # In the thread of a worker; Python brings it to the main thread, which waits for a result then.
+    monkeypatch.setenv("FAKE_TRACKER", "ctrl-c:8")
+    with pytest.raises(KeyboardInterrupt):
+        build_fake(table, tmp_path / "index", replace(CONCURRENT, workers=2))
+    with open_index(tmp_path / "index") as index:
+        assert index.search(like=("r0", "spot"))
+        assert not index.info()["provenance"]["complete"]
+    monkeypatch.delenv("FAKE_TRACKER")
+    report = build_fake(table, tmp_path / "index", CONCURRENT)
+    assert 1 <= report.reused < 10
+    assert_same(every_region(tmp_path / "index"), every_region(whole))
+
+
+# -------------------------------------------------------------------------------------------------------- real models
+
+
+def test_the_built_in_models_answer_threads_as_they_answer_one(tmp_path: Path) -> None:
+    """Fresh models are asked by four threads at once: whatever is built when it is first needed is built under fire."""
+    collection = read_collection(make_drawer(tmp_path, specimens=8))
+    supports = read_supports(tmp_path / "supports", collection)
+    targets = [each for each in collection.specimens if each.group == supports.references[0].group][:4]
+
+    def found(models: Engines, workers: int) -> list[list[Region]]:
+        assert models.concurrent
+        memory = models.propagator.remember(supports.load(targets[0].group))
+
+        def work(name: str, image: RGBImage) -> list[Region]:
+            (answer,) = models.propagator.propagate(memory, [image])
+            return regions_of(name, image, answer, memory.traits, models.embedder)
+
+        images = [(each.id, read_image(each.image)) for each in targets]
+        return list(in_order(lambda one: work(*one), images, workers))
+
+    together = found(load_engines("dense", "efficientnet", "cpu"), 4)
+    alone = found(load_engines("dense", "efficientnet", "cpu"), 1)
+    assert any(region.present for regions in alone for region in regions)
+    for ours, theirs in zip(together, alone, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert (one.rle, one.present, one.frame) == (other.rle, other.present, other.frame)
+            assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
+            if one.vector is not None:
+                np.testing.assert_allclose(one.vector, other.vector, atol=1e-5)
+
+
+def test_openclip_answers_threads_as_it_answers_one(tmp_path: Path) -> None:
+    embedder = open_clip_embedder(str(small_clip.save(tmp_path)), None, device="cpu")
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (embedder.side, embedder.side, 3), dtype=np.uint8) for _ in range(6)]
+    together = list(in_order(lambda image: embedder.features([image])[0], images, 3))
+    assert not np.allclose(together[0], together[1])
+    for one, other in zip(together, embedder.features(images), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
