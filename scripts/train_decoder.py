@@ -8,7 +8,7 @@
    their group, as the propagator does. On some targets a trait is painted over, so that absence is learnt, too.
    What the decoder is told is kept, one .npz a pair.
 2. `train`: crops of the views, flipped and recoloured; binary cross-entropy and Dice (Milletari et al. 2016) of the
-   masks, squared error of the expected IoU, cross-entropy of presence. AdamW, cosine schedule.
+   masks, squared error of the expected IoU. AdamW, cosine schedule. Presence is learnt afterwards: `train_presence.py`.
 3. `score`: mean IoU of the first masks and of the decoder's, over pairs of collections or groups that were left out.
 
 Photographs whose licence forbids it must not be named here: the weights learn from what they see.
@@ -41,7 +41,7 @@ from sst_retrieval.models.decoder import Clues, Decoder, clues, recalled
 from sst_retrieval.models.dense import DensePropagator
 from sst_retrieval.models.dense_memory import DenseMemory
 from sst_retrieval.models.dense_seen import bend
-from sst_retrieval.models.keys import recall, spreads
+from sst_retrieval.models.keys import Spreads, recall, spreads
 from sst_retrieval.models.matching import cell_colours
 from sst_retrieval.models.refine import coloured, first_masks
 from sst_retrieval.traits import read_traits
@@ -302,12 +302,16 @@ def _recalled(network: Decoder, example: _Example, wanted: torch.Tensor | None =
     """Make the keys and vote: the clues, complete, and the shares, (1 + T, G / 2, G / 2)."""
     like = spreads(example.levels[0])
     target = network.keys(example.told.levels, example.seen, like)
+    shares, distance = recall(network.keys, target, _bend_all(network, example, like), wanted)
+    return replace(example.told, recalled=recalled(shares, distance, example.told.rivals)), shares
+
+
+def _bend_all(network: Decoder, example: _Example, like: Spreads) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Keys and labels of the supports in the target's proportions."""
     each = zip(example.levels, example.colours, example.labels, example.flows, strict=True)
-    supports = [
+    return [
         (bend(network.keys(levels, colours, like), flow), bend(labels, flow)) for levels, colours, labels, flow in each
     ]
-    shares, distance = recall(network.keys, target, supports, wanted)
-    return replace(example.told, recalled=recalled(shares, distance, example.told.rivals)), shares
 
 
 def _mirrored(example: _Example, rng: np.random.Generator) -> _Example:
@@ -376,8 +380,7 @@ def _losses(logits: torch.Tensor, judged: torch.Tensor, truth: torch.Tensor) -> 
     masks = 4 * crossed + dice * (0.3 + 0.7 * there)
     made, drawn = logits.detach() > 0, truth > 0.5
     iou = (made & drawn).sum((1, 2)) / (made | drawn).sum((1, 2)).clamp(min=1)
-    presence = functional.binary_cross_entropy_with_logits(judged[:, 1], there, reduction="none")
-    return masks.mean(), (2 * (torch.sigmoid(judged[:, 0]) - iou) ** 2 + 0.1 * presence).mean()
+    return masks.mean(), (2 * (torch.sigmoid(judged[:, 0]) - iou) ** 2).mean()
 
 
 def _vote_loss(shares: torch.Tensor, example: _Example, asked: torch.Tensor) -> torch.Tensor:

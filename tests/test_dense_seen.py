@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,19 @@ def test_a_known_specimen_hears_both() -> None:
     only_matching = known.both[1, CELLS // 2, CELLS // 4 + 2]
     assert 0.2 < only_keys < 0.8
     assert 0.2 < only_matching < 0.8
+
+
+def test_where_both_agree_the_matching_draws_the_edge() -> None:
+    agreed = seen(by_keys=4, distance=STRANGE - 4)
+    shifted = agreed.shares.copy()
+    shifted[1, :, CELLS // 4], shifted[0, :, CELLS // 4] = 0, 1  # An edge that the keys' cells are too large to show.
+    agreed = replace(agreed, shares=shifted)
+    assert weighed(agreed).doubt == pytest.approx([0.0])
+    np.testing.assert_allclose(weighed(agreed).both, shifted, atol=1e-5)
+
+
+def test_votes_stay_shares() -> None:
+    np.testing.assert_allclose(weighed(seen(by_keys=8, distance=STRANGE)).both.sum(0), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize(("by_keys", "doubt"), [(4, 0.0), (12, 1.0)])

@@ -4,11 +4,11 @@ The dense propagator's votes say which trait a place of a target resembles on th
 and poor at its rim, and they break legs and antennae into pieces. The decoder sees the votes of one trait, those of its
 rivals, the support's own mask bent to the target's proportions, and the target's pixels and features. It answers with
 the trait's mask at the full size of the view, with the IoU that it expects of that mask (as SAM's mask decoder does,
-Kirillov et al. 2023, arXiv 2304.02643) and with how likely the trait is there at all. It knows no trait by name: every
-trait of every animal goes through the same weights.
+Kirillov et al. 2023, arXiv 2304.02643) and with how likely the trait is there at all (`presence.py`). It knows no trait
+by name: every trait of every animal goes through the same weights.
 
 A U-Net (Ronneberger et al. 2015) of four scales. What depends on the target alone is computed once for all traits.
-`scripts/train_decoder.py` trained it; decoder.json beside the weights says on what.
+`scripts/train_decoder.py` and `train_presence.py` trained it; decoder.json beside the weights says on what.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from sst_retrieval.models.keys import FEATURES, SEEN, Keys, at_once, block, doubled
+from sst_retrieval.models.presence import Evidence, Presence, signs
 from sst_retrieval.types import Floats, RGBImage
 
 WIDTHS = (8, 24, 48, 64)
@@ -134,7 +135,8 @@ class Decoder(nn.Module):
         self.pixels = nn.Conv2d(WIDTHS[0], 4, 3, padding=1)
         for tensor in [*self.pixels.parameters(), *self.against.parameters()]:
             nn.init.zeros_(tensor)
-        self.quality = nn.Sequential(nn.Linear(2 * WIDTHS[-1] + WIDTHS[1] + 4, 64), nn.ReLU(), nn.Linear(64, 2))
+        self.quality = nn.Sequential(nn.Linear(2 * WIDTHS[-1] + WIDTHS[1] + 4, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.presence = Presence()
 
     def forward(self, clue: Clues) -> tuple[torch.Tensor, torch.Tensor]:
         """Make the masks of one target.
@@ -159,7 +161,8 @@ class Decoder(nn.Module):
             up = at_once(self.raised[scale], doubled(self.narrowed[scale](up)), kept[scale], *finest)
             middle = up if scale == 1 else middle
         logits = (functional.pixel_shuffle(self.pixels(up), 2) + doubled(4 * clue.traits[:, 2:3]))[:, 0]
-        return logits, self._expected(logits, deep, middle, clue)
+        expected, there = self._expected(logits, deep, middle, clue), self.presence(signs(evidence(clue, logits)))
+        return logits, torch.stack([expected, there], dim=1)
 
     def _see(self, clue: Clues) -> list[torch.Tensor]:
         """What depends on the target alone, scale by scale: float32 (1, SEEN[s], ., .)."""
@@ -170,7 +173,10 @@ class Decoder(nn.Module):
         return seen
 
     def _expected(self, logits: torch.Tensor, deep: torch.Tensor, middle: torch.Tensor, clue: Clues) -> torch.Tensor:
-        """Judge the masks by what lies under them. Gradients stop here: judging must not change what is judged."""
+        """Judge the masks by what lies under them: float32 (T,), logits of the IoU.
+
+        Gradients stop here: judging must not change what is judged.
+        """
         soft = torch.sigmoid(logits.detach())[:, None]
         fine = functional.avg_pool2d(soft, 4)
         coarse = functional.avg_pool2d(soft, 16)
@@ -189,4 +195,11 @@ class Decoder(nn.Module):
             dim=1,
         )
         answer: torch.Tensor = self.quality(torch.cat([under, inside, deep.detach().mean((2, 3)), numbers], dim=1))
-        return answer
+        return answer[:, 0]
+
+
+def evidence(clue: Clues, logits: torch.Tensor) -> Evidence:
+    """Arrange what speaks for or against the traits' being there, for masks of the given logits, (T, 2 G, 2 G)."""
+    votes, bent = clue.traits[:, 0] + 0.5, clue.traits[:, 1] + 0.5
+    masks, distance = torch.sigmoid(logits.detach()), clue.target[-2] + 0.5
+    return Evidence(masks, bent, votes, distance, clue.recalled[:, 0] + 0.5, clue.recalled[0, 2] + 0.5)

@@ -50,7 +50,7 @@ from sst_retrieval.models.refine import coloured, first_masks, refine
 from sst_retrieval.models.trained_decoder import Drawn, TrainedDecoder
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
-VERSION = 4
+VERSION = 5
 """Changes whenever the same settings would give other masks."""
 
 

@@ -75,7 +75,7 @@ class Weighed:
     Attributes:
         recalled: votes by keys, float32 (1 + T, G / 2, G / 2), and how far the best key is; where keys are not to be
             trusted, the matching's votes.
-        both: float32 (1 + T, G, G), the mean of both kinds of votes.
+        both: float32 (1 + T, G, G), the votes of the matching where both kinds agree, their mean where they do not.
         familiar: 0..1, how well the keys know what they see, see `familiarity`.
         doubt: float32 (T,), 0..1, how little the two kinds of votes agree on a trait.
     """
@@ -89,7 +89,8 @@ class Weighed:
 def weighed(seen: Seen) -> Weighed:
     """Weigh the votes by keys, whose cells are twice as large, with those of the matching.
 
-    Keys count less on a specimen that is strange to them, and for a trait that is small for their cells.
+    Keys count less on a specimen that is strange to them, and for a trait that is small for their cells. Where both
+    agree the matching has the word, whose cells show a trait's edge better.
     """
     assert seen.recalled is not None
     shares, distance = seen.recalled
@@ -105,7 +106,9 @@ def weighed(seen: Seen) -> Weighed:
     )
     doubt = ((AGREED - agreed) / (AGREED - APART)).clamp(0, 1)
     shares = trust * shares + (1 - trust) * coarse
-    both = (matched + doubled(shares[None])[0]) / 2
+    unsure = torch.cat([doubt.amax()[None], doubt])[:, None, None]
+    both = matched + unsure * (doubled(shares[None])[0] - matched) / 2
+    both = both / both.sum(0).clamp(min=1e-6)
     return Weighed((shares, distance), both.numpy(), familiar, doubt.numpy())
 
 
