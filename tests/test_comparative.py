@@ -117,6 +117,19 @@ def test_a_column_that_is_called_like_a_measurement_hides_none(tmp_path: Path) -
         assert table.arrow(["sst:length_mm"]).column(0).to_pylist() == [2.0, 2.0, None]
 
 
+def test_a_column_that_is_called_like_one_of_ours_is_not_lost(tmp_path: Path) -> None:
+    kinds = {"Confidence": "VARCHAR", "trait": "VARCHAR", "sex": "VARCHAR"}
+    values = {"Confidence": ["certain", "doubtful"], "trait": ["melanic", None], "sex": ["f", "m"]}
+    regions = [a_region(name, confidence=0.5) for name in "ab"]
+    built(tmp_path / "index", regions, a_collection(["a", "b"], kinds, **values))
+    with open_index(tmp_path / "index") as index:
+        table = index.trait_table().pandas()
+    assert table["collection:Confidence"].tolist() == ["certain", "doubtful"]
+    assert table["collection:trait"].iloc[0] == "melanic"
+    assert table["confidence"].tolist() == [0.5, 0.5]
+    assert table["sex"].tolist() == ["f", "m"]
+
+
 # --------------------------------------------------------------------------------------------- space and distances
 
 

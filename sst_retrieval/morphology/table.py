@@ -114,14 +114,17 @@ def described(catalog: Catalog, region_ids: npt.NDArray[np.int64], columns: Sequ
 def described_columns(catalog: Catalog) -> dict[str, str]:
     """Return the columns of `described`, name -> SQL: this program's own, then the collection's, then measurements.
 
-    See `called` for measurements that a column of the collection shares its name with.
+    A column of the collection that is called like one of this program's own (`confidence`) has "collection:" before its
+    name. See `called` for measurements that a column of the collection shares its name with.
     """
     names = {name: f"r.{name}" for name in ("region_id", "specimen", "trait", "confidence")}
     if not catalog.own_review:
         names["review"] = "NULL"  # Laid over what is read: decisions come in between commits.
     if "group" not in {name.casefold() for name in catalog.columns}:
         names["group"] = 's."sst:group"'
-    names |= {name: f"s.{quoted(name)}" for name in catalog.columns if name.casefold() not in names}
+    ours = set(names)
+    theirs = {f"collection:{name}" if name.casefold() in ours else name: name for name in catalog.columns}
+    names |= {shown: f"s.{quoted(name)}" for shown, name in theirs.items()}
     measured = [f"m.{quoted(name)}" for name in catalog.measurement_names]
     names |= dict(zip(map(called(catalog.columns), catalog.measurement_names), measured, strict=True))
     return names
