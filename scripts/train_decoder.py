@@ -94,7 +94,7 @@ def train(
     note: Annotated[str, typer.Option(help="Kept in the .json: sources and licences.")] = "",
 ) -> None:
     """Train a decoder."""
-    files = [path for path in _files(pairs) if not _within(path, pairs, leave_out or [])]
+    files = [path for path in pair_files(pairs) if not within(path, pairs, leave_out or [])]
     if not files:
         raise typer.BadParameter(f"no pairs to learn from in {pairs}")
     torch.manual_seed(seed)
@@ -121,8 +121,8 @@ def score(pairs: Path, weights: Path, only: Annotated[list[str] | None, typer.Op
     network = Decoder().eval()
     network.load_state_dict({k: v.float() for k, v in torch.load(weights, weights_only=True).items()})
     ious: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-    for path in _files(pairs):
-        if only and not _within(path, pairs, only):
+    for path in pair_files(pairs):
+        if only and not within(path, pairs, only):
             continue
         example = _example(path)
         truth, names = example.truth, example.names
@@ -242,11 +242,13 @@ def _bytes(shares: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
 # ----------------------------------------------------------------------------------------------------- training
 
 
-def _files(pairs: Path) -> list[Path]:
+def pair_files(pairs: Path) -> list[Path]:
+    """Find the pairs in a folder."""
     return sorted(path for path in pairs.rglob("*.npz") if not path.name.endswith(SUPPORTS))
 
 
-def _within(path: Path, pairs: Path, names: Sequence[str]) -> bool:
+def within(path: Path, pairs: Path, names: Sequence[str]) -> bool:
+    """Say whether a pair is of one of these: COLLECTION or COLLECTION/GROUP."""
     where = path.relative_to(pairs).parent.as_posix()
     return any(where == name or where.startswith(f"{name}/") for name in names)
 
@@ -430,7 +432,7 @@ def _optimise(
 ) -> list[dict[str, Any]]:
     learning = list(parameters)
     optimiser = torch.optim.AdamW(learning, lr=rate, weight_decay=1e-2)
-    weights = _weights(files)
+    weights = pair_weights(files)
     log, recent, began = [], [], time.monotonic()
     for step in range(steps):
         now = rate * min(1, (step + 1) / 50) * (0.51 + 0.49 * np.cos(np.pi * step / steps))
@@ -451,7 +453,7 @@ def _optimise(
     return log
 
 
-def _weights(files: Sequence[Path]) -> npt.NDArray[np.float64]:
+def pair_weights(files: Sequence[Path]) -> npt.NDArray[np.float64]:
     """Every collection is seen about alike often."""
     homes = [path.parents[1].name for path in files]
     counts = {home: homes.count(home) for home in set(homes)}

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 import typer
 from torch.nn import functional
-from train_decoder import _bend_all, _example, _files, _within
+from train_decoder import _bend_all, _example, pair_files, within
 
 from sst_retrieval.models.decoder import Decoder, clues, evidence
 from sst_retrieval.models.dense_seen import Seen, weighed
@@ -47,11 +47,11 @@ def train(
     torch.manual_seed(seed)
     network = Decoder().eval()
     network.load_state_dict({k: v.float() for k, v in torch.load(weights, weights_only=True).items()})
-    files = list(_files(pairs))
+    files = list(pair_files(pairs))
     found = [_signs(network, path) for path in files]
     numbers, there = (torch.cat(parts) for parts in zip(*found, strict=True))
     homes = np.repeat([path.parents[1].name for path in files], [len(one) for _, one in found])
-    apart = np.repeat([_within(path, pairs, leave_out or []) for path in files], [len(one) for _, one in found])
+    apart = np.repeat([within(path, pairs, leave_out or []) for path in files], [len(one) for _, one in found])
     fitted = _fit(numbers[~apart], there[~apart], _weights(homes[~apart], there[~apart].numpy()))
     network.presence.load_state_dict(fitted.state_dict())
     torch.save({name: tensor.half() for name, tensor in network.state_dict().items()}, output)

@@ -26,6 +26,7 @@ PROPAGATORS: Mapping[str, str] = {
     "matching": "dense matching alone, nothing learnt from labelled specimens",
     "sam2": "SAM 2: needs a --checkpoint",
     "dense+sam2": "SAM 2, led by the dense matching: pose at any angle and a first guess of the masks",
+    "tracker": "a small SAM 2 of your own training, led like dense+sam2: needs its --checkpoint",
     "sam2-video": "SAM 2 over each group as one long video, in the table's order; a mask depends on fifteen before it",
 }
 """Propagators that come with the program -> what they are, in a few words."""
@@ -147,7 +148,7 @@ class _Network:
 
 
 def _propagator(name: str, network: _Network, options: ModelOptions) -> Propagator:
-    if name in ("sam2", "dense+sam2", "sam2-video"):
+    if name in ("sam2", "dense+sam2", "tracker", "sam2-video"):
         return _sam2(name, network, options)
     if options.checkpoint or options.sam2_config or options.cycle_consistency or options.adapters:
         raise ModelError(f"the propagator {name} takes no checkpoint; with one, say --propagator sam2 or dense+sam2")
@@ -173,6 +174,11 @@ def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
     from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings  # Here, because they load PyTorch.
     from sst_retrieval.models.sam2_film import Sam2FilmPropagator
 
+    if options.checkpoint is None and name == "tracker":
+        raise ModelError(
+            "--propagator tracker needs a --checkpoint, and none comes with the program: so far dense is better. "
+            "scripts/train_tracker.py makes one from labelled specimens, see docs/sam2.md"
+        )
     if options.checkpoint is None:
         names = ", ".join(each.name for each in WEIGHTS.values() if each.kind == "sam2")
         raise ModelError(f"--propagator {name} needs a --checkpoint: one of {names}, or the path of a .pt file")
@@ -182,7 +188,7 @@ def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
         config=options.sam2_config,
         device=network.device,
         settings=Sam2Settings(cycle=options.cycle_consistency),
-        dense=_dense(network, decoded=True) if name == "dense+sam2" else None,
+        dense=_dense(network, decoded=True) if name in ("dense+sam2", "tracker") else None,
         adapters=options.adapters,
         batch=options.batch,
     )

@@ -68,10 +68,7 @@ class EfficientNetTrunk:
         self.device = resolve_device(device)
         path = weights_file()
         self.weights: Mapping[str, str] = _provenance(path)
-        network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(matched_by_position(network.state_dict(), tensors, path.name))
-        fold_normalisation(network.eval())
+        network = imagenet_network(path)
         # Channels last: with the folding, 1.7 times as fast on a CPU.
         self._model = network.to(self.device, memory_format=torch.channels_last)
 
@@ -151,6 +148,26 @@ class EfficientNetEmbedder:
         stacked = torch.cat([functional.normalize(level, dim=1) for level in cells], dim=1) / len(cells) ** 0.5
         grid: FeatureGrid = stacked[0].permute(1, 2, 0).contiguous().cpu().numpy()
         return grid
+
+
+def random_network() -> Any:
+    """Build the network with random weights, as it is once batch normalisation has been folded in."""
+    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    fold_normalisation(network.eval())
+    return network
+
+
+def imagenet_network(path: Path) -> Any:
+    """Build the network in evaluation mode with the weights of a file, batch normalisation folded in.
+
+    Raises:
+        ModelError: the weights do not fit.
+    """
+    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    network.load_state_dict(matched_by_position(network.state_dict(), tensors, path.name))
+    fold_normalisation(network.eval())
+    return network
 
 
 def weights_file() -> Path:

@@ -93,7 +93,7 @@ class _Listener:
     def memory_attention(
         self, *, curr: list[torch.Tensor], memory: torch.Tensor, memory_pos: torch.Tensor, **given: Any
     ) -> torch.Tensor:
-        self.heard = Sequenced(memory.transpose(0, 1), memory_pos.transpose(0, 1), given["num_obj_ptr_tokens"])
+        self.heard = Sequenced(memory.float().transpose(0, 1), memory_pos.transpose(0, 1), given["num_obj_ptr_tokens"])
         return curr[0]
 
 

@@ -22,6 +22,7 @@ import torch
 
 from sst_retrieval import weights
 from sst_retrieval.errors import ModelError
+from sst_retrieval.models import tracker
 
 SIZES: Mapping[tuple[int, int], str] = {(96, 12): "t", (96, 16): "s", (112, 24): "b+", (144, 48): "l"}
 """(features of the first layer, blocks of the trunk) -> the letter in the name of Meta's configuration."""
@@ -42,7 +43,7 @@ _CLASSES = {
         "memory_encoder.Fuser",
         "memory_encoder.CXBlock",
     )
-}
+} | {"sst_retrieval.models.tracker.LiteTrunk"}
 """All that a configuration may name: it is a stranger's text, and `_target_` could else call anything."""
 
 # What the official predictors switch on for inference (`build_sam2_video_predictor`, `build_sam2`).
@@ -84,7 +85,7 @@ def load_checkpoint(checkpoint: str, config: Path | None = None) -> Checkpoint:
     _require_package()
     path = weights.find(checkpoint, "sam2")
     tensors = read_tensors(path)
-    model = _build(config if config is not None else _official_config(tensors, path))
+    model = build(config if config is not None else _official_config(tensors, path))
     _fill(model, tensors, path)
     return Checkpoint(model.eval(), path.stem, _provenance(checkpoint, path))
 
@@ -128,6 +129,8 @@ def _official_config(tensors: Mapping[str, torch.Tensor], path: Path) -> Path:
     """Tell Meta's own architectures by their shapes; a file's name says nothing for sure."""
     import sam2
 
+    if tracker.MARK in tensors:
+        return tracker.CONFIG
     first = tensors.get("image_encoder.trunk.patch_embed.proj.weight")
     blocks = {name.split(".")[3] for name in tensors if name.startswith("image_encoder.trunk.blocks.")}
     letter = None if first is None else SIZES.get((len(first), len(blocks)))
@@ -140,7 +143,7 @@ def _official_config(tensors: Mapping[str, torch.Tensor], path: Path) -> Path:
     return Path(sam2.__path__[0]) / "configs" / version / f"{version}_hiera_{letter}.yaml"
 
 
-def _build(config: Path) -> Any:
+def build(config: Path) -> Any:
     """Make the network that a configuration describes, with random weights."""
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
@@ -161,13 +164,17 @@ def _build(config: Path) -> Any:
             f"{config} names {', '.join(foreign)}; only the classes of the sam2 package are taken, for your safety"
         )
     try:
-        return instantiate(OmegaConf.create({**_STABLE_MASKS, **described, **_AS_IN_VIDEO}), _recursive_=True)
+        model = instantiate(OmegaConf.create({**_STABLE_MASKS, **described, **_AS_IN_VIDEO}), _recursive_=True)
     except (OmegaConfBaseException, RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ModelError(f"{config} does not describe a SAM 2 network: {error}") from error
     except Exception as error:  # hydra's own, which wraps whatever a class raises.
         if type(error).__module__.partition(".")[0] != "hydra":
             raise
         raise ModelError(f"{config} does not describe a SAM 2 network: {error}") from error
+    if not hasattr(model, "no_obj_ptr"):
+        # The sam2 package asks for it even where a configuration has no object pointers.
+        model.register_buffer("no_obj_ptr", torch.zeros(1, model.hidden_dim), persistent=False)
+    return model
 
 
 def _targets(described: object) -> Iterator[object]:

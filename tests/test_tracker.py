@@ -1,0 +1,153 @@
+"""The small SAM 2 of our own: its trunk, and that the script which trains it teaches it something."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+import typer
+from torch.nn import functional
+
+from sst_retrieval.engines import load_propagator
+from sst_retrieval.errors import ModelError
+from sst_retrieval.models.efficientnet import EfficientNetTrunk
+from sst_retrieval.models.matching import cell_colours
+from sst_retrieval.models.sam2 import Sam2Propagator
+from sst_retrieval.models.sam2_checkpoint import build, load_checkpoint
+from sst_retrieval.models.sam2_network import MEAN, SPREAD, Sam2Network
+from sst_retrieval.models.tracker import CONFIG, LiteTrunk, resize
+from sst_retrieval.types import Support
+
+SIDE = 96
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    folder = str(Path(__file__).parents[1] / "scripts")
+    sys.path.insert(0, folder)
+    try:
+        import train_tracker
+    finally:
+        sys.path.remove(folder)
+    return train_tracker
+
+
+@pytest.fixture(scope="module")
+def trunk() -> EfficientNetTrunk:
+    return EfficientNetTrunk("cpu")
+
+
+def picture(rng: np.random.Generator, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A disc and, for distraction, a bar, somewhere near the middle: uint8 (S, S, 3) and the disc, bool (1, S, S)."""
+    down, across = np.indices((SIDE, SIDE))
+    row, column = rng.integers(SIDE // 3, 2 * SIDE // 3, 2)
+    disc = np.hypot(down - row, across - column) < 15
+    left, top = rng.integers(10, SIDE - 30, 2)
+    bar = (abs(down - top) < 7) & (abs(across - left) < 26) & ~disc
+    view = np.full((SIDE, SIDE, 3), colours[0], dtype=float)
+    view[bar], view[disc] = colours[1], colours[2]
+    return np.clip(view + rng.normal(0, 6, view.shape), 0, 255).astype(np.uint8), disc[None]
+
+
+def shares(masks: np.ndarray, cells: int) -> np.ndarray:
+    return functional.adaptive_avg_pool2d(torch.from_numpy(masks.astype(np.float32)), cells).numpy()
+
+
+def moving_shapes(folder: Path, trunk: EfficientNetTrunk, count: int, seed: int) -> list[Path]:
+    """Pairs as `scripts/train_decoder.py pairs` writes them; the plain matching has found nothing that moved."""
+    rng = np.random.default_rng(seed)
+    home = folder / "shapes" / f"seed {seed}"
+    home.mkdir(parents=True)
+    names = ("level4", "level8", "level16")
+    for number in range(count):
+        colours = rng.uniform(0, 255, (3, 3))
+        (support, drawn), (target, truth) = picture(rng, colours), picture(rng, colours)
+        known, seen = (
+            [level[0].numpy() for level in trunk.levels(each[None], deepest=4)[1:]] for each in (support, target)
+        )
+        cells = SIDE // 4
+        labels = np.concatenate([1 - shares(drawn, cells).sum(0, keepdims=True), shares(drawn, cells)])
+        np.savez(
+            home / f"{number:04d}_supports.npz",
+            labels=np.round(255 * labels.clip(0, 1)).astype(np.uint8)[None],
+            colours=cell_colours(support, cells)[None],
+            **{name: level[None] for name, level in zip(names, known, strict=True)},
+        )
+        np.savez(
+            home / f"{number:04d}_0000.npz",
+            view=target,
+            truth=(255 * truth).astype(np.uint8),
+            first=np.round(255 * shares(drawn, SIDE // 2)).astype(np.uint8),
+            rivals=np.array([[False]]),
+            names=np.array(["disc"]),
+            **dict(zip(names, seen, strict=True)),
+        )
+    return sorted(home.glob("*_0000.npz"))
+
+
+def test_the_trunk_is_the_imagenet_network(trunk: EfficientNetTrunk) -> None:
+    view, _ = picture(np.random.default_rng(0), np.array([[200, 180, 150], [90, 20, 40], [10, 60, 200]]))
+    lite = LiteTrunk().eval()
+    lite.take_imagenet()
+    mean, spread = (torch.tensor(each)[:, None, None] for each in (MEAN, SPREAD))
+    batch = (torch.from_numpy(view).permute(2, 0, 1)[None] / 255 - mean) / spread
+    fine, middle, coarse = lite(batch)
+    wanted = trunk.levels(view[None], deepest=4)[1:]
+    for found, level in zip((fine[:, :24], middle, coarse[:, :112]), wanted, strict=True):
+        torch.testing.assert_close(found, level, rtol=1e-3, atol=1e-3)
+    assert np.allclose(fine[0, 24:].numpy(), cell_colours(view, SIDE // 4), atol=1e-6)
+
+
+def test_it_learns_to_follow_shapes_it_never_saw(script: ModuleType, trunk: EfficientNetTrunk, tmp_path: Path) -> None:
+    moving_shapes(tmp_path / "lessons", trunk, 24, seed=1)
+    others = moving_shapes(tmp_path / "others", trunk, 6, seed=2)
+    weights = tmp_path / "tracker.pt"
+    script.train(tmp_path / "lessons", weights, steps=50, rate=2e-3, side=SIDE, led=0.0)
+    model = load_checkpoint(str(weights)).model
+    resize(model, SIDE)
+    matching, alone, _ = script.scores(Sam2Network(model, torch.device("cpu")), others)["disc"]
+    assert alone > matching + 0.2
+    assert weights.stat().st_size < 15e6
+    assert json.loads(weights.with_suffix(".json").read_text("utf-8"))["learnt_from"] == ["shapes/seed 1"]
+
+
+def test_a_training_that_was_stopped_goes_on(script: ModuleType, trunk: EfficientNetTrunk, tmp_path: Path) -> None:
+    lessons = moving_shapes(tmp_path, trunk, 2, seed=1)
+    plan = script.Plan(side=SIDE // 2)
+    whole, first, second = (script.Course(lessons, plan, torch.device("cpu")) for _ in range(3))
+    for course in (whole, whole, first):
+        course.learn()
+    first.note([])
+    first.keep(tmp_path / "course.state")
+    second.resume(tmp_path / "course.state")
+    second.learn()
+    assert (second.step, len(second.log)) == (2, 1)
+    with pytest.raises(typer.BadParameter, match='"seed": 0'):
+        script.Course(lessons, script.Plan(side=SIDE // 2, seed=1), torch.device("cpu")).resume(
+            tmp_path / "course.state"
+        )
+    for one, other in zip(whole.mean.parameters(), second.mean.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_the_checkpoint_needs_no_configuration(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = build(CONFIG).state_dict()
+    torch.save({"model": {name: tensor.half() for name, tensor in tensors.items()}}, tmp_path / "tracker.pt")
+    propagator = Sam2Propagator(str(tmp_path / "tracker.pt"), device="cpu")
+    view, drawn = picture(np.random.default_rng(0), np.array([[200, 180, 150], [90, 20, 40], [10, 60, 200]]))
+    memory = propagator.remember([Support("a", "shapes", view, ("disc",), drawn)])
+    found = propagator.propagate(memory, [view])[0]
+    assert "tracker at 448 px" in propagator.name
+    assert found.masks.shape == (1, SIDE, SIDE)
+    assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
+
+
+def test_without_weights_it_does_not_pretend() -> None:
+    with pytest.raises(ModelError, match=r"none comes with the program.*train_tracker"):
+        load_propagator("tracker", "cpu")
