@@ -3,6 +3,7 @@
 1. Examples of one trait are averaged; what a hit should be unlike is subtracted, at half its weight.
 2. Examples of several traits ask for specimens: each trait is scored by itself, and the mean of the traits ranks.
 3. A specimen that was asked with is no answer. Rejected masks are none either.
+4. If it is wanted, the question is asked again together with its first answers (query expansion).
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ Doubles: TypeAlias = npt.NDArray[np.float64]
 
 AWAY = 0.5
 """What being unlike counts against being like: at 1, the first hits are odd rather than similar."""
+
+ALPHA = 3
+"""A first answer joins the question with its similarity to this power: what is hardly similar hardly counts.
+
+Radenovic, Tolias and Chum 2018 (arXiv 1711.02512), whose value this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,31 @@ def answer(asked: Asked, catalog: Catalog, vectors: Mapping[str, VectorIndex]) -
         Row((number,), float(score), cosines[None])
         for number, score, cosines in zip(found.ids.tolist(), found.scores, found.cosines, strict=True)
     ]
+
+
+def joined_by(asked: Asked, hits: Sequence[Hit], vectors: Mapping[str, VectorIndex]) -> Asked:
+    """Let hits join a question, as further examples of what is liked.
+
+    Args:
+        asked: the question.
+        hits: its first answers.
+        vectors: trait -> its vectors.
+
+    Returns:
+        The question in which every trait that is liked has the hits' regions beside its examples, each counting by its
+        similarity (see `ALPHA`); all that is liked of a trait counts together what it did before.
+    """
+    traits = {}
+    for trait, examples in asked.traits.items():
+        total = sum(each.share for each in examples if each.share > 0)
+        regions = [part.region_id for hit in hits for part in (hit.parts or (hit,)) if part.trait == trait]
+        votes = [hit.similarity**ALPHA for hit in hits] if total else []
+        scale = 1 / (1 + sum(votes))
+        own = [replace(each, share=each.share * scale) if each.share > 0 else each for each in examples]
+        for number, vote in zip(regions, votes, strict=False):
+            own.append(Example(vectors[trait].reconstruct(np.array([number])), total * vote * scale))
+        traits[trait] = own
+    return replace(asked, traits=traits)
 
 
 def hits_of(rows: Sequence[Row], asked: Asked, catalog: Catalog, masks: Any) -> list[Hit]:

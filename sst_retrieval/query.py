@@ -11,12 +11,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.asking import Asked, Pair, answer, hits_of, pairs, shared
+from sst_retrieval.asking import Asked, Pair, answer, hits_of, joined_by, pairs, shared
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.morphology.comparative import Comparative
 from sst_retrieval.reach import Reach
@@ -67,6 +68,7 @@ class Index(Comparative):
         k: int = 12,
         where: str | None = None,
         weights: Mapping[str, float] | None = None,
+        expand: int = 0,
     ) -> list[Hit]:
         """Find the specimens whose trait is most similar to a query.
 
@@ -81,6 +83,8 @@ class Index(Comparative):
             where: DuckDB predicate over the collection's columns, `confidence` and the measurements (see `catalog`).
                 The region of every trait that is asked for must satisfy it.
             weights: block name -> weight, 0 or more; a block that is not named has weight 0; None weighs all alike.
+            expand: ask again together with so many of the first hits; 0 asks once. More of the same kind are found if
+                the first hits are right, and fewer if they are wrong. Similarities are then those to all of them.
 
         Returns:
             At most k hits, the most similar first; equals in order of the specimens' ids.
@@ -91,8 +95,8 @@ class Index(Comparative):
         likes, unlikes = pairs(like or ()), pairs(unlike or ())
         if not likes and vectors is None:
             raise QueryError("give `like` (specimens of the index) or `vectors` (from another photograph)")
-        if k < 1:
-            raise QueryError(f"k is {k}; ask for at least 1 hit")
+        if k < 1 or expand < 0:
+            raise QueryError(f"k is {k} and expand {expand}; ask for at least 1 hit, together with 0 or more others")
         liked = [self._example(*pair, among=trait) for pair in likes]
         if vectors is not None:
             liked.append((self._trait(trait), self._external(vectors, self._trait(trait))))
@@ -101,7 +105,9 @@ class Index(Comparative):
         shares = self._weights(weights)
         named = dict(zip(self.blocks, (shares / shares.sum()).tolist(), strict=True))
         asked = Asked(traits, out, k, where, named)
-        return hits_of(answer(asked, self._catalog, self._vectors), asked, self._catalog, self._mask)
+        if expand:
+            asked = joined_by(asked, self._answered(replace(asked, k=expand)), self._vectors)
+        return self._answered(asked)
 
     def vectors(self, trait: str) -> tuple[list[str], Floats]:
         """Return the vectors that a search compares: specimens (n), and float32 (n, D), every block of unit length."""
@@ -131,6 +137,9 @@ class Index(Comparative):
         """Return the pattern blocks of regions of a trait as the embedder made them: float32 (n, D), unit length."""
         width = self.blocks["pattern"]  # It is the first block.
         return self._as_made(self._trait(trait), ids)[:, :width]
+
+    def _answered(self, asked: Asked) -> list[Hit]:
+        return hits_of(answer(asked, self._catalog, self._vectors), asked, self._catalog, self._mask)
 
     def _example(self, specimen: str, trait: str, *, among: str | None) -> tuple[str, Floats]:
         """Return the trait that an example is compared with, and its vector there, float32 (1, D)."""

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented import BLOCKS, DIM, SETTINGS, a_collection, a_mask, a_region, a_vector, built, rows, unit
 
+from sst_retrieval.cli.scoring import score_retrieval
 from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
+from sst_retrieval.evaluate import average_precision
 from sst_retrieval.images import write_png
 from sst_retrieval.query import Index, open_index
 from sst_retrieval.store import Store
@@ -324,6 +326,50 @@ def test_two_traits_of_two_specimens_rank_those_that_have_both(index: Index) -> 
         assert part.similarity == pytest.approx(alone[part.trait].similarity, abs=1e-6)
         np.testing.assert_array_equal(part.mask(), a_mask(first.specimen, part.trait))
     assert json.loads(json.dumps(first.as_dict()))["parts"].keys() == {"wing", "spot"}
+
+
+@pytest.mark.parametrize("expand", [1, 3, 500])
+def test_asked_again_with_its_first_hits_agrees_with_brute_force(index: Index, expand: int) -> None:
+    """The sum of the likenesses to the query and to the hits, each hit by the cube of its own."""
+    where, weights = "sex = 'male'", {"pattern": 1.0, "shape": 0.5}
+    asked = {"like": (IDS[0], "wing"), "unlike": (IDS[4], "wing"), "where": where, "weights": weights}
+    first = index.search(**asked, k=expand)
+    hits = index.search(**asked, k=60, expand=expand)
+    votes = np.array([1, *(hit.similarity**3 for hit in first)])
+    named = [IDS[0], *(hit.specimen for hit in first)]
+    given = np.array([weights.get(block, 0) for block in BLOCKS]) / 1.5
+    scores = {}
+    for name in {hit.specimen for hit in index.search(**asked, k=60)}:
+        liked = np.array([cosines(a_region(one, "wing").vector, name, "wing") @ given for one in named])
+        away = cosines(a_region(IDS[4], "wing").vector, name, "wing") @ given
+        scores[name] = votes @ liked / votes.sum() - 0.5 * away
+    assert [hit.specimen for hit in hits] == sorted(scores, key=lambda name: (-round(scores[name], 9), name))
+    for hit in hits:
+        assert hit.similarity == pytest.approx(np.clip(scores[hit.specimen], 0, 1), abs=1e-6)
+    # It is another question than the one that was asked once.
+    assert [hit.similarity for hit in hits] != [hit.similarity for hit in index.search(**asked, k=60)]
+
+
+def test_two_traits_asked_again_with_their_first_hit(index: Index) -> None:
+    like = [(IDS[0], "wing"), (IDS[1], "spot")]
+    (first,) = index.search(like=like, k=1)
+    again = index.search(like=like, k=3, expand=1)
+    assert again[0].specimen == first.specimen
+    (old, vote) = first.similarity, first.similarity**3
+    assert again[0].similarity == pytest.approx((old + vote) / (1 + vote), abs=1e-6)
+    with pytest.raises(QueryError, match="expand -1"):
+        index.search(like=like, expand=-1)
+
+
+@pytest.mark.parametrize("expand", [0, 2])
+def test_what_is_scored_is_what_a_search_answers(index: Index, expand: int) -> None:
+    sexes = {each.id: each.metadata["sex"] for each in index.specimens()}
+    scores = score_retrieval(index, "sex", expand=expand).traits["wing"]
+    precisions = []
+    for name in index.vectors("wing")[0]:
+        hits = index.search(like=(name, "wing"), k=60, expand=expand)
+        precisions.append(average_precision(np.array([sexes[hit.specimen] == sexes[name] for hit in hits])))
+    assert scores.mean_ap == pytest.approx(np.mean(precisions), abs=1e-9)
 
 
 def test_unlike_pushes_away(index: Index) -> None:

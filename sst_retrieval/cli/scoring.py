@@ -45,6 +45,9 @@ def evaluate_command(
         str | None,
         typer.Option(help="With --relevant-by: hits that share the query's value here do not count at all (mimics)."),
     ] = None,
+    expand: Annotated[
+        int, typer.Option(help="With --relevant-by: as in a search, ask again with so many of the first hits.", min=0)
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare masks with labels, and the search with a column of the table."""
@@ -59,7 +62,7 @@ def evaluate_command(
     with open_index(index) as opened:
         masks = None if labels is None else score_masks(opened, labels)
         column = relevant_by or usual_column(opened)
-        retrieval = None if column is None else score_retrieval(opened, column, apart=apart)
+        retrieval = None if column is None else score_retrieval(opened, column, apart=apart, expand=expand)
     if as_json:
         scores = {
             "masks": None if masks is None else masks.as_dict(),
@@ -94,13 +97,14 @@ def score_masks(index: Index, labels: Path) -> MaskScores:
     )
 
 
-def score_retrieval(index: Index, column: str, *, apart: str | None = None) -> RetrievalScores:
+def score_retrieval(index: Index, column: str, *, apart: str | None = None, expand: int = 0) -> RetrievalScores:
     """Ask with every region of an index.
 
     Args:
         index: what to ask.
         column: a hit is right if it shares the query's value here.
         apart: hits that share the query's value here are left out (see `evaluate.retrieval_scores`).
+        expand: as in `Index.search`.
     """
     edges = pairwise(accumulate(index.blocks.values(), initial=0))
     return retrieval_scores(
@@ -109,6 +113,7 @@ def score_retrieval(index: Index, column: str, *, apart: str | None = None) -> R
         column=column,
         blocks={block: slice(start, stop) for block, (start, stop) in zip(index.blocks, edges, strict=True)},
         apart=None if apart is None else column_values(index, apart),
+        expand=expand,
     )
 
 

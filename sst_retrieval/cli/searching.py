@@ -69,6 +69,9 @@ def search_command(
     weights: Annotated[
         str | None, typer.Option(help="What counts how much: pattern=1,colour=0.5 (and shape nothing).")
     ] = None,
+    expand: Annotated[
+        int, typer.Option(help="Ask again together with so many of the first hits; 2 is a good start.", min=0)
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     contact_sheet: Annotated[Path | None, typer.Option(help="Write a picture of the hits to this PNG.")] = None,
     embedder: Annotated[
@@ -91,6 +94,8 @@ def search_command(
         if read is not None and explain:
             asking.explain(read, as_json=as_json)
             return
+        if read is not None and expand:
+            raise QueryError("--expand asks again with the first hits of an example; leave out --text, or --expand")
         named = like or ([read.example] if read and read.example else [])
         trait = trait or (read.trait if read else None)
         question: _Question | None = None
@@ -125,6 +130,7 @@ def search_command(
                 k=k or 12,
                 where=where,
                 weights=shares,
+                expand=expand,
             )
         if contact_sheet is not None:
             heading = text or _heading(trait, question.like if question else (), unlike or [])

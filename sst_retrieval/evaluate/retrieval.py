@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from sst_retrieval.asking import ALPHA
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.evaluate.report import aligned
 from sst_retrieval.types import Floats, Scalar
@@ -122,6 +123,7 @@ def retrieval_scores(
     blocks: Mapping[str, slice],
     weights: Mapping[str, float] | None = None,
     apart: Mapping[str, Scalar] | None = None,
+    expand: int = 0,
 ) -> RetrievalScores:
     """Ask with every region of every trait, and score the answers by a column of the collection.
 
@@ -133,6 +135,7 @@ def retrieval_scores(
         weights: block -> its weight, 0 or more; all blocks weigh the same by default.
         apart: specimen -> its value in another column; answers that share the query's value there are left out. With
             `values` the mimicry ring and `apart` the species, only mimics count, not a species' own kind.
+        expand: every question is asked again together with so many of its first answers (see `Index.search`).
 
     Raises:
         InputError: nothing can be asked.
@@ -142,7 +145,7 @@ def retrieval_scores(
     scores = {
         trait: score
         for trait, of_trait in regions.items()
-        if (score := _trait_score(of_trait, values, scale, apart or {})) is not None
+        if (score := _trait_score(of_trait, values, scale, apart or {}, expand)) is not None
     }
     if not scores:
         raise InputError(
@@ -170,12 +173,12 @@ def _scale(blocks: Mapping[str, slice], weights: Mapping[str, float] | None) -> 
         )
     scale = np.zeros(max(part.stop for part in blocks.values()), np.float32)
     for block, weight in weights.items():
-        scale[blocks[block]] = weight
+        scale[blocks[block]] = weight / sum(weights.values())
     return scale
 
 
 def _trait_score(
-    regions: TraitVectors, values: Mapping[str, Scalar], scale: Floats, apart: Mapping[str, Scalar]
+    regions: TraitVectors, values: Mapping[str, Scalar], scale: Floats, apart: Mapping[str, Scalar], expand: int
 ) -> RetrievalScore | None:
     """Ask with every region of a trait; None if no query has a relevant answer."""
     # In the order of the ids: equally similar answers then keep one order, however the regions were stored.
@@ -191,7 +194,8 @@ def _trait_score(
         similarity = (vectors[start : start + _AT_ONCE] * scale) @ vectors.T
         for query, row in enumerate(similarity, start=start):
             asked = (own != own[query]) & ((kin != kin[query]) | (not apart))
-            order = np.argsort(-row[asked], kind="stable")
+            scores = _asked_again(row[asked], vectors[asked], scale, expand) if expand else row[asked]
+            order = np.argsort(-scores, kind="stable")
             ranking = (same == same[query])[asked][order]
             if ranking.any():
                 measured.append((average_precision(ranking), recall_at(ranking, 5), float(ranking[0]), ranking.mean()))
@@ -201,6 +205,14 @@ def _trait_score(
         return None
     mean_ap, recall, precision, chance = (float(value) for value in np.mean(measured, axis=0))
     return RetrievalScore(mean_ap, recall, precision, chance, len(measured), alone)
+
+
+def _asked_again(scores: Floats, vectors: Floats, scale: Floats, expand: int) -> Floats:
+    """Add to the scores of all answers, float32 (n,), their similarity to the first of them, as a search does."""
+    first = np.argsort(-scores, kind="stable")[:expand]
+    votes = np.clip(scores[first], 0, 1) ** ALPHA
+    expanded: Floats = (scores + (votes @ vectors[first] * scale) @ vectors.T).astype(np.float32)
+    return expanded
 
 
 def _equal(things: Sequence[object]) -> npt.NDArray[np.int64]:
