@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import ImageColor, ImageFont
 
 from sst_retrieval.errors import InputError
+from sst_retrieval.overlays import overlay
 from sst_retrieval.sheets import PALETTE, TILE, Tile, contact_sheet, hit_tile, overlay_sheet, shortened
 from sst_retrieval.types import Hit
 
@@ -36,6 +37,18 @@ def test_the_query_is_first_and_marked() -> None:
     assert columns.min() < 20
     assert columns.max() < 20 + TILE
     assert share_of(overlay_sheet([a_tile()]), MARK) == 0
+
+
+def test_an_outline_is_a_pixel_of_colour_and_a_dark_one_around_it() -> None:
+    """Two of each, drawn at twice the size; at the photograph's edge, too."""
+    mask = np.zeros((24, 30), bool)
+    mask[8:12, 10:15] = mask[0:3, 27:30] = True
+    expected = np.full((24, 30, 3), 255, np.uint8)
+    for colour, width in (((65, 65, 65), 2), ((255, 0, 0), 1), ((255, 255, 255), 0)):
+        expected[8 - width : 12 + width, 10 - width : 15 + width] = colour
+        expected[0 : 3 + width, 27 - width : 30] = colour
+    drawn = overlay(np.full_like(expected, 255), {"": mask}, (0, 0, 30, 24), (30, 24), {"": "#ff0000"}, 0)
+    np.testing.assert_array_equal(np.asarray(drawn), expected)
 
 
 def test_the_trait_is_cropped_with_surroundings_and_outlined_around() -> None:
