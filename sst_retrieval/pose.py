@@ -22,6 +22,7 @@ from scipy.spatial import cKDTree
 from skimage.color import rgb2lab
 from skimage.filters import threshold_otsu
 
+from sst_retrieval.shrunk import Shrunk, shrinkable
 from sst_retrieval.types import Floats, Frame, Mask, MaskStack, RGBImage
 
 LOOK_SIDE = 256  # Longer edge, in pixels, of the small picture on which the specimen is looked for.
@@ -165,11 +166,11 @@ def turned(centre: tuple[float, float], side: float, angle: float) -> Frame:
     return Frame((cos, sin, 0.5 - cos * x - sin * y, -sin, cos, 0.5 + sin * x - cos * y))
 
 
-def warp(image: RGBImage, frame: Frame, side: int) -> RGBImage:
+def warp(image: RGBImage | Shrunk[RGBImage], frame: Frame, side: int) -> RGBImage:
     """Look at a photograph through a frame.
 
     Args:
-        image: uint8 (H, W, 3).
+        image: uint8 (H, W, 3); as `Shrunk`, if it will be looked at again.
         frame: where to look.
         side: edge of the result in pixels.
 
@@ -177,7 +178,7 @@ def warp(image: RGBImage, frame: Frame, side: int) -> RGBImage:
         uint8 (side, side, 3). Beyond the photograph's edge the nearest pixel of the edge is repeated,
         so that a tight crop does not grow a black frame.
     """
-    small, factor = _reduced(image, frame, side)
+    small, factor = (image if isinstance(image, Shrunk) else Shrunk(image)).seen(frame, side)
     data = _pillow_data(frame, side, factor)
     pad = _padding(small.shape[:2], data, side)
     if pad:
@@ -187,13 +188,18 @@ def warp(image: RGBImage, frame: Frame, side: int) -> RGBImage:
     return np.asarray(picture.transform((side, side), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
 
 
-def warp_mask(mask: Mask, frame: Frame, side: int) -> Floats:
+def warp_mask(mask: Mask | Shrunk[Floats], frame: Frame, side: int) -> Floats:
     """Look at a mask through a frame.
+
+    Args:
+        mask: bool (H, W); as `Shrunk`, if it will be looked at again.
+        frame: where to look.
+        side: edge of the result in pixels.
 
     Returns:
         float32 (side, side), 0..1: how much of each cell the mask covers.
     """
-    coverage, factor = _reduced(mask.astype(np.float32), frame, side)
+    coverage, factor = (mask if isinstance(mask, Shrunk) else shrinkable(mask)).seen(frame, side)
     picture = Image.fromarray(coverage)
     data = _pillow_data(frame, side, factor)
     return np.asarray(picture.transform((side, side), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
@@ -259,15 +265,6 @@ def _pillow_data(frame: Frame, side: int, factor: int) -> tuple[float, ...]:
     """Map cells of the result to pixels of the (reduced) photograph, as Pillow's AFFINE wants it."""
     a, b, c, d, e, f = inverse(frame).matrix
     return (a / side / factor, b / side / factor, c / factor, d / side / factor, e / side / factor, f / factor)
-
-
-def _reduced(array: npt.NDArray[Any], frame: Frame, side: int) -> tuple[npt.NDArray[Any], int]:
-    """Shrink by a whole factor first: bilinear sampling alone would skip pixels and lose thin legs."""
-    pixels_per_cell = 1 / math.hypot(frame.matrix[0], frame.matrix[1]) / side
-    factor = max(1, int(pixels_per_cell))
-    if factor == 1:
-        return array, 1
-    return np.asarray(Image.fromarray(array).reduce(factor)), factor
 
 
 def _padding(size: tuple[int, int], data: tuple[float, ...], side: int) -> int:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from pycocotools import mask as coco
 
 from sst_retrieval import masks
 
@@ -33,6 +34,11 @@ def test_decode_undoes_encode(mask: np.ndarray) -> None:
 def test_decode_undoes_encode_for_empty_and_full_masks(shape: tuple[int, int], value: bool) -> None:
     mask = np.full(shape, value)
     assert np.array_equal(masks.decode(masks.encode(mask), shape), mask)
+
+
+@given(some_masks)
+def test_pycocotools_encodes_the_same(mask: np.ndarray) -> None:
+    assert masks.encode(mask) == coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
 
 
 def test_encoding_is_what_other_coco_tools_write() -> None:

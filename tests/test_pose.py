@@ -9,9 +9,11 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import ndimage
 
 from sst_retrieval import pose
+from sst_retrieval.shrunk import Shrunk, shrinkable
 from sst_retrieval.types import Frame, Mask, RGBImage
 
 IDENTITY = Frame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
@@ -175,6 +177,23 @@ def test_a_thin_line_on_a_large_photograph_is_averaged_and_not_skipped(column: i
     picture = np.where(mask[..., None], 0, 255).astype(np.uint8).repeat(3, axis=2)
     darkness = 255 - pose.warp(picture, frame, 50).astype(float)
     assert darkness[..., 0].sum(axis=1) == pytest.approx(np.full(50, 255 / 8), abs=1)
+
+
+def test_a_picture_that_is_seen_often_is_shrunk_once_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    image, mask = rng.integers(0, 256, (300, 420, 3), dtype=np.uint8), rng.random((300, 420)) < 0.5
+    frames = [pose.turned((200 + angle, 150), 300, angle) for angle in range(5)]
+    views = [pose.warp(image, frame, 64) for frame in frames]
+    coverages = [pose.warp_mask(mask, frame, 64) for frame in frames]
+    shrunk: list[int] = []
+    reduce = Image.Image.reduce
+    monkeypatch.setattr(Image.Image, "reduce", lambda self, factor: shrunk.append(factor) or reduce(self, factor))
+    copies, covers = Shrunk(image), shrinkable(mask)
+    for frame, view, coverage in zip(frames, views, coverages, strict=True):
+        np.testing.assert_array_equal(pose.warp(copies, frame, 64), view)
+        np.testing.assert_array_equal(pose.warp_mask(covers, frame, 64), coverage)
+    pose.warp(copies, frames[0], 32)
+    assert shrunk == [4, 4, 9]
 
 
 def test_beyond_the_photograph_its_edge_is_repeated() -> None:

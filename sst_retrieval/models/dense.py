@@ -48,6 +48,7 @@ from sst_retrieval.models.matching import (
 )
 from sst_retrieval.models.refine import coloured, first_masks, refine
 from sst_retrieval.models.trained_decoder import Drawn, TrainedDecoder
+from sst_retrieval.shrunk import Shrunk, shrinkable
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
 VERSION = 5
@@ -96,7 +97,7 @@ class DensePropagator:
         first = self._describe(supports[0], traits, start)
         described = [first]
         for support in supports[1:]:
-            frame = self._lay(support.image, [first])
+            frame = self._lay(Shrunk(support.image), [first])
             described.append(self._describe(support, traits, frame, like=first))
         return DenseMemory(traits, rivals(supports, traits), tuple(described))
 
@@ -108,8 +109,9 @@ class DensePropagator:
     @torch.inference_mode()
     def look(self, memory: DenseMemory, image: RGBImage) -> Seen:
         """See an image as it lies like the supports, and match it with them; what masks are made of."""
-        frame = self._lay(image, memory.supports)
-        view = pose.warp(image, frame, self.settings.side)
+        copies = Shrunk(image)
+        frame = self._lay(copies, memory.supports)
+        view = pose.warp(copies, frame, self.settings.side)
         return self._match(frame, view, memory)
 
     def _propagate(self, memory: DenseMemory, image: RGBImage) -> Propagated:
@@ -144,13 +146,15 @@ class DensePropagator:
     ) -> Remembered:
         settings = self.settings
         poses = pose.hypotheses(frame, settings.turns)
-        views = [pose.warp(support.image, turned, settings.coarse_side) for turned in poses]
+        image = Shrunk(support.image)
+        views = [pose.warp(image, turned, settings.coarse_side) for turned in poses]
         norm = like.coarse_norm if like else None
         coarse, norm = describe(self.trunk.levels(np.stack(views)), views, settings.coarse, norm)
-        specimen = drawn_pixels(support) | enlarged(pose.specimen_mask(support.image), support.image.shape)
+        found = enlarged(pose.specimen_mask(support.image), support.image.shape)
+        specimen = shrinkable(drawn_pixels(support) | found)
         cells = settings.coarse.cells
         shown = [cell_shares(pose.warp_mask(specimen, turned, settings.coarse_side), cells) > 0.3 for turned in poses]
-        view = pose.warp(support.image, frame, settings.side)
+        view = pose.warp(image, frame, settings.side)
         levels = self.trunk.levels(view[None], deepest=4)
         labels = support_labels(support, traits, frame, settings.side)
         fine = self._scale(levels, view, labels, settings.fine, like.fine if like else None)
@@ -177,9 +181,9 @@ class DensePropagator:
         shares = torch.from_numpy(np.stack([cell_shares(each, look.cells) for each in labels])).to(grid.device)
         return Scale(norm, compressed, compressed(grid[0]), shares)
 
-    def _lay(self, image: RGBImage, supports: Sequence[Remembered]) -> Frame:
+    def _lay(self, image: Shrunk[RGBImage], supports: Sequence[Remembered]) -> Frame:
         """Find the frame in which the image lies like the supports."""
-        start = pose.as_photographed(image)
+        start = pose.as_photographed(image.whole)
         target = self._glance(image, start, supports[0])  # The supports of a group share their norm.
         found = []
         for support in supports:
@@ -199,7 +203,7 @@ class DensePropagator:
         _, best_frame = max(tried, key=lambda one: one[0])
         return best_frame
 
-    def _glance(self, image: RGBImage, frame: Frame, support: Remembered) -> torch.Tensor:
+    def _glance(self, image: Shrunk[RGBImage], frame: Frame, support: Remembered) -> torch.Tensor:
         """Describe an image coarsely through a frame: float32 (D, g * g)."""
         view = pose.warp(image, frame, self.settings.coarse_side)
         grid, _ = describe(self.trunk.levels(view[None]), [view], self.settings.coarse, support.coarse_norm)

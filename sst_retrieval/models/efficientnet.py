@@ -26,6 +26,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sst_retrieval.errors import ModelError
+from sst_retrieval.models.blocks import Block, block_of, through
 from sst_retrieval.models.device import resolve_device
 from sst_retrieval.models.torchvision_shim import ensure_torchvision
 from sst_retrieval.types import FeatureGrid, RGBImage
@@ -70,7 +71,7 @@ class EfficientNetTrunk:
         self.weights: Mapping[str, str] = _provenance(path)
         network = imagenet_network(path)
         # Channels last: with the folding, 1.7 times as fast on a CPU.
-        self._model = network.to(self.device, memory_format=torch.channels_last)
+        self._stages = stages(network.to(self.device, memory_format=torch.channels_last))
 
     @torch.inference_mode()
     def levels(self, images: npt.NDArray[np.uint8], *, deepest: int = len(STRIDES)) -> list[torch.Tensor]:
@@ -94,9 +95,16 @@ class EfficientNetTrunk:
         # A copy: torch wants memory that it may write to.
         batch = torch.from_numpy(images.copy()).to(self.device)
         pixels = (batch.permute(0, 3, 1, 2).float() - 127) / 128  # Channels last in memory, as the network.
-        settings = {"indices": list(range(deepest)), "stop_early": True, "intermediates_only": True}
-        each = [self._model.forward_intermediates(one, **settings) for one in pixels.split(1)]
-        return [torch.cat(level) for level in zip(*each, strict=True)]
+        each = [self._levels(one, deepest) for one in pixels.split(1)]
+        return each[0] if len(each) == 1 else [torch.cat(level) for level in zip(*each, strict=True)]
+
+    def _levels(self, pixels: torch.Tensor, deepest: int) -> list[torch.Tensor]:
+        found: list[torch.Tensor] = []
+        for stage in self._stages[:deepest]:
+            for block in stage:
+                pixels = through(block, pixels)
+            found.append(pixels)
+        return found
 
 
 class EfficientNetEmbedder:
@@ -217,6 +225,17 @@ def matched_by_position(
                 + remedy
             )
     return dict(zip(wanted, given.values(), strict=True))
+
+
+def stages(network: Any) -> list[list[Block]]:
+    """Sort the blocks of timm's network, its normalisation folded, by the level at whose end they stand."""
+    levels: list[list[Block]] = [[block_of(network.conv_stem, network.bn1)]]
+    ends = [part["module"] for part in network.feature_info]
+    for number, stage in enumerate(network.blocks):
+        levels[-1].extend(block_of(*block.children(), skip=block.has_skip) for block in stage)
+        if f"blocks.{number}" in ends:
+            levels.append([])
+    return levels[: len(STRIDES)]
 
 
 def fold_normalisation(network: nn.Module) -> None:
