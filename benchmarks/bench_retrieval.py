@@ -4,7 +4,8 @@
 
 Every region asks once for all others of its trait; an answer is right if its specimen has the same value in the column.
 All methods (see `evaluate.baselines`) describe the same regions, once with the masks that people drew and once with
-those that the index holds, in one run and one table.
+those that the index holds, in one run and one table. With --without-background every specimen stands on the same grey
+for every method.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.baselines import METHODS, describe_photograph, describe_region, score
 from sst_retrieval.evaluate.report import aligned
 from sst_retrieval.evaluate.retrieval import RetrievalScore
+from sst_retrieval.foreground import without_background
 from sst_retrieval.images import read_labels
 from sst_retrieval.query import Index, open_index
 from sst_retrieval.types import Floats, Frame, Mask
@@ -47,8 +49,8 @@ def masks_of(index: Index, specimen: str, labels: Path) -> Iterator[tuple[str, s
             yield "drawn", trait, drawn == index.trait_numbers[trait], region.frame
 
 
-def described(index: Index, labels: Path) -> Described:
-    """Describe every region by every method."""
+def described(index: Index, labels: Path, *, plain: bool) -> Described:
+    """Describe every region by every method; `plain` takes the background away first."""
     embedder = load_embedder(index.settings["embedder"]["engine"], "auto")
     result: Described = defaultdict(lambda: defaultdict(dict))
     for specimen in index.specimens():
@@ -56,6 +58,8 @@ def described(index: Index, labels: Path) -> Described:
         if not regions:
             continue
         image = index.photograph(specimen.id)
+        if plain:
+            image = without_background(image, np.stack([mask for _, _, mask, _ in regions]))
         of_photograph = describe_photograph(image, embedder)
         # Drawn masks are described in the frame of the found ones; the network sees the specimen once for all of them.
         vectors = embed_regions(image, np.stack([mask for _, _, mask, _ in regions]), regions[0][3], embedder)
@@ -80,13 +84,16 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--relevant-by", required=True)
+    parser.add_argument("--without-background", action="store_true")
     options = parser.parse_args()
+    # On one grey for all, the background says nothing: equal answers would come in the order of their names.
+    methods = [name for name in METHODS if name != "background" or not options.without_background]
     with open_index(options.index) as index:
-        found = described(index, options.labels)
+        found = described(index, options.labels, plain=options.without_background)
         values = column_values(index, options.relevant_by)
         for whose in ("drawn", "found"):
             rows, traits = [], []
-            for method in ("trait", *METHODS):
+            for method in ("trait", *methods):
                 scores = score(method, found[method, whose], values, column=options.relevant_by, blocks=index.blocks)
                 traits = traits or list(scores)
                 rows.append(line(method, scores, traits))

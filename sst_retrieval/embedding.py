@@ -4,7 +4,8 @@ A vector has three blocks, each of unit length, so that a search may weigh them 
 
 1. pattern: the specimen is seen through its frame, an embedder describes every place of that view, and the places
    under the mask are averaged by how much of each the mask covers. The mirror image is described too and both are
-   averaged: left and right copies of a trait share one vector.
+   averaged: left and right copies of a trait share one vector. So are both on plain grey (`foreground`), that less of
+   the vector be the background's; not on grey alone, because what is specimen is a guess.
 2. colour: how often each colour occurs under the mask (`colouring`).
 3. shape: the outline (`outlining`).
 """
@@ -15,17 +16,19 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from sst_retrieval import pose
 from sst_retrieval.colouring import colour_block, reference_colours
 from sst_retrieval.errors import ModelError
+from sst_retrieval.foreground import on_grey, specimen_coverage
 from sst_retrieval.masks import box
 from sst_retrieval.outlining import HARMONICS, PICTURE_SIDE, shape_block
 from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, MaskStack, RGBImage
 from sst_retrieval.unit_vectors import unit
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same photograph and mask would give another vector."""
 
 
@@ -90,7 +93,7 @@ def embed_regions(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Emb
         image: uint8 (H, W, 3), the photograph.
         masks: bool (T, H, W).
         frame: how the specimen lies.
-        embedder: describes the pattern; it sees the specimen once, and once in a mirror, for all traits.
+        embedder: describes the pattern; it sees the specimen once for all traits, in four views.
 
     Returns:
         T vectors float32 (D,), the blocks one after the other as in `block_slices`, each of unit length. None for
@@ -105,8 +108,8 @@ def embed_regions(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Emb
     close = [_close(mask, frame, embedder.side) for mask in masks]
     if all(found is None for found in close):
         return [None] * len(masks)
-    view = pose.warp(image, frame, embedder.side)
-    patterns = iter(_patterns(view, [found[2] for found in close if found is not None], embedder))
+    coverages = [found[2] for found in close if found is not None]
+    patterns = iter(_patterns(image, frame, coverages, embedder))
     vectors: list[Floats | None] = []
     for mask, found in zip(masks, close, strict=True):
         if found is None:
@@ -164,19 +167,36 @@ def pool(grid: FeatureGrid, coverage: Floats) -> Floats:
     return mean
 
 
-def _patterns(view: RGBImage, coverages: Sequence[Floats], embedder: Embedder) -> list[Floats]:
-    """Describe the pattern of each trait of a specimen, seen as it is and in a mirror."""
-    views = [view, np.ascontiguousarray(view[:, ::-1])]
-    mirrored = [np.ascontiguousarray(coverage[:, ::-1]) for coverage in coverages]
+def _patterns(image: RGBImage, frame: Frame, coverages: Sequence[Floats], embedder: Embedder) -> list[Floats]:
+    """Describe the pattern of each trait of a specimen, the mean of all views."""
+    view = pose.warp(image, frame, embedder.side)
     if isinstance(embedder, RegionEmbedder):
-        each = [embedder.regions(one, seen) for one, seen in zip(views, (coverages, mirrored), strict=True)]
-        if any(found.shape != (len(coverages), embedder.dim) or not np.isfinite(found).all() for found in each):
-            must = f"must give finite numbers of shape ({len(coverages)}, {embedder.dim})"
-            raise ModelError(f"embedder {embedder.name} answered with shapes {[one.shape for one in each]}; it {must}")
-        return [unit(vector) for vector in each[0] + each[1]]
-    grid, mirror = _described(views, embedder)
-    pairs = zip(coverages, mirrored, strict=True)
-    return [unit(pool(grid, coverage) + pool(mirror, other)) for coverage, other in pairs]
+        return _described_whole(view, coverages, embedder)  # It leaves the background out in its own way.
+    views = [one for shown in (view, _on_grey(view, image, frame)) for one in _with_mirror(shown)]
+    grids = _described(views, embedder)
+    seen = zip(*(2 * _with_mirror(coverage) for coverage in coverages), strict=True)
+    means = [[pool(grid, coverage) for coverage in covered] for grid, covered in zip(grids, seen, strict=True)]
+    return [unit(np.sum(of_trait, axis=0)) for of_trait in zip(*means, strict=True)]
+
+
+def _on_grey(view: RGBImage, image: RGBImage, frame: Frame) -> RGBImage:
+    """Take the background out of a view. Where nothing stands out from it, nothing is taken out."""
+    # Not helped by the masks: a trait's vector must not depend on which others are described with it.
+    coverage = specimen_coverage(image, frame, len(view))
+    return on_grey(view, coverage) if coverage.any() else view
+
+
+def _with_mirror(picture: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    return [picture, np.ascontiguousarray(picture[:, ::-1])]
+
+
+def _described_whole(view: RGBImage, coverages: Sequence[Floats], embedder: RegionEmbedder) -> list[Floats]:
+    mirrored = [_with_mirror(coverage)[1] for coverage in coverages]
+    each = [embedder.regions(one, seen) for one, seen in zip(_with_mirror(view), (coverages, mirrored), strict=True)]
+    if any(found.shape != (len(coverages), embedder.dim) or not np.isfinite(found).all() for found in each):
+        must = f"must give finite numbers of shape ({len(coverages)}, {embedder.dim})"
+        raise ModelError(f"embedder {embedder.name} answered with shapes {[one.shape for one in each]}; it {must}")
+    return [unit(vector) for vector in each[0] + each[1]]
 
 
 def _described(views: list[RGBImage], embedder: Embedder) -> list[FeatureGrid]:

@@ -31,7 +31,7 @@ COMMON = 0.92  # Share of the border that is trusted to be background; the rares
 MARGIN = 1.3  # The frame is this much larger than the specimen's box.
 
 
-def specimen_mask(image: RGBImage) -> Mask:
+def specimen_mask(image: RGBImage, *, common: float = COMMON) -> Mask:
     """Tell specimen from background, roughly.
 
     The colours along the border are the background's (a colour seldom seen there may be a leg that reaches it);
@@ -39,6 +39,7 @@ def specimen_mask(image: RGBImage) -> Mask:
 
     Args:
         image: uint8 (H, W, 3).
+        common: share of the border whose commonest colours are the background's; less where wings reach the border.
 
     Returns:
         bool (h, w) on a copy whose longer edge has at most `LOOK_SIDE` pixels. All False if nothing stands out.
@@ -47,7 +48,7 @@ def specimen_mask(image: RGBImage) -> Mask:
     rim = max(1, round(0.03 * max(lab.shape)))
     border = np.ones(lab.shape[:2], dtype=bool)
     border[rim:-rim, rim:-rim] = False
-    distance, _ = cKDTree(_common_colours(lab[border])).query(lab)
+    distance, _ = cKDTree(_common_colours(lab[border], common)).query(lab)
     distance = np.minimum(distance, np.percentile(distance, 99.5))  # A glint must not set the threshold.
     found: Mask = ndimage.binary_opening(distance > max(float(threshold_otsu(distance)), 8.0))
     return found
@@ -242,12 +243,12 @@ def _shrunk(image: RGBImage, side: int) -> RGBImage:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
-def _common_colours(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Mean colours of the fullest cells of Lab space that together hold `COMMON` of the pixels: float64 (K, 3)."""
+def _common_colours(lab: npt.NDArray[np.float32], common: float) -> npt.NDArray[np.float64]:
+    """Mean colours of the fullest cells of Lab space that together hold this share of the pixels: float64 (K, 3)."""
     _, cell, counts = np.unique(np.floor(lab / COLOUR_CELL), axis=0, return_inverse=True, return_counts=True)
     sums = np.stack([np.bincount(cell.ravel(), weights=channel) for channel in lab.T], axis=1)
     order = np.argsort(-counts, kind="stable")
-    needed = int(np.searchsorted(np.cumsum(counts[order]), COMMON * len(lab))) + 1
+    needed = int(np.searchsorted(np.cumsum(counts[order]), common * len(lab))) + 1
     kept = order[:needed]
     return sums[kept] / counts[kept, None]
 

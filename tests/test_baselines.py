@@ -5,6 +5,7 @@ import numpy as np
 from sst_retrieval import pose
 from sst_retrieval.evaluate.baselines import describe_photograph, describe_region, score
 from sst_retrieval.evaluate.style import rim_colours
+from sst_retrieval.foreground import without_background
 
 SIDE = 64
 FRAME = pose.turned((SIDE / 2, SIDE / 2), SIDE, 0.0)
@@ -44,6 +45,19 @@ def test_each_baseline_sees_its_own_part_of_the_photograph() -> None:
 def test_the_rim_of_a_photograph_is_its_background() -> None:
     image, _ = specimen((200, 0, 0), (255, 255, 255))
     np.testing.assert_allclose(rim_colours(image), [100, 0, 0, 0, 0, 0], atol=0.02)
+
+
+def test_without_its_background_a_specimen_looks_the_same_on_every_paper() -> None:
+    pictures = []
+    for paper in ((90, 90, 250), (240, 240, 230)):
+        image, mask = specimen((200, 0, 0), paper)
+        image[50:56, 5:11] = (0, 60, 0)  # Belongs to the specimen, though no trait covers it.
+        image[:30, 60:] = (30, 30, 30)  # A part that reaches the border.
+        pictures.append(without_background(image, mask[None]))
+    np.testing.assert_array_equal(*pictures)
+    assert (pictures[0][51:55, 6:10] == (0, 60, 0)).all()
+    assert (pictures[0][1:29, 61:] == (30, 30, 30)).all()
+    assert (pictures[0][:15, :50] == 127).all()
 
 
 def test_distances_rank_what_is_not_learnt() -> None:

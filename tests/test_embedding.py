@@ -238,17 +238,28 @@ def test_every_block_has_unit_length_and_lies_where_block_slices_says() -> None:
     assert describe(embedder)["blocks"] == {name: part.stop - part.start for name, part in slices.items()}
 
 
-def test_the_pattern_is_the_mean_under_the_mask_of_the_view_and_its_mirror() -> None:
+def test_the_pattern_is_the_mean_under_the_mask_of_the_view_and_its_mirror_as_it_is_and_on_grey() -> None:
     mask = np.zeros((256, 256), dtype=bool)
     mask[64:192, 96:224] = True  # 4 x 4 cells of 32 pixels, off the middle.
     image = np.full((256, 256, 3), RED, dtype=np.uint8)
     image[mask] = BLUE
-    image[:, 224:] = GREEN
+    image[64:192, 224:] = GREEN  # Part of the specimen.
     (vector,) = embed_regions(image, mask[None], pose.turned((128, 128), 256, 0), Cells())
     assert vector is not None
-    # The left neighbours: blue but for the first column, where it is red ground as seen and green ground in the mirror.
-    left = (12 * BLUE[0] + 4 * RED[0] + 12 * BLUE[0] + 4 * GREEN[0]) / 32
+    # The left neighbours: blue but for the first column. There it is red ground as seen and grey without the ground,
+    # and in the mirror, with the ground and without, the green part.
+    left = (12 * BLUE[0] + 4 * np.mean([RED[0], 127, GREEN[0], GREEN[0]])) / 16
     expected = np.array([*BLUE, left])
+    np.testing.assert_allclose(vector[:4], expected / np.linalg.norm(expected), atol=0.01)
+
+
+def test_where_nothing_stands_out_nothing_is_taken_for_background() -> None:
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[60:140, 60:180] = True
+    image = np.full((*SIZE, 3), RED, dtype=np.uint8)
+    (vector,) = embed_regions(image, mask[None], pose.turned((120, 100), 160, 0), Cells())
+    assert vector is not None
+    expected = np.array([*RED, RED[0]])
     np.testing.assert_allclose(vector[:4], expected / np.linalg.norm(expected), atol=0.01)
 
 

@@ -122,7 +122,7 @@ class EfficientNetEmbedder:
     concurrent = True
     dim = sum(CHANNELS[2:])
 
-    def __init__(self, device: str = "auto", *, side: int = 384, trunk: EfficientNetTrunk | None = None) -> None:
+    def __init__(self, device: str = "auto", *, side: int = 320, trunk: EfficientNetTrunk | None = None) -> None:
         """Take a trunk, or build one.
 
         Args:
