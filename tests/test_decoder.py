@@ -33,10 +33,12 @@ def told(traits: int = 3, seed: int = 0) -> Clues:
         torch.rand(channels, CELLS >> step, CELLS >> step, generator=maker)
         for step, channels in enumerate(FEATURES, start=1)
     )
+    recalled = torch.rand(traits, RECALLED, CELLS // 2, CELLS // 2, generator=maker) - 0.5
+    recalled[:, 2] = recalled[0, 2]  # How far the best key is: of the place, whatever the trait.
     return Clues(
         torch.rand(TARGET, CELLS, CELLS, generator=maker) - 0.5,
         torch.rand(traits, TRAIT, CELLS, CELLS, generator=maker) - 0.5,
-        torch.rand(traits, RECALLED, CELLS // 2, CELLS // 2, generator=maker) - 0.5,
+        recalled,
         levels,
         torch.from_numpy(RIVALS[:traits, :traits]),
     )
@@ -132,6 +134,16 @@ def test_on_a_strange_animal_the_matching_says_what_is_lost(trained: TrainedDeco
     lost = trained.decode(seen_disc(), ruled, np.array([0.1]), familiar=0.0)
     assert not lost.soft.any()
     assert lost.confidence[0] == pytest.approx(0.9)
+
+
+def test_a_strange_animal_is_no_reason_to_be_sure(trained: TrainedDecoder) -> None:
+    ruled = Drawn(disc(20).astype(np.float32)[None], np.array([1.0], np.float32))
+    sure, doubtful = (
+        trained.decode(seen_disc(), ruled, np.ones(1), familiar=0.0, doubt=np.full(1, doubt, np.float32))
+        for doubt in (0.0, 1.0)
+    )
+    assert np.array_equal(sure.soft, doubtful.soft)
+    assert doubtful.confidence[0] < sure.confidence[0]
 
 
 def test_a_specimen_recalls_its_own_labels(trained: TrainedDecoder) -> None:

@@ -104,7 +104,8 @@ class TrainedDecoder:
         """Make the masks of one target.
 
         The rules follow a colour's edge to the pixel, the decoder knows which pieces belong together. It is heard
-        where the votes leave doubt, on animals like those that it has learnt from.
+        where the votes leave doubt, on animals like those that it has learnt from. Its doubts about a mask are heard on
+        every animal: on strange ones the rules are too sure of themselves.
 
         Args:
             told: what is known of it.
@@ -125,8 +126,8 @@ class TrainedDecoder:
         expected, there = torch.sigmoid(judgement).cpu().numpy().T
         margin = (likely - strongest_rival(likely, told.rivals.cpu()).clamp(min=0.5)).numpy()
         there = familiar * there + (1 - familiar) * presence
-        share = np.broadcast_to(np.float32(self._share * familiar) * doubt, there.shape)
-        heard = share[:, None, None]
+        share = np.broadcast_to(np.float32(self._share) * doubt, there.shape)
+        heard = np.float32(familiar) * share[:, None, None]
         soft: Floats = ((1 - heard) * ruled.soft + heard * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
         soft[there < 0.5] = 0
         empty = ~(soft > 0.5).any(axis=(1, 2))
