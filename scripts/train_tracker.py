@@ -45,6 +45,7 @@ from sst_retrieval.models.sam2_network import Encoded, Sam2Network, Tracked
 
 PAIRS = 3  # Pairs a step.
 SOME = 4  # Traits of a pair, at most.
+WARM = 50  # Steps until the learning rate is reached.
 KEPT = 0.995  # Of the running mean of the weights, a step.
 MEASURED = 100  # Pairs from which the size of every channel is measured.
 
@@ -60,7 +61,7 @@ class Pair:
         colours: float32 (2, 3, S / 4, S / 4), see `matching.cell_colours`.
         drawn: float32 (T, S / 4, S / 4), how much of every cell of the support a trait covers.
         truth: float32 (T, S / 2, S / 2), the same of the target.
-        first: float32 (T, S / 4, S / 4), masks by the plain matching, 0..1.
+        first: float32 (T, S / 2, S / 2), masks by the plain matching, 0..1.
         names, rivals: of the traits; bool (T, T), which never share a pixel.
     """
 
@@ -79,7 +80,7 @@ def train(
     output: Annotated[Path, typer.Option(help="The checkpoint, .pt; log and sources lie beside it, .json.")],
     seed: int = 0,
     steps: int = 1500,
-    rate: Annotated[float, typer.Option(help="Learning rate, reached after 100 steps.")] = 6e-4,
+    rate: Annotated[float, typer.Option(help="Learning rate, reached after 50 steps.")] = 6e-4,
     start: Annotated[Path | None, typer.Option(help="A checkpoint to go on from.")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="COLLECTION or COLLECTION/GROUP.")] = None,
     watch: Annotated[Path | None, typer.Option(help="Pairs to score now and then, never learnt from.")] = None,
@@ -140,11 +141,10 @@ def read_pair(path: Path, rng: np.random.Generator | None = None) -> Pair:
     drawn = torch.from_numpy(others["labels"][which, 1:].astype(np.float32) / 255)
     # A trait that the support does not show cannot be followed.
     shown = np.flatnonzero(drawn.amax((1, 2)).numpy() > 0.5)
-    half, quarter = (functional.adaptive_avg_pool2d(each, s)[0] for each, s in ((truth, 2 * cells), (first, cells)))
+    truth, first = (functional.adaptive_avg_pool2d(each, 2 * cells)[0] for each in (truth, first))
     names = [str(kept["names"][place]) for place in shown]
-    return Pair(
-        levels, colours.float(), drawn[shown], half[shown], quarter[shown], names, kept["rivals"][np.ix_(shown, shown)]
-    )
+    rivals = kept["rivals"][np.ix_(shown, shown)]
+    return Pair(levels, colours.float(), drawn[shown], truth[shown], first[shown], names, rivals)
 
 
 def varied(pair: Pair, rng: np.random.Generator) -> Pair:
@@ -175,8 +175,8 @@ def varied(pair: Pair, rng: np.random.Generator) -> Pair:
     )
 
 
-def track(network: Sam2Network, pair: Pair, *, led: bool, limit: float = 0.5) -> Tracked:
-    """Follow the support's masks onto the target, gate open: logits (1, T, S / 4, S / 4).
+def track(network: Sam2Network, pair: Pair, *, led: bool, limit: float = 0.5) -> tuple[Tracked, torch.Tensor]:
+    """Follow the support's masks onto the target, gate open.
 
     A network that looks at smaller pictures is told less of a pair: mean features of four cells or more.
 
@@ -185,6 +185,9 @@ def track(network: Sam2Network, pair: Pair, *, led: bool, limit: float = 0.5) ->
         pair: a pair with one trait or more.
         led: whether the matching's masks are a first guess.
         limit: a cell of the support belongs to a trait that covers more of it than this, or than half of its fullest.
+
+    Returns:
+        What was found, N = 1, and its logits as `Sam2Propagator` would enlarge them: float32 (T, S / 2, S / 2).
     """
     whole = 4 * pair.drawn.shape[-1]
     if whole % network.side or network.side % 16:
@@ -198,10 +201,19 @@ def track(network: Sam2Network, pair: Pair, *, led: bool, limit: float = 0.5) ->
     seen = Encoded((decoder.conv_s0(features[0]), decoder.conv_s1(features[1]), features[2]), positions[2])
     limits = torch.minimum(torch.tensor(limit), pair.drawn.amax((1, 2)) / 2)[:, None, None]
     masks = functional.interpolate((pair.drawn > limits).float()[None], size=network.side)[0] > 0.5
-    guess = ((pair.first * 2 - 1) * GUESS)[None] if led else None
+    guess = (pair.first * 2 - 1) * GUESS
+    seeds = functional.adaptive_avg_pool2d(guess, network.side // 4)[None]
     with ungated(network.model):
         memory = network.remember(seen.of(0), masks)
-        return network.track(seen.of(1), network.prepare([memory]), guess)
+        found = network.track(seen.of(1), network.prepare([memory]), seeds if led else None)
+    logits = _enlarged(found.logits, pair.truth.shape[-1])
+    if led and network.trust is not None:
+        logits = logits + network.trust * (guess - _enlarged(seeds, guess.shape[-1])).to(logits.device)
+    return found, logits
+
+
+def _enlarged(logits: torch.Tensor, side: int) -> torch.Tensor:
+    return functional.interpolate(logits, size=side, mode="bilinear")[0]
 
 
 def _smaller(pair: Pair, factor: int) -> Pair:
@@ -212,18 +224,15 @@ def _smaller(pair: Pair, factor: int) -> Pair:
         return functional.avg_pool2d(grid, factor)
 
     levels = [pooled(level) for level in pair.levels]
-    return replace(
-        pair, levels=levels, colours=pooled(pair.colours), drawn=pooled(pair.drawn), first=pooled(pair.first)
-    )
+    return replace(pair, levels=levels, colours=pooled(pair.colours), drawn=pooled(pair.drawn))
 
 
 # ----------------------------------------------------------------------------------------------------- training
 
 
-def losses(found: Tracked, pair: Pair) -> dict[str, torch.Tensor]:
+def losses(found: Tracked, logits: torch.Tensor, pair: Pair) -> dict[str, torch.Tensor]:
     """Loss of the masks, of the expected IoU and of presence."""
     truth = pair.truth.to(found.logits.device)
-    logits = functional.interpolate(found.logits, size=truth.shape[-1], mode="bilinear")[0]
     crossed = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2))
     chances = torch.sigmoid(logits)
     there = (truth.sum((1, 2)) > 2).float()
@@ -268,6 +277,7 @@ class Course:
             model.image_encoder.trunk.take_imagenet()
             _measure(model.image_encoder.trunk, files, np.random.default_rng(plan.seed))
         model.image_encoder.trunk.requires_grad_(False)
+        model.image_encoder.trunk.trust.requires_grad_(True)
         tracker.resize(model, plan.side)
         self.network = Sam2Network(model, device)
         self.mean = copy.deepcopy(self.network.model)
@@ -281,13 +291,12 @@ class Course:
         """Take one step."""
         rng = np.random.default_rng([self.plan.seed, self.step])
         for group in self.optimiser.param_groups:
-            group["lr"] = self.plan.rate * min(1, (self.step + 1) / 100)
+            group["lr"] = self.plan.rate * min(1, (self.step + 1) / WARM)
         self.optimiser.zero_grad()
         for place in rng.choice(len(self.files), size=PAIRS, p=self._weights):
             pair = varied(read_pair(self.files[place], rng), rng)
             led, limit = bool(rng.random() < self.plan.led), float(rng.uniform(0.35, 0.55))
-            found = track(self.network, pair, led=led, limit=limit)
-            parts = losses(found, pair)
+            parts = losses(*track(self.network, pair, led=led, limit=limit), pair)
             torch.stack(list(parts.values())).sum().div(PAIRS).backward()
             self._recent.append({name: float(loss.detach()) for name, loss in parts.items()})
         torch.nn.utils.clip_grad_norm_(self.learning, 1.0)
@@ -366,12 +375,8 @@ def scores(network: Sam2Network, files: Sequence[Path]) -> dict[str, tuple[float
         pair = read_pair(path)
         if not pair.names:
             continue
-        size = pair.truth.shape[-1]
-        made = [functional.interpolate(pair.first[None], size=size, mode="bilinear")[0].numpy() > 0.5]
-        for led in (False, True):
-            found = track(network, pair, led=led)
-            logits = functional.interpolate(found.logits, size=size, mode="bilinear")[0]
-            made.append(settled(logits, pair.rivals) > 0.5)
+        made = [pair.first.numpy() > 0.5]
+        made += [settled(track(network, pair, led=led)[1], pair.rivals) > 0.5 for led in (False, True)]
         for place, name in enumerate(pair.names):
             drawn = pair.truth[place].numpy() > 0.5
             if drawn.any():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 import typer
 from torch.nn import functional
 
+from sst_retrieval import pose
 from sst_retrieval.engines import load_propagator
 from sst_retrieval.errors import ModelError
 from sst_retrieval.models.efficientnet import EfficientNetTrunk
@@ -21,7 +23,7 @@ from sst_retrieval.models.sam2 import Sam2Propagator
 from sst_retrieval.models.sam2_checkpoint import build, load_checkpoint
 from sst_retrieval.models.sam2_network import MEAN, SPREAD, Sam2Network
 from sst_retrieval.models.tracker import CONFIG, LiteTrunk, resize
-from sst_retrieval.types import Support
+from sst_retrieval.types import Propagated, Support
 
 SIDE = 96
 
@@ -146,6 +148,37 @@ def test_the_checkpoint_needs_no_configuration(tmp_path: Path) -> None:
     assert "tracker at 448 px" in propagator.name
     assert found.masks.shape == (1, SIDE, SIDE)
     assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
+
+
+class Led:
+    """A dense propagator that always finds the same."""
+
+    name = "the same"
+
+    def __init__(self, mask: np.ndarray) -> None:
+        self.found = Propagated(
+            mask[None], np.ones(1, np.float32), pose.as_photographed(np.zeros((*mask.shape, 3), np.uint8))
+        )
+
+    def remember(self, supports: list[Support]) -> Any:
+        return SimpleNamespace(supports=[SimpleNamespace(frame=self.found.frame) for _ in supports])
+
+    def propagate(self, memory: Any, images: list[np.ndarray]) -> list[Propagated]:
+        return [self.found for _ in images]
+
+
+def test_what_is_right_about_a_first_guess_stays_to_the_pixel(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = build(CONFIG).state_dict()
+    tensors["image_encoder.trunk.trust"] += 100
+    torch.save({"model": tensors}, tmp_path / "tracker.pt")
+    rays = np.zeros((448, 448), bool)
+    rays[100:300, 101:300:8] = rays[100:300, 102:300:8] = True
+    view = np.where(rays[..., None], 30, 200).astype(np.uint8).repeat(3, axis=2)
+    propagator = Sam2Propagator(str(tmp_path / "tracker.pt"), device="cpu", dense=cast(Any, Led(rays)))
+    memory = propagator.remember([Support("a", "wings", view, ("rays",), rays[None])])
+    found = propagator.propagate(memory, [view])[0].masks[0]
+    assert (found & rays).sum() / (found | rays).sum() > 0.9
 
 
 def test_without_weights_it_does_not_pretend() -> None:

@@ -190,10 +190,11 @@ class Sam2Propagator:
         """Look at images through frames: one pass of the encoder for all of them."""
         views = [pose.warp(image, frame, self.network.side) for image, frame in zip(images, frames, strict=True)]
         encoded = self.network.encode(np.stack(views))
-        seeds = [self._seeds(guess) for guess in guesses]
+        seeds = [self._seeds(guess, self.network.side // 4) for guess in guesses]
         found = [self._track(memory, i, encoded, seeds) for i in range(len(memory.known))]
         return [
-            Look(frame, encoded.of(i), tuple(of_picture(each, i) for each in found)) for i, frame in enumerate(frames)
+            Look(frame, encoded.of(i), tuple(of_picture(each, i) for each in found), guesses[i] if guesses else None)
+            for i, frame in enumerate(frames)
         ]
 
     def _track(self, memory: Sam2Memory, part: int, pictures: Encoded, seeds: Sequence[torch.Tensor]) -> Tracked:
@@ -201,15 +202,25 @@ class Sam2Propagator:
         guess = torch.stack(list(seeds))[:, list(known.traits)].to(self.network.device) if seeds else None
         return self.network.track(pictures, known.prepared, guess)
 
-    def _seeds(self, guess: Propagated) -> torch.Tensor:
-        """Turn masks of a photograph into a mask prompt: float32 (T, s, s), logits."""
-        side = self.network.side // 4
+    def _seeds(self, guess: Propagated, side: int) -> torch.Tensor:
+        """Turn masks of a photograph into a mask prompt: float32 (T, side, side), logits."""
         soft = np.stack([pose.warp_mask(mask, guess.frame, side) for mask in guess.masks])
         return torch.from_numpy((soft * 2 - 1) * GUESS).float()
 
+    def _detail(self, look: Look) -> torch.Tensor | float:
+        """Say how a first guess that is only corrected differs from what a quarter of the edge shows of it, as logits.
+
+        SAM 2's masks have a quarter of the picture's edge; a ray of two pixels would be lost on the way.
+        """
+        if look.guess is None or self.network.trust is None:
+            return 0.0
+        fine, coarse = (self._seeds(look.guess, side) for side in (self.network.side, self.network.side // 4))
+        return self.network.trust * (fine - self.network.enlarged(coarse[:, None])[:, 0]).to(self.network.device)
+
     def _answer(self, memory: Sam2Memory, image: RGBImage, look: Look) -> Propagated:
         logits, score, iou = in_order(memory, look.found)
-        soft = settled(self.network.enlarged(logits[:, None])[:, 0], memory.rivals)
+        large = self.network.enlarged(logits[:, None])[:, 0] + self._detail(look)
+        soft = settled(large, memory.rivals)
         masks = pose.unwarp(soft, look.frame, image.shape[:2])
         shown = np.asarray(masks.any(axis=(1, 2)))
         there = score.sigmoid() * iou.clamp(0, 1)

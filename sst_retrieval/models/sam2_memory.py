@@ -13,7 +13,7 @@ from sst_retrieval import pose
 from sst_retrieval.models.dense_memory import DenseMemory
 from sst_retrieval.models.sam2_attention import Prepared
 from sst_retrieval.models.sam2_network import Encoded, Memory, Tracked
-from sst_retrieval.types import Floats, Frame, Support
+from sst_retrieval.types import Floats, Frame, Propagated, Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,13 @@ class Look:
         frame: the frame.
         encoded: the picture.
         found: per entry of `Sam2Memory.known`, its traits, N = 1.
+        guess: the masks that led it.
     """
 
     frame: Frame
     encoded: Encoded
     found: tuple[Tracked, ...]
+    guess: Propagated | None = None
 
     @property
     def sureness(self) -> float:

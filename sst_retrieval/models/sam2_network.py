@@ -111,6 +111,7 @@ class Sam2Network:
         model: the `SAM2Base`.
         side: edge of the square pictures it takes, in pixels.
         reach: in a long film, how many frames a target looks back; the memories of more need not be kept.
+        trust: of a small network of our own (`tracker`), which corrects a first guess; Meta's redraw it.
         device: where it runs; bfloat16 autocast on CUDA, float32 on the CPU, where bfloat16 is slower.
     """
 
@@ -125,6 +126,7 @@ class Sam2Network:
         self.side: int = model.image_size
         self.reach: int = model.max_obj_ptrs_in_encoder
         self.device = device
+        self.trust: torch.Tensor | None = getattr(model.image_encoder.trunk, "trust", None)
         self._encoder = LeanEncoder(self.model)
 
     def autocast(self) -> Any:
@@ -248,6 +250,9 @@ class Sam2Network:
             repeat_image=False,
             high_res_features=list(fine) or None,
         )
+        if seeds is not None and self.trust is not None:
+            used = seeds.amax(dim=(1, 2), keepdim=True) > 0
+            logits = logits + self.trust * torch.where(used, seeds, 0.0)[:, None].to(logits.device)
         best = ious.argmax(dim=-1)
         pointers = model.obj_ptr_proj(tokens[rows, best if tokens.shape[1] > 1 else 0 * best])
         logits = logits[rows, best]

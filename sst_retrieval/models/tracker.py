@@ -3,7 +3,9 @@
 1. The image encoder of Meta's SAM 2 is replaced by layers that a CPU can afford and that know everyday things already
    (ImageNet weights, from the package registry). They do not learn.
 2. Channels differ in size by orders; each is brought to mean 0 and spread 1, by numbers kept with the weights.
-3. `tracker.yaml` beside this file puts the sam2 package's own neck, memory and mask decoder behind it, so that
+3. SAM 2 redraws a first guess from a description in cells of 16 pixels, in which thin things are lost. Here the guess
+   itself is added to what the mask decoder says (`trust`), so that only what is wrong with it must be learnt.
+4. `tracker.yaml` beside this file puts the sam2 package's own neck, memory and mask decoder behind it, so that
    `sam2_checkpoint` loads such a network like any other.
 
 Ravi et al. (2024), arXiv 2408.00714; Tan and Le (2019), arXiv 1905.11946.
@@ -44,6 +46,8 @@ class LiteTrunk(nn.Module):
 
     Attributes:
         channel_list: features a level, coarsest first, as the package's neck wants to be told.
+        trust: what a first guess counts, as a share of its logits: the mask decoder only says what is wrong with it. It
+            lies here because this is the only part of the network that is not the sam2 package's.
     """
 
     def __init__(self) -> None:
@@ -53,6 +57,7 @@ class LiteTrunk(nn.Module):
         self.conv_stem, self.bn1, self.blocks = network.conv_stem, network.bn1, network.blocks[:BLOCKS]
         fine, middle, coarse = CHANNELS[1] + 3, CHANNELS[2], CHANNELS[3] + 3
         self.channel_list = [coarse, middle, fine]
+        self.trust = nn.Parameter(torch.tensor(0.4))
         for stride, features in zip((4, 8, 16), (fine, middle, coarse), strict=True):
             self.register_buffer(f"mean{stride}", torch.zeros(features, 1, 1))
             self.register_buffer(f"spread{stride}", torch.ones(features, 1, 1))
