@@ -14,12 +14,12 @@ import bisect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from sst_retrieval.errors import InputError
+from sst_retrieval.lettering import font_for
 from sst_retrieval.overlays import PALETTE, around, overlay
 from sst_retrieval.types import Box, Hit, Mask, RGBImage
 
@@ -127,11 +127,6 @@ def shortened(text: str, width: float, *, size: int = 12) -> str:
     return _fitted(text, width, size, lambda kept: text[: (kept + 1) // 2] + "…" + text[len(text) - kept // 2 :])
 
 
-@lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=size)
-
-
 def _colours(tiles: Sequence[Tile]) -> dict[str, str]:
     """Give every trait its colour, in the order in which the traits are first met."""
     names = dict.fromkeys(name for tile in tiles for name in tile.masks)
@@ -158,9 +153,11 @@ def _cell(
         draw.rectangle((0, 0, width - 1, height - 1), outline=mark, width=4)
     if tile.badge or mark:
         _badge(draw, tile.badge or "query", mark or _INK)
-    draw.text((1, height + 4), shortened(_one_line(tile.title), width - 2, size=13), fill=_INK, font=_font(13))
+    title = shortened(_one_line(tile.title), width - 2, size=13)
+    draw.text((1, height + 4), title, fill=_INK, font=font_for(title, 13))
     for k, line in enumerate(tile.lines, start=1):
-        draw.text((1, height + 5 + _LINE * k), _cut(_one_line(line), width - 2, 11), fill=_GREY, font=_font(11))
+        text = _cut(_one_line(line), width - 2, 11)
+        draw.text((1, height + 5 + _LINE * k), text, fill=_GREY, font=font_for(text, 11))
     return cell
 
 
@@ -186,15 +183,17 @@ def _around(tile: Tile) -> Box:
 
 
 def _badge(draw: ImageDraw.ImageDraw, text: str, colour: str) -> None:
-    width = _font(13).getlength(text) + 12
+    font = font_for(text, 13)
+    width = font.getlength(text) + 12
     draw.rounded_rectangle((6, 6, 6 + width, 25), radius=5, fill=colour)
-    draw.text((6 + width / 2, 16), text, fill="#FFFFFF", font=_font(13), anchor="mm")
+    draw.text((6 + width / 2, 16), text, fill="#FFFFFF", font=font, anchor="mm")
 
 
 def _note(text: str, size: tuple[int, int]) -> Image.Image:
     cell = Image.new("RGB", size, _PAPER)
     middle = (size[0] / 2, size[1] / 2)
-    ImageDraw.Draw(cell).text(middle, _cut(text, size[0], 12), fill=_GREY, font=_font(12), anchor="mm")
+    said = _cut(text, size[0], 12)
+    ImageDraw.Draw(cell).text(middle, said, fill=_GREY, font=font_for(said, 12), anchor="mm")
     return cell
 
 
@@ -209,7 +208,7 @@ def _cut(text: str, width: float, size: int) -> str:
 
 def _fitted(text: str, width: float, size: int, short: Callable[[int], str]) -> str:
     """Return the text, or `short` with as many of its letters as fit."""
-    font = _font(size)
+    font = font_for(text, size)
     if font.getlength(text) <= width:
         return text
     # Bisection: metadata may be a page long.
@@ -246,7 +245,7 @@ def _header(heading: str, legend: Mapping[str, str], width: int) -> Image.Image:
     places, x, y = [], _MARGIN, 40 if heading else _MARGIN
     for name in legend:
         text = shortened(_one_line(name), width - 2 * _MARGIN - 24)
-        reach = 34 + math.ceil(_font(12).getlength(text))
+        reach = 34 + math.ceil(font_for(text, 12).getlength(text))
         if x > _MARGIN and x + reach > width - _MARGIN:
             x, y = _MARGIN, y + 20
         places.append((x, y, text, legend[name]))
@@ -255,8 +254,9 @@ def _header(heading: str, legend: Mapping[str, str], width: int) -> Image.Image:
     header = Image.new("RGB", (width, bottom), _PAPER)
     draw = ImageDraw.Draw(header)
     if heading:
-        draw.text((_MARGIN, 11), _cut(_one_line(heading), width - 2 * _MARGIN, 16), fill=_INK, font=_font(16))
+        text = _cut(_one_line(heading), width - 2 * _MARGIN, 16)
+        draw.text((_MARGIN, 11), text, fill=_INK, font=font_for(text, 16))
     for left, above, text, colour in places:
         draw.rounded_rectangle((left, above, left + 16, above + 13), radius=3, fill=colour, outline=_INK)
-        draw.text((left + 22, above), text, fill=_INK, font=_font(12))
+        draw.text((left + 22, above), text, fill=_INK, font=font_for(text, 12))
     return header

@@ -7,7 +7,7 @@ from typing import Any
 
 from sst_retrieval.errors import SSTError
 
-_INSTALLED_AS = {"dendropy": "dendropy", "matplotlib": "matplotlib", "polars": "polars", "skbio": "scikit-bio"}
+_INSTALLED_AS = {"dendropy": "dendropy", "polars": "polars", "skbio": "scikit-bio"}
 
 
 def required(module: str) -> Any:

@@ -12,7 +12,6 @@ import pandas as pd
 
 from sst_retrieval.errors import QueryError
 from sst_retrieval.morphology.distances import Doubles, Rows, chunks
-from sst_retrieval.morphology.libraries import required
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's (2008), which colour-blind readers can tell apart; with `MARKERS` 35 groups look different."""
@@ -72,7 +71,6 @@ class Morphospace:
 
         Raises:
             QueryError: there is no such column or component.
-            SSTError: matplotlib is not installed.
         """
         for number in (x, y):
             if not 1 <= number <= len(self.explained):
@@ -81,7 +79,9 @@ class Morphospace:
             raise QueryError(
                 f"there is no column {colour!r} to colour by; there are: {', '.join(self.metadata.columns)}"
             )
-        figure = required("matplotlib.figure").Figure(figsize=(8, 5.5), layout="constrained")
+        from matplotlib.figure import Figure  # Late: half a second that only pictures need.
+
+        figure = Figure(figsize=(8, 5.5), layout="constrained")
         axes = figure.add_subplot()
         across, up = self.scores[:, x - 1], self.scores[:, y - 1]
         if colour is None:

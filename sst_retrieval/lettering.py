@@ -1,0 +1,66 @@
+"""Room 7: letters for names in any script, so that a specimen of Guenée or Übersee is not captioned in boxes."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from pathlib import Path
+
+from PIL import ImageFont
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def font_for(text: str, size: int) -> Font:
+    """Choose letters that have every character of a text.
+
+    Pillow's own are English only. DejaVu Sans, which comes with matplotlib, has the scripts of Europe, signs of sex and
+    a few more. For others the system's fonts are asked; the one that has most of the characters is taken.
+
+    Args:
+        text: what is to be written, one line.
+        size: of the letters, in pixels.
+    """
+    if text.replace("…", "").isascii():
+        return _plain(size)
+    return _opened(_covering(frozenset(map(ord, text))), size)
+
+
+@lru_cache(maxsize=8)
+def _plain(size: int) -> Font:
+    return ImageFont.load_default(size=size)
+
+
+@lru_cache(maxsize=64)
+def _opened(path: Path, size: int) -> Font:
+    # Raqm, which sets some scripts more finely, fails on characters that it does not know.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(maxsize=1024)
+def _covering(needed: frozenset[int]) -> Path:
+    """Find a font that has these characters, or most of them."""
+    import matplotlib  # Late, here and below: a third of a second that few names need.
+
+    broad = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    if needed <= _characters(broad):
+        return broad
+    return max((broad, *_of_system()), key=lambda path: len(needed & _characters(path)))
+
+
+@lru_cache(maxsize=1)
+def _of_system() -> tuple[Path, ...]:
+    from matplotlib.font_manager import findSystemFonts
+
+    return tuple(Path(path) for path in sorted(findSystemFonts()))
+
+
+@cache
+def _characters(path: Path) -> frozenset[int]:
+    """Return the characters of a font, none if it cannot be read: the system may hold any file."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        _opened(path, 12)
+        return frozenset(FT2Font(str(path)).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()
