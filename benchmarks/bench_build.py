@@ -32,7 +32,7 @@ from sst_retrieval.provenance import peak_memory
 from sst_retrieval.regions import regions_of
 from sst_retrieval.small_pictures import write_small_pictures
 from sst_retrieval.types import Skipped, Specimen
-from sst_retrieval.workers import in_order, workers_of
+from sst_retrieval.workers import Room, in_order, workers_of
 
 PHOTOGRAPHS = 12
 
@@ -120,7 +120,7 @@ def together(
     """Time all that a build does with a photograph, with few and with many workers in turn."""
     pieces = [Piece([Task(one, "", "")], memories[one.group], {}, AS_IT_LIES) for one in targets]
     times: dict[int, Times] = defaultdict(Times)
-    work = partial(worked_on, engines=engines, folder=folder)
+    work = partial(worked_on, engines=engines, folder=folder, room=Room())
     for _ in range(repeats):
         for count in dict.fromkeys(workers):
             with times[count].taken():

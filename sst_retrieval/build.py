@@ -38,7 +38,7 @@ from sst_retrieval.small_pictures import remove_small_pictures
 from sst_retrieval.store import Store
 from sst_retrieval.supports import Supports, read_supports
 from sst_retrieval.types import Skipped, Support
-from sst_retrieval.workers import in_order, workers_of
+from sst_retrieval.workers import Room, in_order, workers_of
 
 SHARD_PHOTOGRAPHS = 256
 SHARD_SECONDS = 60.0
@@ -158,7 +158,7 @@ class _Build:
     def find_traits(self) -> None:
         """Work on all photographs, in the order of the plan."""
         begun = time.monotonic()
-        work_on = partial(worked_on, engines=self.engines, folder=self.store)
+        work_on = partial(worked_on, engines=self.engines, folder=self.store, room=Room())
         with closing(in_order(work_on, self._pieces(), self.workers)) as results:
             for result in (each for piece in results for each in piece):
                 self._take(result)

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from sst_retrieval.alignment import Alignment
 from sst_retrieval.batches import Found, found_on, left_out
 from sst_retrieval.engines import Engines
-from sst_retrieval.errors import InputError
+from sst_retrieval.errors import ImageError, InputError
 from sst_retrieval.folder import IndexFolder
+from sst_retrieval.images import image_size
 from sst_retrieval.plan import Task
 from sst_retrieval.propagation import Memory
 from sst_retrieval.regions import as_drawn, as_reviewed, regions_of
 from sst_retrieval.shards import Row
 from sst_retrieval.small_pictures import write_small_pictures
 from sst_retrieval.types import Skipped, Support
+from sst_retrieval.workers import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,14 @@ class Piece:
     alignment: Alignment
 
 
-def worked_on(piece: Piece, engines: Engines, folder: IndexFolder) -> list[list[Row] | Skipped]:
+def worked_on(piece: Piece, engines: Engines, folder: IndexFolder, room: Room) -> list[list[Row] | Skipped]:
     """Find the traits of photographs, describe and measure them, and write their small pictures.
 
     Args:
         piece: the photographs.
         engines: the models.
         folder: the index, for the small pictures; nothing else in it is touched.
+        room: is waited for, if others are at work on large photographs.
 
     Returns:
         For every photograph the rows that are to be kept, or why it is left out.
@@ -50,11 +53,20 @@ def worked_on(piece: Piece, engines: Engines, folder: IndexFolder) -> list[list[
         ModelError: a model answers nonsense; as every other error it bears a note that names the photographs.
     """
     try:
-        found = found_on(engines.propagator, piece.memory, piece.tasks)
-        return [_described(each, piece, engines, folder) for each in found]
+        with room.taken(sum(_pixels(task) for task in piece.tasks)):
+            found = found_on(engines.propagator, piece.memory, piece.tasks)
+            return [_described(each, piece, engines, folder) for each in found]
     except Exception as error:
         error.add_note(f"at work on {', '.join(task.specimen.id for task in piece.tasks)}")
         raise
+
+
+def _pixels(task: Task) -> int:
+    try:
+        height, width = image_size(task.specimen.image)
+    except ImageError:
+        return 0  # It will not be read, either; what is wrong with it is said then.
+    return height * width
 
 
 def _described(found: Found | Skipped, piece: Piece, engines: Engines, folder: IndexFolder) -> list[Row] | Skipped:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,33 @@ Result = TypeVar("Result")
 MOST = 8
 """Photographs at the same time, unless somebody asks for more."""
 
+PIXELS = 200_000_000
+"""Of all photographs that are worked on at the same time; one that has more is worked on alone."""
+
 AHEAD = 2  # Pieces a worker that are begun or done while the oldest is not; so much waits for a slow photograph.
+
+
+class Room:
+    """What workers share, so that large photographs do not fill the memory: each begins when there is room for it."""
+
+    def __init__(self, pixels: int = PIXELS) -> None:
+        """Set how many pixels all photographs in hand may have together."""
+        self._whole = self._free = pixels
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Wait until there is room for so many pixels, and keep it; more than there ever is waits for all of it."""
+        needed = min(pixels, self._whole)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= needed)
+            self._free -= needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += needed
+                self._changed.notify_all()
 
 
 def workers_of(wanted: int | None, engines: Engines) -> int:

@@ -42,7 +42,7 @@ from sst_retrieval.regions import regions_of
 from sst_retrieval.store import Store
 from sst_retrieval.supports import read_supports
 from sst_retrieval.types import Propagated, Region, RGBImage
-from sst_retrieval.workers import AHEAD, MOST, cores, in_order, workers_of
+from sst_retrieval.workers import AHEAD, MOST, Room, cores, in_order, workers_of
 
 PATIENCE = 20.0
 
@@ -123,6 +123,48 @@ def test_an_error_is_raised_in_its_place_and_nothing_is_begun_after_it(workers: 
         seen.extend(in_order(work, range(1000), workers))  # Takes what comes before the error.
     assert seen == [0, 1, 2]
     assert len(begun) <= 4 + AHEAD * workers
+
+
+def test_large_photographs_wait_for_room() -> None:
+    room, lock = Room(100), threading.Lock()
+    inside: list[int] = []
+    sums: list[int] = []
+
+    def work(pixels: int) -> int:
+        with room.taken(pixels):
+            with lock:
+                inside.append(pixels)
+                sums.append(sum(inside))
+            threading.Event().wait(0.01)
+            with lock:
+                inside.remove(pixels)
+        return pixels
+
+    pieces = [40, 40, 40, 500, 10, 60, 100, 1, 99, 30] * 2
+    assert list(in_order(work, pieces, 4)) == pieces
+    assert max(each for each in sums if each != 500) <= 100  # One larger than all room is alone in it.
+    assert max(sums) == 500
+
+
+def test_room_is_given_back_after_an_error() -> None:
+    room = Room(100)
+    with pytest.raises(ValueError, match="broken"), room.taken(80):
+        raise ValueError("broken")
+    with room.taken(100):
+        pass
+
+
+@pytest.mark.parametrize(("photographs", "together"), [(1, False), (10, True)])
+def test_a_build_works_on_no_more_pixels_than_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photographs: int, together: bool
+) -> None:
+    table = a_collection_of(tmp_path, [(f"r{number}", "red") for number in range(8)])
+    made: list[ConcurrentTracker] = []
+    init = ConcurrentTracker.__init__
+    monkeypatch.setattr(ConcurrentTracker, "__init__", lambda self, device: init(self, device) or made.append(self))
+    monkeypatch.setattr("sst_retrieval.build.Room", lambda: Room(photographs * 40 * 60))
+    assert build_fake(table, tmp_path / "index", CONCURRENT).processed == 8
+    assert (made[0].most > 1) == together
 
 
 def test_closing_waits_for_what_is_under_way() -> None:
