@@ -323,3 +323,21 @@ def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monk
     assert 2 <= len(lines) <= 4
     assert lines[-1].startswith("finding traits: 7/7")
     assert "left" in lines[0]
+
+
+def test_the_app_runs_no_file_of_the_folder_that_one_stands_in(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who opens a stranger's index in its own folder must not run what lies there."""
+    asked: list[list[str]] = []
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        "sst_retrieval.cli.showing.subprocess.Popen", lambda words: asked.append(words) or start([sys.executable, "-V"])
+    )
+    assert CliRunner().invoke(app, ["app", str(index)]).exit_code == 0
+    (tmp_path / "click.py").write_text("open('ran', 'w').close()")
+    words = [*asked[0][: asked[0].index("run")], "--version"]
+    monkeypatch.undo()
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # It may hold the folder, too; that is then somebody's will.
+    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    assert not (tmp_path / "ran").exists()

@@ -76,7 +76,7 @@ def _start(words: Sequence[str]) -> Work:
     log = Path(tempfile.mkstemp(prefix="sst-retrieval-", suffix=".log")[1])
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sst_retrieval", *words],
+            [sys.executable, "-P", "-m", "sst_retrieval", *words],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -56,7 +56,8 @@ def app_command(
         )
     if importlib.util.find_spec("streamlit") is None or importlib.util.find_spec("streamlit_drawable_konva") is None:
         raise InputError("the app needs Streamlit; install it with: pip install 'sst-retrieval[app]'")
-    words = [sys.executable, "-m", "streamlit", "run", str(home()), "--server.port", str(port)]
+    # -P: the folder that one stands in may be a stranger's index; no file of it is run.
+    words = [sys.executable, "-P", "-m", "streamlit", "run", str(home()), "--server.port", str(port)]
     words += ["--server.address", address, "--", *([str(index)] if index is not None else [])]
     words += [word for folder in images or [] for word in ("--images", str(folder))]
     words += ["--supports", str(supports)] if supports is not None else []
