@@ -107,8 +107,10 @@ def train(
             typer.echo(json.dumps(course.log[-1]))
             torch.save({"model": {name: each.half() for name, each in course.mean.state_dict().items()}}, output)
             sources = sorted({str(path.relative_to(pairs).parent) for path in files})
-            about = {**asdict(plan), "steps": course.step, "pairs": len(files), "learnt_from": sources, "note": note}
-            about["log"] = course.log
+            about = {
+                **asdict(plan), "start": None if start is None else start.name, "steps": course.step,
+                "pairs": len(files), "learnt_from": sources, "note": note, "log": course.log,
+            }  # fmt: skip
             output.with_suffix(".json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
             course.keep(state)
     state.unlink(missing_ok=True)

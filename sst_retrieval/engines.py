@@ -176,8 +176,8 @@ def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
 
     if options.checkpoint is None and name == "tracker":
         raise ModelError(
-            "--propagator tracker needs a --checkpoint, and none comes with the program: so far dense is better. "
-            "scripts/train_tracker.py makes one from labelled specimens, see docs/sam2.md"
+            "--propagator tracker needs a --checkpoint, and none comes with the program, where dense is better on "
+            "butterflies; scripts/train_tracker.py makes one from labelled specimens, see docs/sam2.md"
         )
     if options.checkpoint is None:
         names = ", ".join(each.name for each in WEIGHTS.values() if each.kind == "sam2")

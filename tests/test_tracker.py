@@ -13,8 +13,10 @@ import pytest
 import torch
 import typer
 from torch.nn import functional
+from typer.testing import CliRunner
 
 from sst_retrieval import pose
+from sst_retrieval.cli import app
 from sst_retrieval.engines import load_propagator
 from sst_retrieval.errors import ModelError
 from sst_retrieval.models.efficientnet import EfficientNetTrunk
@@ -184,3 +186,12 @@ def test_what_is_right_about_a_first_guess_stays_to_the_pixel(tmp_path: Path) ->
 def test_without_weights_it_does_not_pretend() -> None:
     with pytest.raises(ModelError, match=r"none comes with the program.*train_tracker"):
         load_propagator("tracker", "cpu")
+
+
+def test_a_protocol_passes_a_checkpoint_on(tmp_path: Path) -> None:
+    (tmp_path / "supports").mkdir()
+    (tmp_path / "supports" / "traits.toml").write_text("[traits]\nband = 1\n", encoding="utf-8")
+    (tmp_path / "collection.csv").write_text("catalogNumber,image,group\na,a.jpg,wings\n", encoding="utf-8")
+    asked = ["evaluate", str(tmp_path), "--protocol", "one-shot", "--propagator", "tracker", "--checkpoint", "lost.pt"]
+    result = CliRunner().invoke(app, asked)
+    assert "lost.pt is neither a file" in result.output

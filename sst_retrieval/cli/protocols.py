@@ -11,7 +11,7 @@ import typer
 from tqdm import tqdm
 
 from sst_retrieval.collection import read_collection
-from sst_retrieval.engines import load_propagator
+from sst_retrieval.engines import ModelOptions, load_propagator
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate.protocol import run_protocol
 from sst_retrieval.traits import read_traits
@@ -40,6 +40,7 @@ class ProtocolRequest:
         turned: turn and mirror the targets.
         erased: share of the targets on which a trait is painted over.
         propagator, device: what finds the traits, and where.
+        checkpoint: of SAM 2.
     """
 
     collection: Path
@@ -51,6 +52,7 @@ class ProtocolRequest:
     erased: float
     propagator: str
     device: str
+    checkpoint: str | None = None
 
 
 def evaluate_protocol(request: ProtocolRequest, *, as_json: bool) -> None:
@@ -63,7 +65,7 @@ def evaluate_protocol(request: ProtocolRequest, *, as_json: bool) -> None:
             "supports/traits.toml"
         )
     traits = read_traits(folder / "supports" / "traits.toml")
-    propagator = load_propagator(request.propagator, request.device)
+    propagator = load_propagator(request.propagator, request.device, ModelOptions(checkpoint=request.checkpoint))
     with tqdm(unit=" photographs", disable=None) as bar:
 
         def show(done: int, total: int) -> None:

@@ -41,6 +41,7 @@ def evaluate_command(
     erased: Annotated[float, typer.Option(help="With --protocol: share of targets that lose a trait.")] = 0.0,
     propagator: Annotated[str, typer.Option(help="With --protocol: what finds the traits.")] = DEFAULTS.propagator,
     device: Annotated[str, typer.Option(help="With --protocol: auto, cpu or cuda.")] = DEFAULTS.device,
+    checkpoint: Annotated[str | None, typer.Option(help="With --protocol: of SAM 2, as in a build.")] = None,
     apart: Annotated[
         str | None,
         typer.Option(help="With --relevant-by: hits that share the query's value here do not count at all (mimics)."),
@@ -52,7 +53,9 @@ def evaluate_command(
 ) -> None:
     """Compare masks with labels, and the search with a column of the table."""
     if protocol is not None:
-        request = ProtocolRequest(index, labels, protocol, supports_per_group, seed, turned, erased, propagator, device)
+        request = ProtocolRequest(
+            index, labels, protocol, supports_per_group, seed, turned, erased, propagator, device, checkpoint
+        )
         evaluate_protocol(request, as_json=as_json)
         return
     if labels is None and relevant_by is None:

@@ -57,7 +57,7 @@ class LiteTrunk(nn.Module):
         self.conv_stem, self.bn1, self.blocks = network.conv_stem, network.bn1, network.blocks[:BLOCKS]
         fine, middle, coarse = CHANNELS[1] + 3, CHANNELS[2], CHANNELS[3] + 3
         self.channel_list = [coarse, middle, fine]
-        self.trust = nn.Parameter(torch.tensor(0.4))
+        self.trust = nn.Parameter(torch.tensor(0.8))
         for stride, features in zip((4, 8, 16), (fine, middle, coarse), strict=True):
             self.register_buffer(f"mean{stride}", torch.zeros(features, 1, 1))
             self.register_buffer(f"spread{stride}", torch.ones(features, 1, 1))
