@@ -21,6 +21,7 @@ from sst_retrieval.models.decoder import (
     clues,
 )
 from sst_retrieval.models.keys import at_once, block, spreads
+from sst_retrieval.models.presence import Presence
 from sst_retrieval.models.trained_decoder import WEIGHTS, Drawn, TrainedDecoder
 
 CELLS = 64
@@ -129,11 +130,20 @@ def test_on_a_strange_animal_and_without_doubt_the_rules_decide(trained: Trained
     assert not np.array_equal(trained.decode(seen_disc(), ruled, np.ones(1)).soft, ruled.soft)
 
 
-def test_on_a_strange_animal_the_matching_says_what_is_lost(trained: TrainedDecoder) -> None:
-    ruled = Drawn(disc(20).astype(np.float32)[None], np.array([0.7], np.float32))
-    lost = trained.decode(seen_disc(), ruled, np.array([0.1]), familiar=0.0)
-    assert not lost.soft.any()
-    assert lost.confidence[0] == pytest.approx(0.9)
+@pytest.mark.parametrize(
+    ("signs", "matched", "rules", "there"), [(9.0, 0.0, 0.7, 0.75), (-9.0, 1.0, 0.7, 0.25), (-9.0, 1.0, 0.9, 0.25)]
+)
+def test_signs_matching_and_a_good_mask_say_what_is_lost_on_a_strange_animal(
+    trained: TrainedDecoder, monkeypatch: pytest.MonkeyPatch, signs: float, matched: float, rules: float, there: float
+) -> None:
+    monkeypatch.setattr(Presence, "forward", lambda _, numbers: torch.full((len(numbers),), signs))
+    ruled = Drawn(disc(20).astype(np.float32)[None], np.array([rules], np.float32))
+    without_doubt = np.zeros(1, np.float32)
+    drawn = trained.decode(seen_disc(), ruled, np.array([matched]), familiar=0.0, doubt=without_doubt)
+    lost = there < 0.5 and rules < 0.8
+    assert drawn.soft.any() != lost
+    expected = 1 - there if lost else (rules + there) / 2 if there < 0.5 else rules
+    assert drawn.confidence[0] == pytest.approx(expected, abs=0.01)
 
 
 def test_a_strange_animal_is_no_reason_to_be_sure(trained: TrainedDecoder) -> None:

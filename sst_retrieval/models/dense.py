@@ -51,7 +51,7 @@ from sst_retrieval.models.trained_decoder import Drawn, TrainedDecoder
 from sst_retrieval.shrunk import Shrunk, shrinkable
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
-VERSION = 6
+VERSION = 7
 """Changes whenever the same settings would give other masks."""
 
 

@@ -19,6 +19,9 @@ from sst_retrieval.types import Floats, RGBImage
 
 SHARE = 0.8  # Of the decoder in the masks where the votes leave doubt; the rest is the rules'.
 
+LOST = 0.75  # Of the decoder in what is lost on an animal that is strange to it; the rest is the matching's.
+GOOD = 0.8  # Expected IoU from which a mask is kept, whatever speaks against its trait's being there.
+
 WEIGHTS = Path(__file__).with_name("decoder.pt")
 """The trained weights that come with the program; decoder.json beside them says how they were made."""
 
@@ -104,8 +107,8 @@ class TrainedDecoder:
         """Make the masks of one target.
 
         The rules follow a colour's edge to the pixel, the decoder knows which pieces belong together. It is heard
-        where the votes leave doubt, on animals like those that it has learnt from. Its doubts about a mask are heard on
-        every animal: on strange ones the rules are too sure of themselves.
+        where the votes leave doubt, on animals like those that it has learnt from. What it holds for lost or for badly
+        drawn is heard on every animal: on strange ones the rules are too sure of themselves. A good mask is not lost.
 
         Args:
             told: what is known of it.
@@ -125,12 +128,14 @@ class TrainedDecoder:
         likely = torch.sigmoid(logits).cpu()
         expected, there = torch.sigmoid(judgement).cpu().numpy().T
         margin = (likely - strongest_rival(likely, told.rivals.cpu()).clamp(min=0.5)).numpy()
-        there = familiar * there + (1 - familiar) * presence
+        known = familiar + (1 - familiar) * LOST
+        there = known * there + (1 - known) * presence
         share = np.broadcast_to(np.float32(self._share) * doubt, there.shape)
         heard = np.float32(familiar) * share[:, None, None]
         soft: Floats = ((1 - heard) * ruled.soft + heard * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
-        soft[there < 0.5] = 0
-        empty = ~(soft > 0.5).any(axis=(1, 2))
         sure = (1 - share) * ruled.confidence + share * expected
-        confidence: Floats = np.where(empty, 1 - there, sure).astype(np.float32)
+        soft[(there < 0.5) & (sure < GOOD)] = 0
+        empty = ~(soft > 0.5).any(axis=(1, 2))
+        drawn = np.where(there < 0.5, (sure + there) / 2, sure)
+        confidence: Floats = np.where(empty, 1 - there, drawn).astype(np.float32)
         return Drawn(soft, confidence)
