@@ -19,7 +19,8 @@ import numpy.typing as npt
 import torch
 import typer
 from torch.nn import functional
-from train_decoder import _bend_all, _example, pair_files, within
+from training_examples import bend_all, read_example
+from training_pairs import pair_files, within
 
 from sst_retrieval.models.decoder import Decoder, clues, evidence
 from sst_retrieval.models.dense_seen import Seen, weighed
@@ -67,10 +68,10 @@ def train(
 @torch.inference_mode()
 def _signs(network: Decoder, path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """See a pair as the propagator does: its traits' signs, (T, SIGNS), and whether they are there, (T,)."""
-    example, kept = _example(path), np.load(path)
+    example, kept = read_example(path), np.load(path)
     like = spreads(example.levels[0])
     keys = network.keys(example.told.levels, example.seen, like)
-    votes = recall(network.keys, keys, _bend_all(network, example, like))
+    votes = recall(network.keys, keys, bend_all(network, example, like))
     shares, distance, bent = (kept[name].astype(np.float32) for name in ("shares", "distance", "bent"))
     upright = Frame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))  # Not looked at: the view is there.
     seen = Seen(upright, kept["view"], shares, distance, bent, example.told.levels, tuple(example.flows), votes)

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 import typer
 from torch.nn import functional
-from train_decoder import LEVELS, SUPPORTS, pair_files, pair_weights, within
+from training_pairs import LEVELS, SUPPORTS, pair_files, pair_weights, within
 
 from sst_retrieval.models import tracker
 from sst_retrieval.models.matching import cell_colours
