@@ -81,8 +81,8 @@ class FakeTracker:
             raise KeyboardInterrupt
         if how == "stop":
             signal.raise_signal(signal.SIGSTOP)  # Until somebody sends SIGCONT.
-        if how in ("kill", "ctrl-c"):
-            signal.raise_signal(signal.SIGKILL if how == "kill" else signal.SIGINT)
+        if how in ("kill", "ctrl-c"):  # To the whole process, as a terminal does, whatever thread is at work.
+            os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGINT)
 
 
 class FakeEmbedder:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import ImageColor, ImageFont
 
 from sst_retrieval.errors import InputError
+from sst_retrieval.lettering import font_for
 from sst_retrieval.overlays import overlay
 from sst_retrieval.sheets import PALETTE, TILE, Tile, contact_sheet, hit_tile, overlay_sheet, shortened
 from sst_retrieval.types import Hit
@@ -132,7 +133,7 @@ def test_inputs_are_not_changed() -> None:
 def test_a_long_name_is_shortened_in_its_middle(text: str, width: int) -> None:
     short = shortened(text, width)
     if short != text:
-        assert ImageFont.load_default(size=12).getlength(text) > width
+        assert font_for(text, 12).getlength(text) > width
         head, tail = short.split("…") if short.count("…") == 1 else (short, "")
         assert text.startswith(head.rstrip("…"))
         assert text.endswith(tail)

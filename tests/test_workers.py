@@ -290,11 +290,20 @@ def test_the_same_index_however_many_workers(
 
 def test_unreadable_and_refused_photographs_harm_only_themselves(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (table.parent / "images" / "b3.png").write_bytes(b"no picture")
-    monkeypatch.setenv("FAKE_TRACKER", "refuse:2")
+    real = ConcurrentTracker._propagate
+
+    def picky(self: ConcurrentTracker, memory: FakeMemory, image: RGBImage) -> Propagated:
+        if np.array_equal(image, read_image(table.parent / "images" / "r2.png")):
+            raise InputError("this photograph is too odd")
+        return real(self, memory, image)
+
+    monkeypatch.setattr(ConcurrentTracker, "_propagate", picky)
     report = build_fake(table, table.parent / "index", CONCURRENT)
     assert (report.processed, sum(report.skipped.values())) == (8, 2)
     with open_index(table.parent / "index") as index:
-        assert {row.specimen: row.stage for row in index.skipped()}["b3"] == "image"
+        skipped = {row.specimen: row.stage for row in index.skipped()}
+    assert skipped.keys() == {"b3", "r2"}
+    assert skipped["b3"] == "image"
 
 
 @pytest.mark.parametrize("workers", [1, 3])
