@@ -9,18 +9,21 @@ from PIL import ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
+_PLAIN = frozenset(map(chr, range(128))) | set("…·\u2019“”°")
+"""What Pillow's own letters have."""
+
 
 def font_for(text: str, size: int) -> Font:
     """Choose letters that have every character of a text.
 
-    Pillow's own are English only. DejaVu Sans, which comes with matplotlib, has the scripts of Europe, signs of sex and
-    a few more. For others the system's fonts are asked; the one that has most of the characters is taken.
+    Pillow's own are hardly more than English. DejaVu Sans, which comes with matplotlib, has the scripts of Europe, signs
+    of sex and a few more. For others the system's fonts are asked; the one that has most of the characters is taken.
 
     Args:
         text: what is to be written, one line.
         size: of the letters, in pixels.
     """
-    if text.replace("…", "").isascii():
+    if not set(text) - _PLAIN:
         return _plain(size)
     return _opened(_covering(frozenset(map(ord, text))), size)
 
