@@ -16,8 +16,8 @@ _PLAIN = frozenset(map(chr, range(128))) | set("…·\u2019“”°")
 def font_for(text: str, size: int) -> Font:
     """Choose letters that have every character of a text.
 
-    Pillow's own are hardly more than English. DejaVu Sans, which comes with matplotlib, has the scripts of Europe, signs
-    of sex and a few more. For others the system's fonts are asked; the one that has most of the characters is taken.
+    Pillow's own are hardly more than English. DejaVu Sans, which comes with matplotlib, has the scripts of Europe,
+    signs of sex and a few more. For others the system's fonts are asked, and the one that has most of them is taken.
 
     Args:
         text: what is to be written, one line.
