@@ -349,8 +349,12 @@ def test_a_stopped_build_leaves_what_it_did_searchable(
     table, whole = one_by_one
     # In the thread of a worker; Python brings it to the main thread, which waits for a result then.
     monkeypatch.setenv("FAKE_TRACKER", "ctrl-c:8")
-    with pytest.raises(KeyboardInterrupt):
-        build_fake(table, tmp_path / "index", replace(CONCURRENT, workers=2))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored, where the tests run in the background.
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            build_fake(table, tmp_path / "index", replace(CONCURRENT, workers=2))
+    finally:
+        signal.signal(signal.SIGINT, before)
     with open_index(tmp_path / "index") as index:
         assert index.search(like=("r0", "spot"))
         assert not index.info()["provenance"]["complete"]
