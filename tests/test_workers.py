@@ -335,10 +335,11 @@ def test_the_command_line_names_the_photograph_too(table: Path) -> None:
 
 def test_a_killed_build_goes_on_where_it_was(one_by_one: tuple[Path, Path], tmp_path: Path) -> None:
     table, whole = one_by_one
-    assert run_in_small_shards(table, tmp_path / "index", "kill:9", CONCURRENT.propagator) == -signal.SIGKILL
+    assert run_in_small_shards(table, tmp_path / "index", "kill:11", CONCURRENT.propagator) == -signal.SIGKILL
     report = build_fake(table, tmp_path / "index", CONCURRENT)
-    # Two looks lay the second group like the first; no more than six photographs were under way or in hand.
-    assert report.reused >= 2
+    # Two looks lay the second group like the first, so nine photographs were taken, of which the last six may be
+    # under way or in hand: the first three are done, in whatever order the threads came.
+    assert 2 <= report.reused < 10
     assert report.reused + report.processed == 10
     assert_same(every_region(tmp_path / "index"), every_region(whole))
 
