@@ -1,18 +1,21 @@
 """Train a small SAM 2 of our own: from pairs of specimens and a seed to a checkpoint.
 
     python scripts/train_decoder.py pairs drawer neon_beetles pinned_beetles --wings butterfly_masks --output pairs
+    python scripts/train_tracker.py guess pairs --leave-out neon_beetles
     python scripts/train_tracker.py train pairs --leave-out neon_beetles --seed 0 --steps 1500 --output tracker.pt
     python scripts/train_tracker.py score pairs tracker.pt --only neon_beetles
     sst-retrieval build ... --propagator tracker --checkpoint tracker.pt
 
 1. A pair is a support and a target, laid like each other by the dense propagator and described by EfficientNet-lite0,
    as the decoder's pairs are: so the trunk is never run here.
-2. `train`: the support's masks become SAM 2's memory, the target looks at it, SAM 2's decoder draws. On half of the
-   pairs (`--led`) it is given the plain matching's masks as a first guess. Flips, small shifts, other colours. Binary
-   cross-entropy and Dice (Milletari et al. 2016) of the masks, squared error of the expected IoU, cross-entropy of
-   presence; SAM 2's gate, which makes the mask of an absent trait a constant, stays open, or nothing would be learnt.
-   AdamW; the checkpoint holds a running mean of the weights (Polyak and Juditsky 1992). A run that was stopped goes on.
-3. `score`: mean IoU of the matching's masks, of the tracker's, and of the tracker's with the first guess.
+2. `guess`: the dense propagator's masks of every pair, which is what `--propagator tracker` will be led by.
+3. `train`: the support's masks become SAM 2's memory, the target looks at it, SAM 2's decoder draws. On half of the
+   pairs (`--led`) it is given these masks, or the plain matching's, as a first guess. Flips, small shifts, other
+   colours. Binary cross-entropy and Dice (Milletari et al. 2016) of the masks, squared error of the expected IoU,
+   cross-entropy of presence; SAM 2's gate, which makes the mask of an absent trait a constant, stays open, or nothing
+   would be learnt. AdamW; the checkpoint holds a running mean of the weights (Polyak and Juditsky 1992). A run that was
+   stopped goes on.
+4. `score`: mean IoU of the first guess, of the tracker's masks, and of the tracker's with the first guess.
 
 Photographs whose licence forbids it must not be named here: the weights learn from what they see.
 Ravi et al. (2024), arXiv 2408.00714.
@@ -22,56 +25,34 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
-from torch.nn import functional
-from training_pairs import LEVELS, SUPPORTS, pair_files, pair_weights, within
+from training_guesses import guess, guess_path
+from training_pairs import pair_files, pair_weights, within
+from training_tracks import losses, read_pair, track, varied
 
 from sst_retrieval.models import tracker
-from sst_retrieval.models.matching import cell_colours
-from sst_retrieval.models.sam2 import GUESS
+from sst_retrieval.models.dense import DensePropagator
 from sst_retrieval.models.sam2_checkpoint import build, load_checkpoint
-from sst_retrieval.models.sam2_finetune import ungated
 from sst_retrieval.models.sam2_memory import settled
-from sst_retrieval.models.sam2_network import Encoded, Sam2Network, Tracked
+from sst_retrieval.models.sam2_network import Sam2Network
+from sst_retrieval.models.trained_decoder import TrainedDecoder
 
 PAIRS = 3  # Pairs a step.
-SOME = 4  # Traits of a pair, at most.
 WARM = 50  # Steps until the learning rate is reached.
 KEPT = 0.995  # Of the running mean of the weights, a step.
 MEASURED = 100  # Pairs from which the size of every channel is measured.
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A support and a target that lie alike; S = 448 pixels.
-
-    Attributes:
-        levels: of the support and of the target (N = 2), float32 (2, C, S / s, S / s) for the strides 4, 8, 16.
-        colours: float32 (2, 3, S / 4, S / 4), see `matching.cell_colours`.
-        drawn: float32 (T, S / 4, S / 4), how much of every cell of the support a trait covers.
-        truth: float32 (T, S / 2, S / 2), the same of the target.
-        first: float32 (T, S / 2, S / 2), masks by the plain matching, 0..1.
-        names, rivals: of the traits; bool (T, T), which never share a pixel.
-    """
-
-    levels: list[torch.Tensor]
-    colours: torch.Tensor
-    drawn: torch.Tensor
-    truth: torch.Tensor
-    first: torch.Tensor
-    names: list[str]
-    rivals: np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @app.command("train")
@@ -87,6 +68,7 @@ def train(
     every: Annotated[int, typer.Option(help="Steps from one score, and one state on disk, to the next.")] = 150,
     side: Annotated[int, typer.Option(help="Edge of the views, in pixels; 224 learns faster, coarser.")] = 448,
     led: Annotated[float, typer.Option(help="Share of pairs with a first guess, 0..1.")] = 0.5,
+    fall: Annotated[int, typer.Option(help="Steps in which the rate falls to a fiftieth; 0: it stays.")] = 0,
     device: str = "cpu",
     note: Annotated[str, typer.Option(help="Kept in the .json: sources and licences.")] = "",
 ) -> None:
@@ -95,7 +77,7 @@ def train(
     if not files:
         raise typer.BadParameter(f"no pairs to learn from in {pairs}")
     begun = None if start is None else str(start)
-    plan = Plan(seed=seed, rate=rate, side=side, led=led, start=begun, leave_out=leave_out or [])
+    plan = Plan(seed=seed, rate=rate, side=side, led=led, start=begun, leave_out=leave_out or [], fall=fall)
     course = Course(files, plan, torch.device(device))
     state = output.with_suffix(".state")
     course.resume(state)
@@ -116,141 +98,39 @@ def train(
     state.unlink(missing_ok=True)
 
 
+@app.command("guess")
+def guesses(
+    pairs: Path,
+    leave_out: Annotated[list[str] | None, typer.Option(help="COLLECTION or COLLECTION/GROUP.")] = None,
+) -> None:
+    """Draw the dense propagator's own masks of pairs, beside them: better first guesses than the plain matching's."""
+    decoder = TrainedDecoder()
+    propagator = DensePropagator(decoder=decoder)
+    files = [path for path in pair_files(pairs) if not within(path, pairs, leave_out or [])]
+    with typer.progressbar(files) as progress:
+        for path in progress:
+            np.save(guess_path(path), guess(path, propagator, decoder), allow_pickle=False)
+
+
 @app.command("score")
 def score(
     pairs: Path, weights: Path, only: Annotated[list[str] | None, typer.Option()] = None, side: int = 448
 ) -> None:
-    """Score a tracker on pairs: the matching, the tracker, the tracker with the matching's masks as a first guess."""
+    """Score a tracker on pairs: the first guess, the tracker alone, the tracker with the first guess."""
     model = load_checkpoint(str(weights)).model
     tracker.resize(model, side)
     network = Sam2Network(model, torch.device("cpu"))
     files = [path for path in pair_files(pairs) if not only or within(path, pairs, only)]
     for name, (first, alone, led) in scores(network, files).items():
-        typer.echo(f"{name}: matching {first:.3f}, tracker {alone:.3f}, with a first guess {led:.3f}")
-
-
-# -------------------------------------------------------------------------------------------------------- pairs
-
-
-def read_pair(path: Path, rng: np.random.Generator | None = None) -> Pair:
-    """Read a pair; of several supports one, by lot or else the first."""
-    kept, others = np.load(path), np.load(path.with_name(path.name.split("_")[0] + SUPPORTS))
-    which = 0 if rng is None else int(rng.integers(len(others["labels"])))
-    levels = [torch.from_numpy(np.stack([others[name][which], kept[name]]).astype(np.float32)) for name in LEVELS]
-    cells = levels[0].shape[-1]
-    colours = torch.from_numpy(np.stack([others["colours"][which], cell_colours(kept["view"], cells)]))
-    truth, first = (torch.from_numpy(kept[name].astype(np.float32) / 255)[None] for name in ("truth", "first"))
-    drawn = torch.from_numpy(others["labels"][which, 1:].astype(np.float32) / 255)
-    # A trait that the support does not show cannot be followed.
-    shown = np.flatnonzero(drawn.amax((1, 2)).numpy() > 0.5)
-    truth, first = (functional.adaptive_avg_pool2d(each, 2 * cells)[0] for each in (truth, first))
-    names = [str(kept["names"][place]) for place in shown]
-    rivals = kept["rivals"][np.ix_(shown, shown)]
-    return Pair(levels, colours.float(), drawn[shown], truth[shown], first[shown], names, rivals)
-
-
-def varied(pair: Pair, rng: np.random.Generator) -> Pair:
-    """Flip both pictures, shift and recolour the target, and take some of the traits."""
-    axes = [axis for axis in (-1, -2) if rng.random() < 0.5]
-    down, across = rng.integers(-1, 2, 2).tolist() if rng.random() < 0.5 else (0, 0)
-    coarse = pair.levels[-1].shape[-1]
-
-    def moved(grid: torch.Tensor) -> torch.Tensor:
-        scale = grid.shape[-1] // coarse
-        return grid.flip(axes).roll((down * scale, across * scale), (-2, -1))
-
-    def both(grid: torch.Tensor) -> torch.Tensor:
-        return torch.stack([grid[0].flip(axes), moved(grid[1])])
-
-    colours = both(pair.colours)
-    tint, strength = (torch.tensor(rng.normal(m, s, (3, 1, 1)), dtype=torch.float32) for m, s in ((0, 0.04), (1, 0.1)))
-    colours[1] = colours[1] * strength + tint
-    some = rng.permutation(len(pair.names))[:SOME]
-    return Pair(
-        [both(level) for level in pair.levels],
-        colours,
-        pair.drawn[some].flip(axes),
-        moved(pair.truth[some]),
-        moved(pair.first[some]),
-        [pair.names[place] for place in some],
-        pair.rivals[np.ix_(some, some)],
-    )
-
-
-def track(network: Sam2Network, pair: Pair, *, led: bool, limit: float = 0.5) -> tuple[Tracked, torch.Tensor]:
-    """Follow the support's masks onto the target, gate open.
-
-    A network that looks at smaller pictures is told less of a pair: mean features of four cells or more.
-
-    Args:
-        network: the tracker.
-        pair: a pair with one trait or more.
-        led: whether the matching's masks are a first guess.
-        limit: a cell of the support belongs to a trait that covers more of it than this, or than half of its fullest.
-
-    Returns:
-        What was found, N = 1, and its logits as `Sam2Propagator` would enlarge them: float32 (T, S / 2, S / 2).
-    """
-    whole = 4 * pair.drawn.shape[-1]
-    if whole % network.side or network.side % 16:
-        raise typer.BadParameter(
-            f"views of {whole} pixels cannot be seen at {network.side}; say {whole} or {whole // 2}"
-        )
-    pair = _smaller(pair, whole // network.side)
-    encoder, decoder = network.model.image_encoder, network.model.sam_mask_decoder
-    levels = [level.to(network.device) for level in pair.levels]
-    features, positions = encoder.neck(encoder.trunk.standardised(levels, pair.colours.to(network.device)))
-    seen = Encoded((decoder.conv_s0(features[0]), decoder.conv_s1(features[1]), features[2]), positions[2])
-    limits = torch.minimum(torch.tensor(limit), pair.drawn.amax((1, 2)) / 2)[:, None, None]
-    masks = functional.interpolate((pair.drawn > limits).float()[None], size=network.side)[0] > 0.5
-    guess = (pair.first * 2 - 1) * GUESS
-    seeds = functional.adaptive_avg_pool2d(guess, network.side // 4)[None]
-    with ungated(network.model):
-        memory = network.remember(seen.of(0), masks)
-        found = network.track(seen.of(1), network.prepare([memory]), seeds if led else None)
-    logits = _enlarged(found.logits, pair.truth.shape[-1])
-    if led and network.trust is not None:
-        logits = logits + network.trust * (guess - _enlarged(seeds, guess.shape[-1])).to(logits.device)
-    return found, logits
-
-
-def _enlarged(logits: torch.Tensor, side: int) -> torch.Tensor:
-    return functional.interpolate(logits, size=side, mode="bilinear")[0]
-
-
-def _smaller(pair: Pair, factor: int) -> Pair:
-    if factor == 1:
-        return pair
-
-    def pooled(grid: torch.Tensor) -> torch.Tensor:
-        return functional.avg_pool2d(grid, factor)
-
-    levels = [pooled(level) for level in pair.levels]
-    return replace(pair, levels=levels, colours=pooled(pair.colours), drawn=pooled(pair.drawn))
+        typer.echo(f"{name}: first guess {first:.3f}, tracker {alone:.3f}, with a first guess {led:.3f}")
 
 
 # ----------------------------------------------------------------------------------------------------- training
 
 
-def losses(found: Tracked, logits: torch.Tensor, pair: Pair) -> dict[str, torch.Tensor]:
-    """Loss of the masks, of the expected IoU and of presence."""
-    truth = pair.truth.to(found.logits.device)
-    crossed = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2))
-    chances = torch.sigmoid(logits)
-    there = (truth.sum((1, 2)) > 2).float()
-    dice = 1 - (2 * (chances * truth).sum((1, 2)) + 2) / (chances.sum((1, 2)) + truth.sum((1, 2)) + 2)
-    made, drawn = logits.detach() > 0, truth > 0.5
-    iou = (made & drawn).sum((1, 2)) / (made | drawn).sum((1, 2)).clamp(min=1)
-    return {
-        "masks": (4 * crossed + dice * (0.3 + 0.7 * there)).mean(),
-        "expected": ((found.iou[0] - iou) ** 2).mean(),
-        "presence": 0.1 * functional.binary_cross_entropy_with_logits(found.score[0], there),
-    }
-
-
 @dataclass(frozen=True)
 class Plan:
-    """What a training is told; `start` names a checkpoint to go on from."""
+    """What a training is told; `start` names a checkpoint to go on from, `fall` is when the rate has fallen."""
 
     seed: int = 0
     rate: float = 6e-4
@@ -258,6 +138,7 @@ class Plan:
     led: float = 0.5
     start: str | None = None
     leave_out: Sequence[str] = ()
+    fall: int = 0
 
 
 class Course:
@@ -293,7 +174,7 @@ class Course:
         """Take one step."""
         rng = np.random.default_rng([self.plan.seed, self.step])
         for group in self.optimiser.param_groups:
-            group["lr"] = self.plan.rate * min(1, (self.step + 1) / WARM)
+            group["lr"] = self.plan.rate * min(1, (self.step + 1) / WARM) * self._fallen()
         self.optimiser.zero_grad()
         for place in rng.choice(len(self.files), size=PAIRS, p=self._weights):
             pair = varied(read_pair(self.files[place], rng), rng)
@@ -308,6 +189,12 @@ class Course:
         with torch.no_grad():
             for mean, now in zip(self.mean.parameters(), self.network.model.parameters(), strict=True):
                 mean.lerp_(now, 1 - kept)
+
+    def _fallen(self) -> float:
+        """Say what is left of the learning rate: a cosine (Loshchilov and Hutter 2017), down to a fiftieth."""
+        if not self.plan.fall:
+            return 1.0
+        return 0.02 + 0.49 * (1 + math.cos(math.pi * min(1.0, self.step / self.plan.fall)))
 
     def note(self, watched: Sequence[Path]) -> None:
         """Write down how it goes."""
@@ -368,7 +255,7 @@ def _measure(trunk: tracker.LiteTrunk, files: Sequence[Path], rng: np.random.Gen
 
 @torch.no_grad()
 def scores(network: Sam2Network, files: Sequence[Path]) -> dict[str, tuple[float, float, float]]:
-    """Score masks trait by trait: mean IoU of the matching, of the tracker, and of the tracker with a first guess.
+    """Score masks trait by trait: mean IoU of a first guess, of the tracker, and of the tracker with that guess.
 
     Traits that a target lacks are left out, and the gate stays open.
     """

@@ -26,7 +26,7 @@ PROPAGATORS: Mapping[str, str] = {
     "matching": "dense matching alone, nothing learnt from labelled specimens",
     "sam2": "SAM 2: needs a --checkpoint",
     "dense+sam2": "SAM 2, led by the dense matching: pose at any angle and a first guess of the masks",
-    "tracker": "a small SAM 2 of your own training, led like dense+sam2: needs its --checkpoint",
+    "tracker": "dense matching, whose doubtful masks a small SAM 2 of our own corrects: no download, but slower",
     "sam2-video": "SAM 2 over each group as one long video, in the table's order; a mask depends on fifteen before it",
 }
 """Propagators that come with the program -> what they are, in a few words."""
@@ -173,25 +173,26 @@ def _dense(network: _Network, *, decoded: bool) -> DensePropagator:
 def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
     from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings  # Here, because they load PyTorch.
     from sst_retrieval.models.sam2_film import Sam2FilmPropagator
+    from sst_retrieval.models.sam2_tracker import TrackerPropagator
 
-    if options.checkpoint is None and name == "tracker":
-        raise ModelError(
-            "--propagator tracker needs a --checkpoint, and none comes with the program, where dense is better on "
-            "butterflies; scripts/train_tracker.py makes one from labelled specimens, see docs/sam2.md"
-        )
-    if options.checkpoint is None:
-        names = ", ".join(each.name for each in WEIGHTS.values() if each.kind == "sam2")
-        raise ModelError(f"--propagator {name} needs a --checkpoint: one of {names}, or the path of a .pt file")
-    kind = Sam2FilmPropagator if name == "sam2-video" else Sam2Propagator
-    model = kind(
-        options.checkpoint,
+    told: dict[str, Any] = dict(
         config=options.sam2_config,
         device=network.device,
         settings=Sam2Settings(cycle=options.cycle_consistency),
-        dense=_dense(network, decoded=True) if name in ("dense+sam2", "tracker") else None,
         adapters=options.adapters,
         batch=options.batch,
     )
+    model: Sam2Propagator
+    if name == "tracker":
+        model = TrackerPropagator(options.checkpoint, dense=_dense(network, decoded=True), **told)
+    elif options.checkpoint is None:
+        names = ", ".join(each.name for each in WEIGHTS.values() if each.kind == "sam2")
+        raise ModelError(f"--propagator {name} needs a --checkpoint: one of {names}, or the path of a .pt file")
+    elif name == "sam2-video":
+        model = Sam2FilmPropagator(options.checkpoint, **told)
+    else:
+        dense = _dense(network, decoded=True) if name == "dense+sam2" else None
+        model = Sam2Propagator(options.checkpoint, dense=dense, **told)
     network.device_used = str(model.network.device)
     return cast(Propagator, model)
 

@@ -30,6 +30,7 @@ def small_sam2(name: str) -> Propagator:
 
 PROPAGATORS: dict[str, Callable[[], Propagator]] = {
     "dense": lambda: load_engines("dense", "fakes:FakeEmbedder", "cpu").propagator,
+    "tracker": lambda: load_engines("tracker", "fakes:FakeEmbedder", "cpu").propagator,
     "sam2": functools.partial(small_sam2, "sam2"),
     "dense+sam2": functools.partial(small_sam2, "dense+sam2"),
     "fake": lambda: load_engines("fakes:FakeTracker", "fakes:FakeEmbedder", "cpu").propagator,

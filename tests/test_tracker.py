@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
@@ -17,14 +18,18 @@ from typer.testing import CliRunner
 
 from sst_retrieval import pose
 from sst_retrieval.cli import app
-from sst_retrieval.engines import load_propagator
-from sst_retrieval.errors import ModelError
+from sst_retrieval.collection import read_collection
+from sst_retrieval.demo import make_drawer
+from sst_retrieval.models.dense import DensePropagator
 from sst_retrieval.models.efficientnet import EfficientNetTrunk
 from sst_retrieval.models.matching import cell_colours
 from sst_retrieval.models.sam2 import Sam2Propagator
 from sst_retrieval.models.sam2_checkpoint import build, load_checkpoint
 from sst_retrieval.models.sam2_network import MEAN, SPREAD, Sam2Network
-from sst_retrieval.models.tracker import CONFIG, LiteTrunk, resize
+from sst_retrieval.models.sam2_tracker import TrackerPropagator, corrected
+from sst_retrieval.models.tracker import CONFIG, WEIGHTS, LiteTrunk, resize
+from sst_retrieval.models.trained_decoder import TrainedDecoder
+from sst_retrieval.supports import read_supports
 from sst_retrieval.types import Propagated, Support
 
 SIDE = 96
@@ -139,6 +144,28 @@ def test_a_training_that_was_stopped_goes_on(script: ModuleType, trunk: Efficien
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+def test_a_guess_is_what_the_dense_propagator_finds(script: ModuleType, tmp_path: Path) -> None:
+    import training_pairs  # Found now: the script's fixture has loaded it.
+
+    make_drawer(tmp_path / "drawer", specimens=12)
+    members = next(each for each in training_pairs.labelled_groups(tmp_path / "drawer").values() if len(each) > 1)[:2]
+    decoder = TrainedDecoder()
+    dense = DensePropagator(decoder=decoder)
+    training_pairs.match_pairs(dense, members, tmp_path / "pairs" / "drawer" / "a", 0.5, 0.0, np.random.default_rng(0))
+    (pair,) = training_pairs.pair_files(tmp_path / "pairs")
+    support, target = members if pair.stem.endswith("0001") else members[::-1]
+    (found,) = dense.propagate(dense.remember([support]), [target.image])
+    assert found.masks.any()
+
+    script.guesses(tmp_path / "pairs")
+    guessed = script.read_pair(pair).first.numpy()
+    wanted = [pose.warp_mask(mask, found.frame, 2 * guessed.shape[-1]) for mask in found.masks]
+    cells = np.stack([each.reshape(guessed.shape[1], 2, guessed.shape[2], 2).mean((1, 3)) for each in wanted])
+    both, either = ((guessed > 0.5) & (cells > 0.5)).sum(), ((guessed > 0.5) | (cells > 0.5)).sum()
+    assert both / either > 0.97  # Kept as half floats, and there and back through the photograph.
+    assert training_pairs.pair_files(tmp_path / "pairs") == [pair]
+
+
 def test_the_checkpoint_needs_no_configuration(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tensors = build(CONFIG).state_dict()
@@ -157,16 +184,19 @@ class Led:
 
     name = "the same"
 
-    def __init__(self, mask: np.ndarray) -> None:
-        self.found = Propagated(
-            mask[None], np.ones(1, np.float32), pose.as_photographed(np.zeros((*mask.shape, 3), np.uint8))
-        )
+    def __init__(self, mask: np.ndarray, confidence: float = 1.0, familiar: float = 1.0) -> None:
+        self.familiar = familiar
+        frame = pose.as_photographed(np.zeros((*mask.shape, 3), np.uint8))
+        self.found = Propagated(mask[None], np.full(1, confidence, np.float32), frame)
 
     def remember(self, supports: list[Support]) -> Any:
         return SimpleNamespace(supports=[SimpleNamespace(frame=self.found.frame) for _ in supports])
 
     def propagate(self, memory: Any, images: list[np.ndarray]) -> list[Propagated]:
         return [self.found for _ in images]
+
+    def familiarly(self, memory: Any, images: list[np.ndarray]) -> list[tuple[Propagated, float]]:
+        return [(self.found, self.familiar) for _ in images]
 
 
 def test_what_is_right_about_a_first_guess_stays_to_the_pixel(tmp_path: Path) -> None:
@@ -183,9 +213,54 @@ def test_what_is_right_about_a_first_guess_stays_to_the_pixel(tmp_path: Path) ->
     assert (found & rays).sum() / (found | rays).sum() > 0.9
 
 
-def test_without_weights_it_does_not_pretend() -> None:
-    with pytest.raises(ModelError, match=r"none comes with the program.*train_tracker"):
-        load_propagator("tracker", "cpu")
+def test_masks_that_promise_to_be_good_stay_and_keep_their_pixels() -> None:
+    masks = np.zeros((3, 4, 6), bool)
+    masks[0, :, :3], masks[1, :, 3:5] = True, True
+    other = np.zeros_like(masks)
+    other[0, 0], other[1, :, 2:], other[2, 1] = True, True, True
+    rivals = np.array([[False, True, False], [True, False, False], [False, False, False]])
+    frame = pose.as_photographed(np.zeros((4, 6, 3), np.uint8))
+    guess = Propagated(masks, np.array([0.95, 0.6, 0.7], np.float32), frame)
+    told = Propagated(other, np.array([0.1, 0.8, 0.5], np.float32), frame, np.array([0.3, 0.4, 0.5], np.float32))
+    found = corrected(guess, told, rivals)
+    assert np.array_equal(found.masks[0], masks[0])
+    assert np.array_equal(found.masks[1], other[1] & ~masks[0])
+    assert np.array_equal(found.masks[2], other[2])
+    # The third was said to be absent: a guess of 0.7 against the mask.
+    np.testing.assert_allclose(found.confidence, [0.95, 0.7, 0.4], atol=1e-6)
+    np.testing.assert_allclose(cast(Any, found.cycle), [np.nan, 0.4, 0.5], atol=1e-6)
+
+
+@pytest.mark.parametrize(("confidence", "familiar"), [(1.0, 1.0), (0.3, 0.1)])
+def test_where_all_is_sure_or_strange_the_network_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, confidence: float, familiar: float
+) -> None:
+    rays = np.zeros((96, 96), bool)
+    rays[20:70, 20:70:8] = True
+    view = np.where(rays[..., None], 30, 200).astype(np.uint8).repeat(3, axis=2)
+    propagator = TrackerPropagator(device="cpu", dense=cast(Any, Led(rays, confidence, familiar)))
+    memory = propagator.remember([Support("a", "wings", view, ("rays",), rays[None])])
+    monkeypatch.setattr(propagator.network, "encode", lambda pictures: pytest.fail("it was asked"))
+    (found,) = propagator.propagate(memory, [view])
+    assert np.array_equal(found.masks[0], rays)
+
+
+def test_its_own_weights_mend_a_guess(tmp_path: Path) -> None:
+    make_drawer(tmp_path, specimens=12)
+    collection = read_collection(tmp_path / "collection.csv")
+    supports = read_supports(tmp_path / "supports", collection)
+    group = next(group for group in supports.groups() if "elytra" in supports.load(group)[0].traits)
+    (support,) = supports.load(group)
+    elytra = support.masks[support.traits.index("elytra")]
+    rows = np.flatnonzero(elytra.any(axis=1))
+    half = elytra.copy()
+    half[: int(rows.mean())] = False
+    drawn = replace(support, traits=("elytra",), masks=elytra[None])
+    propagator = TrackerPropagator(device="cpu", dense=cast(Any, Led(half, 0.5)))
+    (found,) = propagator.propagate(propagator.remember([drawn]), [support.image])
+    mended, left = ((mask & elytra).sum() / (mask | elytra).sum() for mask in (found.masks[0], half))
+    assert mended > left + 0.1
+    assert WEIGHTS.stat().st_size < 15e6
 
 
 def test_a_protocol_passes_a_checkpoint_on(tmp_path: Path) -> None:

@@ -368,8 +368,12 @@ def test_a_stopped_build_leaves_what_it_did_searchable(
 # -------------------------------------------------------------------------------------------------------- real models
 
 
-def test_the_built_in_models_answer_threads_as_they_answer_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("propagator", ["dense", "tracker"])
+def test_the_built_in_models_answer_threads_as_they_answer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, propagator: str
+) -> None:
     """Fresh models are asked by four threads at once: whatever is built when it is first needed is built under fire."""
+    monkeypatch.setattr("sst_retrieval.models.sam2_tracker.KEPT", 2.0)  # Every mask is doubtful.
     collection = read_collection(make_drawer(tmp_path, specimens=8))
     supports = read_supports(tmp_path / "supports", collection)
     targets = [each for each in collection.specimens if each.group == supports.references[0].group][:4]
@@ -385,8 +389,8 @@ def test_the_built_in_models_answer_threads_as_they_answer_one(tmp_path: Path) -
         images = [(each.id, read_image(each.image)) for each in targets]
         return list(in_order(lambda one: work(*one), images, workers))
 
-    together = found(load_engines("dense", "efficientnet", "cpu"), 4)
-    alone = found(load_engines("dense", "efficientnet", "cpu"), 1)
+    together = found(load_engines(propagator, "efficientnet", "cpu"), 4)
+    alone = found(load_engines(propagator, "efficientnet", "cpu"), 1)
     assert any(region.present for regions in alone for region in regions)
     for ours, theirs in zip(together, alone, strict=True):
         for one, other in zip(ours, theirs, strict=True):

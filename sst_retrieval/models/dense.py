@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
@@ -104,6 +106,11 @@ class DensePropagator:
     @torch.inference_mode()
     def propagate(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[Propagated]:
         """Find the traits on every image, each by itself."""
+        return [found for found, _ in self.familiarly(memory, images)]
+
+    @torch.inference_mode()
+    def familiarly(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[tuple[Propagated, float]]:
+        """Find the traits, and say of every specimen how familiar it is to what was learnt, 0..1."""
         return [self._propagate(memory, image) for image in images]
 
     @torch.inference_mode()
@@ -114,17 +121,29 @@ class DensePropagator:
         view = pose.warp(copies, frame, self.settings.side)
         return self._match(frame, view, memory)
 
-    def _propagate(self, memory: DenseMemory, image: RGBImage) -> Propagated:
-        seen = self.look(memory, image)
+    @torch.inference_mode()
+    def draw(self, seen: Seen, rivals: npt.NDArray[np.bool_]) -> Drawn:
+        """Make the masks of a view from what is seen of it.
+
+        Args:
+            seen: see `look`.
+            rivals: bool (T, T), pairs of traits that never share a pixel.
+        """
         place = busy(seen)
         near = cut(seen, place)
-        drawn = self._by_rules(near, memory) if self.decoder is None else self._decoded(near, memory, self.decoder)
-        soft = np.zeros((len(memory.traits), *seen.view.shape[:2]), dtype=np.float32)
+        drawn = self._by_rules(near, rivals) if self.decoder is None else self._decoded(near, rivals, self.decoder)
+        soft = np.zeros((len(rivals), *seen.view.shape[:2]), dtype=np.float32)
         soft[:, place.rows(2), place.columns(2)] = drawn.soft
-        return Propagated(pose.unwarp(soft, seen.frame, image.shape[:2]), drawn.confidence, seen.frame)
+        return replace(drawn, soft=soft)
 
-    def _decoded(self, seen: Seen, memory: DenseMemory, decoder: TrainedDecoder) -> Drawn:
-        evidence, rivals = self.settings.evidence, memory.rivals
+    def _propagate(self, memory: DenseMemory, image: RGBImage) -> tuple[Propagated, float]:
+        seen = self.look(memory, image)
+        drawn = self.draw(seen, memory.rivals)
+        masks = pose.unwarp(drawn.soft, seen.frame, image.shape[:2])
+        return Propagated(masks, drawn.confidence, seen.frame), drawn.familiar
+
+    def _decoded(self, seen: Seen, rivals: npt.NDArray[np.bool_], decoder: TrainedDecoder) -> Drawn:
+        evidence = self.settings.evidence
         votes = weighed(seen)
         by_colour = coloured(seen.view, votes.both, rivals, evidence=evidence)
         ruled, sure = refine(seen.view, votes.both, rivals, evidence=evidence, seen=by_colour)
@@ -133,11 +152,11 @@ class DensePropagator:
         presence = self._presence(seen.shares, seen.distance)
         return decoder.decode(told, Drawn(ruled, sure), presence, familiar=votes.familiar, doubt=votes.doubt)
 
-    def _by_rules(self, seen: Seen, memory: DenseMemory) -> Drawn:
+    def _by_rules(self, seen: Seen, rivals: npt.NDArray[np.bool_]) -> Drawn:
         presence = self._presence(seen.shares, seen.distance)
         shares = seen.shares.copy()
         shares[1:][presence < 0.5] = 0
-        soft, sure = refine(seen.view, shares, memory.rivals, evidence=self.settings.evidence)
+        soft, sure = refine(seen.view, shares, rivals, evidence=self.settings.evidence)
         confidence: Floats = np.where(presence < 0.5, 1 - presence, sure * presence).astype(np.float32)
         return Drawn(soft, confidence)
 

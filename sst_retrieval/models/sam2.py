@@ -157,15 +157,16 @@ class Sam2Propagator:
     def look(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Look]:
         """Find how the specimens lie, and what SAM 2 sees there."""
         if self._dense is not None and memory.dense is not None:
-            guesses = self._dense.propagate(memory.dense, images)
-            looks = self._look(memory, images, [guess.frame for guess in guesses], guesses)
-        else:
-            looks = self._look(memory, images, [pose.as_photographed(image) for image in images])
-            looks = [
-                look if look.sureness >= self.settings.sure else self._turned(memory, image, look)
-                for image, look in zip(images, looks, strict=True)
-            ]
-        return looks
+            return self.led(memory, images, self._dense.propagate(memory.dense, images))
+        looks = self._look(memory, images, [pose.as_photographed(image) for image in images])
+        return [
+            look if look.sureness >= self.settings.sure else self._turned(memory, image, look)
+            for image, look in zip(images, looks, strict=True)
+        ]
+
+    def led(self, memory: Sam2Memory, images: Sequence[RGBImage], guesses: Sequence[Propagated]) -> list[Look]:
+        """Look at images that somebody has laid and guessed the masks of."""
+        return self._look(memory, images, [guess.frame for guess in guesses], guesses)
 
     def _propagate(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Propagated]:
         looks = self.look(memory, images)

@@ -221,5 +221,5 @@ def _provenance(checkpoint: str, path: Path) -> dict[str, str]:
         "name": checkpoint if known else path.stem,
         "file": path.name,
         "sha256": checksum,
-        "licence": known.licence if known else "not known",
+        "licence": known.licence if known else tracker.LICENCE if path == tracker.WEIGHTS else "not known",
     }

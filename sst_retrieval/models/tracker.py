@@ -33,6 +33,11 @@ from sst_retrieval.models.matching import cell_colours
 CONFIG = Path(__file__).with_name("tracker.yaml")
 """The architecture, in the sam2 package's own format."""
 
+WEIGHTS = Path(__file__).with_name("tracker.pt")
+"""The weights that come with the program; tracker.json beside them says how they were made."""
+
+LICENCE = "MIT; learnt from photographs under CC BY 4.0 and CC BY-SA 4.0"
+
 MARK = "image_encoder.trunk.mean4"
 """A tensor that only such a checkpoint has."""
 

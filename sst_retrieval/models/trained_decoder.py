@@ -33,10 +33,12 @@ class Drawn:
     Attributes:
         soft: float32 (T, S, S), above 0.5 where a trait wins.
         confidence: float32 (T,), 0..1: the IoU to expect; of a trait without a mask, how sure its absence is.
+        familiar: 0..1, how well what was learnt fits this specimen; 0 where nothing learnt was asked.
     """
 
     soft: Floats
     confidence: Floats
+    familiar: float = 0.0
 
 
 class TrainedDecoder:
@@ -85,10 +87,14 @@ class TrainedDecoder:
         Returns:
             float32 (KEY, S / 4, S / 4).
         """
+        return self.keys_of(levels, torch.from_numpy(cell_colours(view, levels[0].shape[-1])), like)
+
+    @torch.inference_mode()
+    def keys_of(self, levels: Sequence[torch.Tensor], colours: torch.Tensor, like: Spreads) -> torch.Tensor:
+        """Describe a view of which only levels and colours, float32 (3, S / 4, S / 4), are known; see `keys`."""
         moved = [level.to(self._device) for level in levels]
-        colours = torch.from_numpy(cell_colours(view, levels[0].shape[-1])).to(self._device)
         relative = [(mean.to(self._device), spread.to(self._device)) for mean, spread in like]
-        keys: torch.Tensor = self._network.keys(moved, colours, relative)
+        keys: torch.Tensor = self._network.keys(moved, colours.to(self._device), relative)
         return keys
 
     @torch.inference_mode()
@@ -138,4 +144,4 @@ class TrainedDecoder:
         empty = ~(soft > 0.5).any(axis=(1, 2))
         drawn = np.where(there < 0.5, (sure + there) / 2, sure)
         confidence: Floats = np.where(empty, 1 - there, drawn).astype(np.float32)
-        return Drawn(soft, confidence)
+        return Drawn(soft, confidence, familiar)
