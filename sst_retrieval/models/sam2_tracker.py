@@ -1,8 +1,9 @@
 """A small SAM 2 of our own as a propagator: it corrects the masks of which the dense propagator is not sure.
 
 The dense propagator lays the photograph and draws the masks. Those that promise an IoU of `KEPT` or more stay as they
-are; the others are what the network (`tracker`) is asked about, with them as its first guess. On the animals that
-neither has learnt from this is better than either alone (benchmarks/README.md), and costs nothing where all is well.
+are; the others are what the network (`tracker`) is asked about, with them as its first guess: legs, antennae, heads. On
+beetle species that neither has learnt from this is better than either alone (benchmarks/README.md), and it costs
+nothing where all is well. On animals strange to what was learnt the network is not asked.
 
 Ravi et al. (2024), arXiv 2408.00714.
 """
@@ -21,7 +22,7 @@ from sst_retrieval.models.sam2_memory import Sam2Memory
 from sst_retrieval.models.tracker import WEIGHTS
 from sst_retrieval.types import Propagated, RGBImage
 
-KEPT = 0.9
+KEPT = 0.8
 """IoU that the dense propagator promises of a mask, from which on the mask stays as it is."""
 
 
@@ -89,7 +90,8 @@ def corrected(guess: Propagated, told: Propagated, rivals: npt.NDArray[np.bool_]
     Args:
         guess: masks and the IoU to expect of each.
         told: masks of the same traits of the same photograph.
-        rivals: bool (T, T), traits that never share a pixel: what is kept is not given to another.
+        rivals: bool (T, T), traits that never share a pixel: one that was corrected takes its pixels from one that
+            was kept, as legs do that were taken for elytra.
 
     Returns:
         The masks; of those that were corrected, the confidence is the mean of both (where only one of them found the
@@ -100,8 +102,8 @@ def corrected(guess: Propagated, told: Propagated, rivals: npt.NDArray[np.bool_]
     agreed = guess.masks.any(axis=(1, 2)) == told.masks.any(axis=(1, 2))
     seconded = np.where(agreed, guess.confidence, 1 - guess.confidence)
     masks = np.where(again[:, None, None], told.masks, guess.masks)
-    for place in np.flatnonzero(again):
-        masks[place] &= ~guess.masks[rivals[place] & ~again].any(axis=0)
+    for place in np.flatnonzero(~again):
+        masks[place] &= ~told.masks[rivals[place] & again].any(axis=0)
     confidence = np.where(again, (seconded + told.confidence) / 2, guess.confidence).astype(np.float32)
     cycle = None if told.cycle is None else np.where(again, told.cycle, np.nan).astype(np.float32)
     return Propagated(masks, confidence, guess.frame, cycle)
