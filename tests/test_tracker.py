@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -243,6 +244,18 @@ def test_where_all_is_sure_or_strange_the_network_is_not_asked(
     monkeypatch.setattr(propagator.network, "encode", lambda pictures: pytest.fail("it was asked"))
     (found,) = propagator.propagate(memory, [view])
     assert np.array_equal(found.masks[0], rays)
+
+
+def test_weights_of_ones_own_are_asked_about_every_animal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = shutil.copy(WEIGHTS, tmp_path / "mine.pt")
+    rays = np.zeros((96, 96), bool)
+    rays[20:70, 20:70] = True
+    view = np.where(rays[..., None], 30, 200).astype(np.uint8).repeat(3, axis=2)
+    propagator = TrackerPropagator(str(own), device="cpu", dense=cast(Any, Led(rays, 0.3, 0.0)))
+    memory = propagator.remember([Support("a", "wings", view, ("rays",), rays[None])])
+    monkeypatch.setattr(propagator.network, "encode", lambda pictures: pytest.fail("it was asked"))
+    with pytest.raises(pytest.fail.Exception, match="it was asked"):
+        propagator.propagate(memory, [view])
 
 
 def test_its_own_weights_mend_a_guess(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ class TrackerPropagator(Sam2Propagator):
             file, config=config, device=device, settings=settings, dense=dense, adapters=adapters, batch=batch
         )
         self._leader = dense
+        self._familiar = FAMILIAR if checkpoint is None else 0.0  # One of somebody's own knows other animals.
         self.name += f", where that one promises an IoU below {KEPT:g}"
         self.concurrent = not adapters  # With adapters, the network changes from group to group.
 
@@ -74,7 +75,7 @@ class TrackerPropagator(Sam2Propagator):
         doubtful = [
             place
             for place, (guess, familiar) in enumerate(known)
-            if familiar >= FAMILIAR and (guess.confidence < KEPT).any()
+            if familiar >= self._familiar and (guess.confidence < KEPT).any()
         ]
         if doubtful:
             some = [images[place] for place in doubtful]
