@@ -244,6 +244,7 @@ def test_where_all_is_sure_or_strange_the_network_is_not_asked(
     monkeypatch.setattr(propagator.network, "encode", lambda pictures: pytest.fail("it was asked"))
     (found,) = propagator.propagate(memory, [view])
     assert np.array_equal(found.masks[0], rays)
+    assert propagator.name.startswith("small SAM 2 tracker")
 
 
 def test_weights_of_ones_own_are_asked_about_every_animal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

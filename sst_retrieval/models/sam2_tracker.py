@@ -64,7 +64,7 @@ class TrackerPropagator(Sam2Propagator):
         )
         self._leader = dense
         self._familiar = FAMILIAR if checkpoint is None else 0.0  # One of somebody's own knows other animals.
-        self.name += f", where that one promises an IoU below {KEPT:g}"
+        self.name = f"small {self.name}, where that one promises an IoU below {KEPT:g}"  # Not Meta's.
         self.concurrent = not adapters  # With adapters, the network changes from group to group.
 
     def _propagate(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Propagated]:
