@@ -30,7 +30,7 @@ import typer
 from painted_wings import painted_wings
 from scipy.stats import spearmanr
 from torch.nn import functional
-from training_examples import CROP, Example, mirrored, read_example, recalled_by, varied, window
+from training_examples import CROP, Example, load_decoder, mirrored, read_example, recalled_by, varied, window
 from training_pairs import labelled_groups, match_pairs, pair_files, pair_weights, within
 
 from sst_retrieval.models.decoder import Clues, Decoder, recalled
@@ -80,9 +80,7 @@ def train(
         raise typer.BadParameter(f"no pairs to learn from in {pairs}")
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    network = Decoder()
-    if start is not None:
-        network.load_state_dict({k: v.float() for k, v in torch.load(start, weights_only=True).items()})
+    network = Decoder() if start is None else load_decoder(start).train()
     log = _optimise(network, files, _key_losses, parameters=network.keys.parameters(), steps=keys, rate=rate, rng=rng)
     network.keys.requires_grad_(False)
     others = [each for each in network.parameters() if each.requires_grad]
@@ -99,8 +97,7 @@ def train(
 @app.command("score")
 def score(pairs: Path, weights: Path, only: Annotated[list[str] | None, typer.Option()] = None) -> None:
     """Score a decoder on pairs."""
-    network = Decoder().eval()
-    network.load_state_dict({k: v.float() for k, v in torch.load(weights, weights_only=True).items()})
+    network = load_decoder(weights)
     ious: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for path in pair_files(pairs):
         if only and not within(path, pairs, only):

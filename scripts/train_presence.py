@@ -19,16 +19,14 @@ import numpy.typing as npt
 import torch
 import typer
 from torch.nn import functional
-from training_examples import bend_all, read_example
+from training_examples import load_decoder, seen_in
 from training_pairs import pair_files, within
 
 from sst_retrieval.models.decoder import Decoder, clues, evidence
-from sst_retrieval.models.dense_seen import Seen, weighed
+from sst_retrieval.models.dense_seen import weighed
 from sst_retrieval.models.dense_settings import DenseSettings
-from sst_retrieval.models.keys import recall, spreads
 from sst_retrieval.models.presence import Presence, signs
 from sst_retrieval.models.refine import coloured, first_masks
-from sst_retrieval.types import Frame
 
 STEPS = 600
 CARE = 6.0  # A trait that is there and called lost is so much worse than one that is lost and not noticed.
@@ -46,8 +44,7 @@ def train(
 ) -> None:
     """Fit the presence of a decoder, and score it."""
     torch.manual_seed(seed)
-    network = Decoder().eval()
-    network.load_state_dict({k: v.float() for k, v in torch.load(weights, weights_only=True).items()})
+    network = load_decoder(weights)
     files = list(pair_files(pairs))
     found = [_signs(network, path) for path in files]
     numbers, there = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -68,17 +65,11 @@ def train(
 @torch.inference_mode()
 def _signs(network: Decoder, path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """See a pair as the propagator does: its traits' signs, (T, SIGNS), and whether they are there, (T,)."""
-    example, kept = read_example(path), np.load(path)
-    like = spreads(example.levels[0])
-    keys = network.keys(example.told.levels, example.seen, like)
-    votes = recall(network.keys, keys, bend_all(network, example, like))
-    shares, distance, bent = (kept[name].astype(np.float32) for name in ("shares", "distance", "bent"))
-    upright = Frame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))  # Not looked at: the view is there.
-    seen = Seen(upright, kept["view"], shares, distance, bent, example.told.levels, tuple(example.flows), votes)
+    example, seen = seen_in(network, path)
     both, rivals = weighed(seen), example.told.rivals.numpy()
     by_colour = coloured(seen.view, both.both, rivals, evidence=DenseSettings().evidence)
     first = first_masks(by_colour, rivals)
-    told = clues(seen.view, shares, distance, bent, first, rivals, seen.levels, both.recalled)
+    told = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels, both.recalled)
     logits, _ = network(told)
     return signs(evidence(told, logits)), (example.truth.sum((1, 2)) > SHOWN).float()
 

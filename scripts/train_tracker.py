@@ -36,6 +36,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from training_examples import load_decoder
 from training_guesses import guess, guess_path
 from training_pairs import pair_files, pair_weights, within
 from training_tracks import losses, read_pair, track, varied
@@ -45,7 +46,7 @@ from sst_retrieval.models.dense import DensePropagator
 from sst_retrieval.models.sam2_checkpoint import build, load_checkpoint
 from sst_retrieval.models.sam2_memory import settled
 from sst_retrieval.models.sam2_network import Sam2Network
-from sst_retrieval.models.trained_decoder import TrainedDecoder
+from sst_retrieval.models.trained_decoder import WEIGHTS, TrainedDecoder
 
 PAIRS = 3  # Pairs a step.
 WARM = 50  # Steps until the learning rate is reached.
@@ -104,12 +105,12 @@ def guesses(
     leave_out: Annotated[list[str] | None, typer.Option(help="COLLECTION or COLLECTION/GROUP.")] = None,
 ) -> None:
     """Draw the dense propagator's own masks of pairs, beside them: better first guesses than the plain matching's."""
-    decoder = TrainedDecoder()
-    propagator = DensePropagator(decoder=decoder)
+    propagator = DensePropagator(decoder=TrainedDecoder())
+    network = load_decoder(WEIGHTS)
     files = [path for path in pair_files(pairs) if not within(path, pairs, leave_out or [])]
     with typer.progressbar(files) as progress:
         for path in progress:
-            np.save(guess_path(path), guess(path, propagator, decoder), allow_pickle=False)
+            np.save(guess_path(path), guess(path, propagator, network), allow_pickle=False)
 
 
 @app.command("score")

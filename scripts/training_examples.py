@@ -11,10 +11,10 @@ from torch.nn import functional
 from training_pairs import LEVELS, SUPPORTS
 
 from sst_retrieval.models.decoder import Clues, Decoder, clues, recalled
-from sst_retrieval.models.dense_seen import bend
+from sst_retrieval.models.dense_seen import Seen, bend
 from sst_retrieval.models.keys import Spreads, recall, spreads
 from sst_retrieval.models.matching import cell_colours
-from sst_retrieval.types import RGBImage
+from sst_retrieval.types import Frame, RGBImage
 
 CROP = 256  # Edge of a training crop, in pixels of the view.
 WHOLE = 0.15  # Share of examples that are not cropped.
@@ -42,6 +42,13 @@ class Example:
     flows: torch.Tensor
     truth: torch.Tensor
     names: list[str]
+
+
+def load_decoder(weights: Path) -> Decoder:
+    """Load a decoder's weights, kept in halves."""
+    network = Decoder().eval()
+    network.load_state_dict({name: each.float() for name, each in torch.load(weights, weights_only=True).items()})
+    return network
 
 
 def read_example(path: Path) -> Example:
@@ -83,6 +90,18 @@ def bend_all(network: Decoder, example: Example, like: Spreads) -> list[tuple[to
     return [
         (bend(network.keys(levels, colours, like), flow), bend(labels, flow)) for levels, colours, labels, flow in each
     ]
+
+
+def seen_in(network: Decoder, path: Path) -> tuple[Example, Seen]:
+    """Read a pair, and see its target as the propagator does."""
+    example, kept = read_example(path), np.load(path)
+    like = spreads(example.levels[0])
+    keys = network.keys(example.told.levels, example.seen, like)
+    votes = recall(network.keys, keys, bend_all(network, example, like))
+    shares, distance, bent = (kept[name].astype(np.float32) for name in ("shares", "distance", "bent"))
+    upright = Frame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))  # Not looked at: the view is there.
+    seen = Seen(upright, kept["view"], shares, distance, bent, example.told.levels, tuple(example.flows), votes)
+    return example, seen
 
 
 def mirrored(example: Example, rng: np.random.Generator) -> Example:

@@ -12,14 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from training_examples import read_example
-from training_pairs import LEVELS
+from torch.nn import functional
+from training_examples import seen_in
 
-from sst_retrieval import pose
+from sst_retrieval.models.decoder import Decoder
 from sst_retrieval.models.dense import DensePropagator
-from sst_retrieval.models.dense_seen import Seen, bend
-from sst_retrieval.models.keys import spreads
-from sst_retrieval.models.trained_decoder import TrainedDecoder
 
 BETTER = 0.75  # Share of guided examples that are led by these masks; the rest by the plain matching's.
 
@@ -30,22 +27,15 @@ def guess_path(pair: Path) -> Path:
 
 
 @torch.inference_mode()
-def guess(pair: Path, propagator: DensePropagator, decoder: TrainedDecoder) -> npt.NDArray[np.uint8]:
-    """Draw the masks of a pair: uint8 (T, S / 2, S / 2), how much of every cell is drawn, 255 for all."""
-    example, kept = read_example(pair), np.load(pair)
-    like = spreads(example.levels[0])
-    levels = tuple(torch.from_numpy(kept[name].astype(np.float32)) for name in LEVELS)
-    flows = tuple(torch.from_numpy(flow) for flow in kept["flows"].astype(np.float32))
-    each = zip(example.levels, example.colours, example.labels, example.flows, strict=True)
-    supports = [
-        (bend(decoder.keys_of(theirs, colours, like), flow), bend(labels, flow))
-        for theirs, colours, labels, flow in each
-    ]
-    view = kept["view"]
-    shares, distance, bent = (kept[name].astype(np.float32) for name in ("shares", "distance", "bent"))
-    recalled = decoder.recall(decoder.keys(view, levels, like), supports)
-    frame = pose.turned((view.shape[1] / 2, view.shape[0] / 2), view.shape[0], 0.0)
-    seen = Seen(frame, view, shares, distance, bent, levels, flows, recalled)
-    masks = torch.from_numpy(propagator.draw(seen, kept["rivals"]).soft > 0.5).float()
-    cells: npt.NDArray[np.uint8] = (torch.nn.functional.avg_pool2d(masks, 2).numpy() * 255 + 0.5).astype(np.uint8)
+def guess(pair: Path, propagator: DensePropagator, network: Decoder) -> npt.NDArray[np.uint8]:
+    """Draw the masks of a pair: uint8 (T, S / 2, S / 2), how much of every cell is drawn, 255 for all.
+
+    Args:
+        pair: its file.
+        propagator: with a decoder.
+        network: that decoder's, for the keys.
+    """
+    example, seen = seen_in(network, pair)
+    masks = torch.from_numpy(propagator.draw(seen, example.told.rivals.numpy()).soft > 0.5).float()
+    cells: npt.NDArray[np.uint8] = (functional.avg_pool2d(masks, 2).numpy() * 255 + 0.5).astype(np.uint8)
     return cells

@@ -103,7 +103,6 @@ class DensePropagator:
             described.append(self._describe(support, traits, frame, like=first))
         return DenseMemory(traits, rivals(supports, traits), tuple(described))
 
-    @torch.inference_mode()
     def propagate(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[Propagated]:
         """Find the traits on every image, each by itself."""
         return [found for found, _ in self.familiarly(memory, images)]
@@ -111,7 +110,13 @@ class DensePropagator:
     @torch.inference_mode()
     def familiarly(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[tuple[Propagated, float]]:
         """Find the traits, and say of every specimen how familiar it is to what was learnt, 0..1."""
-        return [self._propagate(memory, image) for image in images]
+        answers = []
+        for image in images:
+            seen = self.look(memory, image)
+            drawn = self.draw(seen, memory.rivals)
+            masks = pose.unwarp(drawn.soft, seen.frame, image.shape[:2])
+            answers.append((Propagated(masks, drawn.confidence, seen.frame), drawn.familiar))
+        return answers
 
     @torch.inference_mode()
     def look(self, memory: DenseMemory, image: RGBImage) -> Seen:
@@ -135,12 +140,6 @@ class DensePropagator:
         soft = np.zeros((len(rivals), *seen.view.shape[:2]), dtype=np.float32)
         soft[:, place.rows(2), place.columns(2)] = drawn.soft
         return replace(drawn, soft=soft)
-
-    def _propagate(self, memory: DenseMemory, image: RGBImage) -> tuple[Propagated, float]:
-        seen = self.look(memory, image)
-        drawn = self.draw(seen, memory.rivals)
-        masks = pose.unwarp(drawn.soft, seen.frame, image.shape[:2])
-        return Propagated(masks, drawn.confidence, seen.frame), drawn.familiar
 
     def _decoded(self, seen: Seen, rivals: npt.NDArray[np.bool_], decoder: TrainedDecoder) -> Drawn:
         evidence = self.settings.evidence

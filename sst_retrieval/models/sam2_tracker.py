@@ -62,15 +62,14 @@ class TrackerPropagator(Sam2Propagator):
         super().__init__(
             file, config=config, device=device, settings=settings, dense=dense, adapters=adapters, batch=batch
         )
-        self._leader = dense
         self._familiar = FAMILIAR if checkpoint is None else 0.0  # One of somebody's own knows other animals.
         self.name = f"small {self.name}, where that one promises an IoU below {KEPT:g}"  # Not Meta's.
         self.concurrent = not adapters  # With adapters, the network changes from group to group.
 
     def _propagate(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Propagated]:
-        if memory.dense is None:
+        if self._dense is None or memory.dense is None:
             return super()._propagate(memory, images)
-        known = self._leader.familiarly(memory.dense, images)
+        known = self._dense.familiarly(memory.dense, images)
         answers = [guess for guess, _ in known]
         doubtful = [
             place

@@ -87,14 +87,10 @@ class TrainedDecoder:
         Returns:
             float32 (KEY, S / 4, S / 4).
         """
-        return self.keys_of(levels, torch.from_numpy(cell_colours(view, levels[0].shape[-1])), like)
-
-    @torch.inference_mode()
-    def keys_of(self, levels: Sequence[torch.Tensor], colours: torch.Tensor, like: Spreads) -> torch.Tensor:
-        """Describe a view of which only levels and colours, float32 (3, S / 4, S / 4), are known; see `keys`."""
         moved = [level.to(self._device) for level in levels]
+        colours = torch.from_numpy(cell_colours(view, levels[0].shape[-1])).to(self._device)
         relative = [(mean.to(self._device), spread.to(self._device)) for mean, spread in like]
-        keys: torch.Tensor = self._network.keys(moved, colours.to(self._device), relative)
+        keys: torch.Tensor = self._network.keys(moved, colours, relative)
         return keys
 
     @torch.inference_mode()
