@@ -13,17 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from sst_retrieval.catalog import Catalog
 from sst_retrieval.examples import Example
-from sst_retrieval.types import Floats, Hit
+from sst_retrieval.types import Doubles, Floats, Hit
 from sst_retrieval.vectors import VectorIndex
 
 Pair: TypeAlias = tuple[str, str]
 """(specimen, trait)."""
-
-Doubles: TypeAlias = npt.NDArray[np.float64]
 
 AWAY = 0.5
 """What being unlike counts against being like: at 1, the first hits are odd rather than similar."""

@@ -12,8 +12,8 @@ from scipy import ndimage
 from skimage.measure import find_contours, label
 
 from sst_retrieval import pose
-from sst_retrieval.types import Floats, Frame, Mask
-from sst_retrieval.unit_vectors import Doubles, unit
+from sst_retrieval.types import Doubles, Floats, Frame, Mask
+from sst_retrieval.unit_vectors import unit
 
 HARMONICS = 12
 PICTURE_SIDE = 12

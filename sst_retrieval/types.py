@@ -32,6 +32,9 @@ FeatureGrid: TypeAlias = npt.NDArray[np.float32]
 Floats: TypeAlias = npt.NDArray[np.float32]
 """float32 of the shape said where it is used."""
 
+Doubles: TypeAlias = npt.NDArray[np.float64]
+"""float64 of the shape said where it is used."""
+
 Box: TypeAlias = tuple[int, int, int, int]
 """(x0, y0, x1, y1) in pixels, half-open."""
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.types import Floats
-
-Doubles: TypeAlias = npt.NDArray[np.float64]
+from sst_retrieval.types import Doubles, Floats
 
 
 def unit(vector: npt.NDArray[Any]) -> Floats:

@@ -26,8 +26,8 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.examples import Example, Weighed
-from sst_retrieval.types import Floats
-from sst_retrieval.unit_vectors import Doubles, unit_blocks
+from sst_retrieval.types import Doubles, Floats
+from sst_retrieval.unit_vectors import unit_blocks
 
 Ids = npt.NDArray[np.int64]
 

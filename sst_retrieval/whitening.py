@@ -25,9 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.types import Floats
-
-Doubles = npt.NDArray[np.float64]
+from sst_retrieval.types import Doubles, Floats
 
 SHRINKAGE: Mapping[str, float] = {"pattern": 1.0}
 """Block -> how strongly its covariance is shrunk; other blocks are histograms and outlines and stay as they are.

@@ -11,7 +11,8 @@ import pandas as pd
 
 from sst_retrieval.errors import QueryError
 from sst_retrieval.morphology import trees
-from sst_retrieval.morphology.distances import DistanceMatrix, Doubles
+from sst_retrieval.morphology.distances import DistanceMatrix
+from sst_retrieval.types import Doubles
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,7 @@ from scipy.sparse import csr_array
 
 from sst_retrieval.errors import QueryError
 from sst_retrieval.morphology.libraries import required
-from sst_retrieval.types import Floats
-
-Doubles: TypeAlias = npt.NDArray[np.float64]
+from sst_retrieval.types import Doubles, Floats
 
 Rows: TypeAlias = Callable[[npt.NDArray[np.int64]], Floats]
 """Positions int64 (n,) -> their scaled vectors float32 (n, D)."""

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.morphology.distances import Doubles, Rows, chunks
+from sst_retrieval.morphology.distances import Rows, chunks
+from sst_retrieval.types import Doubles
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's (2008), which colour-blind readers can tell apart; with `MARKERS` 35 groups look different."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sst_retrieval.errors import InputError
-from sst_retrieval.morphology.distances import Doubles
 from sst_retrieval.morphology.libraries import required
+from sst_retrieval.types import Doubles
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
 from sst_retrieval.query import Index
-from sst_retrieval.types import Floats, Hit
-from sst_retrieval.words.fitting import Doubles, Fit, Marks, fit_words
+from sst_retrieval.types import Doubles, Floats, Hit
+from sst_retrieval.words.fitting import Fit, Marks, fit_words
 from sst_retrieval.words.question import Doubt, Example, Filter, Part, Question, Ranking
 
 COUNT = 12

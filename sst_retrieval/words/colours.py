@@ -27,7 +27,8 @@ from PIL import ImageColor
 from scipy.spatial import KDTree
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-Doubles = npt.NDArray[np.float64]
+from sst_retrieval.types import Doubles
+
 Lab: TypeAlias = tuple[float, float, float]
 
 NEARLY = 5.0

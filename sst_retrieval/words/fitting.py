@@ -11,11 +11,11 @@ import numpy.typing as npt
 from sst_retrieval.errors import QueryError
 from sst_retrieval.query import Index
 from sst_retrieval.sql import quoted
+from sst_retrieval.types import Doubles
 from sst_retrieval.words.colours import FAR, distances
 from sst_retrieval.words.quantities import COLOUR_NEEDS, QUANTITIES
 from sst_retrieval.words.question import Ranking
 
-Doubles = npt.NDArray[np.float64]
 Marks = npt.NDArray[np.bool_]
 
 

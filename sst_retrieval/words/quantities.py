@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
+from sst_retrieval.types import Doubles
+
 Table = Mapping[str, Doubles]
 
 
