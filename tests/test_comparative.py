@@ -196,11 +196,17 @@ def test_distances_of_groups_worked_out_another_way(index: Index) -> None:
     parts = [vectors[name == SPECIES_COLUMN] for name in SPECIES]
     means = index.distances("band", by="scientificName")
     assert (means.labels, means.counts) == (SPECIES, (4, 4, 4))
-    assert means.values == pytest.approx(squareform(pdist([part.mean(axis=0) for part in parts])), abs=1e-6)
+    chance = np.array([part.var(axis=0, ddof=1).sum() / 4 for part in parts])
+    expected = squareform(pdist([part.mean(axis=0) for part in parts]) ** 2) - chance[:, None] - chance
+    np.fill_diagonal(expected, 0)
+    assert expected.min() == 0  # None is clipped here.
+    assert means.values == pytest.approx(np.sqrt(expected), abs=1e-6)
     energy = index.distances("band", by="scientificName", between="energy")
     one, two = parts[0], parts[2]
-    expected = 2 * cdist(one, two).mean() - cdist(one, one).mean() - cdist(two, two).mean()
+    expected = 2 * cdist(one, two).mean() - pdist(one).mean() - pdist(two).mean()
     assert energy.between(SPECIES[0], SPECIES[2]) == pytest.approx(np.sqrt(expected), abs=1e-5)
+    assert "corrected for sample size" in means.about
+    assert "corrected for sample size" in energy.about
 
 
 def test_specimens_without_a_value_are_counted(index: Index) -> None:

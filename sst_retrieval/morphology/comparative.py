@@ -87,12 +87,13 @@ class Comparative(Forms):
             trait: its name.
             by: a column whose values are the groups; None compares specimens. Specimens without a value are left out,
                 and counted in `about`.
-            between: "mean" compares the groups' means, "energy" their whole distributions (energy distance).
+            between: "mean" compares the groups' means, "energy" their whole distributions (energy distance); both are
+                corrected for sample size, and 0 where two groups are not told apart.
             where: see above.
             weights: block -> weight; None weighs all alike.
 
         Returns:
-            A square, symmetric, labelled matrix.
+            A square, symmetric, labelled matrix; `about` says how many groups have one specimen only.
 
         Raises:
             QueryError: no such trait, column or method, or too many specimens for a matrix.
