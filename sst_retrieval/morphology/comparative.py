@@ -166,7 +166,7 @@ class Comparative(Forms):
             by: the column whose values are the groups.
             where, weights: as in `distances`.
             permutations: of the tests.
-            seed: of the tests and of the bootstrap.
+            seed: of the tests.
 
         Raises:
             QueryError: no such trait or column.
