@@ -18,6 +18,7 @@ from sklearn.decomposition import PCA
 
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.morphology import distances as by_distance
+from sst_retrieval.morphology.space import Morphospace
 from sst_retrieval.morphology.table import read_scales
 from sst_retrieval.morphology.trees import newick_name, read_tree
 from sst_retrieval.query import Index, open_index
@@ -162,6 +163,16 @@ def test_a_plot_shows_every_group_in_its_own_way(index: Index, tmp_path: Path) -
         space.plot(colour="mass")
     with pytest.raises(QueryError, match="no component 99"):
         space.plot(x=99)
+
+
+def test_a_plot_has_no_group_without_a_name() -> None:
+    metadata = pd.DataFrame({"species": ["albus", "", None, "albus"]})
+    scores = np.arange(8.0).reshape(4, 2)
+    space = Morphospace(
+        "wing", tuple("abcd"), scores, np.eye(2), np.ones(2) / 2, np.zeros(2), ("x", "y"), metadata, "x"
+    )
+    legend = space.plot(colour="species").axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["albus (2)", "not known (2)"]
 
 
 def test_a_space_of_outlines(index: Index) -> None:

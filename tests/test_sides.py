@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from invented import a_collection, built, unit
 from skimage.draw import ellipse
 
 from sst_retrieval import pose
 from sst_retrieval.errors import QueryError
+from sst_retrieval.masks import box, encode
+from sst_retrieval.measure import geometry
 from sst_retrieval.morphology.asymmetry import asymmetry
 from sst_retrieval.morphology.sides import average, middle_line, split
-from sst_retrieval.types import Frame, Mask
+from sst_retrieval.query import open_index
+from sst_retrieval.types import Frame, Mask, Region
 
 SIZE = (300, 300)
 
@@ -94,7 +100,7 @@ def test_specks_belong_to_no_side() -> None:
 def test_indices_of_asymmetry_worked_out_by_hand() -> None:
     rows = [("a", "left", 10.0), ("a", "right", 12.0), ("b", "left", 20.0), ("b", "right", 19.0), ("c", "left", 5.0)]
     frame = pd.DataFrame(rows, columns=["specimen", "side", "area_px"]).assign(group="g")
-    found = asymmetry(frame, "band", "area_px")
+    found = asymmetry(frame, "band", "area_px", "x")
     assert found.unpaired == ("c",)
     row = found.table.loc["g"]
     assert (row["specimens"], row["directional"], row["FA1"]) == (2, 0.5, 1.5)
@@ -103,6 +109,33 @@ def test_indices_of_asymmetry_worked_out_by_hand() -> None:
     assert row["FA4a"] == pytest.approx(0.798 * math.sqrt(4.5))
     assert row["FA8a"] == pytest.approx((math.log(12 / 10) + math.log(20 / 19)) / 2)
     with pytest.raises(QueryError, match="mass"):
-        asymmetry(frame, "band", "mass")
+        asymmetry(frame, "band", "mass", "x")
     with pytest.raises(QueryError, match="left and on its right"):
-        asymmetry(frame[frame["side"] == "left"], "band", "area_px")
+        asymmetry(frame[frame["side"] == "left"], "band", "area_px", "x")
+
+
+def test_specimens_without_a_value_are_no_group_and_are_counted(tmp_path: Path) -> None:
+    """As everywhere else: nothing, and an empty text, are no name of a group."""
+    names = [f"s{number}" for number in range(6)]
+    mask, frame = a_specimen(0.0)
+    shown = Region(
+        "s0", "wing", True, 0.9, mask.shape, encode(mask), box(mask), frame, unit(np.ones(9)), geometry(mask)
+    )  # fmt: skip
+    values = {"species": ["albus", "", "albus", None, "rubens", ""], "ring": [1, 2, None, 1, 2, 1]}
+    table = a_collection(names, {"species": "VARCHAR", "ring": "BIGINT"}, **values)
+    built(tmp_path / "index", [replace(shown, specimen=name) for name in names], table)
+    with open_index(tmp_path / "index") as index:
+        found = index.asymmetry("wing", by="species")
+        assert found.table["specimens"].to_dict() == {"albus": 2, "rubens": 1}
+        assert found.specimens["specimen"].tolist() == ["s0", "s2", "s4"]
+        assert found.unpaired == ()
+        assert "3 specimens without a value left out" in found.about
+        assert "3 specimens without a value left out" in index.distances("wing", by="species").about
+        assert list(index.asymmetry("wing", by="ring").table.index) == list(index.distances("wing", by="ring").labels)
+        everybody = index.asymmetry("wing")
+        assert everybody.table["specimens"].to_dict() == {"group": 6}
+        assert "left out" not in everybody.about
+        with pytest.raises(QueryError, match="no column 'genus'"):
+            index.asymmetry("wing", by="genus")
+        with pytest.raises(QueryError, match="no specimen with wing has a value in 'species'"):
+            index.asymmetry("wing", by="species", where="species = ''")

@@ -29,6 +29,7 @@ class Asymmetry:
             p-value (is one side larger as a rule?); FA1 (mean |R - L|); FA2 (mean |R - L| / mean size of each);
             FA4a (0.798 x standard deviation of R - L: without the directional part); FA8a (mean |ln R - ln L|).
         unpaired: specimens left out because a side is missing, or both are one piece, or there is no middle line.
+        about: what was compared, and how many specimens without a value were left out.
     """
 
     trait: str
@@ -36,15 +37,17 @@ class Asymmetry:
     specimens: Any
     table: Any
     unpaired: tuple[str, ...]
+    about: str
 
 
-def asymmetry(sides: Any, trait: str, measurement: str) -> Asymmetry:
+def asymmetry(sides: Any, trait: str, measurement: str, about: str) -> Asymmetry:
     """Compare left and right.
 
     Args:
         sides: a pandas data frame: specimen, group, side and measurements (`Index.sides`).
         trait: its trait.
         measurement: a column of it, of sizes above 0.
+        about: what is compared.
 
     Raises:
         QueryError: no such measurement, or no specimen has both sides.
@@ -63,7 +66,7 @@ def asymmetry(sides: Any, trait: str, measurement: str) -> Asymmetry:
     wide["relative"] = wide["difference"] / ((wide["right"] + wide["left"]) / 2)
     table = pd.DataFrame({group: _indices(part) for group, part in wide.groupby("group", sort=True)}).T
     table.index.name = "group"
-    return Asymmetry(trait, measurement, wide, table.astype({"specimens": int}), unpaired)
+    return Asymmetry(trait, measurement, wide, table.astype({"specimens": int}), unpaired, about)
 
 
 def _indices(pairs: Any) -> dict[str, float]:

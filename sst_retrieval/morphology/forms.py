@@ -107,7 +107,8 @@ class Forms(Source):
 
         Args:
             trait: a paired trait.
-            by: the column whose values are the groups; None takes the groups of the build.
+            by: the column whose values are the groups; None takes the groups of the build. Specimens without a value
+                are left out, and counted in `about`.
             measurement: a size: area_px, length_px, perimeter_px, ...
             where: see above.
 
@@ -115,11 +116,14 @@ class Forms(Source):
             QueryError: no such trait, column or measurement, or no specimen has both sides.
         """
         measured = self.sides(trait, where=where)
-        if by is not None:
-            of = table.labelled(self._described(self._ids(trait, where), self._columns("specimen", by)))
-            measured["group"] = measured["specimen"].map(dict(zip(of["specimen"], of[by], strict=True)))
-            measured = measured.dropna(subset=["group"])
-        return asymmetry(measured, trait, measurement)
+        if by is None:
+            return asymmetry(measured, trait, measurement, f"{trait}: {measurement}; each group of the build")
+        ids, codes, labels, note = self._grouped(trait, by, where)
+        names = self._described(ids, ["specimen"]).column(0).to_pylist()
+        group_of = {name: labels[code] for name, code in zip(names, codes.tolist(), strict=True)}
+        measured = measured[measured["specimen"].isin(group_of.keys())]
+        measured = measured.assign(group=measured["specimen"].map(group_of))
+        return asymmetry(measured, trait, measurement, f"{trait}: {measurement}; each {by}{note}")
 
     def _scales(self, trait: str, where: str | None, scale: Scale | None) -> dict[str, float]:
         """Specimen -> millimetres a pixel, for those of which it is known."""

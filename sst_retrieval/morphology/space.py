@@ -91,7 +91,8 @@ class Morphospace:
             dots = axes.scatter(across, up, s=28, c=self.metadata[colour].to_numpy(float), cmap="viridis", linewidths=0)
             figure.colorbar(dots, label=colour)
         else:
-            _draw_groups(axes, across, up, self.metadata[colour].astype("string").fillna("not known"), colour)
+            names = self.metadata[colour].astype("string").replace("", pd.NA).fillna("not known")
+            _draw_groups(axes, across, up, names, colour)
         axes.set_xlabel(f"PC{x} ({self.explained[x - 1]:.1%} of the variance)")
         axes.set_ylabel(f"PC{y} ({self.explained[y - 1]:.1%})")
         axes.set_title(self.about, fontsize=9, loc="left", wrap=True)
