@@ -143,6 +143,28 @@ def test_confidence_is_compared_with_the_iou() -> None:
     assert scores.bad_among_least_confident() == 1.0
 
 
+def scores_of(*ious: float) -> ProtocolScores:
+    """One mask a draw."""
+    return ProtocolScores(
+        tuple(Trial(draw, "g", "s", "t", iou, 0.5, there=True, found=True) for draw, iou in enumerate(ious)), 1, ()
+    )
+
+
+def test_the_spread_is_that_of_all_draws_there_could_be_estimated_from_a_few() -> None:
+    """With n - 1 in the denominator: three draws stand for many."""
+    scores = scores_of(0.6, 0.7, 0.8)
+    assert scores.spread() == pytest.approx(0.1)
+    assert scores.as_dict()["spread"] == pytest.approx(0.1)
+    assert "mean IoU 0.7000 +- 0.1000 over 3 draws of 1 support a group" in scores.table()
+
+
+def test_a_single_draw_has_no_spread() -> None:
+    scores = scores_of(0.6)
+    assert np.isnan(scores.spread())
+    assert scores.as_dict()["spread"] is None
+    assert "mean IoU 0.6000 over 1 draw of 1 support a group (0.600)" in scores.table()
+
+
 @pytest.mark.parametrize(("shots", "draws", "seed"), [(0, 1, 0), (1, 0, 0), (1, 1, -1)])
 def test_impossible_requests_are_refused(collection: Collection, shots: int, draws: int, seed: int) -> None:
     with pytest.raises(InputError, match="at least 1"):

@@ -1,7 +1,8 @@
 """What a propagator's masks are worth: one trait on one target at a time, and what all of them come to.
 
 1. The IoU of a trait counts where the label or the prediction has it. Its mean runs over the specimens of a draw, then
-   over the traits of a group, then over groups, then over draws; the spread is the standard deviation over draws.
+   over the traits of a group, then over groups, then over draws; the spread is the standard deviation over draws
+   (n - 1).
 2. The confidences are compared with the IoU of the masks they speak of: does the order agree (Spearman), and do the
    least confident masks hold the bad ones?
 3. Presence: of the traits that were said to be there, how many are; of those that are, how many were found.
@@ -71,8 +72,9 @@ class ProtocolScores:
         return float(np.mean(self.draws()))
 
     def spread(self) -> float:
-        """Standard deviation over draws; 0 for a single one."""
-        return float(np.std(self.draws()))
+        """Standard deviation over draws (n - 1 in the denominator: a few draws stand for all); NaN for a single one."""
+        draws = self.draws()
+        return float(np.std(draws, ddof=1)) if len(draws) > 1 else float("nan")
 
     def groups(self) -> dict[str, float]:
         """Group -> mean IoU over its traits and draws."""
@@ -115,11 +117,11 @@ class ProtocolScores:
 
     def as_dict(self) -> dict[str, Any]:
         """Say the scores in plain, JSON-ready types."""
-        order = self.confidence_order()
+        order, spread = self.confidence_order(), self.spread()
         return {
             "shots": self.shots,
             "mean_iou": self.mean_iou(),
-            "spread": self.spread(),
+            "spread": None if np.isnan(spread) else spread,
             "draws": self.draws(),
             "groups": self.groups(),
             "traits": self.traits(),
@@ -132,13 +134,15 @@ class ProtocolScores:
     def table(self) -> str:
         """Write the scores as aligned text."""
         presence = self.presence()
-        scores = " ".join(f"{value:.3f}" for value in self.draws())
+        draws = self.draws()
+        scores = " ".join(f"{value:.3f}" for value in draws)
+        spread = f" +- {self.spread():.4f}" if len(draws) > 1 else ""
         parts = [
             aligned(("trait", "IoU"), [(name, f"{iou:.3f}") for name, iou in self.traits().items()]),
             "",
             aligned(("group", "IoU"), [(name, f"{iou:.3f}") for name, iou in self.groups().items()]),
             "",
-            f"mean IoU {self.mean_iou():.4f} +- {self.spread():.4f} over {len(self.draws())} draws of {self.shots} "
+            f"mean IoU {self.mean_iou():.4f}{spread} over {len(draws)} draw{'s' * (len(draws) > 1)} of {self.shots} "
             f"support{'s' * (self.shots > 1)} a group ({scores})",
             f"confidence: Spearman {self.confidence_order():.2f} with the IoU; the least confident "
             f"{LEAST_CONFIDENT:.0%} hold {share(self.bad_among_least_confident())} of the masks below {BAD}",
