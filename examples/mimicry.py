@@ -102,7 +102,7 @@ def draw_matrix(labels: tuple[str, ...], values: np.ndarray) -> Figure:
         axes.text(
             column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=7, color="w" if dark else "k"
         )
-    figure.colorbar(picture, label="distance (0 = the same)", shrink=0.7)
+    figure.colorbar(picture, label="distance (0 = not told apart)", shrink=0.7)
     return figure
 
 

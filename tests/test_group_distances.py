@@ -138,7 +138,7 @@ def test_a_group_of_one_is_taken_to_vary_like_the_others(which: str) -> None:
         if seed == 0:
             matrix = compared(compare, values, codes)
             assert np.isfinite(matrix.values).all()
-            assert "2 groups of one specimen" in matrix.about
+            assert "2 groups of one specimen taken to vary like the 2 others" in matrix.about
             assert len(matrix.skbio().ids) == 4
     mean, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(len(found))
     above = np.triu_indices(4, 1)

@@ -252,7 +252,7 @@ def _correction(counts: npt.NDArray[np.int64]) -> str:
     single = np.count_nonzero(counts == 1)
     if single == len(counts):
         return "not corrected for sample size, as no group has two specimens"
-    note = f"; {single} groups of one specimen taken to vary like the others" if single else ""
+    note = f"; {single} groups of one specimen taken to vary like the {len(counts) - single} others" if single else ""
     return f"corrected for sample size (squares are unbiased, negative ones set to 0{note})"
 
 
