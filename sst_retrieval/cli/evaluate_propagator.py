@@ -1,4 +1,4 @@
-"""`sst-retrieval evaluate COLLECTION --protocol one-shot`: how good is a propagator on a labelled collection."""
+"""`sst-retrieval evaluate-propagator`: how good is a propagator on a labelled collection."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from tqdm import tqdm
 
+from sst_retrieval.build_settings import DEFAULTS
+from sst_retrieval.cli.dataclass_options import options_of
+from sst_retrieval.cli.options import Device, Json
 from sst_retrieval.collection import read_collection
 from sst_retrieval.engines import ModelOptions, load_propagator
 from sst_retrieval.errors import InputError
-from sst_retrieval.evaluate.protocol import run_protocol
+from sst_retrieval.evaluate import ProtocolScores, run_protocol
+from sst_retrieval.propagation import Propagator
 from sst_retrieval.traits import read_traits
 
 
@@ -28,44 +33,56 @@ SHOTS = {Protocol.ONE_SHOT: 1, Protocol.FIVE_SHOT: 5}
 
 
 @dataclass(frozen=True, slots=True)
-class ProtocolRequest:
-    """What is to be measured.
+class ProtocolOptions:
+    """How a propagator is measured, and which."""
 
-    Attributes:
-        collection: folder with collection.csv, labels/ and supports/traits.toml, or its table.
-        labels: folder of label pictures, if they are not in labels/ beside the table.
-        protocol: how many supports a group.
-        draws: how often they are drawn.
-        seed: of the draws.
-        turned: turn and mirror the targets.
-        erased: share of the targets on which a trait is painted over.
-        propagator, device: what finds the traits, and where.
-        checkpoint: of SAM 2.
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of label pictures, <specimen>.png, if not labels/ of the collection.")
+    ] = None
+    protocol: Annotated[Protocol, typer.Option(help="How many supports a group has.")] = Protocol.ONE_SHOT
+    supports_per_group: Annotated[int, typer.Option(help="How often supports are drawn.")] = 3
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0
+    turned: Annotated[bool, typer.Option("--turned", help="Turn every target, mirror half of them.")] = False
+    erased: Annotated[float, typer.Option(help="Share of targets that lose a trait.")] = 0.0
+    propagator: Annotated[str, typer.Option(help="What finds the traits, as in a build.")] = DEFAULTS.propagator
+    device: Device = DEFAULTS.device
+    checkpoint: Annotated[str | None, typer.Option(help="Of SAM 2, as in a build.")] = None
+    as_json: Json = False
+
+
+@options_of(ProtocolOptions)
+def evaluate_propagator_command(
+    collection: Annotated[
+        Path, typer.Argument(help="Folder with collection.csv, labels/ and supports/traits.toml, or its table.")
+    ],
+    options: ProtocolOptions,
+) -> None:
+    """Measure a propagator on a labelled collection, with randomly drawn supports.
+
+    Every group's supports are drawn among its labelled specimens; all others are targets, whose masks are compared
+    with their labels.
     """
-
-    collection: Path
-    labels: Path | None
-    protocol: Protocol
-    draws: int
-    seed: int
-    turned: bool
-    erased: float
-    propagator: str
-    device: str
-    checkpoint: str | None = None
+    propagator, scores = _measure(collection, options)
+    if options.as_json:
+        typer.echo(json.dumps({"propagator": propagator.name, **scores.as_dict()}, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(f"{propagator.name}\n\n{scores.table()}")
 
 
-def evaluate_protocol(request: ProtocolRequest, *, as_json: bool) -> None:
-    """Run a protocol and print its scores."""
-    table = request.collection / "collection.csv" if request.collection.is_dir() else request.collection
-    folder = table.parent
+def _measure(collection: Path, options: ProtocolOptions) -> tuple[Propagator, ProtocolScores]:
+    """Run the protocol; a bar on standard error says how far it is.
+
+    Raises:
+        InputError: there is no table.
+    """
+    table = collection / "collection.csv" if collection.is_dir() else collection
     if not table.is_file():
         raise InputError(
             f"{table} is not there; --protocol wants a labelled collection: a folder with collection.csv, labels/ and "
             "supports/traits.toml"
         )
-    traits = read_traits(folder / "supports" / "traits.toml")
-    propagator = load_propagator(request.propagator, request.device, ModelOptions(checkpoint=request.checkpoint))
+    traits = read_traits(table.parent / "supports" / "traits.toml")
+    propagator = load_propagator(options.propagator, options.device, ModelOptions(checkpoint=options.checkpoint))
     with tqdm(unit=" photographs", disable=None) as bar:
 
         def show(done: int, total: int) -> None:
@@ -74,17 +91,14 @@ def evaluate_protocol(request: ProtocolRequest, *, as_json: bool) -> None:
 
         scores = run_protocol(
             read_collection(table),
-            request.labels or folder / "labels",
+            options.labels or table.parent / "labels",
             traits.numbers,
             propagator,
-            shots=SHOTS[request.protocol],
-            draws=request.draws,
-            seed=request.seed,
-            turned=request.turned,
-            erased=request.erased,
+            shots=SHOTS[options.protocol],
+            draws=options.supports_per_group,
+            seed=options.seed,
+            turned=options.turned,
+            erased=options.erased,
             progress=show,
         )
-    if as_json:
-        typer.echo(json.dumps({"propagator": propagator.name, **scores.as_dict()}, indent=2, ensure_ascii=False))
-    else:
-        typer.echo(f"{propagator.name}\n\n{scores.table()}")
+    return propagator, scores

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import sst_retrieval
+from sst_retrieval.cli.options import ClipModel, ClipPretrained
 from sst_retrieval.errors import InputError
 from sst_retrieval.indexes import find_indexes
 
@@ -32,12 +33,8 @@ def app_command(
     supports: Annotated[
         Path | None, typer.Option(help="The folder that supports are written to, if not in the collection's own.")
     ] = None,
-    clip_model: Annotated[
-        str | None, typer.Option(help="Of an OpenCLIP index: its --clip-model, if not as it was built.")
-    ] = None,
-    clip_pretrained: Annotated[
-        str | None, typer.Option(help="Of an OpenCLIP index: its --clip-pretrained, if not as it was built.")
-    ] = None,
+    clip_model: ClipModel = None,
+    clip_pretrained: ClipPretrained = None,
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8501,
     address: Annotated[str, typer.Option(help="Who may look: localhost is this computer only.")] = "localhost",
 ) -> None:
