@@ -156,6 +156,25 @@ def test_weights_that_nobody_knows_are_refused_with_the_names() -> None:
         assert [name for name in weights.WEIGHTS if name not in result.stderr] == []
 
 
+# --------------------------------------------------------------------------------------------------------------- app
+
+
+def test_what_the_app_is_told_reaches_streamlit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        "sst_retrieval.cli.start_app.subprocess.Popen",
+        lambda words: asked.append(words) or start([sys.executable, "-V"]),
+    )
+    table = a_collection_of(tmp_path)
+    words = ["--images", tmp_path, "--images", tmp_path / "images", "--supports", tmp_path / "drawn"]
+    words += ["--clip-model", "m", "--clip-pretrained", "p"]
+    assert run("app", table, *words, "--port", "9000").exit_code == 0
+    own = asked[0].index("--")
+    assert asked[0][own + 1 :] == [str(table), *map(str, words)]
+    assert asked[0][own - 4 : own] == ["--server.port", "9000", "--server.address", "localhost"]
+
+
 # -------------------------------------------------------------------------------------------- a dataclass as options
 
 
