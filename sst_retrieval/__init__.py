@@ -4,7 +4,7 @@
     with sst.open_index("indexes/heliconius") as index:
         hits = index.search(like=("CAM001", "forewing_band"), k=12)
 
-What is public is named here, and loaded when it is first used: importing the package loads no model library.
+What is public is named here, and loaded when it is first used: importing the package loads no library.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from sst_retrieval.errors import (
     SSTError,
     SupportError,
 )
-from sst_retrieval.types import Clicked, Frame, Hit, Propagated, Region, Skipped, Specimen, Support
 
 if TYPE_CHECKING:
     from sst_retrieval.annotating import save_support
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
     from sst_retrieval.sheets import Tile, contact_sheet, hit_tile
     from sst_retrieval.supports import Supports, read_supports
     from sst_retrieval.traits import read_traits
+    from sst_retrieval.types import Clicked, Frame, Hit, Propagated, Region, Skipped, Specimen, Support
     from sst_retrieval.words import Question, answer, described, understand, words_for_model
 
 __version__ = "0.1.0"
@@ -144,19 +144,27 @@ __all__ = [
 _LATER = {
     "BuildReport": "report",
     "BuildSettings": "build_settings",
+    "Clicked": "types",
     "Clicker": "clicks",
     "Collection": "collection",
     "DECISIONS": "reviews",
     "EMBEDDERS": "engines",
     "Embedder": "embedding",
+    "Frame": "types",
+    "Hit": "types",
     "Index": "query",
     "Origin": "indexes",
     "PALETTE": "overlays",
     "PROPAGATORS": "engines",
+    "Propagated": "types",
     "Propagator": "propagation",
     "Question": "words",
     "Reach": "reach",
+    "Region": "types",
     "Review": "reviews",
+    "Skipped": "types",
+    "Specimen": "types",
+    "Support": "types",
     "Supports": "supports",
     "Tile": "sheets",
     "answer": "words",

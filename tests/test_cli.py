@@ -303,16 +303,6 @@ def test_version_is_said() -> None:
     assert run("--version").stdout == f"sst-retrieval {sst_retrieval.__version__}\n"
 
 
-def test_help_loads_no_model_library() -> None:
-    code = (
-        "import sys; from sst_retrieval.cli import app; app(['--help'], standalone_mode=False);"
-        "print([name for name in ('torch', 'timm', 'streamlit') if name in sys.modules])"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(sst_retrieval.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.endswith("[]\n")
-
-
 def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(0, 1000, 4))
     monkeypatch.setattr("time.monotonic", lambda: float(next(times)))
@@ -332,7 +322,8 @@ def test_the_app_runs_no_file_of_the_folder_that_one_stands_in(
     asked: list[list[str]] = []
     start = subprocess.Popen
     monkeypatch.setattr(
-        "sst_retrieval.cli.showing.subprocess.Popen", lambda words: asked.append(words) or start([sys.executable, "-V"])
+        "sst_retrieval.cli.start_app.subprocess.Popen",
+        lambda words: asked.append(words) or start([sys.executable, "-V"]),
     )
     assert CliRunner().invoke(app, ["app", str(index)]).exit_code == 0
     (tmp_path / "click.py").write_text("open('ran', 'w').close()")

@@ -6,21 +6,9 @@ import signal
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 import sst_retrieval
-from sst_retrieval.cli import (
-    auditing,
-    building,
-    demonstration,
-    exporting,
-    finetuning,
-    looking,
-    scoring,
-    searching,
-    showing,
-)
-from sst_retrieval.cli.weighing import weights_app
+from sst_retrieval.cli.lazy import CommandSource, LazyGroup
 from sst_retrieval.errors import SSTError
 
 REFUSED = 2
@@ -28,8 +16,64 @@ STOPPED = 128 + signal.SIGINT
 """Exit codes: what was asked for cannot be done; a person stopped it, as a shell says it."""
 
 
-class Explaining(TyperGroup):
+def _command(module: str, attribute: str, text: str) -> CommandSource:
+    return CommandSource(f"sst_retrieval.cli.{module}", attribute, text)
+
+
+COMMANDS = {
+    "build": _command(
+        "build",
+        "build_command",
+        "Find the annotated traits on every photograph of a table, and make them searchable.",
+    ),
+    "search": _command(
+        "search",
+        "search_command",
+        "Find the specimens whose trait looks most like a given one, or fits a description in plain words.",
+    ),
+    "export": _command("export", "app", "Write what an index holds to files that other programs read."),
+    "evaluate": _command(
+        "evaluate", "evaluate_command", "Compare masks with labels, and the search with a column of the table."
+    ),
+    "evaluate-propagator": _command(
+        "evaluate_propagator",
+        "evaluate_propagator_command",
+        "Measure a propagator on a labelled collection, with randomly drawn supports.",
+    ),
+    "audit": _command(
+        "audit",
+        "audit_command",
+        "Say what else the similarity knows: pose, background, photographer, or any column of the table.",
+    ),
+    "info": _command("info", "info_command", "Say what is in an index and how it was made."),
+    "doctor": _command("doctor", "doctor_command", "Look for what is missing or broken on this computer."),
+    "finetune": _command(
+        "finetune",
+        "finetune_command",
+        "Teach SAM 2 one group from its annotated specimen and unlabelled photographs (one-shot cycle consistency).",
+    ),
+    "weights": _command("weights", "app", "Weights of SAM 2, OpenCLIP and BioCLIP: list and fetch them."),
+    "app": _command("start_app", "app_command", "See, search, draw and review in the browser."),
+    "demo": _command(
+        "demo",
+        "demo_command",
+        "Make a synthetic museum drawer, find the traits from one label a species, search by trait, and keep score.",
+    ),
+}
+"""In the order they are listed; a test compares each line with the help of the command itself."""
+
+
+class Commands(LazyGroup):
     """Says errors in a line for a person; one that is neither ours nor the disk's is a bug and keeps its traceback."""
+
+    sources = COMMANDS
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; `evaluate COLLECTION --protocol ...` is the old spelling of `evaluate-propagator`."""
+        name, *rest = args
+        if name == "evaluate" and any(word.partition("=")[0] == "--protocol" for word in rest):
+            args = ["evaluate-propagator", *rest]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -50,24 +94,12 @@ class Explaining(TyperGroup):
 
 
 app = typer.Typer(
-    cls=Explaining,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-app.command("build")(building.build_command)
-app.command("search")(searching.search_command)
-app.add_typer(exporting.app, name="export")
-app.command("evaluate")(scoring.evaluate_command)
-app.command("audit")(auditing.audit_command)
-app.command("info")(looking.info_command)
-app.command("doctor")(looking.doctor_command)
-app.command("finetune")(finetuning.finetune_command)
-app.add_typer(weights_app, name="weights")
-app.command("app")(showing.app_command)
-app.command("demo")(demonstration.demo_command)
 
 
 def _say_version(wanted: bool) -> None:

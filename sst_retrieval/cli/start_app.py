@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import sst_retrieval
+from sst_retrieval.cli.options import ClipModel, ClipPretrained
 from sst_retrieval.errors import InputError
 from sst_retrieval.indexes import find_indexes
 
@@ -32,12 +34,8 @@ def app_command(
     supports: Annotated[
         Path | None, typer.Option(help="The folder that supports are written to, if not in the collection's own.")
     ] = None,
-    clip_model: Annotated[
-        str | None, typer.Option(help="Of an OpenCLIP index: its --clip-model, if not as it was built.")
-    ] = None,
-    clip_pretrained: Annotated[
-        str | None, typer.Option(help="Of an OpenCLIP index: its --clip-pretrained, if not as it was built.")
-    ] = None,
+    clip_model: ClipModel = None,
+    clip_pretrained: ClipPretrained = None,
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8501,
     address: Annotated[str, typer.Option(help="Who may look: localhost is this computer only.")] = "localhost",
 ) -> None:
@@ -46,7 +44,30 @@ def app_command(
     Photographs are opened only inside the index and the folder of its collection's table, links followed; --images
     names more folders. So an index that came from elsewhere shows nothing else of this computer.
     """
-    for folder in images or []:
+    _check(index, images or [])
+    given = {"--supports": supports, "--clip-model": clip_model, "--clip-pretrained": clip_pretrained}
+    options = [word for folder in images or [] for word in ("--images", str(folder))]
+    options += [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    # -P: the folder that one stands in may be a stranger's index; no file of it is run.
+    words = [sys.executable, "-P", "-m", "streamlit", "run", str(home()), "--server.port", str(port)]
+    words += ["--server.address", address, "--", *([str(index)] if index is not None else []), *options]
+    typer.echo(f"open http://{address}:{port} in a browser; Ctrl+C ends the app", err=True)
+    with subprocess.Popen(words) as server:
+        try:
+            code = server.wait()
+        except KeyboardInterrupt:
+            server.terminate()
+            code = 0
+    raise typer.Exit(code)
+
+
+def _check(index: Path | None, images: Sequence[Path]) -> None:
+    """Refuse what the app could not show.
+
+    Raises:
+        InputError: a folder is not there, the index is nothing of the kind, or Streamlit is not installed.
+    """
+    for folder in images:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; name with --images where the photographs lie")
     if index is not None and not find_indexes(index) and not (index.is_file() or (index / "meta.xml").is_file()):
@@ -56,21 +77,6 @@ def app_command(
         )
     if importlib.util.find_spec("streamlit") is None or importlib.util.find_spec("streamlit_drawable_konva") is None:
         raise InputError("the app needs Streamlit; install it with: pip install 'sst-retrieval[app]'")
-    # -P: the folder that one stands in may be a stranger's index; no file of it is run.
-    words = [sys.executable, "-P", "-m", "streamlit", "run", str(home()), "--server.port", str(port)]
-    words += ["--server.address", address, "--", *([str(index)] if index is not None else [])]
-    words += [word for folder in images or [] for word in ("--images", str(folder))]
-    words += ["--supports", str(supports)] if supports is not None else []
-    for option, value in (("--clip-model", clip_model), ("--clip-pretrained", clip_pretrained)):
-        words += [option, value] if value is not None else []
-    typer.echo(f"open http://{address}:{port} in a browser; Ctrl+C ends the app", err=True)
-    with subprocess.Popen(words) as server:
-        try:
-            code = server.wait()
-        except KeyboardInterrupt:
-            server.terminate()
-            code = 0
-    raise typer.Exit(code)
 
 
 def home() -> Path:

@@ -1,33 +1,21 @@
-"""`sst-retrieval info` and `doctor`."""
+"""`sst-retrieval info`."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from sst_retrieval import doctor
+from sst_retrieval.cli.options import IndexFolder, Json
 from sst_retrieval.query import open_index
 
 
-def info_command(
-    index: Annotated[Path, typer.Argument(help="Index folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def info_command(index: IndexFolder, as_json: Json = False) -> None:
     """Say what is in an index and how it was made."""
     with open_index(index) as opened:
         info = opened.info()
     typer.echo(json.dumps(info, indent=2, ensure_ascii=False) if as_json else _readable(info))
-
-
-def doctor_command() -> None:
-    """Look for what is missing or broken on this computer."""
-    checks = doctor.diagnose()
-    typer.echo(doctor.report(checks))
-    if not all(check.ok for check in checks):
-        raise typer.Exit(1)
 
 
 def _readable(info: dict[str, Any]) -> str:

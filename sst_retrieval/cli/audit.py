@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sst_retrieval.cli.options import IndexFolder, Json
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate.style import audit_index
 from sst_retrieval.query import open_index
 
 
 def audit_command(
-    index: Annotated[Path, typer.Argument(help="Index folder.")],
+    index: IndexFolder,
     trait: Annotated[str | None, typer.Option(help="Trait to look at; all without it.")] = None,
     columns: Annotated[
         str | None, typer.Option(help="Columns to guess: scientificName,locality; all that sort specimens without it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what else the similarity knows: pose, background, photographer, or any column of the table.
 

@@ -10,10 +10,12 @@ from tqdm import tqdm
 
 from sst_retrieval import weights
 
-weights_app = typer.Typer(no_args_is_help=True, help="Weights of SAM 2, OpenCLIP and BioCLIP: list and fetch them.")
+app = typer.Typer(no_args_is_help=True, help="Weights of SAM 2, OpenCLIP and BioCLIP: list and fetch them.")
+
+WeightsName = Annotated[str, typer.Argument(help="A name of `sst-retrieval weights list`.")]
 
 
-@weights_app.command("list")
+@app.command("list")
 def list_command() -> None:
     """Say what there is: name, size, licence, checksum, and whether it is on this computer."""
     for each in weights.WEIGHTS.values():
@@ -24,10 +26,8 @@ def list_command() -> None:
         typer.echo(f"    {'here' if path.is_file() else 'not here'}: {path}")
 
 
-@weights_app.command("fetch")
-def fetch_command(
-    name: Annotated[str, typer.Argument(help="A name of `sst-retrieval weights list`.")],
-) -> None:
+@app.command("fetch")
+def fetch_command(name: WeightsName) -> None:
     """Download a file of weights; one that was cut short goes on where it stopped."""
     bar: tqdm[None] | None = None
 
@@ -45,9 +45,7 @@ def fetch_command(
     typer.echo(path)
 
 
-@weights_app.command("path")
-def path_command(
-    name: Annotated[str, typer.Argument(help="A name of `sst-retrieval weights list`.")],
-) -> None:
+@app.command("path")
+def path_command(name: WeightsName) -> None:
     """Say where a file of weights lies; if it is not here, how to get it."""
     typer.echo(weights.find(name) if name in weights.WEIGHTS else weights.path_of(name))

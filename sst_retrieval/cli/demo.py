@@ -10,9 +10,10 @@ import typer
 from sst_retrieval import sheets
 from sst_retrieval.build import build
 from sst_retrieval.build_settings import BuildSettings
+from sst_retrieval.cli.hits import hits_sheet, indexed_tile, table
+from sst_retrieval.cli.options import Device
 from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.cli.scoring import score_masks, score_retrieval
-from sst_retrieval.cli.searching import hits_sheet, indexed_tile, table
 from sst_retrieval.demo import make_drawer
 from sst_retrieval.export import regions
 from sst_retrieval.images import write_png
@@ -29,7 +30,7 @@ def demo_command(
     output: Annotated[Path, typer.Argument(help="Folder for the drawer, its index and the pictures.")],
     specimens: Annotated[int, typer.Option(help="How many specimens; at least two a species.", min=18)] = 100,
     seed: Annotated[int, typer.Option(help="Another number makes another drawer.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Make a synthetic museum drawer, find the traits from one label a species, search by trait, and keep score."""
     typer.echo(f"drawing {specimens} specimens with known traits in {output}", err=True)

@@ -15,7 +15,7 @@ from sst_retrieval.types import Floats, Hit
 from sst_retrieval.words import Question, answer, described, remaining, understand, words_for_model
 
 
-def understood(index: Index, text: str, *, like: str | None, ignored: Sequence[str]) -> Question:
+def read_sentence(index: Index, text: str, *, like: str | None, ignored: Sequence[str]) -> Question:
     """Read the sentence and take out the parts that the person does not mean.
 
     Raises:
@@ -25,8 +25,8 @@ def understood(index: Index, text: str, *, like: str | None, ignored: Sequence[s
     for words in ignored:
         meant = [part for part in question.parts if words.casefold() in (part.words.casefold(), part.kind)]
         if not meant:
-            said = ", ".join(repr(part.words) for part in question.parts if part.words) or "nothing"
-            raise QueryError(f"--ignore {words!r} is no part of the sentence as it was read; its parts are: {said}")
+            known = ", ".join(repr(part.words) for part in question.parts if part.words) or "nothing"
+            raise QueryError(f"--ignore {words!r} is no part of the sentence as it was read; its parts are: {known}")
         for part in meant:
             question = question.without(part)
     if not question.parts and not question.similar and not question.doubts:
@@ -35,12 +35,12 @@ def understood(index: Index, text: str, *, like: str | None, ignored: Sequence[s
     return question
 
 
-def explain(question: Question, *, as_json: bool) -> None:
+def explain_sentence(question: Question, *, as_json: bool) -> None:
     """Print how the sentence was read."""
     typer.echo(json.dumps(question.as_dict(), indent=2, ensure_ascii=False) if as_json else "\n".join(question.lines()))
 
 
-def described_if_possible(
+def describe_words(
     index: Index, question: Question, trait: str | None, load: Callable[[], Embedder], *, beside_example: bool
 ) -> Floats | None:
     """Let the model of an OpenCLIP index read what the sentence describes; None for another index, or for nothing."""
@@ -52,7 +52,7 @@ def described_if_possible(
     return described(load(), text)
 
 
-def answered(
+def answer_sentence(
     index: Index,
     question: Question,
     *,

@@ -11,19 +11,15 @@ from typing import Annotated
 import typer
 
 from sst_retrieval import export
+from sst_retrieval.cli.options import IndexFolder, Weights, Where, read_weights
 from sst_retrieval.cli.progress import ProgressBar
-from sst_retrieval.cli.searching import read_weights
 from sst_retrieval.morphology.table import Scale, read_scales
 from sst_retrieval.query import Index, open_index
 
 app = typer.Typer(no_args_is_help=True, help="Write what an index holds to files that other programs read.")
 
-IndexFolder = Annotated[Path, typer.Argument(help="Index folder.")]
 Output = Annotated[Path, typer.Argument(help="File to write; its ending says which kind.")]
 Least = Annotated[float, typer.Option(help="Leave out masks less sure than this.", min=0.0, max=1.0)]
-Where = Annotated[
-    str | None, typer.Option(help="Condition on the table's columns and confidence, in SQL: \"sex = 'female'\".")
-]
 Trait = Annotated[str, typer.Option(help="Name of the trait.")]
 Traits = Annotated[list[str] | None, typer.Option("--trait", help="Name of a trait; may be repeated. All by default.")]
 ScaleFile = Annotated[
@@ -34,7 +30,6 @@ ScaleFile = Annotated[
 ]
 By = Annotated[str | None, typer.Option(help="Compare the groups of this column, not single specimens.")]
 Between = Annotated[str, typer.Option(help="Groups are compared by their 'mean', or by 'energy' distance.")]
-Weights = Annotated[str | None, typer.Option(help="What counts how much: pattern=1,colour=0.5 (and shape nothing).")]
 
 
 @app.command("masks")
@@ -124,7 +119,7 @@ def export_distances_command(
             between=between,
             where=where,
             min_confidence=min_confidence,
-            weights=None if weights is None else read_weights(weights),
+            weights=read_weights(weights),
         )
     typer.echo(f"{len(matrix)} x {len(matrix)} distances in {output} ({matrix.about})")
 

@@ -1,0 +1,66 @@
+"""`sst-retrieval build`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sst_retrieval.build import build
+from sst_retrieval.build_settings import BuildSettings
+from sst_retrieval.cli.dataclass_options import options_of
+from sst_retrieval.cli.options import DEVICE, SAM2_CONFIG, TABLE_OPTIONS
+from sst_retrieval.cli.progress import ProgressBar
+from sst_retrieval.engines import EMBEDDERS, PROPAGATORS
+from sst_retrieval.workers import MOST
+
+
+def _choices(known: Mapping[str, str]) -> str:
+    return "; ".join(f"{name} ({about})" for name, about in known.items())
+
+
+OPTIONS = {
+    **TABLE_OPTIONS,
+    "propagator": typer.Option(help=f"What finds the traits: {_choices(PROPAGATORS)}; or your own, module:Name."),
+    "embedder": typer.Option(help=f"What describes them: {_choices(EMBEDDERS)}; or your own, module:Name."),
+    "checkpoint": typer.Option(help="SAM 2's weights: a name of `sst-retrieval weights list`, or a .pt file."),
+    "sam2_config": SAM2_CONFIG,
+    "cycle_consistency": typer.Option(
+        "--cycle-consistency", help="SAM 2: follow every mask back, and store how well it agrees."
+    ),
+    "clip_model": typer.Option(help="OpenCLIP's architecture (ViT-B-32), a folder, or hf-hub:imageomics/bioclip."),
+    "clip_pretrained": typer.Option(
+        help="OpenCLIP's weights: a file, a name of `weights list`, or a tag of open_clip."
+    ),
+    "clip_pooling": typer.Option(help="OpenCLIP: dense (patches under the mask) or crop (the trait cut out)."),
+    "adapters": typer.Option("--adapter", help="SAM 2: a folder made by `finetune`, for its group. May be repeated."),
+    "batch": typer.Option(help="SAM 2: photographs at once; else 1 on the CPU, 4 on a card.", min=1),
+    "device": DEVICE,
+    "prune": typer.Option("--prune", help="Take out specimens that left the table, are unreadable or have no support."),
+    "rebuild": typer.Option("--rebuild", help="Start anew, for example with another model."),
+    "groups": typer.Option(help="Propagate only this group, as after it got another support; repeatable. Others stay."),
+    "workers": typer.Option(help=f"Photographs at the same time; else one a processor core, at most {MOST}.", min=1),
+}
+"""Field of `BuildSettings` or of its `ModelOptions` -> option, in the order of the help."""
+
+
+@options_of(BuildSettings, OPTIONS)
+def build_command(
+    table: Annotated[Path, typer.Argument(help="Specimen table: CSV, TSV, Parquet or a Darwin Core Archive.")],
+    supports: Annotated[Path, typer.Option(help="Folder of annotated specimens, or a COCO or LabelMe .json.")],
+    output: Annotated[Path, typer.Option(help="Index folder; made if it does not exist.")],
+    settings: BuildSettings,
+) -> None:
+    """Find the annotated traits on every photograph of a table, and make them searchable.
+
+    Run it again to add new or changed photographs, or after it was stopped: it goes on where it was.
+    """
+    with ProgressBar() as progress:
+        try:
+            report = build(table, supports, output, settings=settings, progress=progress)
+        except KeyboardInterrupt:
+            typer.echo("\nwhat was done is kept; the same command goes on from there", err=True)
+            raise
+    typer.echo(report.text())

@@ -1,0 +1,60 @@
+"""`sst-retrieval finetune`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sst_retrieval.cli.dataclass_options import options_of
+from sst_retrieval.cli.options import DEVICE, SAM2_CONFIG, TABLE_OPTIONS
+from sst_retrieval.finetuning import FinetuneSettings, finetune
+
+if TYPE_CHECKING:
+    from sst_retrieval.models.sam2_finetune import Epoch
+
+OPTIONS = {
+    "sam2_config": SAM2_CONFIG,
+    "propagator": typer.Option(help="What finds the poses: sam2 or dense+sam2."),
+    "full": typer.Option("--full", help="Train the two parts fully, not by low-rank additions."),
+    "rank": typer.Option(min=1, help="Rank of the additions (LoRA)."),
+    "rate": typer.Option(min=0, help="Learning rate of AdamW."),
+    "epochs": typer.Option(min=1, help="Most passes over the photographs."),
+    "patience": typer.Option(min=1, help="Stop after so many epochs without gain."),
+    "photographs": typer.Option(min=2, help="Most photographs; each takes 17 MB of memory."),
+    "seed": typer.Option(help="Of the choice of photographs and of the training."),
+    "device": DEVICE,
+    **TABLE_OPTIONS,
+}
+"""Field of `FinetuneSettings` or of its `ModelOptions` -> option, in the order of the help."""
+
+
+@options_of(FinetuneSettings, OPTIONS)
+def finetune_command(
+    table: Annotated[Path, typer.Argument(help="Specimen table, as for `build`.")],
+    supports: Annotated[Path, typer.Option(help="Annotated specimens, as for `build`.")],
+    group: Annotated[str, typer.Option(help="The group to learn.")],
+    checkpoint: Annotated[str, typer.Option(help="SAM 2's weights: a name of `weights list`, or a .pt file.")],
+    output: Annotated[Path, typer.Option(help="Folder of the adapter; a training that was stopped there goes on.")],
+    settings: FinetuneSettings,
+) -> None:
+    """Teach SAM 2 one group from its annotated specimen and unlabelled photographs (one-shot cycle consistency).
+
+    The mask is followed onto a photograph and back; what comes back should be what was drawn. Use the result with
+    `sst-retrieval build --propagator sam2 --checkpoint ... --adapter FOLDER`.
+    """
+    settings = replace(settings, models=replace(settings.models, checkpoint=checkpoint))
+    done = finetune(table, supports, output, group=group, settings=settings, tell=_say)
+    best = max(done, key=lambda epoch: epoch.agreement)
+    if best.number == 0:
+        typer.echo("nothing got better on the held-out photographs; no adapter was written")
+    else:
+        gain = f"agreement there and back {done[0].agreement:.3f} -> {best.agreement:.3f}"
+        typer.echo(f"{output}: {gain}; use it with --adapter {output}")
+
+
+def _say(epoch: Epoch) -> None:
+    learnt = "before learning" if epoch.number == 0 else f"epoch {epoch.number}: loss {epoch.loss:.3f}"
+    typer.echo(f"{learnt}, agreement on held-out photographs {epoch.agreement:.3f}", err=True)

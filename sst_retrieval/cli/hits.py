@@ -1,0 +1,50 @@
+"""How hits are shown: as a table of text, and as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sst_retrieval import sheets
+from sst_retrieval.evaluate.report import aligned
+from sst_retrieval.query import Index
+from sst_retrieval.sheets import Tile
+from sst_retrieval.types import Hit, RGBImage
+
+CAPTION = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality")
+"""Columns of usual collections that say most about a hit; the first three that an index has are shown."""
+
+
+def table(hits: Sequence[Hit]) -> str:
+    """Write hits as aligned text."""
+    if not hits:
+        return "no specimen answers this search"
+    shown = caption(hits[0].metadata)
+    head = ("specimen", "rank", "similarity", *hits[0].blocks, "confidence", *shown)
+    rows = [
+        (
+            *(hit.specimen, str(hit.rank), f"{hit.similarity:.3f}", *(f"{value:.3f}" for value in hit.blocks.values())),
+            *(f"{hit.confidence:.2f}", *(str(hit.metadata[name] or "") for name in shown)),
+        )
+        for hit in hits
+    ]
+    return aligned(head, rows)
+
+
+def caption(columns: Mapping[str, object]) -> list[str]:
+    """Choose the columns that say most about a hit."""
+    return [name for name in CAPTION if name in columns][:3]
+
+
+def hits_sheet(index: Index, query: Tile | None, hits: Sequence[Hit], heading: str = "") -> RGBImage:
+    """Draw a search: the query (None if it was words), then the hits."""
+    columns = caption(index.columns)
+    tiles = [sheets.hit_tile(hit, index.photograph(hit.specimen), columns=columns) for hit in hits]
+    return sheets.contact_sheet(query, tiles, heading=heading)
+
+
+def indexed_tile(index: Index, specimen: str, trait: str) -> Tile:
+    """Show the region that was asked with."""
+    columns = caption(index.columns)
+    metadata = index.specimen(specimen).metadata
+    line = " · ".join(str(metadata[name]) for name in columns if metadata[name] not in (None, ""))
+    return Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen, [line] if line else [])
