@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sst_retrieval import provenance
-from sst_retrieval.alignment import AS_IT_LIES, Alignment, align, laid_like, reference_of
+from sst_retrieval.alignment import AS_IT_LIES, Alignment, GroupFrame, align, frames_of, laid_like, reference_of
 from sst_retrieval.batches import batches
 from sst_retrieval.build_settings import DEFAULTS, BuildSettings
 from sst_retrieval.collection import Collection, read_collection
@@ -92,10 +92,11 @@ def build(
         decided = by_photograph(store.reviews())
         before = None if store.generation is None else store.generation.provenance.get("laid_like")
         reference = reference_of(drawn, before)
-        annotated = laid_like(drawn, reference)
+        frames = frames_of(drawn, reference)
+        annotated = laid_like(drawn, frames)
         looked_at = partial(tell, "looking for new photographs")
         plan = make_plan(collection, annotated, store.done(), looked_at, decided, settings.groups)
-        given = (store, collection, annotated, engines, settings, workers, plan, supports, reference)
+        given = (store, collection, annotated, engines, settings, workers, plan, supports, reference, frames)
         work = _Build(*given, tell, began, clock)
         try:
             work.find_traits()
@@ -139,6 +140,7 @@ class _Build:
     plan: Plan
     drawn_in: Path
     reference: str
+    frames: Mapping[str, GroupFrame]
     tell: Progress
     began: str
     clock: float
@@ -149,6 +151,8 @@ class _Build:
     last_shard: float = field(default_factory=time.monotonic)
     reference_memory: Memory | None = None
     alignments: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
+    to_keep: dict[str, Any] = field(default_factory=dict)
 
     @property
     def pace(self) -> float | None:
@@ -158,6 +162,7 @@ class _Build:
     def find_traits(self) -> None:
         """Work on all photographs, in the order of the plan."""
         begun = time.monotonic()
+        self.kept = self.store.notes()
         work_on = partial(worked_on, engines=self.engines, folder=self.store, room=Room())
         with closing(in_order(work_on, self._pieces(), self.workers)) as results:
             for result in (each for piece in results for each in piece):
@@ -229,19 +234,26 @@ class _Build:
         return said if checkpoint is None else f"{said} ({Path(checkpoint).name})"
 
     def _alignment(self, group: str, memory: Memory, supports: Sequence[Support]) -> Alignment:
-        """Find how the group is laid like the reference; what is remembered of the reference is kept."""
+        """Say how the group is laid like the reference: as its rows in the index are, else it is found now."""
         if group == self.reference:
             self.reference_memory = memory
             return AS_IT_LIES
-        if self.reference_memory is None:
-            self.reference_memory = self.engines.propagator.remember(self.supports.load(self.reference))
-        found = align(self.engines.propagator, self.reference_memory, memory, supports)
+        frame = self.frames[group].fingerprint
+        if frame in self.kept:
+            found = Alignment.from_json(self.kept[frame])
+        else:
+            if self.reference_memory is None:
+                self.reference_memory = self.engines.propagator.remember(self.supports.load(self.reference))
+            found = align(self.engines.propagator, self.reference_memory, memory, supports)
+            self.to_keep[frame] = found.as_json()
         self.alignments[group] = found.account
         return found
 
     def _write_shard(self) -> None:
         if self.in_hand:
-            self.store.append([row for rows in self.in_hand for row in rows])
+            # In one file with the first rows so laid: a build that is killed never leaves the one without the other.
+            self.store.append([row for rows in self.in_hand for row in rows], notes=self.to_keep)
+            self.to_keep = {}
         self.in_hand, self.last_shard = [], time.monotonic()
 
     def _commit(self, *, complete: bool, indexed: int) -> int:

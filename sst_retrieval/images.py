@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 import threading
 import uuid
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -274,19 +275,22 @@ def _orientation(picture: Image.Image) -> int:
 
 _pillow_lock = threading.Lock()
 _pillow_readers: list[Any] = []
+# Unlike any that somebody else may have set for Pillow, so that only our own is taken out again.
+_QUIET = ("ignore", re.compile("(?:)"), Warning, re.compile(r"PIL\."), 0)
 
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
     """Switch off Pillow's own size limit and its warnings about odd files while anybody reads here.
 
-    Both belong to the whole process: with readers in several threads, the first switches and the last restores.
+    Both belong to the whole process: with readers in several threads, the first switches and the last restores. Only
+    what was switched is restored: other threads may set filters and the limit meanwhile, and theirs stay.
     """
     with _pillow_lock:
         if not _pillow_readers:
-            filters = warnings.catch_warnings()
-            filters.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.")
+            # Not `catch_warnings`, whose end takes back what others set, too.
+            filters: Any = warnings.filters
+            filters.insert(0, _QUIET)
             _pillow_readers.append((filters, Image.MAX_IMAGE_PIXELS))
             Image.MAX_IMAGE_PIXELS = None
         _pillow_readers.append(None)
@@ -296,5 +300,10 @@ def _quiet_pillow() -> Iterator[None]:
         with _pillow_lock:
             _pillow_readers.pop()
             if len(_pillow_readers) == 1:
-                filters, Image.MAX_IMAGE_PIXELS = _pillow_readers.pop()
-                filters.__exit__(None, None, None)
+                filters, limit = _pillow_readers.pop()
+                if Image.MAX_IMAGE_PIXELS is None:
+                    Image.MAX_IMAGE_PIXELS = limit
+                now: Any = warnings.filters
+                for each in (filters, now):  # They differ while somebody catches warnings.
+                    with suppress(ValueError):
+                        each.remove(_QUIET)

@@ -100,7 +100,10 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def same_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Compare settings as they are stored: a tuple and a list are the same."""
+    """Compare settings as they are stored: a tuple and a list are the same.
+
+    Weights with a checksum are compared by it: a file that was renamed is the same file.
+    """
     return not _differences(one, other)
 
 
@@ -120,8 +123,42 @@ def require_same(folder: Path, stored: Mapping[str, Any], asked: Mapping[str, An
 
 
 def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    old = {name: json.dumps(value, sort_keys=True, ensure_ascii=False) for name, value in stored.items()}
+    known = _renamed(stored, asked)
+    old = {name: json.dumps(value, sort_keys=True, ensure_ascii=False) for name, value in known.items()}
     new = {name: json.dumps(value, sort_keys=True, ensure_ascii=False) for name, value in asked.items()}
     names = sorted(old.keys() | new.keys())
     missing = "not set"
     return {n: (old.get(n, missing), new.get(n, missing)) for n in names if old.get(n) != new.get(n)}
+
+
+def _renamed(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Call the weights of stored settings as they are called now, where their content is the same."""
+    old, new = _part(stored, "weights"), _part(asked, "weights")
+    same = [role for role in old if _content(old[role]) is not None and _content(old[role]) == _content(new.get(role))]
+    if not same:
+        return stored
+    renamed = {**stored, "weights": {**old, **{role: new[role] for role in same}}}
+    for role in same:
+        before, now = _part(stored, role), _part(asked, role)
+        names = str(old[role].get("name")), str(new[role].get("name"))
+        if _differs_by(*names, str(before.get("model")), str(now.get("model"))):
+            renamed[role] = {**before, "model": now["model"]}
+    return renamed
+
+
+def _part(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = settings.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _content(weights: Any) -> dict[str, Any] | None:
+    """Take what weights are called from what is known of them; None if their checksum is not known."""
+    if not isinstance(weights, Mapping) or not isinstance(weights.get("sha256"), str):
+        return None
+    return {key: value for key, value in weights.items() if key not in ("name", "file", "licence")}
+
+
+def _differs_by(name: str, other_name: str, model: str, other_model: str) -> bool:
+    """Say whether two descriptions of a model differ by one name, at whichever place it stands, and nothing else."""
+    places = (start for start in range(len(model)) if model.startswith(f" {name} ", start))
+    return any(f"{model[:place]} {other_name} {model[place + len(name) + 2 :]}" == other_model for place in places)

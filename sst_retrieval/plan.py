@@ -66,7 +66,7 @@ def make_plan(
         collection: the specimens.
         supports: the annotated ones.
         done: specimen -> (content hash of its photograph, hash of its supports) of what is in the index.
-        looked_at: is told after every photograph how many of how many were looked at.
+        looked_at: is told after every specimen how many of how many were looked at, or left alone.
         reviews: (specimen, content hash) -> what people decided about its masks (`reviews.by_photograph`).
         groups: only these are worked on, none means all. What the index holds of the others stays, and their
             photographs are not looked at; one that it does not hold yet is left out.
@@ -82,14 +82,14 @@ def make_plan(
                 waiting += 1
             if specimen.id not in done:
                 skipped.append(Skipped(specimen.id, "groups", f"its group {specimen.group!r} was not built yet"))
-            continue
-        found = _look(specimen, supports, reviews or {})
-        if isinstance(found, Skipped):
-            skipped.append(found)
-        elif done.get(specimen.id) == (found.content, found.supports):
-            reused += 1
         else:
-            tasks[specimen.group].append(found)
+            found = _look(specimen, supports, reviews or {})
+            if isinstance(found, Skipped):
+                skipped.append(found)
+            elif done.get(specimen.id) == (found.content, found.supports):
+                reused += 1
+            else:
+                tasks[specimen.group].append(found)
         looked_at(number, len(collection.specimens))
     return Plan({group: tuple(own) for group, own in tasks.items() if own}, reused, tuple(skipped), waiting)
 

@@ -7,16 +7,18 @@ specimen is history. A specimen is taken out by a last row that says `removed`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.types import Floats, Region
 
 Row: TypeAlias = tuple[Region, str, str]
@@ -41,18 +43,34 @@ COLUMNS = pa.schema(
     ]
 )
 
+_NOTES = b"sst-retrieval notes"
+
 UNIT_TOLERANCE = 1e-5
 """How far the length of a block may be from 1; the exactness of a search rests on it (see `vectors.SLACK`)."""
 
 
-def write_shard(path: Path, rows: Sequence[Row]) -> None:
+def write_shard(path: Path, rows: Sequence[Row], notes: Mapping[str, Any] | None = None) -> None:
     """Write regions to a Parquet file.
 
     Args:
         path: the file; its folder exists.
         rows: regions with their hashes, absent traits included; may be empty.
+        notes: what else a later build must know (JSON values); kept beside the columns, in the file's own metadata.
     """
-    _write(path, [_record(*row) for row in rows])
+    _write(path, [_record(*row) for row in rows], notes)
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """Read the notes of a shard; none of one that an older program wrote.
+
+    Raises:
+        IndexFolderError: the file cannot be read.
+    """
+    try:
+        kept = (pq.read_schema(path).metadata or {}).get(_NOTES)
+        return {} if kept is None else dict(json.loads(kept))
+    except (OSError, ValueError, TypeError) as error:
+        raise IndexFolderError(f"{path} cannot be read; rebuild the index (--rebuild): {error}") from error
 
 
 def write_tombstones(path: Path, specimens: Sequence[str]) -> None:
@@ -133,8 +151,11 @@ def _record(region: Region, content_hash: str, support_hash: str) -> dict[str, o
     }
 
 
-def _write(path: Path, records: list[dict[str, object]]) -> None:
+def _write(path: Path, records: list[dict[str, object]], notes: Mapping[str, Any] | None = None) -> None:
     columns = {name: [record.get(name) for record in records] for name in COLUMNS.names}
     # Vectors never repeat: a dictionary of their values would only cost time.
     texts = [field.name for field in COLUMNS if field.type == pa.string()]
-    pq.write_table(pa.table(columns, schema=COLUMNS), path, compression="zstd", use_dictionary=texts)
+    table = pa.table(columns, schema=COLUMNS)
+    if notes:
+        table = table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
+    pq.write_table(table, path, compression="zstd", use_dictionary=texts)

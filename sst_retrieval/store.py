@@ -22,7 +22,7 @@ from sst_retrieval.folder import IndexFolder
 from sst_retrieval.generation import indexed, write_generation
 from sst_retrieval.manifest import Generation, Manifest, Recipe, read_manifest, require_same, same_settings
 from sst_retrieval.reviews import Review, append_reviews, read_reviews
-from sst_retrieval.shards import Row, check_rows, write_shard, write_tombstones
+from sst_retrieval.shards import Row, check_rows, read_notes, write_shard, write_tombstones
 from sst_retrieval.snapshot import write_snapshot
 from sst_retrieval.types import Skipped
 
@@ -145,12 +145,13 @@ class Store(IndexFolder):
         recipe = Recipe(dict(settings), dict(blocks), self._next_shard())
         self._write_manifest(replace(self._manifest, recipe=recipe))
 
-    def append(self, rows: Sequence[Row]) -> Path:
+    def append(self, rows: Sequence[Row], *, notes: Mapping[str, Any] | None = None) -> Path:
         """Write regions to a new shard.
 
         Args:
             rows: regions, absent traits included, with the hashes of photograph and supports. All rows of a
                 specimen stand in one call; they replace its older ones.
+            notes: what else a later build must know (JSON values); see `notes`.
 
         Returns:
             The shard. Once this returns, the rows survive a crash.
@@ -162,7 +163,7 @@ class Store(IndexFolder):
         check_rows(rows, self._manifest.recipe.blocks)
         path = self.shard(self._next_shard())
         with appearing(path) as temporary:
-            write_shard(temporary, rows)
+            write_shard(temporary, rows, notes)
         return path
 
     def done(self) -> dict[str, tuple[str, str]]:
@@ -172,6 +173,10 @@ class Store(IndexFolder):
             specimen -> (content hash of the photograph, hash of the supports) that its newest rows were made from.
         """
         return indexed(self._begun(), self.path / ".spill")
+
+    def notes(self) -> dict[str, Any]:
+        """Collect the notes of all shards of the recipe at work; of two under one name the newer one counts."""
+        return {name: note for shard in self._begun() for name, note in read_notes(shard).items()}
 
     def commit(
         self,

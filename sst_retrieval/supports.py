@@ -17,7 +17,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -29,7 +29,7 @@ from sst_retrieval.collection import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.images import content_hash, image_size, orientation, read_image, read_labels
 from sst_retrieval.traits import Traits, check_known, merged, numbered, read_traits, unknown_numbers
-from sst_retrieval.types import Specimen, Support
+from sst_retrieval.types import Box, Specimen, Support
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 
@@ -46,6 +46,7 @@ class SupportReference:
         traits: names of the traits drawn on it, in the order of their numbers.
         rles: the mask of each, as compressed COCO run-length counts.
         source: the file that it was drawn in.
+        content: SHA-256 of the photograph's content.
         fingerprint: SHA-256 of the photograph's content, the traits and their masks.
     """
 
@@ -56,7 +57,15 @@ class SupportReference:
     traits: tuple[str, ...]
     rles: tuple[bytes, ...]
     source: Path
+    content: str
     fingerprint: str
+
+    @property
+    def box(self) -> Box:
+        """The box around all that is drawn."""
+        boxes = [masks.box(masks.decode(rle, self.size)) for rle in self.rles]
+        x0, y0, x1, y1 = zip(*boxes, strict=True)
+        return min(x0), min(y0), max(x1), max(y1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +73,12 @@ class Supports:
     """The annotated specimens of a collection.
 
     Attributes:
-        references: one an annotated specimen, in the order of the collection.
+        references: one an annotated specimen: groups in the order of the collection, those of a group in the order of
+            their ids. A group is laid like its first support, so that one must not depend on how a table is sorted.
         numbers: trait -> the user's own label number.
         synonyms: trait -> other words for it.
-        fingerprints: group -> SHA-256 over its supports. It changes whenever what is propagated would change.
+        fingerprints: group -> SHA-256 over its supports in their order. It changes whenever what is propagated would
+            change.
     """
 
     references: tuple[SupportReference, ...]
@@ -135,11 +146,9 @@ def read_supports(source: Path, collection: Collection) -> Supports:
         )
     traits = traits or Traits(numbered(drawings, numbers, source), {})
     check_known(drawings, traits, folder / "traits.toml")
-    references = sorted(
-        (_reference(drawing, specimens, traits) for drawing in drawings), key=lambda r: specimens.position[r.specimen]
-    )
+    references = _in_order([_reference(drawing, specimens, traits) for drawing in drawings], specimens.position)
     _check_once(references)
-    return Supports(tuple(references), traits.numbers, traits.synonyms, _fingerprints(references))
+    return Supports(references, traits.numbers, traits.synonyms, _fingerprints(references))
 
 
 # --------------------------------------------------------------------------------------------------------- files
@@ -242,7 +251,17 @@ def _reference(drawing: Drawing, specimens: _Specimens, traits: Traits) -> Suppo
     drawn = tuple(sorted(drawing.rles, key=lambda trait: traits.numbers[trait]))
     rles = tuple(drawing.rles[trait] for trait in drawn)
     fingerprint = hashlib.sha256(repr((content, drawn, rles)).encode()).hexdigest()
-    return SupportReference(specimen.id, specimen.group, specimen.image, size, drawn, rles, drawing.source, fingerprint)
+    return SupportReference(
+        specimen=specimen.id,
+        group=specimen.group,
+        image=specimen.image,
+        size=size,
+        traits=drawn,
+        rles=rles,
+        source=drawing.source,
+        content=content,
+        fingerprint=fingerprint,
+    )
 
 
 def _misfit(drawing: Drawing, specimen: Specimen, size: tuple[int, int]) -> str:
@@ -254,6 +273,14 @@ def _misfit(drawing: Drawing, specimen: Specimen, size: tuple[int, int]) -> str:
             f"turn the drawing the same way, or draw in a program that follows EXIF orientation"
         )
     return f"{text}; draw on the photograph at the size that it has now"
+
+
+def _in_order(references: Sequence[SupportReference], position: Mapping[str, int]) -> tuple[SupportReference, ...]:
+    """Sort the groups as the collection names them, the supports of a group by their ids."""
+    first: dict[str, int] = {}
+    for each in references:
+        first[each.group] = min(first.get(each.group, len(position)), position[each.specimen])
+    return tuple(sorted(references, key=lambda each: (first[each.group], each.specimen)))
 
 
 def _check_once(references: Iterable[SupportReference]) -> None:
@@ -271,7 +298,8 @@ def _fingerprints(references: Iterable[SupportReference]) -> dict[str, str]:
     members: dict[str, list[str]] = {}
     for reference in references:
         members.setdefault(reference.group, []).append(reference.fingerprint)
-    return {group: hashlib.sha256("".join(sorted(own)).encode()).hexdigest() for group, own in members.items()}
+    # With a comma: the hash of two or more must not be one that an older program made of them in another order.
+    return {group: hashlib.sha256(",".join(own).encode()).hexdigest() for group, own in members.items()}
 
 
 def _loaded(reference: SupportReference) -> Support:

@@ -9,6 +9,7 @@ at a time; so more than `MOST` threads gain nothing, and each computes on severa
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -83,11 +85,78 @@ def workers_of(wanted: int | None, engines: Engines) -> int:
 
 
 def cores() -> int:
-    """Count the processor cores that this process may use; OMP_NUM_THREADS, where it is set, says how many."""
+    """Count the processor cores that this process may use; OMP_NUM_THREADS, where it is set, says how many.
+
+    A container that may use one and a half counts as two: with fewer threads the half would be lost.
+    """
+    if (asked := _asked()) is not None:
+        return asked
+    allowed = _allowed()
+    return _offered() if allowed is None else min(_offered(), allowed)
+
+
+def _asked() -> int | None:
     told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if told.isdecimal() and int(told) > 0:
-        return int(told)
+    return int(told) if told.isdecimal() and int(told) > 0 else None
+
+
+def _allowed() -> int | None:
+    limit = quota()
+    return None if limit is None else max(1, math.ceil(limit))
+
+
+def _offered() -> int:
+    """Count the cores that the system runs this process on."""
+    if sys.version_info >= (3, 13):
+        return os.process_cpu_count() or 1
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def quota(root: Path = Path("/")) -> float | None:
+    """Say how much processor time the control groups of this process allow: a container's limit, on Linux.
+
+    Args:
+        root: of the file system.
+
+    Returns:
+        In cores; None if nothing is limited. The strictest limit of all groups that the process is in.
+    """
+    try:
+        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return None  # Not Linux, or hidden: the system's own count holds.
+    limits = [limit for line in lines for folder in _control_groups(root, line) for limit in _limits(folder)]
+    return min(limits, default=None)
+
+
+def _control_groups(root: Path, line: str) -> Iterator[Path]:
+    """List the folders that may limit a process: its group's, and those of all groups around it.
+
+    A container often sees its own group at the top, whatever name the host calls it by; folders may be missing.
+    """
+    _, controllers, name = line.split(":", 2)
+    mounted = root / "sys" / "fs" / "cgroup"
+    if not controllers:
+        tops = [mounted]
+    elif "cpu" in controllers.split(","):
+        tops = [mounted / controllers, mounted / "cpu"]
+    else:
+        return
+    parts = [] if ".." in name.split("/") else [part for part in name.split("/") if part]
+    for top in tops:
+        for depth in range(len(parts) + 1):
+            yield top.joinpath(*parts[:depth])
+
+
+def _limits(folder: Path) -> Iterator[float]:
+    """Read the limit of a control group, if it has one: version 2 writes it in one file, version 1 in two."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        try:
+            words = [word for name in names for word in (folder / name).read_text().split()]
+        except OSError:
+            continue
+        if len(words) == 2 and all(word.isdecimal() and int(word) > 0 for word in words):  # Else "max", or -1.
+            yield int(words[0]) / int(words[1])
 
 
 def in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int) -> Generator[Result]:
@@ -130,5 +199,5 @@ def _cores_shared(workers: int) -> Iterator[Callable[[], None]]:
             return
         from sst_retrieval.models.device import cores_shared  # Here, because it loads PyTorch.
 
-        with cores_shared(workers) as prepare:
+        with cores_shared(workers, None if _asked() else _allowed()) as prepare:
             yield prepare

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sst_retrieval import pose
-from sst_retrieval.alignment import AS_IT_LIES, align, laid_like, reference_of
-from sst_retrieval.images import write_png
+from sst_retrieval import alignment, masks, pose
+from sst_retrieval.alignment import AS_IT_LIES, Alignment, GroupFrame, align, frames_of, laid_like, reference_of
+from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.supports import SupportReference, Supports
-from sst_retrieval.types import Propagated, RGBImage, Support
+from sst_retrieval.types import Box, Frame, Propagated, RGBImage, Support
 
 SIDE = 40
 UNIT = 2 * math.pi / 256
@@ -59,11 +60,11 @@ def support(angle: int) -> Support:
 def test_groups_whose_supports_lie_otherwise_come_to_lie_alike() -> None:
     compass = Compass()
     upright, sideways = compass.remember([support(10)]), compass.remember([support(74)])
-    alignment = align(compass, upright, sideways, [support(74)])
-    assert alignment.account == "laid like the reference"
+    laying = align(compass, upright, sideways, [support(74)])
+    assert laying.account == "laid like the reference"
     for angle in (0, 74, 200):
         (own,), (wanted,) = (compass.propagate(each, [lying(angle)]) for each in (sideways, upright))
-        laid = alignment.apply(own)
+        laid = laying.apply(own)
         assert not np.allclose(own.frame.matrix, wanted.frame.matrix)
         np.testing.assert_allclose(laid.frame.matrix, wanted.frame.matrix, atol=1e-12)
         assert laid.masks is own.masks
@@ -72,36 +73,103 @@ def test_groups_whose_supports_lie_otherwise_come_to_lie_alike() -> None:
 def test_a_group_that_lies_alike_already_is_not_touched() -> None:
     compass = Compass()
     memory = compass.remember([support(10)])
-    alignment = align(compass, memory, memory, [support(10)])
-    assert alignment is AS_IT_LIES
+    laying = align(compass, memory, memory, [support(10)])
+    assert laying is AS_IT_LIES
     (found,) = compass.propagate(memory, [lying(50)])
-    assert alignment.apply(found) is found
+    assert laying.apply(found) is found
 
 
 def test_of_a_wrong_size_only_the_turn_is_used() -> None:
     compass = Compass(zoom=4)
     upright, sideways = compass.remember([support(10)]), compass.remember([support(74)])
-    alignment = align(compass, upright, sideways, [support(74)])
-    assert alignment.account == "turned like the reference"
+    laying = align(compass, upright, sideways, [support(74)])
+    assert laying.account == "turned like the reference"
     (own,) = compass.propagate(sideways, [lying(74)])
-    a, b, *_ = alignment.apply(own).frame.matrix
+    a, b, *_ = laying.apply(own).frame.matrix
     assert math.hypot(a, b) == pytest.approx(1 / SIDE)
     assert math.atan2(b, a) == pytest.approx(64 * UNIT)
 
 
-def test_a_new_group_does_not_change_what_the_old_ones_were_laid_like(tmp_path: Path) -> None:
-    write_png(tmp_path / "b.png", lying(3))
-    first = SupportReference("s", "b", tmp_path / "b.png", (SIDE, SIDE), ("wing",), (b"",), tmp_path, "1")
-    old = Supports((first,), {}, {}, {"b": "1", "c": "2"})
+def drawn(*, photograph: str = "", box: Box = (12, 12, 28, 28), **fingerprints: str) -> Supports:
+    """One support a group, named by its fingerprint."""
+    mask = np.zeros((SIDE, SIDE), dtype=bool)
+    mask[box[1] : box[3], box[0] : box[2]] = True
+    references = [
+        SupportReference(
+            specimen=group,
+            group=group,
+            image=Path(f"{group}.png"),
+            size=(SIDE, SIDE),
+            traits=("wing",),
+            rles=(masks.encode(mask),),
+            source=Path(),
+            content=photograph or f"{group}'s",
+            fingerprint=own,
+        )
+        for group, own in fingerprints.items()
+    ]
+    return Supports(tuple(references), {}, {}, fingerprints)
+
+
+def joined(supports: Supports, reference: str) -> Mapping[str, str]:
+    return laid_like(supports, frames_of(supports, reference)).fingerprints
+
+
+def test_a_new_group_does_not_change_what_the_old_ones_were_laid_like() -> None:
+    old = drawn(b="1", c="2")
     assert reference_of(old, None) == "b"
-    new = replace(old, fingerprints={"a": "0", **old.fingerprints})
+    new = drawn(a="0", b="1", c="2")
     assert reference_of(new, "b") == "b"
-    assert reference_of(replace(old, fingerprints={"c": "2"}), "b") == "c"
-    kept, grown = laid_like(old, "b").fingerprints, laid_like(new, "b").fingerprints
+    assert reference_of(drawn(c="2"), "b") == "c"
+    kept, grown = joined(old, "b"), joined(new, "b")
     assert kept["b"] == "1"
     assert kept["c"] != "2"
     assert {group: grown[group] for group in kept} == kept
-    redrawn = laid_like(replace(old, fingerprints={"b": "9", "c": "2"}), "b").fingerprints
-    assert redrawn["c"] == kept["c"]
-    write_png(tmp_path / "b.png", lying(4))
-    assert laid_like(old, "b").fingerprints["c"] != kept["c"]
+    assert joined(drawn(b="9", c="2"), "b")["c"] == kept["c"]  # Redrawn inside the same box.
+    assert joined(drawn(b="1", c="2", photograph="another"), "b")["c"] != kept["c"]
+    assert joined(drawn(b="1", c="2", box=(12, 12, 28, 27)), "b")["c"] != kept["c"]
+    assert joined(old, "c")["b"] != "1"
+
+
+def test_a_frame_is_that_of_the_first_support_and_of_the_reference() -> None:
+    frames = frames_of(drawn(b="1", c="2"), "b")
+    assert frames["b"] == GroupFrame("b's", (12, 12, 28, 28), None)
+    assert frames["c"] == GroupFrame("c's", (12, 12, 28, 28), frames["b"])
+    prints = {each.fingerprint for each in (*frames.values(), GroupFrame("c's", (12, 12, 28, 28), frames["c"]))}
+    assert len(prints) == 3
+    assert frames_of(drawn(b="1", c="9"), "b") == frames
+
+
+@pytest.mark.parametrize("change", [None, Frame((0.1, 1 / 3, -0.5, -1 / 3, 0.1, math.pi))])
+def test_an_alignment_comes_back_from_the_index_to_the_last_bit(change: Frame | None) -> None:
+    kept = Alignment(change, "laid like the reference")
+    assert Alignment.from_json(json.loads(json.dumps(kept.as_json()))) == kept
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        None,
+        {"change": None},
+        {"change": [1, 0, 0, 0, 1], "account": ""},
+        {"change": [0, 0, 0, 0, 0, 0], "account": ""},
+        {"change": [1, 0, 0, 0, 1, math.inf], "account": ""},
+        {"change": "upright", "account": ""},
+    ],
+)
+def test_a_frame_that_is_none_is_refused(kept: object) -> None:
+    with pytest.raises(IndexFolderError, match="--rebuild"):
+        Alignment.from_json(kept)
+
+
+def test_the_share_inside_a_frame_is_counted_in_parts_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = np.random.default_rng(0).random((90, 70)) < 0.3
+    frame = pose.turned((33.0, 41.0), 50, 0.7)
+    whole = alignment._share_inside(frame, mask)
+    rows, columns = np.nonzero(mask)
+    a, b, c, d, e, f = frame.matrix
+    u, v = a * (columns + 0.5) + b * (rows + 0.5) + c, d * (columns + 0.5) + e * (rows + 0.5) + f
+    assert whole == np.mean((u >= 0) & (u < 1) & (v >= 0) & (v < 1))
+    assert 0.1 < whole < 0.9
+    monkeypatch.setattr(alignment, "PIXELS", 300)
+    assert alignment._share_inside(frame, mask) == whole

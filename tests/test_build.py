@@ -477,6 +477,20 @@ def test_progress_is_told(table: Path) -> None:
     assert told[-1][1:] == (1, 1)
 
 
+@pytest.mark.parametrize("group", ["red", "blue"])
+def test_progress_reaches_its_total_though_a_group_is_left_alone(table: Path, group: str) -> None:
+    told: list[tuple[str, int, int]] = []
+    build(
+        table,
+        table.parent / "supports",
+        table.parent / "index",
+        settings=replace(FAKES, groups=(group,)),
+        progress=lambda stage, done, total: told.append((stage, done, total)),
+    )
+    looked_at = [(done, total) for stage, done, total in told if stage == "looking for new photographs"]
+    assert looked_at == [(number, 10) for number in range(1, 11)]
+
+
 def test_the_report_says_which_propagator_it_was(table: Path) -> None:
     report = build_fake(table, table.parent / "index")
     assert report.propagator == "fake tracker"

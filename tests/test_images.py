@@ -281,6 +281,48 @@ def test_reading_in_threads_restores_the_settings(tmp_path: Path) -> None:
     assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
 
 
+def test_what_others_set_while_a_photograph_is_read_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(Image.fromarray(corners()), tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    with warnings.catch_warnings():
+        before = list(warnings.filters)
+        with images._opened(path, None):
+            warnings.filterwarnings("ignore", message="mine")  # As another thread may at any moment.
+            Image.MAX_IMAGE_PIXELS = 5_000
+        assert [entry for entry in warnings.filters if entry not in before] == [warnings.filters[0]]
+        assert len(warnings.filters) == len(before) + 1
+        assert Image.MAX_IMAGE_PIXELS == 5_000
+
+
+def test_a_filter_of_somebody_else_for_pillow_stays(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(corners()), tmp_path / "a.png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        before = list(warnings.filters)
+        images.read_image(path)
+        assert list(warnings.filters) == before
+
+
+def test_pillow_is_quiet_until_the_last_reader_ends(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(corners()), tmp_path / "a.png")
+
+    def odd(module: str) -> None:
+        warnings.warn_explicit("odd", UserWarning, "odd.py", 1, module=module)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with images._opened(path, None):
+            odd("PIL.TiffImagePlugin")
+            with images._opened(path, None):
+                odd("PIL.TiffImagePlugin")
+            odd("PIL.TiffImagePlugin")
+            assert not caught
+            odd("somebody.else")
+            assert len(caught) == 1
+        odd("PIL.TiffImagePlugin")
+        assert len(caught) == 2
+
+
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("intact")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,48 @@ def test_fingerprints_follow_what_matters(folder: Path, collection: Collection) 
     assert fingerprints()["melpomene"] != first["melpomene"]
     write_png(folder / "erato-2.png", label_map())
     assert fingerprints()["erato"] != redrawn["erato"]
+
+
+def test_the_order_of_the_table_changes_no_group(folder: Path, collection: Collection) -> None:
+    (folder / "traits.toml").write_text(TRAITS)
+    write_png(folder / "erato-1.png", label_map())
+    write_png(folder / "erato-2.png", label_map()[::-1])
+    write_png(folder / "melpomene.1.png", label_map())
+    supports = read_supports(folder, collection)
+    turned = read_supports(folder, replace(collection, specimens=collection.specimens[::-1]))
+    assert turned.groups() == ("melpomene", "erato")  # Groups stand as the table names them.
+    assert turned.fingerprints == supports.fingerprints
+    assert turned.by_group() == supports.by_group()
+    assert [support.specimen for support in turned.load("erato")] == ["erato-1", "erato-2"]
+
+
+def test_the_fingerprint_of_several_supports_follows_their_order(folder: Path, collection: Collection) -> None:
+    (folder / "traits.toml").write_text(TRAITS)
+    write_png(folder / "erato-1.png", label_map())
+    write_png(folder / "erato-2.png", label_map()[::-1])
+    supports = read_supports(folder, collection)
+    first, second, other = collection.specimens
+    renamed = (replace(first, id="erato-2"), replace(second, id="erato-1"), other)
+    write_png(folder / "erato-2.png", label_map())
+    write_png(folder / "erato-1.png", label_map()[::-1])
+    exchanged = read_supports(folder, replace(collection, specimens=renamed))
+    assert {each.fingerprint for each in exchanged.references} == {each.fingerprint for each in supports.references}
+    assert exchanged.fingerprints["erato"] != supports.fingerprints["erato"]  # Another one is first.
+    # An older program sorted them, so what it made may lie like either.
+    old = hashlib.sha256("".join(sorted(each.fingerprint for each in supports.references)).encode()).hexdigest()
+    assert old not in (exchanged.fingerprints["erato"], supports.fingerprints["erato"])
+
+
+def test_the_fingerprint_of_a_single_support_is_as_ever(folder: Path, collection: Collection) -> None:
+    (folder / "traits.toml").write_text(TRAITS)
+    write_png(folder / "erato-1.png", label_map())
+    supports = read_supports(folder, collection)
+    (reference,) = supports.references
+    assert supports.fingerprints["erato"] == hashlib.sha256(reference.fingerprint.encode()).hexdigest()
+    photograph = hashlib.sha256(collection.specimens[0].image.read_bytes()).hexdigest()
+    own = repr((photograph, reference.traits, reference.rles))
+    assert reference.fingerprint == hashlib.sha256(own.encode()).hexdigest()
+    assert (reference.content, reference.box) == (photograph, (3, 4, 25, 16))
 
 
 def test_photographs_among_the_supports_are_not_labels(folder: Path, collection: Collection) -> None:

@@ -30,6 +30,7 @@ from fakes import (
 )
 from threadpoolctl import threadpool_info
 
+from sst_retrieval import workers
 from sst_retrieval.build import build
 from sst_retrieval.collection import read_collection
 from sst_retrieval.demo import make_drawer
@@ -185,13 +186,15 @@ def test_closing_waits_for_what_is_under_way() -> None:
     assert len(ended) == before < 10
 
 
-def test_each_worker_computes_on_its_share_of_the_cores() -> None:
+def test_each_worker_computes_on_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     def counts(_: int) -> tuple[int, set[int]]:
         # That of FAISS counts for every thread by itself, and no worker searches.
         blas = [each for each in threadpool_info() if each["user_api"] == "blas"]
         libraries = [each for each in blas if each["threading_layer"] != "openmp"]
         return torch.get_num_threads(), {each["num_threads"] for each in libraries}
 
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(workers, "quota", lambda: None)
     before, blas = torch.get_num_threads(), counts(0)[1]
     try:
         torch.set_num_threads(5)
@@ -199,6 +202,12 @@ def test_each_worker_computes_on_its_share_of_the_cores() -> None:
         assert torch.get_num_threads() == 5
         with ThreadPoolExecutor(1) as pool:  # A thread of somebody else's, after all.
             assert pool.submit(counts, 0).result() == (5, blas)
+        monkeypatch.setattr(workers, "quota", lambda: 3.2)
+        assert set(map(repr, in_order(counts, range(6), 2))) == {repr((2, {1}))}
+        assert {repr(each) for each in in_order(counts, range(6), 1)} == {repr((4, {1}))}
+        monkeypatch.setenv("OMP_NUM_THREADS", "5")
+        assert {repr(each) for each in in_order(counts, range(6), 1)} == {repr((5, {1}))}
+        assert torch.get_num_threads() == 5
     finally:
         torch.set_num_threads(before)
 
@@ -240,6 +249,54 @@ def test_one_a_core_but_not_more_than_help(monkeypatch: pytest.MonkeyPatch) -> N
     for nothing in ("", "0", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", nothing)
         assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+V2, V1 = "0::{}\n", "4:memory:/m\n3:cpu,cpuacct:{}\n0::/\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "allowed"),
+    [
+        (V2.format("/"), {"cpu.max": "150000 100000"}, 1.5),
+        (V2.format("/"), {"cpu.max": "max 100000"}, None),
+        (V2.format("/"), {}, None),
+        (
+            V2.format("/a/b"),
+            {"cpu.max": "max 100000", "a/cpu.max": "200000 100000", "a/b/cpu.max": "300000 100000"},
+            2.0,
+        ),
+        (V2.format("/a/b"), {"a/b/cpu.max": "50000 100000"}, 0.5),
+        (V2.format("/docker/not here"), {"cpu.max": "400000 100000"}, 4.0),
+        (V2.format("/../elsewhere"), {"cpu.max": "400000 100000"}, 4.0),
+        (V2.format("/"), {"cpu.max": "odd"}, None),
+        (V1.format("/"), {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, None),
+        (V1.format("/"), {"cpu,cpuacct/cpu.cfs_quota_us": "250000", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, 2.5),
+        (V1.format("/d/e"), {"cpu/d/cpu.cfs_quota_us": "300000", "cpu/d/cpu.cfs_period_us": "100000"}, 3.0),
+        ("", {"cpu.max": "150000 100000"}, None),
+        (None, {"cpu.max": "150000 100000"}, None),
+    ],
+)
+def test_what_control_groups_allow(
+    tmp_path: Path, groups: str | None, files: Mapping[str, str], allowed: float | None
+) -> None:
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    if groups is not None:
+        (tmp_path / "proc" / "self" / "cgroup").write_text(groups)
+    for name, text in files.items():
+        path = tmp_path / "sys" / "fs" / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert workers.quota(tmp_path) == allowed
+
+
+def test_a_container_works_on_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(workers, "_offered", lambda: 64)
+    for allowed, expected in [(None, 64), (1.5, 2), (2.0, 2), (0.2, 1), (100.0, 64)]:
+        monkeypatch.setattr(workers, "quota", lambda allowed=allowed: allowed)
+        assert cores() == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # A person's word counts.
+    assert cores() == 7
 
 
 def test_models_that_cannot_are_not_asked_at_the_same_time(table: Path) -> None:

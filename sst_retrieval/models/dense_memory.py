@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from PIL import Image
 from sst_retrieval import pose
 from sst_retrieval.models.keys import Spreads
 from sst_retrieval.models.matching import Compressed, Norm
-from sst_retrieval.types import Floats, Frame, Mask, Support
+from sst_retrieval.types import Floats, Frame, Mask, MaskStack, Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +77,27 @@ class DenseMemory:
 
 
 def rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Say which traits never share pixels on a support: bool (T, T)."""
+    """Say which traits never share pixels on a support, or less than a twentieth of either: bool (T, T)."""
     rivals = ~np.eye(len(traits), dtype=bool)
     for support in supports:
-        flat = support.masks.reshape(len(support.traits), -1).astype(np.float32)
-        shared = flat @ flat.T
+        shared = _shared_pixels(support.masks)
         places = [traits.index(trait) for trait in support.traits]
-        rivals[np.ix_(places, places)] &= shared < 0.05 * np.diag(shared)[:, None]
+        rivals[np.ix_(places, places)] &= 20 * shared < np.diag(shared)[:, None]
     both: npt.NDArray[np.bool_] = rivals & rivals.T
     return both
+
+
+def _shared_pixels(masks: MaskStack) -> npt.NDArray[np.int64]:
+    """Count the pixels that every two masks share: int64 (T, T).
+
+    Eight pixels a byte: as numbers, the masks of a photograph of 40 megapixels would fill gigabytes.
+    """
+    packed = [np.packbits(mask) for mask in masks]
+    shared = np.zeros((len(packed), len(packed)), dtype=np.int64)
+    for one, other in combinations_with_replacement(range(len(packed)), 2):
+        both = np.bitwise_count(packed[one] & packed[other]).sum(dtype=np.int64)
+        shared[one, other] = shared[other, one] = both
+    return shared
 
 
 def support_labels(support: Support, traits: Sequence[str], frame: Frame, side: int) -> Floats:

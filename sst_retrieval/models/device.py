@@ -44,17 +44,21 @@ def resolve_device(device: str = "auto") -> torch.device:
 
 
 @contextmanager
-def cores_shared(workers: int) -> Iterator[Callable[[], None]]:
+def cores_shared(workers: int, allowed: int | None = None) -> Iterator[Callable[[], None]]:
     """Share the processor among threads that compute at the same time.
 
     Args:
-        workers: how many there will be.
+        workers: how many there will be; one computes in the caller's thread.
+        allowed: cores that this process may use, if they are fewer than PyTorch sees (a container's limit).
 
     Yields:
         What each of them calls before it begins: PyTorch then computes on its share of the cores there.
     """
     before = torch.get_num_threads()
+    usable = before if allowed is None else min(before, allowed)
     try:
-        yield partial(torch.set_num_threads, max(1, before // workers))
+        if usable < before:
+            torch.set_num_threads(usable)
+        yield partial(torch.set_num_threads, max(1, usable // workers))
     finally:
         torch.set_num_threads(before)  # What a thread sets for itself holds for threads that start later, too.

@@ -64,7 +64,8 @@ class Checkpoint:
     Attributes:
         model: a `sam2.modeling.sam2_base.SAM2Base` in evaluation mode, float32, on the CPU.
         name: of the file, without its ending.
-        weights: name, file, sha256 and licence, for the provenance.
+        weights: name, file, sha256 and licence, for the provenance; config, the sha256 of an architecture of one's own:
+            the same weights in another network make other masks.
     """
 
     model: Any
@@ -87,7 +88,7 @@ def load_checkpoint(checkpoint: str, config: Path | None = None) -> Checkpoint:
     tensors = read_tensors(path)
     model = build(config if config is not None else _official_config(tensors, path))
     _fill(model, tensors, path)
-    return Checkpoint(model.eval(), path.stem, _provenance(checkpoint, path))
+    return Checkpoint(model.eval(), path.stem, _provenance(checkpoint, path, config))
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -213,13 +214,17 @@ def _fill(model: Any, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     model.load_state_dict(tensors)
 
 
-def _provenance(checkpoint: str, path: Path) -> dict[str, str]:
+def _provenance(checkpoint: str, path: Path, config: Path | None) -> dict[str, str]:
     known = weights.WEIGHTS.get(checkpoint)
-    with path.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "name": checkpoint if known else path.stem,
         "file": path.name,
-        "sha256": checksum,
+        "sha256": _checksum(path),
+        **({} if config is None else {"config": _checksum(config)}),
         "licence": known.licence if known else tracker.LICENCE if path == tracker.WEIGHTS else "not known",
     }
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
