@@ -57,9 +57,7 @@ def _read(words: tuple[str, ...]) -> Asked:
     reader.add_argument("--clip-model")
     reader.add_argument("--clip-pretrained")
     found, _ = reader.parse_known_args(words)
-    return Asked(
-        found.what, tuple(found.images), tuple(found.supports), found.clip_model, found.clip_pretrained
-    )
+    return Asked(found.what, tuple(found.images), tuple(found.supports), found.clip_model, found.clip_pretrained)
 
 
 def asked_for() -> Path | None:
@@ -197,6 +195,11 @@ def info() -> dict[str, Any]:
     return _info(index(), str(path().resolve()), index().state)
 
 
+def size() -> int:
+    """Return how many bytes the index takes on the disk."""
+    return _size(index(), str(path().resolve()), index().state)
+
+
 @st.cache_resource(max_entries=4, show_spinner="Opening the index")
 def _opened(folder: str, state: tuple[int, int], folders: tuple[Path, ...]) -> sst.Index:
     return sst.open_index(folder, reach=sst.Reach(folders))
@@ -241,6 +244,11 @@ def _info(_index: sst.Index, folder: str, state: tuple[int, int]) -> dict[str, A
     return _index.info()
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _size(_index: sst.Index, folder: str, state: tuple[int, int]) -> int:
+    return _index.size()
+
+
 def _nothing() -> None:
     """Say what to do without an index."""
     asked = asked_for()
@@ -262,5 +270,3 @@ def _nothing() -> None:
         building.offer("demo", "Build the demo drawer", ["demo", str(DEMO)])
         building.progress("demo")
     st.stop()
-
-
