@@ -96,7 +96,7 @@ def described(catalog: Catalog, region_ids: npt.NDArray[np.int64], columns: Sequ
         columns: names to return; None returns all (see `described_columns`).
 
     Returns:
-        An Arrow table, one row a region, ordered by region id.
+        An Arrow table, one row a region, ordered by region id; empty (not NaN) where a value is missing.
     """
     every, judgements = described_columns(catalog), catalog.judgements
     chosen = ", ".join(f"{every[name]} AS {quoted(name)}" for name in (every if columns is None else columns))
@@ -104,12 +104,21 @@ def described(catalog: Catalog, region_ids: npt.NDArray[np.int64], columns: Sequ
               LEFT JOIN measurements m ON m.region_id = r.region_id
               WHERE r.region_id IN (SELECT unnest($ids::BIGINT[])) ORDER BY r.region_id"""
     with catalog.cursor() as cursor:
-        found = cursor.sql(sql, params={"ids": region_ids.tolist()}).to_arrow_table()
+        found = _without_nan(cursor.sql(sql, params={"ids": region_ids.tolist()}).to_arrow_table())
     name = called(catalog.columns)("review")
     if name not in found.column_names:
         return found
     words = pa.array([judgements.word(number) for number in np.sort(region_ids).tolist()], pa.string())
     return found.set_column(found.column_names.index(name), name, words)
+
+
+def _without_nan(table: pa.Table) -> pa.Table:
+    """Empty the cells that are not a number: files that people read would say "nan" there."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type):
+            column = table.column(place)
+            table = table.set_column(place, field, pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column))
+    return table
 
 
 def described_columns(catalog: Catalog) -> dict[str, str]:
