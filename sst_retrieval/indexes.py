@@ -108,16 +108,16 @@ def origin_of(path: str | Path) -> Origin:
         given["images"] = str(start / given["images"])
     clip = settings.get("embedder") == "openclip"  # Else its options are the defaults, and say nothing.
     options = [option for option in MODEL_OPTIONS if clip or not option.startswith("clip_")]
-    models = [(o, _from_anywhere(o, value, start)) for o in options if isinstance(value := known.get(o), str)]
+    models = [(o, from_anywhere(o, value, start)) for o in options if isinstance(value := known.get(o), str)]
     adapters = known.get("adapters")
     listed = adapters if isinstance(adapters, list) else []
-    models += [("adapter", _from_anywhere("adapter", str(each), start)) for each in listed]
+    models += [("adapter", from_anywhere("adapter", str(each), start)) for each in listed]
     # Early versions wrote everything down as text.
     cycle = {**settings, **known}.get("cycle_consistency") in (True, "True")
     return Origin(start / table, start / supports, given, models, cycle)
 
 
-def _from_anywhere(option: str, value: str, start: Path) -> str:
+def from_anywhere(option: str, value: str, start: Path) -> str:
     """Make what a model was told independent of the folder that the build ran in: paths absolute, names as they are.
 
     Args:

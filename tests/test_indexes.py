@@ -9,7 +9,10 @@ import pytest
 from fakes import CONCURRENT, a_collection_of, build_fake
 from invented import a_region, built
 
+from sst_retrieval import describer
+from sst_retrieval.engines import ModelOptions
 from sst_retrieval.indexes import rebuild_command
+from sst_retrieval.query import open_index
 
 
 def made_with(path: Path, models: dict[str, object], **settings: object) -> None:
@@ -47,6 +50,27 @@ def test_the_command_that_builds_it_again_works_in_any_folder(tmp_path: Path) ->
     (museum / "bioclip").write_bytes(b"weights")  # A name of `weights list` wins over a file, as it does in a build.
     made_with(tmp_path / "x", {"clip_pretrained": "bioclip"}, embedder="openclip")
     assert rebuild_command(tmp_path / "x")[-2:] == ["--clip-pretrained", "bioclip"]
+
+
+def test_the_model_that_describes_an_example_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"propagator": "invented", "embedder": {"engine": "openclip"}}
+    built(tmp_path / "x", [a_region("a")], settings=settings)
+    (tmp_path / "museum").mkdir()
+    (tmp_path / "museum" / "own").write_bytes(b"weights")
+    made_with(tmp_path / "x", {"clip_model": "ViT-B-32", "clip_pretrained": "own"}, embedder="openclip")
+    loaded: list[ModelOptions | None] = []
+    monkeypatch.setattr(describer, "load_embedder", lambda name, device, options: loaded.append(options))
+    monkeypatch.setattr(describer, "describe", lambda embedder: {})
+    monkeypatch.chdir(tmp_path)
+    with open_index(tmp_path / "x") as index:
+        describer.embedder_of(index)
+        describer.embedder_of(index, clip_pretrained="other")
+    assert loaded == [
+        ModelOptions(clip_model="ViT-B-32", clip_pretrained=f"{tmp_path}/museum/own"),
+        ModelOptions(clip_model="ViT-B-32", clip_pretrained="other"),
+    ]
 
 
 @pytest.mark.parametrize(("written", "said"), [(True, True), ("True", True), (False, False), ("False", False)])
