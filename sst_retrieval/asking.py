@@ -40,6 +40,7 @@ class Asked:
         out: specimens that are no answer.
         k: how many hits are wanted.
         where: predicate that the region of every trait must satisfy; None if all may answer.
+        among: int64 (n,), the only regions that may answer; None if all may.
         weights: block -> weight, in the order of the blocks; of sum 1.
     """
 
@@ -48,6 +49,7 @@ class Asked:
     k: int
     where: str | None
     weights: Mapping[str, float]
+    among: npt.NDArray[np.int64] | None = None
 
     @property
     def shares(self) -> Doubles:
@@ -114,8 +116,10 @@ def answer(asked: Asked, catalog: Catalog, vectors: Mapping[str, VectorIndex]) -
         return _specimens(asked, catalog, vectors)
     ((trait, examples),) = asked.traits.items()
     # Rejected regions are no hits: resolving leaves them out.
-    everywhere = asked.where is None and not len(catalog.judgements.hidden)
+    everywhere = asked.where is None and asked.among is None and not len(catalog.judgements.hidden)
     ids = None if everywhere else catalog.resolve("true" if asked.where is None else asked.where, trait)
+    if ids is not None and asked.among is not None:
+        ids = np.intersect1d(ids, asked.among)
     # Some more, for the specimens that were asked with and are left out.
     found = vectors[trait].search(examples, asked.k + len(asked.out), weights=asked.shares, ids=ids)
     return [
@@ -180,6 +184,9 @@ def _specimens(asked: Asked, catalog: Catalog, vectors: Mapping[str, VectorIndex
     """Rank the specimens that show every trait that is asked for."""
     where = "true" if asked.where is None else asked.where
     regions = {trait: catalog.resolve_by_specimen(where, trait) for trait in asked.traits}
+    if asked.among is not None:
+        among = set(asked.among.tolist())
+        regions = {trait: {name: n for name, n in own.items() if n in among} for trait, own in regions.items()}
     names = sorted(set.intersection(*(set(own) for own in regions.values())))
     ids = {trait: np.array([own[name] for name in names], dtype=np.int64) for trait, own in regions.items()}
     found = [vectors[trait].scores(own, ids[trait], weights=asked.shares) for trait, own in asked.traits.items()]

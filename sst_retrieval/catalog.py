@@ -11,10 +11,11 @@ Regions are numbered by trait, then specimen. The file is written once (`write_c
 
 A predicate (`where`) is one DuckDB expression over the collection's own columns, then `specimen`, `trait`,
 `confidence`, `review` and the measurements. If the collection has a column of such a name, the collection's own is
-meant.
+meant; this program's is then called "sst:confidence" and so on (in double quotes, as every name with a colon).
 
 Decisions come in between commits, so a reader lays the record of reviews over the catalog (`judge`): `review` is then
-as it is now, and regions that were rejected, or redrawn and not yet described anew, are no longer found.
+as it is now, and regions that were rejected, or redrawn and not yet described anew, are no longer found; "sst:hidden"
+says which these are.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ import numpy.typing as npt
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.locked import LockedDatabase
 from sst_retrieval.reviews import Judgements, Review, latest
-from sst_retrieval.sql import quoted
+from sst_retrieval.sql import called, quoted
 from sst_retrieval.types import Frame, Region, Scalar, Skipped, Specimen
 
 OWN = ("sst:specimen", "sst:image", "sst:group")
 """Columns this program adds to a specimen table; the colon keeps them apart from the collection's own."""
+
+NAMES = ("specimen", "trait", "confidence", "review")
+"""What a predicate may use beside columns and measurements; "sst:" before it where the collection has it, too."""
 
 _BEFORE_REVIEWS = (
     "this index was made before masks could be reviewed; run its build again (nothing is computed twice), then review"
@@ -82,8 +86,8 @@ class Catalog(LockedDatabase):
             QueryError: the predicate is not one expression or names something that is not there.
         """
         judgements = self.judgements
-        source, reviews = self._searchable(where, judgements)
-        sql = f'SELECT "sst:region" FROM {source} WHERE "sst:trait" = $trait AND "sst:present" AND {{}}'
+        today, reviews = self._today(where, judgements)
+        sql = today + 'SELECT "sst:region" FROM searchable WHERE "sst:trait" = $trait AND "sst:present" AND {}'
         ids = self.ask(sql, where, {"trait": trait, **reviews}, table="searchable")["sst:region"]
         # Sorted here: of some hundred thousand regions, DuckDB's threads return the last ones first.
         return np.setdiff1d(np.sort(np.asarray(ids, dtype=np.int64)), judgements.hidden, assume_unique=True)
@@ -115,15 +119,15 @@ class Catalog(LockedDatabase):
         Returns:
             A pandas data frame, one row a region, in order of trait and specimen: sst:region, sst:specimen, sst:trait,
             sst:present, sst:confidence, sst:group, sst:review ("" if nobody decided), then the collection's own
-            columns, then measurements.
+            columns, then measurements; one that the collection has, too, is called "sst:" and its name.
         """
         own = "".join(f", s.{quoted(column)}" for column in self.columns)
-        free = [m for m in self.measurement_names if m.casefold() not in {c.casefold() for c in self.columns}]
-        measured = "".join(f", m.{quoted(name)}" for name in free)
+        name_of = called(self.columns)
+        measured = "".join(f", m.{quoted(name)} AS {quoted(name_of(name))}" for name in self.measurement_names)
         sql = f"""SELECT r.region_id AS "sst:region", r.specimen AS "sst:specimen", r.trait AS "sst:trait",
                          r.present AS "sst:present", r.confidence AS "sst:confidence", s."sst:group"{own}{measured}
                   FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
-                  LEFT JOIN measurements m USING (region_id)
+                  LEFT JOIN measurements m ON m.region_id = r.region_id
                   WHERE $trait IS NULL OR r.trait = $trait ORDER BY r.region_id"""
         judgements = self.judgements
         with self.cursor() as cursor:
@@ -140,13 +144,16 @@ class Catalog(LockedDatabase):
         """
         where = "true" if where is None else where
         judgements = self.judgements
-        source, reviews = self._searchable(where, judgements)
-        sql = f"""SELECT specimen, confidence, measurements.* EXCLUDE (region_id)
-                  FROM regions JOIN measurements USING (region_id)
-                  WHERE trait = $trait AND region_id IN (SELECT "sst:region" FROM {source} WHERE {{}})
-                        AND region_id NOT IN (SELECT unnest($hidden))
-                  ORDER BY region_id"""
-        known = {"trait": trait, "hidden": judgements.hidden.tolist(), **reviews}
+        today, reviews = self._today(where, judgements)
+        sql = (
+            today
+            + """SELECT specimen, confidence, measurements.* EXCLUDE (region_id)
+                         FROM regions JOIN measurements USING (region_id)
+                         WHERE trait = $trait AND region_id IN (SELECT "sst:region" FROM searchable WHERE {})
+                               AND region_id NOT IN (SELECT unnest($hidden))
+                         ORDER BY region_id"""
+        )
+        known = {"trait": trait, **reviews, "hidden": judgements.hidden.tolist()}
         table = self.ask(sql, where, known, table="searchable")
         return {
             name: np.asarray(values.filled(np.nan) if isinstance(values, np.ma.MaskedArray) else values)
@@ -199,7 +206,9 @@ class Catalog(LockedDatabase):
         Raises:
             QueryError: the predicate is not one expression or names something that is not there.
         """
-        names = self.ask('SELECT "sst:specimen" FROM specimens WHERE {}', where or "true", {}, table="specimens")
+        today, reviews = self._today(where or "true", self.judgements)
+        sql = today + 'SELECT "sst:specimen" FROM specimens WHERE {}'
+        names = self.ask(sql, where or "true", reviews, table="specimens")
         wanted = set(names["sst:specimen"].tolist())
         every = map(self._specimen, self.rows('SELECT * FROM specimens ORDER BY "sst:specimen"'))
         return [specimen for specimen in every if specimen.id in wanted]
@@ -276,15 +285,40 @@ class Catalog(LockedDatabase):
         """Return the specimens that could not be indexed, ordered by id."""
         return [Skipped(*row) for row in self.rows("SELECT specimen, stage, reason FROM skipped ORDER BY ALL")]
 
-    def _searchable(self, where: str, judgements: Judgements) -> tuple[str, dict[str, Any]]:
-        """Say where a predicate looks, and the parameters of that: with today's reviews, if it asks for them."""
-        if self.own_review or "review" not in where.casefold():
-            return "searchable", {}
-        source = """(SELECT known.* EXCLUDE (review), now.review FROM searchable known LEFT JOIN
-                     (SELECT unnest($reviewed) AS region_id, unnest($reviews) AS review) now
-                     ON now.region_id = known."sst:region")"""
-        reviewed = list(judgements.reviews)
-        return source, {"reviewed": reviewed, "reviews": [judgements.word(number) for number in reviewed]}
+    def explanation(self, table: str) -> str:
+        """List the columns of a table, and what of this program's own the collection's columns hide."""
+        own = {name.casefold() for name in self.columns}
+        hidden = [name for name in (*NAMES, *self.measurement_names) if name.casefold() in own]
+        said = super().explanation(table)
+        if table != "searchable" or not hidden:
+            return said
+        return f"{said}; {', '.join(hidden)} of your table, the program's own: " + ", ".join(
+            quoted(f"sst:{name}") for name in hidden
+        )
+
+    def _today(self, where: str, judgements: Judgements) -> tuple[str, dict[str, Any]]:
+        """Lay today's decisions over `searchable`, if a predicate asks for them.
+
+        Returns:
+            What to write before a SELECT that reads `searchable`, and its parameters.
+        """
+        asked = where.casefold()
+        kept, added, joined = "known.*", "", ""
+        parameters: dict[str, Any] = {}
+        if "review" in asked:
+            reviewed = list(judgements.reviews)
+            parameters = {"reviewed": reviewed, "reviews": [judgements.word(number) for number in reviewed]}
+            kept = "known.*" if self.own_review else "known.* EXCLUDE (review), now.review"
+            added = ', now.review AS "sst:review"'
+            joined = """ LEFT JOIN (SELECT unnest($reviewed::BIGINT[]) AS region_id,
+                                           unnest($reviews::VARCHAR[]) AS review) now
+                         ON now.region_id = known."sst:region\""""
+        if "sst:hidden" in asked:
+            parameters["hidden"] = judgements.hidden.tolist()
+            added += ', known."sst:region" IN (SELECT unnest($hidden::BIGINT[])) AS "sst:hidden"'
+        if not parameters:
+            return "", {}
+        return f"WITH searchable AS (SELECT {kept}{added} FROM main.searchable known{joined}) ", parameters
 
     def _with_contents(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Ask for contents of photographs, which early versions did not keep."""

@@ -11,16 +11,12 @@ columns have a meaning here, found by their usual names or named by the caller; 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from sst_retrieval.darwin_core import file_name, is_archive, is_web_address, read_archive, unambiguous
 from sst_retrieval.errors import CollectionError
-from sst_retrieval.images import atomic
 from sst_retrieval.tables import Table, read_table, with_types
 from sst_retrieval.types import Skipped, Specimen
 
@@ -33,17 +29,9 @@ GROUP_COLUMN = "group"
 ONE_GROUP = "all"
 """The group of every specimen that has none."""
 
-RESERVED = ("region_id", "trait", "confidence", "present", "image_path", "specimen_group")
-"""Columns that a catalog adds to the collection's own."""
+RESERVED = "sst:"
+"""How this program's own columns begin in a catalog; whatever else a column is called, it is kept."""
 
-_ARROW = {
-    "VARCHAR": pa.string(),
-    "BIGINT": pa.int64(),
-    "DOUBLE": pa.float64(),
-    "BOOLEAN": pa.bool_(),
-    "DATE": pa.date32(),
-    "TIMESTAMP": pa.timestamp("us"),
-}
 # Names that say "code": 0412 and 412 are two codes.
 _CODES = re.compile(r"(ID|Id|_id|Number|Code|Identifier)$")
 
@@ -105,7 +93,7 @@ def read_collection(
         _column(raw, image_column, IMAGE_COLUMNS, "--image-column"),
         _group_column(raw, group_column),
     )
-    _check_reserved(raw, names.id)
+    check_reserved(raw.columns, raw.source)
     keep_text = {names.id, names.image, names.group} | {name for name in raw.columns if _CODES.search(name)}
     if raw.types[names.id] == "DOUBLE":
         raise CollectionError(f"{raw.source}: {names.id} holds decimal numbers, which name nothing; store it as text")
@@ -113,27 +101,6 @@ def read_collection(
     ids = _ids(typed, names.id, copies)
     photographs = _photographs(typed, names.image, images or folder, named=images is not None)
     return _collection(typed, ids, photographs, names.group, table)
-
-
-def write_specimens(collection: Collection, path: Path) -> None:
-    """Write a collection's specimens as Parquet, for a catalog to read.
-
-    Args:
-        collection: the specimens.
-        path: the file; it appears whole or not at all. Columns: `specimen` (the id), `specimen_group`, `image_path`
-            (absolute), then the collection's own columns with their types.
-    """
-    specimens = collection.specimens
-    columns = {
-        "specimen": pa.array([specimen.id for specimen in specimens], pa.string()),
-        "specimen_group": pa.array([specimen.group for specimen in specimens], pa.string()),
-        "image_path": pa.array([str(specimen.image) for specimen in specimens], pa.string()),
-    }
-    for name, kind in collection.columns.items():
-        if name.lower() != "specimen":  # It is the id column then.
-            columns[name] = pa.array([specimen.metadata[name] for specimen in specimens], _ARROW[kind])
-    with atomic(path) as file:
-        pq.write_table(pa.table(columns), file)
 
 
 # ------------------------------------------------------------------------------------------------------- columns
@@ -171,10 +138,17 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).lower()
 
 
-def _check_reserved(table: Table, id_column: str) -> None:
-    for name in table.columns:
-        if name.lower() in RESERVED or (name.lower() == "specimen" and name != id_column):
-            raise CollectionError(f"{table.source}: the column {name!r} would hide the catalog's own; rename it")
+def check_reserved(columns: Iterable[str], source: str) -> None:
+    """Refuse columns that a search would take for this program's own.
+
+    Raises:
+        CollectionError: a column begins with "sst:".
+    """
+    for name in columns:
+        if name.casefold().startswith(RESERVED):
+            raise CollectionError(
+                f"{source}: the column {name!r} begins with {RESERVED!r}, which is this program's own; rename it"
+            )
 
 
 # ----------------------------------------------------------------------------------------------------------- ids

@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -27,6 +28,19 @@ IMAGE = "image"
 
 _TEXT = "{http://rs.tdwg.org/dwc/text/}"
 _PHOTOGRAPHS = ("/Multimedia", "/Image")
+_FORMAT = re.compile(r"(image|audio|video|model|text|application)/[^/]+$")
+_NO_PICTURE = re.compile(r"\b(audio|video|model|text|application)\b")
+
+OF_RECORDS = frozenset(
+    (
+        *("type", "modified", "language", "license", "rights", "rightsHolder", "accessRights"),
+        *("bibliographicCitation", "references", "source"),
+    )
+)
+"""Dublin Core terms that say something of a record; of a photograph they are other ones (its licence, say)."""
+
+MEDIA = "media_"
+"""How columns begin that say of a photograph what others of the same name say of its record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +152,16 @@ def _read(root: Path | zipfile.Path, name: str, photographs: Path | None) -> Arc
         raise CollectionError(f"{name}: the core must be Occurrence, not {kind}; export the occurrences as the core")
     occurrences = _rows(root, core, "id", name)
     media: dict[str, list[dict[str, str]]] = {}
+    others: set[str] = set()
     for extension in meta.findall(f"{_TEXT}extension"):
         if extension.get("rowType", "").endswith(_PHOTOGRAPHS):
             listed = _rows(root, extension, "coreid", name)
             for owner, row in zip(listed.ids, listed.rows, strict=True):
                 if _is_photograph(row):
                     media.setdefault(owner, []).append(_with_image(row))
-    return _joined(occurrences, media, photographs)
+                else:
+                    others.add(_with_image(row)[IMAGE])
+    return _joined(occurrences, media, others, photographs)
 
 
 def _rows(root: Path | zipfile.Path, element: ElementTree.Element, key: str, name: str) -> _Rows:
@@ -214,24 +231,36 @@ def _unescaped(mark: str, source: str) -> str:
 
 
 def _is_photograph(row: Mapping[str, str]) -> bool:
-    kind, form = row.get("type", ""), row.get("format", "").lower()
-    return kind not in ("Sound", "MovingImage") and not form.startswith(("audio", "video"))
+    """Say whether a row is a photograph: its type is StillImage, as a word or an address; without a type, its format.
+
+    Audiovisual Core has two types, `dc:type` and `dcterms:type` (here `type_2`); both must agree where both are filled.
+    """
+    types = [row[name].lower() for name in ("type", "type_2") if row.get(name)]
+    # Some write the format into the column of the type.
+    formats = [row.get("format", "").lower(), *(each for each in types if _FORMAT.match(each))]
+    kinds = {re.sub(r"\s", "", re.split(r"[/#:]", each.rstrip("/#"))[-1]) for each in types if not _FORMAT.match(each)}
+    if kinds - {"image"}:  # DCMI's Image is StillImage or MovingImage: that says no more than nothing.
+        return kinds <= {"stillimage", "image"}
+    return not any(_NO_PICTURE.search(each) for each in formats)
 
 
 def _with_image(row: dict[str, str]) -> dict[str, str]:
     return {IMAGE: row.get("accessURI") or row.get("identifier") or ""} | row
 
 
-def _joined(occurrences: _Rows, media: Mapping[str, list[dict[str, str]]], photographs: Path | None) -> Archive:
+def _joined(
+    occurrences: _Rows, media: Mapping[str, list[dict[str, str]]], others: Set[str], photographs: Path | None
+) -> Archive:
     lower = {name.lower() for name in (*occurrences.names, IMAGE)}
     media_names = dict.fromkeys(name for rows in media.values() for row in rows for name in row if name != IMAGE)
     # The licence of a photograph is not the licence of its record.
-    renamed = {name: f"media_{name}" if name.lower() in lower else name for name in media_names}
+    apart = lower | {name.lower() for name in OF_RECORDS}
+    renamed = {name: f"{MEDIA}{name}" if name.lower() in apart else name for name in media_names}
     names = [*occurrences.names, *renamed.values()]
     columns: dict[str, list[str | None]] = {name: [] for name in dict.fromkeys((*names, IMAGE))}
     copies, lines = [], []
     for key, row, line in zip(occurrences.ids, occurrences.rows, occurrences.lines, strict=True):
-        pictures = media.get(key) or _associated(row)
+        pictures = media.get(key) or _associated(row, others)
         for copy, picture in enumerate(pictures or [{}], 1):
             cells = row | {renamed.get(name, name): value for name, value in picture.items()}
             for name, column in columns.items():
@@ -241,9 +270,15 @@ def _joined(occurrences: _Rows, media: Mapping[str, list[dict[str, str]]], photo
     return Archive(Table(occurrences.source, columns, dict.fromkeys(columns, ""), lines), tuple(copies), photographs)
 
 
-def _associated(row: Mapping[str, str]) -> list[dict[str, str]]:
-    """Read the list in an occurrence's own `associatedMedia`, for archives without a file of photographs."""
-    return [{IMAGE: part.strip()} for part in row.get("associatedMedia", "").split("|") if part.strip()]
+def _associated(row: Mapping[str, str], others: Set[str]) -> list[dict[str, str]]:
+    """Read the list in an occurrence's own `associatedMedia`, for archives without a file of photographs.
+
+    Args:
+        row: the occurrence.
+        others: what the archive's other files say is no photograph.
+    """
+    parts = (part.strip() for part in row.get("associatedMedia", "").split("|"))
+    return [{IMAGE: part} for part in parts if part and part not in others]
 
 
 def _unpacked(file: zipfile.ZipFile, at: str, references: set[str], folder: Path) -> bool:

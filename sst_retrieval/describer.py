@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sst_retrieval.embedding import Embedder, describe
 from sst_retrieval.engines import EMBEDDERS, ModelOptions, load_embedder
 from sst_retrieval.errors import ModelMismatchError, QueryError
+from sst_retrieval.indexes import from_anywhere
 from sst_retrieval.query import Index
 
 _HUB = "hf-hub:"
@@ -65,9 +68,15 @@ def embedder_of(
 
 def _options(index: Index, clip_model: str | None, clip_pretrained: str | None) -> ModelOptions:
     """Say which CLIP model to load: the one that is named, else the one that the index was built with."""
-    built = index.info()["provenance"].get("settings", {}).get("models") or {}
+    made = index.info()["provenance"]
+    built = made.get("settings", {}).get("models") or {}
+    start = Path(made.get("folder") or "")  # Where the build ran; paths were told from there.
+    told = {
+        name: from_anywhere(name, built[name], start) if built.get(name) else None
+        for name in ("clip_model", "clip_pretrained")
+    }
     return ModelOptions(
-        clip_model=clip_model or built.get("clip_model"),
-        clip_pretrained=clip_pretrained or built.get("clip_pretrained"),
+        clip_model=clip_model or told["clip_model"],
+        clip_pretrained=clip_pretrained or told["clip_pretrained"],
         clip_pooling=built.get("clip_pooling") or "dense",
     )

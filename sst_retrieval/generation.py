@@ -25,7 +25,7 @@ from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.folder import catalog_file, vector_file, whitening_file
 from sst_retrieval.reviews import DECISIONS, Review, latest
 from sst_retrieval.shards import read_vectors
-from sst_retrieval.sql import bounded, literal, quoted
+from sst_retrieval.sql import bounded, called, literal, quoted
 from sst_retrieval.types import Skipped
 from sst_retrieval.vectors import VectorIndex, write_vectors
 from sst_retrieval.whitening import whiten, write_whitening
@@ -206,7 +206,7 @@ def _measurement_table(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def _searchable_table(connection: duckdb.DuckDBPyConnection) -> str:
-    """List each name once: the collection's own columns win over this program's.
+    """List each name once: the collection's own columns win over this program's, which have "sst:" before them then.
 
     A table, not a view: a predicate is then one scan, several times faster than two joins.
     """
@@ -217,12 +217,12 @@ def _searchable_table(connection: duckdb.DuckDBPyConnection) -> str:
     parts += [f"s.{quoted(name)}" for name in own]
     taken = {name.casefold() for name in own}
     parts += [f"r.{name}" for name in ("specimen", "trait", "confidence") if name not in taken]
-    taken |= {"specimen", "trait", "confidence"}
-    parts += [f"m.{quoted(name)}" for name in columns["measurements"][1:] if name.casefold() not in taken]
+    name_of = called(own)
+    parts += [f"m.{quoted(name)} AS {quoted(name_of(name))}" for name in columns["measurements"][1:]]
     parts += ["v.review"] if "review" not in taken else []
     return f"""CREATE TABLE searchable AS SELECT {", ".join(parts)} FROM regions r
-               JOIN specimens s ON s."sst:specimen" = r.specimen LEFT JOIN measurements m USING (region_id)
-               LEFT JOIN reviews v USING (region_id)
+               JOIN specimens s ON s."sst:specimen" = r.specimen
+               LEFT JOIN measurements m ON m.region_id = r.region_id LEFT JOIN reviews v ON v.region_id = r.region_id
                ORDER BY r.region_id"""
 
 

@@ -59,9 +59,9 @@ def groups_were_made(
 
 
 def _as_json(value: Any) -> Any:
-    """Write settings in JSON values."""
+    """Write settings in JSON values: true stays true, a number a number; a path becomes text."""
     if isinstance(value, Mapping):
-        return {name: _as_json(part) for name, part in value.items()}
-    if isinstance(value, tuple):
+        return {str(name): _as_json(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
         return [_as_json(part) for part in value]
-    return None if value is None else str(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

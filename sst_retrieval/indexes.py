@@ -8,9 +8,15 @@ from pathlib import Path
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.store import Store
+from sst_retrieval.weights import WEIGHTS
 
 MODEL_OPTIONS = ("checkpoint", "sam2_config", "clip_model", "clip_pretrained", "clip_pooling")
 """What a model was told and a build is told again."""
+
+_CLIP_FOLDER = "local-dir:"
+"""What open_clip writes before the folder of a model."""
+
+_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 
 
 def find_indexes(folder: str | Path) -> dict[str, Path]:
@@ -49,14 +55,17 @@ class Origin:
     Attributes:
         table: absolute path of the specimen table.
         supports: absolute path of the supports.
-        settings: how it was built.
-        models: option -> what its models were told, such as checkpoints; several times where an option is.
+        settings: how it was built; only what is text: names and folders.
+        models: option -> what its models were told, such as checkpoints; several times where an option is. Paths are
+            absolute.
+        cycle_consistency: whether SAM 2 followed every mask back to its support.
     """
 
     table: Path
     supports: Path
     settings: Mapping[str, str]
     models: Sequence[tuple[str, str]]
+    cycle_consistency: bool = False
 
     @property
     def folder(self) -> Path:
@@ -99,10 +108,34 @@ def origin_of(path: str | Path) -> Origin:
         given["images"] = str(start / given["images"])
     clip = settings.get("embedder") == "openclip"  # Else its options are the defaults, and say nothing.
     options = [option for option in MODEL_OPTIONS if clip or not option.startswith("clip_")]
-    models = [(option, value) for option in options if isinstance(value := known.get(option), str)]
+    models = [(o, from_anywhere(o, value, start)) for o in options if isinstance(value := known.get(o), str)]
     adapters = known.get("adapters")
-    models += [("adapter", str(each)) for each in adapters] if isinstance(adapters, list) else []
-    return Origin(start / table, start / supports, given, models)
+    listed = adapters if isinstance(adapters, list) else []
+    models += [("adapter", from_anywhere("adapter", str(each), start)) for each in listed]
+    # Early versions wrote everything down as text.
+    cycle = {**settings, **known}.get("cycle_consistency") in (True, "True")
+    return Origin(start / table, start / supports, given, models, cycle)
+
+
+def from_anywhere(option: str, value: str, start: Path) -> str:
+    """Make what a model was told independent of the folder that the build ran in: paths absolute, names as they are.
+
+    Args:
+        option: "adapter" or one of `MODEL_OPTIONS`.
+        value: what it was told.
+        start: the folder that the build ran in.
+    """
+    if option == "clip_pooling" or (option in ("checkpoint", "clip_pretrained") and value in WEIGHTS):
+        return value
+    if option == "clip_model" and value.startswith(_CLIP_FOLDER):
+        return _CLIP_FOLDER + str(start / Path(value.removeprefix(_CLIP_FOLDER)).expanduser())
+    path = start / Path(value).expanduser()
+    if option == "clip_model":  # Also the name of an architecture ("ViT-B/32"), or a model of the hub.
+        return str(path) if path.is_dir() else value
+    if option == "clip_pretrained":  # Also a tag of open_clip ("laion2b_s34b_b79k").
+        named = path.is_file() or "/" in value or value.endswith(_CHECKPOINT_SUFFIXES)
+        return str(path) if named else value
+    return str(path)
 
 
 def rebuild_command(path: str | Path, *, groups: Sequence[str] = ()) -> list[str]:
@@ -123,7 +156,7 @@ def rebuild_command(path: str | Path, *, groups: Sequence[str] = ()) -> list[str
             words += [f"--{option.replace('_', '-')}", origin.settings[option]]
     for option, value in origin.models:
         words += [f"--{option.replace('_', '-')}", value]
-    if origin.settings.get("cycle_consistency") == "True":
+    if origin.cycle_consistency:
         words.append("--cycle-consistency")
     for group in groups:
         words += ["--groups", group]

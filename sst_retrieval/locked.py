@@ -101,10 +101,14 @@ class LockedDatabase:
                 # The line break ends a `--` comment, which would swallow the parenthesis.
                 return dict(cursor.execute(sql.format(f"(\n{where}\n)"), parameters).fetchnumpy())
             except duckdb.Error as error:
-                names = [name for name, *_ in self.rows(f"DESCRIBE {table}") if not name.startswith("sst:")]
                 raise QueryError(
-                    f"the predicate {where!r} does not work: {error}\ncolumns: {', '.join(names)}"
+                    f"the predicate {where!r} does not work: {error}\n{self.explanation(table)}"
                 ) from error
+
+    def explanation(self, table: str) -> str:
+        """List the columns of a table, for somebody whose predicate did not work."""
+        names = [name for name, *_ in self.rows(f"DESCRIBE {table}") if not name.startswith("sst:")]
+        return f"columns: {', '.join(names)}"
 
 
 def _check_expression(where: str, cursor: duckdb.DuckDBPyConnection) -> None:

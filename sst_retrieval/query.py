@@ -69,6 +69,7 @@ class Index(Comparative):
         where: str | None = None,
         weights: Mapping[str, float] | None = None,
         expand: int = 0,
+        among: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> list[Hit]:
         """Find the specimens whose trait is most similar to a query.
 
@@ -85,6 +86,8 @@ class Index(Comparative):
             weights: block name -> weight, 0 or more; a block that is not named has weight 0; None weighs all alike.
             expand: ask again together with so many of the first hits; 0 asks once. More of the same kind are found if
                 the first hits are right, and fewer if they are wrong. Similarities are then those to all of them.
+            among: ids of the only regions that may answer (`Hit.region_id`, `region_id` of the trait table); None lets
+                all of them. Any number of them is quicker than a predicate that lists them.
 
         Returns:
             At most k hits, the most similar first; equals in order of the specimens' ids.
@@ -104,7 +107,7 @@ class Index(Comparative):
         out = frozenset(specimen for specimen, _ in (*likes, *unlikes))
         shares = self._weights(weights)
         named = dict(zip(self.blocks, (shares / shares.sum()).tolist(), strict=True))
-        asked = Asked(traits, out, k, where, named)
+        asked = Asked(traits, out, k, where, named, None if among is None else np.asarray(among, dtype=np.int64))
         if expand:
             asked = joined_by(asked, self._answered(replace(asked, k=expand)), self._vectors)
         return self._answered(asked)

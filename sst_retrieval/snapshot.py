@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sst_retrieval.catalog import OWN
-from sst_retrieval.collection import Collection
+from sst_retrieval.collection import Collection, check_reserved
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.sql import bounded, literal, quoted
 
@@ -30,7 +30,8 @@ def write_snapshot(path: Path, collection: Collection, *, previous: Path | None,
     Raises:
         CollectionError: two columns differ only in capitals, or a column has a reserved name.
     """
-    _check_columns(collection.columns)
+    check_reserved(collection.columns, str(collection.source))
+    _check_capitals(collection.columns)
     fresh, names = path.with_name(".fresh.tmp"), path.with_name(".kept.tmp")
     _write_specimens(fresh, collection)
     pq.write_table(pa.table({"name": pa.array(kept, pa.string())}), names)
@@ -60,11 +61,9 @@ def _write_specimens(path: Path, collection: Collection) -> None:
     pq.write_table(pa.table(table), path)
 
 
-def _check_columns(columns: Mapping[str, str]) -> None:
+def _check_capitals(columns: Mapping[str, str]) -> None:
     seen: dict[str, str] = {}
     for name in columns:
-        if name.casefold().startswith("sst:"):
-            raise CollectionError(f"the column {name!r} begins with 'sst:', which this program keeps; rename it")
         other = seen.setdefault(name.casefold(), name)
         if other != name:
             raise CollectionError(f"the columns {other!r} and {name!r} differ only in capitals; rename one")

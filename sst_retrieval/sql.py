@@ -5,6 +5,7 @@ Names and values are quoted: no text of a table, a sentence or a path becomes a 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -24,6 +25,17 @@ def literal(value: str | Path) -> str:
     'd''Orbigny'
     """
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def called(columns: Iterable[str]) -> Callable[[str], str]:
+    """Say what is called how beside the columns of a collection: "sst:" and its name if the collection has it, too.
+
+    >>> name = called(["sex", "Length_mm"])
+    >>> name("length_mm"), name("width_mm")
+    ('sst:length_mm', 'width_mm')
+    """
+    taken = {column.casefold() for column in columns}
+    return lambda name: f"sst:{name}" if name.casefold() in taken else name
 
 
 def bounded(scratch: Path) -> dict[str, str | bool | int | float | list[str]]:

@@ -79,6 +79,7 @@ def names(catalog: Catalog, where: str, trait: str = "wing") -> list[str]:
         ("contains(catalogNumber, '{') OR catalogNumber = 'b'", ["b"]),
         # The collection's own column hides the measurement of the same name, whatever its capitals.
         ("area = 'north'", ["a 1", "c"]),
+        ('"sst:area" = 5', IDS),
     ],
 )
 def test_a_predicate_finds_its_specimens(catalog: Catalog, where: str, expected: list[str]) -> None:
@@ -170,7 +171,9 @@ def test_a_wrong_predicate_is_explained_with_the_columns_there_are(catalog: Cata
     with pytest.raises(QueryError) as caught:
         catalog.resolve("sx = 1", "wing")
     # The measurement `area` is hidden by the collection's `Area`.
-    assert [name for name in str(caught.value).split("columns: ")[1].split(", ") if "area" in name.lower()] == ["Area"]
+    listed, ours = str(caught.value).split("columns: ")[1].split("; ")
+    assert [name for name in listed.split(", ") if "area" in name.lower()] == ["Area"]
+    assert ours == 'area of your table, the program\'s own: "sst:area"'
 
 
 def test_specimens_come_back_as_they_were(catalog: Catalog) -> None:

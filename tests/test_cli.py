@@ -286,7 +286,11 @@ def test_info_says_what_is_in_an_index(index: Path) -> None:
     assert "specimens: 10" in text
     assert "spot (7): 10, 0" in text
     assert "fake tracker" in text
-    assert json.loads(run("info", index, "--json").stdout)["traits"]["bar"]["number"] == 3
+    info = json.loads(run("info", index, "--json").stdout)
+    assert info["traits"]["bar"]["number"] == 3
+    size = sum(path.stat().st_size for path in index.rglob("*") if path.is_file())
+    assert info["bytes"] == size
+    assert f"{size / 1024**2:.1f} MB" in text
 
 
 def test_doctor_ends_with_1_if_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

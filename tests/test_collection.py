@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sst_retrieval import tables
-from sst_retrieval.collection import Collection, read_collection, write_specimens
+from sst_retrieval.collection import Collection, read_collection
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.images import write_jpeg
+from sst_retrieval.snapshot import write_snapshot
 
 
 @pytest.fixture(scope="module")
@@ -270,16 +271,16 @@ def test_specimens_are_written_for_the_catalog(drawer: Path) -> None:
     path = table(
         drawer, "Specimen,image,group,count,day,ok,when\n01,a.jpg,x,3,2015-04-01,true,2015-04-01T10:00\n02,b.jpg,,,,,\n"
     )
-    collection = read_collection(path)
-    write_specimens(collection, drawer / "specimens.parquet")
+    write_snapshot(drawer / "specimens.parquet", read_collection(path), previous=None, kept=[])
     with duckdb.connect() as connection:
         result = connection.execute("SELECT * FROM read_parquet(?)", [str(drawer / "specimens.parquet")])
         columns = [(name, str(kind)) for name, kind, *_ in result.description]
         rows = result.fetchall()
     assert columns == [
-        ("specimen", "VARCHAR"),
-        ("specimen_group", "VARCHAR"),
-        ("image_path", "VARCHAR"),
+        ("sst:specimen", "VARCHAR"),
+        ("sst:image", "VARCHAR"),
+        ("sst:group", "VARCHAR"),
+        ("Specimen", "VARCHAR"),
         ("image", "VARCHAR"),
         ("group", "VARCHAR"),
         ("count", "BIGINT"),
@@ -289,8 +290,8 @@ def test_specimens_are_written_for_the_catalog(drawer: Path) -> None:
     ]
     day = datetime.date(2015, 4, 1)
     assert rows == [
-        ("01", "x", str(drawer / "a.jpg"), "a.jpg", "x", 3, day, True, datetime.datetime(2015, 4, 1, 10)),
-        ("02", "all", str(drawer / "b.jpg"), "b.jpg", None, None, None, None, None),
+        ("01", str(drawer / "a.jpg"), "x", "01", "a.jpg", "x", 3, day, True, datetime.datetime(2015, 4, 1, 10)),
+        ("02", str(drawer / "b.jpg"), "all", "02", "b.jpg", None, None, None, None, None),
     ]
 
 
@@ -311,9 +312,7 @@ def test_specimens_are_written_for_the_catalog(drawer: Path) -> None:
         ("id,image\n..,a.jpg\n", r"cannot be a file name"),
         ("id,image\na\x07b,a.jpg\n", r"cannot be a file name"),
         (f"id,image\n{'é' * 101},a.jpg\n", r"at most 200 bytes"),
-        ("id,image,Trait\nA1,a.jpg,1\n", r"'Trait' would hide .*rename"),
-        ("id,image,image_path\nA1,a.jpg,1\n", r"'image_path' would hide .*rename"),
-        ("catalogNumber,image,Specimen\nA1,a.jpg,1\n", r"'Specimen' would hide"),
+        ("id,image,SST:trait\nA1,a.jpg,1\n", r"'SST:trait' begins with 'sst:'.*rename"),
         ("id,image,sex,Sex\nA1,a.jpg,f,f\n", r"columns 'sex' and 'Sex'.*rename"),
         ("id,image,sex,sex\nA1,a.jpg,f,f\n", r"columns 'sex' and 'sex'"),
         ("id,,image\nA1,x,a.jpg\n", r"column 2 has no readable name"),
@@ -446,13 +445,50 @@ def test_darwin_core_archive_with_a_folder_of_photographs(drawer: Path) -> None:
         "basisOfRecord": "PreservedSpecimen",
         "image": "https://x.org/m/c.jpg",
         "identifier": "https://x.org/m/c.jpg",
-        "type": "StillImage",
+        "media_type": "StillImage",
         "media_license": "CC BY",
         "description": "ventral",
     }
     assert [skipped.specimen for skipped in collection.left_out] == ["00125"]
     assert collection.columns["decimalLatitude"] == "DOUBLE"
     assert not (drawer / "heliconius.photographs").exists()
+
+
+DCMI = "http://purl.org/dc/dcmitype/"
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "photograph"),
+    [
+        *(("StillImage", "", True), ("stillimage", "", True), ("Still Image", "image/jpeg", True)),
+        *((f"{DCMI}StillImage", "", True), (f"{DCMI}stillImage/", "", True), ("dcmitype:StillImage", "", True)),
+        *(("Sound", "", False), ("sound", "", False), (f"{DCMI}Sound", "", False), ("dcmitype:Sound", "", False)),
+        *(("MovingImage", "", False), (f"{DCMI}MovingImage", "", False), ("movingimage", "", False)),
+        *(("Text", "", False), (f"{DCMI}InteractiveResource", "image/jpeg", False), ("PhysicalObject", "", False)),
+        *(("", "", True), ("", "image/jpeg", True), ("", "audio/mpeg", False), ("", "video/mp4", False)),
+        *(("image/jpeg", "", True), ("audio/mpeg", "", False), ("", "text/html", False), ("", "AUDIO", False)),
+        *((f"{DCMI}Image", "image/png", True), ("Image", "video/mp4", False)),
+    ],
+)
+def test_only_still_images_of_an_archive_are_photographs(drawer: Path, kind: str, form: str, photograph: bool) -> None:
+    meta = META.replace('term="http://purl.org/dc/terms/description"', 'term="http://purl.org/dc/terms/format"')
+    media = f"coreid\tidentifier\ttype\tlicense\tformat\nu1\ta.jpg\t\t\t\nu2\tb.jpg\t{kind}\t\t{form}\n"
+    # The occurrence names the same file once more, without a type.
+    occurrences = OCCURRENCES.replace("\t8.5\t\t", "\t8.5\tb.jpg\t")
+    path = archive(drawer, darwin_core(meta_xml=meta, multimedia_txt=media, occurrence_txt=occurrences))
+    collection = read_collection(path, images=drawer)
+    assert [specimen.id for specimen in collection.specimens] == ["00123", "00124"][: 1 + photograph]
+    assert ("00124" in [skipped.specimen for skipped in collection.left_out]) is not photograph
+
+
+def test_both_types_of_audiovisual_core_must_say_still_image(drawer: Path) -> None:
+    meta = META.replace('term="http://purl.org/dc/terms/description"', 'term="http://purl.org/dc/elements/1.1/type"')
+    media = (
+        "coreid\tidentifier\tdcterms:type\tlicense\tdc:type\n"
+        f"u1\ta.jpg\t{DCMI}StillImage\t\tStillImage\nu2\tb.jpg\t\t\tSound\nu3\tc.jpg\t{DCMI}Sound\t\t\n"
+    )
+    collection = read_collection(archive(drawer, darwin_core(meta_xml=meta, multimedia_txt=media)), images=drawer)
+    assert [specimen.id for specimen in collection.specimens] == ["00123"]
 
 
 @pytest.mark.parametrize("inside", ["", "export/"])

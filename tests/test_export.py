@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
 import math
+import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import dendropy
@@ -18,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from commonnexus import Nexus
 from commonnexus.blocks.distances import Distances
+from dwca.darwincore.terms import TERMS
 from dwca.read import DwCAReader
 from invented import BLOCKS, a_collection, a_region, built
 from ktch.io import read_tps
@@ -29,7 +32,9 @@ from typer.testing import CliRunner
 
 import sst_retrieval as sst
 from sst_retrieval.cli import app
+from sst_retrieval.collection import read_collection
 from sst_retrieval.errors import InputError
+from sst_retrieval.export.terms import occurrence_terms
 from sst_retrieval.query import Index, open_index
 
 REJECTED = IDS[5]
@@ -215,6 +220,8 @@ def test_darwin_core_archive(index: Index, tmp_path: Path) -> None:
         assert float(area["measurementValue"]) == pytest.approx(mask_of(IDS[1], "band").sum() * 0.06**2)
         assert area["measurementUnit"] == "mm²"
         assert facts["spot solidity"]["measurementUnit"] == ""
+        # Nobody decided on these masks.
+        assert {fact["measurementRemarks"] for fact in facts.values()} == {"confidence of the mask 0.540"}
         assert len({fact["measurementID"] for fact in by_type["MeasurementOrFact"]}) == len(
             by_type["MeasurementOrFact"]
         )
@@ -229,6 +236,217 @@ def test_darwin_core_archive(index: Index, tmp_path: Path) -> None:
         assert float(roi["heightFrac"]) == pytest.approx((np.ptp(rows_) + 1) / SIZE[0], abs=1e-7)
         rejected = [each.data for each in rows[REJECTED].extensions]
         assert not [data for data in rejected if "band" in " ".join(data.values())]
+
+
+DWC, DCTERMS = "http://rs.tdwg.org/dwc/terms/", "http://purl.org/dc/terms/"
+
+MUSEUM: Mapping[str, Sequence[object]] = {
+    # Two photographs of the first occurrence; the third has no id of its own, the fourth shares an id and contradicts.
+    "occurrenceID": ["urn:catalog:A:1", "urn:catalog:A:1", None, "urn:catalog:A:1", "urn:catalog:A:5"],
+    "catalogNumber": ["A-1", "A-1", "A-3", "A-4", "A-5"],
+    "institutionCode": ["BMNH"] * 5,
+    "basisOfRecord": ["PreservedSpecimen"] * 5,
+    "license": ["http://creativecommons.org/licenses/by/4.0/"] * 5,
+    "rightsHolder": ["The Museum"] * 5,
+    "accessRights": ["not for profit"] * 5,
+    "media_license": ["CC0", "CC BY", None, None, None],
+    "media_rightsHolder": ["Jo"] * 5,
+    "creator": ["Jo"] * 5,
+    "eventDate": [datetime.date(1901, 5, 1), datetime.date(1901, 5, 1), None, None, None],
+    "modified": [datetime.datetime(2020, 1, 2, 3, 4)] * 5,
+    "decimalLatitude": [9.5, 9.5, math.nan, None, -1.25],
+    "individualCount": [1, 1, None, 2, 3],
+    "dwc:lifeStage": ["adult", "adult", None, "adult", ""],
+    "SEX": ["female", "female", None, "male", 'Müller, "J."\nn. sp.'],
+    "group": ["erato"] * 5,
+    "review": ["lovely", "lovely", None, None, "dull"],
+    "remarks of mine": ["x"] * 5,
+    "isMarked": [True, True, False, None, None],
+}
+KINDS = {
+    **dict.fromkeys(MUSEUM, "VARCHAR"),
+    **{"eventDate": "DATE", "modified": "TIMESTAMP", "decimalLatitude": "DOUBLE", "individualCount": "BIGINT"},
+    "isMarked": "BOOLEAN",
+}
+
+
+@pytest.fixture(scope="module")
+def museum(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """An index with gaps everywhere, of a collection with names and rights of its own; five specimens, two traits."""
+    path, names = tmp_path_factory.mktemp("museum") / "index", ["a", "b", "c", "d", "e"]
+    regions = [
+        a_region(
+            name,
+            trait,
+            present=(name, trait) != ("e", "leg"),
+            measurements={"area_px": 8.0, **({} if name == "b" else {"length_px": math.nan if name == "c" else 5.0})},
+        )
+        for name in names
+        for trait in ("wing", "leg")
+    ]
+    table = {**MUSEUM, "mmPerPixel": [0.5, None, 0.5, None, 0.5], "ring": ["x", None, "y", "x", ""]}
+    collection = a_collection(names, {**KINDS, "mmPerPixel": "DOUBLE", "ring": "VARCHAR"}, **table)
+    built(path, regions, collection, numbers={"wing": 1, "leg": 2})
+    with open_index(path) as opened:
+        opened.review("a", "wing", "accept", reviewer="Mary")
+        opened.review("d", "leg", "reject", reviewer="Mary")
+        yield opened
+
+
+def test_a_darwin_core_archive_keeps_what_the_collection_calls_its_own(museum: Index, tmp_path: Path) -> None:
+    sst.export_darwin_core(museum, tmp_path / "d.zip")
+    with DwCAReader(str(tmp_path / "d.zip")) as archive:
+        rows = {row.id: row for row in archive}
+        assert set(rows) == {"a", "c", "d", "e"}  # Two photographs of one occurrence are one row.
+        first = rows["a"].data
+        assert first == {
+            f"{DWC}occurrenceID": "urn:catalog:A:1",
+            f"{DWC}catalogNumber": "A-1",
+            f"{DWC}institutionCode": "BMNH",
+            f"{DWC}basisOfRecord": "PreservedSpecimen",
+            f"{DCTERMS}license": "http://creativecommons.org/licenses/by/4.0/",
+            f"{DCTERMS}rightsHolder": "The Museum",
+            f"{DCTERMS}accessRights": "not for profit",
+            f"{DWC}eventDate": "1901-05-01",
+            f"{DCTERMS}modified": "2020-01-02T03:04:00",
+            f"{DWC}decimalLatitude": "9.5",
+            f"{DWC}individualCount": "1",
+            f"{DWC}lifeStage": "adult",
+            f"{DWC}sex": "female",
+        }
+        assert [rows[name].data[f"{DWC}occurrenceID"] for name in "cde"] == ["c", "urn:catalog:A:1", "urn:catalog:A:5"]
+        assert [rows[name].data[f"{DWC}decimalLatitude"] for name in "cde"] == ["", "", "-1.25"]
+        assert rows["e"].data[f"{DWC}sex"] == 'Müller, "J."\nn. sp.'
+        media = [each.data for each in rows["a"].extensions if each.rowtype.endswith("/Multimedia")]
+        assert [(each[f"{DCTERMS}identifier"], each[f"{DCTERMS}license"]) for each in media] == [
+            ("a#photograph", "CC0"),
+            ("b#photograph", "CC BY"),
+        ]
+        assert {(each[f"{DCTERMS}creator"], each[f"{DCTERMS}rightsHolder"]) for each in media} == {("Jo", "Jo")}
+        parts = {
+            each.data[f"{DCTERMS}identifier"]: each.data for each in rows["a"].extensions if "Region" in each.rowtype
+        }
+        assert set(parts) == {"a#leg", "a#wing", "b#leg", "b#wing"}
+        photographs = {each[f"{DCTERMS}identifier"] for each in media}
+        assert {part["http://rs.tdwg.org/ac/terms/isROIOf"] for part in parts.values()} == photographs
+    # It is a collection like any other, too.
+    again = read_collection(tmp_path / "d.zip", images=photographs_in(tmp_path / "photographs", 5))
+    assert [each.metadata["occurrenceID"] for each in again.specimens] == [
+        *("urn:catalog:A:1", "urn:catalog:A:1", "c", "urn:catalog:A:1", "urn:catalog:A:5")
+    ]
+    assert again.specimens[1].metadata["license"] == "http://creativecommons.org/licenses/by/4.0/"
+    assert again.specimens[1].metadata["media_license"] == "CC BY"
+
+
+def photographs_in(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        Image.new("RGB", (9, 6)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_who_decided_on_a_mask_is_said_of_that_mask_alone(museum: Index, tmp_path: Path) -> None:
+    sst.export_darwin_core(museum, tmp_path / "d.zip")
+    with zipfile.ZipFile(tmp_path / "d.zip") as archive, archive.open("measurementorfact.csv") as file:
+        facts = list(csv.DictReader(io.TextIOWrapper(file, "utf-8")))
+    said = {fact["measurementID"].rpartition("/")[0]: fact["measurementRemarks"] for fact in facts}
+    assert said.pop("a#wing") == "confidence of the mask 0.750; mask accepted by a person"
+    assert set(said.values()) == {"confidence of the mask 0.750"}
+    assert len(said) == 7
+    assert {fact["measurementID"] for fact in facts if fact["coreid"] == "c"} == {
+        *("c#leg/area_px", "c#leg/area_mm2", "c#wing/area_px", "c#wing/area_mm2")
+    }
+
+
+@pytest.mark.parametrize("columns", [["image"], ["occurrenceID"], ["license", "media_license"]])
+def test_a_darwin_core_archive_of_a_collection_with_hardly_a_term(tmp_path: Path, columns: list[str]) -> None:
+    kinds = dict.fromkeys(columns, "VARCHAR")
+    table = a_collection(["a", "b"], kinds, **{name: [None, "x"] for name in columns})
+    built(tmp_path / "index", [a_region("a"), a_region("b")], table)
+    with open_index(tmp_path / "index") as index:
+        sst.export_darwin_core(index, tmp_path / "d.zip")
+    with DwCAReader(str(tmp_path / "d.zip")) as archive:
+        named = [row.data[f"{DWC}occurrenceID"] for row in archive]
+        assert named == (["a", "x"] if columns == ["occurrenceID"] else ["a", "b"])
+        licences = [row.data.get(f"{DCTERMS}license") for row in archive]
+        assert licences == (["", "x"] if "license" in columns else [None, None])
+
+
+def test_every_term_of_occurrences_is_known() -> None:
+    classes = {"Occurrence", "Taxon", "Event"}
+    older = {"occurrenceDetails"}  # In no list of terms for many years.
+    # python-dwca-reader's own list.
+    theirs = {term for term in TERMS if not {term.rpartition("/")[2]} & (classes | older)}
+    known = occurrence_terms([*theirs])
+    assert theirs - {*known} == set()
+    short = occurrence_terms([term.rpartition("/")[2] for term in theirs])
+    assert theirs - {*short} == {f"{DWC}group"}  # Here it is the group whose support a specimen shares.
+    assert {*occurrence_terms(["DWC:group", "dcterms:License", "remarks", "image", "Type", "dwc:nonsense"])} == {
+        f"{DWC}group"
+    }
+
+
+NOTHING = re.compile(r"(?<![\w/])(nan|none|nat|null|<na>|-?inf(inity)?)(?![\w/])", re.IGNORECASE)
+
+
+def every_cell(path: Path) -> Iterator[str]:
+    """Go through all that a file says: cells, lines, values."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                inside = path.with_name(f"{path.stem}-{name}")
+                inside.write_bytes(archive.read(name))
+                yield from every_cell(inside)
+    elif path.suffix == ".parquet":
+        for row in pq.read_table(path).to_pylist():
+            yield from ("" if value is None else str(value) for value in row.values())
+    elif path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as found:
+            for name in found.files:
+                yield from map(str, found[name].ravel().tolist())
+    elif path.suffix == ".json":
+        yield from every_value(json.loads(path.read_text(encoding="utf-8"), parse_constant=str))
+    elif path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            yield from (cell for row in csv.reader(file) for cell in row)
+    else:
+        yield from path.read_text(encoding="utf-8").splitlines()
+
+
+def every_value(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from every_value(part)
+    elif value is not None:
+        yield str(value)
+
+
+def test_no_export_writes_the_name_of_nothing(museum: Index, tmp_path: Path) -> None:
+    """Where a value is missing, a cell is empty: no "nan", no "None", in any file of any kind."""
+    masks_at, shapes_at = tmp_path / "masks", tmp_path / "shapes"
+    list(sst.export_masks(museum, masks_at))
+    list(sst.export_silhouettes(museum, shapes_at, trait="wing"))
+    sst.export_coco(museum, tmp_path / "coco.json")
+    for suffix in ("csv", "parquet"):
+        sst.export_table(museum, tmp_path / f"table.{suffix}")
+        sst.export_table(museum, tmp_path / f"scaled.{suffix}", scale={"group": 0.25})
+    for suffix in ("npz", "parquet"):
+        sst.export_vectors(museum, tmp_path / f"vectors.{suffix}")
+    sst.export_tps(museum, tmp_path / "outlines.tps", trait="wing")
+    for suffix in ("csv", "phy", "nex"):
+        sst.export_distances(museum, tmp_path / f"all.{suffix}", trait="wing")
+        sst.export_distances(museum, tmp_path / f"ring.{suffix}", trait="wing", by="ring")
+    for suffix in ("csv", "nex"):
+        sst.export_characters(museum, tmp_path / f"characters.{suffix}", by="ring")
+    sst.export_darwin_core(museum, tmp_path / "archive.zip")
+    files = [path for path in tmp_path.rglob("*.*") if path.suffix not in (".png", ".jpg")]
+    assert len(files) > 30
+    cells = {path.name: list(every_cell(path)) for path in files}
+    assert all(cells.values())
+    wrong = {name: [cell for cell in own if NOTHING.search(cell)] for name, own in cells.items()}
+    assert {name: own for name, own in wrong.items() if own} == {}
 
 
 def test_vectors_as_npz_and_parquet(index: Index, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import duckdb
 import numpy as np
@@ -18,6 +20,7 @@ from invented import BLOCKS, DIM, SETTINGS, a_collection, a_mask, a_region, a_ve
 from sst_retrieval.cli.scoring import score_retrieval
 from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
 from sst_retrieval.evaluate import average_precision
+from sst_retrieval.export import export_table
 from sst_retrieval.images import write_png
 from sst_retrieval.query import Index, open_index
 from sst_retrieval.store import Store
@@ -189,10 +192,28 @@ def test_info_tells_what_is_there(index: Index, folder: Path) -> None:
     assert info["skipped"] == {"no support": 1, "the table names no photograph for it": 1}
     assert info["settings"] == SETTINGS
     assert info["blocks"] == BLOCKS
-    assert info["bytes"] == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert index.size() == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert index.traits == ("wing", "spot")
     assert index.trait_numbers == {"wing": 2, "spot": 9}
     assert index.skipped() == sorted(SKIPPED, key=lambda row: row.specimen)
+
+
+def test_what_an_index_says_of_itself_is_read_without_looking_through_its_files(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("the folder of an index is looked through, which may take minutes on a network disk")
+
+    with monkeypatch.context() as patched:
+        for owner, name in [
+            *((os, name) for name in ("walk", "scandir", "listdir", "fwalk")),
+            *((Path, name) for name in ("glob", "rglob", "iterdir")),
+        ]:
+            patched.setattr(owner, name, refused)
+        assert index.info()["provenance"] == {"program": "test"}
+        export_table(index, tmp_path / "table.csv")
+        with pytest.raises(AssertionError, match="looked through"):
+            index.size()
 
 
 def test_a_photograph_that_was_moved_is_missed(index: Index) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from invented import a_collection, a_region, built
 
 from sst_retrieval.errors import QueryError
+from sst_retrieval.locked import LockedDatabase
 from sst_retrieval.query import Index, open_index
 from sst_retrieval.sql import literal, quoted
 from sst_retrieval.words import Filter, Ranking, TraitPart, answer, remaining, understand
@@ -552,3 +554,55 @@ def test_every_word_that_the_docs_promise_is_understood(index: Index) -> None:
         else:
             assert not question.unknown, word
             assert question.rank, word
+
+
+def test_no_region_is_listed_in_a_question_to_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids go along as data: a list of a hundred thousand, written out, takes the database seconds to read."""
+    names = [f"Z{number:04d}" for number in range(600)]
+    regions = [
+        a_region(name, trait, measurements={"area_share": float(number)})
+        for number, name in enumerate(names)
+        for trait in ("wing", "leg")
+    ]
+    built(tmp_path / "index", regions, numbers={"wing": 1, "leg": 2})
+    with open_index(tmp_path / "index") as index:
+        for name in names[200:500]:
+            index.review(name, "leg", "reject", reviewer="Mary")
+        index.review("Z0599", "wing", "reject", reviewer="Mary")
+        asked: list[str] = []
+        for method in ("rows", "ask"):
+            own = getattr(LockedDatabase, method)
+
+            def noted(self: LockedDatabase, sql: str, *more: Any, _own: Any = own, **named: Any) -> Any:
+                asked.extend([sql, *(text for text in more if isinstance(text, str))])
+                return _own(self, sql, *more, **named)
+
+            monkeypatch.setattr(LockedDatabase, method, noted)
+        large = understand(index, "large wings like Z0450")
+        found = {hit.specimen for hit in answer(index, large, k=600)}
+        # The largest third, without the example and the rejected one.
+        assert found == {name for name in names[399:] if name not in ("Z0450", "Z0599")}
+        without = understand(index, "wings without legs")
+        assert {hit.specimen for hit in answer(index, without, k=600)} == set(names[200:500])
+        assert [left for _, _, left in remaining(index, without, "wing")] == [300]
+        both = understand(index, "large wings with legs like Z0510")
+        expected = {name for name in names[500:] if name not in ("Z0510", "Z0599")}
+        assert {hit.specimen for hit in answer(index, both, k=600)} == expected
+        assert max(map(len, asked)) < 1500
+        index.review("Z0550", "leg", "reject", reviewer="Mary")  # A question that was understood before.
+        assert {hit.specimen for hit in answer(index, both, k=600)} == expected - {"Z0550"}
+
+
+def test_a_search_among_some_regions_is_the_search_of_all_but_the_others(index: Index) -> None:
+    every = index.search(like=("CAM003", "forewing_band"), k=12)
+    some_ids = [hit.region_id for hit in every][1::2]
+    for more in ({}, {"where": "true"}):
+        found = index.search(like=("CAM003", "forewing_band"), k=12, among=some_ids, **more)  # type: ignore[arg-type]
+        assert [hit.region_id for hit in found] == some_ids
+    assert index.search(like=("CAM003", "forewing_band"), k=12, among=[]) == []
+    assert len(every) == 11
+    assert len(some_ids) == 5
+    pairs = [("CAM003", "forewing_band"), ("CAM003", "elytra")]
+    rows = index.trait_table().arrow(["region_id", "specimen", "trait"]).to_pylist()
+    ids = [row["region_id"] for row in rows if row["specimen"] in ("CAM001", "CAM007") or row["trait"] == "elytra"]
+    assert {hit.specimen for hit in index.search(like=pairs, k=12, among=ids)} == {"CAM001", "CAM007"}

@@ -149,7 +149,7 @@ def _extra(index: sst.Index) -> list[str]:
     """Write the two filters that are no column of the collection."""
     parts = []
     if st.session_state.get("sure", 0.0) > 0:
-        parts.append(f"confidence >= {st.session_state['sure']:.2f}")
+        parts.append(f'"sst:confidence" >= {st.session_state["sure"]:.2f}')
     column, specimen = _species(index), index_specimen()
     if st.session_state.get("others") and column is not None and specimen:
         own = index.specimen(specimen).metadata.get(column)

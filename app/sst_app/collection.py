@@ -62,7 +62,7 @@ def _numbers(info: dict[str, Any], table: pd.DataFrame) -> None:
     places[2].metric("traits", len(info["traits"]))
     places[3].metric("masks", f"{int(table['sst:present'].sum()):,}")
     places[4].metric("reviewed", f"{decided:,}")
-    places[5].metric("size", f"{int(str(info['bytes'])) / 1024**2:,.0f} MB")
+    places[5].metric("size", f"{opening.size() / 1024**2:,.0f} MB")
 
 
 def _coverage(index: sst.Index, table: pd.DataFrame) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,18 @@ def facets(table: pd.DataFrame, columns: Mapping[str, str]) -> list[Facet]:
     order = sorted(columns, key=lambda name: USUAL.index(name) if name in USUAL else len(USUAL))
     found = (_facet(table[name], name, columns[name]) for name in order if name in table)
     return [facet for facet in found if facet is not None]
+
+
+def colours(columns: Iterable[str]) -> list[str]:
+    """Name what points may be coloured by, each once: the group, columns of the collection, the mask's confidence.
+
+    >>> colours(["sex", "Confidence"])
+    ['group', 'sex', 'Confidence', 'sst:confidence']
+    """
+    own = list(columns)
+    taken = {name.casefold() for name in own}
+    group, confidence = (f"sst:{name}" if name in taken else name for name in ("group", "confidence"))
+    return [group, *own, confidence]
 
 
 def counts(table: pd.DataFrame, facet: Facet, chosen: Mapping[str, Any], kinds: Mapping[str, Facet]) -> dict[str, int]:

@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import choosing, components, opening, pictures
+from sst_app import choosing, components, filters, opening, pictures
 from sst_app.markdown import plain
 
 HEIGHT = 520
@@ -35,9 +35,7 @@ def main() -> None:
     head = st.columns([1.2, 1.2, 1.2, 1.2], vertical_alignment="bottom")
     trait = head[0].selectbox("Trait", index.traits, key="space-trait", bind="query-params")
     blocks = head[1].multiselect("of", list(index.blocks), default=list(index.blocks)[:1], key="space-blocks")
-    colour = head[2].selectbox(
-        "Colour by", ["group", *opening.facets(), "confidence"], key="space-colour", bind="query-params"
-    )
+    colour = head[2].selectbox("Colour by", filters.colours(opening.facets()), key="space-colour", bind="query-params")
     umap = importlib.util.find_spec("umap") is not None
     ways = ["PCA", "UMAP"] if umap else ["PCA"]
     hint = None if umap else "UMAP appears here once it is installed: pip install 'sst-retrieval[umap]'"
@@ -100,8 +98,8 @@ def _drawn(
     specimens, places, axes = space(_index, key, trait, weights, way)
     own = _of_trait(trait).loc[list(specimens)]
     known = opening.facets()
-    values = own["sst:group" if colour == "group" else "sst:confidence" if colour == "confidence" else colour]
-    numbers = colour == "confidence" or (colour in known and known[colour].kind != "words")
+    values = own[colour if colour in known else f"sst:{colour.removeprefix('sst:')}"]
+    numbers = known[colour].kind != "words" if colour in known else colour.endswith("confidence")
     rarer = 0
     if numbers:
         kinds, shades, legend = _ramp(values)

@@ -197,6 +197,11 @@ def info() -> dict[str, Any]:
     return _info(index(), str(path().resolve()), index().state)
 
 
+def size() -> int:
+    """Return how many bytes the index takes on the disk."""
+    return _size(index(), str(path().resolve()), index().state)
+
+
 @st.cache_resource(max_entries=4, show_spinner="Opening the index")
 def _opened(folder: str, state: tuple[int, int], folders: tuple[Path, ...]) -> sst.Index:
     return sst.open_index(folder, reach=sst.Reach(folders))
@@ -239,6 +244,11 @@ def searchable(rows: list[sst.Specimen]) -> pd.DataFrame:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _info(_index: sst.Index, folder: str, state: tuple[int, int]) -> dict[str, Any]:
     return _index.info()
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _size(_index: sst.Index, folder: str, state: tuple[int, int]) -> int:
+    return _index.size()
 
 
 def _nothing() -> None:

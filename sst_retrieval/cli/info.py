@@ -14,7 +14,7 @@ from sst_retrieval.query import open_index
 def info_command(index: IndexFolder, as_json: Json = False) -> None:
     """Say what is in an index and how it was made."""
     with open_index(index) as opened:
-        info = opened.info()
+        info = {**opened.info(), "bytes": opened.size()}
     typer.echo(json.dumps(info, indent=2, ensure_ascii=False) if as_json else _readable(info))
 
 

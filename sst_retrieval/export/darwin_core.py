@@ -2,45 +2,48 @@
 
 meta.xml                 what the files are
 eml.xml                  where they come from
-occurrence.csv           the core: one row a specimen, the Darwin Core columns of the collection
+occurrence.csv           the core: one row an occurrence, all Darwin Core and Dublin Core terms of the collection
 measurementorfact.csv    one row a measurement: what, how much, in which unit, by which method
 multimedia.csv           one row a photograph; `ac:hasROI` names its regions
 regionofinterest.csv     one row a region: its box as fractions of the photograph, from the top left corner
+
+Rows of the four files are joined by the specimen's id in this index (`id`, `coreid`). What an occurrence is called in
+the world is `occurrenceID`: the collection's own, so that links to it hold; the id stands there where it has none.
+Photographs of one occurrence (one `occurrenceID`, all terms alike) share its row.
 """
 
 from __future__ import annotations
 
 import csv
+import datetime
 import io
+import math
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from sst_retrieval.export.about import about, as_text, condition, in_a_line, write_beside
+from sst_retrieval.export.terms import DCTERMS as _DCTERMS
+from sst_retrieval.export.terms import DWC as _DWC
+from sst_retrieval.export.terms import media_terms, occurrence_terms
 from sst_retrieval.images import atomic
 from sst_retrieval.measure import MEASUREMENTS
-from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale, called
+from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale
 from sst_retrieval.query import Index
+from sst_retrieval.sql import called
 from sst_retrieval.types import Region, Specimen
 
-_DWC, _AC = "http://rs.tdwg.org/dwc/terms/", "http://rs.tdwg.org/ac/terms/"
-_DC, _DCTERMS = "http://purl.org/dc/elements/1.1/", "http://purl.org/dc/terms/"
-
-OCCURRENCE_TERMS = (
-    *("basisOfRecord", "catalogNumber", "collectionCode", "institutionCode", "scientificName", "infraspecificEpithet"),
-    *("specificEpithet", "genus", "family", "order", "sex", "lifeStage", "locality", "country", "countryCode"),
-    *("stateProvince", "decimalLatitude", "decimalLongitude", "geodeticDatum", "coordinateUncertaintyInMeters"),
-    *("eventDate", "recordedBy", "identifiedBy", "typeStatus", "preparations"),
-)
-"""Darwin Core terms that are taken over from columns of the collection with the same name."""
+_AC, _DC = "http://rs.tdwg.org/ac/terms/", "http://purl.org/dc/elements/1.1/"
 
 _FACTS = (
     *("measurementID", "measurementType", "measurementValue", "measurementUnit", "measurementMethod"),
     *("measurementDeterminedBy", "measurementDeterminedDate", "measurementRemarks"),
 )
 _MEDIA = (_DC + "type", _DCTERMS + "identifier", _AC + "accessURI", _AC + "hasROI", _DCTERMS + "description")
+_OCCURRENCE_ID = _DWC + "occurrenceID"
 _ROI = (
     *(_DCTERMS + "identifier", _AC + "isROIOf", _AC + "xFrac", _AC + "yFrac", _AC + "widthFrac", _AC + "heightFrac"),
     *(_DCTERMS + "description",),
@@ -70,34 +73,88 @@ def export_darwin_core(
         The number of regions.
     """
     chosen = condition(where, min_confidence)
-    rows = index.trait_table(traits, where=chosen, scale=scale).pandas().to_dict("records")
+    rows = index.trait_table(traits, where=chosen, scale=scale).arrow().to_pylist()
     regions = list(index.drawn(traits, where=chosen))
     shown = {region.specimen for region in regions}
     specimens = [each for each in index.specimens() if each.id in shown]
     said = about(index, "Darwin Core Archive", traits=traits, where=where, min_confidence=min_confidence)
-    terms = [term for term in OCCURRENCE_TERMS if term in index.columns]
-    tables = {
-        "occurrence.csv": (["occurrenceID", *terms], _occurrences(specimens, terms)),
-        "measurementorfact.csv": (["occurrenceID", *_FACTS], _facts(rows, said, called(index.columns))),
-        "multimedia.csv": (["occurrenceID", *map(_last, _MEDIA)], _media(specimens, regions)),
-        "regionofinterest.csv": (["occurrenceID", *map(_last, _ROI)], _rois(regions)),
-    }
+    terms, of_media = occurrence_terms(index.columns), media_terms(index.columns)
+    records = _records(specimens, terms.pop(_OCCURRENCE_ID, None), list(terms.values()))
+    core = {each.id: record.id for record in records for each in record.specimens}
+    facts = _facts(rows, core, said, called(index.columns))
+    files = [
+        _File("occurrence.csv", _DWC + "Occurrence", [_OCCURRENCE_ID, *terms], _occurrences(records)),
+        _File("measurementorfact.csv", _DWC + "MeasurementOrFact", [_DWC + term for term in _FACTS], facts),
+        _File("multimedia.csv", _AC + "Multimedia", [*_MEDIA, *of_media], _media(specimens, core, regions, of_media)),
+        _File("regionofinterest.csv", _AC + "RegionOfInterest", _ROI, _rois(regions, core)),
+    ]
     with atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("meta.xml", _meta(terms))
+        archive.writestr("meta.xml", _meta(files))
         archive.writestr("eml.xml", _eml(said))
         archive.writestr("provenance.json", as_text(said))
-        for name, (head, lines) in tables.items():
-            archive.writestr(name, _csv(head, lines))
+        for number, each in enumerate(files):
+            archive.writestr(each.name, _csv(["coreid" if number else "id", *map(_last, each.fields)], each.lines))
     write_beside(path, said)
     return len(regions)
 
 
-def _occurrences(specimens: Sequence[Specimen], terms: Sequence[str]) -> Iterable[Sequence[object]]:
-    return ([each.id, *(each.metadata[term] for term in terms)] for each in specimens)
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One text file of an archive.
+
+    Attributes:
+        name: of the file.
+        row_type: what a row is.
+        fields: the term of every column but the first, which is the id that joins the files.
+        lines: the cells of every row, the id first.
+    """
+
+    name: str
+    row_type: str
+    fields: Sequence[str]
+    lines: Iterable[Sequence[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """One row of the core.
+
+    Attributes:
+        id: what joins the files: the id of its first specimen.
+        occurrence: what the occurrence is called in the world.
+        cells: its values of the collection's terms.
+        specimens: whose row it is.
+    """
+
+    id: str
+    occurrence: object
+    cells: tuple[object, ...]
+    specimens: list[Specimen]
+
+
+def _records(specimens: Sequence[Specimen], own: str | None, columns: Sequence[str]) -> list[_Record]:
+    """Join the photographs of one occurrence; those that have no `occurrenceID` each stand alone.
+
+    Args:
+        specimens: of the index.
+        own: column with the collection's own `occurrenceID`; None if it has none.
+        columns: the collection's other terms.
+    """
+    found: dict[object, _Record] = {}
+    for each in specimens:
+        theirs = _cell(each.metadata[own]) if own else ""
+        cells = tuple(_cell(each.metadata[column]) for column in columns)
+        record = _Record(each.id, theirs or each.id, cells, [])
+        found.setdefault((theirs, cells) if theirs else each.id, record).specimens.append(each)
+    return list(found.values())
+
+
+def _occurrences(records: Sequence[_Record]) -> Iterable[Sequence[object]]:
+    return ([each.id, each.occurrence, *each.cells] for each in records)
 
 
 def _facts(
-    rows: Sequence[Mapping[str, Any]], said: Mapping[str, Any], name_of: Callable[[str], str]
+    rows: Sequence[Mapping[str, Any]], core: Mapping[str, str], said: Mapping[str, Any], name_of: Callable[[str], str]
 ) -> Iterable[Sequence[object]]:
     known = {name: (unit, meaning) for name, (unit, meaning) in MEASUREMENTS.items()}
     for pixels, (name, power) in IN_MILLIMETRES.items():
@@ -105,34 +162,36 @@ def _facts(
     for row in rows:
         for name, (unit, meaning) in known.items():
             value = row.get(name_of(name))
-            if value is not None and value == value:
+            if value is not None and math.isfinite(value):
                 identity = f"{_region_id(row['specimen'], row['trait'])}/{name}"
                 remarks = f"confidence of the mask {row['confidence']:.3f}"
-                review = row.get(name_of("review"))
-                remarks += f"; mask {review} by a person" if review else ""
+                review = row[name_of("review")]  # None: nobody decided.
+                remarks += f"; mask {review} by a person" if review is not None else ""
                 what = f"{row['trait']} {name}"
                 yield (
-                    *(row["specimen"], identity, what, repr(float(value)), "" if unit == "1" else unit),
+                    *(core[row["specimen"]], identity, what, repr(float(value)), "" if unit == "1" else unit),
                     *(meaning, said["program"], said["written"], remarks),
                 )
 
 
-def _media(specimens: Sequence[Specimen], regions: Sequence[Region]) -> Iterable[Sequence[object]]:
+def _media(
+    specimens: Sequence[Specimen], core: Mapping[str, str], regions: Sequence[Region], terms: Mapping[str, str]
+) -> Iterable[Sequence[object]]:
     of: dict[str, list[str]] = {}
     for region in regions:
         of.setdefault(region.specimen, []).append(_region_id(region.specimen, region.trait))
     for each in specimens:
         # The name only: a path on this computer is of no use on another.
-        yield each.id, "StillImage", _photograph_id(each.id), each.image.name, " | ".join(of[each.id]), each.group
+        about_it = _photograph_id(each.id), each.image.name, " | ".join(of[each.id]), each.group
+        yield core[each.id], "StillImage", *about_it, *(each.metadata[column] for column in terms.values())
 
 
-def _rois(regions: Sequence[Region]) -> Iterable[Sequence[object]]:
+def _rois(regions: Sequence[Region], core: Mapping[str, str]) -> Iterable[Sequence[object]]:
     for region in regions:
         (height, width), (x0, y0, x1, y1) = region.size, region.box
         box = [x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height]
-        identity = _region_id(region.specimen, region.trait)
-        about_it = f"{region.trait}, confidence {region.confidence:.3f}"
-        yield region.specimen, identity, _photograph_id(region.specimen), *(f"{value:.8f}" for value in box), about_it
+        names = core[region.specimen], _region_id(region.specimen, region.trait), _photograph_id(region.specimen)
+        yield *names, *(f"{value:.8f}" for value in box), f"{region.trait}, confidence {region.confidence:.3f}"
 
 
 def _photograph_id(specimen: str) -> str:
@@ -143,11 +202,20 @@ def _region_id(specimen: str, trait: str) -> str:
     return f"{specimen}#{trait}"
 
 
+def _cell(value: object) -> str:
+    """Write one value; nothing where there is none: no NaN, no None."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, datetime.date) else str(value)
+
+
 def _csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows(["" if cell is None else cell for cell in line] for line in lines)
+    writer.writerows([_cell(value) for value in line] for line in lines)
     return text.getvalue()
 
 
@@ -155,22 +223,17 @@ def _last(term: str) -> str:
     return term.rpartition("/")[2]
 
 
-def _meta(terms: Sequence[str]) -> str:
-    files = [
-        ("core", "id", "occurrence.csv", _DWC + "Occurrence", [_DWC + term for term in ("occurrenceID", *terms)]),
-        ("extension", "coreid", "measurementorfact.csv", _DWC + "MeasurementOrFact", ["", *(_DWC + t for t in _FACTS)]),
-        ("extension", "coreid", "multimedia.csv", _AC + "Multimedia", ["", *_MEDIA]),
-        ("extension", "coreid", "regionofinterest.csv", _AC + "RegionOfInterest", ["", *_ROI]),
-    ]
+def _meta(files: Sequence[_File]) -> str:
     lines = ['<?xml version="1.0" encoding="UTF-8"?>']
     lines.append('<archive xmlns="http://rs.tdwg.org/dwc/text/" metadata="eml.xml">')
-    for kind, identity, name, row_type, fields in files:
+    for number, each in enumerate(files):
+        kind, identity = ("extension", "coreid") if number else ("core", "id")
         lines.append(
             f'  <{kind} encoding="UTF-8" fieldsTerminatedBy="," linesTerminatedBy="\\n" fieldsEnclosedBy="&quot;" '
-            f'ignoreHeaderLines="1" rowType={quoteattr(row_type)}>'
+            f'ignoreHeaderLines="1" rowType={quoteattr(each.row_type)}>'
         )
-        lines += [f"    <files><location>{name}</location></files>", f'    <{identity} index="0"/>']
-        lines += [f'    <field index="{i}" term={quoteattr(term)}/>' for i, term in enumerate(fields) if term]
+        lines += [f"    <files><location>{each.name}</location></files>", f'    <{identity} index="0"/>']
+        lines += [f'    <field index="{i}" term={quoteattr(term)}/>' for i, term in enumerate(each.fields, start=1)]
         lines.append(f"  </{kind}>")
     return "\n".join([*lines, "</archive>", ""])
 

@@ -15,8 +15,9 @@ from sst_retrieval.images import atomic
 from sst_retrieval.measure import MEASUREMENTS
 from sst_retrieval.morphology import trees
 from sst_retrieval.morphology.distances import DistanceMatrix
-from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale, called, labelled
+from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale, labelled
 from sst_retrieval.query import Index
+from sst_retrieval.sql import called
 
 NO_CHARACTERS = ("centroid_x", "centroid_y", "orientation")
 """Measurements that say where and how a specimen lay, not what it is like."""

@@ -19,6 +19,7 @@ from sst_retrieval.morphology import distances, table
 from sst_retrieval.morphology.distances import Rows
 from sst_retrieval.morphology.table import SCALE_COLUMN, Scale, TraitTable
 from sst_retrieval.reader import Reader
+from sst_retrieval.sql import called
 from sst_retrieval.types import Floats, Region
 
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -39,9 +40,11 @@ class Source(Reader):
                 `mmPerPixel` of the collection. Where either is known, areas and lengths come in millimetres, too.
 
         Returns:
-            Columns region_id, specimen, trait, confidence, group, the collection's own columns, the measurements; with
-            `.arrow()`, `.pandas()` and `.polars()`. A measurement that shares its name with a column of the collection
-            is called "sst:" and its name. A trait that was not found on a specimen has no row.
+            Columns region_id, specimen, trait, confidence, review, group, the collection's own columns, the
+            measurements; with `.arrow()`, `.pandas()` and `.polars()`. A measurement (or `review`) that shares its name
+            with a column of the collection is called "sst:" and its name; the collection's own `region_id`, `specimen`,
+            `trait` or `confidence` is called "collection:" and its name. A trait that was not found on a specimen has
+            no row.
 
         Raises:
             QueryError: there is no such trait or group, the predicate does not work, or a scale is not above 0.
@@ -50,11 +53,11 @@ class Source(Reader):
         ids = self._ids(trait, where)
         known = table.described_columns(self._catalog)
         own_scale = SCALE_COLUMN if SCALE_COLUMN in self._catalog.columns else None
-        called = table.called(self._catalog.columns)
+        name_of = called(self._catalog.columns)
         millimetres = [
-            called(name)
+            name_of(name)
             for pixels, (name, _) in table.IN_MILLIMETRES.items()
-            if called(pixels) in known and (scale or own_scale)
+            if name_of(pixels) in known and (scale or own_scale)
         ]
 
         def read(columns: Sequence[str] | None) -> pa.Table:
@@ -64,7 +67,7 @@ class Source(Reader):
                 own = rows.column(own_scale) if own_scale else None
                 per_row = table.scale_of_rows(self._groups_of(rows), scale, own)
                 assert per_row is not None
-                rows = table.with_millimetres(rows, per_row, called)
+                rows = table.with_millimetres(rows, per_row, name_of)
             return rows if columns is None else rows.select(list(columns))
 
         if scale or own_scale:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.morphology.libraries import required
-from sst_retrieval.sql import quoted
+from sst_retrieval.sql import called, quoted
 
 Scale: TypeAlias = Mapping[str, float]
 """Group -> millimetres a pixel."""
@@ -96,49 +96,49 @@ def described(catalog: Catalog, region_ids: npt.NDArray[np.int64], columns: Sequ
         columns: names to return; None returns all (see `described_columns`).
 
     Returns:
-        An Arrow table, one row a region, ordered by region id.
+        An Arrow table, one row a region, ordered by region id; empty (not NaN) where a value is missing.
     """
     every, judgements = described_columns(catalog), catalog.judgements
     chosen = ", ".join(f"{every[name]} AS {quoted(name)}" for name in (every if columns is None else columns))
     sql = f"""SELECT {chosen} FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
-              LEFT JOIN measurements m USING (region_id)
-              WHERE r.region_id IN (SELECT unnest($ids)) ORDER BY r.region_id"""
+              LEFT JOIN measurements m ON m.region_id = r.region_id
+              WHERE r.region_id IN (SELECT unnest($ids::BIGINT[])) ORDER BY r.region_id"""
     with catalog.cursor() as cursor:
-        found = cursor.sql(sql, params={"ids": region_ids.tolist()}).to_arrow_table()
-    if "review" not in found.column_names or catalog.own_review:
+        found = _without_nan(cursor.sql(sql, params={"ids": region_ids.tolist()}).to_arrow_table())
+    name = called(catalog.columns)("review")
+    if name not in found.column_names:
         return found
     words = pa.array([judgements.word(number) for number in np.sort(region_ids).tolist()], pa.string())
-    return found.set_column(found.column_names.index("review"), "review", words)
+    return found.set_column(found.column_names.index(name), name, words)
+
+
+def _without_nan(table: pa.Table) -> pa.Table:
+    """Empty the cells that are not a number: files that people read would say "nan" there."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type):
+            column = table.column(place)
+            table = table.set_column(place, field, pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column))
+    return table
 
 
 def described_columns(catalog: Catalog) -> dict[str, str]:
     """Return the columns of `described`, name -> SQL: this program's own, then the collection's, then measurements.
 
     A column of the collection that is called like one of this program's own (`confidence`) has "collection:" before its
-    name. See `called` for measurements that a column of the collection shares its name with.
+    name. A decision or a measurement that a column of the collection shares its name with has "sst:" before its own
+    (`sql.called`).
     """
     names = {name: f"r.{name}" for name in ("region_id", "specimen", "trait", "confidence")}
-    if not catalog.own_review:
-        names["review"] = "NULL"  # Laid over what is read: decisions come in between commits.
+    name_of = called(catalog.columns)
+    names[name_of("review")] = "NULL"  # Laid over what is read: decisions come in between commits.
     if "group" not in {name.casefold() for name in catalog.columns}:
         names["group"] = 's."sst:group"'
     ours = set(names)
     theirs = {f"collection:{name}" if name.casefold() in ours else name: name for name in catalog.columns}
     names |= {shown: f"s.{quoted(name)}" for shown, name in theirs.items()}
     measured = [f"m.{quoted(name)}" for name in catalog.measurement_names]
-    names |= dict(zip(map(called(catalog.columns), catalog.measurement_names), measured, strict=True))
+    names |= dict(zip(map(name_of, catalog.measurement_names), measured, strict=True))
     return names
-
-
-def called(columns: Iterable[str]) -> Callable[[str], str]:
-    """Say what a measurement is called beside the columns of a collection: "sst:" and its name if they have it, too.
-
-    >>> name = called(["sex", "Length_mm"])
-    >>> name("length_mm"), name("width_mm")
-    ('sst:length_mm', 'width_mm')
-    """
-    taken = {column.casefold() for column in columns}
-    return lambda name: f"sst:{name}" if name.casefold() in taken else name
 
 
 def labelled(table: pa.Table) -> Any:

@@ -86,9 +86,9 @@ def answer(
         return _ordered(index, trait, question.rank, condition, count, described)
     if vectors is not None:
         _refuse_comparatives(question.rank)
-    chosen = _chosen(index, trait, question.rank, condition, like)
+    among = _fitting(index, trait, question.rank, like)
     length = count if described is None else max(count, SHORTLIST)
-    hits = index.search(like=like, vectors=vectors, trait=trait, k=length, where=chosen, weights=shares)
+    hits = index.search(like=like, vectors=vectors, trait=trait, k=length, where=condition, weights=shares, among=among)
     return hits if described is None else _by_both(index, trait, hits, described)[:count]
 
 
@@ -178,16 +178,14 @@ def _cosines(index: Index, trait: str, ids: npt.NDArray[np.int64], described: Fl
     return cosines
 
 
-def _chosen(
-    index: Index, trait: str, words: Sequence[Ranking], where: str | None, like: tuple[str, str] | None
-) -> str | None:
-    """Add to a predicate that only regions which fit the words are meant."""
+def _fitting(
+    index: Index, trait: str, words: Sequence[Ranking], like: tuple[str, str] | None
+) -> npt.NDArray[np.int64] | None:
+    """Find the regions that fit the words, int64 (n,); None without words: then all do."""
     if not words:
-        return where
+        return None
     ids, fits = fit_words(index, trait, words, like)
-    listed = ", ".join(map(str, ids[_left(words, fits, len(ids))].tolist()))
-    fitting = f'"sst:region" IN ({listed})' if listed else "false"
-    return fitting if where is None else f"{where} AND {fitting}"
+    return ids[_left(words, fits, len(ids))]
 
 
 def _left(words: Sequence[Ranking], fits: Sequence[Fit], count: int) -> Marks:

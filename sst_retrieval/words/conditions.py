@@ -29,12 +29,12 @@ def excluding(condition: Filter) -> Filter:
     return replace(condition, where=where, meaning=f"not: {condition.meaning} (unknown ones stay)", negated=True)
 
 
-def presence(index: Index, traits: Sequence[str], words: str, *, negated: bool) -> Filter:
+def presence(traits: Sequence[str], words: str, *, negated: bool) -> Filter:
     """Write the condition that a specimen shows one of some traits, or none of them; a rejected mask shows nothing."""
     named = ", ".join(map(literal, traits))
-    inner = f'SELECT "sst:specimen" FROM searchable WHERE "sst:present" AND "sst:trait" IN ({named})'
-    hidden = ", ".join(map(str, index.catalog.judgements.hidden.tolist()))
-    inner += f' AND "sst:region" NOT IN ({hidden})' if hidden else ""
+    # Which regions are hidden is told at each question (`Catalog`); there may be a hundred thousand.
+    inner = f"""SELECT "sst:specimen" FROM searchable
+                WHERE "sst:present" AND NOT "sst:hidden" AND "sst:trait" IN ({named})"""
     shown = " or ".join(traits)
     return Filter(
         words,

@@ -249,7 +249,7 @@ class _Work:
 
     def _presence(self, span: Span, words: TraitWords, *, negated: bool) -> None:
         text = self._said(span, negated=negated)
-        self._add(span, conditions.presence(self.index, words.best, text, negated=negated))
+        self._add(span, conditions.presence(words.best, text, negated=negated))
 
     def _stray_rankings(self, span: Span) -> bool:
         """Take out words about another trait than the one that is looked at ("with a dark head"); was one denied?"""

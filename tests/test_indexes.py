@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from fakes import CONCURRENT, a_collection_of, build_fake
+from invented import a_region, built
+
+from sst_retrieval import describer
+from sst_retrieval.engines import ModelOptions
+from sst_retrieval.indexes import rebuild_command
+from sst_retrieval.query import open_index
+
+
+def made_with(path: Path, models: dict[str, object], **settings: object) -> None:
+    """Write into an index that it was built from another folder, with models that were told something."""
+    manifest = json.loads((path / "manifest.json").read_text())
+    made = {"folder": str(path.parent / "museum"), "table": "collection.csv", "supports_folder": "supports"}
+    manifest["generation"]["provenance"] = {**made, "settings": {**settings, "models": models}}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_the_command_that_builds_it_again_works_in_any_folder(tmp_path: Path) -> None:
+    built(tmp_path / "x", [a_region("a")])
+    museum = tmp_path / "museum"
+    (museum / "clip").mkdir(parents=True)
+    (museum / "own").write_bytes(b"weights")
+    given = {"checkpoint": "nets/sam2.pt", "sam2_config": "sam2.yaml", "adapters": ["erato", "/melpomene"]}
+    made_with(tmp_path / "x", given, propagator="sam2")
+    assert rebuild_command(tmp_path / "x")[-10:] == [
+        *("--propagator", "sam2", "--checkpoint", f"{museum}/nets/sam2.pt", "--sam2-config", f"{museum}/sam2.yaml"),
+        *("--adapter", f"{museum}/erato", "--adapter", "/melpomene"),
+    ]
+    for model, pretrained, expected in [
+        ("clip", None, (f"{museum}/clip", None)),
+        ("local-dir:clip", None, (f"local-dir:{museum}/clip", None)),
+        ("ViT-B-32", "own", ("ViT-B-32", f"{museum}/own")),
+        ("ViT-B/32", "gone/clip.safetensors", ("ViT-B/32", f"{museum}/gone/clip.safetensors")),
+        ("hf-hub:imageomics/bioclip", None, ("hf-hub:imageomics/bioclip", None)),
+        ("ViT-B-32", "laion2b_s34b_b79k", ("ViT-B-32", "laion2b_s34b_b79k")),
+        (None, "bioclip", (None, "bioclip")),
+    ]:
+        made_with(tmp_path / "x", {"clip_model": model, "clip_pretrained": pretrained}, embedder="openclip")
+        words = rebuild_command(tmp_path / "x")
+        found = dict(pairwise(words))
+        assert (found.get("--clip-model"), found.get("--clip-pretrained")) == expected
+    (museum / "bioclip").write_bytes(b"weights")  # A name of `weights list` wins over a file, as it does in a build.
+    made_with(tmp_path / "x", {"clip_pretrained": "bioclip"}, embedder="openclip")
+    assert rebuild_command(tmp_path / "x")[-2:] == ["--clip-pretrained", "bioclip"]
+
+
+def test_the_model_that_describes_an_example_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"propagator": "invented", "embedder": {"engine": "openclip"}}
+    built(tmp_path / "x", [a_region("a")], settings=settings)
+    (tmp_path / "museum").mkdir()
+    (tmp_path / "museum" / "own").write_bytes(b"weights")
+    made_with(tmp_path / "x", {"clip_model": "ViT-B-32", "clip_pretrained": "own"}, embedder="openclip")
+    loaded: list[ModelOptions | None] = []
+    monkeypatch.setattr(describer, "load_embedder", lambda name, device, options: loaded.append(options))
+    monkeypatch.setattr(describer, "describe", lambda embedder: {})
+    monkeypatch.chdir(tmp_path)
+    with open_index(tmp_path / "x") as index:
+        describer.embedder_of(index)
+        describer.embedder_of(index, clip_pretrained="other")
+    assert loaded == [
+        ModelOptions(clip_model="ViT-B-32", clip_pretrained=f"{tmp_path}/museum/own"),
+        ModelOptions(clip_model="ViT-B-32", clip_pretrained="other"),
+    ]
+
+
+@pytest.mark.parametrize(("written", "said"), [(True, True), ("True", True), (False, False), ("False", False)])
+def test_what_was_switched_on_is_read_as_it_was_and_is_written(tmp_path: Path, written: object, said: bool) -> None:
+    built(tmp_path / "x", [a_region("a")])
+    made_with(tmp_path / "x", {"checkpoint": "sam2.1_hiera_tiny", "cycle_consistency": written}, propagator="sam2")
+    assert ("--cycle-consistency" in rebuild_command(tmp_path / "x")) is said
+
+
+def test_the_provenance_holds_json_values_not_their_names(tmp_path: Path) -> None:
+    table = a_collection_of(tmp_path / "museum")
+    build_fake(table, tmp_path / "index", replace(CONCURRENT, images=table.parent, groups=("red",)))
+    made = json.loads((tmp_path / "index" / "manifest.json").read_text())["generation"]["provenance"]["settings"]
+    assert (made["prune"], made["rebuild"], made["workers"], made["groups"]) == (False, False, 3, ["red"])
+    assert (made["id_column"], made["images"]) == (None, str(table.parent))
+    assert (made["models"]["cycle_consistency"], made["models"]["adapters"]) == (False, [])
