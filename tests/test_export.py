@@ -7,7 +7,6 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import dendropy
@@ -43,12 +42,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_index(path) as opened:
         opened.review(REJECTED, "band", "reject", reviewer="somebody")
     return path
-
-
-@pytest.fixture(scope="module")
-def index(folder: Path) -> Iterator[Index]:
-    with open_index(folder) as opened:
-        yield opened
 
 
 def said(path: Path) -> dict[str, object]:

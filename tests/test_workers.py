@@ -32,7 +32,6 @@ from threadpoolctl import threadpool_info
 
 from sst_retrieval.build import build
 from sst_retrieval.collection import read_collection
-from sst_retrieval.demo import make_drawer
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.errors import InputError, ModelError
 from sst_retrieval.images import read_image
@@ -48,17 +47,9 @@ PATIENCE = 20.0
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return a_collection_of(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def one_by_one(ten: Path) -> tuple[Path, Path]:
     """A collection and its index, built by one worker."""
-    folder = tmp_path_factory.mktemp("one")
-    table = a_collection_of(folder)
-    build_fake(table, folder / "index", replace(CONCURRENT, workers=1))
-    return table, folder / "index"
+    return ten / "collection.csv", ten / "index"
 
 
 def assert_same(one: Mapping[tuple[str, str], Region], other: Mapping[tuple[str, str], Region]) -> None:
@@ -370,13 +361,14 @@ def test_a_stopped_build_leaves_what_it_did_searchable(
 
 @pytest.mark.parametrize("propagator", ["dense", "tracker"])
 def test_the_built_in_models_answer_threads_as_they_answer_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, propagator: str
+    drawer: Path, monkeypatch: pytest.MonkeyPatch, propagator: str
 ) -> None:
-    """Fresh models are asked by four threads at once: whatever is built when it is first needed is built under fire."""
+    """Fresh models are asked by three threads at once: what is built when it is first needed is built under fire."""
     monkeypatch.setattr("sst_retrieval.models.sam2_tracker.KEPT", 2.0)  # Every mask is doubtful.
-    collection = read_collection(make_drawer(tmp_path, specimens=8))
-    supports = read_supports(tmp_path / "supports", collection)
-    targets = [each for each in collection.specimens if each.group == supports.references[0].group][:4]
+    collection = read_collection(drawer / "collection.csv")
+    supports = read_supports(drawer / "supports", collection)
+    targets = [each for each in collection.specimens if each.group == collection.specimens[0].group]
+    assert len(targets) == 3
 
     def found(models: Engines, workers: int) -> list[list[Region]]:
         assert models.concurrent
@@ -389,7 +381,7 @@ def test_the_built_in_models_answer_threads_as_they_answer_one(
         images = [(each.id, read_image(each.image)) for each in targets]
         return list(in_order(lambda one: work(*one), images, workers))
 
-    together = found(load_engines(propagator, "efficientnet", "cpu"), 4)
+    together = found(load_engines(propagator, "efficientnet", "cpu"), 3)
     alone = found(load_engines(propagator, "efficientnet", "cpu"), 1)
     assert any(region.present for regions in alone for region in regions)
     for ours, theirs in zip(together, alone, strict=True):
