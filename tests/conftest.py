@@ -30,6 +30,7 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 """How many processes share the run (`pytest -n`)."""
 
+
 def pytest_configure() -> None:
     """Let each of several processes compute on its share of the cores."""
     if PROCESSES > 1:
@@ -88,9 +89,9 @@ def ten(once: Once) -> Path:
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The table of ten painted specimens in a folder of the test's own, not built yet."""
-    return a_collection_of(tmp_path)
+    return a_collection_of(tmp_path_factory.mktemp("collection"))
 
 
 @pytest.fixture(scope="session")

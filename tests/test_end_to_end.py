@@ -13,11 +13,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from sst_retrieval.build import BuildReport, build
+from sst_retrieval.build import build
 from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.cli import app
 from sst_retrieval.cli.scoring import score_masks, score_retrieval
-from sst_retrieval.demo import make_drawer
 from sst_retrieval.images import read_image, read_labels
 from sst_retrieval.query import open_index
 
@@ -96,17 +95,19 @@ def test_a_turned_photograph_from_outside_finds_its_twin(few: Path, tmp_path: Pa
     assert json.loads(result.stdout)[0]["specimen"] == twin
 
 
-def test_a_second_build_does_nothing_and_exports_agree_with_the_index(
-    few: Path, tmp_path: Path
-) -> None:
+def test_a_second_build_does_nothing_and_exports_agree_with_the_index(few: Path, tmp_path: Path) -> None:
     index_folder = shutil.copytree(few / "index", tmp_path / "index")
     again = build(few / "few.csv", few / "three", index_folder)
     assert (again.processed, again.reused) == (0, 8)
     CliRunner().invoke(app, ["export", "masks", str(index_folder), str(tmp_path / "masks")])
-    assert np.array_equal(read_labels(tmp_path / "masks" / f"{OTHER}.png"), read_labels(few / "labels" / f"{OTHER}.png"))
+    assert np.array_equal(
+        read_labels(tmp_path / "masks" / f"{OTHER}.png"), read_labels(few / "labels" / f"{OTHER}.png")
+    )
     with open_index(index_folder) as index:
         number = index.trait_numbers["forewing_band"]
-        assert np.array_equal(read_labels(tmp_path / "masks" / "SD-0011.png") == number, index.mask("SD-0011", "forewing_band"))
+        assert np.array_equal(
+            read_labels(tmp_path / "masks" / "SD-0011.png") == number, index.mask("SD-0011", "forewing_band")
+        )
 
 
 def test_real_butterflies_are_segmented(shared_data: Path, tmp_path: Path) -> None:

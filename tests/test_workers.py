@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from fakes import (
     CONCURRENT,
     FAKES,
+    PATIENCE,
     ConcurrentTracker,
     FakeMemory,
     a_collection_of,
@@ -42,8 +43,6 @@ from sst_retrieval.store import Store
 from sst_retrieval.supports import read_supports
 from sst_retrieval.types import Propagated, Region, RGBImage
 from sst_retrieval.workers import AHEAD, MOST, Room, cores, in_order, workers_of
-
-PATIENCE = 20.0
 
 
 @pytest.fixture
@@ -126,7 +125,6 @@ def test_large_photographs_wait_for_room() -> None:
             with lock:
                 inside.append(pixels)
                 sums.append(sum(inside))
-            threading.Event().wait(0.01)
             with lock:
                 inside.remove(pixels)
         return pixels
@@ -135,6 +133,44 @@ def test_large_photographs_wait_for_room() -> None:
     assert list(in_order(work, pieces, 4)) == pieces
     assert max(each for each in sums if each != 500) <= 100  # One larger than all room is alone in it.
     assert max(sums) == 500
+
+
+def somebody_waits(room: Room) -> threading.Event:
+    """Return what is set as soon as a thread finds too little room."""
+    waits, wait_for = threading.Event(), room._changed.wait_for
+
+    def watched(enough: Callable[[], bool]) -> bool:
+        if not enough():
+            waits.set()
+        return wait_for(enough)
+
+    room._changed.wait_for = watched  # type: ignore[method-assign, assignment]
+    return waits
+
+
+@pytest.mark.parametrize(("held", "wanted"), [(60, 41), (1, 100), (100, 1), (500, 1), (1, 500)])
+def test_who_finds_too_little_room_waits_until_it_is_given_back(held: int, wanted: int) -> None:
+    room, inside = Room(100), threading.Event()
+    waits = somebody_waits(room)
+
+    def enter() -> None:
+        with room.taken(wanted):
+            inside.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with room.taken(held):
+            entering = pool.submit(enter)
+            assert waits.wait(PATIENCE)
+            assert not inside.is_set()
+        entering.result(PATIENCE)
+    assert inside.is_set()
+
+
+def test_who_finds_room_enters_at_once() -> None:
+    room = Room(100)
+    waits = somebody_waits(room)
+    with room.taken(60), room.taken(40):
+        assert not waits.is_set()
 
 
 def test_room_is_given_back_after_an_error() -> None:
@@ -153,27 +189,43 @@ def test_a_build_works_on_no_more_pixels_than_there_is_room_for(
     made: list[ConcurrentTracker] = []
     init = ConcurrentTracker.__init__
     monkeypatch.setattr(ConcurrentTracker, "__init__", lambda self, device: init(self, device) or made.append(self))
-    monkeypatch.setattr("sst_retrieval.build.Room", lambda: Room(photographs * 40 * 60))
+    room = Room(photographs * 40 * 60)
+    waits = somebody_waits(room)
+
+    def until_another_waits(_: ConcurrentTracker) -> None:
+        assert waits.wait(PATIENCE)
+
+    monkeypatch.setattr("sst_retrieval.build.Room", lambda: room)
+    meanwhile = ConcurrentTracker.until_overtaken if together else until_another_waits
+    monkeypatch.setattr(ConcurrentTracker, "meanwhile", meanwhile)
     assert build_fake(table, tmp_path / "index", CONCURRENT).processed == 8
     assert (made[0].most > 1) == together
 
 
-def test_closing_waits_for_what_is_under_way() -> None:
-    ended: list[int] = []
-    pause = threading.Event()
+def test_closing_waits_for_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    course: list[str] = []
+    begun, closing, shutdown = threading.Event(), threading.Event(), ThreadPoolExecutor.shutdown
 
     def work(piece: int) -> int:
         if piece:
-            pause.wait(0.1)
-        ended.append(piece)
+            begun.set()
+            assert closing.wait(PATIENCE)
+        course.append("a piece ended")
         return piece
+
+    def closed(pool: ThreadPoolExecutor, **how: bool) -> None:
+        closing.set()  # What is under way may end now.
+        shutdown(pool, **how)
+        course.append("closed")
 
     results = in_order(work, range(100), 2)
     next(results)
+    assert begun.wait(PATIENCE)
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", closed)
     results.close()
-    before = len(ended)
-    pause.wait(0.3)
-    assert len(ended) == before < 10
+    assert not [each for each in threading.enumerate() if each.name.startswith("photographs")]
+    assert course[-1] == "closed"
+    assert 2 <= course.count("a piece ended") < 10
 
 
 def test_each_worker_computes_on_its_share_of_the_cores() -> None:
@@ -261,6 +313,7 @@ def test_the_same_index_however_many_workers(
     made: list[ConcurrentTracker] = []
     init = ConcurrentTracker.__init__
     monkeypatch.setattr(ConcurrentTracker, "__init__", lambda self, device: init(self, device) or made.append(self))
+    monkeypatch.setattr(ConcurrentTracker, "meanwhile", ConcurrentTracker.until_overtaken)
     done: list[int] = []
     report = build(
         table,
