@@ -153,6 +153,7 @@ def test_sam2_is_given_batches_by_a_build_and_masks_are_the_same(
         build_fake(table, tmp_path / f"by{batch}", settings)
         found[batch] = every_region(tmp_path / f"by{batch}")
     assert max(seen) == 3
+    assert any(one.present for (name, _), one in found[1].items() if name != "r0")  # r0 is drawn, not found.
     for key, one in found[1].items():
         other = found[3][key]
         assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
