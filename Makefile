@@ -25,7 +25,7 @@ demo: $(INSTALLED)
 
 test: lint
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo "no Chromium on this computer: the journey through the app will be skipped (Debian, Ubuntu: apt install chromium)"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .

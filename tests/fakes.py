@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +28,8 @@ from sst_retrieval.query import open_index
 from sst_retrieval.types import Propagated, Region, RGBImage, Support
 
 FAKES = BuildSettings(propagator="fakes:FakeTracker", embedder="fakes:FakeEmbedder")
+PATIENCE = 20.0
+"""Seconds; only a fault makes a test wait so long."""
 NUMBERS = {"spot": 7, "bar": 3}
 COLOURS = {"red": {"spot": (220, 30, 30), "bar": (240, 200, 40)}, "blue": {"spot": (40, 60, 220)}}
 """Group -> trait -> its colour; the blue group has no bar."""
@@ -217,25 +218,36 @@ class BlindTracker(FakeTracker):
 
 
 class ConcurrentTracker(FakeTracker):
-    """May be asked by several threads; the earlier a photograph, the longer it takes."""
+    """May be asked by several threads."""
 
     name = "fake tracker"
     concurrent = True
+    meanwhile: Callable[[ConcurrentTracker], None] | None = None
+    """What the first photograph waits for while it is at work."""
 
     def __init__(self, device: str) -> None:
         super().__init__(device)
-        self._lock = threading.Lock()
-        self.at_work = self.most = 0
+        self._changed = threading.Condition()
+        self.at_work = self.most = self.done = 0
 
     def _propagate(self, memory: FakeMemory, image: RGBImage) -> Propagated:
-        with self._lock:
+        with self._changed:
             found = super()._propagate(memory, image)
+            first = self.photographs == 1
             self.at_work += 1
             self.most = max(self.most, self.at_work)
-        time.sleep(0.05 if self.photographs % 2 else 0.01)
-        with self._lock:
+        if first and self.meanwhile is not None:
+            self.meanwhile()
+        with self._changed:
             self.at_work -= 1
+            self.done += 1
+            self._changed.notify_all()
         return found
+
+    def until_overtaken(self) -> None:
+        """Wait until another photograph is answered."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.done > 0, PATIENCE), "no other photograph is worked on meanwhile"
 
 
 class ConcurrentEmbedder(FakeEmbedder):

@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,21 +55,21 @@ def address(museum: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "sst_retrieval", "app", str(museum / "index"), "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(Path(sst.__file__).parents[1])}
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE, text=True)
     url = f"http://localhost:{port}"
+    too_late = threading.Timer(PATIENCE / 1000, process.kill)
+    too_late.start()
     try:
-        for _ in range(1000):
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                assert process.poll() is None, "the app ended at once"
-                time.sleep(0.2)
+        # It says where it is as soon as it answers; whoever is killed or ends at once never does.
+        assert any(url in line for line in process.stdout or ()), "the app did not start"
+        too_late.cancel()
+        urllib.request.urlopen(f"{url}/_stcore/health", timeout=60).close()
         yield url
     finally:
+        too_late.cancel()
         # The command and the server it started. Not SIGINT: whoever runs the tests in the background ignores it.
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
+        process.communicate(timeout=60)
 
 
 def test_a_curator_looks_asks_draws_and_reviews(museum: Path, page: Any, address: str) -> None:
@@ -166,8 +165,7 @@ def review(page: Any, address: str, museum: Path) -> None:
     name = page.get_by_role("textbox", name="Your name")
     name.fill("Mary")
     name.press("Enter")
-    page.get_by_role("button", name="Accept").wait_for()
-    page.wait_for_timeout(1000)  # Until the name has arrived.
+    page.locator("button:enabled", has_text="Accept").wait_for()  # The name has arrived.
     name.blur()
     page.keyboard.press("a")
     page.get_by_text("1 accepted").wait_for()

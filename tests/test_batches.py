@@ -22,7 +22,6 @@ from fakes import (
     run_in_small_shards,
     same_region,
 )
-from small_sam2 import write_small_sam2
 
 from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.engines import ModelOptions
@@ -31,11 +30,6 @@ from sst_retrieval.query import open_index
 from sst_retrieval.types import Propagated, RGBImage
 
 HUNGRY = replace(FAKES, propagator="fakes:HungryTracker")
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return a_collection_of(tmp_path)
 
 
 @pytest.fixture
@@ -144,12 +138,12 @@ def test_no_more_photographs_are_held_than_one_batch(table: Path, monkeypatch: p
 
 
 def test_sam2_is_given_batches_by_a_build_and_masks_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sam2_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sst_retrieval.models.sam2_network import Sam2Network
 
     table = a_collection_of(tmp_path, [(f"r{i}", "red") for i in range(4)])
-    checkpoint, config = write_small_sam2(tmp_path)
+    checkpoint, config = sam2_files
     encode, seen = Sam2Network.encode, []
     monkeypatch.setattr(Sam2Network, "encode", lambda self, views: seen.append(len(views)) or encode(self, views))
     found = {}
@@ -159,17 +153,17 @@ def test_sam2_is_given_batches_by_a_build_and_masks_are_the_same(
         build_fake(table, tmp_path / f"by{batch}", settings)
         found[batch] = every_region(tmp_path / f"by{batch}")
     assert max(seen) == 3
+    assert any(one.present for (name, _), one in found[1].items() if name != "r0")  # r0 is drawn, not found.
     for key, one in found[1].items():
         other = found[3][key]
         assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
         assert one.measurements.get("area_px", 0) == pytest.approx(other.measurements.get("area_px", 0), rel=1e-3)
 
 
-def test_only_sam2_can_be_told_how_many_at_once(tmp_path: Path) -> None:
-    table = a_collection_of(tmp_path)
+def test_only_sam2_can_be_told_how_many_at_once(table: Path, tmp_path: Path, sam2_files: tuple[Path, Path]) -> None:
     with pytest.raises(ModelError, match="takes no --batch"):
         build_fake(table, tmp_path / "index", replace(FAKES, propagator="dense", models=ModelOptions(batch=2)))
-    checkpoint, config = write_small_sam2(tmp_path)
+    checkpoint, config = sam2_files
     film = ModelOptions(str(checkpoint), config, batch=2)
     with pytest.raises(ModelError, match="one photograph after the other"):
         build_fake(table, tmp_path / "index", replace(FAKES, propagator="sam2-video", models=film))

@@ -48,17 +48,9 @@ TEN = [(f"{group[0]}{i}", group) for group in ("red", "blue") for i in range(5)]
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return a_collection_of(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def unkilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def unkilled(ten: Path) -> tuple[Path, Path]:
     """A collection and its index, built without any trouble."""
-    folder = tmp_path_factory.mktemp("unkilled")
-    table = a_collection_of(folder)
-    build_fake(table, folder / "index")
-    return table, folder / "index"
+    return ten / "collection.csv", ten / "index"
 
 
 def assert_same(one: Path, other: Path) -> None:

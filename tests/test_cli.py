@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import COLOURS, FAKES, NUMBERS, a_collection_of, build_fake, paint
+from fakes import COLOURS, FAKES, NUMBERS, a_collection_of, paint
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -27,15 +27,10 @@ from sst_retrieval.query import open_index
 OWN = ["--propagator", FAKES.propagator, "--embedder", FAKES.embedder]
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return a_collection_of(tmp_path_factory.mktemp("collection"))
-
-
-@pytest.fixture(scope="module")
-def index(table: Path) -> Path:
-    build_fake(table, table.parent / "index")
-    return table.parent / "index"
+@pytest.fixture
+def index(ten: Path) -> Path:
+    """The index of ten specimens; only to read."""
+    return ten / "index"
 
 
 def run(*words: object) -> Result:

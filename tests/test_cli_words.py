@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_clip
-from fakes import FAKES, a_collection_of, build_fake
+from fakes import FAKES
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -16,15 +16,10 @@ from sst_retrieval.query import open_index
 from sst_retrieval.words import answer, described, understand
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return a_collection_of(tmp_path_factory.mktemp("collection"))
-
-
-@pytest.fixture(scope="module")
-def index(table: Path) -> Path:
-    build_fake(table, table.parent / "index")
-    return table.parent / "index"
+@pytest.fixture
+def index(ten: Path) -> Path:
+    """The index of ten specimens; only to read."""
+    return ten / "index"
 
 
 def run(*words: object) -> Result:

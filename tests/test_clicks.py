@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_sam2 import write_small_sam2
 
 from sst_retrieval.clicks import Clicker, load_clicker
 from sst_retrieval.errors import ModelError, QueryError
@@ -76,8 +75,8 @@ def test_an_odd_photograph_is_answered_too(fallback: Clicker, size: tuple[int, i
 
 
 @pytest.fixture(scope="module")
-def sam2(tmp_path_factory: pytest.TempPathFactory) -> Clicker:
-    checkpoint, config = write_small_sam2(tmp_path_factory.mktemp("small"))
+def sam2(sam2_files: tuple[Path, Path]) -> Clicker:
+    checkpoint, config = sam2_files
     return load_clicker(str(checkpoint), sam2_config=config, device="cpu")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,11 +27,8 @@ SPECIES_COLUMN = np.array([SPECIES_OF[name] for name in IDS])
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    path = tmp_path_factory.mktemp("comparative") / "index"
-    an_index_of_pairs(path)
-    with open_index(path) as opened:
-        yield opened
+def folder(pairs: Path) -> Path:
+    return pairs
 
 
 def scaled(trait: str = "band", weights: tuple[float, ...] = (1, 1, 1)) -> Floats:

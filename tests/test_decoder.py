@@ -94,9 +94,12 @@ def test_parts_go_through_a_block_as_if_they_were_joined(normalised: bool) -> No
 
 def test_rivals_share_no_pixel_and_others_may(trained: TrainedDecoder) -> None:
     clue = told()
-    same = replace(clue, traits=clue.traits[:1].expand(3, -1, -1, -1) + 0.3)
+    same = replace(clue, traits=clue.traits[:1].expand(3, -1, -1, -1) + 1)
     masks = trained.decode(same, undecided(3), np.ones(3)).soft > 0.5
+    assert masks.any(axis=(1, 2)).all()
     assert not (masks[0] & masks[1]).any()
+    assert (masks[0] & masks[2]).any()
+    assert (masks[1] & masks[2]).any()
 
 
 def test_a_trait_is_decoded_alike_whatever_its_place(trained: TrainedDecoder) -> None:

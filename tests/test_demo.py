@@ -22,13 +22,6 @@ from sst_retrieval.errors import InputError
 from sst_retrieval.images import read_image, read_labels
 from sst_retrieval.supports import read_supports
 
-HOW_MANY = 14
-
-
-@pytest.fixture(scope="module")
-def drawer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_drawer(tmp_path_factory.mktemp("drawer"), specimens=HOW_MANY).parent
-
 
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "collection.csv").open(newline="") as file:
@@ -49,7 +42,7 @@ def drawn(number: int, *, wear: str = "fresh", angle: float = 0.0, seed: int = 0
 
 def test_the_drawer_is_a_collection_that_the_program_reads(drawer: Path) -> None:
     collection = read_collection(drawer / "collection.csv")
-    assert len(collection.specimens) == HOW_MANY
+    assert len(collection.specimens) == 20
     assert tuple(rows(drawer)[0]) == COLUMNS
     supports = read_supports(drawer / "supports", collection)
     assert dict(supports.numbers) == TRAITS

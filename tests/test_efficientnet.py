@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,6 @@ from sst_retrieval.models.device import resolve_device
 from sst_retrieval.models.efficientnet import CHANNELS, STRIDES, EfficientNetEmbedder, EfficientNetTrunk
 from sst_retrieval.models.torchvision_shim import ensure_torchvision
 from sst_retrieval.types import Floats, Mask, RGBImage
-
-
-@pytest.fixture(scope="module")
-def trunk() -> EfficientNetTrunk:
-    """One trunk for all tests."""
-    return EfficientNetTrunk("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +166,11 @@ def test_auto_takes_what_is_there() -> None:
     assert resolve_device("cpu").type == "cpu"
 
 
-def test_torchvision_imports_again_and_again() -> None:
+def test_torchvision_is_imported_once() -> None:
     ensure_torchvision()
+    loaded = sys.modules["torchvision"]
     ensure_torchvision()
+    assert sys.modules["torchvision"] is loaded
 
 
 def test_the_embedder_keeps_its_contract(trunk: EfficientNetTrunk) -> None:

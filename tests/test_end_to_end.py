@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from sst_retrieval.build import BuildReport, build
+from sst_retrieval.build import build
 from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.cli import app
 from sst_retrieval.cli.scoring import score_masks, score_retrieval
-from sst_retrieval.demo import make_drawer
 from sst_retrieval.images import read_image, read_labels
 from sst_retrieval.query import open_index
 
@@ -44,36 +44,37 @@ def only(supports: Path, folder: Path, specimens: set[str]) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def drawer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three species of nine, three specimens each but for the last."""
-    folder = tmp_path_factory.mktemp("drawer")
-    make_drawer(folder, specimens=20)
+def built(drawer: Path, folder: Path) -> None:
+    """Build an index of three species of nine, three specimens each but for the last; keep the report beside it."""
+    shutil.copytree(drawer, folder, dirs_exist_ok=True)
     with (folder / "collection.csv").open(newline="") as file:
         species = {row["scientificName"] for row in csv.DictReader(file) if row["catalogNumber"] in (*MIMICS, OTHER)}
     only(folder / "supports", folder / "three", {*MIMICS, OTHER})
     shortened(folder / "collection.csv", folder / "few.csv", lambda row: row["scientificName"] in species)
-    return folder
+    report = build(folder / "few.csv", folder / "three", folder / "index")
+    (folder / "report.json").write_text(json.dumps(report.as_dict()))
 
 
-@pytest.fixture(scope="module")
-def report(drawer: Path) -> BuildReport:
-    return build(drawer / "few.csv", drawer / "three", drawer / "index")
+@pytest.fixture(scope="session")
+def few(once: Callable[[str, Callable[[Path], object]], Path], drawer: Path) -> Path:
+    """Folder with a drawer, the supports of three species (`three/`) and their index. Only to read."""
+    return once("end-to-end", lambda folder: built(drawer, folder))
 
 
-def test_all_specimens_are_processed_and_the_propagator_is_named(report: BuildReport) -> None:
-    assert (report.processed, dict(report.skipped)) == (8, {})
-    assert report.propagator.startswith("dense matching")
-    assert "not SAM 2" in report.propagator
+def test_all_specimens_are_processed_and_the_propagator_is_named(few: Path) -> None:
+    report = json.loads((few / "report.json").read_text())
+    assert (report["processed"], report["skipped"]) == (8, {})
+    assert report["propagator"].startswith("dense matching")
+    assert "not SAM 2" in report["propagator"]
 
 
-def test_masks_are_where_they_were_drawn(drawer: Path, report: BuildReport) -> None:
-    with open_index(report.index) as index:
-        assert score_masks(index, drawer / "labels").mean_iou > 0.8
+def test_masks_are_where_they_were_drawn(few: Path) -> None:
+    with open_index(few / "index") as index:
+        assert score_masks(index, few / "labels").mean_iou > 0.8
 
 
-def test_a_trait_query_finds_the_mimics_before_the_others(drawer: Path, report: BuildReport) -> None:
-    with open_index(report.index) as index:
+def test_a_trait_query_finds_the_mimics_before_the_others(few: Path) -> None:
+    with open_index(few / "index") as index:
         hits = index.search(like=(MIMICS[0], "forewing_band"), k=8)
         ring = index.specimen(MIMICS[0]).metadata["mimicryRing"]
         rings = [hit.metadata["mimicryRing"] for hit in hits]
@@ -84,26 +85,29 @@ def test_a_trait_query_finds_the_mimics_before_the_others(drawer: Path, report: 
         assert score_retrieval(index, "mimicryRing").traits["forewing_band"].mean_ap == 1
 
 
-def test_a_turned_photograph_from_outside_finds_its_twin(drawer: Path, report: BuildReport, tmp_path: Path) -> None:
+def test_a_turned_photograph_from_outside_finds_its_twin(few: Path, tmp_path: Path) -> None:
     twin = "SD-0010"
-    image, labels = read_image(drawer / "images" / f"{twin}.jpg"), read_labels(drawer / "labels" / f"{twin}.png")
+    image, labels = read_image(few / "images" / f"{twin}.jpg"), read_labels(few / "labels" / f"{twin}.png")
     Image.fromarray(np.rot90(image)).save(tmp_path / "photo.png")
     Image.fromarray(np.rot90(labels)).save(tmp_path / "mask.png")
     words = ["--image", str(tmp_path / "photo.png"), "--mask", str(tmp_path / "mask.png"), "--trait", "forewing_band"]
-    result = CliRunner().invoke(app, ["search", str(report.index), *words, "--json"])
+    result = CliRunner().invoke(app, ["search", str(few / "index"), *words, "--json"])
     assert json.loads(result.stdout)[0]["specimen"] == twin
 
 
-def test_a_second_build_does_nothing_and_exports_agree_with_the_index(
-    drawer: Path, report: BuildReport, tmp_path: Path
-) -> None:
-    again = build(drawer / "few.csv", drawer / "three", report.index)
+def test_a_second_build_does_nothing_and_exports_agree_with_the_index(few: Path, tmp_path: Path) -> None:
+    index_folder = shutil.copytree(few / "index", tmp_path / "index")
+    again = build(few / "few.csv", few / "three", index_folder)
     assert (again.processed, again.reused) == (0, 8)
-    CliRunner().invoke(app, ["export", "masks", str(report.index), str(tmp_path)])
-    assert np.array_equal(read_labels(tmp_path / f"{OTHER}.png"), read_labels(drawer / "labels" / f"{OTHER}.png"))
-    with open_index(report.index) as index:
+    CliRunner().invoke(app, ["export", "masks", str(index_folder), str(tmp_path / "masks")])
+    assert np.array_equal(
+        read_labels(tmp_path / "masks" / f"{OTHER}.png"), read_labels(few / "labels" / f"{OTHER}.png")
+    )
+    with open_index(index_folder) as index:
         number = index.trait_numbers["forewing_band"]
-        assert np.array_equal(read_labels(tmp_path / "SD-0011.png") == number, index.mask("SD-0011", "forewing_band"))
+        assert np.array_equal(
+            read_labels(tmp_path / "masks" / "SD-0011.png") == number, index.mask("SD-0011", "forewing_band")
+        )
 
 
 def test_real_butterflies_are_segmented(shared_data: Path, tmp_path: Path) -> None:

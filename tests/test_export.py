@@ -50,12 +50,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def index(folder: Path) -> Iterator[Index]:
-    with open_index(folder) as opened:
-        yield opened
-
-
 def said(path: Path) -> dict[str, object]:
     found = json.loads(path.with_name(f"{path.name}.provenance.json").read_text())
     assert found["index"] == {"name": "index", "generation": 1}

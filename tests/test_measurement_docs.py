@@ -31,13 +31,17 @@ def test_every_measurement_has_its_unit_formula_and_name_on_the_page() -> None:
         assert word in text
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ["mimicry.md", "morphology.md"])
 def test_python_of_the_pages_uses_what_exists(page: str) -> None:
+    seen = []
     for block in re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 owner: Any = {"sst": sst, "index": sst.Index}.get(node.value.id)
-                assert owner is None or hasattr(owner, node.attr), node.attr
+                if owner is not None:
+                    assert hasattr(owner, node.attr), node.attr
+                    seen.append(node.attr)
+    assert seen
 
 
 def test_every_export_is_on_the_page() -> None:
@@ -46,7 +50,8 @@ def test_every_export_is_on_the_page() -> None:
     assert [name for name in command.commands["export"].commands if f"`{name}" not in text] == []
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_links_of_the_pages_lead_somewhere(page: str) -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", (DOCS / page).read_text()) if "://" not in link]
+def test_links_of_the_pages_lead_somewhere() -> None:
+    text = "".join((DOCS / page).read_text() for page in PAGES)
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert links
     assert [link for link in links if not (DOCS / link).exists()] == []

@@ -12,7 +12,6 @@ import pytest
 from small_sam2 import write_small_sam2
 
 from sst_retrieval.collection import read_collection
-from sst_retrieval.demo import make_drawer
 from sst_retrieval.engines import ModelOptions, load_engines
 from sst_retrieval.images import read_image
 from sst_retrieval.propagation import Memory, Propagator
@@ -37,14 +36,13 @@ PROPAGATORS: dict[str, Callable[[], Propagator]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def drawer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Support, list[RGBImage]]:
+@pytest.fixture(scope="session")
+def shown(drawer: Path) -> tuple[Support, list[RGBImage]]:
     """An annotated specimen and two photographs of the same species, of different sizes."""
-    folder = tmp_path_factory.mktemp("drawer")
-    collection = read_collection(make_drawer(folder, specimens=10))
-    first, *_, other = collection.specimens
+    collection = read_collection(drawer / "collection.csv")
+    first, other = collection.specimens[0], collection.specimens[9]
     assert first.group == other.group
-    (support,) = read_supports(folder / "supports", collection).load(first.group)
+    (support,) = read_supports(drawer / "supports", collection).load(first.group)
     image = read_image(other.image)
     return support, [image, np.ascontiguousarray(support.image[20:-31, 10:-7])]
 
@@ -55,14 +53,14 @@ def propagator(request: pytest.FixtureRequest) -> Propagator:
 
 
 @pytest.fixture(scope="module")
-def memory(propagator: Propagator, drawer: tuple[Support, list[RGBImage]]) -> Memory:
-    return propagator.remember([drawer[0]])
+def memory(propagator: Propagator, shown: tuple[Support, list[RGBImage]]) -> Memory:
+    return propagator.remember([shown[0]])
 
 
 @pytest.fixture(scope="module")
-def found(propagator: Propagator, memory: Memory, drawer: tuple[Support, list[RGBImage]]) -> list[Propagated]:
+def found(propagator: Propagator, memory: Memory, shown: tuple[Support, list[RGBImage]]) -> list[Propagated]:
     """The answers to both photographs in one call."""
-    return propagator.propagate(memory, drawer[1])
+    return propagator.propagate(memory, shown[1])
 
 
 def assert_same(one: Propagated, other: Propagated) -> None:
@@ -76,15 +74,15 @@ def test_it_is_a_propagator_with_a_name(propagator: Propagator) -> None:
     assert propagator.name
 
 
-def test_the_memory_knows_the_traits_of_the_support(memory: Memory, drawer: tuple[Support, list[RGBImage]]) -> None:
-    assert memory.traits == drawer[0].traits
+def test_the_memory_knows_the_traits_of_the_support(memory: Memory, shown: tuple[Support, list[RGBImage]]) -> None:
+    assert memory.traits == shown[0].traits
 
 
 def test_masks_are_of_the_photographs_own_size(
-    found: list[Propagated], memory: Memory, drawer: tuple[Support, list[RGBImage]]
+    found: list[Propagated], memory: Memory, shown: tuple[Support, list[RGBImage]]
 ) -> None:
-    assert len(found) == len(drawer[1])
-    for answer, image in zip(found, drawer[1], strict=True):
+    assert len(found) == len(shown[1])
+    for answer, image in zip(found, shown[1], strict=True):
         assert answer.masks.shape == (len(memory.traits), *image.shape[:2])
         assert answer.masks.dtype == np.bool_
 
@@ -108,17 +106,17 @@ def test_a_frame_turns_and_scales_but_never_squashes(found: list[Propagated]) ->
 
 
 def test_order_changes_nothing(
-    propagator: Propagator, memory: Memory, found: list[Propagated], drawer: tuple[Support, list[RGBImage]]
+    propagator: Propagator, memory: Memory, found: list[Propagated], shown: tuple[Support, list[RGBImage]]
 ) -> None:
-    turned_round = propagator.propagate(memory, drawer[1][::-1])
+    turned_round = propagator.propagate(memory, shown[1][::-1])
     for one, other in zip(found, reversed(turned_round), strict=True):
         assert_same(one, other)
 
 
 def test_batch_size_changes_nothing(
-    propagator: Propagator, memory: Memory, found: list[Propagated], drawer: tuple[Support, list[RGBImage]]
+    propagator: Propagator, memory: Memory, found: list[Propagated], shown: tuple[Support, list[RGBImage]]
 ) -> None:
-    for answer, image in zip(found, drawer[1], strict=True):
+    for answer, image in zip(found, shown[1], strict=True):
         (alone,) = propagator.propagate(memory, [image])
         assert_same(answer, alone)
 
@@ -128,17 +126,17 @@ def test_no_photographs_give_no_answers(propagator: Propagator, memory: Memory) 
 
 
 def test_what_was_given_is_not_changed(
-    propagator: Propagator, memory: Memory, drawer: tuple[Support, list[RGBImage]]
+    propagator: Propagator, memory: Memory, shown: tuple[Support, list[RGBImage]]
 ) -> None:
-    image = drawer[1][1].copy()
+    image = shown[1][1].copy()
     propagator.propagate(memory, [image])
-    assert np.array_equal(image, drawer[1][1])
+    assert np.array_equal(image, shown[1][1])
 
 
 def test_the_order_of_the_supports_traits_is_kept(
-    propagator: Propagator, drawer: tuple[Support, list[RGBImage]], found: list[Propagated]
+    propagator: Propagator, shown: tuple[Support, list[RGBImage]], found: list[Propagated]
 ) -> None:
-    support, images = drawer
+    support, images = shown
     swapped = Support(support.specimen, support.group, support.image, support.traits[::-1], support.masks[::-1])
     memory = propagator.remember([swapped])
     assert memory.traits == support.traits[::-1]
@@ -147,8 +145,8 @@ def test_the_order_of_the_supports_traits_is_kept(
     assert agree > 0.99
 
 
-def test_several_supports_pool_their_traits(propagator: Propagator, drawer: tuple[Support, list[RGBImage]]) -> None:
-    support, images = drawer
+def test_several_supports_pool_their_traits(propagator: Propagator, shown: tuple[Support, list[RGBImage]]) -> None:
+    support, images = shown
     assert len(support.traits) > 1
     first, second = (
         Support(name, support.group, support.image, support.traits[part], support.masks[part])

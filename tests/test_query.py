@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -44,12 +43,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = a_collection(IDS, {"sex": "VARCHAR", "mass": "DOUBLE"}, sex=SEX, mass=MASS)
     built(path, regions, table, skipped=SKIPPED, numbers={"wing": 2, "spot": 9})
     return path
-
-
-@pytest.fixture(scope="module")
-def index(folder: Path) -> Iterator[Index]:
-    with open_index(folder) as opened:
-        yield opened
 
 
 def cosines(query: np.ndarray, specimen: str, trait: str = "wing") -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from fakes import FAKES, a_collection_of, build_fake
+from fakes import FAKES, build_fake
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -25,20 +25,12 @@ SECRET = (1, 200, 3)
 """Colour of the picture that must not be shown."""
 
 
-@pytest.fixture(scope="module")
-def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A collection and its index."""
-    folder = tmp_path_factory.mktemp("reach")
-    build_fake(a_collection_of(folder / "collection"), folder / "collection" / "index")
-    return folder / "collection"
-
-
 @pytest.fixture
-def museum(master: Path, tmp_path: Path) -> Path:
-    """A copy of both in `museum`, and beside it a picture that is nobody's business."""
+def museum(ten: Path, tmp_path: Path) -> Path:
+    """A copy of a collection and its index in `museum`, and beside it a picture that is nobody's business."""
     folder = tmp_path / "museum"
-    shutil.copytree(master, folder)
-    move(folder / "index", master, folder)
+    shutil.copytree(ten, folder)
+    move(folder / "index", ten, folder)
     (tmp_path / "private").mkdir()
     Image.new("RGB", (60, 40), SECRET).save(tmp_path / "private" / "r1.png")
     return folder

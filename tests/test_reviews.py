@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 import duckdb
 import numpy as np
 import pytest
-from fakes import FAKES, a_collection_of, build_fake, every_region, same_region
+from fakes import FAKES, PATIENCE, a_collection_of, build_fake, every_region, same_region
 from invented import a_collection, a_region, built
 
 from sst_retrieval import masks, pose
@@ -156,22 +156,37 @@ def test_a_decision_on_another_photograph_does_not_count(index_folder: Path) -> 
 
 
 def test_of_two_who_decide_at_once_neither_is_forgotten(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    second_is_done, read = Event(), Store.reviews
+    first_has_read, second_waits_or_is_done, read = Event(), Event(), Store.reviews
+
+    class Door:
+        """A lock that says when somebody stands before it."""
+
+        def __init__(self) -> None:
+            self.lock = Lock()
+
+        def __enter__(self) -> None:
+            if not self.lock.acquire(blocking=False):
+                second_waits_or_is_done.set()
+                self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
 
     def slowly(store: Store) -> tuple[Review, ...]:
         record = read(store)
         if len(record) == 1:
-            second_is_done.wait(1)
+            first_has_read.set()
+            assert second_waits_or_is_done.wait(PATIENCE)
         return record
 
     with open_index(index_folder) as index:
+        monkeypatch.setattr(index, "_deciding", Door())
         monkeypatch.setattr(Store, "reviews", slowly)
         first = Thread(target=index.review, args=("b", "wing", "reject"), kwargs={"reviewer": "Mary"})
         first.start()
-        while not (index_folder / "reviews" / "decisions.jsonl").is_file():
-            pass
+        assert first_has_read.wait(PATIENCE)
         index.review("c", "wing", "reject", reviewer="Ann")
-        second_is_done.set()
+        second_waits_or_is_done.set()
         first.join()
         assert hits(index) == ["d"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from small_sam2 import SIDE, configuration, write_small_sam2
+from small_sam2 import SIDE, configuration
 
 from sst_retrieval import pose
 from sst_retrieval.engines import ModelOptions, load_engines
@@ -21,11 +21,6 @@ from sst_retrieval.models.sam2_checkpoint import load_checkpoint
 from sst_retrieval.models.sam2_film import Sam2FilmPropagator
 from sst_retrieval.models.sam2_memory import Look, settled
 from sst_retrieval.types import RGBImage, Support
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_small_sam2(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="module")
@@ -48,22 +43,22 @@ def support(images: list[RGBImage]) -> Support:
     return Support("first", "g", images[0], ("red", "blue"), np.stack([red, blue]))
 
 
-def make(files: tuple[Path, Path], kind: type[Sam2Propagator] = Sam2Propagator, **settings: Any) -> Sam2Propagator:
-    return kind(str(files[0]), config=files[1], device="cpu", settings=Sam2Settings(**settings))
+def make(sam2_files: tuple[Path, Path], kind: type[Sam2Propagator] = Sam2Propagator, **settings: Any) -> Sam2Propagator:
+    return kind(str(sam2_files[0]), config=sam2_files[1], device="cpu", settings=Sam2Settings(**settings))
 
 
-def test_what_is_loaded_is_said(files: tuple[Path, Path]) -> None:
-    propagator = make(files)
+def test_what_is_loaded_is_said(sam2_files: tuple[Path, Path]) -> None:
+    propagator = make(sam2_files)
     assert "small" in propagator.name
     assert propagator.weights["file"] == "small.pt"
     assert len(propagator.weights["sha256"]) == 64
-    assert make(files, turns=2).name != propagator.name
+    assert make(sam2_files, turns=2).name != propagator.name
 
 
 def test_a_support_is_encoded_once_and_a_target_once(
-    files: tuple[Path, Path], support: Support, images: list[RGBImage], monkeypatch: pytest.MonkeyPatch
+    sam2_files: tuple[Path, Path], support: Support, images: list[RGBImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    propagator = make(files, sure=0.0)
+    propagator = make(sam2_files, sure=0.0)
     calls: list[int] = []
     encode = propagator.network.encode
     monkeypatch.setattr(propagator.network, "encode", lambda views: calls.append(len(views)) or encode(views))
@@ -75,9 +70,9 @@ def test_a_support_is_encoded_once_and_a_target_once(
 
 
 def test_targets_go_through_the_encoder_in_one_batch_where_that_helps(
-    files: tuple[Path, Path], support: Support, images: list[RGBImage], monkeypatch: pytest.MonkeyPatch
+    sam2_files: tuple[Path, Path], support: Support, images: list[RGBImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    propagator = make(files, sure=0.0)
+    propagator = make(sam2_files, sure=0.0)
     memory = propagator.remember([support])
     alone = propagator.propagate(memory, images[1:])
     propagator.batch = 4  # As on a graphics card.
@@ -92,9 +87,9 @@ def test_targets_go_through_the_encoder_in_one_batch_where_that_helps(
 
 
 def test_the_pose_that_sam2_is_surest_of_counts(
-    files: tuple[Path, Path], support: Support, images: list[RGBImage], monkeypatch: pytest.MonkeyPatch
+    sam2_files: tuple[Path, Path], support: Support, images: list[RGBImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    propagator = make(files, turns=4, sure=0.9)
+    propagator = make(sam2_files, turns=4, sure=0.9)
     memory = propagator.remember([support])
     start = pose.as_photographed(images[1])
     wanted = pose.hypotheses(start, 4)[6]  # Mirrored, and turned half way round.
@@ -102,28 +97,28 @@ def test_the_pose_that_sam2_is_surest_of_counts(
         Look, "sureness", property(lambda self: 0.8 if self.frame == wanted else 0.5 - self.frame.matrix[0])
     )
     assert propagator.propagate(memory, images[1:2])[0].frame == wanted
-    straight = make(files, turns=4, sure=0.4)
+    straight = make(sam2_files, turns=4, sure=0.4)
     monkeypatch.setattr(Look, "sureness", property(lambda self: 0.45 if self.frame == start else 0.9))
     assert straight.propagate(straight.remember([support]), images[1:2])[0].frame == start
 
 
 def test_masks_that_come_back_to_the_support_agree_with_it_or_not(
-    files: tuple[Path, Path], support: Support, images: list[RGBImage]
+    sam2_files: tuple[Path, Path], support: Support, images: list[RGBImage]
 ) -> None:
-    propagator = make(files, sure=0.0, cycle=True)
+    propagator = make(sam2_files, sure=0.0, cycle=True)
     found = propagator.propagate(propagator.remember([support]), images[1:2])[0]
     assert found.cycle is not None
     shown = found.masks.any(axis=(1, 2))
     assert np.isnan(found.cycle[~shown]).all()
     assert ((found.cycle[shown] >= 0) & (found.cycle[shown] <= 1)).all()
-    plain = make(files, sure=0.0)
+    plain = make(sam2_files, sure=0.0)
     assert plain.propagate(plain.remember([support]), images[1:2])[0].cycle is None
 
 
 def test_in_a_long_film_the_photographs_before_matter_and_memory_stays_bounded(
-    files: tuple[Path, Path], support: Support, images: list[RGBImage]
+    sam2_files: tuple[Path, Path], support: Support, images: list[RGBImage]
 ) -> None:
-    film = make(files, Sam2FilmPropagator, sure=0.0)
+    film = make(sam2_files, Sam2FilmPropagator, sure=0.0)
     assert "film of the group" in film.name
     first, second = film.remember([support]), film.remember([support])
     alone = film.propagate(first, [images[2]])[0]
@@ -140,14 +135,14 @@ def test_competing_traits_share_no_pixel() -> None:
     assert (settled(logits, rivals) > 0.5).tolist() == [[[True, False, False]], [[False, True, False]], [[True] * 3]]
 
 
-def test_a_truncated_checkpoint_is_said(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_said(sam2_files: tuple[Path, Path], tmp_path: Path) -> None:
     short = tmp_path / "short.pt"
-    short.write_bytes(files[0].read_bytes()[:-5000])
+    short.write_bytes(sam2_files[0].read_bytes()[:-5000])
     with pytest.raises(ModelError, match=r"damaged or no checkpoint[\s\S]*cut short"):
-        load_checkpoint(str(short), files[1])
+        load_checkpoint(str(short), sam2_files[1])
 
 
-def test_a_file_that_would_run_code_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_file_that_would_run_code_is_refused(sam2_files: tuple[Path, Path], tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / "exploded",)
@@ -158,28 +153,28 @@ def test_a_file_that_would_run_code_is_refused(files: tuple[Path, Path], tmp_pat
     ):
         write({"model": Bomb()}, tmp_path / name)
         with pytest.raises(ModelError, match="would run code"):
-            load_checkpoint(str(tmp_path / name), files[1])
+            load_checkpoint(str(tmp_path / name), sam2_files[1])
     assert not (tmp_path / "exploded").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 nor a zip"])
-def test_another_file_is_refused(files: tuple[Path, Path], tmp_path: Path, content: bytes) -> None:
+def test_another_file_is_refused(sam2_files: tuple[Path, Path], tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(ModelError, match=r"x\.pt"):
-        load_checkpoint(str(tmp_path / "x.pt"), files[1])
+        load_checkpoint(str(tmp_path / "x.pt"), sam2_files[1])
 
 
-def test_tensors_that_do_not_fit_are_named(files: tuple[Path, Path], tmp_path: Path) -> None:
-    tensors = dict(torch.load(files[0], weights_only=True)["model"])
+def test_tensors_that_do_not_fit_are_named(sam2_files: tuple[Path, Path], tmp_path: Path) -> None:
+    tensors = dict(torch.load(sam2_files[0], weights_only=True)["model"])
     tensors["no_mem_embed"] = torch.zeros(3)
     tensors["stranger"] = tensors.pop("maskmem_tpos_enc")
     torch.save({"model": tensors}, tmp_path / "other.pt")
     with pytest.raises(
         ModelError, match=r"missing, the first maskmem_tpos_enc.*first stranger.*no_mem_embed is \(3,\)"
     ):
-        load_checkpoint(str(tmp_path / "other.pt"), files[1])
+        load_checkpoint(str(tmp_path / "other.pt"), sam2_files[1])
     with pytest.raises(ModelError, match="give its configuration with --sam2-config"):
-        load_checkpoint(str(files[0]))
+        load_checkpoint(str(sam2_files[0]))
 
 
 @pytest.mark.parametrize(
@@ -192,21 +187,21 @@ def test_tensors_that_do_not_fit_are_named(files: tuple[Path, Path], tmp_path: P
     ],
 )
 def test_a_configuration_may_name_nothing_but_sam2(
-    files: tuple[Path, Path], tmp_path: Path, change: dict[str, Any], named: str
+    sam2_files: tuple[Path, Path], tmp_path: Path, change: dict[str, Any], named: str
 ) -> None:
     described = configuration()
     described["model"]["memory_encoder"] |= change
     path = tmp_path / "own.yaml"
     path.write_text(OmegaConf.to_yaml(OmegaConf.create(described)))
     with pytest.raises(ModelError, match=named):
-        load_checkpoint(str(files[0]), path)
+        load_checkpoint(str(sam2_files[0]), path)
 
 
 @pytest.mark.parametrize("text", ["", "model: 3", "[1, 2]", "model: {_target_: sam2.modeling.sam2_base.SAM2Base}"])
-def test_another_yaml_file_is_refused(files: tuple[Path, Path], tmp_path: Path, text: str) -> None:
+def test_another_yaml_file_is_refused(sam2_files: tuple[Path, Path], tmp_path: Path, text: str) -> None:
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(ModelError, match=r"x\.yaml"):
-        load_checkpoint(str(files[0]), tmp_path / "x.yaml")
+        load_checkpoint(str(sam2_files[0]), tmp_path / "x.yaml")
 
 
 @pytest.mark.parametrize(
@@ -238,5 +233,5 @@ def test_a_checkpoint_for_another_propagator_is_not_passed_over() -> None:
         load_engines("fakes:FakeTracker", "fakes:FakeEmbedder", "cpu", ModelOptions(checkpoint="sam2.1_hiera_tiny"))
 
 
-def test_the_small_network_is_as_large_as_it_says(files: tuple[Path, Path]) -> None:
-    assert make(files).network.side == SIDE
+def test_the_small_network_is_as_large_as_it_says(sam2_files: tuple[Path, Path]) -> None:
+    assert make(sam2_files).network.side == SIDE

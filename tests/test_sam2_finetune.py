@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_sam2 import SIDE, write_small_sam2
+from small_sam2 import SIDE
 from typer.testing import CliRunner
 
 from sst_retrieval.cli.main import app
@@ -39,29 +39,24 @@ def scene(seed: int) -> tuple[RGBImage, Mask]:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_small_sam2(tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture(scope="module")
 def support() -> Support:
     image, mask = scene(0)
     return Support("first", "reds", image, ("patch",), mask[None])
 
 
-def make(files: tuple[Path, Path], *adapters: Path) -> Sam2Propagator:
+def make(sam2_files: tuple[Path, Path], *adapters: Path) -> Sam2Propagator:
     """SAM 2 that takes every specimen as photographed."""
     settings = Sam2Settings(sure=0.0)
-    return Sam2Propagator(str(files[0]), config=files[1], device="cpu", settings=settings, adapters=adapters)
+    return Sam2Propagator(str(sam2_files[0]), config=sam2_files[1], device="cpu", settings=settings, adapters=adapters)
 
 
 @pytest.fixture(scope="module")
 def course(
-    files: tuple[Path, Path], support: Support, tmp_path_factory: pytest.TempPathFactory
+    sam2_files: tuple[Path, Path], support: Support, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[Epoch]]:
     """A whole fine-tuning, on photographs without labels."""
     output = tmp_path_factory.mktemp("course") / "adapter"
-    return output, finetune(make(files), [support], [scene(k)[0] for k in range(1, 9)], output, settings=SETTINGS)
+    return output, finetune(make(sam2_files), [support], [scene(k)[0] for k in range(1, 9)], output, settings=SETTINGS)
 
 
 def true_iou(propagator: Sam2Propagator, support: Support) -> float:
@@ -82,16 +77,18 @@ def test_the_loss_falls_and_masks_come_back_better(course: tuple[Path, list[Epoc
 
 
 def test_masks_of_photographs_never_seen_get_better(
-    course: tuple[Path, list[Epoch]], files: tuple[Path, Path], support: Support
+    course: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], support: Support
 ) -> None:
-    before, after = make(files), make(files, course[0])
+    before, after = make(sam2_files), make(sam2_files, course[0])
     assert true_iou(after, support) > true_iou(before, support) + 0.25
     assert "adapters: reds " in after.name
     assert before.name != after.name
 
 
-def test_only_mask_decoder_and_memory_encoder_move(course: tuple[Path, list[Epoch]], files: tuple[Path, Path]) -> None:
-    before, after = make(files).network.model, make(files, course[0])
+def test_only_mask_decoder_and_memory_encoder_move(
+    course: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path]
+) -> None:
+    before, after = make(sam2_files).network.model, make(sam2_files, course[0])
     after._adapters.use("reds")
     moved = {
         name
@@ -103,9 +100,9 @@ def test_only_mask_decoder_and_memory_encoder_move(course: tuple[Path, list[Epoc
 
 
 def test_another_group_keeps_the_checkpoints_own_weights(
-    course: tuple[Path, list[Epoch]], files: tuple[Path, Path], support: Support
+    course: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], support: Support
 ) -> None:
-    adapted, plain = make(files, course[0]), make(files)
+    adapted, plain = make(sam2_files, course[0]), make(sam2_files)
     other = replace(support, group="blues")
     image = scene(30)[0]
     for group in ("reds", "blues"):  # There and back again.
@@ -114,9 +111,9 @@ def test_another_group_keeps_the_checkpoints_own_weights(
     assert np.array_equal(found.masks, expected.masks)
 
 
-def test_the_gradient_crosses_the_whole_cycle(files: tuple[Path, Path], support: Support) -> None:
+def test_the_gradient_crosses_the_whole_cycle(sam2_files: tuple[Path, Path], support: Support) -> None:
     """What happens on the target must be learnt from: its decoder's pass has a gradient of its own."""
-    propagator = make(files)
+    propagator = make(sam2_files)
     memory = propagator.remember([support])
     target = sam2_finetune._plain(propagator.look(memory, [scene(1)[0]])[0].encoded)
     known = memory.known[0]
@@ -140,7 +137,7 @@ def test_the_gradient_crosses_the_whole_cycle(files: tuple[Path, Path], support:
 
 
 def test_a_training_that_was_stopped_goes_on_and_ends_alike(
-    files: tuple[Path, Path], support: Support, tmp_path: Path
+    sam2_files: tuple[Path, Path], support: Support, tmp_path: Path
 ) -> None:
     images = [scene(k)[0] for k in range(1, 4)]
     settings = replace(SETTINGS, epochs=2)
@@ -150,56 +147,56 @@ def test_a_training_that_was_stopped_goes_on_and_ends_alike(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(make(files), [support], images, tmp_path / "stopped", settings=settings, tell=stop)
-    resumed = finetune(make(files), [support], images, tmp_path / "stopped", settings=settings)
-    straight = finetune(make(files), [support], images, tmp_path / "straight", settings=settings)
+        finetune(make(sam2_files), [support], images, tmp_path / "stopped", settings=settings, tell=stop)
+    resumed = finetune(make(sam2_files), [support], images, tmp_path / "stopped", settings=settings)
+    straight = finetune(make(sam2_files), [support], images, tmp_path / "straight", settings=settings)
     assert [epoch.number for epoch in resumed] == [0, 1, 2]
     assert resumed[2].loss == pytest.approx(straight[2].loss, rel=1e-4)
     with pytest.raises(ModelError, match="masks or settings"):
-        finetune(make(files), [support], images, tmp_path / "stopped", settings=replace(settings, rate=1.0))
+        finetune(make(sam2_files), [support], images, tmp_path / "stopped", settings=replace(settings, rate=1.0))
     redrawn = replace(support, masks=np.roll(support.masks, 5, axis=1))
     with pytest.raises(ModelError, match="masks or settings"):
-        finetune(make(files), [redrawn], images, tmp_path / "stopped", settings=settings)
+        finetune(make(sam2_files), [redrawn], images, tmp_path / "stopped", settings=settings)
     # Whoever wants more of it goes on from there.
-    longer = finetune(make(files), [support], images, tmp_path / "stopped", settings=replace(settings, epochs=3))
+    longer = finetune(make(sam2_files), [support], images, tmp_path / "stopped", settings=replace(settings, epochs=3))
     assert [epoch.number for epoch in longer] == [0, 1, 2, 3]
     assert longer[1:3] == resumed[1:]
 
 
-def test_it_stops_when_nothing_gets_better(files: tuple[Path, Path], support: Support, tmp_path: Path) -> None:
+def test_it_stops_when_nothing_gets_better(sam2_files: tuple[Path, Path], support: Support, tmp_path: Path) -> None:
     settings = replace(SETTINGS, rate=0.0, patience=2)
-    epochs = finetune(make(files), [support], [scene(k)[0] for k in (1, 2)], tmp_path, settings=settings)
+    epochs = finetune(make(sam2_files), [support], [scene(k)[0] for k in (1, 2)], tmp_path, settings=settings)
     assert len(epochs) == 3
     assert not (tmp_path / "adapter.json").exists()
 
 
-def test_too_few_photographs_are_refused(files: tuple[Path, Path], support: Support, tmp_path: Path) -> None:
+def test_too_few_photographs_are_refused(sam2_files: tuple[Path, Path], support: Support, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="two photographs"):
-        finetune(make(files), [support], [scene(1)[0]], tmp_path, settings=SETTINGS)
+        finetune(make(sam2_files), [support], [scene(1)[0]], tmp_path, settings=SETTINGS)
 
 
 def test_a_broken_or_foreign_adapter_is_refused(
-    course: tuple[Path, list[Epoch]], files: tuple[Path, Path], tmp_path: Path
+    course: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match="is not an adapter"):
-        make(files, tmp_path)
+        make(sam2_files, tmp_path)
     for name in ("adapter.json", "adapter.safetensors"):
         (tmp_path / name).write_bytes((course[0] / name).read_bytes())
     with pytest.raises(ModelError, match="two adapters are for the group 'reds'"):
-        make(files, tmp_path, course[0])
+        make(sam2_files, tmp_path, course[0])
     page = json.loads((tmp_path / "adapter.json").read_text())
     page["checkpoint"]["sha256"] = "0" * 64
     (tmp_path / "adapter.json").write_text(json.dumps(page))
     with pytest.raises(ModelError, match="fits no other"):
-        make(files, tmp_path)
+        make(sam2_files, tmp_path)
     (tmp_path / "adapter.json").write_bytes((course[0] / "adapter.json").read_bytes())
     (tmp_path / "adapter.safetensors").write_bytes((course[0] / "adapter.safetensors").read_bytes()[:-9])
     with pytest.raises(ModelError, match="damaged"):
-        make(files, tmp_path)
+        make(sam2_files, tmp_path)
 
 
 def test_the_command_line_fine_tunes_and_builds_with_a_result(
-    course: tuple[Path, list[Epoch]], files: tuple[Path, Path], tmp_path: Path
+    course: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     for folder in ("images", "supports"):
         (tmp_path / folder).mkdir()
@@ -212,7 +209,10 @@ def test_the_command_line_fine_tunes_and_builds_with_a_result(
             Image.fromarray(mask.astype(np.uint8)).save(tmp_path / "supports/s0.png")
     (tmp_path / "collection.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "supports/traits.toml").write_text("[traits]\npatch = 1\n")
-    table, model = str(tmp_path / "collection.csv"), ["--checkpoint", str(files[0]), "--sam2-config", str(files[1])]
+    table, model = (
+        str(tmp_path / "collection.csv"),
+        ["--checkpoint", str(sam2_files[0]), "--sam2-config", str(sam2_files[1])],
+    )
     common = [table, "--supports", str(tmp_path / "supports"), *model, "--device", "cpu"]
     adapter = tmp_path / "adapter"
     tuned = CliRunner().invoke(
@@ -241,9 +241,9 @@ def test_the_command_line_fine_tunes_and_builds_with_a_result(
     )
     assert built.exit_code == 0
     recorded = (tmp_path / "index/manifest.json").read_text()
-    assert str(files[0]) in recorded
+    assert str(sam2_files[0]) in recorded
     assert "adapters: reds" in recorded
-    assert f"masks by SAM 2 ({files[0].name});" in built.output
+    assert f"masks by SAM 2 ({sam2_files[0].name});" in built.output
     # How well masks come back is a column like any other: in the index, in conditions, in exports.
     with open_index(tmp_path / "index") as index:
         agreement = index.table("patch").set_index("sst:specimen")["cycle_consistency"]

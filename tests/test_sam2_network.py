@@ -13,7 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
-from small_sam2 import SIDE, configuration, write_small_sam2
+from small_sam2 import SIDE, configuration
 
 from sst_retrieval.models.sam2_attention import Sequenced, attend, prepare
 from sst_retrieval.models.sam2_checkpoint import load_checkpoint
@@ -23,13 +23,8 @@ TOLERANCE = 1e-5  # Logits are about 1; bits are lost where another batch takes 
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_small_sam2(tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture(scope="module")
-def network(files: tuple[Path, Path]) -> Sam2Network:
-    return Sam2Network(load_checkpoint(str(files[0]), files[1]).model, torch.device("cpu"))
+def network(sam2_files: tuple[Path, Path]) -> Sam2Network:
+    return Sam2Network(load_checkpoint(str(sam2_files[0]), sam2_files[1]).model, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +47,14 @@ def masks() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def predictor(files: tuple[Path, Path]) -> Any:
+def predictor(sam2_files: tuple[Path, Path]) -> Any:
     """The official video predictor, as `build_sam2_video_predictor` makes it."""
     described = configuration()["model"] | {
         "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
         "binarize_mask_from_pts_for_mem_enc": True,
     }
     predictor = instantiate(OmegaConf.create(described), _recursive_=True).eval()
-    predictor.load_state_dict(torch.load(files[0], weights_only=True)["model"])
+    predictor.load_state_dict(torch.load(sam2_files[0], weights_only=True)["model"])
     return predictor
 
 
@@ -175,7 +170,7 @@ def test_short_cuts_of_the_encoder_change_nothing(
     assert torch.equal(short.positions.expand_as(long.positions), long.positions)
 
 
-def test_a_network_built_otherwise_is_encoded_by_the_sam2_package(files: tuple[Path, Path]) -> None:
+def test_a_network_built_otherwise_is_encoded_by_the_sam2_package(sam2_files: tuple[Path, Path]) -> None:
     described = configuration()["model"] | {"_target_": "sam2.modeling.sam2_base.SAM2Base"}
     described["image_encoder"]["neck"] |= {"fpn_top_down_levels": None}
     model = instantiate(OmegaConf.create(described), _recursive_=True).eval()
@@ -186,8 +181,8 @@ def test_a_network_built_otherwise_is_encoded_by_the_sam2_package(files: tuple[P
 
 @torch.inference_mode()
 @pytest.mark.parametrize("at", ["pos_enc_at_attn", "pos_enc_at_cross_attn_queries", "pos_enc_at_cross_attn_keys"])
-def test_memory_attention_is_the_packages_wherever_positions_are_added(files: tuple[Path, Path], at: str) -> None:
-    model = load_checkpoint(str(files[0]), files[1]).model.eval()
+def test_memory_attention_is_the_packages_wherever_positions_are_added(sam2_files: tuple[Path, Path], at: str) -> None:
+    model = load_checkpoint(str(sam2_files[0]), sam2_files[1]).model.eval()
     side, hidden, depth = model.sam_image_embedding_size, model.hidden_dim, model.mem_dim
     torch.manual_seed(0)
     features, positions = torch.randn(2, hidden, side, side), torch.randn(2, hidden, side, side)

@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 from sst_retrieval import pose
 from sst_retrieval.cli import app
 from sst_retrieval.collection import read_collection
-from sst_retrieval.demo import make_drawer
 from sst_retrieval.models.dense import DensePropagator
 from sst_retrieval.models.efficientnet import EfficientNetTrunk
 from sst_retrieval.models.matching import cell_colours
@@ -45,11 +44,6 @@ def script() -> ModuleType:
     finally:
         sys.path.remove(folder)
     return train_tracker
-
-
-@pytest.fixture(scope="module")
-def trunk() -> EfficientNetTrunk:
-    return EfficientNetTrunk("cpu")
 
 
 def picture(rng: np.random.Generator, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,11 +139,10 @@ def test_a_training_that_was_stopped_goes_on(script: ModuleType, trunk: Efficien
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_a_guess_is_what_the_dense_propagator_finds(script: ModuleType, tmp_path: Path) -> None:
+def test_a_guess_is_what_the_dense_propagator_finds(script: ModuleType, drawer: Path, tmp_path: Path) -> None:
     import training_pairs  # Found now: the script's fixture has loaded it.
 
-    make_drawer(tmp_path / "drawer", specimens=12)
-    members = next(each for each in training_pairs.labelled_groups(tmp_path / "drawer").values() if len(each) > 1)[:2]
+    members = next(each for each in training_pairs.labelled_groups(drawer).values() if len(each) > 1)[:2]
     decoder = TrainedDecoder()
     dense = DensePropagator(decoder=decoder)
     training_pairs.match_pairs(dense, members, tmp_path / "pairs" / "drawer" / "a", 0.5, 0.0, np.random.default_rng(0))
@@ -259,10 +252,9 @@ def test_weights_of_ones_own_are_asked_about_every_animal(monkeypatch: pytest.Mo
         propagator.propagate(memory, [view])
 
 
-def test_its_own_weights_mend_a_guess(tmp_path: Path) -> None:
-    make_drawer(tmp_path, specimens=12)
-    collection = read_collection(tmp_path / "collection.csv")
-    supports = read_supports(tmp_path / "supports", collection)
+def test_its_own_weights_mend_a_guess(drawer: Path) -> None:
+    collection = read_collection(drawer / "collection.csv")
+    supports = read_supports(drawer / "supports", collection)
     group = next(group for group in supports.groups() if "elytra" in supports.load(group)[0].traits)
     (support,) = supports.load(group)
     elytra = support.masks[support.traits.index("elytra")]

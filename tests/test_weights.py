@@ -63,7 +63,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behaviou
     """A server with one file, which two names of weights point to; only one of them has a known checksum."""
     behaviour = Behaviour()
     http = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"behaviour": behaviour}))
-    thread = threading.Thread(target=http.serve_forever)
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,))  # Seconds until it notices that it shall end.
     thread.start()
     url = f"http://127.0.0.1:{http.server_address[1]}/file"
     known = replace(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ def measured(number: int, name: str) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("words") / "index"
     regions = [
         a_region(name, "forewing_band", measurements=measured(i, name), confidence=i / 12) for i, name in enumerate(IDS)
@@ -85,8 +84,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
         numbers={"forewing_band": 1, "hindwing_bar": 2, "elytra": 3},
         provenance={"synonyms": {"hindwing_bar": ["racing stripe"]}},
     )
-    with open_index(path) as opened:
-        yield opened
+    return path
 
 
 def specimens(index: Index, sentence: str, **more: object) -> list[str]:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from fakes import (
     CONCURRENT,
     FAKES,
+    PATIENCE,
     ConcurrentTracker,
     FakeMemory,
     a_collection_of,
@@ -33,7 +34,6 @@ from threadpoolctl import threadpool_info
 from sst_retrieval import workers
 from sst_retrieval.build import build
 from sst_retrieval.collection import read_collection
-from sst_retrieval.demo import make_drawer
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.errors import InputError, ModelError
 from sst_retrieval.images import read_image
@@ -45,21 +45,11 @@ from sst_retrieval.supports import read_supports
 from sst_retrieval.types import Propagated, Region, RGBImage
 from sst_retrieval.workers import AHEAD, MOST, Room, cores, in_order, workers_of
 
-PATIENCE = 20.0
-
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return a_collection_of(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def one_by_one(ten: Path) -> tuple[Path, Path]:
     """A collection and its index, built by one worker."""
-    folder = tmp_path_factory.mktemp("one")
-    table = a_collection_of(folder)
-    build_fake(table, folder / "index", replace(CONCURRENT, workers=1))
-    return table, folder / "index"
+    return ten / "collection.csv", ten / "index"
 
 
 def assert_same(one: Mapping[tuple[str, str], Region], other: Mapping[tuple[str, str], Region]) -> None:
@@ -136,7 +126,6 @@ def test_large_photographs_wait_for_room() -> None:
             with lock:
                 inside.append(pixels)
                 sums.append(sum(inside))
-            threading.Event().wait(0.01)
             with lock:
                 inside.remove(pixels)
         return pixels
@@ -145,6 +134,44 @@ def test_large_photographs_wait_for_room() -> None:
     assert list(in_order(work, pieces, 4)) == pieces
     assert max(each for each in sums if each != 500) <= 100  # One larger than all room is alone in it.
     assert max(sums) == 500
+
+
+def somebody_waits(room: Room) -> threading.Event:
+    """Return what is set as soon as a thread finds too little room."""
+    waits, wait_for = threading.Event(), room._changed.wait_for
+
+    def watched(enough: Callable[[], bool]) -> bool:
+        if not enough():
+            waits.set()
+        return wait_for(enough)
+
+    room._changed.wait_for = watched  # type: ignore[method-assign, assignment]
+    return waits
+
+
+@pytest.mark.parametrize(("held", "wanted"), [(60, 41), (1, 100), (100, 1), (500, 1), (1, 500)])
+def test_who_finds_too_little_room_waits_until_it_is_given_back(held: int, wanted: int) -> None:
+    room, inside = Room(100), threading.Event()
+    waits = somebody_waits(room)
+
+    def enter() -> None:
+        with room.taken(wanted):
+            inside.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with room.taken(held):
+            entering = pool.submit(enter)
+            assert waits.wait(PATIENCE)
+            assert not inside.is_set()
+        entering.result(PATIENCE)
+    assert inside.is_set()
+
+
+def test_who_finds_room_enters_at_once() -> None:
+    room = Room(100)
+    waits = somebody_waits(room)
+    with room.taken(60), room.taken(40):
+        assert not waits.is_set()
 
 
 def test_room_is_given_back_after_an_error() -> None:
@@ -163,27 +190,43 @@ def test_a_build_works_on_no_more_pixels_than_there_is_room_for(
     made: list[ConcurrentTracker] = []
     init = ConcurrentTracker.__init__
     monkeypatch.setattr(ConcurrentTracker, "__init__", lambda self, device: init(self, device) or made.append(self))
-    monkeypatch.setattr("sst_retrieval.build.Room", lambda: Room(photographs * 40 * 60))
+    room = Room(photographs * 40 * 60)
+    waits = somebody_waits(room)
+
+    def until_another_waits(_: ConcurrentTracker) -> None:
+        assert waits.wait(PATIENCE)
+
+    monkeypatch.setattr("sst_retrieval.build.Room", lambda: room)
+    meanwhile = ConcurrentTracker.until_overtaken if together else until_another_waits
+    monkeypatch.setattr(ConcurrentTracker, "meanwhile", meanwhile)
     assert build_fake(table, tmp_path / "index", CONCURRENT).processed == 8
     assert (made[0].most > 1) == together
 
 
-def test_closing_waits_for_what_is_under_way() -> None:
-    ended: list[int] = []
-    pause = threading.Event()
+def test_closing_waits_for_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    course: list[str] = []
+    begun, closing, shutdown = threading.Event(), threading.Event(), ThreadPoolExecutor.shutdown
 
     def work(piece: int) -> int:
         if piece:
-            pause.wait(0.1)
-        ended.append(piece)
+            begun.set()
+            assert closing.wait(PATIENCE)
+        course.append("a piece ended")
         return piece
+
+    def closed(pool: ThreadPoolExecutor, **how: bool) -> None:
+        closing.set()  # What is under way may end now.
+        shutdown(pool, **how)
+        course.append("closed")
 
     results = in_order(work, range(100), 2)
     next(results)
+    assert begun.wait(PATIENCE)
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", closed)
     results.close()
-    before = len(ended)
-    pause.wait(0.3)
-    assert len(ended) == before < 10
+    assert not [each for each in threading.enumerate() if each.name.startswith("photographs")]
+    assert course[-1] == "closed"
+    assert 2 <= course.count("a piece ended") < 10
 
 
 def test_each_worker_computes_on_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,6 +370,7 @@ def test_the_same_index_however_many_workers(
     made: list[ConcurrentTracker] = []
     init = ConcurrentTracker.__init__
     monkeypatch.setattr(ConcurrentTracker, "__init__", lambda self, device: init(self, device) or made.append(self))
+    monkeypatch.setattr(ConcurrentTracker, "meanwhile", ConcurrentTracker.until_overtaken)
     done: list[int] = []
     report = build(
         table,
@@ -427,13 +471,14 @@ def test_a_stopped_build_leaves_what_it_did_searchable(
 
 @pytest.mark.parametrize("propagator", ["dense", "tracker"])
 def test_the_built_in_models_answer_threads_as_they_answer_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, propagator: str
+    drawer: Path, monkeypatch: pytest.MonkeyPatch, propagator: str
 ) -> None:
-    """Fresh models are asked by four threads at once: whatever is built when it is first needed is built under fire."""
+    """Fresh models are asked by three threads at once: what is built when it is first needed is built under fire."""
     monkeypatch.setattr("sst_retrieval.models.sam2_tracker.KEPT", 2.0)  # Every mask is doubtful.
-    collection = read_collection(make_drawer(tmp_path, specimens=8))
-    supports = read_supports(tmp_path / "supports", collection)
-    targets = [each for each in collection.specimens if each.group == supports.references[0].group][:4]
+    collection = read_collection(drawer / "collection.csv")
+    supports = read_supports(drawer / "supports", collection)
+    targets = [each for each in collection.specimens if each.group == collection.specimens[0].group]
+    assert len(targets) == 3
 
     def found(models: Engines, workers: int) -> list[list[Region]]:
         assert models.concurrent
@@ -446,7 +491,7 @@ def test_the_built_in_models_answer_threads_as_they_answer_one(
         images = [(each.id, read_image(each.image)) for each in targets]
         return list(in_order(lambda one: work(*one), images, workers))
 
-    together = found(load_engines(propagator, "efficientnet", "cpu"), 4)
+    together = found(load_engines(propagator, "efficientnet", "cpu"), 3)
     alone = found(load_engines(propagator, "efficientnet", "cpu"), 1)
     assert any(region.present for regions in alone for region in regions)
     for ours, theirs in zip(together, alone, strict=True):
