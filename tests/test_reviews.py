@@ -275,7 +275,7 @@ def test_a_rejected_region_is_not_exported(collection: Path, tmp_path: Path) -> 
     build_fake(collection, tmp_path / "index")
     with open_index(tmp_path / "index") as index:
         index.review("r1", "spot", "reject", reviewer="Mary")
-        list(export_masks(index, tmp_path / "masks"))
+        export_masks(index, tmp_path / "masks")
     assert set(np.unique(read_labels(tmp_path / "masks" / "r1.png"))) == {0, 3}
     assert set(np.unique(read_labels(tmp_path / "masks" / "r2.png"))) == {0, 3, 7}
 
