@@ -53,7 +53,7 @@ class Progress(Protocol):
         """Take notice: `done` of `total` photographs have passed this stage."""
 
 
-def build(
+def build_index(
     table: Path, supports: Path, output: Path, *, settings: BuildSettings = DEFAULTS, progress: Progress | None = None
 ) -> BuildReport:
     """Build an index, or bring it up to date.

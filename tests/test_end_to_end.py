@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from sst_retrieval.build import BuildReport, build
+from sst_retrieval.build import BuildReport, build_index
 from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.cli import app
 from sst_retrieval.cli.scoring import score_masks, score_retrieval
@@ -58,7 +58,7 @@ def drawer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(drawer: Path) -> BuildReport:
-    return build(drawer / "few.csv", drawer / "three", drawer / "index")
+    return build_index(drawer / "few.csv", drawer / "three", drawer / "index")
 
 
 def test_all_specimens_are_processed_and_the_propagator_is_named(report: BuildReport) -> None:
@@ -97,7 +97,7 @@ def test_a_turned_photograph_from_outside_finds_its_twin(drawer: Path, report: B
 def test_a_second_build_does_nothing_and_exports_agree_with_the_index(
     drawer: Path, report: BuildReport, tmp_path: Path
 ) -> None:
-    again = build(drawer / "few.csv", drawer / "three", report.index)
+    again = build_index(drawer / "few.csv", drawer / "three", report.index)
     assert (again.processed, again.reused) == (0, 8)
     CliRunner().invoke(app, ["export", "masks", str(report.index), str(tmp_path)])
     assert np.array_equal(read_labels(tmp_path / f"{OTHER}.png"), read_labels(drawer / "labels" / f"{OTHER}.png"))
@@ -115,6 +115,6 @@ def test_real_butterflies_are_segmented(shared_data: Path, tmp_path: Path) -> No
     names = [row["catalogNumber"] for row in rows if row["group"] == group][:5]
     table = shortened(folder / "collection.csv", tmp_path / "few.csv", lambda row: row["catalogNumber"] in names)
     own = only(folder / "supports", tmp_path / "supports", set(names))
-    build(table, own, tmp_path / "index", settings=BuildSettings(images=folder))
+    build_index(table, own, tmp_path / "index", settings=BuildSettings(images=folder))
     with open_index(tmp_path / "index") as index:
         assert score_masks(index, folder / "labels").mean_iou > 0.8

@@ -30,7 +30,7 @@ from fakes import (
 )
 from threadpoolctl import threadpool_info
 
-from sst_retrieval.build import build
+from sst_retrieval.build import build_index
 from sst_retrieval.collection import read_collection
 from sst_retrieval.demo import make_drawer
 from sst_retrieval.engines import Engines, load_engines
@@ -271,7 +271,7 @@ def test_the_same_index_however_many_workers(
     init = ConcurrentTracker.__init__
     monkeypatch.setattr(ConcurrentTracker, "__init__", lambda self, device: init(self, device) or made.append(self))
     done: list[int] = []
-    report = build(
+    report = build_index(
         table,
         table.parent / "supports",
         tmp_path / "index",

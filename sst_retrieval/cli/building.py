@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sst_retrieval.build import build
+from sst_retrieval.build import build_index
 from sst_retrieval.build_settings import DEFAULTS, BuildSettings
 from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.engines import EMBEDDERS, PROPAGATORS, ModelOptions
@@ -101,7 +101,7 @@ def build_command(
     )
     with ProgressBar() as progress:
         try:
-            report = build(table, supports, output, settings=settings, progress=progress)
+            report = build_index(table, supports, output, settings=settings, progress=progress)
         except KeyboardInterrupt:
             typer.echo("\nwhat was done is kept; the same command goes on from there", err=True)
             raise
