@@ -38,13 +38,15 @@ clean:
 	rm -rf $(VENV)
 
 # sam2 first, without build isolation: its own build would download a second torch of several gigabytes.
-# faiss-cpu and faiss-gpu are the same module: the one not asked for goes before the other comes.
+# faiss-cpu and faiss-gpu are the same module: both go before one comes. faiss-cpu is a dependency and always comes.
 $(INSTALLED): pyproject.toml requirements/tested.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "sst-retrieval needs Python 3.11 or newer, and $(PYTHON) is %d.%d; name a newer one: make PYTHON=python3.12 ..." % v[:2])'
 	@rm -f $(VENV)/installed-*
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	$(PIP) uninstall --yes -qq $(if $(filter gpu,$(FAISS)),faiss-cpu,faiss-gpu)
+	$(PIP) uninstall --yes -qq faiss-cpu faiss-gpu
 	$(PIP) install --constraint requirements/tested.txt 'setuptools>=77'
 	SAM2_BUILD_CUDA=0 $(PIP) install --constraint requirements/tested.txt --no-build-isolation --no-deps sam2
-	$(PIP) install --constraint requirements/tested.txt --editable '.[$(FAISS),engines,app,morphology,test]'
+	$(PIP) install --constraint requirements/tested.txt --editable '.[engines,app,morphology,test]'
+	$(if $(filter gpu,$(FAISS)),$(PIP) uninstall --yes -qq faiss-cpu)
+	$(if $(filter gpu,$(FAISS)),$(PIP) install --constraint requirements/tested.txt faiss-gpu)
 	@touch $@

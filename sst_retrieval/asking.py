@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from sst_retrieval.catalog import Catalog
 from sst_retrieval.examples import Example

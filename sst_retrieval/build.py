@@ -38,6 +38,7 @@ from sst_retrieval.small_pictures import remove_small_pictures
 from sst_retrieval.store import Store
 from sst_retrieval.supports import Supports, read_supports
 from sst_retrieval.types import Skipped, Support
+from sst_retrieval.vectors import load_faiss
 from sst_retrieval.workers import Room, in_order, workers_of
 
 SHARD_PHOTOGRAPHS = 256
@@ -52,7 +53,7 @@ class Progress(Protocol):
         """Take notice: `done` of `total` photographs have passed this stage."""
 
 
-def build(
+def build_index(
     table: Path, supports: Path, output: Path, *, settings: BuildSettings = DEFAULTS, progress: Progress | None = None
 ) -> BuildReport:
     """Build an index, or bring it up to date.
@@ -85,6 +86,7 @@ def build(
     )
     drawn = read_supports(supports, collection)
     _check_groups(settings, drawn)
+    load_faiss()  # Needed at the end only; that it is missing should not show after hours of work.
     engines = load_engines(settings.propagator, settings.embedder, settings.device, settings.models)
     workers = workers_of(settings.workers, engines)
     with _opened(output, engines, rebuild=settings.rebuild) as store:

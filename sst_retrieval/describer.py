@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sst_retrieval.embedding import Embedder, describe
+from sst_retrieval.embedding import Embedder, describe_embedder
 from sst_retrieval.engines import EMBEDDERS, ModelOptions, load_embedder
 from sst_retrieval.errors import ModelMismatchError, QueryError
 from sst_retrieval.indexes import from_anywhere
@@ -57,7 +57,7 @@ def embedder_of(
         )
     name = engine or made_with["engine"]
     embedder = load_embedder(name, device, options if name == "openclip" else None)
-    now = {"engine": name, **describe(embedder)}
+    now = {"engine": name, **describe_embedder(embedder)}
     if now != made_with:
         raise ModelMismatchError(
             f"the index was made with {made_with}, and this is {now}: their vectors cannot be compared; "

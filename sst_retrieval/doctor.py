@@ -24,6 +24,11 @@ from sst_retrieval.models import installed
 
 DISTRIBUTION = "sst-retrieval"
 FAISS = ("faiss-cpu", "faiss-gpu")
+_CHANGE = "python -m pip uninstall --yes faiss-cpu faiss-gpu && python -m pip install"
+TO_CPU, TO_GPU = f"{_CHANGE} 'faiss-cpu>=1.11,<2'", f"{_CHANGE} 'faiss-gpu>=1.15,<2'"
+"""From whatever is installed of FAISS to one build of it. Both are the same module: a build that goes takes the files
+of the other with it, so both go first."""
+
 OLDEST_PYTHON = (3, 11)
 ROOM = 2 * 1024**3
 """Bytes that should be free: an index of some thousand photographs, with a second generation beside the first."""
@@ -111,6 +116,8 @@ def check_packages(asked: Sequence[str], found: Mapping[str, str]) -> list[Check
     for requirement in map(Requirement, sorted(asked, key=str.lower)):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
+        if canonicalize_name(requirement.name) == FAISS[0] and FAISS[1] in found:
+            continue  # The same module, see `check_faiss_choice`.
         version = found.get(canonicalize_name(requirement.name))
         remedy = f"python -m pip install '{requirement.name}{requirement.specifier}'"
         if version is None:
@@ -125,12 +132,15 @@ def check_packages(asked: Sequence[str], found: Mapping[str, str]) -> list[Check
 def check_faiss_choice(found: Mapping[str, str]) -> Check:
     """See that one build of FAISS is there, not none and not both: they write to the same folder."""
     present = [name for name in FAISS if name in found]
-    if len(present) == 1:
-        return Check("faiss", True, f"{present[0]} {found[present[0]]}")
     if not present:
-        return Check("faiss", False, "not installed", "make install (or FAISS=gpu make install with an NVIDIA card)")
-    remedy = "python -m pip uninstall faiss-cpu faiss-gpu, then install the one you want"
-    return Check("faiss", False, " and ".join(present) + " overwrite each other", remedy)
+        return Check("faiss", False, "not installed", f"{TO_CPU} (with an NVIDIA card: {TO_GPU})")
+    if len(present) == 2:
+        return Check("faiss", False, " and ".join(present) + " overwrite each other", f"{TO_GPU} (or else: {TO_CPU})")
+    (name,), remedy = present, TO_GPU if present == ["faiss-gpu"] else TO_CPU
+    wanted = Requirement(remedy.rpartition(" ")[2].strip("'")).specifier
+    if not wanted.contains(found[name], prereleases=True):
+        return Check("faiss", False, f"{name} {found[name]}, but {wanted} is needed", remedy)
+    return Check("faiss", True, f"{name} {found[name]}")
 
 
 def check_engines(found: Mapping[str, str]) -> list[Check]:

@@ -133,7 +133,7 @@ def block_slices(embedder: Embedder) -> dict[str, slice]:
     return {name: slice(end - widths[name], end) for name, end in zip(BLOCKS, ends, strict=True)}
 
 
-def describe(embedder: Embedder) -> dict[str, Any]:
+def describe_embedder(embedder: Embedder) -> dict[str, Any]:
     """Say how vectors are made, for the provenance: two indexes agree only if this agrees."""
     return {
         "version": VERSION,

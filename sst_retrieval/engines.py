@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sst_retrieval.embedding import Embedder, describe
+from sst_retrieval.embedding import Embedder, describe_embedder
 from sst_retrieval.errors import ModelError
 from sst_retrieval.propagation import Propagator
 from sst_retrieval.weights import WEIGHTS
@@ -90,7 +90,7 @@ class Engines:
         """Say what masks and vectors depend on, in JSON values: regions agree only if this agrees."""
         return {
             "propagator": {"engine": self.names[0], "model": self.propagator.name},
-            "embedder": {"engine": self.names[1], **describe(self.embedder)},
+            "embedder": {"engine": self.names[1], **describe_embedder(self.embedder)},
             "whitening": dict(SHRINKAGE),
             "weights": {role: dict(about) for role, about in self.weights.items()},
         }

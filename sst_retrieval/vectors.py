@@ -20,11 +20,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.errors import IndexFolderError, SSTError
 from sst_retrieval.examples import Example, Weighed
 from sst_retrieval.types import Doubles, Floats
 from sst_retrieval.unit_vectors import unit_blocks
@@ -56,6 +55,22 @@ class Neighbours:
     cosines: Doubles
 
 
+def load_faiss() -> Any:
+    """Import FAISS when it is needed: whoever asks for help or for `sst-retrieval doctor` can do without.
+
+    Raises:
+        SSTError: it is not installed, or broken; says what to do.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise SSTError(
+            f"FAISS cannot be loaded ({error}), and vectors are neither stored nor searched without it; install it: "
+            "python -m pip install faiss-cpu (sst-retrieval doctor looks what else is wrong)"
+        ) from error
+    return faiss
+
+
 def write_vectors(path: Path, ids: Ids, vectors: Floats) -> None:
     """Write the vectors of one trait to a FAISS file.
 
@@ -63,7 +78,11 @@ def write_vectors(path: Path, ids: Ids, vectors: Floats) -> None:
         path: the file to write.
         ids: int64 (n,), region ids, ascending.
         vectors: float32 (n, D).
+
+    Raises:
+        SSTError: FAISS cannot be loaded.
     """
+    faiss = load_faiss()
     index = faiss.IndexIDMap(faiss.IndexFlatIP(vectors.shape[1]))
     index.add_with_ids(vectors, ids)
     faiss.write_index(index, str(path))
@@ -81,7 +100,9 @@ class VectorIndex:
 
         Raises:
             IndexFolderError: the file cannot be read or does not hold such vectors.
+            SSTError: FAISS cannot be loaded.
         """
+        faiss = load_faiss()
         try:
             self._index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
@@ -246,7 +267,5 @@ def _only(ids: Ids) -> Any:
     """Build the filter that keeps FAISS to some ids: a bitmap, which stays fast however many they are."""
     marks = np.zeros(int(ids[-1]) + 1, dtype=bool)
     marks[ids] = True
-    # FAISS's type stubs know the C++ arguments only.
-    selector: Any = faiss.IDSelectorBitmap
-    parameters: Any = faiss.SearchParameters
-    return parameters(sel=selector(np.packbits(marks, bitorder="little")))
+    faiss = load_faiss()
+    return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(marks, bitorder="little")))

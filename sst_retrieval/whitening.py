@@ -4,9 +4,10 @@ Every band of a drawer is a band, on a wing, at about the same place: a network'
 and the little that tells one from another drowns. So, trait by trait, on the collection itself:
 
 1. The mean is subtracted. It holds what a backbone says about the place in the picture, too: specimens lie alike.
-2. Directions in which the collection varies most are damped (whitening: Jegou and Chum 2012). The covariance is shrunk
-   towards a multiple of the identity (Ledoit and Wolf 2004), the more the fewer regions there are: with few, this is
-   the subtraction alone.
+2. Directions in which the collection varies most are damped: whitening (Jegou and Chum 2012), with a ridge. To the
+   variance of every direction the same number, r, is added: (S + r I)^(-1/2) for a covariance S, times the square root
+   of r. r follows a rule of thumb (`SHRINKAGE`), it is not estimated from the data; the fewer regions there are, the
+   larger it is: with few, this is the subtraction alone.
 3. The block is brought to unit length again.
 
 A generation holds these numbers, made from its own regions; a query from outside goes through the same.
@@ -28,10 +29,10 @@ from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.types import Doubles, Floats
 
 SHRINKAGE: Mapping[str, float] = {"pattern": 1.0}
-"""Block -> how strongly its covariance is shrunk; other blocks are histograms and outlines and stay as they are.
+"""Block -> the ridge of its whitening; other blocks are histograms and outlines and stay as they are.
 
-The identity is mixed in by this times (numbers in the block) / (regions), but at least by this, in mean variances of a
-direction: a collection of forty specimens knows the mean of its regions but not 472 variances."""
+The ridge is this times the mean variance of a direction, times (numbers in the block) / (regions) where that is more
+than 1: a collection of forty specimens knows the mean of its regions but not 472 variances."""
 
 FEWEST = 8
 """A mean of fewer regions than this says more about these regions than about the trait: nothing is changed."""
@@ -65,7 +66,7 @@ class Whitening:
 
         Args:
             chunks: float32 (n, d) each; read once, never held together.
-            shrinkage: see `SHRINKAGE`.
+            shrinkage: how large the ridge is, see `SHRINKAGE`.
         """
         count, total, squares = 0, np.zeros(1), np.zeros((1, 1))
         for chunk in chunks:
@@ -78,10 +79,10 @@ class Whitening:
         variances, axes = np.linalg.eigh(squares / count - np.outer(mean, mean))
         rank = min(count - 1, dim, MOST_DIRECTIONS)
         variances, axes = np.maximum(variances[::-1][:rank], 0), axes[:, ::-1][:, :rank]
-        floor = shrinkage * max(1.0, dim / count) * variances.sum() / rank
-        if not floor > _SMALL**2:
+        ridge = shrinkage * max(1.0, dim / count) * variances.sum() / rank
+        if not ridge > _SMALL**2:
             return cls(mean, np.zeros((dim, 0)), np.zeros(0))  # All regions are the same.
-        return cls(mean, axes, np.sqrt(floor / (variances + floor)) - 1)
+        return cls(mean, axes, np.sqrt(ridge / (variances + ridge)) - 1)
 
     def apply(self, block: npt.NDArray[np.floating[Any]]) -> tuple[Doubles, Doubles]:
         """Map rows, float (n, d).

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from sst_retrieval import build as building
-from sst_retrieval.build import BuildReport, build
+from sst_retrieval.build import BuildReport, build_index
 from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.errors import InputError
 from sst_retrieval.pose import turned
@@ -163,7 +163,7 @@ def write_table(path: Path, specimens: Sequence[tuple[str, str]]) -> Path:
 
 
 def build_fake(table: Path, index: Path, settings: BuildSettings = FAKES) -> BuildReport:
-    return build(table, table.parent / "supports", index, settings=settings)
+    return build_index(table, table.parent / "supports", index, settings=settings)
 
 
 def every_region(path: Path) -> Mapping[tuple[str, str], Region]:

@@ -29,7 +29,7 @@ from PIL import Image
 
 from sst_retrieval import build as building
 from sst_retrieval import masks
-from sst_retrieval.build import build
+from sst_retrieval.build import build_index
 from sst_retrieval.engines import load_engines
 from sst_retrieval.errors import (
     CollectionError,
@@ -456,7 +456,7 @@ def test_few_memories_and_one_photograph_are_held(table: Path, monkeypatch: pyte
 def test_progress_is_told(table: Path) -> None:
     told: list[tuple[str, int, int]] = []
     (table.parent / "images" / "r1.png").write_bytes(b"no picture")
-    build(
+    build_index(
         table,
         table.parent / "supports",
         table.parent / "index",
@@ -472,7 +472,7 @@ def test_progress_is_told(table: Path) -> None:
 @pytest.mark.parametrize("group", ["red", "blue"])
 def test_progress_reaches_its_total_though_a_group_is_left_alone(table: Path, group: str) -> None:
     told: list[tuple[str, int, int]] = []
-    build(
+    build_index(
         table,
         table.parent / "supports",
         table.parent / "index",

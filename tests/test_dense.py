@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from sst_retrieval.drawing.species import SPECIES
 from sst_retrieval.drawing.specimen import Plan, draw_specimen
 from sst_retrieval.models.dense import DensePropagator
 from sst_retrieval.models.dense_memory import DenseMemory
+from sst_retrieval.models.dense_seen import Seen, busy, cut
+from sst_retrieval.models.refine import refine
+from sst_retrieval.models.trained_decoder import TrainedDecoder
 from sst_retrieval.types import Frame, Mask, MaskStack, Propagated, RGBImage, Support
 
 TRAITS = ("forewing_band", "hindwing_bar")
@@ -166,3 +171,71 @@ def test_supports_with_different_traits_are_pooled(propagator: DensePropagator, 
     (found,) = propagator.propagate(memory, [support.image])
     assert iou(found.masks[0], support.masks[0]) > 0.6
     assert iou(found.masks[1], support.masks[1]) > 0.5
+
+
+@pytest.fixture(scope="module")
+def unvoted(propagator: DensePropagator) -> Callable[[float, bool], tuple[Seen, DenseMemory]]:
+    """Look at the support, but let the bar get at most a share of every vote; by keys as well, far from every key."""
+    image, masks = draw("fresh", 0)
+    support = Support("first", "g", image, TRAITS, np.stack([masks[trait] for trait in TRAITS]))
+
+    def look(most: float, decoded: bool) -> tuple[Seen, DenseMemory]:
+        able = DensePropagator(trunk=propagator.trunk, decoder=TrainedDecoder() if decoded else None)
+        memory = able.remember([support])
+        seen = able.look(memory, image)
+        shares = seen.shares.copy()
+        shares[2] = np.minimum(shares[2], most)
+        shares[0] = 1 - shares[1:].sum(axis=0)
+        recalled = None
+        if seen.recalled is not None:
+            by_keys, distance = seen.recalled[0].clone(), seen.recalled[1] + 10
+            by_keys[2] = by_keys[2].clamp(max=most)
+            by_keys[0] = 1 - by_keys[1:].sum(0)
+            recalled = (by_keys, distance)
+        return replace(seen, shares=shares, recalled=recalled), memory
+
+    return look
+
+
+@pytest.mark.parametrize("decoded", [False, True], ids=["rules", "decoder"])
+def test_a_trait_that_nothing_votes_for_is_surely_absent(
+    propagator: DensePropagator, unvoted: Callable[[float, bool], tuple[Seen, DenseMemory]], decoded: bool
+) -> None:
+    seen, memory = unvoted(0.0, decoded)
+    able = DensePropagator(trunk=propagator.trunk, decoder=TrainedDecoder() if decoded else None)
+    drawn = able.draw(seen, memory.rivals)
+    assert (drawn.soft > 0.5).any(axis=(1, 2)).tolist() == [True, False]
+    # The decoder has the greater say on an animal that is strange to it, and this one shows a bar where one should be.
+    assert drawn.confidence[1] > (0.5 if decoded else 0.99)
+    assert propagator._presence(seen.shares, seen.distance, seen.bent)[1] < 0.01
+
+
+def test_a_trait_with_some_votes_but_no_cell_is_less_surely_absent(
+    propagator: DensePropagator, unvoted: Callable[[float, bool], tuple[Seen, DenseMemory]]
+) -> None:
+    sure = []
+    for most in (0.0, 0.3, 0.45):
+        seen, memory = unvoted(most, False)
+        drawn = propagator.draw(seen, memory.rivals)
+        assert not (drawn.soft[1] > 0.5).any()
+        sure.append(float(drawn.confidence[1]))
+        # The band's mask is that of the same votes, whatever becomes of the bar.
+        near = cut(seen, busy(seen))
+        expected, _ = refine(near.view, near.shares, memory.rivals, evidence=propagator.settings.evidence)
+        place = busy(seen)
+        assert np.array_equal(drawn.soft[0, place.rows(2), place.columns(2)], expected[0])
+    assert sure[0] > sure[1] > sure[2] > 0.5
+
+
+def test_a_trait_too_thin_to_win_a_cell_is_judged_by_what_it_covers(propagator: DensePropagator) -> None:
+    """Half of a thin antenna's cells are background; a lost trait is covered by others where it should lie."""
+    shares = np.zeros((3, 8, 8), np.float32)
+    shares[1, 2], shares[2, 5] = 0.35, 0.05
+    shares[0] = 1 - shares[1:].sum(axis=0)
+    bent = np.zeros((2, 8, 8), np.float32)
+    bent[0, 2], bent[1, 5] = 0.4, 0.4
+    near, far = (np.full((8, 8), distance, np.float32) for distance in (0.3, 1.5))
+    thin, lost = propagator._presence(shares, near, bent)
+    assert thin > 0.99
+    assert lost < 0.02
+    assert propagator._presence(shares, far, bent)[0] < 0.01

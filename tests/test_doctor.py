@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
+import shlex
+import shutil
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from sst_retrieval import doctor
+from sst_retrieval.demo import make_drawer
 from sst_retrieval.doctor import Check
 from sst_retrieval.models import installed
 
@@ -140,3 +146,75 @@ def test_this_computer_is_in_order() -> None:
 def test_report_shows_the_remedy_below_the_failure() -> None:
     text = doctor.report([Check("a", True, "fine"), Check("b", False, "broken", "mend it")])
     assert text.splitlines() == ["ok   a: fine", "FAIL b: broken", "       -> mend it"]
+
+
+def without_faiss(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as on a computer without FAISS."""
+    code = "import sys; sys.modules['faiss'] = None; from sst_retrieval.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["demo", "--help"], ["weights", "list"]], ids=" ".join)
+def test_commands_that_need_no_faiss_run_without_it(words: list[str]) -> None:
+    done = without_faiss(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_missing_faiss_is_what_doctor_says() -> None:
+    done = without_faiss("doctor")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(r"^FAIL faiss search: .*\n +-> python -m pip install", done.stdout, flags=re.MULTILINE)
+    assert "ok   duckdb query" in done.stdout
+
+
+def test_a_build_without_faiss_is_refused_before_any_work(tmp_path: Path) -> None:
+    collection = make_drawer(tmp_path / "drawer", specimens=2)
+    supports, index = collection.parent / "supports", tmp_path / "index"
+    done = without_faiss("build", str(collection), "--supports", str(supports), "--output", str(index))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: FAISS cannot be loaded")
+    assert "python -m pip install" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not index.exists()
+
+
+def test_the_gpu_build_of_faiss_stands_for_the_other() -> None:
+    asked = ["faiss-cpu<2,>=1.11", "numpy>=2.0"]
+    found = {"faiss-gpu": "1.15.1", "numpy": "2.1"}
+    assert doctor.check_packages(asked, found) == [Check("numpy", True, "2.1")]
+    assert doctor.check_faiss_choice(found).ok
+    old = doctor.check_faiss_choice({"faiss-gpu": "1.7.2"})
+    assert not old.ok
+    assert old.remedy == doctor.TO_GPU
+    assert not doctor.check_packages(asked, {"numpy": "2.1"})[0].ok
+
+
+def test_the_way_from_one_build_of_faiss_to_the_other_is_one_command() -> None:
+    both = doctor.check_faiss_choice({"faiss-cpu": "1.15.1", "faiss-gpu": "1.15.1"})
+    assert doctor.TO_CPU in both.remedy
+    assert doctor.TO_GPU in both.remedy
+    root = Path(__file__).resolve().parents[1]
+    assert doctor.TO_GPU in (root / "README.md").read_text(encoding="utf-8")
+    wanted = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    (cpu,) = [each for each in wanted if each.startswith("faiss")]
+    assert doctor.TO_CPU.endswith(f" '{cpu}'")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(("kind", "other"), [("cpu", "gpu"), ("gpu", "cpu")])
+def test_make_leaves_one_build_of_faiss(kind: str, other: str) -> None:
+    command = ["make", "--dry-run", "--always-make", "install", f"FAISS={kind}"]
+    root = Path(__file__).resolve().parents[1]
+    lines = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
+    left: set[str] = {"faiss-cpu", "faiss-gpu"}  # The worst that can be there before.
+    for line in lines:
+        words = set(shlex.split(line))
+        if "uninstall" in words:
+            assert not left & words or not left - words, "one that goes takes the files of the other with it"
+            left -= words
+        elif "--editable" in words:
+            left.add("faiss-cpu")  # It is a dependency.
+        elif "install" in words:
+            left |= {word for word in words if re.match("faiss-", word)}
+    assert left == {f"faiss-{kind}"}

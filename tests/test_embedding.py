@@ -18,7 +18,7 @@ from skimage.draw import disk, ellipse, polygon
 
 from sst_retrieval import embedding, pose
 from sst_retrieval.colouring import colour_block
-from sst_retrieval.embedding import Embedder, block_slices, describe, embed_regions, pool
+from sst_retrieval.embedding import Embedder, block_slices, describe_embedder, embed_regions, pool
 from sst_retrieval.errors import ModelError
 from sst_retrieval.outlining import shape_block
 from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, RGBImage
@@ -235,7 +235,7 @@ def test_every_block_has_unit_length_and_lies_where_block_slices_says() -> None:
     assert all(a.stop == b.start for a, b in pairwise(slices.values()))
     assert [float(np.linalg.norm(vector[part])) for part in slices.values()] == pytest.approx([1, 1, 1], abs=1e-5)
     assert cosine(vector[slices["colour"]], colour_block(image, mask)) == pytest.approx(1, abs=1e-5)
-    assert describe(embedder)["blocks"] == {name: part.stop - part.start for name, part in slices.items()}
+    assert describe_embedder(embedder)["blocks"] == {name: part.stop - part.start for name, part in slices.items()}
 
 
 def test_the_pattern_is_the_mean_under_the_mask_of_the_view_and_its_mirror_as_it_is_and_on_grey() -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from sst_retrieval.build import build
+from sst_retrieval.build import build_index
 from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.cli import app
 from sst_retrieval.cli.scoring import score_masks, score_retrieval
@@ -51,7 +51,7 @@ def built(drawer: Path, folder: Path) -> None:
         species = {row["scientificName"] for row in csv.DictReader(file) if row["catalogNumber"] in (*MIMICS, OTHER)}
     only(folder / "supports", folder / "three", {*MIMICS, OTHER})
     shortened(folder / "collection.csv", folder / "few.csv", lambda row: row["scientificName"] in species)
-    report = build(folder / "few.csv", folder / "three", folder / "index")
+    report = build_index(folder / "few.csv", folder / "three", folder / "index")
     (folder / "report.json").write_text(json.dumps(report.as_dict()))
 
 
@@ -97,7 +97,7 @@ def test_a_turned_photograph_from_outside_finds_its_twin(few: Path, tmp_path: Pa
 
 def test_a_second_build_does_nothing_and_exports_agree_with_the_index(few: Path, tmp_path: Path) -> None:
     index_folder = shutil.copytree(few / "index", tmp_path / "index")
-    again = build(few / "few.csv", few / "three", index_folder)
+    again = build_index(few / "few.csv", few / "three", index_folder)
     assert (again.processed, again.reused) == (0, 8)
     CliRunner().invoke(app, ["export", "masks", str(index_folder), str(tmp_path / "masks")])
     assert np.array_equal(
@@ -119,6 +119,6 @@ def test_real_butterflies_are_segmented(shared_data: Path, tmp_path: Path) -> No
     names = [row["catalogNumber"] for row in rows if row["group"] == group][:5]
     table = shortened(folder / "collection.csv", tmp_path / "few.csv", lambda row: row["catalogNumber"] in names)
     own = only(folder / "supports", tmp_path / "supports", set(names))
-    build(table, own, tmp_path / "index", settings=BuildSettings(images=folder))
+    build_index(table, own, tmp_path / "index", settings=BuildSettings(images=folder))
     with open_index(tmp_path / "index") as index:
         assert score_masks(index, folder / "labels").mean_iou > 0.8

@@ -86,7 +86,12 @@ def test_trait_table_as_parquet(index: Index, tmp_path: Path) -> None:
 # pycocotools' own arrays, seen by numpy 2.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_masks_as_label_pictures_and_as_coco(index: Index, tmp_path: Path) -> None:
-    list(sst.export_masks(index, tmp_path / "masks", where="sex = 'female'"))
+    heard: list[tuple[int, int]] = []
+    written = sst.export_masks(
+        index, tmp_path / "masks", where="sex = 'female'", progress=lambda done, total: heard.append((done, total))
+    )
+    assert written == [tmp_path / "masks" / f"{name}.png" for name in IDS[:6]]
+    assert heard == [(done, 6) for done in range(1, 7)]
     assert (tmp_path / "masks" / "provenance.json").is_file()
     assert sorted(path.stem for path in (tmp_path / "masks").glob("*.png")) == IDS[:6]
     sst.export_coco(index, tmp_path / "coco.json")
@@ -132,8 +137,8 @@ def test_outlines_as_tps(index: Index, tmp_path: Path) -> None:
 
 
 def test_outlines_as_black_shapes_on_white(index: Index, tmp_path: Path) -> None:
-    files = list(sst.export_silhouettes(index, tmp_path / "shapes", trait="band"))
-    assert len(files) == 22
+    files = sst.export_silhouettes(index, tmp_path / "shapes", trait="band")
+    assert len(files) == len(list((tmp_path / "shapes").glob("*.jpg"))) == 22
     for name, side in ((IDS[0], "left"), (IDS[7], "right")):
         grey = np.asarray(Image.open(tmp_path / "shapes" / f"{name}__{side}.jpg").convert("L"))
         black = grey < 128  # Momocs takes what is below half for the shape.

@@ -15,7 +15,7 @@ import pytest
 from compass import COMPASS, drawn, outline, photograph, whole, write_collection, write_photograph, write_support
 
 from sst_retrieval import build as building
-from sst_retrieval.build import BuildReport, build
+from sst_retrieval.build import BuildReport, build_index
 from sst_retrieval.query import open_index
 from sst_retrieval.store import Store
 
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def build_compass(folder: Path, groups: Sequence[str] = ()) -> BuildReport:
     settings = replace(COMPASS, groups=tuple(groups))
-    return build(folder / "collection.csv", folder / "supports", folder / "index", settings=settings)
+    return build_index(folder / "collection.csv", folder / "supports", folder / "index", settings=settings)
 
 
 def frames(folder: Path) -> dict[str, tuple[float, ...]]:
@@ -115,7 +115,9 @@ def test_a_rebuild_lays_the_groups_anew(folder: Path) -> None:
     build_compass(folder)
     before = frames(folder)
     write_support(folder, "a0", outline())
-    build(folder / "collection.csv", folder / "supports", folder / "index", settings=replace(COMPASS, rebuild=True))
+    build_index(
+        folder / "collection.csv", folder / "supports", folder / "index", settings=replace(COMPASS, rebuild=True)
+    )
     after = frames(folder)
     assert all(not np.allclose(before[name], after[name]) for name in B)
 

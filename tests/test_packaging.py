@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import inspect
 import os
 import re
 import shlex
@@ -50,6 +51,16 @@ def test_public_names_are_sorted_and_there() -> None:
     assert names
     assert list(names) == sorted(set(names), key=lambda name: (not name.isupper(), name))
     assert [name for name in names if not hasattr(sst_retrieval, name)] == []
+
+
+def test_public_functions_do_their_work_when_they_are_called() -> None:
+    """A generator, called like a function, does nothing and says nothing."""
+    functions = {name: getattr(sst_retrieval, name) for name in sst_retrieval.__all__}
+    for name, kind in list(functions.items()):
+        if inspect.isclass(kind):
+            methods = inspect.getmembers(kind, inspect.isroutine)
+            functions |= {f"{name}.{method}": found for method, found in methods if not method.startswith("_")}
+    assert [name for name, found in functions.items() if inspect.isgeneratorfunction(found)] == []
 
 
 def test_every_place_tells_the_same_version() -> None:

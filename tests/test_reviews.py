@@ -11,7 +11,7 @@ from fakes import FAKES, PATIENCE, a_collection_of, build_fake, every_region, sa
 from invented import a_collection, a_region, built
 
 from sst_retrieval import masks, pose
-from sst_retrieval.build import build
+from sst_retrieval.build import build_index
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.export import export_masks
 from sst_retrieval.images import read_labels
@@ -265,7 +265,7 @@ def test_decisions_outlive_a_rebuild_with_another_model(collection: Path, tmp_pa
         index.review("r2", "spot", "reject", reviewer="Mary")
         accepted = index.mask("r1", "spot")
     other = type(FAKES)(propagator="fakes:BlindTracker", embedder="fakes:FakeEmbedder", rebuild=True)
-    build(collection, collection.parent / "supports", path, settings=other)
+    build_index(collection, collection.parent / "supports", path, settings=other)
     with open_index(path) as index:
         assert np.array_equal(index.mask("r1", "spot"), accepted)
         assert not index.mask("r1", "bar").any()
@@ -290,7 +290,7 @@ def test_a_rejected_region_is_not_exported(collection: Path, tmp_path: Path) -> 
     build_fake(collection, tmp_path / "index")
     with open_index(tmp_path / "index") as index:
         index.review("r1", "spot", "reject", reviewer="Mary")
-        list(export_masks(index, tmp_path / "masks"))
+        export_masks(index, tmp_path / "masks")
     assert set(np.unique(read_labels(tmp_path / "masks" / "r1.png"))) == {0, 3}
     assert set(np.unique(read_labels(tmp_path / "masks" / "r2.png"))) == {0, 3, 7}
 

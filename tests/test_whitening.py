@@ -137,3 +137,15 @@ def test_a_query_from_outside_goes_through_the_same(tmp_path: Path) -> None:
         same = index.search(vectors=raw, trait="spot", k=6)
         assert [h.specimen for h in across] == [h.specimen for h in same if h.specimen != names[4]][:5]
     assert compared.shape[1] == DIM
+
+
+def test_it_is_whitening_with_a_ridge() -> None:
+    """(S + r I)^(-1/2), times the root of r, as the module says; r is the mean variance where regions are many."""
+    rows = (np.random.default_rng(5).normal(size=(200, 6)) * [5, 3, 1, 1, 0.5, 0.1] + 2).astype(np.float32)
+    centred = rows.astype(np.float64) - rows.astype(np.float64).mean(axis=0)
+    covariance = centred.T @ centred / len(rows)
+    ridge = 0.7 * np.trace(covariance) / 6
+    values, axes = np.linalg.eigh(covariance + ridge * np.eye(6))
+    expected = centred @ (axes * np.sqrt(ridge / values)) @ axes.T
+    mapped, lengths = Whitening.fit([rows], 0.7).apply(rows)
+    np.testing.assert_allclose(mapped * lengths[:, None], expected, atol=1e-9)

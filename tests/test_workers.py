@@ -32,7 +32,7 @@ from fakes import (
 from threadpoolctl import threadpool_info
 
 from sst_retrieval import workers
-from sst_retrieval.build import build
+from sst_retrieval.build import build_index
 from sst_retrieval.collection import read_collection
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.errors import InputError, ModelError
@@ -372,7 +372,7 @@ def test_the_same_index_however_many_workers(
     monkeypatch.setattr(ConcurrentTracker, "__init__", lambda self, device: init(self, device) or made.append(self))
     monkeypatch.setattr(ConcurrentTracker, "meanwhile", ConcurrentTracker.until_overtaken)
     done: list[int] = []
-    report = build(
+    report = build_index(
         table,
         table.parent / "supports",
         tmp_path / "index",

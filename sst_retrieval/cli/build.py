@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sst_retrieval.build import build
+from sst_retrieval.build import build_index
 from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import DEVICE, SAM2_CONFIG, TABLE_OPTIONS
@@ -59,7 +59,7 @@ def build_command(
     """
     with ProgressBar() as progress:
         try:
-            report = build(table, supports, output, settings=settings, progress=progress)
+            report = build_index(table, supports, output, settings=settings, progress=progress)
         except KeyboardInterrupt:
             typer.echo("\nwhat was done is kept; the same command goes on from there", err=True)
             raise

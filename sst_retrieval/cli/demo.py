@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sst_retrieval import sheets
-from sst_retrieval.build import build
+from sst_retrieval.build import build_index
 from sst_retrieval.build_settings import BuildSettings
 from sst_retrieval.cli.hits import hits_sheet, indexed_tile, table
 from sst_retrieval.cli.options import Device
@@ -37,7 +37,7 @@ def demo_command(
     drawer = make_drawer(output, seed=seed, specimens=specimens)
     settings = BuildSettings(device=device, prune=True, rebuild=True)
     with ProgressBar() as progress:
-        report = build(drawer, output / "supports", output / "index", settings=settings, progress=progress)
+        report = build_index(drawer, output / "supports", output / "index", settings=settings, progress=progress)
     typer.echo(report.text())
     with open_index(output / "index") as index:
         typer.echo("\n" + scores(index, output / "labels"))

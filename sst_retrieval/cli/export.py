@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -41,11 +42,9 @@ def export_masks_command(
 ) -> None:
     """Write a label picture (PNG) for every specimen, named after it, with your own label numbers."""
     with open_index(index) as opened, ProgressBar() as progress:
-        total, written = len(opened.specimens(where)), 0
-        pictures = export.export_masks(opened, output, where=where, min_confidence=min_confidence)
-        for written, _ in enumerate(pictures, start=1):
-            progress("writing masks", written, total)
-    typer.echo(f"{written} label pictures in {output}")
+        tell = partial(progress, "writing masks")
+        written = export.export_masks(opened, output, where=where, min_confidence=min_confidence, progress=tell)
+    typer.echo(f"{len(written)} label pictures in {output}")
 
 
 @app.command("coco")
@@ -93,8 +92,9 @@ def export_outlines_command(
                 opened, output, trait=trait, points=points, where=where, min_confidence=min_confidence, scale=known
             )
         else:
-            found = export.export_silhouettes(opened, output, trait=trait, where=where, min_confidence=min_confidence)
-            count = sum(1 for _ in found)
+            count = len(
+                export.export_silhouettes(opened, output, trait=trait, where=where, min_confidence=min_confidence)
+            )
     typer.echo(f"{count} outlines in {output}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -57,8 +57,13 @@ def label_map(
 
 
 def export_masks(
-    index: Index, folder: Path, *, where: str | None = None, min_confidence: float = 0.0
-) -> Iterator[Path]:
+    index: Index,
+    folder: Path,
+    *,
+    where: str | None = None,
+    min_confidence: float = 0.0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Path]:
     """Write the label map of every indexed specimen as PNG, named after the specimen.
 
     Args:
@@ -66,16 +71,19 @@ def export_masks(
         folder: where to; made if it does not exist. Older files of the same names are replaced.
         where: predicate over the collection's columns, see `Index.specimens`.
         min_confidence: leave out masks less sure than this, 0..1.
+        progress: is told how many of how many specimens are done.
 
-    Yields:
-        Each file once it is written.
+    Returns:
+        The files, in the order of the specimens; none of a specimen that is not indexed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     said = about(index, "label pictures", where=where, min_confidence=min_confidence, numbers=dict(index.trait_numbers))
     write_beside(folder, said)
-    for specimen in index.specimens(where):
+    specimens, written = index.specimens(where), []
+    for done, specimen in enumerate(specimens, start=1):
         labels = label_map(index, specimen.id, min_confidence=min_confidence)
         if labels is not None:
-            path = folder / f"{specimen.id}.png"
-            write_png(path, labels)
-            yield path
+            written.append(folder / f"{specimen.id}.png")
+            write_png(written[-1], labels)
+        progress(done, len(specimens))
+    return written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,8 @@ def export_silhouettes(
     where: str | None = None,
     min_confidence: float = 0.0,
     margin: int = 16,
-) -> Iterator[Path]:
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Path]:
     """Write every outline as a black shape on white (JPEG), as `Momocs::import_jpg` reads them.
 
     They are laid like the annotated specimen, right ones seen in a mirror, at the photograph's own scale.
@@ -89,14 +90,16 @@ def export_silhouettes(
         where: predicate, see `Index.search`.
         min_confidence: leave out masks less sure than this, 0..1.
         margin: pixels of white around a shape.
+        progress: is told how many of how many outlines are done.
 
-    Yields:
-        Each file once it is written.
+    Returns:
+        The files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     said = about(index, f"silhouettes of {trait}", trait=trait, where=where, min_confidence=min_confidence)
     write_beside(folder, said)
     found = index.outlines(trait, points=512, where=condition(where, min_confidence))
+    written = []
     for name, side, curve in zip(found.specimens, found.sides, found.laid, strict=True):
         corner = curve.min(axis=0) - margin
         width, height = np.ceil(curve.max(axis=0) - corner + margin).astype(int)
@@ -104,6 +107,7 @@ def export_silhouettes(
         x, y = (curve - corner).T
         picture = np.full((height, width, 3), 255, dtype=np.uint8)
         picture[polygon(height - y - 0.5, x - 0.5, picture.shape[:2])] = 0
-        path = folder / f"{name}__{side}.jpg"
-        write_jpeg(path, picture, quality=95)
-        yield path
+        written.append(folder / f"{name}__{side}.jpg")
+        write_jpeg(written[-1], picture, quality=95)
+        progress(len(written), len(found))
+    return written

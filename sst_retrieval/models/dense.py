@@ -53,8 +53,14 @@ from sst_retrieval.models.trained_decoder import Drawn, TrainedDecoder
 from sst_retrieval.shrunk import Shrunk, shrinkable
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
-VERSION = 7
+VERSION = 8
 """Changes whenever the same settings would give other masks."""
+
+WON = 0.5
+"""Share of the votes above which a trait wins a cell."""
+
+LEAST = 0.1
+"""Share of a cell that a trait is taken to cover at least, where it is hardly in sight at all."""
 
 
 class DensePropagator:
@@ -148,15 +154,18 @@ class DensePropagator:
         ruled, sure = refine(seen.view, votes.both, rivals, evidence=evidence, seen=by_colour)
         first = first_masks(by_colour, rivals)
         told = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels, votes.recalled)
-        presence = self._presence(seen.shares, seen.distance)
+        presence = self._presence(seen.shares, seen.distance, seen.bent)
         return decoder.decode(told, Drawn(ruled, sure), presence, familiar=votes.familiar, doubt=votes.doubt)
 
     def _by_rules(self, seen: Seen, rivals: npt.NDArray[np.bool_]) -> Drawn:
-        presence = self._presence(seen.shares, seen.distance)
+        presence = self._presence(seen.shares, seen.distance, seen.bent)
+        lost, wins = presence < 0.5, (seen.shares[1:] > WON).any(axis=(1, 2))
         shares = seen.shares.copy()
-        shares[1:][presence < 0.5] = 0
+        shares[1:][lost & wins] = 0
         soft, sure = refine(seen.view, shares, rivals, evidence=self.settings.evidence)
-        confidence: Floats = np.where(presence < 0.5, 1 - presence, sure * presence).astype(np.float32)
+        # The votes for a trait that wins nowhere stay till here: without them the others' masks would change.
+        soft[lost & ~wins] = 0
+        confidence: Floats = np.where(lost, 1 - presence, sure * presence).astype(np.float32)
         return Drawn(soft, confidence)
 
     def _describe(
@@ -278,14 +287,20 @@ class DensePropagator:
         supports = [recallable(support, flow) for support, flow in zip(memory.supports, flows, strict=True)]
         return self.decoder.recall(self.decoder.keys(view, levels, memory.supports[0].spreads), supports)
 
-    def _presence(self, shares: Floats, distance: Floats) -> Floats:
+    def _presence(self, shares: Floats, distance: Floats, bent: Floats) -> Floats:
         """Say for each trait how well its cells match the support's: float32 (T,), 0..1, under 0.5 for a lost trait.
 
-        Where a wing is torn off every cell still has a best match, but a bad one.
+        Where a wing is torn off every cell still has a best match, but a bad one; or the cells go to other traits, and
+        the trait wins none. A trait that is thinner than a cell, or drawn on some of the supports only, cannot win more
+        than a part of one: its votes are compared with what it covers there (`bent`).
         """
-        won = [distance[share > 0.5] for share in shares[1:]]
-        typical = np.array([np.median(each) if len(each) else 0 for each in won])
-        presence: Floats = (1 / (1 + np.exp((typical - self.settings.absent) / 0.08))).astype(np.float32)
+        doubts = []
+        for share, mask in zip(shares[1:], bent, strict=True):
+            if not (share > WON).any():
+                share = share / max(float(mask.max()), LEAST)
+            won = distance[share > WON]
+            doubts.append(np.median(won) - self.settings.absent if len(won) else WON - share.max())
+        presence: Floats = (1 / (1 + np.exp(np.array(doubts) / 0.08))).astype(np.float32)
         return presence
 
     def _flow(self, target: torch.Tensor, support: Remembered) -> torch.Tensor:

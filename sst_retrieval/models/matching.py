@@ -19,7 +19,7 @@ from sst_retrieval.types import Floats, RGBImage
 
 LAB_RANGE = np.array([100, 60, 60], dtype=np.float32)  # Brings L, a and b to about the same size.
 CHUNK = 16  # Blocks that are matched at a time.
-UNHEARD = -80.0  # A vote of exp(-80) is lost in any sum; smaller ones are lost as well, but take ten times as long.
+LOWEST = -80.0  # A vote of exp(-80) is lost in any sum; smaller ones are lost as well, but take ten times as long.
 BLOCK = 8  # Cells of a block share their candidates, so that matching is a few large products.
 
 
@@ -173,7 +173,7 @@ class Votes:
         closeness = torch.bmm(target, windows[rows, columns].flatten(2))
         closeness -= self._handicap
         top = closeness.detach().amax(-1, keepdim=True)  # Shifts a softmax: no gradient is lost.
-        weights = closeness.sub_(top).div_(self._scale).clamp_(min=UNHEARD).exp_()
+        weights = closeness.sub_(top).div_(self._scale).clamp_(min=LOWEST).exp_()
         return top, torch.bmm(weights, labels[rows, columns].flatten(2).mT), weights.sum(-1, keepdim=True)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:

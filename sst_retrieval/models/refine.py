@@ -26,7 +26,7 @@ from sst_retrieval.types import Floats, RGBImage
 RADIUS = 4  # Of the guided filter, in pixels of the view.
 COARSER = 2  # The filter's lines are found on a picture half as large (He and Sun 2015, fast guided filter).
 SMOOTHNESS = 1e-3  # Variance (of colours 0..1) below which the guided filter smooths.
-UNHEARD = 2e-3  # A trait with fewer votes than this here and around has none.
+TOO_FEW = 2e-3  # A trait with fewer votes than this here and around has none.
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def by_colour(view: RGBImage, shares: Floats, evidence: Evidence) -> Floats:
     scores[0] += evidence.specimen * (likeness[0] - any_trait)
     scores[1:] += evidence.trait * (likeness[1:] - any_trait)
     # Colour alone makes no trait: a scale bar far from every vote may be as black and white as an eyespot.
-    scores[1:][mixed[1:] < UNHEARD] = -np.inf
+    scores[1:][mixed[1:] < TOO_FEW] = -np.inf
     chances = np.exp(scores - scores.max(axis=0))
     probabilities: Floats = (chances / chances.sum(axis=0)).reshape(shares.shape).astype(np.float32)
     return probabilities

@@ -1,12 +1,13 @@
-"""One-shot cycle-consistent learning (OC-CCL): SAM 2 learns a group from its one annotated specimen.
+"""SAM 2 learns a group from its one annotated specimen: the cycle-consistent loss of the SST paper (OC-CCL).
 
 1. From the support onto an unlabelled target: the mask stays soft, so that gradients pass through it.
 2. The memory is reset; from the target, with that soft mask, back onto the support.
 3. What comes back is compared with what was drawn: binary cross-entropy and Dice.
 
-Feng et al. (2025), arXiv 2501.06749, on cycle consistency; their released code cuts the gradient on the way out, here
-it crosses the whole cycle. Object scores, which switch whole masks off, are left out of the cycle. Held-out targets
-validate: how well does a mask that goes there and back fit? No label but the support's is ever used.
+Written after the text of Feng et al. (2025, arXiv 2501.06749): they have published no code for this part (their
+repository, Imageomics/SST, lists it as still to be released), so nothing here was compared with theirs. Two choices are
+ours: object scores, which switch whole masks off, are left out of the cycle; held-out targets validate: how well does a
+mask that goes there and back fit? No label but the support's is ever used.
 """
 
 from __future__ import annotations
