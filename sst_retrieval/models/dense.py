@@ -53,7 +53,7 @@ from sst_retrieval.models.trained_decoder import Drawn, TrainedDecoder
 from sst_retrieval.shrunk import Shrunk, shrinkable
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
-VERSION = 8
+VERSION = 7
 """Changes whenever the same settings would give other masks."""
 
 WON = 0.5
