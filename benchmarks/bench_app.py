@@ -27,10 +27,11 @@ from sst_app.filters import counts, facets, mask, predicate
 from sst_app.opening import quick
 from streamlit.testing.v1 import AppTest
 
-from sst_retrieval import masks, open_index
-from sst_retrieval.collection import Collection
-from sst_retrieval.shards import Row
-from sst_retrieval.store import Store
+from sst_retrieval import open_index
+from sst_retrieval.collection.reading import Collection
+from sst_retrieval.imaging import masks
+from sst_retrieval.index.shards import Row
+from sst_retrieval.index.store import Store
 from sst_retrieval.types import Frame, Region, Specimen
 
 ROOT = Path(__file__).resolve().parents[1]

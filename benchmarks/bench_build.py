@@ -21,18 +21,18 @@ from functools import partial
 from pathlib import Path
 
 from sst_retrieval import make_drawer, read_collection, read_supports
-from sst_retrieval.alignment import AS_IT_LIES
+from sst_retrieval.build.alignment import AS_IT_LIES
+from sst_retrieval.build.photographs import Piece, worked_on
+from sst_retrieval.build.plan import Task
+from sst_retrieval.build.regions import regions_of
+from sst_retrieval.build.workers import Room, in_order, workers_of
 from sst_retrieval.engines import Engines, load_engines
-from sst_retrieval.folder import IndexFolder
-from sst_retrieval.images import read_image
-from sst_retrieval.pieces import Piece, worked_on
-from sst_retrieval.plan import Task
-from sst_retrieval.propagation import Memory
+from sst_retrieval.imaging.images import read_image
+from sst_retrieval.index.folder import IndexFolder
+from sst_retrieval.index.thumbnails import write_small_pictures
 from sst_retrieval.provenance import peak_memory
-from sst_retrieval.regions import regions_of
-from sst_retrieval.small_pictures import write_small_pictures
+from sst_retrieval.track.contract import Memory
 from sst_retrieval.types import Skipped, Specimen
-from sst_retrieval.workers import Room, in_order, workers_of
 
 PHOTOGRAPHS = 12
 

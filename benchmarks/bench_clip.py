@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from sst_retrieval.cli.scoring import column_values
-from sst_retrieval.embedding import TextEmbedder, embed_regions
+from sst_retrieval.describe.contract import TextEmbedder, embed_regions
+from sst_retrieval.describe.openclip import POOLINGS
 from sst_retrieval.engines import ModelOptions, load_embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.baselines import score
 from sst_retrieval.evaluate.report import aligned
-from sst_retrieval.models.openclip import POOLINGS
-from sst_retrieval.query import Index, open_index
+from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Floats, Scalar
 
 Patterns = dict[str, dict[str, Floats]]

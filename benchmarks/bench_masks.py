@@ -17,16 +17,16 @@ from typing import Annotated
 
 import typer
 
-from sst_retrieval.collection import Collection, read_collection
+from sst_retrieval.annotate.traits import read_traits
+from sst_retrieval.collection.reading import Collection, read_collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import run_protocol
-from sst_retrieval.models.dense import DensePropagator
-from sst_retrieval.models.dense_settings import DenseSettings
-from sst_retrieval.models.efficientnet import EfficientNetTrunk
-from sst_retrieval.models.refine import Evidence
-from sst_retrieval.models.trained_decoder import TrainedDecoder
-from sst_retrieval.propagation import Propagator
-from sst_retrieval.traits import read_traits
+from sst_retrieval.nets.efficientnet import EfficientNetTrunk
+from sst_retrieval.track.contract import Propagator
+from sst_retrieval.track.dense.propagator import DensePropagator
+from sst_retrieval.track.dense.refine import Evidence
+from sst_retrieval.track.dense.settings import DenseSettings
+from sst_retrieval.track.dense.trained_decoder import TrainedDecoder
 
 NO_COLOUR = Evidence(specimen=0, trait=0, vote=1, spread=0.2)
 

@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 
 import sst_retrieval as sst
-from sst_retrieval.collection import Collection
-from sst_retrieval.masks import box, encode
-from sst_retrieval.measure import geometry
-from sst_retrieval.pose import turned
-from sst_retrieval.store import Store
+from sst_retrieval.collection.reading import Collection
+from sst_retrieval.describe.measure import geometry
+from sst_retrieval.imaging.frames import turned
+from sst_retrieval.imaging.masks import box, encode
+from sst_retrieval.index.store import Store
 from sst_retrieval.types import Region, Specimen
 
 BLOCKS = {"pattern": 472, "colour": 149, "shape": 168}

@@ -23,14 +23,14 @@ import numpy as np
 from ktch.harmonic import EllipticFourierAnalysis
 from sklearn.decomposition import PCA
 
-from sst_retrieval import masks, pose
+from sst_retrieval.describe.measure import geometry
+from sst_retrieval.describe.shape_block import shape_block
 from sst_retrieval.evaluate.retrieval import average_precision
-from sst_retrieval.images import read_labels
-from sst_retrieval.measure import geometry
+from sst_retrieval.imaging import frames, masks
+from sst_retrieval.imaging.images import read_labels
 from sst_retrieval.morphology.outlines import elliptic_fourier, outline
 from sst_retrieval.morphology.sides import average, middle_line, split
 from sst_retrieval.morphology.space import principal_components
-from sst_retrieval.outlining import shape_block
 from sst_retrieval.types import Mask
 
 HARMONICS = 12
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--every", type=int, default=1, help="compare the masks of every n-th picture only")
     options = parser.parse_args()
-    upright = pose.turned((512, 512), 1024, 0.0)
+    upright = frames.turned((512, 512), 1024, 0.0)
     analysis = EllipticFourierAnalysis(n_harmonics=HARMONICS, registration=None)
     has = {name: importlib.util.find_spec(name) is not None for name in ("SimpleITK", "shapely")}
     worst: dict[str, list[float]] = {}

@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from sst_retrieval.cli.scoring import column_values
-from sst_retrieval.embedding import embed_regions
+from sst_retrieval.describe.contract import embed_regions
 from sst_retrieval.engines import load_embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.baselines import METHODS, describe_photograph, describe_region, score
 from sst_retrieval.evaluate.report import aligned
 from sst_retrieval.evaluate.retrieval import RetrievalScore
-from sst_retrieval.foreground import without_background
-from sst_retrieval.images import read_labels
-from sst_retrieval.query import Index, open_index
+from sst_retrieval.imaging.foreground import without_background
+from sst_retrieval.imaging.images import read_labels
+from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Floats, Frame, Mask
 
 Described = dict[tuple[str, str], dict[str, dict[str, Floats]]]

@@ -39,12 +39,13 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from sst_retrieval.examples import Example
-from sst_retrieval.models import sam2_checkpoint, sam2_network
-from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings
-from sst_retrieval.models.sam2_network import MEAN, SPREAD, Sam2Network
+from sst_retrieval.index.query_vectors import Example
+from sst_retrieval.index.vectors import VectorIndex, write_vectors
+from sst_retrieval.track.sam2 import checkpoint as sam2_checkpoint
+from sst_retrieval.track.sam2 import network as sam2_network
+from sst_retrieval.track.sam2.network import MEAN, SPREAD, Sam2Network
+from sst_retrieval.track.sam2.propagator import Sam2Propagator, Sam2Settings
 from sst_retrieval.types import Support
-from sst_retrieval.vectors import VectorIndex, write_vectors
 
 LETTERS = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 PARTS = ("propagation", "memory", "query", "shares")

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.examples import Example
-from sst_retrieval.vectors import VectorIndex, write_vectors
+from sst_retrieval.index.query_vectors import Example
+from sst_retrieval.index.vectors import VectorIndex, write_vectors
 
 BLOCKS = {"pattern": 352, "colour": 128, "shape": 120}
 WEIGHTS = np.array([1.0, 0.5, 0.25])

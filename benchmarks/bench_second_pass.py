@@ -18,12 +18,12 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from sst_retrieval.collection import read_collection
+from sst_retrieval.annotate.traits import read_traits
+from sst_retrieval.collection.reading import read_collection
 from sst_retrieval.engines import load_propagator
 from sst_retrieval.evaluate.draws import by_group, labelled_support
-from sst_retrieval.masks import iou
-from sst_retrieval.propagation import Propagator
-from sst_retrieval.traits import read_traits
+from sst_retrieval.imaging.masks import iou
+from sst_retrieval.track.contract import Propagator
 from sst_retrieval.types import Propagated, Support
 
 Scores = dict[tuple[int, str], list[float]]

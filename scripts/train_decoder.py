@@ -33,8 +33,8 @@ from torch.nn import functional
 from training_examples import CROP, Example, load_decoder, mirrored, read_example, recalled_by, varied, window
 from training_pairs import labelled_groups, match_pairs, pair_files, pair_weights, within
 
-from sst_retrieval.models.decoder import Clues, Decoder, recalled
-from sst_retrieval.models.dense import DensePropagator
+from sst_retrieval.track.dense.decoder import Clues, Decoder, recalled
+from sst_retrieval.track.dense.propagator import DensePropagator
 
 UNLEARNT = 0.3  # Share of examples on which the decoder has to do without keys.
 

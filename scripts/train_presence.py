@@ -22,11 +22,11 @@ from torch.nn import functional
 from training_examples import load_decoder, seen_in
 from training_pairs import pair_files, within
 
-from sst_retrieval.models.decoder import Decoder, clues, evidence
-from sst_retrieval.models.dense_seen import weighed
-from sst_retrieval.models.dense_settings import DenseSettings
-from sst_retrieval.models.presence import Presence, signs
-from sst_retrieval.models.refine import coloured, first_masks
+from sst_retrieval.track.dense.decoder import Decoder, clues, evidence
+from sst_retrieval.track.dense.presence import Presence, signs
+from sst_retrieval.track.dense.refine import coloured, first_masks
+from sst_retrieval.track.dense.settings import DenseSettings
+from sst_retrieval.track.dense.view import weighed
 
 STEPS = 600
 CARE = 6.0  # A trait that is there and called lost is so much worse than one that is lost and not noticed.

@@ -41,12 +41,12 @@ from training_guesses import guess, guess_path
 from training_pairs import pair_files, pair_weights, within
 from training_tracks import losses, read_pair, track, varied
 
-from sst_retrieval.models import tracker
-from sst_retrieval.models.dense import DensePropagator
-from sst_retrieval.models.sam2_checkpoint import build, load_checkpoint
-from sst_retrieval.models.sam2_memory import settled
-from sst_retrieval.models.sam2_network import Sam2Network
-from sst_retrieval.models.trained_decoder import WEIGHTS, TrainedDecoder
+from sst_retrieval.track.dense.propagator import DensePropagator
+from sst_retrieval.track.dense.trained_decoder import WEIGHTS, TrainedDecoder
+from sst_retrieval.track.sam2 import lite_trunk
+from sst_retrieval.track.sam2.checkpoint import build, load_checkpoint
+from sst_retrieval.track.sam2.memory import settled
+from sst_retrieval.track.sam2.network import Sam2Network
 
 PAIRS = 3  # Pairs a step.
 WARM = 50  # Steps until the learning rate is reached.
@@ -119,7 +119,7 @@ def score(
 ) -> None:
     """Score a tracker on pairs: the first guess, the tracker alone, the tracker with the first guess."""
     model = load_checkpoint(str(weights)).model
-    tracker.resize(model, side)
+    lite_trunk.resize(model, side)
     network = Sam2Network(model, torch.device("cpu"))
     files = [path for path in pair_files(pairs) if not only or within(path, pairs, only)]
     for name, (first, alone, led) in scores(network, files).items():
@@ -156,13 +156,13 @@ class Course:
         torch.manual_seed(plan.seed)
         self.files, self.plan, self.step = files, plan, 0
         self.log: list[dict[str, Any]] = []
-        model = build(tracker.CONFIG).eval() if plan.start is None else load_checkpoint(plan.start).model
+        model = build(lite_trunk.CONFIG).eval() if plan.start is None else load_checkpoint(plan.start).model
         if plan.start is None:
             model.image_encoder.trunk.take_imagenet()
             _measure(model.image_encoder.trunk, files, np.random.default_rng(plan.seed))
         model.image_encoder.trunk.requires_grad_(False)
         model.image_encoder.trunk.trust.requires_grad_(True)
-        tracker.resize(model, plan.side)
+        lite_trunk.resize(model, plan.side)
         self.network = Sam2Network(model, device)
         self.mean = copy.deepcopy(self.network.model)
         self.learning = [each for each in self.network.model.parameters() if each.requires_grad]
@@ -243,7 +243,7 @@ class Course:
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-def _measure(trunk: tracker.LiteTrunk, files: Sequence[Path], rng: np.random.Generator) -> None:
+def _measure(trunk: lite_trunk.LiteTrunk, files: Sequence[Path], rng: np.random.Generator) -> None:
     """Tell the trunk mean and spread of every channel."""
     chosen = [files[place] for place in rng.permutation(len(files))[:MEASURED]]
     pairs = [read_pair(path) for path in chosen]

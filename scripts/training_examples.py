@@ -10,10 +10,10 @@ import torch
 from torch.nn import functional
 from training_pairs import LEVELS, SUPPORTS
 
-from sst_retrieval.models.decoder import Clues, Decoder, clues, recalled
-from sst_retrieval.models.dense_seen import Seen, bend
-from sst_retrieval.models.keys import Spreads, recall, spreads
-from sst_retrieval.models.matching import cell_colours
+from sst_retrieval.track.dense.decoder import Clues, Decoder, clues, recalled
+from sst_retrieval.track.dense.keys import Spreads, recall, spreads
+from sst_retrieval.track.dense.matching import cell_colours
+from sst_retrieval.track.dense.view import Seen, bend
 from sst_retrieval.types import Frame, RGBImage
 
 CROP = 256  # Edge of a training crop, in pixels of the view.

@@ -15,8 +15,8 @@ import torch
 from torch.nn import functional
 from training_examples import seen_in
 
-from sst_retrieval.models.decoder import Decoder
-from sst_retrieval.models.dense import DensePropagator
+from sst_retrieval.track.dense.decoder import Decoder
+from sst_retrieval.track.dense.propagator import DensePropagator
 
 BETTER = 0.75  # Share of guided examples that are led by these masks; the rest by the plain matching's.
 

@@ -15,15 +15,15 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from sst_retrieval import pose
-from sst_retrieval.collection import read_collection
+from sst_retrieval.annotate.traits import read_traits
+from sst_retrieval.collection.reading import read_collection
 from sst_retrieval.evaluate.draws import by_group, labelled_support
 from sst_retrieval.evaluate.targets import torn_off
-from sst_retrieval.models.dense import DensePropagator
-from sst_retrieval.models.dense_memory import DenseMemory
-from sst_retrieval.models.matching import cell_colours
-from sst_retrieval.models.refine import coloured, first_masks
-from sst_retrieval.traits import read_traits
+from sst_retrieval.imaging import frames
+from sst_retrieval.track.dense.matching import cell_colours
+from sst_retrieval.track.dense.memory import DenseMemory
+from sst_retrieval.track.dense.propagator import DensePropagator
+from sst_retrieval.track.dense.refine import coloured, first_masks
 from sst_retrieval.types import Support
 
 TARGETS = 5  # Targets a draw of supports.
@@ -106,7 +106,7 @@ def _keep_supports(path: Path, propagator: DensePropagator, memory: DenseMemory,
     """Keep what the keys are made of, support by support."""
     side = propagator.settings.side
     pairs = zip(supports, memory.supports, strict=True)
-    views = [pose.warp(support.image, known.frame, side) for support, known in pairs]
+    views = [frames.warp(support.image, known.frame, side) for support, known in pairs]
     levels = [propagator.trunk.levels(view[None], deepest=1 + len(LEVELS))[1:] for view in views]
     labels = torch.stack([known.key_labels for known in memory.supports])
     arrays: dict[str, Any] = {
@@ -124,7 +124,7 @@ def _keep(path: Path, propagator: DensePropagator, memory: DenseMemory, target: 
     first = first_masks(coloured(seen.view, seen.shares, memory.rivals, evidence=evidence), memory.rivals)
     drawn = dict(zip(target.traits, target.masks, strict=True))
     empty = np.zeros(target.image.shape[:2], dtype=bool)
-    truth = [pose.warp_mask(drawn.get(t, empty), seen.frame, propagator.settings.side) for t in memory.traits]
+    truth = [frames.warp_mask(drawn.get(t, empty), seen.frame, propagator.settings.side) for t in memory.traits]
     levels = {name: level.cpu().numpy().astype(np.float16) for name, level in zip(LEVELS, seen.levels, strict=True)}
     arrays: dict[str, Any] = dict(
         view=seen.view, shares=seen.shares.astype(np.float16), distance=seen.distance.astype(np.float16),

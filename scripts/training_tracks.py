@@ -13,10 +13,10 @@ from torch.nn import functional
 from training_guesses import BETTER, guess_path
 from training_pairs import LEVELS, SUPPORTS
 
-from sst_retrieval.models.matching import cell_colours
-from sst_retrieval.models.sam2 import GUESS
-from sst_retrieval.models.sam2_finetune import ungated
-from sst_retrieval.models.sam2_network import Encoded, Sam2Network, Tracked
+from sst_retrieval.track.dense.matching import cell_colours
+from sst_retrieval.track.sam2.cycle_training import ungated
+from sst_retrieval.track.sam2.network import Encoded, Sam2Network, Tracked
+from sst_retrieval.track.sam2.propagator import GUESS
 
 SOME = 4  # Traits of a pair, at most.
 
@@ -27,7 +27,7 @@ class Pair:
 
     Attributes:
         levels: of the support and of the target (N = 2), float32 (2, C, S / s, S / s) for the strides 4, 8, 16.
-        colours: float32 (2, 3, S / 4, S / 4), see `matching.cell_colours`.
+        colours: float32 (2, 3, S / 4, S / 4), see `track.dense.matching.cell_colours`.
         drawn: float32 (T, S / 4, S / 4), how much of every cell of the support a trait covers.
         truth: float32 (T, S / 2, S / 2), the same of the target.
         first: float32 (T, S / 2, S / 2), a first guess of the masks, 0..1.

@@ -1,13 +1,13 @@
 """What is public, by the module it comes from: `__init__.py` reads this file when the package is imported."""
 
-from .annotating import save_support as save_support
-from .build import build_index as build_index
-from .build_settings import BuildSettings as BuildSettings
-from .clicks import Clicker as Clicker, load_clicker as load_clicker
-from .collection import Collection as Collection, read_collection as read_collection
-from .demo import make_drawer as make_drawer
-from .describer import embedder_of as embedder_of
-from .embedding import Embedder as Embedder, describe_embedder as describe_embedder
+from .annotate.saving import save_support as save_support
+from .build.build import build_index as build_index
+from .build.settings import BuildSettings as BuildSettings
+from .track.clicks import Clicker as Clicker, load_clicker as load_clicker
+from .collection.reading import Collection as Collection, read_collection as read_collection
+from .synthetic.drawer import make_drawer as make_drawer
+from .search.describer import embedder_of as embedder_of
+from .describe.contract import Embedder as Embedder, describe_embedder as describe_embedder
 from .engines import EMBEDDERS as EMBEDDERS, PROPAGATORS as PROPAGATORS, load_embedder as load_embedder
 from .errors import (
     CollectionError as CollectionError,
@@ -31,26 +31,26 @@ from .export import (
     export_tps as export_tps,
     export_vectors as export_vectors,
 )
-from .images import read_image as read_image, read_labels as read_labels
-from .indexes import (
+from .imaging.images import read_image as read_image, read_labels as read_labels
+from .index.origin import (
     Origin as Origin,
     find_indexes as find_indexes,
     index_state as index_state,
     origin_of as origin_of,
     rebuild_command as rebuild_command,
 )
-from .masks import outlines as outlines
+from .imaging.masks import outlines as outlines
 from .morphology.table import read_scales as read_scales
-from .outside import query_vectors as query_vectors, read_mask as read_mask
-from .overlays import PALETTE as PALETTE, around_box as around_box, overlay as overlay
-from .propagation import Propagator as Propagator
-from .query import Index as Index, open_index as open_index
-from .reach import Reach as Reach
-from .report import BuildReport as BuildReport
-from .reviews import DECISIONS as DECISIONS, Review as Review
-from .sheets import Tile as Tile, contact_sheet as contact_sheet, hit_tile as hit_tile
-from .supports import Supports as Supports, read_supports as read_supports
-from .traits import read_traits as read_traits
+from .search.outside import query_vectors as query_vectors, read_mask as read_mask
+from .pictures.overlays import PALETTE as PALETTE, around_box as around_box, overlay as overlay
+from .track.contract import Propagator as Propagator
+from .search.index import Index as Index, open_index as open_index
+from .imaging.reach import Reach as Reach
+from .build.report import BuildReport as BuildReport
+from .index.reviews import DECISIONS as DECISIONS, Review as Review
+from .pictures.sheets import Tile as Tile, contact_sheet as contact_sheet, hit_tile as hit_tile
+from .annotate.supports import Supports as Supports, read_supports as read_supports
+from .annotate.traits import read_traits as read_traits
 from .types import (
     Clicked as Clicked,
     Frame as Frame,

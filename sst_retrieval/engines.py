@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sst_retrieval.embedding import Embedder, describe_embedder
+from sst_retrieval.describe.contract import Embedder, describe_embedder
 from sst_retrieval.errors import ModelError
-from sst_retrieval.propagation import Propagator
-from sst_retrieval.weights import WEIGHTS
-from sst_retrieval.whitening import SHRINKAGE
+from sst_retrieval.index.whitening import SHRINKAGE
+from sst_retrieval.nets.weights import WEIGHTS
+from sst_retrieval.track.contract import Propagator
 
 if TYPE_CHECKING:
-    from sst_retrieval.models.dense import DensePropagator
-    from sst_retrieval.models.efficientnet import EfficientNetTrunk
+    from sst_retrieval.nets.efficientnet import EfficientNetTrunk
+    from sst_retrieval.track.dense.propagator import DensePropagator
 
 PROPAGATORS: Mapping[str, str] = {
     "dense": "dense matching and a small decoder, not SAM 2: needs no download and no graphics card",
@@ -43,11 +43,11 @@ class ModelOptions:
     """What the built-in models can be told; one's own models take none of it.
 
     Attributes:
-        checkpoint: of SAM 2: a name of `weights.WEIGHTS`, or the path of a .pt file.
+        checkpoint: of SAM 2: a name of `nets.weights.WEIGHTS`, or the path of a .pt file.
         sam2_config: its architecture, a YAML file, if it is none of Meta's.
         cycle_consistency: whether SAM 2 also follows every mask back to its support, and stores how well that agrees.
         clip_model: of OpenCLIP: the architecture, a folder, or a model of the hub (see `models.clip_checkpoint`).
-        clip_pretrained: its weights: a file, a name of `weights.WEIGHTS`, or a tag of open_clip.
+        clip_pretrained: its weights: a file, a name of `nets.weights.WEIGHTS`, or a tag of open_clip.
         clip_pooling: "dense" (patches under the mask) or "crop" (the trait cut out).
         adapters: folders that `finetune` made for SAM 2; each serves the group it was made for.
         batch: how many photographs SAM 2 encodes at once; None for 1 on the CPU and 4 on a card.
@@ -137,7 +137,7 @@ class _Network:
     @property
     def trunk(self) -> EfficientNetTrunk:
         if self._trunk is None:
-            from sst_retrieval.models.efficientnet import EfficientNetTrunk  # Here, because it loads PyTorch.
+            from sst_retrieval.nets.efficientnet import EfficientNetTrunk  # Here, because it loads PyTorch.
 
             self._trunk = EfficientNetTrunk(self.device)
         return self._trunk
@@ -162,8 +162,8 @@ def _propagator(name: str, network: _Network, options: ModelOptions) -> Propagat
 
 
 def _dense(network: _Network, *, decoded: bool) -> DensePropagator:
-    from sst_retrieval.models.dense import DensePropagator
-    from sst_retrieval.models.trained_decoder import TrainedDecoder  # Here, because they load PyTorch.
+    from sst_retrieval.track.dense.propagator import DensePropagator
+    from sst_retrieval.track.dense.trained_decoder import TrainedDecoder  # Here, because they load PyTorch.
 
     return DensePropagator(
         trunk=network.trunk, decoder=TrainedDecoder(device=network.trunk.device) if decoded else None
@@ -171,9 +171,9 @@ def _dense(network: _Network, *, decoded: bool) -> DensePropagator:
 
 
 def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
-    from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings  # Here, because they load PyTorch.
-    from sst_retrieval.models.sam2_film import Sam2FilmPropagator
-    from sst_retrieval.models.sam2_tracker import TrackerPropagator
+    from sst_retrieval.track.sam2.film import Sam2FilmPropagator
+    from sst_retrieval.track.sam2.propagator import Sam2Propagator, Sam2Settings  # Here, because they load PyTorch.
+    from sst_retrieval.track.sam2.tracker import TrackerPropagator
 
     told: dict[str, Any] = dict(
         config=options.sam2_config,
@@ -199,7 +199,7 @@ def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
 
 def _embedder(name: str, network: _Network, options: ModelOptions) -> Embedder:
     if name == "openclip":
-        from sst_retrieval.models.openclip import open_clip_embedder  # Here, because it loads PyTorch.
+        from sst_retrieval.describe.openclip import open_clip_embedder  # Here, because it loads PyTorch.
 
         model, pretrained, pooling = options.clip_model, options.clip_pretrained, options.clip_pooling
         describer = open_clip_embedder(model, pretrained, pooling=pooling, device=network.device)
@@ -208,7 +208,7 @@ def _embedder(name: str, network: _Network, options: ModelOptions) -> Embedder:
     if options.clip_model or options.clip_pretrained:
         raise ModelError(f"the embedder {name} is no CLIP model; with --clip-model, say --embedder openclip")
     if name == "efficientnet":
-        from sst_retrieval.models.efficientnet import EfficientNetEmbedder  # Here, because it loads PyTorch.
+        from sst_retrieval.nets.efficientnet import EfficientNetEmbedder  # Here, because it loads PyTorch.
 
         return EfficientNetEmbedder(trunk=network.trunk)
     own: Embedder = _own(name, "embedder", EMBEDDERS, Embedder, network.device)

@@ -142,11 +142,11 @@ class Region:
             empty, `vector` is None and `measurements` is empty.
         confidence: 0..1.
         size: (height, width) of the photograph in pixels.
-        rle: the mask as compressed COCO run-length counts (see `masks.encode`).
+        rle: the mask as compressed COCO run-length counts (see `imaging.masks.encode`).
         box: (x0, y0, x1, y1) around the mask, half-open; (0, 0, 0, 0) if it is empty.
-        frame: how the specimen lies, in the frame of the collection's reference (see `alignment`).
+        frame: how the specimen lies, in the frame of the collection's reference (see `build.alignment`).
         vector: float32 (D,), the blocks one after the other, each of unit length; None if absent.
-        measurements: name -> value; units are in the names (`measure.MEASUREMENTS`).
+        measurements: name -> value; units are in the names (`describe.measure.MEASUREMENTS`).
     """
 
     specimen: str

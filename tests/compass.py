@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sst_retrieval.build_settings import BuildSettings
-from sst_retrieval.pose import turned
+from sst_retrieval.build.settings import BuildSettings
+from sst_retrieval.imaging.frames import turned
 from sst_retrieval.types import Box, Mask, Propagated, RGBImage, Support
 
 COMPASS = BuildSettings(propagator="compass:CompassTracker", embedder="compass:CompassEmbedder")

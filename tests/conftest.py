@@ -18,12 +18,12 @@ from filelock import FileLock
 from pairs import an_index_of_pairs
 from threadpoolctl import threadpool_limits
 
-from sst_retrieval.demo import make_drawer
-from sst_retrieval.query import Index, open_index
-from sst_retrieval.workers import cores
+from sst_retrieval.build.workers import cores
+from sst_retrieval.search.index import Index, open_index
+from sst_retrieval.synthetic.drawer import make_drawer
 
 if TYPE_CHECKING:
-    from sst_retrieval.models.efficientnet import EfficientNetTrunk
+    from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 
 Once = Callable[[str, Callable[[Path], object]], Path]
 
@@ -125,6 +125,6 @@ def sam2_files(once: Once) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def trunk() -> EfficientNetTrunk:
     """The network of the default models."""
-    from sst_retrieval.models.efficientnet import EfficientNetTrunk
+    from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 
     return EfficientNetTrunk("cpu")

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sst_retrieval import build as building
-from sst_retrieval.build import BuildReport, build_index
-from sst_retrieval.build_settings import BuildSettings
+from sst_retrieval.build import build as building
+from sst_retrieval.build.build import BuildReport, build_index
+from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.errors import InputError
-from sst_retrieval.pose import turned
-from sst_retrieval.query import open_index
+from sst_retrieval.imaging.frames import turned
+from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, Region, RGBImage, Support
 
 FAKES = BuildSettings(propagator="fakes:FakeTracker", embedder="fakes:FakeEmbedder")

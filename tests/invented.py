@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from sst_retrieval import masks
-from sst_retrieval.collection import Collection
-from sst_retrieval.store import Store
+from sst_retrieval.collection.reading import Collection
+from sst_retrieval.imaging import masks
+from sst_retrieval.index.store import Store
 from sst_retrieval.types import Frame, Region, Specimen
 
 BLOCKS = {"pattern": 4, "colour": 3, "shape": 2}

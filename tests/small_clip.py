@@ -22,7 +22,7 @@ def configuration(layers: int = 2) -> dict[str, Any]:
 
 def save(folder: Path, *, layers: int = 2, file: str = "open_clip_model.safetensors", seed: int = 0) -> Path:
     """Make a folder as models of the hub have: configuration and weights."""
-    from sst_retrieval.models.torchvision_shim import ensure_torchvision
+    from sst_retrieval.nets.torchvision_shim import ensure_torchvision
 
     ensure_torchvision()
     import open_clip

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sst_retrieval import alignment, masks, pose
-from sst_retrieval.alignment import AS_IT_LIES, Alignment, GroupFrame, align, frames_of, laid_like, reference_of
+from sst_retrieval.annotate.supports import SupportReference, Supports
+from sst_retrieval.build import alignment
+from sst_retrieval.build.alignment import AS_IT_LIES, Alignment, GroupFrame, align, frames_of, laid_like, reference_of
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.supports import SupportReference, Supports
+from sst_retrieval.imaging import frames as pose
+from sst_retrieval.imaging import masks
 from sst_retrieval.types import Box, Frame, Propagated, RGBImage, Support
 
 SIDE = 40

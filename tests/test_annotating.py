@@ -8,13 +8,13 @@ import pytest
 from fakes import a_collection_of
 from invented import a_region, built
 
-from sst_retrieval.annotating import save_support
-from sst_retrieval.collection import read_collection
+from sst_retrieval.annotate.saving import save_support
+from sst_retrieval.annotate.supports import read_supports
+from sst_retrieval.annotate.traits import read_traits
+from sst_retrieval.collection.reading import read_collection
 from sst_retrieval.errors import IndexFolderError, SupportError
-from sst_retrieval.images import read_labels, write_png
-from sst_retrieval.indexes import find_indexes, index_state, rebuild_command
-from sst_retrieval.supports import read_supports
-from sst_retrieval.traits import read_traits
+from sst_retrieval.imaging.images import read_labels, write_png
+from sst_retrieval.index.origin import find_indexes, index_state, rebuild_command
 
 
 def a_mask(top: int = 5, size: tuple[int, int] = (40, 60)) -> np.ndarray:

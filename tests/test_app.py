@@ -254,9 +254,7 @@ def test_a_decision_that_cannot_be_written_is_not_lost_silently(index: Path) -> 
         lock.rmdir()
 
 
-def test_photographs_that_are_gone_are_explained(
-    master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_photographs_that_are_gone_are_explained(master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = a_collection_of(tmp_path / "collection")
     build_fake(table, tmp_path / "index")
     shutil.rmtree(tmp_path / "collection" / "images")
@@ -306,7 +304,7 @@ def test_words_with_quotes_stay_words() -> None:
     from sst_app.filters import Facet, predicate
 
     kinds = {'a "b"': Facet('a "b"', "words")}
-    assert predicate({'a "b"': ["O'Hara"]}, kinds) == "\"a \"\"b\"\"\" IN ('O''Hara')"
+    assert predicate({'a "b"': ["O'Hara"]}, kinds) == '"a ""b""" IN (\'O\'\'Hara\')'
 
 
 def test_shapes_become_masks() -> None:

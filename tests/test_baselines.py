@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from sst_retrieval import pose
 from sst_retrieval.evaluate.baselines import describe_photograph, describe_region, score
 from sst_retrieval.evaluate.style import rim_colours
-from sst_retrieval.foreground import without_background
+from sst_retrieval.imaging import frames
+from sst_retrieval.imaging.foreground import without_background
 
 SIDE = 64
-FRAME = pose.turned((SIDE / 2, SIDE / 2), SIDE, 0.0)
+FRAME = frames.turned((SIDE / 2, SIDE / 2), SIDE, 0.0)
 
 
 class MeanColour:

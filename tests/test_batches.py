@@ -23,10 +23,10 @@ from fakes import (
     same_region,
 )
 
-from sst_retrieval.build_settings import BuildSettings
+from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.engines import ModelOptions
 from sst_retrieval.errors import InputError, ModelError
-from sst_retrieval.query import open_index
+from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, RGBImage
 
 HUNGRY = replace(FAKES, propagator="fakes:HungryTracker")
@@ -140,7 +140,7 @@ def test_no_more_photographs_are_held_than_one_batch(table: Path, monkeypatch: p
 def test_sam2_is_given_batches_by_a_build_and_masks_are_the_same(
     tmp_path: Path, sam2_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sst_retrieval.models.sam2_network import Sam2Network
+    from sst_retrieval.track.sam2.network import Sam2Network
 
     table = a_collection_of(tmp_path, [(f"r{i}", "red") for i in range(4)])
     checkpoint, config = sam2_files

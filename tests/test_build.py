@@ -27,9 +27,8 @@ from fakes import (
 )
 from PIL import Image
 
-from sst_retrieval import build as building
-from sst_retrieval import masks
-from sst_retrieval.build import build_index
+from sst_retrieval.build import build as building
+from sst_retrieval.build.build import build_index
 from sst_retrieval.engines import load_engines
 from sst_retrieval.errors import (
     CollectionError,
@@ -39,9 +38,10 @@ from sst_retrieval.errors import (
     ModelMismatchError,
     SupportError,
 )
-from sst_retrieval.pose import turned
-from sst_retrieval.query import open_index
-from sst_retrieval.store import Store
+from sst_retrieval.imaging import masks
+from sst_retrieval.imaging.frames import turned
+from sst_retrieval.index.store import Store
+from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, RGBImage
 
 TEN = [(f"{group[0]}{i}", group) for group in ("red", "blue") for i in range(5)]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from invented import a_collection, a_region, built
 
-from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import IndexFolderError, QueryError
-from sst_retrieval.reviews import Review
+from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.reviews import Review
 
 IDS = ["a 1", "b", "c", "d"]
 

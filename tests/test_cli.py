@@ -14,15 +14,14 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import sst_retrieval
-from sst_retrieval import doctor
-from sst_retrieval.cli import app
+from sst_retrieval.cli import app, checks
 from sst_retrieval.cli.progress import ProgressBar
-from sst_retrieval.embedding import embed_regions
+from sst_retrieval.describe.contract import embed_regions
 from sst_retrieval.engines import load_embedder
-from sst_retrieval.images import read_image, read_labels
-from sst_retrieval.outside import TURNS, query_vectors
-from sst_retrieval.pose import as_photographed, hypotheses, mirrored
-from sst_retrieval.query import open_index
+from sst_retrieval.imaging.frames import as_photographed, hypotheses, mirrored
+from sst_retrieval.imaging.images import read_image, read_labels
+from sst_retrieval.search.index import open_index
+from sst_retrieval.search.outside import TURNS, query_vectors
 
 OWN = ["--propagator", FAKES.propagator, "--embedder", FAKES.embedder]
 
@@ -289,10 +288,10 @@ def test_info_says_what_is_in_an_index(index: Path) -> None:
 
 
 def test_doctor_ends_with_1_if_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    good, bad = doctor.Check("python", True, "3.11"), doctor.Check("disk", False, "full", "make room")
-    monkeypatch.setattr(doctor, "diagnose", lambda: [good])
+    good, bad = checks.Check("python", True, "3.11"), checks.Check("disk", False, "full", "make room")
+    monkeypatch.setattr(checks, "diagnose", lambda: [good])
     assert run("doctor").exit_code == 0
-    monkeypatch.setattr(doctor, "diagnose", lambda: [good, bad])
+    monkeypatch.setattr(checks, "diagnose", lambda: [good, bad])
     result = run("doctor")
     assert result.exit_code == 1
     assert "make room" in result.stdout

@@ -17,12 +17,12 @@ from fakes import FAKES, a_collection_of
 from typer.testing import CliRunner, Result
 
 import sst_retrieval
-from sst_retrieval import weights
-from sst_retrieval.build_settings import BuildSettings
+from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.cli import app
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.main import COMMANDS
 from sst_retrieval.engines import ModelOptions
+from sst_retrieval.nets import weights
 
 LIBRARIES = ("numpy", "pandas", "scipy", "duckdb", "faiss", "PIL", "torch", "timm", "matplotlib", "streamlit")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sst_retrieval.__file__).parents[1])}

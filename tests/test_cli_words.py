@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from sst_retrieval.cli import app
 from sst_retrieval.engines import ModelOptions, load_embedder
-from sst_retrieval.query import open_index
+from sst_retrieval.search.index import open_index
 from sst_retrieval.words import answer, described, understand
 
 

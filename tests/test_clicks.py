@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from sst_retrieval.clicks import Clicker, load_clicker
 from sst_retrieval.errors import ModelError, QueryError
+from sst_retrieval.track.clicks import Clicker, load_clicker
 from sst_retrieval.types import Box, Mask, Point, RGBImage
 
 BAND: Box = (60, 40, 150, 70)

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sst_retrieval import tables
-from sst_retrieval.collection import Collection, read_collection
+from sst_retrieval.collection import tables
+from sst_retrieval.collection.reading import Collection, read_collection
 from sst_retrieval.errors import CollectionError
-from sst_retrieval.images import write_jpeg
-from sst_retrieval.snapshot import write_snapshot
+from sst_retrieval.imaging.images import write_jpeg
+from sst_retrieval.index.snapshot import write_snapshot
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from sst_retrieval.morphology import distances as by_distance
 from sst_retrieval.morphology.space import Morphospace
 from sst_retrieval.morphology.table import read_scales
 from sst_retrieval.morphology.trees import newick_name, read_tree
-from sst_retrieval.query import Index, open_index
+from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Floats, Skipped
 
 SPECIES_COLUMN = np.array([SPECIES_OF[name] for name in IDS])

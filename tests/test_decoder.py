@@ -11,18 +11,10 @@ import pytest
 import torch
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.models.decoder import (
-    FEATURES,
-    RECALLED,
-    TARGET,
-    TRAIT,
-    Clues,
-    Decoder,
-    clues,
-)
-from sst_retrieval.models.keys import at_once, block, spreads
-from sst_retrieval.models.presence import Presence
-from sst_retrieval.models.trained_decoder import WEIGHTS, Drawn, TrainedDecoder
+from sst_retrieval.track.dense.decoder import FEATURES, RECALLED, TARGET, TRAIT, Clues, Decoder, clues
+from sst_retrieval.track.dense.keys import at_once, block, spreads
+from sst_retrieval.track.dense.presence import Presence
+from sst_retrieval.track.dense.trained_decoder import WEIGHTS, Drawn, TrainedDecoder
 
 CELLS = 64
 RIVALS = np.array([[False, True, False], [True, False, False], [False, False, False]])

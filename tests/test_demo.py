@@ -13,14 +13,14 @@ import pytest
 from scipy import ndimage
 from skimage.color import rgb2lab
 
-from sst_retrieval.collection import read_collection
-from sst_retrieval.demo import COLUMNS, make_drawer
-from sst_retrieval.drawing.canvas import Canvas, Part, Pose
-from sst_retrieval.drawing.species import SPECIES, TRAITS, Butterfly
-from sst_retrieval.drawing.specimen import Plan, draw_specimen
+from sst_retrieval.annotate.supports import read_supports
+from sst_retrieval.collection.reading import read_collection
 from sst_retrieval.errors import InputError
-from sst_retrieval.images import read_image, read_labels
-from sst_retrieval.supports import read_supports
+from sst_retrieval.imaging.images import read_image, read_labels
+from sst_retrieval.synthetic.canvas import Canvas, Part, Pose
+from sst_retrieval.synthetic.drawer import COLUMNS, make_drawer
+from sst_retrieval.synthetic.species import SPECIES, TRAITS, Butterfly
+from sst_retrieval.synthetic.specimen import Plan, draw_specimen
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

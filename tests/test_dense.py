@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from sst_retrieval import pose
-from sst_retrieval.drawing.species import SPECIES
-from sst_retrieval.drawing.specimen import Plan, draw_specimen
-from sst_retrieval.models.dense import DensePropagator
-from sst_retrieval.models.dense_memory import DenseMemory
-from sst_retrieval.models.dense_seen import Seen, busy, cut
-from sst_retrieval.models.refine import refine
-from sst_retrieval.models.trained_decoder import TrainedDecoder
+from sst_retrieval.imaging import frames
+from sst_retrieval.synthetic.species import SPECIES
+from sst_retrieval.synthetic.specimen import Plan, draw_specimen
+from sst_retrieval.track.dense.memory import DenseMemory
+from sst_retrieval.track.dense.propagator import DensePropagator
+from sst_retrieval.track.dense.refine import refine
+from sst_retrieval.track.dense.trained_decoder import TrainedDecoder
+from sst_retrieval.track.dense.view import Seen, busy, cut
 from sst_retrieval.types import Frame, Mask, MaskStack, Propagated, RGBImage, Support
 
 TRAITS = ("forewing_band", "hindwing_bar")
@@ -38,7 +38,7 @@ def iou(one: Mask, other: Mask) -> float:
 
 def through(image: RGBImage, masks: MaskStack, frame: Frame, side: int) -> tuple[RGBImage, MaskStack]:
     """Photograph a specimen once more: turned, mirrored, moved or smaller."""
-    return pose.warp(image, frame, side), np.stack([pose.warp_mask(mask, frame, side) > 0.5 for mask in masks])
+    return frames.warp(image, frame, side), np.stack([frames.warp_mask(mask, frame, side) > 0.5 for mask in masks])
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +118,8 @@ def test_how_a_specimen_lies_makes_little_difference(
     place: tuple[int, int],
 ) -> None:
     height, width = support.image.shape[:2]
-    frame = pose.turned((width / 2 + place[0], height / 2 + place[1]), width / size, math.radians(degrees))
-    image, truth = through(support.image, support.masks, pose.mirrored(frame) if mirror else frame, width)
+    frame = frames.turned((width / 2 + place[0], height / 2 + place[1]), width / size, math.radians(degrees))
+    image, truth = through(support.image, support.masks, frames.mirrored(frame) if mirror else frame, width)
     (found,) = propagator.propagate(memory, [image])
     for trait in range(len(TRAITS)):
         unturned = iou(itself.masks[trait], support.masks[trait])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sst_retrieval.models.dense_seen import STRANGE, Seen, familiarity, weighed
+from sst_retrieval.track.dense.view import STRANGE, Seen, familiarity, weighed
 from sst_retrieval.types import Frame
 
 CELLS = 32

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sst_retrieval import doctor
-from sst_retrieval.demo import make_drawer
-from sst_retrieval.doctor import Check
-from sst_retrieval.models import installed
+from sst_retrieval.cli import checks as doctor
+from sst_retrieval.cli.checks import Check
+from sst_retrieval.nets import installed
+from sst_retrieval.synthetic.drawer import make_drawer
 
 ENGINES = {"sam2": "1.1.0", "open-clip-torch": "3.3.0"}
 
@@ -114,7 +114,7 @@ def test_a_missing_torch_is_reported_and_the_rest_is_still_asked(monkeypatch: py
 
 
 def test_damaged_weights_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sst_retrieval.models import efficientnet  # Here: it loads torch, which the other tests do without.
+    from sst_retrieval.nets import efficientnet  # Here: it loads torch, which the other tests do without.
 
     damaged = tmp_path / "weights.pth"
     damaged.write_bytes(b"half a file")

@@ -14,14 +14,14 @@ from skimage import data
 from skimage.draw import disk
 from skimage.transform import resize
 
-from sst_retrieval import pose
-from sst_retrieval.embedding import Embedder, block_slices, embed_regions
+from sst_retrieval.describe.contract import Embedder, block_slices, embed_regions
 from sst_retrieval.errors import ModelError
-from sst_retrieval.models import efficientnet
-from sst_retrieval.models.blocks import block_of
-from sst_retrieval.models.device import resolve_device
-from sst_retrieval.models.efficientnet import CHANNELS, STRIDES, EfficientNetEmbedder, EfficientNetTrunk
-from sst_retrieval.models.torchvision_shim import ensure_torchvision
+from sst_retrieval.imaging import frames
+from sst_retrieval.nets import efficientnet
+from sst_retrieval.nets.blocks import block_of
+from sst_retrieval.nets.device import resolve_device
+from sst_retrieval.nets.efficientnet import CHANNELS, STRIDES, EfficientNetEmbedder, EfficientNetTrunk
+from sst_retrieval.nets.torchvision_shim import ensure_torchvision
 from sst_retrieval.types import Floats, Mask, RGBImage
 
 
@@ -203,7 +203,7 @@ def wing(pattern: str, ground: tuple[int, int, int], mark: tuple[int, int, int])
 
 def test_the_pattern_block_finds_the_pattern_and_the_colour_block_the_colour(trunk: EfficientNetTrunk) -> None:
     embedder = EfficientNetEmbedder(trunk=trunk, side=192)
-    frame, slices = pose.turned((128, 128), 256, 0), block_slices(embedder)
+    frame, slices = frames.turned((128, 128), 256, 0), block_slices(embedder)
 
     def vector(pattern: str, ground: tuple[int, int, int], mark: tuple[int, int, int]) -> Floats:
         image, mask = wing(pattern, ground, mark)

@@ -16,16 +16,17 @@ from hypothesis.extra.numpy import arrays
 from skimage.color import lab2rgb
 from skimage.draw import disk, ellipse, polygon
 
-from sst_retrieval import embedding, pose
-from sst_retrieval.colouring import colour_block
-from sst_retrieval.embedding import Embedder, block_slices, describe_embedder, embed_regions, pool
+from sst_retrieval.describe import contract
+from sst_retrieval.describe.colour_block import colour_block
+from sst_retrieval.describe.contract import Embedder, block_slices, describe_embedder, embed_regions, pool
+from sst_retrieval.describe.shape_block import shape_block
 from sst_retrieval.errors import ModelError
-from sst_retrieval.outlining import shape_block
+from sst_retrieval.imaging import frames
 from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, RGBImage
 
 RED, GREEN, BLUE, PURPLE = (200, 40, 30), (40, 150, 50), (40, 60, 200), (130, 40, 160)
 SIZE = (200, 240)
-FRAME = pose.turned((120, 100), 240, 0)
+FRAME = frames.turned((120, 100), 240, 0)
 
 
 class Cells:
@@ -141,7 +142,7 @@ def test_the_rim_of_a_thick_trait_is_left_out_but_a_hair_is_all_rim() -> None:
 def test_a_shape_is_known_again_anywhere_and_at_any_size(x: float, y: float, scale: float) -> None:
     size = (400, 600)
     # Right of the middle line of every frame used here, so that none is seen in a mirror.
-    frame = pose.turned((0, 200), 1200, 0)
+    frame = frames.turned((0, 200), 1200, 0)
     reference = shape_block(drawn(flag(200, 200, 2), size), frame)
     moved = shape_block(drawn(flag(x, y, scale), size), frame)
     assert cosine(reference, moved) > 0.985
@@ -157,11 +158,11 @@ def test_a_turned_specimen_has_the_same_shape_through_its_frame(angle: float) ->
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     upright = [(310 + 2 * (x - 300), 250 + 2 * (y - 300)) for x, y in flag(300, 300)]
     turned = [(300 + cos * (x - 300) - sin * (y - 300), 300 + sin * (x - 300) + cos * (y - 300)) for x, y in upright]
-    still = shape_block(drawn(upright, (600, 600)), pose.turned(centre, 500, 0))
+    still = shape_block(drawn(upright, (600, 600)), frames.turned(centre, 500, 0))
     mask = drawn(turned, (600, 600))
-    assert cosine(still, shape_block(mask, pose.turned(centre, 500, math.radians(angle)))) > 0.985
+    assert cosine(still, shape_block(mask, frames.turned(centre, 500, math.radians(angle)))) > 0.985
     if angle != 180:
-        assert cosine(still, shape_block(mask, pose.turned(centre, 500, 0))) < 0.98
+        assert cosine(still, shape_block(mask, frames.turned(centre, 500, 0))) < 0.98
 
 
 def test_shape_tells_discs_bars_and_triangles_apart() -> None:
@@ -184,7 +185,7 @@ def test_a_hole_and_dust_do_not_change_the_outline() -> None:
     marred[80:84, 120:124] = False
     marred[150:153, 20:23] = True
     assert whole[80:84, 120:124].all()
-    frame = pose.turned((120, 100), 240, 0)
+    frame = frames.turned((120, 100), 240, 0)
     assert cosine(shape_block(whole, frame), shape_block(marred, frame)) > 0.99
 
 
@@ -192,7 +193,7 @@ def test_a_sprinkled_mask_takes_no_minutes() -> None:
     mask = np.zeros((400, 400), dtype=bool)
     mask[::8, ::8] = True
     started = time.process_time()
-    assert np.isfinite(shape_block(mask, pose.turned((200, 200), 400, 0))).all()
+    assert np.isfinite(shape_block(mask, frames.turned((200, 200), 400, 0))).all()
     assert time.process_time() - started < 2
 
 
@@ -202,11 +203,11 @@ def test_left_and_right_copies_share_one_vector() -> None:
     image = np.full((*size, 3), RED, dtype=np.uint8)
     image[right] = BLUE
     image[:, :150] = image[:, :149:-1]
-    left, frame = right[:, ::-1], pose.turned((150, 100), 300, 0)
+    left, frame = right[:, ::-1], frames.turned((150, 100), 300, 0)
     of_right, of_left, of_both = embed_regions(image, np.stack([right, left, left | right]), frame, Cells())
     assert cosine(of_right, of_left) > 0.999
     assert cosine(of_right, of_both) > 0.999
-    (elsewhere,) = embed_regions(image, left[None], pose.turned((0, 100), 300, 0), Cells())
+    (elsewhere,) = embed_regions(image, left[None], frames.turned((0, 100), 300, 0), Cells())
     shapes = block_slices(Cells())["shape"]
     assert of_right is not None
     assert elsewhere is not None
@@ -219,7 +220,7 @@ def test_a_mirrored_frame_gives_the_same_vector() -> None:
     image[:, :60] = GREEN
     masks = drawn(flag(20, 60))[None]
     (seen,) = embed_regions(image, masks, FRAME, Cells())
-    (in_mirror,) = embed_regions(image, masks, pose.mirrored(FRAME), Cells())
+    (in_mirror,) = embed_regions(image, masks, frames.mirrored(FRAME), Cells())
     assert cosine(seen, in_mirror) > 0.999
 
 
@@ -244,7 +245,7 @@ def test_the_pattern_is_the_mean_under_the_mask_of_the_view_and_its_mirror_as_it
     image = np.full((256, 256, 3), RED, dtype=np.uint8)
     image[mask] = BLUE
     image[64:192, 224:] = GREEN  # Part of the specimen.
-    (vector,) = embed_regions(image, mask[None], pose.turned((128, 128), 256, 0), Cells())
+    (vector,) = embed_regions(image, mask[None], frames.turned((128, 128), 256, 0), Cells())
     assert vector is not None
     # The left neighbours: blue but for the first column. There it is red ground as seen and grey without the ground,
     # and in the mirror, with the ground and without, the green part.
@@ -257,7 +258,7 @@ def test_where_nothing_stands_out_nothing_is_taken_for_background() -> None:
     mask = np.zeros(SIZE, dtype=bool)
     mask[60:140, 60:180] = True
     image = np.full((*SIZE, 3), RED, dtype=np.uint8)
-    (vector,) = embed_regions(image, mask[None], pose.turned((120, 100), 160, 0), Cells())
+    (vector,) = embed_regions(image, mask[None], frames.turned((120, 100), 160, 0), Cells())
     assert vector is not None
     expected = np.array([*RED, RED[0]])
     np.testing.assert_allclose(vector[:4], expected / np.linalg.norm(expected), atol=0.01)
@@ -280,7 +281,7 @@ def test_absent_traits_have_no_vector_and_cost_nothing() -> None:
     image, mask = spot(BLUE, RED)
     empty, outside = np.zeros_like(mask), np.zeros_like(mask)
     outside[:10, :10] = True
-    assert embed_regions(image, np.stack([empty, outside]), pose.turned((150, 110), 60, 0), embedder) == [None, None]
+    assert embed_regions(image, np.stack([empty, outside]), frames.turned((150, 110), 60, 0), embedder) == [None, None]
     assert embedder.calls == 0
     first, second = embed_regions(image, np.stack([empty, mask]), FRAME, embedder)
     assert first is None
@@ -316,7 +317,7 @@ def test_a_hair_does_not_vanish_from_a_large_photograph() -> None:
     hair = np.zeros((1500, 2000), dtype=bool)
     hair[400, 300:1700] = True
     image[hair] = BLUE
-    (vector,) = embed_regions(image, hair[None], pose.turned((1000, 750), 2100, 0.3), Cells())
+    (vector,) = embed_regions(image, hair[None], frames.turned((1000, 750), 2100, 0.3), Cells())
     assert vector is not None
     parts = [vector[part] for part in block_slices(Cells()).values()]
     assert [float(np.linalg.norm(part)) for part in parts] == pytest.approx([1, 1, 1], abs=1e-5)
@@ -342,7 +343,7 @@ def test_pooling_nothing_is_refused() -> None:
 @given(arrays(bool, (12, 16)).filter(np.any), st.floats(-3, 3), st.floats(10, 40))
 @settings(max_examples=25, deadline=None)
 def test_any_mask_gives_a_finite_unit_shape(mask: Mask, angle: float, side: float) -> None:
-    shape = shape_block(mask, pose.turned((8, 6), side, angle))
+    shape = shape_block(mask, frames.turned((8, 6), side, angle))
     assert np.isfinite(shape).all()
     assert float(np.linalg.norm(shape)) == pytest.approx(1, abs=1e-5)
 
@@ -350,12 +351,12 @@ def test_any_mask_gives_a_finite_unit_shape(mask: Mask, angle: float, side: floa
 def test_cutting_out_the_surroundings_changes_no_coverage() -> None:
     mask = np.zeros((900, 1200), dtype=bool)
     mask[disk((500, 700), 150)] = True
-    frame = pose.turned((650, 450), 1300, 0.4)
-    close = embedding._close(mask, frame, 384)
+    frame = frames.turned((650, 450), 1300, 0.4)
+    close = contract._close(mask, frame, 384)
     assert close is not None
     near, near_frame, coverage = close
     assert near.size < mask.size / 3
-    whole = pose.warp_mask(mask, frame, 384)
+    whole = frames.warp_mask(mask, frame, 384)
     np.testing.assert_allclose(
         coverage, whole, atol=0.35
     )  # Blocks of pixels start elsewhere, so edges differ a little.

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from sst_retrieval.build import build_index
-from sst_retrieval.build_settings import BuildSettings
+from sst_retrieval.build.build import build_index
+from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.cli import app
 from sst_retrieval.cli.scoring import score_masks, score_retrieval
-from sst_retrieval.images import read_image, read_labels
-from sst_retrieval.query import open_index
+from sst_retrieval.imaging.images import read_image, read_labels
+from sst_retrieval.search.index import open_index
 
 MIMICS = ("SD-0001", "SD-0002")  # Supports of two species that wear the same pattern.
 OTHER = "SD-0006"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.evaluate import TraitVectors, average_precision, mask_scores, recall_at, retrieval_scores
 from sst_retrieval.evaluate.report import aligned
-from sst_retrieval.images import read_labels, write_png
+from sst_retrieval.imaging.images import read_labels, write_png
 from sst_retrieval.types import Support
 
 BLOCKS = {"pattern": slice(0, 2), "colour": slice(2, 4)}

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from compass import COMPASS, drawn, outline, photograph, whole, write_collection, write_photograph, write_support
 
-from sst_retrieval import build as building
-from sst_retrieval.build import BuildReport, build_index
-from sst_retrieval.query import open_index
-from sst_retrieval.store import Store
+from sst_retrieval.build import build as building
+from sst_retrieval.build.build import BuildReport, build_index
+from sst_retrieval.index.store import Store
+from sst_retrieval.search.index import open_index
 
 A, B = [f"a{i}" for i in range(4)], [f"b{i}" for i in range(4)]
 

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from sst_retrieval import images
 from sst_retrieval.errors import ImageError
+from sst_retrieval.imaging import images
 from sst_retrieval.types import RGBImage
 
 # Four corners that cannot be mistaken for one another, whichever way the picture lies.

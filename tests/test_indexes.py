@@ -9,10 +9,10 @@ import pytest
 from fakes import CONCURRENT, a_collection_of, build_fake
 from invented import a_region, built
 
-from sst_retrieval import describer
 from sst_retrieval.engines import ModelOptions
-from sst_retrieval.indexes import rebuild_command
-from sst_retrieval.query import open_index
+from sst_retrieval.index.origin import rebuild_command
+from sst_retrieval.search import describer
+from sst_retrieval.search.index import open_index
 
 
 def made_with(path: Path, models: dict[str, object], **settings: object) -> None:

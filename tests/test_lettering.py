@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from sst_retrieval import lettering
-from sst_retrieval.lettering import font_for
-from sst_retrieval.sheets import Tile, contact_sheet
+from sst_retrieval.pictures import lettering
+from sst_retrieval.pictures.lettering import font_for
+from sst_retrieval.pictures.sheets import Tile, contact_sheet
 
 
 @pytest.fixture

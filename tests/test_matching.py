@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from sst_retrieval.models import matching
-from sst_retrieval.models.matching import Compressed, Look, Reach, Votes, carried, cell_centres, describe, smooth_flow
+from sst_retrieval.track.dense import matching
+from sst_retrieval.track.dense.matching import (
+    Compressed,
+    Look,
+    Reach,
+    Votes,
+    carried,
+    cell_centres,
+    describe,
+    smooth_flow,
+)
 
 G = 16
 BLOCK = matching.BLOCK

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.draw import disk, ellipse
 from skimage.measure import regionprops
 
-from sst_retrieval.measure import MEASUREMENTS, measure
+from sst_retrieval.describe.measure import MEASUREMENTS, measure
 from sst_retrieval.types import Mask, RGBImage
 
 RED = (255, 0, 0)  # CIE L*a*b* 53.24, 80.09, 67.20 under D65.

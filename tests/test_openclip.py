@@ -10,11 +10,11 @@ import torch
 from small_clip import DIM, PATCH, SIDE
 from torch.nn import functional
 
-from sst_retrieval import pose
-from sst_retrieval.embedding import Embedder, RegionEmbedder, TextEmbedder, embed_regions
+from sst_retrieval.describe.contract import Embedder, RegionEmbedder, TextEmbedder, embed_regions
+from sst_retrieval.describe.openclip import TEMPLATES, OpenClipEmbedder, open_clip_embedder
 from sst_retrieval.engines import ModelOptions, load_embedder
 from sst_retrieval.errors import ModelError
-from sst_retrieval.models.openclip import TEMPLATES, OpenClipEmbedder, open_clip_embedder
+from sst_retrieval.imaging import frames
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_traits_get_vectors_whose_pattern_lies_in_the_space_of_words(folder: Pat
     masks = np.zeros((3, 80, 80), bool)
     masks[0, 10:40, 10:40] = True
     masks[2, 50:70, 30:75] = True
-    frame = pose.as_photographed(image)
+    frame = frames.as_photographed(image)
     first, none, third = embed_regions(image, masks, frame, embedder)
     assert none is None
     assert first is not None

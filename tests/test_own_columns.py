@@ -16,9 +16,9 @@ from fakes import a_collection_of, build_fake
 from typer.testing import CliRunner
 
 import sst_retrieval as sst
-from sst_retrieval.catalog import Catalog
 from sst_retrieval.cli import app
 from sst_retrieval.errors import QueryError
+from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.words import answer, understand
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "app"))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from sst_retrieval import pose
-from sst_retrieval.shrunk import Shrunk, shrinkable
+from sst_retrieval.imaging import frames as pose
+from sst_retrieval.imaging.shrunk import Shrunk, shrinkable
 from sst_retrieval.types import Frame, Mask, RGBImage
 
 IDENTITY = Frame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sst_retrieval.models.decoder import Decoder
-from sst_retrieval.models.presence import SIGNS, Evidence, Presence, signs
-from sst_retrieval.models.trained_decoder import TrainedDecoder
+from sst_retrieval.track.dense.decoder import Decoder
+from sst_retrieval.track.dense.presence import SIGNS, Evidence, Presence, signs
+from sst_retrieval.track.dense.trained_decoder import TrainedDecoder
 
 CELLS = 32
 

@@ -20,9 +20,9 @@ from sst_retrieval.cli.scoring import score_retrieval
 from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
 from sst_retrieval.evaluate import average_precision
 from sst_retrieval.export import export_table
-from sst_retrieval.images import write_png
-from sst_retrieval.query import Index, open_index
-from sst_retrieval.store import Store
+from sst_retrieval.imaging.images import write_png
+from sst_retrieval.index.store import Store
+from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Skipped
 
 IDS = [f"CAM {number:03d}" for number in range(60)]

@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 
 import sst_retrieval as sst
 from sst_retrieval.files import inside
-from sst_retrieval.small_pictures import MOST_BYTES
+from sst_retrieval.index.thumbnails import MOST_BYTES
 
 HOME = Path(__file__).resolve().parents[1] / "app" / "Home.py"
 SECRET = (1, 200, 3)

@@ -14,8 +14,8 @@ from small_sam2 import write_small_sam2
 
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import ModelMismatchError
-from sst_retrieval.manifest import require_same, same_settings
-from sst_retrieval.models.sam2 import Sam2Propagator
+from sst_retrieval.index.manifest import require_same, same_settings
+from sst_retrieval.track.sam2.propagator import Sam2Propagator
 
 
 @pytest.fixture

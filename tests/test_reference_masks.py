@@ -13,15 +13,15 @@ from pycocotools import mask as coco
 from skimage.measure import regionprops
 from sklearn.decomposition import PCA
 
-from sst_retrieval import pose
-from sst_retrieval.images import read_labels
-from sst_retrieval.measure import geometry
+from sst_retrieval.describe.measure import geometry
+from sst_retrieval.imaging import frames
+from sst_retrieval.imaging.images import read_labels
 from sst_retrieval.morphology.outlines import elliptic_fourier, outline
 from sst_retrieval.morphology.sides import average, middle_line, split
 from sst_retrieval.morphology.space import principal_components
 from sst_retrieval.types import Mask
 
-UPRIGHT = pose.turned((512, 512), 1024, 0.0)
+UPRIGHT = frames.turned((512, 512), 1024, 0.0)
 Picture = tuple[dict[int, Mask], dict[int, int]]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sst_retrieval.models import refine as refining
-from sst_retrieval.models.refine import Evidence, by_colour, compete, guided, layers, refine
+from sst_retrieval.track.dense import refine as refining
+from sst_retrieval.track.dense.refine import Evidence, by_colour, compete, guided, layers, refine
 
 G, SIDE = 56, 112
 PAPER, BODY, WING = (230, 225, 215), (40, 30, 30), (200, 60, 40)
@@ -162,9 +162,7 @@ def test_a_class_without_cells_is_like_nothing() -> None:
 
 def test_no_votes_for_any_trait_find_nothing() -> None:
     none = np.zeros((G, G), dtype=bool)
-    soft, confidence = refine(
-        picture((square(15, 40, 15, 40), WING)), votes_for(none, none), RIVALS, evidence=EVIDENCE
-    )
+    soft, confidence = refine(picture((square(15, 40, 15, 40), WING)), votes_for(none, none), RIVALS, evidence=EVIDENCE)
     assert not (soft > 0.5).any()
     assert confidence == pytest.approx([1, 1], abs=0.01)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sst_retrieval.models.dense_memory import rivals
+from sst_retrieval.track.dense.memory import rivals
 from sst_retrieval.types import Support
 
 TRAITS = ("a", "b", "c", "d")

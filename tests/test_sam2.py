@@ -12,14 +12,14 @@ import torch
 from omegaconf import OmegaConf
 from small_sam2 import SIDE, configuration
 
-from sst_retrieval import pose
 from sst_retrieval.engines import ModelOptions, load_engines
 from sst_retrieval.errors import ModelError
-from sst_retrieval.models import sam2_checkpoint
-from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings
-from sst_retrieval.models.sam2_checkpoint import load_checkpoint
-from sst_retrieval.models.sam2_film import Sam2FilmPropagator
-from sst_retrieval.models.sam2_memory import Look, settled
+from sst_retrieval.imaging import frames
+from sst_retrieval.track.sam2 import checkpoint
+from sst_retrieval.track.sam2.checkpoint import load_checkpoint
+from sst_retrieval.track.sam2.film import Sam2FilmPropagator
+from sst_retrieval.track.sam2.memory import Look, settled
+from sst_retrieval.track.sam2.propagator import Sam2Propagator, Sam2Settings
 from sst_retrieval.types import RGBImage, Support
 
 
@@ -91,8 +91,8 @@ def test_the_pose_that_sam2_is_surest_of_counts(
 ) -> None:
     propagator = make(sam2_files, turns=4, sure=0.9)
     memory = propagator.remember([support])
-    start = pose.as_photographed(images[1])
-    wanted = pose.hypotheses(start, 4)[6]  # Mirrored, and turned half way round.
+    start = frames.as_photographed(images[1])
+    wanted = frames.hypotheses(start, 4)[6]  # Mirrored, and turned half way round.
     monkeypatch.setattr(
         Look, "sureness", property(lambda self: 0.8 if self.frame == wanted else 0.5 - self.frame.matrix[0])
     )
@@ -214,7 +214,7 @@ def test_metas_own_architectures_are_told_by_their_tensors(width: int, blocks: i
     tensors["image_encoder.trunk.patch_embed.proj.weight"] = torch.zeros(width, 3, 7, 7)
     if version == "sam2.1":
         tensors["no_obj_embed_spatial"] = torch.zeros(1, 64)
-    config = sam2_checkpoint._official_config(tensors, Path("x.pt"))
+    config = checkpoint._official_config(tensors, Path("x.pt"))
     assert config.name == f"{version}_{name}.yaml"
     assert config.is_file()
     trunk: Any = OmegaConf.to_container(OmegaConf.load(config))

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from sst_retrieval.cli.main import app
 from sst_retrieval.errors import ModelError
-from sst_retrieval.models import sam2_adapter, sam2_finetune
-from sst_retrieval.models.sam2 import Sam2Propagator, Sam2Settings
-from sst_retrieval.models.sam2_finetune import CycleSettings, Epoch, finetune
-from sst_retrieval.query import open_index
+from sst_retrieval.search.index import open_index
+from sst_retrieval.track.sam2 import adapter as sam2_adapter
+from sst_retrieval.track.sam2 import cycle_training
+from sst_retrieval.track.sam2.cycle_training import CycleSettings, Epoch, finetune
+from sst_retrieval.track.sam2.propagator import Sam2Propagator, Sam2Settings
 from sst_retrieval.types import Mask, RGBImage, Support
 
 SETTINGS = CycleSettings(rank=8, rate=5e-3, epochs=9, patience=9)
@@ -115,11 +116,11 @@ def test_the_gradient_crosses_the_whole_cycle(sam2_files: tuple[Path, Path], sup
     """What happens on the target must be learnt from: its decoder's pass has a gradient of its own."""
     propagator = make(sam2_files)
     memory = propagator.remember([support])
-    target = sam2_finetune._plain(propagator.look(memory, [scene(1)[0]])[0].encoded)
+    target = cycle_training._plain(propagator.look(memory, [scene(1)[0]])[0].encoded)
     known = memory.known[0]
-    lesson = replace(known, support=sam2_finetune._plain(known.support), drawn=known.drawn.clone())
+    lesson = replace(known, support=cycle_training._plain(known.support), drawn=known.drawn.clone())
     network = propagator.network
-    network.model = sam2_finetune._able_to_learn(network.model)
+    network.model = cycle_training._able_to_learn(network.model)
     sam2_adapter.trainable(network.model, None)
     outward: list[torch.Tensor] = []
     track = network.track
@@ -130,7 +131,7 @@ def test_the_gradient_crosses_the_whole_cycle(sam2_files: tuple[Path, Path], sup
         return found
 
     network.track = watched  # type: ignore[method-assign, assignment]
-    loss = sam2_finetune.cycle_loss(sam2_finetune.go_round(network, lesson, target), lesson.drawn)
+    loss = cycle_training.cycle_loss(cycle_training.go_round(network, lesson, target), lesson.drawn)
     (gradient,) = torch.autograd.grad(loss, outward[:1])
     assert len(outward) == 2
     assert gradient.abs().max() > 0

@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 from small_sam2 import SIDE, configuration
 
-from sst_retrieval.models.sam2_attention import Sequenced, attend, prepare
-from sst_retrieval.models.sam2_checkpoint import load_checkpoint
-from sst_retrieval.models.sam2_network import Memory, Sam2Network, Tracked
+from sst_retrieval.track.sam2.attention import Sequenced, attend, prepare
+from sst_retrieval.track.sam2.checkpoint import load_checkpoint
+from sst_retrieval.track.sam2.network import Memory, Sam2Network, Tracked
 
 TOLERANCE = 1e-5  # Logits are about 1; bits are lost where another batch takes another algorithm.
 

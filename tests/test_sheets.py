@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import ImageColor, ImageFont
 
 from sst_retrieval.errors import InputError
-from sst_retrieval.lettering import font_for
-from sst_retrieval.overlays import overlay
-from sst_retrieval.sheets import PALETTE, TILE, Tile, contact_sheet, hit_tile, overlay_sheet, shortened
+from sst_retrieval.pictures.lettering import font_for
+from sst_retrieval.pictures.overlays import overlay
+from sst_retrieval.pictures.sheets import PALETTE, TILE, Tile, contact_sheet, hit_tile, overlay_sheet, shortened
 from sst_retrieval.types import Hit
 
 GREY = np.full((90, 120, 3), 128, np.uint8)

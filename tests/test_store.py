@@ -14,12 +14,12 @@ import pytest
 from filelock import FileLock
 from invented import BLOCKS, SETTINGS, a_collection, a_region, a_vector, built, rows
 
-from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import CollectionError, IndexFolderError, ModelMismatchError
 from sst_retrieval.files import appearing
-from sst_retrieval.store import Store
+from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.store import Store
+from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.types import Skipped
-from sst_retrieval.vectors import VectorIndex
 
 NEW_SETTINGS = {**SETTINGS, "embedder": "invented 2"}
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from sst_retrieval import masks
-from sst_retrieval.collection import Collection, read_collection
+from sst_retrieval.annotate.supports import Supports, read_supports
+from sst_retrieval.collection.reading import Collection, read_collection
 from sst_retrieval.errors import SupportError
-from sst_retrieval.images import read_labels, write_png
-from sst_retrieval.supports import Supports, read_supports
+from sst_retrieval.imaging import masks
+from sst_retrieval.imaging.images import read_labels, write_png
 from sst_retrieval.types import Mask, Specimen, Support
 
 HEIGHT, WIDTH = 20, 30

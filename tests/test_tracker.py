@@ -17,19 +17,19 @@ import typer
 from torch.nn import functional
 from typer.testing import CliRunner
 
-from sst_retrieval import pose
+from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.cli import app
-from sst_retrieval.collection import read_collection
-from sst_retrieval.models.dense import DensePropagator
-from sst_retrieval.models.efficientnet import EfficientNetTrunk
-from sst_retrieval.models.matching import cell_colours
-from sst_retrieval.models.sam2 import Sam2Propagator
-from sst_retrieval.models.sam2_checkpoint import build, load_checkpoint
-from sst_retrieval.models.sam2_network import MEAN, SPREAD, Sam2Network
-from sst_retrieval.models.sam2_tracker import TrackerPropagator, corrected
-from sst_retrieval.models.tracker import CONFIG, WEIGHTS, LiteTrunk, resize
-from sst_retrieval.models.trained_decoder import TrainedDecoder
-from sst_retrieval.supports import read_supports
+from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.imaging import frames
+from sst_retrieval.nets.efficientnet import EfficientNetTrunk
+from sst_retrieval.track.dense.matching import cell_colours
+from sst_retrieval.track.dense.propagator import DensePropagator
+from sst_retrieval.track.dense.trained_decoder import TrainedDecoder
+from sst_retrieval.track.sam2.checkpoint import build, load_checkpoint
+from sst_retrieval.track.sam2.lite_trunk import CONFIG, WEIGHTS, LiteTrunk, resize
+from sst_retrieval.track.sam2.network import MEAN, SPREAD, Sam2Network
+from sst_retrieval.track.sam2.propagator import Sam2Propagator
+from sst_retrieval.track.sam2.tracker import TrackerPropagator, corrected
 from sst_retrieval.types import Propagated, Support
 
 SIDE = 96
@@ -153,7 +153,7 @@ def test_a_guess_is_what_the_dense_propagator_finds(script: ModuleType, drawer: 
 
     script.guesses(tmp_path / "pairs")
     guessed = script.read_pair(pair).first.numpy()
-    wanted = [pose.warp_mask(mask, found.frame, 2 * guessed.shape[-1]) for mask in found.masks]
+    wanted = [frames.warp_mask(mask, found.frame, 2 * guessed.shape[-1]) for mask in found.masks]
     cells = np.stack([each.reshape(guessed.shape[1], 2, guessed.shape[2], 2).mean((1, 3)) for each in wanted])
     both, either = ((guessed > 0.5) & (cells > 0.5)).sum(), ((guessed > 0.5) | (cells > 0.5)).sum()
     assert both / either > 0.97  # Kept as half floats, and there and back through the photograph.
@@ -180,7 +180,7 @@ class Led:
 
     def __init__(self, mask: np.ndarray, confidence: float = 1.0, familiar: float = 1.0) -> None:
         self.familiar = familiar
-        frame = pose.as_photographed(np.zeros((*mask.shape, 3), np.uint8))
+        frame = frames.as_photographed(np.zeros((*mask.shape, 3), np.uint8))
         self.found = Propagated(mask[None], np.full(1, confidence, np.float32), frame)
 
     def remember(self, supports: list[Support]) -> Any:
@@ -213,7 +213,7 @@ def test_masks_that_promise_to_be_good_stay_but_give_way_to_corrected_ones() -> 
     other = np.zeros_like(masks)
     other[0, 0], other[1, :, 2:], other[2, 1] = True, True, True
     rivals = np.array([[False, True, False], [True, False, False], [False, False, False]])
-    frame = pose.as_photographed(np.zeros((4, 6, 3), np.uint8))
+    frame = frames.as_photographed(np.zeros((4, 6, 3), np.uint8))
     guess = Propagated(masks, np.array([0.95, 0.6, 0.7], np.float32), frame)
     told = Propagated(other, np.array([0.1, 0.8, 0.5], np.float32), frame, np.array([0.3, 0.4, 0.5], np.float32))
     found = corrected(guess, told, rivals)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented import BLOCKS, DIM, a_vector, unit
 
-from sst_retrieval import vectors
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.examples import Example
-from sst_retrieval.vectors import VectorIndex, write_vectors
+from sst_retrieval.index import vectors
+from sst_retrieval.index.query_vectors import Example
+from sst_retrieval.index.vectors import VectorIndex, write_vectors
 
 EQUAL = np.ones(3)
 

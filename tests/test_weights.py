@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sst_retrieval import weights
 from sst_retrieval.cli.main import app
 from sst_retrieval.errors import ModelError
+from sst_retrieval.nets import weights
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: more than a block.
 

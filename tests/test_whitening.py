@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented import BLOCKS, DIM, SETTINGS, a_collection, a_region, a_vector, built
 
-from sst_retrieval import whitening
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.query import open_index
-from sst_retrieval.whitening import Whitening, read_whitening, whiten, write_whitening
+from sst_retrieval.index import whitening
+from sst_retrieval.index.whitening import Whitening, read_whitening, whiten, write_whitening
+from sst_retrieval.search.index import open_index
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from invented import a_collection, a_region, built
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.locked import LockedDatabase
-from sst_retrieval.query import Index, open_index
-from sst_retrieval.sql import literal, quoted
+from sst_retrieval.index.duck import LockedDatabase
+from sst_retrieval.index.sql import literal, quoted
+from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.words import Filter, Ranking, TraitPart, answer, remaining, understand
 from sst_retrieval.words.colours import BASIC, DEGREES, colour
 from sst_retrieval.words.conditions import is_one_of

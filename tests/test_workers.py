@@ -31,19 +31,19 @@ from fakes import (
 )
 from threadpoolctl import threadpool_info
 
-from sst_retrieval import workers
-from sst_retrieval.build import build_index
-from sst_retrieval.collection import read_collection
+from sst_retrieval.annotate.supports import read_supports
+from sst_retrieval.build import workers
+from sst_retrieval.build.build import build_index
+from sst_retrieval.build.regions import regions_of
+from sst_retrieval.build.workers import AHEAD, MOST, Room, cores, in_order, workers_of
+from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.describe.openclip import open_clip_embedder
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.errors import InputError, ModelError
-from sst_retrieval.images import read_image
-from sst_retrieval.models.openclip import open_clip_embedder
-from sst_retrieval.query import open_index
-from sst_retrieval.regions import regions_of
-from sst_retrieval.store import Store
-from sst_retrieval.supports import read_supports
+from sst_retrieval.imaging.images import read_image
+from sst_retrieval.index.store import Store
+from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, Region, RGBImage
-from sst_retrieval.workers import AHEAD, MOST, Room, cores, in_order, workers_of
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_a_build_works_on_no_more_pixels_than_there_is_room_for(
     def until_another_waits(_: ConcurrentTracker) -> None:
         assert waits.wait(PATIENCE)
 
-    monkeypatch.setattr("sst_retrieval.build.Room", lambda: room)
+    monkeypatch.setattr("sst_retrieval.build.build.Room", lambda: room)
     meanwhile = ConcurrentTracker.until_overtaken if together else until_another_waits
     monkeypatch.setattr(ConcurrentTracker, "meanwhile", meanwhile)
     assert build_fake(table, tmp_path / "index", CONCURRENT).processed == 8
@@ -351,8 +351,8 @@ def test_models_that_cannot_are_not_asked_at_the_same_time(table: Path) -> None:
 
 
 def test_sam2_works_on_one_photograph_after_the_other() -> None:
-    from sst_retrieval.models.sam2 import Sam2Propagator
-    from sst_retrieval.models.sam2_film import Sam2FilmPropagator
+    from sst_retrieval.track.sam2.film import Sam2FilmPropagator
+    from sst_retrieval.track.sam2.propagator import Sam2Propagator
 
     # Their network changes with the group (adapters); a film also with every photograph.
     assert not hasattr(Sam2Propagator, "concurrent")
@@ -474,7 +474,7 @@ def test_the_built_in_models_answer_threads_as_they_answer_one(
     drawer: Path, monkeypatch: pytest.MonkeyPatch, propagator: str
 ) -> None:
     """Fresh models are asked by three threads at once: what is built when it is first needed is built under fire."""
-    monkeypatch.setattr("sst_retrieval.models.sam2_tracker.KEPT", 2.0)  # Every mask is doubtful.
+    monkeypatch.setattr("sst_retrieval.track.sam2.tracker.KEPT", 2.0)  # Every mask is doubtful.
     collection = read_collection(drawer / "collection.csv")
     supports = read_supports(drawer / "supports", collection)
     targets = [each for each in collection.specimens if each.group == collection.specimens[0].group]

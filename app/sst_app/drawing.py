@@ -110,9 +110,7 @@ def points(
     }
 
 
-def _grown(
-    image: npt.NDArray[np.uint8], clicks: Mapping[str, tuple[list[Point], list[Point]]], key: str
-) -> Masks:
+def _grown(image: npt.NDArray[np.uint8], clicks: Mapping[str, tuple[list[Point], list[Point]]], key: str) -> Masks:
     """Turn clicks into masks; says which model did, and what went wrong."""
     if not clicks:
         return {}

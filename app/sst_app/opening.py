@@ -57,9 +57,7 @@ def _read(words: tuple[str, ...]) -> Asked:
     reader.add_argument("--clip-model")
     reader.add_argument("--clip-pretrained")
     found, _ = reader.parse_known_args(words)
-    return Asked(
-        found.what, tuple(found.images), tuple(found.supports), found.clip_model, found.clip_pretrained
-    )
+    return Asked(found.what, tuple(found.images), tuple(found.supports), found.clip_model, found.clip_pretrained)
 
 
 def asked_for() -> Path | None:
@@ -272,5 +270,3 @@ def _nothing() -> None:
         building.offer("demo", "Build the demo drawer", ["demo", str(DEMO)])
         building.progress("demo")
     st.stop()
-
-

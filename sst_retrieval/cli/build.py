@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from sst_retrieval.build import build_index
-from sst_retrieval.build_settings import BuildSettings
+from sst_retrieval.build.build import build_index
+from sst_retrieval.build.settings import BuildSettings
+from sst_retrieval.build.workers import MOST
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import DEVICE, SAM2_CONFIG, TABLE_OPTIONS
 from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.engines import EMBEDDERS, PROPAGATORS
-from sst_retrieval.workers import MOST
 
 
 def _choices(known: Mapping[str, str]) -> str:

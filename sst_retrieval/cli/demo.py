@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
-from sst_retrieval import sheets
-from sst_retrieval.build import build_index
-from sst_retrieval.build_settings import BuildSettings
+from sst_retrieval.build.build import build_index
+from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.cli.hits import hits_sheet, indexed_tile, table
 from sst_retrieval.cli.options import Device
 from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.cli.scoring import score_masks, score_retrieval
-from sst_retrieval.demo import make_drawer
 from sst_retrieval.export import regions
-from sst_retrieval.images import write_png
-from sst_retrieval.masks import decode
-from sst_retrieval.query import Index, open_index
+from sst_retrieval.imaging.images import write_png
+from sst_retrieval.imaging.masks import decode
+from sst_retrieval.pictures import sheets
+from sst_retrieval.search.index import Index, open_index
+from sst_retrieval.synthetic.drawer import make_drawer
 from sst_retrieval.types import RGBImage
 
 TRAIT = "forewing_band"

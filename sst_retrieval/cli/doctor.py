@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sst_retrieval import doctor
+from sst_retrieval.cli import checks as doctor
 
 
 def doctor_command() -> None:

@@ -12,7 +12,7 @@ from sst_retrieval.cli.options import IndexFolder, Json
 from sst_retrieval.cli.scoring import USUAL_COLUMNS, score_masks, score_retrieval, usual_column
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import MaskScores, RetrievalScores
-from sst_retrieval.query import open_index
+from sst_retrieval.search.index import open_index
 
 
 def evaluate_command(

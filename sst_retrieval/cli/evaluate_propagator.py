@@ -11,15 +11,15 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from sst_retrieval.build_settings import DEFAULTS
+from sst_retrieval.annotate.traits import read_traits
+from sst_retrieval.build.settings import DEFAULTS
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import Device, Json
-from sst_retrieval.collection import read_collection
+from sst_retrieval.collection.reading import read_collection
 from sst_retrieval.engines import ModelOptions, load_propagator
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import ProtocolScores, run_protocol
-from sst_retrieval.propagation import Propagator
-from sst_retrieval.traits import read_traits
+from sst_retrieval.track.contract import Propagator
 
 
 class Protocol(StrEnum):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sst_retrieval.build.finetuning import FinetuneSettings, finetune
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import DEVICE, SAM2_CONFIG, TABLE_OPTIONS
-from sst_retrieval.finetuning import FinetuneSettings, finetune
 
 if TYPE_CHECKING:
-    from sst_retrieval.models.sam2_finetune import Epoch
+    from sst_retrieval.track.sam2.cycle_training import Epoch
 
 OPTIONS = {
     "sam2_config": SAM2_CONFIG,

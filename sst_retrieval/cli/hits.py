@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sst_retrieval import sheets
 from sst_retrieval.evaluate.report import aligned
-from sst_retrieval.query import Index
-from sst_retrieval.sheets import Tile
+from sst_retrieval.pictures import sheets
+from sst_retrieval.pictures.sheets import Tile
+from sst_retrieval.search.index import Index
 from sst_retrieval.types import Hit, RGBImage
 
 CAPTION = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality")

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from sst_retrieval.cli.options import IndexFolder, Json
-from sst_retrieval.query import open_index
+from sst_retrieval.search.index import open_index
 
 
 def info_command(index: IndexFolder, as_json: Json = False) -> None:

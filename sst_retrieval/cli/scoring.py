@@ -9,7 +9,7 @@ from pathlib import Path
 from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate import MaskScores, RetrievalScores, TraitVectors, mask_scores, retrieval_scores
 from sst_retrieval.export import label_map
-from sst_retrieval.query import Index
+from sst_retrieval.search.index import Index
 from sst_retrieval.types import Scalar
 
 USUAL_COLUMNS = ("infraspecificEpithet", "scientificName", "group")

@@ -11,18 +11,18 @@ from typing import Annotated
 
 import typer
 
-from sst_retrieval.asking import Pair
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.hits import hits_sheet, indexed_tile, table
 from sst_retrieval.cli.options import ClipModel, ClipPretrained, IndexFolder, Json, Weights, Where, read_weights
 from sst_retrieval.cli.sentence import answer_sentence, describe_words, explain_sentence, read_sentence
-from sst_retrieval.describer import embedder_of
-from sst_retrieval.embedding import Embedder
+from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.errors import QueryError
-from sst_retrieval.images import read_image, write_png
-from sst_retrieval.outside import query_vectors, read_mask
-from sst_retrieval.query import Index, open_index
-from sst_retrieval.sheets import Tile
+from sst_retrieval.imaging.images import read_image, write_png
+from sst_retrieval.pictures.sheets import Tile
+from sst_retrieval.search.answer import Pair
+from sst_retrieval.search.describer import embedder_of
+from sst_retrieval.search.index import Index, open_index
+from sst_retrieval.search.outside import query_vectors, read_mask
 from sst_retrieval.types import Floats, Hit
 from sst_retrieval.words import Question
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import typer
 
-from sst_retrieval.embedding import Embedder
+from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.errors import QueryError
-from sst_retrieval.query import Index
+from sst_retrieval.search.index import Index
 from sst_retrieval.types import Floats, Hit
 from sst_retrieval.words import Question, answer, described, remaining, understand, words_for_model
 

@@ -14,7 +14,7 @@ import typer
 import sst_retrieval
 from sst_retrieval.cli.options import ClipModel, ClipPretrained
 from sst_retrieval.errors import InputError
-from sst_retrieval.indexes import find_indexes
+from sst_retrieval.index.origin import find_indexes
 
 PACKAGE = Path(sst_retrieval.__file__).parent
 

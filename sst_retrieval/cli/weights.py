@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from sst_retrieval import weights
+from sst_retrieval.nets import weights
 
 app = typer.Typer(no_args_is_help=True, help="Weights of SAM 2, OpenCLIP and BioCLIP: list and fetch them.")
 

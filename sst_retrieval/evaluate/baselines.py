@@ -20,14 +20,14 @@ import numpy as np
 import numpy.typing as npt
 from skimage.color import rgb2lab
 
-from sst_retrieval import pose
-from sst_retrieval.embedding import Embedder, pool
+from sst_retrieval.describe.contract import Embedder, pool
+from sst_retrieval.describe.shape_block import shape_block
 from sst_retrieval.evaluate.retrieval import RetrievalScore, TraitVectors, retrieval_scores
 from sst_retrieval.evaluate.style import rim_colours
-from sst_retrieval.masks import box
-from sst_retrieval.outlining import shape_block
+from sst_retrieval.imaging import frames
+from sst_retrieval.imaging.masks import box
+from sst_retrieval.index.whitening import SHRINKAGE, block_slices, whiten
 from sst_retrieval.types import Floats, Frame, Mask, RGBImage, Scalar
-from sst_retrieval.whitening import SHRINKAGE, block_slices, whiten
 
 METHODS = ("crop", "photograph", "background", "outline", "mean colour")
 LEARNT = ("crop", "photograph")
@@ -38,7 +38,7 @@ SMALL = 0.1
 def describe_photograph(image: RGBImage, embedder: Embedder) -> dict[str, Floats]:
     """Describe a photograph by the baselines that see all of it: method -> float32 (d,)."""
     height, width = image.shape[:2]
-    whole = pose.turned((width / 2, height / 2), max(height, width), 0.0)
+    whole = frames.turned((width / 2, height / 2), max(height, width), 0.0)
     return {"photograph": _features(image, whole, embedder), "background": rim_colours(image)}
 
 
@@ -55,7 +55,7 @@ def describe_region(image: RGBImage, mask: Mask, frame: Frame, embedder: Embedde
         Method -> float32 (d,).
     """
     x0, y0, x1, y1 = box(mask)
-    square = pose.turned(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0), 0.0)
+    square = frames.turned(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0), 0.0)
     colour = rgb2lab(image[mask][None])[0].mean(axis=0).astype(np.float32)
     return {
         "crop": _features(image, square, embedder),
@@ -111,7 +111,7 @@ def _as_products(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _features(image: RGBImage, frame: Frame, embedder: Embedder) -> Floats:
-    view = pose.warp(image, frame, embedder.side)
+    view = frames.warp(image, frame, embedder.side)
     (grid,) = embedder.features([view])
     mean = pool(grid, np.ones((embedder.side, embedder.side), dtype=np.float32))
     unit: Floats = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)

@@ -20,14 +20,14 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate.report import aligned, share
-from sst_retrieval.images import read_labels
+from sst_retrieval.imaging.images import read_labels
 
 LabelMap: TypeAlias = npt.NDArray[np.integer[Any]]
 """(H, W): one trait number a pixel, 0 = background."""
 
 
 class Annotated(Protocol):
-    """What must be known of a support; `types.Support` and `supports.SupportReference` both say it."""
+    """What must be known of a support; `types.Support` and `annotate.supports.SupportReference` both say it."""
 
     @property
     def specimen(self) -> str:

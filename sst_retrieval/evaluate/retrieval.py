@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.asking import ALPHA
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.evaluate.report import aligned
+from sst_retrieval.search.answer import ALPHA
 from sst_retrieval.types import Floats, Scalar
 
 Ranking: TypeAlias = npt.NDArray[np.bool_]

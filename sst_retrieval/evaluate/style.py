@@ -15,7 +15,7 @@ from skimage.color import rgb2lab
 
 from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.leaks import Audit, audit
-from sst_retrieval.query import Index
+from sst_retrieval.search.index import Index
 from sst_retrieval.types import Floats, Frame, RGBImage, Scalar
 
 RIM = 0.05

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from sst_retrieval import pose
 from sst_retrieval.evaluate.draws import read_labelled
+from sst_retrieval.imaging import frames
 from sst_retrieval.types import Mask, RGBImage, Specimen
 
 
@@ -80,10 +80,10 @@ def read_target(
     rng = np.random.default_rng([seed, zlib.crc32(specimen.id.encode())])
     height, width = label.shape
     side = int(np.ceil(np.hypot(height, width)))  # Nothing is cut off; beyond the edge, the edge is repeated.
-    frame = pose.turned((width / 2, height / 2), side, float(rng.uniform(0, 2 * np.pi)))
-    frame = pose.mirrored(frame) if rng.random() < 0.5 else frame
-    truth = {trait: pose.warp_mask(label == number, frame, side) > 0.5 for trait, number in numbers.items()}
-    return pose.warp(image, frame, side), truth
+    frame = frames.turned((width / 2, height / 2), side, float(rng.uniform(0, 2 * np.pi)))
+    frame = frames.mirrored(frame) if rng.random() < 0.5 else frame
+    truth = {trait: frames.warp_mask(label == number, frame, side) > 0.5 for trait, number in numbers.items()}
+    return frames.warp(image, frame, side), truth
 
 
 def torn_off(image: RGBImage, mask: Mask) -> tuple[Mask, RGBImage]:

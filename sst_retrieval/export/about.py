@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sst_retrieval import provenance
-from sst_retrieval.images import atomic
-from sst_retrieval.query import Index
+from sst_retrieval.imaging.images import atomic
+from sst_retrieval.search.index import Index
 
 COLOURS = (
     "CIE 1976 L*a*b* of the photograph as it is, read as sRGB (IEC 61966-2-1); white reference D65, 2 degree observer; "

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sst_retrieval.export.about import about, condition, in_a_line, write_beside
-from sst_retrieval.images import atomic
-from sst_retrieval.masks import area, decode
-from sst_retrieval.query import Index
+from sst_retrieval.imaging.images import atomic
+from sst_retrieval.imaging.masks import area, decode
+from sst_retrieval.search.index import Index
 
 
 def export_coco(

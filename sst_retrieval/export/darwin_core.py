@@ -25,15 +25,15 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from sst_retrieval.describe.measure import MEASUREMENTS
 from sst_retrieval.export.about import about, as_text, condition, in_a_line, write_beside
 from sst_retrieval.export.terms import DCTERMS as _DCTERMS
 from sst_retrieval.export.terms import DWC as _DWC
 from sst_retrieval.export.terms import media_terms, occurrence_terms
-from sst_retrieval.images import atomic
-from sst_retrieval.measure import MEASUREMENTS
+from sst_retrieval.imaging.images import atomic
+from sst_retrieval.index.sql import called
 from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale
-from sst_retrieval.query import Index
-from sst_retrieval.sql import called
+from sst_retrieval.search.index import Index
 from sst_retrieval.types import Region, Specimen
 
 _AC, _DC = "http://rs.tdwg.org/ac/terms/", "http://purl.org/dc/elements/1.1/"

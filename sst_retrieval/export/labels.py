@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval import masks
 from sst_retrieval.errors import QueryError
 from sst_retrieval.export.about import about, write_beside
-from sst_retrieval.images import write_png
-from sst_retrieval.query import Index
-from sst_retrieval.reviews import as_absent
+from sst_retrieval.imaging import masks
+from sst_retrieval.imaging.images import write_png
+from sst_retrieval.index.reviews import as_absent
+from sst_retrieval.search.index import Index
 from sst_retrieval.types import Region
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pandas as pd
 
+from sst_retrieval.describe.measure import MEASUREMENTS
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.export.about import about, condition, in_a_line, write_beside
-from sst_retrieval.images import atomic
-from sst_retrieval.measure import MEASUREMENTS
+from sst_retrieval.imaging.images import atomic
+from sst_retrieval.index.sql import called
 from sst_retrieval.morphology import trees
 from sst_retrieval.morphology.distances import DistanceMatrix
 from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale, labelled
-from sst_retrieval.query import Index
-from sst_retrieval.sql import called
+from sst_retrieval.search.index import Index
 
 NO_CHARACTERS = ("centroid_x", "centroid_y", "orientation")
 """Measurements that say where and how a specimen lay, not what it is like."""

@@ -10,10 +10,10 @@ import numpy as np
 from skimage.draw import polygon
 
 from sst_retrieval.export.about import about, condition, in_a_line, write_beside
-from sst_retrieval.images import atomic, write_jpeg
+from sst_retrieval.imaging.images import atomic, write_jpeg
 from sst_retrieval.morphology.outlines import POINTS
 from sst_retrieval.morphology.table import Scale
-from sst_retrieval.query import Index
+from sst_retrieval.search.index import Index
 
 
 def export_tps(

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 
 from sst_retrieval.errors import InputError
 from sst_retrieval.export.about import about, as_text, condition, write_beside
-from sst_retrieval.images import atomic
+from sst_retrieval.imaging.images import atomic
 from sst_retrieval.morphology.table import Scale
-from sst_retrieval.query import Index
+from sst_retrieval.search.index import Index
 
 
 def export_table(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sst_retrieval.darwin_core import MEDIA, OF_RECORDS
+from sst_retrieval.collection.darwin_core import MEDIA, OF_RECORDS
 
 DWC = "http://rs.tdwg.org/dwc/terms/"
 DCTERMS = "http://purl.org/dc/terms/"

@@ -1,8 +1,8 @@
-"""The questions of comparative morphology that an index answers; `query.Index` inherits them.
+"""The questions of comparative morphology that an index answers; `search.index.Index` inherits them.
 
 What is known of every region is in `source`, what is traced on photographs in `forms`. Every method takes the regions
 that show a trait and that `where` holds for; masks that a person rejected never count. `where` is a DuckDB predicate
-over the collection's columns, `confidence` and the measurements, in pixels (`catalog`).
+over the collection's columns, `confidence` and the measurements, in pixels (`index.catalog`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Traits looked at on their photographs, mask by mask: outlines, and the left and the right one of a pair.
 
-`where` is a DuckDB predicate, as everywhere (see `catalog`); masks that a person rejected never count.
+`where` is a DuckDB predicate, as everywhere (see `index.catalog`); masks that a person rejected never count.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from sst_retrieval import masks
-from sst_retrieval.measure import geometry
+from sst_retrieval.describe.measure import geometry
+from sst_retrieval.imaging import masks
 from sst_retrieval.morphology import sides, table
 from sst_retrieval.morphology.asymmetry import Asymmetry, asymmetry
 from sst_retrieval.morphology.outlines import POINTS, Outlines, outline, stacked

@@ -26,8 +26,8 @@ import pyefd
 from scipy import ndimage
 from skimage.measure import find_contours, label
 
-from sst_retrieval import masks
 from sst_retrieval.errors import InputError
+from sst_retrieval.imaging import masks
 from sst_retrieval.types import Frame, Mask
 
 Curve: TypeAlias = npt.NDArray[np.float64]

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.measure import label
 
-from sst_retrieval import pose
-from sst_retrieval.masks import box
+from sst_retrieval.imaging import frames
+from sst_retrieval.imaging.masks import box
 from sst_retrieval.types import Floats, Frame, Mask
 
 SIDES = ("left", "right", "median")
@@ -67,7 +67,7 @@ def average(specimens: Iterable[tuple[Mask, Frame]]) -> Floats:
     Returns:
         float32 (64, 64), 0..1, over the frame's unit square.
     """
-    pictures = [pose.warp_mask(mask, frame, _SIDE) for mask, frame in specimens]
+    pictures = [frames.warp_mask(mask, frame, _SIDE) for mask, frame in specimens]
     mean: Floats = np.mean(pictures, axis=0, dtype=np.float32)
     return mean
 

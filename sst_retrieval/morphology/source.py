@@ -1,7 +1,8 @@
 """Where this room takes its regions, vectors and columns from: the catalog and the vector files of an index.
 
 Every method takes the regions that show a trait and that `where` holds for; masks that a person rejected never count.
-`where` is a DuckDB predicate over the collection's columns, `confidence` and the measurements, in pixels (`catalog`).
+`where` is a DuckDB predicate over the collection's columns, `confidence` and the measurements, in pixels
+(`index.catalog`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import pandas as pd
 import pyarrow as pa
 
 from sst_retrieval.errors import QueryError
+from sst_retrieval.index.reader import Reader
+from sst_retrieval.index.sql import called
 from sst_retrieval.morphology import distances, table
 from sst_retrieval.morphology.distances import Rows
 from sst_retrieval.morphology.table import SCALE_COLUMN, Scale, TraitTable
-from sst_retrieval.reader import Reader
-from sst_retrieval.sql import called
 from sst_retrieval.types import Floats, Region
 
 Ids: TypeAlias = npt.NDArray[np.int64]

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sst_retrieval.catalog import Catalog
 from sst_retrieval.errors import InputError, QueryError
+from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.sql import called, quoted
 from sst_retrieval.morphology.libraries import required
-from sst_retrieval.sql import called, quoted
 
 Scale: TypeAlias = Mapping[str, float]
 """Group -> millimetres a pixel."""
@@ -126,7 +126,7 @@ def described_columns(catalog: Catalog) -> dict[str, str]:
 
     A column of the collection that is called like one of this program's own (`confidence`) has "collection:" before its
     name. A decision or a measurement that a column of the collection shares its name with has "sst:" before its own
-    (`sql.called`).
+    (`index.sql.called`).
     """
     names = {name: f"r.{name}" for name in ("region_id", "specimen", "trait", "confidence")}
     name_of = called(catalog.columns)

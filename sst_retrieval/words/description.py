@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sst_retrieval.embedding import Embedder, TextEmbedder
+from sst_retrieval.describe.contract import Embedder, TextEmbedder
 from sst_retrieval.errors import QueryError
-from sst_retrieval.query import Index
+from sst_retrieval.search.index import Index
 from sst_retrieval.types import Floats
 from sst_retrieval.words.question import Question
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.query import Index
-from sst_retrieval.sql import quoted
+from sst_retrieval.index.sql import quoted
+from sst_retrieval.search.index import Index
 from sst_retrieval.types import Doubles
 from sst_retrieval.words.colours import FAR, distances
 from sst_retrieval.words.quantities import COLOUR_NEEDS, QUANTITIES
@@ -39,7 +39,7 @@ def fit_words(
 
     A size word compares a specimen with all of the index, whatever the conditions: its fit is the share of specimens
     that have less of the quantity (or more, for words like "small"). Beside an example, a comparative asks for more
-    than the example has. The fit to a colour falls from 1 to 0 as CIEDE2000 grows from 0 to `colours.FAR`.
+    than the example has. The fit to a colour falls from 1 to 0 as CIEDE2000 grows from 0 to `imaging.colours.FAR`.
 
     Args:
         index: the index.

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sst_retrieval.catalog import Catalog
-from sst_retrieval.sql import quoted
+from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.sql import quoted
 from sst_retrieval.words.question import Filter
 from sst_retrieval.words.sentence import Word, lemmas
 from sst_retrieval.words.vocabulary import ADJECTIVES, COUNTS, MORE, UNITS, YEARS

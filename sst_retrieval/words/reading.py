@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from sst_retrieval.query import Index
+from sst_retrieval.search.index import Index
 from sst_retrieval.words import colours
 from sst_retrieval.words.joining import join_colours
 from sst_retrieval.words.lookup import MANY, Found, find_specimens, find_values

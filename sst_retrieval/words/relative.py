@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sst_retrieval.query import Index
-from sst_retrieval.sql import literal, quoted
+from sst_retrieval.index.sql import literal, quoted
+from sst_retrieval.search.index import Index
 from sst_retrieval.words.meanings import Reading, Relative, Span
 from sst_retrieval.words.question import Filter
 from sst_retrieval.words.sentence import lemmas

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from sst_retrieval.query import Index
+from sst_retrieval.search.index import Index
 from sst_retrieval.words import conditions
 from sst_retrieval.words.colours import Colour
 from sst_retrieval.words.denying import denied

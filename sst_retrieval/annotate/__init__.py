@@ -1,0 +1,1 @@
+"""Room 2: from what people drew to supports, and back."""

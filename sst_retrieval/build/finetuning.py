@@ -1,0 +1,123 @@
+"""Teach SAM 2 one group of a collection, from its annotated specimen and photographs without labels."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sst_retrieval.annotate.supports import read_supports
+from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.engines import ModelOptions, load_propagator
+from sst_retrieval.errors import ImageError, ModelError
+from sst_retrieval.imaging.images import read_image
+from sst_retrieval.types import RGBImage
+
+if TYPE_CHECKING:
+    from sst_retrieval.track.sam2.cycle_training import Epoch
+
+PHOTOGRAPHS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneSettings:
+    """What a fine-tuning can be told.
+
+    Attributes:
+        models: checkpoint and configuration of SAM 2.
+        propagator: "sam2", or "dense+sam2" to find the poses with the dense propagator.
+        device: "auto", "cpu" or "cuda".
+        full: train mask decoder and memory encoder fully, not by low-rank additions.
+        rank: of the additions.
+        rate: learning rate.
+        epochs: most passes over the photographs.
+        patience: epochs without improvement after which it stops.
+        photographs: most photographs that are used; a random choice if there are more.
+        seed: of that choice and of the training.
+        images, id_column, image_column, group_column: of the table, see `build.settings.BuildSettings`.
+    """
+
+    models: ModelOptions = field(default_factory=ModelOptions)
+    propagator: str = "sam2"
+    device: str = "auto"
+    full: bool = False
+    rank: int = 4
+    rate: float = 1e-3
+    epochs: int = 20
+    patience: int = 5
+    photographs: int = PHOTOGRAPHS
+    seed: int = 0
+    images: Path | None = None
+    id_column: str | None = None
+    image_column: str | None = None
+    group_column: str | None = None
+
+
+def finetune(
+    table: Path,
+    supports: Path,
+    output: Path,
+    *,
+    group: str,
+    settings: FinetuneSettings,
+    tell: Callable[[Epoch], None] = lambda epoch: None,
+) -> list[Epoch]:
+    """Fine-tune SAM 2 on one group by one-shot cycle consistency (see `models.sam2_finetune`).
+
+    Args:
+        table: the specimen table.
+        supports: the annotated specimens.
+        output: folder of the adapter; a training that was stopped there goes on.
+        group: the group.
+        settings: everything else.
+        tell: is told of every epoch.
+
+    Returns:
+        The epochs; number 0 is before learning. If that is the best, no adapter was written.
+
+    Raises:
+        InputError: the table or the supports cannot be used, or the group is not there.
+        ModelError: SAM 2 cannot be loaded, there are too few photographs, or the folder holds something else.
+    """
+    collection = read_collection(
+        table,
+        images=settings.images,
+        id_column=settings.id_column,
+        image_column=settings.image_column,
+        group_column=settings.group_column,
+    )
+    annotated = read_supports(supports, collection)
+    annotated.require([group])
+    if settings.propagator not in ("sam2", "dense+sam2"):
+        raise ModelError(f"{settings.propagator} cannot be fine-tuned; choose sam2 or dense+sam2")
+    own = annotated.load(group)
+    drawn = {support.specimen for support in own}
+    others = [each.image for each in collection.specimens if each.group == group and each.id not in drawn]
+    random.Random(settings.seed).shuffle(others)
+    pictures = _readable(others, settings.photographs)
+    propagator = load_propagator(settings.propagator, settings.device, settings.models)
+    from sst_retrieval.track.sam2 import cycle_training  # Here, because it loads PyTorch.
+
+    how = cycle_training.CycleSettings(
+        rank=None if settings.full else settings.rank,
+        rate=settings.rate,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        seed=settings.seed,
+    )
+    return cycle_training.finetune(propagator, own, pictures, output, settings=how, tell=tell)  # type: ignore[arg-type]
+
+
+def _readable(paths: list[Path], most: int) -> list[RGBImage]:
+    """Read photographs until there are enough; one that cannot be read is passed over, as a build would."""
+    pictures: list[RGBImage] = []
+    for path in paths:
+        if len(pictures) == most:
+            break
+        try:
+            pictures.append(read_image(path))
+        except ImageError:
+            continue
+    return pictures

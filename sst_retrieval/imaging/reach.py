@@ -1,0 +1,68 @@
+"""Which files may be opened through an index that somebody else may have made.
+
+An index names its photographs by their paths, and whoever made it, or changed it, may have written any path there. So a
+reader that shows pictures to people opens a photograph only where all of this holds:
+
+1. links followed, it lies inside the index or inside a folder that the person at the keyboard agreed to;
+2. it is not larger, in bytes and in pixels, than a photograph can reasonably be;
+3. its content is what the index was built from, where the index knows: a path that was changed leads nowhere.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sst_retrieval.errors import ImageError
+from sst_retrieval.files import inside
+from sst_retrieval.imaging.images import content_hash, read_image
+from sst_retrieval.types import RGBImage
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What an index may open besides its own files.
+
+    Attributes:
+        folders: in which photographs may lie, besides the index itself.
+        max_pixels: a photograph of more pixels is refused before it is decoded.
+        max_bytes: a larger file is refused before it is opened.
+    """
+
+    folders: Sequence[Path] = ()
+    max_pixels: int = 200_000_000
+    max_bytes: int = 1_000_000_000
+
+    def check(self, path: Path, index: Path) -> None:
+        """Refuse a path that leads elsewhere; nothing there is touched.
+
+        Args:
+            path: where the index says that a photograph lies.
+            index: the folder of the index.
+
+        Raises:
+            ImageError: it may not be opened; says what to do.
+        """
+        if not inside(path, [index, *self.folders]):
+            raise ImageError(
+                f"the index says that this photograph is {path}; that is outside the folder of its collection, so it "
+                f"is not opened. If you trust the index, start the app with: --images {shlex.quote(str(path.parent))}"
+            )
+
+    def read(self, path: Path, contents: Sequence[str]) -> RGBImage:
+        """Read a photograph that was checked, uint8 (H, W, 3).
+
+        Args:
+            path: where the index says that it lies.
+            contents: SHA-256 of what the index was built from, usually one; none if the index never read it.
+
+        Raises:
+            ImageError: it is too large, another one, or cannot be read.
+        """
+        if path.stat().st_size > self.max_bytes:
+            raise ImageError(f"{path} has more than {self.max_bytes // 1_000_000:,} MB; save a smaller copy")
+        if contents and content_hash(path) not in contents:
+            raise ImageError(f"{path} is not the photograph that the index was built from; build the index again")
+        return read_image(path, max_pixels=self.max_pixels)

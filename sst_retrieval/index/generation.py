@@ -1,0 +1,230 @@
+"""Room 5c, the making of it: from shards and a specimen table to one generation (a catalog and its vector files).
+
+1. The newest rows of each specimen are chosen from the shards, and numbered by trait, then specimen.
+2. With the specimen table (`index.snapshot`) they become the catalog and, one trait at a time, the vector files,
+   whitened by what that trait's regions share.
+
+DuckDB does the joining and sorting within a fixed amount of memory, on disk where it must. Vectors never pass through
+it: of a region it only says in which shard, at which place, the vector stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.index.catalog import OWN, Catalog
+from sst_retrieval.index.folder import catalog_file, vector_file, whitening_file
+from sst_retrieval.index.reviews import DECISIONS, Review, latest
+from sst_retrieval.index.shards import read_vectors
+from sst_retrieval.index.sql import bounded, called, literal, quoted
+from sst_retrieval.index.vectors import VectorIndex, write_vectors
+from sst_retrieval.index.whitening import whiten, write_whitening
+from sst_retrieval.types import Skipped
+
+_NEWEST = r"""
+CREATE TEMP VIEW rows AS
+    SELECT * EXCLUDE (filename, file_row_number), file_row_number AS place,
+           CAST(regexp_extract(filename, '(\d+)\.parquet$', 1) AS BIGINT) AS shard
+    FROM read_parquet([{shards}], filename = true, file_row_number = true);
+CREATE TEMP TABLE newest AS
+    SELECT specimen, max(shard) AS shard FROM rows GROUP BY specimen;
+CREATE TEMP VIEW live AS
+    SELECT rows.* FROM rows JOIN newest USING (specimen, shard) WHERE NOT removed;
+"""
+
+_NUMBERS = """
+CREATE TEMP TABLE numbers AS
+    SELECT row_number() OVER (ORDER BY trait, specimen) - 1 AS region_id, shard, place, trait, present
+    FROM live WHERE specimen IN (SELECT "sst:specimen" FROM specimens)
+"""
+
+_REGIONS = """
+CREATE TABLE regions AS
+    SELECT region_id, specimen, rows.trait, rows.present, confidence, height, width, box, frame, rle, content_hash
+    FROM rows JOIN numbers USING (shard, place) ORDER BY region_id
+"""
+
+
+def indexed(shards: Sequence[Path], scratch: Path) -> dict[str, tuple[str, str]]:
+    """Say which photographs the shards hold, without reading a vector.
+
+    Args:
+        shards: files of `index.shards.write_shard`; a higher number is newer.
+        scratch: folder for what does not fit into memory; made if it is needed.
+
+    Returns:
+        specimen -> (content hash of its photograph, hash of the supports its masks were made from).
+    """
+    if not shards:
+        return {}
+    with _workbench(shards, scratch) as connection:
+        sql = "SELECT specimen, any_value(content_hash), any_value(support_hash) FROM live GROUP BY specimen"
+        return {name: (content, support) for name, content, support in connection.execute(sql).fetchall()}
+
+
+def write_generation(
+    folder: Path,
+    *,
+    shards: Sequence[Path],
+    snapshot: Path,
+    skipped: Sequence[Skipped],
+    blocks: Mapping[str, int],
+    shrinkage: Mapping[str, float],
+    reviews: Sequence[Review] = (),
+) -> list[str]:
+    """Write the catalog and the vector files of a generation, and check them against each other.
+
+    Args:
+        folder: an empty folder.
+        shards: files of `index.shards.write_shard`, at least one; a higher number is newer.
+        snapshot: file of `index.snapshot.write_snapshot`; regions of specimens it does not know are left out.
+        skipped: specimens that could not be indexed, and why.
+        blocks: block name -> number of values.
+        shrinkage: blocks that are whitened (see `index.whitening`).
+        reviews: what people decided about masks, oldest first.
+
+    Returns:
+        The names of the traits.
+    """
+    (folder / "vectors").mkdir()
+    with _workbench(shards, folder / "spill", catalog_file(folder)) as connection:
+        _write_catalog(connection, folder, snapshot, skipped, reviews)
+        traits = _write_vectors(connection, folder, shards, blocks, shrinkage)
+    _verify(folder, traits, blocks)
+    return traits
+
+
+def _write_catalog(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    snapshot: Path,
+    skipped: Sequence[Skipped],
+    reviews: Sequence[Review],
+) -> None:
+    reasons = folder / "skipped.parquet"
+    names = ("specimen", "stage", "reason")
+    pq.write_table(pa.table({n: pa.array([getattr(row, n) for row in skipped], pa.string()) for n in names}), reasons)
+    connection.execute(
+        f'CREATE TABLE specimens AS FROM read_parquet({literal(snapshot)}) ORDER BY "sst:specimen"'
+    ).fetchall()
+    connection.execute(_NUMBERS).fetchall()
+    connection.execute(_REGIONS).fetchall()
+    connection.execute(_measurement_table(connection)).fetchall()
+    _write_reviews(connection, folder / "reviews.parquet", list(latest(reviews).values()))
+    connection.execute(_searchable_table(connection)).fetchall()
+    connection.execute(f"CREATE TABLE skipped AS FROM read_parquet({literal(reasons)})").fetchall()
+    reasons.unlink()
+
+
+def _write_reviews(connection: duckdb.DuckDBPyConnection, scratch: Path, reviews: Sequence[Review]) -> None:
+    """Write the decisions that count on the photographs as they are now."""
+    names = ("specimen", "trait", "content", "reviewer", "time", "comment")
+    table = {n: pa.array([getattr(row, n) for row in reviews], pa.string()) for n in names}
+    table["review"] = pa.array([DECISIONS[row.decision] for row in reviews], pa.string())
+    pq.write_table(pa.table(table), scratch)
+    connection.execute(
+        f"""CREATE TABLE reviews AS
+            SELECT region_id, specimen, trait, review, reviewer, CAST(time AS TIMESTAMPTZ) AS time, comment
+            FROM read_parquet({literal(scratch)}) r JOIN regions USING (specimen, trait)
+            WHERE content_hash = r.content ORDER BY region_id"""
+    ).fetchall()
+    scratch.unlink()
+
+
+def _write_vectors(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    shards: Sequence[Path],
+    blocks: Mapping[str, int],
+    shrinkage: Mapping[str, float],
+) -> list[str]:
+    """Whiten the vectors of each trait and write them to its file, in order of region ids; return the traits."""
+    dim = sum(blocks.values())
+    sql = "SELECT region_id, shard, place FROM numbers WHERE present ORDER BY shard, place"
+    found = connection.execute(sql).fetchnumpy()
+    ids = np.sort(found["region_id"])
+    rows = np.searchsorted(ids, found["region_id"])
+    paths = {int(path.stem): path for path in shards}
+    # On disk, because the vectors of all traits would not always fit into memory. (A file of nothing cannot be mapped.)
+    scratch = folder / "vectors.scratch"
+    vectors = np.memmap(scratch, np.float32, "w+", shape=(len(ids) + 1, dim))
+    # Where one shard ends and the next begins.
+    for start, stop in pairwise(np.flatnonzero(np.diff(found["shard"], prepend=-1, append=-1))):
+        shard = paths[int(found["shard"][start])]
+        vectors[rows[start:stop]] = read_vectors(shard, found["place"][start:stop], dim)
+    # Regions are numbered by trait, so those of a trait stand together.
+    traits = connection.execute("SELECT trait, max(region_id) FROM regions GROUP BY trait ORDER BY 2").fetchall()
+    begin = 0
+    for trait, last in traits:
+        end = int(np.searchsorted(ids, last, side="right"))
+        write_whitening(whitening_file(folder, trait), whiten(vectors[begin:end], blocks, shrinkage))
+        write_vectors(vector_file(folder, trait), ids[begin:end], vectors[begin:end])
+        begin = end
+    del vectors
+    scratch.unlink()
+    return [trait for trait, _ in traits]
+
+
+def _verify(folder: Path, traits: Sequence[str], blocks: Mapping[str, int]) -> None:
+    """Compare what was written with itself, before anybody may read it."""
+    with Catalog(catalog_file(folder)) as made:
+        for trait in traits:
+            path = vector_file(folder, trait)
+            if not np.array_equal(made.region_ids(trait), VectorIndex(path, blocks).ids):
+                raise IndexFolderError(f"{path} does not hold the regions of its catalog; run the build again")
+
+
+@contextmanager
+def _workbench(
+    shards: Sequence[Path], scratch: Path, database: Path | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database (in memory if none is named) that sees the newest rows of each specimen as `live`."""
+    target = ":memory:" if database is None else str(database)
+    with duckdb.connect(target, config=bounded(scratch)) as connection:
+        try:
+            connection.execute(_NEWEST.format(shards=", ".join(map(literal, shards)))).fetchall()
+        except duckdb.Error as error:
+            folder = shards[0].parent
+            raise IndexFolderError(f"{folder} cannot be read; rebuild the index (--rebuild): {error}") from error
+        yield connection
+
+
+def _measurement_table(connection: duckdb.DuckDBPyConnection) -> str:
+    found = connection.execute("SELECT DISTINCT unnest(map_keys(measurements)) AS n FROM live ORDER BY n").fetchall()
+    columns = "".join(f", map_extract(measurements, {literal(n)})[1] AS {quoted(n)}" for (n,) in found)
+    return f"""CREATE TABLE measurements AS SELECT region_id{columns}
+               FROM rows JOIN numbers USING (shard, place) WHERE rows.present ORDER BY region_id"""
+
+
+def _searchable_table(connection: duckdb.DuckDBPyConnection) -> str:
+    """List each name once: the collection's own columns win over this program's, which have "sst:" before them then.
+
+    A table, not a view: a predicate is then one scan, several times faster than two joins.
+    """
+    columns = {table: _columns(connection, table) for table in ("specimens", "regions", "measurements")}
+    parts = ['r.region_id AS "sst:region"', 'r.trait AS "sst:trait"', 'r.present AS "sst:present"']
+    parts += ['r.specimen AS "sst:specimen"', 'r.confidence AS "sst:confidence"']
+    own = [name for name in columns["specimens"] if name not in OWN]
+    parts += [f"s.{quoted(name)}" for name in own]
+    taken = {name.casefold() for name in own}
+    parts += [f"r.{name}" for name in ("specimen", "trait", "confidence") if name not in taken]
+    name_of = called(own)
+    parts += [f"m.{quoted(name)} AS {quoted(name_of(name))}" for name in columns["measurements"][1:]]
+    parts += ["v.review"] if "review" not in taken else []
+    return f"""CREATE TABLE searchable AS SELECT {", ".join(parts)} FROM regions r
+               JOIN specimens s ON s."sst:specimen" = r.specimen
+               LEFT JOIN measurements m ON m.region_id = r.region_id LEFT JOIN reviews v ON v.region_id = r.region_id
+               ORDER BY r.region_id"""
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    return [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]

@@ -1,0 +1,163 @@
+"""Which indexes a folder holds, and whether one has changed since it was opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.index.store import Store
+from sst_retrieval.nets.weights import WEIGHTS
+
+MODEL_OPTIONS = ("checkpoint", "sam2_config", "clip_model", "clip_pretrained", "clip_pooling")
+"""What a model was told and a build is told again."""
+
+_CLIP_FOLDER = "local-dir:"
+"""What open_clip writes before the folder of a model."""
+
+_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+
+
+def find_indexes(folder: str | Path) -> dict[str, Path]:
+    """Return the indexes in a folder, name -> path, in order of their names; the folder itself may be one.
+
+    Args:
+        folder: an index, or a folder of indexes such as `indexes/`.
+    """
+    path = Path(folder)
+    if Store.exists(path):
+        return {path.resolve().name: path}
+    if not path.is_dir():
+        return {}
+    return {each.name: each for each in sorted(path.iterdir()) if not each.name.startswith(".") and Store.exists(each)}
+
+
+def index_state(path: str | Path) -> tuple[int, int]:
+    """Say, in a millisecond, what a reader of an index would see now; it changes whenever that changes.
+
+    Args:
+        path: an index folder.
+
+    Returns:
+        (number of the generation, 0 before the first; size of the record of reviews in bytes), as `Index.state`.
+
+    Raises:
+        IndexFolderError: the folder is not an index or is broken.
+    """
+    return Store.open(Path(path)).state()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What an index was made from, as its provenance says; somebody else's may say anything.
+
+    Attributes:
+        table: absolute path of the specimen table.
+        supports: absolute path of the supports.
+        settings: how it was built; only what is text: names and folders.
+        models: option -> what its models were told, such as checkpoints; several times where an option is. Paths are
+            absolute.
+        cycle_consistency: whether SAM 2 followed every mask back to its support.
+    """
+
+    table: Path
+    supports: Path
+    settings: Mapping[str, str]
+    models: Sequence[tuple[str, str]]
+    cycle_consistency: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The collection's own folder: where its table lies."""
+        return self.table if self.table.is_dir() else self.table.parent
+
+    @property
+    def there(self) -> bool:
+        """Say whether a table still lies there: a folder that holds none is no collection."""
+        return (self.table / "meta.xml").is_file() if self.table.is_dir() else self.table.is_file()
+
+
+def origin_of(path: str | Path) -> Origin:
+    """Read what an index was made from, without opening it.
+
+    Args:
+        path: the index folder.
+
+    Raises:
+        IndexFolderError: the folder is no index, its first build has not ended, or it was built by a version that did
+            not write down where its supports lie.
+    """
+    generation = Store.open(Path(path)).generation
+    provenance = {} if generation is None else generation.provenance
+    settings = provenance.get("settings")
+    folder, table, supports = (provenance.get(name) for name in ("folder", "table", "supports_folder"))
+    if (
+        not isinstance(settings, dict)
+        or not (isinstance(folder, str) and isinstance(table, str) and isinstance(supports, str))
+        or not Path(folder).is_absolute()
+    ):
+        raise IndexFolderError(
+            f"{path} does not say where its table and supports lie; build it once more with sst-retrieval build"
+        )
+    start = Path(folder)
+    told = settings.get("models")
+    known = told if isinstance(told, dict) else {}
+    given = {str(name): value for name, value in {**known, **settings}.items() if isinstance(value, str)}
+    if "images" in given:
+        given["images"] = str(start / given["images"])
+    clip = settings.get("embedder") == "openclip"  # Else its options are the defaults, and say nothing.
+    options = [option for option in MODEL_OPTIONS if clip or not option.startswith("clip_")]
+    models = [(o, from_anywhere(o, value, start)) for o in options if isinstance(value := known.get(o), str)]
+    adapters = known.get("adapters")
+    listed = adapters if isinstance(adapters, list) else []
+    models += [("adapter", from_anywhere("adapter", str(each), start)) for each in listed]
+    # Early versions wrote everything down as text.
+    cycle = {**settings, **known}.get("cycle_consistency") in (True, "True")
+    return Origin(start / table, start / supports, given, models, cycle)
+
+
+def from_anywhere(option: str, value: str, start: Path) -> str:
+    """Make what a model was told independent of the folder that the build ran in: paths absolute, names as they are.
+
+    Args:
+        option: "adapter" or one of `MODEL_OPTIONS`.
+        value: what it was told.
+        start: the folder that the build ran in.
+    """
+    if option == "clip_pooling" or (option in ("checkpoint", "clip_pretrained") and value in WEIGHTS):
+        return value
+    if option == "clip_model" and value.startswith(_CLIP_FOLDER):
+        return _CLIP_FOLDER + str(start / Path(value.removeprefix(_CLIP_FOLDER)).expanduser())
+    path = start / Path(value).expanduser()
+    if option == "clip_model":  # Also the name of an architecture ("ViT-B/32"), or a model of the hub.
+        return str(path) if path.is_dir() else value
+    if option == "clip_pretrained":  # Also a tag of open_clip ("laion2b_s34b_b79k").
+        named = path.is_file() or "/" in value or value.endswith(_CHECKPOINT_SUFFIXES)
+        return str(path) if named else value
+    return str(path)
+
+
+def rebuild_command(path: str | Path, *, groups: Sequence[str] = ()) -> list[str]:
+    """Return the words of the command that builds an index again from where it was built.
+
+    Args:
+        path: the index folder.
+        groups: only these groups are propagated again; none means all.
+
+    Raises:
+        IndexFolderError: the index was built by a version that did not write down where its supports lie.
+    """
+    origin = origin_of(path)
+    words = ["sst-retrieval", "build", str(origin.table), "--supports", str(origin.supports)]
+    words += ["--output", str(Path(path).resolve())]
+    for option in ("images", "id_column", "image_column", "group_column", "propagator", "embedder", "device"):
+        if option in origin.settings:
+            words += [f"--{option.replace('_', '-')}", origin.settings[option]]
+    for option, value in origin.models:
+        words += [f"--{option.replace('_', '-')}", value]
+    if origin.cycle_consistency:
+        words.append("--cycle-consistency")
+    for group in groups:
+        words += ["--groups", group]
+    return words

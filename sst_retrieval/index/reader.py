@@ -1,0 +1,273 @@
+"""Room 5 from outside: one generation of an index, opened to read: its specimens, regions, pictures and decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.errors import ImageError, QueryError
+from sst_retrieval.imaging import images, masks
+from sst_retrieval.imaging.reach import Reach
+from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.duck import CLOSED
+from sst_retrieval.index.manifest import Generation
+from sst_retrieval.index.reviews import Review, judgement, settled
+from sst_retrieval.index.store import Store
+from sst_retrieval.index.thumbnails import read_small_picture
+from sst_retrieval.index.vectors import VectorIndex
+from sst_retrieval.index.whitening import read_whitening
+from sst_retrieval.types import Floats, Mask, Region, RGBImage, Skipped, Specimen
+
+
+class Reader:
+    """One generation of an index, opened to read. Threads may share it."""
+
+    def __init__(self, store: Store, generation: Generation, reach: Reach | None = None) -> None:
+        """Use `search.index.open_index`."""
+        self._store, self._generation, self._reach = store, generation, reach
+        self._deciding = Lock()
+        self.blocks: Mapping[str, int] = generation.recipe.blocks
+        self._catalog = Catalog(store.catalog(generation.number))
+        try:
+            self._counts = self._catalog.counts()
+            self.state = store.state()
+            self._catalog.judge(store.reviews())
+            # All files are opened now: a later commit may remove them, and open files stay readable.
+            self._vectors = VectorFiles(
+                {trait: VectorIndex(store.vectors(generation.number, trait), self.blocks) for trait in self._counts}
+            )
+            self._whitening = {
+                trait: read_whitening(store.whitening(generation.number, trait), self.blocks) for trait in self._counts
+            }
+        except BaseException:
+            self._catalog.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the index itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the files."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._catalog.close()
+        self._vectors.clear()
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """Names of the traits that were looked for, in order of the user's numbers."""
+        return tuple(sorted(self._counts, key=lambda trait: self._generation.numbers[trait]))
+
+    @property
+    def trait_numbers(self) -> Mapping[str, int]:
+        """Trait -> the user's own label number."""
+        return self._generation.numbers
+
+    @property
+    def synonyms(self) -> Mapping[str, tuple[str, ...]]:
+        """Trait -> other words for it, from traits.toml."""
+        listed: Mapping[str, Sequence[str]] = self._generation.provenance.get("synonyms", {})
+        return {trait: tuple(words) for trait, words in listed.items()}
+
+    @property
+    def catalog(self) -> Catalog:
+        """Who the regions belong to, for a module that asks more of it than a search does (see `words`)."""
+        return self._catalog
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the regions were made with; an external query must be made with the same."""
+        return self._generation.recipe.settings
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Column of the collection -> DuckDB type."""
+        return self._catalog.columns
+
+    def info(self) -> dict[str, Any]:
+        """Say what is in the index, in JSON-ready types; no file of it is looked at (`size` adds them up)."""
+        skipped = self.skipped()
+        reasons = sorted({row.reason for row in skipped})
+        return {
+            "path": str(self._store.path),
+            "generation": self._generation.number,
+            "specimens": self._catalog.specimen_count(),
+            "traits": {trait: {"number": self.trait_numbers[trait], **self._counts[trait]} for trait in self.traits},
+            "skipped": {reason: sum(row.reason == reason for row in skipped) for reason in reasons},
+            "columns": dict(self.columns),
+            "blocks": dict(self.blocks),
+            "settings": dict(self.settings),
+            "provenance": dict(self._generation.provenance),
+        }
+
+    def size(self) -> int:
+        """Add up the files of the index folder, in bytes: a moment for each thousand of them."""
+        return self._store.size()
+
+    def region(self, specimen: str, trait: str) -> Region:
+        """Return one trait of one specimen as it is stored.
+
+        Raises:
+            QueryError: there is no such specimen or trait, or the specimen was skipped; says which and why.
+        """
+        number, region = self._find(specimen, self._trait(trait))
+        if not region.present or number in self._catalog.judgements.waiting:
+            return region
+        return replace(region, vector=self._as_made(trait, np.array([number]))[0])
+
+    def mask(self, specimen: str, trait: str) -> Mask:
+        """Return the mask of a trait, bool (H, W) at the photograph's own size; empty if the trait is absent."""
+        _, region = self._find(specimen, self._trait(trait))
+        return masks.decode(region.rle, region.size)
+
+    def review(
+        self, specimen: str, trait: str, decision: str, *, reviewer: str, mask: Mask | None = None, comment: str = ""
+    ) -> Review:
+        """Keep a decision about a mask; every search from now on respects it, and no build loses it.
+
+        Args:
+            specimen: id of the specimen.
+            trait: name of the trait.
+            decision: "accept", "reject", "redraw" or "reopen" (see `index.reviews`).
+            reviewer: who decides.
+            mask: with "redraw", bool (H, W) at the photograph's own size: what the trait really is. The next build
+                describes and measures it; until then no search finds it.
+            comment: anything else.
+
+        Raises:
+            QueryError: there is no such region or decision, nobody decides, or the mask does not fit.
+        """
+        number, region = self._find(specimen, self._trait(trait))
+        review = judgement(region, self._catalog.content(number), decision, reviewer, mask, comment)
+        with self._deciding:  # Else the older record of two might be laid over the catalog last.
+            self._store.add_reviews([review])
+            state = self._store.state()  # Asked first: what somebody adds meanwhile shall look new.
+            self._catalog.judge(self._store.reviews())
+            self.state = state
+        return review
+
+    def decision(self, specimen: str, trait: str) -> Review | None:
+        """Return the decision that counts on a mask, or None if nobody decided yet."""
+        return self._catalog.judgements.reviews.get(self._find(specimen, self._trait(trait))[0])
+
+    def reviews(self) -> list[Review]:
+        """Return the decisions that count on the photographs of this index, in order of trait and specimen."""
+        return [review for _, review in sorted(self._catalog.judgements.reviews.items())]
+
+    def table(self, trait: str | None = None) -> Any:
+        """Return all that is known of every region as a pandas data frame (see `Catalog.table`)."""
+        return self._catalog.table(None if trait is None else self._trait(trait))
+
+    def thumbnail(self, specimen: str) -> bytes | None:
+        """Return the small picture of a specimen as a JPEG file; None if there is none."""
+        return read_small_picture(self._store.thumbnail(self.specimen(specimen).id), self._store.path)
+
+    def crop(self, specimen: str, trait: str) -> bytes | None:
+        """Return the small picture of a trait, with its outline, as a JPEG file; None if there is none."""
+        return read_small_picture(self._store.crop(self.specimen(specimen).id, self._trait(trait)), self._store.path)
+
+    def specimen(self, name: str) -> Specimen:
+        """Return a specimen by its id.
+
+        Raises:
+            QueryError: there is none; names the nearest ones.
+        """
+        found = self._catalog.specimen(name)
+        if found is None:
+            self._refuse_skipped(name)
+            near = ", ".join(self._catalog.nearest_names(name)) or "none, the index is empty"
+            raise QueryError(f"the index has no specimen {name!r}; spelt most alike: {near}")
+        return found
+
+    def specimens(self, where: str | None = None) -> list[Specimen]:
+        """Return the specimens, or those that a predicate over the collection's columns holds for, ordered by id."""
+        return self._catalog.specimens(where)
+
+    def skipped(self) -> list[Skipped]:
+        """Return the specimens that could not be indexed, and why."""
+        return self._catalog.skipped()
+
+    def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Return the measurements of a trait as columns (see `Catalog.measurements`)."""
+        return self._catalog.measurements(self._trait(trait), where)
+
+    def photograph(self, specimen: str) -> RGBImage:
+        """Read a specimen's photograph, uint8 (H, W, 3).
+
+        Raises:
+            ImageError: it is not where it was when the index was built, cannot be read, or may not (see
+                `imaging.reach`).
+        """
+        path = self.specimen(specimen).image
+        if self._reach is not None:
+            self._reach.check(path, self._store.path)
+        if not path.is_file():
+            raise ImageError(f"the photograph of {specimen} is no longer at {path}; build again, with --images FOLDER")
+        if self._reach is None:
+            return images.read_image(path)
+        return self._reach.read(path, self._catalog.contents(specimen))
+
+    def _annotated(self) -> set[str]:
+        return {str(each["specimen"]) for each in self._generation.provenance.get("supports", ())}
+
+    def _mask(self, region_id: int) -> Mask:
+        rle, size = self._catalog.mask_code(region_id)
+        return masks.decode(rle, size)
+
+    def _trait(self, trait: str | None) -> str:
+        if trait is None:
+            raise QueryError(f"say which trait to search among: {', '.join(self.traits)}")
+        if trait not in self._counts:
+            raise QueryError(f"the index has no trait {trait!r}; it has: {', '.join(self.traits) or 'none'}")
+        return trait
+
+    def _find(self, specimen: str, trait: str) -> tuple[int, Region]:
+        found = self._catalog.region(specimen, trait)
+        if found is not None:
+            number, region = found
+            judgements = self._catalog.judgements
+            if number in judgements.waiting:
+                region = settled(region, judgements.reviews[number])
+            return number, region
+        self.specimen(specimen)
+        self._refuse_skipped(specimen)
+        raise QueryError(f"{trait} was never looked for on {specimen}: the support of its group does not show it")
+
+    def _refuse_skipped(self, specimen: str) -> None:
+        for row in self.skipped():
+            if row.specimen == specimen:
+                raise QueryError(f"{specimen} is not indexed; it was skipped ({row.stage}): {row.reason}")
+
+    def _as_made(self, trait: str, ids: npt.NDArray[np.int64]) -> Floats:
+        """Return vectors as the embedder made them, float32 (n, D); the files hold them as they are compared."""
+        vectors = self._vectors[trait]
+        return self._whitening[trait].undo(vectors.reconstruct(ids), vectors.rows(ids))
+
+    def _weights(self, weights: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
+        given = dict.fromkeys(self.blocks, 1.0) if weights is None else weights
+        unknown = [name for name in given if name not in self.blocks]
+        if unknown:
+            raise QueryError(f"there is no block {unknown[0]!r} to weigh; there are: {', '.join(self.blocks)}")
+        shares = np.array([given.get(block, 0) for block in self.blocks], dtype=np.float64)
+        if not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
+            raise QueryError(f"the weights {dict(given)} must be 0 or more, and one of them more than 0")
+        return shares
+
+
+class VectorFiles(dict[str, VectorIndex]):
+    """Trait -> its vectors, as long as the index is open."""
+
+    def __missing__(self, trait: str) -> VectorIndex:
+        """Refuse a question to a closed index; traits that it does not have were refused before."""
+        raise QueryError(CLOSED)

@@ -1,0 +1,161 @@
+"""Room 5: one shard: the regions of some photographs as a Parquet file, written once and never changed.
+
+The shards are the truth of an index; the catalog and the vector files are made from them and can be made again.
+All rows of a specimen stand in one shard, and the shard with the highest number knows best: an older row of the same
+specimen is history. A specimen is taken out by a last row that says `removed`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.types import Floats, Region
+
+Row: TypeAlias = tuple[Region, str, str]
+"""A region, the content hash of its photograph, and the hash of the supports its mask was made from."""
+
+COLUMNS = pa.schema(
+    [
+        ("specimen", pa.string()),
+        ("content_hash", pa.string()),
+        ("support_hash", pa.string()),
+        ("trait", pa.string()),
+        ("present", pa.bool_()),
+        ("confidence", pa.float64()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("box", pa.list_(pa.int32())),
+        ("frame", pa.list_(pa.float64())),
+        ("rle", pa.binary()),
+        ("vector", pa.list_(pa.float32())),
+        ("measurements", pa.map_(pa.string(), pa.float64())),
+        ("removed", pa.bool_()),
+    ]
+)
+
+_NOTES = b"sst-retrieval notes"
+
+UNIT_TOLERANCE = 1e-5
+"""How far the length of a block may be from 1; the exactness of a search rests on it (see `index.vectors.SLACK`)."""
+
+
+def write_shard(path: Path, rows: Sequence[Row], notes: Mapping[str, Any] | None = None) -> None:
+    """Write regions to a Parquet file.
+
+    Args:
+        path: the file; its folder exists.
+        rows: regions with their hashes, absent traits included; may be empty.
+        notes: what else a later build must know (JSON values); kept beside the columns, in the file's own metadata.
+    """
+    _write(path, [_record(*row) for row in rows], notes)
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """Read the notes of a shard; none of one that an older program wrote.
+
+    Raises:
+        IndexFolderError: the file cannot be read.
+    """
+    try:
+        kept = (pq.read_schema(path).metadata or {}).get(_NOTES)
+        return {} if kept is None else dict(json.loads(kept))
+    except (OSError, ValueError, TypeError) as error:
+        raise IndexFolderError(f"{path} cannot be read; rebuild the index (--rebuild): {error}") from error
+
+
+def write_tombstones(path: Path, specimens: Sequence[str]) -> None:
+    """Write the rows that take specimens out of an index.
+
+    Args:
+        path: the file; its folder exists.
+        specimens: ids.
+    """
+    _write(path, [{"specimen": specimen, "removed": True} for specimen in specimens])
+
+
+def check_rows(rows: Sequence[Row], blocks: Mapping[str, int]) -> None:
+    """Refuse regions that would spoil every later search.
+
+    Args:
+        rows: regions with their hashes.
+        blocks: block name -> number of values, in the order they are concatenated.
+
+    Raises:
+        ValueError: a region is given twice, or a vector has another length, a value that is not finite, or a block
+            that is neither of unit length nor zero.
+    """
+    seen: set[tuple[str, str]] = set()
+    for region, _, _ in rows:
+        name = f"{region.trait} of {region.specimen}"
+        if (region.specimen, region.trait) in seen:
+            raise ValueError(f"{name} is given twice in one shard")
+        seen.add((region.specimen, region.trait))
+        if region.present != (region.vector is not None):
+            raise ValueError(f"{name}: a present trait has a vector and an absent one has none")
+        if region.vector is not None:
+            _check_vector(region.vector, blocks, name)
+
+
+def read_vectors(path: Path, places: npt.NDArray[np.int64], dim: int) -> Floats:
+    """Read some vectors of a shard.
+
+    Args:
+        path: the shard.
+        places: int64 (n,), rows of the shard, counted from 0; each has a vector.
+        dim: values a vector has, D.
+
+    Returns:
+        float32 (n, D).
+    """
+    column = pq.read_table(path, columns=["vector"]).column("vector").combine_chunks()
+    values: Floats = column.take(pa.array(places)).flatten().to_numpy()
+    return values.reshape(-1, dim)
+
+
+def _check_vector(vector: Floats, blocks: Mapping[str, int], name: str) -> None:
+    if vector.shape != (sum(blocks.values()),):
+        raise ValueError(f"{name}: the vector has shape {vector.shape}, the index wants {dict(blocks)}")
+    edges = pairwise(np.cumsum([0, *blocks.values()]))
+    for block, (start, stop) in zip(blocks, edges, strict=True):
+        length = float(np.linalg.norm(vector[start:stop].astype(np.float64)))
+        if not (length == 0 or abs(length - 1) <= UNIT_TOLERANCE):
+            raise ValueError(f"{name}: the {block} block has length {length:g}; it must be 1 (or all zeros)")
+
+
+def _record(region: Region, content_hash: str, support_hash: str) -> dict[str, object]:
+    return {
+        "specimen": region.specimen,
+        "content_hash": content_hash,
+        "support_hash": support_hash,
+        "trait": region.trait,
+        "present": region.present,
+        "confidence": float(region.confidence),
+        "height": region.size[0],
+        "width": region.size[1],
+        "box": list(region.box),
+        "frame": list(region.frame.matrix),
+        "rle": region.rle,
+        "vector": region.vector,
+        "measurements": [(name, float(value)) for name, value in region.measurements.items()],
+        "removed": False,
+    }
+
+
+def _write(path: Path, records: list[dict[str, object]], notes: Mapping[str, Any] | None = None) -> None:
+    columns = {name: [record.get(name) for record in records] for name in COLUMNS.names}
+    # Vectors never repeat: a dictionary of their values would only cost time.
+    texts = [field.name for field in COLUMNS if field.type == pa.string()]
+    table = pa.table(columns, schema=COLUMNS)
+    if notes:
+        table = table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
+    pq.write_table(table, path, compression="zstd", use_dictionary=texts)

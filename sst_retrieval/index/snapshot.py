@@ -1,0 +1,81 @@
+"""Room 5c: the specimen table of a generation: the collection's table as it was at the commit, as a Parquet file.
+
+An indexed specimen that has left the table keeps the row that it had, brought to the columns and types of today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sst_retrieval.collection.reading import Collection, check_reserved
+from sst_retrieval.errors import CollectionError
+from sst_retrieval.index.catalog import OWN
+from sst_retrieval.index.sql import bounded, literal, quoted
+
+
+def write_snapshot(path: Path, collection: Collection, *, previous: Path | None, kept: Sequence[str]) -> None:
+    """Write the specimen table of a generation to a Parquet file.
+
+    Args:
+        path: the file to write.
+        collection: the table as it is now.
+        previous: snapshot of the generation before, if there is one.
+        kept: specimens that are indexed but not in the table; each that `previous` knows keeps its old row.
+
+    Raises:
+        CollectionError: two columns differ only in capitals, or a column has a reserved name.
+    """
+    check_reserved(collection.columns, str(collection.source))
+    _check_capitals(collection.columns)
+    fresh, names = path.with_name(".fresh.tmp"), path.with_name(".kept.tmp")
+    _write_specimens(fresh, collection)
+    pq.write_table(pa.table({"name": pa.array(kept, pa.string())}), names)
+    typed = ", ".join(
+        f"CAST({quoted(column)} AS {kind}) AS {quoted(column)}" for column, kind in collection.columns.items()
+    )
+    own = ", ".join(quoted(column) for column in OWN)
+    sql = f"SELECT {own}{', ' if typed else ''}{typed} FROM read_parquet({literal(fresh)})"
+    with duckdb.connect(config=bounded(path.with_name(".spill"))) as connection:
+        if previous is not None:
+            old = _old_columns(connection, previous, collection.columns)
+            sql += f""" UNION ALL BY NAME SELECT {old} FROM read_parquet({literal(previous)})
+                        WHERE "sst:specimen" IN (SELECT name FROM read_parquet({literal(names)}))"""
+        connection.execute(f"COPY ({sql}) TO {literal(path)} (FORMAT parquet)").fetchall()
+    fresh.unlink()
+    names.unlink()
+
+
+def _write_specimens(path: Path, collection: Collection) -> None:
+    rows = collection.specimens
+    table = {
+        "sst:specimen": pa.array([row.id for row in rows], pa.string()),
+        "sst:image": pa.array([str(row.image) for row in rows], pa.string()),
+        "sst:group": pa.array([row.group for row in rows], pa.string()),
+        **{name: pa.array([row.metadata.get(name) for row in rows]) for name in collection.columns},
+    }
+    pq.write_table(pa.table(table), path)
+
+
+def _check_capitals(columns: Mapping[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for name in columns:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise CollectionError(f"the columns {other!r} and {name!r} differ only in capitals; rename one")
+
+
+def _old_columns(connection: duckdb.DuckDBPyConnection, previous: Path, columns: Mapping[str, str]) -> str:
+    """List the columns of an older snapshot, brought to today's types; a value that does not fit becomes empty."""
+    today = {name.casefold(): kind for name, kind in columns.items()}
+    rows = connection.execute(f"DESCRIBE FROM read_parquet({literal(previous)})").fetchall()
+    return ", ".join(
+        f"TRY_CAST({quoted(name)} AS {today[name.casefold()]}) AS {quoted(name)}"
+        if name.casefold() in today
+        else quoted(name)
+        for name, *_ in rows
+    )

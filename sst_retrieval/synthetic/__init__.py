@@ -1,0 +1,1 @@
+"""A synthetic museum drawer with exact masks: canvas -> wings, bodies -> backdrop; `drawer` plans what is drawn."""

@@ -1,0 +1,176 @@
+"""Make a synthetic museum drawer: photographs of pinned insects with the exact mask of every trait.
+
+    FOLDER/
+      drawer.json                 says that the drawer is synthetic, and from which seed it was made
+      collection.csv              one row a specimen, Darwin Core columns
+      images/SD-0001.jpg          photographs
+      labels/SD-0001.png          the truth for every specimen: 0 = background, the numbers of traits.toml
+      supports/traits.toml        trait names, their numbers, other words for them
+      supports/SD-0001.png        the label of one specimen a species
+
+1. Every species has a wing shape, a body and a pattern; four pairs of species from different genera share a pattern
+   (`mimicryRing`), so "who wears the same pattern?" has a known answer that is not "who is the same species?".
+2. The first specimen of every species is fresh and upright and serves as its support. The others vary: turned at any
+   angle, torn, one or both hindwings lost; a trait that is lost is not in the label.
+3. A specimen depends on the seed and on its own number only: a larger drawer begins like a smaller one.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sst_retrieval.errors import InputError
+from sst_retrieval.imaging.images import atomic, write_jpeg, write_png
+from sst_retrieval.synthetic.species import PLACES, SPECIES, SYNONYMS, TRAITS
+from sst_retrieval.synthetic.specimen import WEAR, Plan, draw_specimen
+from sst_retrieval.types import Mask
+
+COLUMNS = (
+    "catalogNumber", "image", "group", "scientificName", "family", "sex", "locality", "decimalLatitude",
+    "decimalLongitude", "eventDate", "mimicryRing", "view",
+)  # fmt: skip
+"""Columns of collection.csv."""
+
+_MARKER = "drawer.json"
+_WEAR_SHARES = dict(zip(WEAR, (0.74, 0.12, 0.05, 0.045, 0.045), strict=True))
+_TURNED_SHARE = 0.22
+_ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A specimen as the collection's register has it, and the plan for its photograph."""
+
+    row: Mapping[str, str]
+    plan: Plan
+    support: bool
+
+
+def make_drawer(folder: Path, *, seed: int = 0, specimens: int = 100) -> Path:
+    """Make the drawer.
+
+    Args:
+        folder: made if it does not exist. An earlier drawer in it is replaced; any other folder must be empty.
+        seed: 0 or more; the same seed makes the same drawer.
+        specimens: how many; the first nine are one of each species.
+
+    Returns:
+        Path of collection.csv; the supports lie beside it in supports/.
+
+    Raises:
+        InputError: the folder holds something else, or there is nothing to draw.
+    """
+    if specimens < 1 or seed < 0:
+        raise InputError(
+            f"a drawer of {specimens} specimens from seed {seed} cannot be made; "
+            "ask for 1 specimen or more and a seed of 0 or more"
+        )
+    entries = [_entry(number, seed) for number in range(specimens)]
+    _prepare(folder, entries, seed=seed)
+    for number, entry in enumerate(entries):
+        rng = np.random.default_rng((seed, number, 1))
+        image, masks = draw_specimen(entry.plan, rng)
+        name = entry.row["catalogNumber"]
+        label = _label(masks, image.shape[:2])
+        write_jpeg(folder / entry.row["image"], image, quality=int(rng.integers(80, 96)))
+        write_png(folder / "labels" / f"{name}.png", label)
+        if entry.support:
+            write_png(folder / "supports" / f"{name}.png", label)
+    _write_text(folder / "supports" / "traits.toml", _traits_toml())
+    _write_text(folder / "collection.csv", _table(entries))
+    return folder / "collection.csv"
+
+
+def _entry(number: int, seed: int) -> _Entry:
+    """Decide who the specimen is, where it was caught and what happened to it since."""
+    rng = np.random.default_rng((seed, number, 0))
+    species = SPECIES[number % len(SPECIES)]
+    support = number < len(SPECIES)
+    place, latitude, longitude = PLACES[species.places[rng.integers(len(species.places))]]
+    date = datetime.date(1889, 4, 1) + datetime.timedelta(days=int(rng.integers(0, 45_000)))
+    male = bool(rng.random() < 0.5)
+    turned = not support and rng.random() < _TURNED_SHARE
+    plan = Plan(
+        species=species,
+        angle=float(rng.uniform(-math.pi, math.pi) if turned else np.clip(rng.normal(0, 0.06), -0.15, 0.15)),
+        wear="fresh" if support else str(rng.choice(WEAR, p=tuple(_WEAR_SHARES.values()))),
+        male=male,
+        label=(species.name, f"{place}  {date.day}.{_ROMAN[date.month - 1]}.{date.year}", "synthetic"),
+    )
+    name = f"SD-{number + 1:04d}"
+    row = {
+        "catalogNumber": name,
+        "image": f"images/{name}.jpg",
+        "group": species.name,
+        "scientificName": species.name,
+        "family": species.family,
+        "sex": "male" if male else "female",
+        "locality": place,
+        "decimalLatitude": f"{latitude + rng.normal(0, 0.08):.4f}",
+        "decimalLongitude": f"{longitude + rng.normal(0, 0.08):.4f}",
+        "eventDate": date.isoformat(),
+        "mimicryRing": species.ring,
+        "view": "dorsal",
+    }
+    return _Entry(row, plan, support)
+
+
+def _prepare(folder: Path, entries: Sequence[_Entry], *, seed: int) -> None:
+    """Make the folders; remove the specimens of an earlier, larger drawer.
+
+    Raises:
+        InputError: the folder holds something that this module did not make.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder for the synthetic drawer")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARKER).exists():
+        raise InputError(
+            f"{folder} is not empty and holds no {_MARKER}, so it may be somebody's collection; "
+            "name a new folder for the drawer"
+        )
+    names = {entry.row["catalogNumber"] for entry in entries}
+    supports = {entry.row["catalogNumber"] for entry in entries if entry.support}
+    for part, kept in (("images", names), ("labels", names), ("supports", supports)):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        for file in (folder / part).glob("SD-*.*"):
+            if file.stem not in kept:
+                file.unlink()
+    about = {"synthetic": True, "made_by": "sst_retrieval.synthetic.drawer", "seed": seed, "specimens": len(names)}
+    _write_text(folder / _MARKER, json.dumps(about, indent=1) + "\n")
+
+
+def _label(masks: Mapping[str, Mask], size: tuple[int, ...]) -> np.ndarray:
+    """Number the pixels, uint8 (H, W); a drawer's masks do not overlap."""
+    label = np.zeros(size, np.uint8)
+    for name, mask in masks.items():
+        label[mask] = TRAITS[name]
+    return label
+
+
+def _traits_toml() -> str:
+    numbers = "\n".join(f"{name} = {number}" for name, number in TRAITS.items())
+    # A JSON list of words is a TOML array too.
+    words = "\n".join(f"{name} = {json.dumps(list(others))}" for name, others in SYNONYMS.items())
+    return f"[traits]\n{numbers}\n\n[synonyms]\n{words}\n"
+
+
+def _table(entries: list[_Entry]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(entry.row for entry in entries)
+    return text.getvalue()
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic(path) as file:
+        file.write(text.encode())

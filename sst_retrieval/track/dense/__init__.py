@@ -1,0 +1,1 @@
+"""The default propagator: dense matching of features, votes by learnt keys, and a small decoder."""
