@@ -24,8 +24,8 @@ from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.baselines import METHODS, describe_photograph, describe_region, score
 from sst_retrieval.evaluate.report import aligned
 from sst_retrieval.evaluate.retrieval import RetrievalScore
-from sst_retrieval.imaging.foreground import without_background
 from sst_retrieval.imaging.images import read_labels
+from sst_retrieval.imaging.specimen import without_background
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Floats, Frame, Mask
 

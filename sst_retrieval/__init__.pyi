@@ -6,7 +6,7 @@ from .build.settings import BuildSettings as BuildSettings
 from .track.clicks import Clicker as Clicker, load_clicker as load_clicker
 from .collection.reading import Collection as Collection, read_collection as read_collection
 from .synthetic.drawer import make_drawer as make_drawer
-from .search.describer import embedder_of as embedder_of
+from .search.outside import embedder_of as embedder_of
 from .describe.contract import Embedder as Embedder, describe_embedder as describe_embedder
 from .engines import EMBEDDERS as EMBEDDERS, PROPAGATORS as PROPAGATORS, load_embedder as load_embedder
 from .errors import (

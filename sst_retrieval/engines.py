@@ -171,8 +171,11 @@ def _dense(network: _Network, *, decoded: bool) -> DensePropagator:
 
 
 def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
-    from sst_retrieval.track.sam2.film import Sam2FilmPropagator
-    from sst_retrieval.track.sam2.propagator import Sam2Propagator, Sam2Settings  # Here, because they load PyTorch.
+    from sst_retrieval.track.sam2.propagator import (  # Here, because they load PyTorch.
+        Sam2FilmPropagator,
+        Sam2Propagator,
+        Sam2Settings,
+    )
     from sst_retrieval.track.sam2.tracker import TrackerPropagator
 
     told: dict[str, Any] = dict(

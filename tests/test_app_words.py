@@ -104,7 +104,7 @@ def test_an_index_does_not_make_the_app_fetch_a_model(
     def fetched(*_: object, **__: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("sst_retrieval.search.describer.load_embedder", fetched)
+    monkeypatch.setattr("sst_retrieval.search.outside.load_embedder", fetched)
     monkeypatch.setattr(sys, "argv", ["Home.py", str(tmp_path / "index")])
     app = opened(specimen="r1", trait="spot", sentence=SENTENCE)
     quiet(app)

@@ -5,7 +5,7 @@ import numpy as np
 from sst_retrieval.evaluate.baselines import describe_photograph, describe_region, score
 from sst_retrieval.evaluate.style import rim_colours
 from sst_retrieval.imaging import frames
-from sst_retrieval.imaging.foreground import without_background
+from sst_retrieval.imaging.specimen import without_background
 
 SIDE = 64
 FRAME = frames.turned((SIDE / 2, SIDE / 2), SIDE, 0.0)

@@ -18,8 +18,9 @@ from sst_retrieval.cli import app, checks
 from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.describe.contract import embed_regions
 from sst_retrieval.engines import load_embedder
-from sst_retrieval.imaging.frames import as_photographed, hypotheses, mirrored
+from sst_retrieval.imaging.frames import hypotheses, mirrored
 from sst_retrieval.imaging.images import read_image, read_labels
+from sst_retrieval.imaging.specimen import as_photographed
 from sst_retrieval.search.index import open_index
 from sst_retrieval.search.outside import TURNS, query_vectors
 

@@ -11,7 +11,7 @@ from invented import a_region, built
 
 from sst_retrieval.engines import ModelOptions
 from sst_retrieval.index.origin import rebuild_command
-from sst_retrieval.search import describer
+from sst_retrieval.search import outside
 from sst_retrieval.search.index import open_index
 
 
@@ -61,12 +61,12 @@ def test_the_model_that_describes_an_example_is_found_from_any_folder(
     (tmp_path / "museum" / "own").write_bytes(b"weights")
     made_with(tmp_path / "x", {"clip_model": "ViT-B-32", "clip_pretrained": "own"}, embedder="openclip")
     loaded: list[ModelOptions | None] = []
-    monkeypatch.setattr(describer, "load_embedder", lambda name, device, options: loaded.append(options))
-    monkeypatch.setattr(describer, "describe", lambda embedder: {})
+    monkeypatch.setattr(outside, "load_embedder", lambda name, device, options: loaded.append(options))
+    monkeypatch.setattr(outside, "describe_embedder", lambda embedder: {})
     monkeypatch.chdir(tmp_path)
     with open_index(tmp_path / "x") as index:
-        describer.embedder_of(index)
-        describer.embedder_of(index, clip_pretrained="other")
+        outside.embedder_of(index)
+        outside.embedder_of(index, clip_pretrained="other")
     assert loaded == [
         ModelOptions(clip_model="ViT-B-32", clip_pretrained=f"{tmp_path}/museum/own"),
         ModelOptions(clip_model="ViT-B-32", clip_pretrained="other"),

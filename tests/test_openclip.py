@@ -14,7 +14,7 @@ from sst_retrieval.describe.contract import Embedder, RegionEmbedder, TextEmbedd
 from sst_retrieval.describe.openclip import TEMPLATES, OpenClipEmbedder, open_clip_embedder
 from sst_retrieval.engines import ModelOptions, load_embedder
 from sst_retrieval.errors import ModelError
-from sst_retrieval.imaging import frames
+from sst_retrieval.imaging.specimen import as_photographed
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_traits_get_vectors_whose_pattern_lies_in_the_space_of_words(folder: Pat
     masks = np.zeros((3, 80, 80), bool)
     masks[0, 10:40, 10:40] = True
     masks[2, 50:70, 30:75] = True
-    frame = frames.as_photographed(image)
+    frame = as_photographed(image)
     first, none, third = embed_regions(image, masks, frame, embedder)
     assert none is None
     assert first is not None

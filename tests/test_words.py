@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from invented import a_collection, a_region, built
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.index.duck import LockedDatabase
-from sst_retrieval.index.sql import literal, quoted
+from sst_retrieval.index.duck import LockedDatabase, literal, quoted
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.words import Filter, Ranking, TraitPart, answer, remaining, understand
 from sst_retrieval.words.colours import BASIC, DEGREES, colour

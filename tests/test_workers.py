@@ -351,8 +351,7 @@ def test_models_that_cannot_are_not_asked_at_the_same_time(table: Path) -> None:
 
 
 def test_sam2_works_on_one_photograph_after_the_other() -> None:
-    from sst_retrieval.track.sam2.film import Sam2FilmPropagator
-    from sst_retrieval.track.sam2.propagator import Sam2Propagator
+    from sst_retrieval.track.sam2.propagator import Sam2FilmPropagator, Sam2Propagator
 
     # Their network changes with the group (adapters); a film also with every photograph.
     assert not hasattr(Sam2Propagator, "concurrent")

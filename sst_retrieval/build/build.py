@@ -23,9 +23,8 @@ from typing import Any, Protocol
 from sst_retrieval import provenance
 from sst_retrieval.annotate.supports import Supports, read_supports
 from sst_retrieval.build.alignment import AS_IT_LIES, Alignment, GroupFrame, align, frames_of, laid_like, reference_of
-from sst_retrieval.build.batches import batches
 from sst_retrieval.build.history import groups_were_made, what_went_in
-from sst_retrieval.build.photographs import Piece, worked_on
+from sst_retrieval.build.photographs import Piece, batches, worked_on
 from sst_retrieval.build.plan import Plan, make_plan
 from sst_retrieval.build.report import BuildReport
 from sst_retrieval.build.settings import DEFAULTS, BuildSettings

@@ -9,9 +9,9 @@ from PIL import Image
 
 from sst_retrieval.describe.contract import Embedder, embed_regions
 from sst_retrieval.describe.measure import measure
-from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.masks import box, decode, encode
+from sst_retrieval.imaging.specimen import specimen_mask
 from sst_retrieval.index.reviews import Review
 from sst_retrieval.types import Floats, Frame, Mask, MaskStack, Propagated, Region, RGBImage, Support
 
@@ -31,7 +31,7 @@ def regions_of(
     Returns:
         T regions; that of an absent trait has no vector and no measurements.
     """
-    body = _enlarged(frames.specimen_mask(image), image.shape[:2]) | found.masks.any(axis=0)
+    body = _enlarged(specimen_mask(image), image.shape[:2]) | found.masks.any(axis=0)
     described = _vectors(image, found.masks, found.frame, embedder)
     cycle = [np.nan] * len(traits) if found.cycle is None else found.cycle
     return [
@@ -86,26 +86,6 @@ def as_reviewed(found: Propagated, traits: Sequence[str], reviews: Sequence[Revi
             if cycle is not None:
                 cycle[place] = np.nan  # It was another mask that went there and back.
     return Propagated(masks, confidence, found.frame, cycle)
-
-
-def checked(
-    found: Sequence[Propagated], images: Sequence[RGBImage], traits: Sequence[str], name: str
-) -> Sequence[Propagated]:
-    """Make sure that a propagator answered photographs with what it promised.
-
-    Raises:
-        ModelError: it did not; names the propagator and what is wrong.
-    """
-    if len(found) != len(images):
-        raise ModelError(f"propagator {name} answered {len(images)} photograph(s) with {len(found)} results")
-    for answer, image in zip(found, images, strict=True):
-        masks, confidence = answer.masks, answer.confidence
-        wanted = (len(traits), *image.shape[:2])
-        if masks.shape != wanted or masks.dtype != np.bool_:
-            raise ModelError(f"propagator {name} gave masks {masks.dtype} {masks.shape}; they must be bool {wanted}")
-        if confidence.shape != wanted[:1] or not ((confidence >= 0) & (confidence <= 1)).all():
-            raise ModelError(f"propagator {name} gave confidence {confidence}; it must be {len(traits)} numbers 0..1")
-    return found
 
 
 def _agreement(cycle: float) -> dict[str, float]:

@@ -9,8 +9,7 @@ from scipy.spatial.distance import cdist
 from skimage.color import rgb2lab
 
 from sst_retrieval.imaging.masks import box
-from sst_retrieval.types import Doubles, Floats, Mask, RGBImage
-from sst_retrieval.unit_vectors import unit
+from sst_retrieval.types import Doubles, Floats, Mask, RGBImage, unit
 
 COLOUR_STEP = 25.0  # Distance of neighbouring reference colours in Lab.
 COLOUR_SPREAD = 12.0  # A pixel counts for reference colours about this far away, so a little light changes little.

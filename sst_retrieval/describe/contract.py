@@ -23,10 +23,9 @@ from sst_retrieval.describe.colour_block import colour_block, reference_colours
 from sst_retrieval.describe.shape_block import HARMONICS, PICTURE_SIDE, shape_block
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
-from sst_retrieval.imaging.foreground import on_grey, specimen_coverage
 from sst_retrieval.imaging.masks import box
-from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, MaskStack, RGBImage
-from sst_retrieval.unit_vectors import unit
+from sst_retrieval.imaging.specimen import on_grey, specimen_coverage
+from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, MaskStack, RGBImage, unit
 
 VERSION = 2
 """Changes whenever the same photograph and mask would give another vector."""

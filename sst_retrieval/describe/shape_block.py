@@ -12,8 +12,7 @@ from scipy import ndimage
 from skimage.measure import find_contours, label
 
 from sst_retrieval.imaging import frames
-from sst_retrieval.types import Doubles, Floats, Frame, Mask
-from sst_retrieval.unit_vectors import unit
+from sst_retrieval.types import Doubles, Floats, Frame, Mask, unit
 
 HARMONICS = 12
 PICTURE_SIDE = 12

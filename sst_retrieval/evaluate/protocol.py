@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sst_retrieval.build.regions import checked
 from sst_retrieval.collection.reading import Collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate.draws import by_group, labelled_support, plans_of, shows_any
 from sst_retrieval.evaluate.targets import Changes, Target, target_of
 from sst_retrieval.evaluate.trials import ProtocolScores, Trial, trials_of
-from sst_retrieval.track.contract import Memory, Propagator, batch_of
+from sst_retrieval.track.contract import Memory, Propagator, batch_of, checked
 from sst_retrieval.types import Specimen
 
 

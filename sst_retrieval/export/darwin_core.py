@@ -31,7 +31,7 @@ from sst_retrieval.export.terms import DCTERMS as _DCTERMS
 from sst_retrieval.export.terms import DWC as _DWC
 from sst_retrieval.export.terms import media_terms, occurrence_terms
 from sst_retrieval.imaging.images import atomic
-from sst_retrieval.index.sql import called
+from sst_retrieval.index.duck import called
 from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Region, Specimen

@@ -13,7 +13,7 @@ from sst_retrieval.describe.measure import MEASUREMENTS
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.export.about import about, condition, in_a_line, write_beside
 from sst_retrieval.imaging.images import atomic
-from sst_retrieval.index.sql import called
+from sst_retrieval.index.duck import called
 from sst_retrieval.morphology import trees
 from sst_retrieval.morphology.distances import DistanceMatrix
 from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale, labelled

@@ -29,9 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.index.duck import LockedDatabase
+from sst_retrieval.index.duck import LockedDatabase, called, quoted
 from sst_retrieval.index.reviews import Judgements, Review, latest
-from sst_retrieval.index.sql import called, quoted
 from sst_retrieval.types import Frame, Region, Scalar, Skipped, Specimen
 
 OWN = ("sst:specimen", "sst:image", "sst:group")

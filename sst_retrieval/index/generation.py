@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.catalog import OWN, Catalog
+from sst_retrieval.index.duck import bounded, called, literal, quoted
 from sst_retrieval.index.folder import catalog_file, vector_file, whitening_file
 from sst_retrieval.index.reviews import DECISIONS, Review, latest
 from sst_retrieval.index.shards import read_vectors
-from sst_retrieval.index.sql import bounded, called, literal, quoted
 from sst_retrieval.index.vectors import VectorIndex, write_vectors
 from sst_retrieval.index.whitening import whiten, write_whitening
 from sst_retrieval.types import Skipped

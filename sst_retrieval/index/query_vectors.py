@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sst_retrieval.types import Doubles, Floats
-from sst_retrieval.unit_vectors import unit_blocks
+from sst_retrieval.types import Doubles, Floats, unit_blocks
 
 SLACK = 5e-5
 """More than single precision and blocks of not quite unit length can change a similarity."""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from sst_retrieval.collection.reading import Collection, check_reserved
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.index.catalog import OWN
-from sst_retrieval.index.sql import bounded, literal, quoted
+from sst_retrieval.index.duck import bounded, literal, quoted
 
 
 def write_snapshot(path: Path, collection: Collection, *, previous: Path | None, kept: Sequence[str]) -> None:

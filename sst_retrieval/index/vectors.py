@@ -25,8 +25,7 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError, SSTError
 from sst_retrieval.index.query_vectors import Example, Weighed
-from sst_retrieval.types import Doubles, Floats
-from sst_retrieval.unit_vectors import unit_blocks
+from sst_retrieval.types import Doubles, Floats, unit_blocks
 
 Ids = npt.NDArray[np.int64]
 

@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 
 from sst_retrieval.errors import QueryError
+from sst_retrieval.index.duck import called
 from sst_retrieval.index.reader import Reader
-from sst_retrieval.index.sql import called
 from sst_retrieval.morphology import distances, table
 from sst_retrieval.morphology.distances import Rows
 from sst_retrieval.morphology.table import SCALE_COLUMN, Scale, TraitTable

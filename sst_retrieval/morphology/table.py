@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.index.catalog import Catalog
-from sst_retrieval.index.sql import called, quoted
+from sst_retrieval.index.duck import called, quoted
 from sst_retrieval.morphology.libraries import required
 
 Scale: TypeAlias = Mapping[str, float]

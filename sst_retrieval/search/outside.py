@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sst_retrieval.describe.contract import Embedder, embed_regions
-from sst_retrieval.errors import QueryError
+from sst_retrieval.describe.contract import Embedder, describe_embedder, embed_regions
+from sst_retrieval.engines import EMBEDDERS, ModelOptions, load_embedder
+from sst_retrieval.errors import ModelMismatchError, QueryError
 from sst_retrieval.imaging import frames as pose
 from sst_retrieval.imaging.images import read_labels
+from sst_retrieval.imaging.specimen import as_photographed
+from sst_retrieval.index.origin import from_anywhere
+from sst_retrieval.search.index import Index
 from sst_retrieval.types import Floats, Mask, RGBImage
 
 TURNS = 8
@@ -68,9 +72,81 @@ def query_vectors(image: RGBImage, mask: Mask, embedder: Embedder) -> Floats:
         QueryError: the mask lies where no specimen is.
     """
     # The mirror images that come after the turns would give the same vectors: these do not tell left from right.
-    frames = pose.hypotheses(pose.as_photographed(image), TURNS)[:TURNS]
+    frames = pose.hypotheses(as_photographed(image), TURNS)[:TURNS]
     vectors = [embed_regions(image, mask[None], frame, embedder)[0] for frame in frames]
     seen = [vector for vector in vectors if vector is not None]
     if not seen:
         raise QueryError("the mask lies outside the specimen of its photograph; draw it on the specimen")
     return np.stack(seen)
+
+
+_HUB = "hf-hub:"
+
+
+def embedder_of(
+    index: Index,
+    *,
+    engine: str | None = None,
+    device: str = "auto",
+    clip_model: str | None = None,
+    clip_pretrained: str | None = None,
+    from_hub: bool = True,
+) -> Embedder:
+    """Load the embedder that an index was made with.
+
+    Args:
+        index: the index.
+        engine: your own embedder, "module:Name", if the index was made with it.
+        device: "auto", "cpu" or "cuda".
+        clip_model: of an OpenCLIP index: its architecture, if not as it was built.
+        clip_pretrained: of an OpenCLIP index: its weights, if not as it was built.
+        from_hub: False for an index that may come from somebody else: a model of the hub, gigabytes to be downloaded,
+            must then be named in `clip_model`; that the index names it is not enough.
+
+    Returns:
+        The embedder; what it makes can be compared with what the index holds.
+
+    Raises:
+        QueryError: the index was made with somebody's own embedder, and `engine` does not name it; or with a model of
+            the hub, and neither `from_hub` nor `clip_model` allows it.
+        ModelError: the model cannot be loaded.
+        ModelMismatchError: it is not the one that the index was made with.
+    """
+    made_with = index.settings["embedder"]
+    if engine is None and made_with["engine"] not in EMBEDDERS:
+        # Never by itself: an index may come from somebody else, and a name in it would run code here.
+        raise QueryError(
+            f"the index was made with the embedder {made_with['engine']}, which is not part of this program; "
+            f"if you know it, ask with --embedder {made_with['engine']}"
+        )
+    options = _options(index, clip_model, clip_pretrained)
+    if not from_hub and clip_model is None and (options.clip_model or "").startswith(_HUB):
+        raise QueryError(
+            f"the index was made with {options.clip_model}, a model of the hub; if you know it, say so: "
+            f"--clip-model {options.clip_model}"
+        )
+    name = engine or made_with["engine"]
+    embedder = load_embedder(name, device, options if name == "openclip" else None)
+    now = {"engine": name, **describe_embedder(embedder)}
+    if now != made_with:
+        raise ModelMismatchError(
+            f"the index was made with {made_with}, and this is {now}: their vectors cannot be compared; "
+            "build the index again with --rebuild, or ask with a specimen of the index (--like)"
+        )
+    return embedder
+
+
+def _options(index: Index, clip_model: str | None, clip_pretrained: str | None) -> ModelOptions:
+    """Say which CLIP model to load: the one that is named, else the one that the index was built with."""
+    made = index.info()["provenance"]
+    built = made.get("settings", {}).get("models") or {}
+    start = Path(made.get("folder") or "")  # Where the build ran; paths were told from there.
+    told = {
+        name: from_anywhere(name, built[name], start) if built.get(name) else None
+        for name in ("clip_model", "clip_pretrained")
+    }
+    return ModelOptions(
+        clip_model=clip_model or told["clip_model"],
+        clip_pretrained=clip_pretrained or told["clip_pretrained"],
+        clip_pooling=built.get("clip_pooling") or "dense",
+    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from sst_retrieval.errors import ModelError
 from sst_retrieval.types import Propagated, RGBImage, Support
 
@@ -72,3 +74,23 @@ def batch_of(propagator: Propagator) -> int:
     if not isinstance(batch, int) or batch < 1:
         raise ModelError(f"propagator {propagator.name} wants batches of {batch!r}; `batch` must be 1 or more")
     return batch
+
+
+def checked(
+    found: Sequence[Propagated], images: Sequence[RGBImage], traits: Sequence[str], name: str
+) -> Sequence[Propagated]:
+    """Make sure that a propagator answered photographs with what it promised.
+
+    Raises:
+        ModelError: it did not; names the propagator and what is wrong.
+    """
+    if len(found) != len(images):
+        raise ModelError(f"propagator {name} answered {len(images)} photograph(s) with {len(found)} results")
+    for answer, image in zip(found, images, strict=True):
+        masks, confidence = answer.masks, answer.confidence
+        wanted = (len(traits), *image.shape[:2])
+        if masks.shape != wanted or masks.dtype != np.bool_:
+            raise ModelError(f"propagator {name} gave masks {masks.dtype} {masks.shape}; they must be bool {wanted}")
+        if confidence.shape != wanted[:1] or not ((confidence >= 0) & (confidence <= 1)).all():
+            raise ModelError(f"propagator {name} gave confidence {confidence}; it must be {len(traits)} numbers 0..1")
+    return found

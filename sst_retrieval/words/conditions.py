@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sst_retrieval.index.sql import literal, quoted
+from sst_retrieval.index.duck import literal, quoted
 from sst_retrieval.search.index import Index
 from sst_retrieval.words.lookup import Found
 from sst_retrieval.words.question import Filter, Part

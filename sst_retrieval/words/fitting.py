@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.index.sql import quoted
+from sst_retrieval.index.duck import quoted
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Doubles
 from sst_retrieval.words.colours import FAR, distances

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sst_retrieval.index.catalog import OWN, Catalog
-from sst_retrieval.index.sql import quoted
+from sst_retrieval.index.duck import quoted
 from sst_retrieval.words.sentence import Word, lemmas
 from sst_retrieval.words.vocabulary import SEXES, SILENT
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sst_retrieval.index.catalog import Catalog
-from sst_retrieval.index.sql import quoted
+from sst_retrieval.index.duck import quoted
 from sst_retrieval.words.question import Filter
 from sst_retrieval.words.sentence import Word, lemmas
 from sst_retrieval.words.vocabulary import ADJECTIVES, COUNTS, MORE, UNITS, YEARS

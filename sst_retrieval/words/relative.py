@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sst_retrieval.index.sql import literal, quoted
+from sst_retrieval.index.duck import literal, quoted
 from sst_retrieval.search.index import Index
 from sst_retrieval.words.meanings import Reading, Relative, Span
 from sst_retrieval.words.question import Filter

@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.shrunk import Shrunk, shrinkable
+from sst_retrieval.imaging.specimen import as_photographed, specimen_mask
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.track.dense.decoder import clues
 from sst_retrieval.track.dense.keys import spreads
@@ -93,7 +94,7 @@ class DensePropagator:
     def remember(self, supports: Sequence[Support]) -> DenseMemory:
         """Describe the supports of a group; those after the first are laid like the first."""
         traits = tuple(dict.fromkeys(trait for support in supports for trait in support.traits))
-        start = frames.as_photographed(supports[0].image, drawn=drawn_pixels(supports[0]))
+        start = as_photographed(supports[0].image, drawn=drawn_pixels(supports[0]))
         first = self._describe(supports[0], traits, start)
         described = [first]
         for support in supports[1:]:
@@ -169,7 +170,7 @@ class DensePropagator:
         views = [frames.warp(image, turned, settings.coarse_side) for turned in poses]
         norm = like.coarse_norm if like else None
         coarse, norm = describe(self.trunk.levels(np.stack(views)), views, settings.coarse, norm)
-        found = enlarged(frames.specimen_mask(support.image), support.image.shape)
+        found = enlarged(specimen_mask(support.image), support.image.shape)
         specimen = shrinkable(drawn_pixels(support) | found)
         cells = settings.coarse.cells
         shown = [cell_shares(frames.warp_mask(specimen, turned, settings.coarse_side), cells) > 0.3 for turned in poses]
@@ -202,7 +203,7 @@ class DensePropagator:
 
     def _lay(self, image: Shrunk[RGBImage], supports: Sequence[Remembered]) -> Frame:
         """Find the frame in which the image lies like the supports."""
-        start = frames.as_photographed(image.whole)
+        start = as_photographed(image.whole)
         target = self._glance(image, start, supports[0])  # The supports of a group share their norm.
         found = []
         for support in supports:

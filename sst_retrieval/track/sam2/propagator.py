@@ -23,6 +23,7 @@ import torch
 
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames as pose
+from sst_retrieval.imaging.specimen import as_photographed
 from sst_retrieval.nets.device import resolve_device
 from sst_retrieval.track.dense.memory import rivals
 from sst_retrieval.track.dense.propagator import DensePropagator
@@ -143,14 +144,14 @@ class Sam2Propagator:
         return [found for i in starts for found in self._propagate(memory, images[i : i + self.batch])]
 
     def _frames(self, supports: Sequence[Support]) -> list[Frame]:
-        return [pose.as_photographed(each.image, drawn=np.asarray(each.masks.any(axis=0))) for each in supports]
+        return [as_photographed(each.image, drawn=np.asarray(each.masks.any(axis=0))) for each in supports]
 
     @torch.inference_mode()
     def look(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Look]:
         """Find how the specimens lie, and what SAM 2 sees there."""
         if self._dense is not None and memory.dense is not None:
             return self.led(memory, images, self._dense.propagate(memory.dense, images))
-        looks = self._look(memory, images, [pose.as_photographed(image) for image in images])
+        looks = self._look(memory, images, [as_photographed(image) for image in images])
         return [
             look if look.sureness >= self.settings.sure else self._turned(memory, image, look)
             for image, look in zip(images, looks, strict=True)
@@ -234,3 +235,34 @@ class Sam2Propagator:
             agreement[list(known.traits)] = (both / either).cpu().numpy()
         agreement[~present] = np.nan
         return agreement
+
+
+class Sam2FilmPropagator(Sam2Propagator):
+    """The paper's long pseudo-video: what was found on the photographs before joins the memory.
+
+    **A mask depends on the photographs before it**, in the order in which they are given (in a build: the order of the
+    table, group by group, from the first photograph that this run works on), so this is no `Propagator` to the letter,
+    and it is never the default. A target looks back at the supports, at the masks of the last six targets and at the
+    object pointers of the last fifteen (with Meta's settings), so the memory stays the same from the sixteenth on.
+    """
+
+    film = True
+
+    def _propagate(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Propagated]:
+        return [self._next(memory, image) for image in images]
+
+    def _next(self, memory: Sam2Memory, image: RGBImage) -> Propagated:
+        (found,) = super()._propagate(memory, [image])
+        return found
+
+    def _track(self, memory: Sam2Memory, part: int, pictures: Encoded, seeds: Sequence[torch.Tensor]) -> Tracked:
+        before = [memories[part] for memories in memory.film.before]
+        supports = memory.known[part].memories
+        return self.network.track(pictures, self.network.prepare(supports, before=before, place=memory.film.place))
+
+    def _answer(self, memory: Sam2Memory, image: RGBImage, look: Look) -> Propagated:
+        film = memory.film
+        film.before.append([self.network.recall(look.encoded, found) for found in look.found])
+        del film.before[: 1 - self.network.reach]
+        film.place += 1
+        return super()._answer(memory, image, look)
