@@ -38,7 +38,7 @@ SIDE = 96
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    folder = str(Path(__file__).parents[1] / "scripts")
+    folder = str(Path(__file__).parents[3] / "scripts")
     sys.path.insert(0, folder)
     try:
         import train_tracker

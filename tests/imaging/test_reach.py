@@ -20,7 +20,7 @@ import sst_retrieval as sst
 from sst_retrieval.files import inside
 from sst_retrieval.index.thumbnails import MOST_BYTES
 
-HOME = Path(__file__).resolve().parents[1] / "app" / "Home.py"
+HOME = Path(__file__).resolve().parents[2] / "app" / "Home.py"
 SECRET = (1, 200, 3)
 """Colour of the picture that must not be shown."""
 

@@ -24,7 +24,7 @@ from streamlit.testing.v1 import AppTest
 
 import sst_retrieval as sst
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "app" / "Home.py"
 Started = list[subprocess.Popen[bytes]]
 PAGES = ("search", "annotate", "review", "collection", "morphospace")

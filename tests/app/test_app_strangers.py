@@ -13,7 +13,7 @@ import pytest
 from fakes import a_collection_of, build_fake
 from streamlit.testing.v1 import AppTest
 
-HOME = Path(__file__).resolve().parents[1] / "app" / "Home.py"
+HOME = Path(__file__).resolve().parents[2] / "app" / "Home.py"
 if str(HOME.parent) not in sys.path:
     sys.path.append(str(HOME.parent))
 

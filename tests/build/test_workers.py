@@ -425,7 +425,7 @@ def test_the_command_line_names_the_photograph_too(table: Path) -> None:
     command = [sys.executable, "-m", "sst_retrieval", "build", str(table), "--supports", str(table.parent / "supports")]
     command += ["--output", str(table.parent / "index"), "--propagator", CONCURRENT.propagator]
     command += ["--embedder", CONCURRENT.embedder, "--workers", "1"]
-    here = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    here = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     environment = {**os.environ, "FAKE_TRACKER": "nonsense:3", "PYTHONPATH": os.pathsep.join(here)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2

@@ -24,7 +24,7 @@ ANSWERS = {
 @pytest.fixture
 def drawer(tmp_path: Path) -> Path:
     """The collection and its index, elsewhere than where they were made: its photographs are not where it says."""
-    shutil.unpack_archive(Path(__file__).parent / "made_by_0_1_0" / "drawer.zip", tmp_path)
+    shutil.unpack_archive(Path(__file__).parents[1] / "made_by_0_1_0" / "drawer.zip", tmp_path)
     return tmp_path
 
 

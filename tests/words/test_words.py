@@ -523,7 +523,7 @@ def test_a_hostile_value_of_the_table_is_only_a_value(tmp_path: Path, value: str
 
 def words_of_the_docs() -> list[tuple[str, str]]:
     """The words that docs/words.md promises: (section, word)."""
-    text = (Path(__file__).parents[1] / "docs" / "words.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "words.md").read_text(encoding="utf-8")
     found = []
     for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         title, _, body = section.partition("\n")

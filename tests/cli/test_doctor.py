@@ -194,7 +194,7 @@ def test_the_way_from_one_build_of_faiss_to_the_other_is_one_command() -> None:
     both = doctor.check_faiss_choice({"faiss-cpu": "1.15.1", "faiss-gpu": "1.15.1"})
     assert doctor.TO_CPU in both.remedy
     assert doctor.TO_GPU in both.remedy
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     assert doctor.TO_GPU in (root / "README.md").read_text(encoding="utf-8")
     wanted = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     (cpu,) = [each for each in wanted if each.startswith("faiss")]
@@ -205,7 +205,7 @@ def test_the_way_from_one_build_of_faiss_to_the_other_is_one_command() -> None:
 @pytest.mark.parametrize(("kind", "other"), [("cpu", "gpu"), ("gpu", "cpu")])
 def test_make_leaves_one_build_of_faiss(kind: str, other: str) -> None:
     command = ["make", "--dry-run", "--always-make", "install", f"FAISS={kind}"]
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     lines = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
     left: set[str] = {"faiss-cpu", "faiss-gpu"}  # The worst that can be there before.
     for line in lines:

@@ -78,7 +78,7 @@ def test_the_defaults_are_those_of_python() -> None:
 
 def test_ctrl_c_ends_with_130_and_leaves_a_usable_index(table: Path, tmp_path: Path) -> None:
     words = ["build", table, "--supports", table.parent / "supports", "--output", tmp_path / "index", *OWN]
-    here = [str(Path(__file__).parent), str(Path(sst_retrieval.__file__).parents[1])]
+    here = [str(Path(__file__).parents[1]), str(Path(sst_retrieval.__file__).parents[1])]
     # Where a test run was started in the background, Ctrl-C may be switched off.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"

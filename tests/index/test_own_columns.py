@@ -21,7 +21,7 @@ from sst_retrieval.errors import QueryError
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.words import answer, understand
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "app"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "app"))
 from sst_app.filters import colours, facets
 from sst_app.hit_files import as_table
 
