@@ -201,7 +201,7 @@ def build_in_small_shards(table: str, index: str, propagator: str) -> None:
 def run_in_small_shards(table: Path, index: Path, misbehaviour: str, propagator: str = FAKES.propagator) -> int:
     """Build in a process of its own, with a shard every two photographs; return its exit status."""
     code = "import sys, fakes; fakes.build_in_small_shards(*sys.argv[1:])"
-    here = [str(Path(__file__).parent), str(Path(building.__file__).parents[1])]
+    here = [str(Path(__file__).parent), str(Path(building.__file__).parents[2])]
     environment = {**os.environ, "FAKE_TRACKER": misbehaviour, "PYTHONPATH": os.pathsep.join(here)}
     command = [sys.executable, "-c", code, str(table), str(index), propagator]
     return subprocess.run(command, env=environment, capture_output=True, check=False).returncode

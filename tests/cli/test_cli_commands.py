@@ -280,7 +280,7 @@ def test_every_option_of_a_build_reaches_its_settings(tmp_path: Path, monkeypatc
         got.append(settings)
         return Report()
 
-    monkeypatch.setattr("sst_retrieval.cli.build.build", build)
+    monkeypatch.setattr("sst_retrieval.cli.build.build_index", build)
     words = ["build", "t.csv", "--supports", "s", "--output", "o", "--images", "i", "--id-column", "a"]
     words += ["--image-column", "b", "--group-column", "c", "--propagator", "p:P", "--embedder", "e:E"]
     words += ["--checkpoint", "x.pt", "--sam2-config", "x.yaml", "--cycle-consistency", "--clip-model", "m"]

@@ -504,8 +504,8 @@ for fatal in itertools.count(0, step):
 @pytest.mark.skipif(sys.platform == "win32", reason="kills itself with a signal")
 def test_a_build_killed_at_any_moment_leaves_a_usable_index_and_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLER, str(tmp_path), str(KILL_AT_EVERY)]
-    here = Path(__file__).parents[1]
-    search_path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
+    here = Path(__file__).parent
+    search_path = os.pathsep.join([*map(str, (here, here.parent, here.parents[1])), os.environ.get("PYTHONPATH", "")])
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": search_path}, timeout=120)
     states = {None: None, 1: ["a", "b"], 2: ["a", "c"], 3: ["d"]}
     killed = sorted(tmp_path.iterdir(), key=lambda folder: int(folder.name))
