@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
-from sst_retrieval.words.colours import Colour
+from sst_retrieval.words.lexicon.colour_words import Colour
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from sst_retrieval.errors import QueryError
 from sst_retrieval.index.duck import LockedDatabase, literal, quoted
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.words import Filter, Ranking, TraitPart, answer, remaining, understand
-from sst_retrieval.words.colours import BASIC, DEGREES, colour
-from sst_retrieval.words.conditions import is_one_of
-from sst_retrieval.words.sentence import lemmas
-from sst_retrieval.words.traitwords import RELATIVES, is_trait_word
+from sst_retrieval.words.lexicon.colour_words import BASIC, DEGREES, colour
+from sst_retrieval.words.meaning.conditions import is_one_of
+from sst_retrieval.words.reading.sentence import lemmas
+from sst_retrieval.words.reading.trait_words import RELATIVES, is_trait_word
 
 IDS = [f"CAM{number:03d}" for number in range(12)]
 SEX = ["female", "male"] * 6

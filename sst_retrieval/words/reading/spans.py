@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sst_retrieval.words.colours import Colour
-from sst_retrieval.words.lookup import Found
-from sst_retrieval.words.numbers import Comparison
-from sst_retrieval.words.sentence import Word, said
-from sst_retrieval.words.traitwords import TraitWords
-from sst_retrieval.words.vocabulary import CREATURES, SILENT, VERY, Adjective
+from sst_retrieval.words.lexicon.colour_words import Colour
+from sst_retrieval.words.lexicon.vocabulary import CREATURES, SILENT, VERY, Adjective
+from sst_retrieval.words.reading.lookup import Found
+from sst_retrieval.words.reading.numbers import Comparison
+from sst_retrieval.words.reading.sentence import Word, said
+from sst_retrieval.words.reading.trait_words import TraitWords
 
 
 @dataclass(frozen=True, slots=True)

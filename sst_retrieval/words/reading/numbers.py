@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.duck import quoted
+from sst_retrieval.words.lexicon.vocabulary import ADJECTIVES, COUNTS, MORE, UNITS, YEARS
 from sst_retrieval.words.question import Filter
-from sst_retrieval.words.sentence import Word, lemmas
-from sst_retrieval.words.vocabulary import ADJECTIVES, COUNTS, MORE, UNITS, YEARS
+from sst_retrieval.words.reading.sentence import Word, lemmas
 
 YEAR_COLUMNS = ("year", "eventDate", "date", "dateCollected", "collectionDate", "collected", "verbatimEventDate")
 """Columns that say when a specimen was collected; the first that a collection has is asked."""

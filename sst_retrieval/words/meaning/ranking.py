@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sst_retrieval.words.colours import FAR, Colour
-from sst_retrieval.words.meanings import Much
-from sst_retrieval.words.quantities import QUANTITIES
+from sst_retrieval.words.lexicon.colour_words import FAR, Colour
+from sst_retrieval.words.lexicon.quantities import QUANTITIES
 from sst_retrieval.words.question import Ranking
+from sst_retrieval.words.reading.spans import Much
 
 SHARES = {"": 1 / 3, "more": 1 / 3, "very": 1 / 10, "most": 1.0}
 """Degree of a word -> the share of the index's specimens that it fits; "most" only orders."""

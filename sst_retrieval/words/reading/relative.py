@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from sst_retrieval.index.duck import literal, quoted
 from sst_retrieval.search.index import Index
-from sst_retrieval.words.meanings import Reading, Relative, Span
+from sst_retrieval.words.lexicon.vocabulary import BLOCK_WORDS
 from sst_retrieval.words.question import Filter
-from sst_retrieval.words.sentence import lemmas
-from sst_retrieval.words.vocabulary import BLOCK_WORDS
+from sst_retrieval.words.reading.sentence import lemmas
+from sst_retrieval.words.reading.spans import Reading, Relative, Span
 
 _SAME: Mapping[str, bool] = {"same": True, "another": False, "other": False, "different": False}
 _COLUMNS: Mapping[str, tuple[str, ...]] = {

@@ -213,7 +213,7 @@ def _even(lab: Doubles) -> Doubles:
 @functools.cache
 def _system() -> tuple[tuple[frozenset[str], Lab], ...]:
     """Words of each name of the ISCC-NBS system, and the centre of its block in Lab."""
-    text = importlib.resources.files("sst_retrieval.words").joinpath("iscc_nbs.csv").read_text(encoding="utf-8")
+    text = importlib.resources.files("sst_retrieval.words.lexicon").joinpath("iscc_nbs.csv").read_text(encoding="utf-8")
     return tuple((frozenset(row["name"].split()), _lab("#" + row["srgb"])) for row in csv.DictReader(text.splitlines()))
 
 

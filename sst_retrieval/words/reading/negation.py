@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sst_retrieval.words.colours import Colour
-from sst_retrieval.words.meanings import Alike, Much, Not, Number, Reading, Span, Unasked, Values, silent
-from sst_retrieval.words.numbers import Comparison
-from sst_retrieval.words.sentence import Word
-from sst_retrieval.words.traitwords import TraitWords
-from sst_retrieval.words.vocabulary import AFTERWARDS, EXCEPT
+from sst_retrieval.words.lexicon.colour_words import Colour
+from sst_retrieval.words.lexicon.vocabulary import AFTERWARDS, EXCEPT
+from sst_retrieval.words.reading.numbers import Comparison
+from sst_retrieval.words.reading.sentence import Word
+from sst_retrieval.words.reading.spans import Alike, Much, Not, Number, Reading, Span, Unasked, Values, silent
+from sst_retrieval.words.reading.trait_words import TraitWords
 
 _JOINING = frozenset({"or", "nor", "and"})
 

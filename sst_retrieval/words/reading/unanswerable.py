@@ -6,10 +6,10 @@ traits, and "unlike CAM001" least of all for those like it.
 
 from __future__ import annotations
 
-from sst_retrieval.words import colours
-from sst_retrieval.words.meanings import Named, Reading, Span, Unasked
-from sst_retrieval.words.sentence import Word
-from sst_retrieval.words.vocabulary import ADJECTIVES, COUNTS
+from sst_retrieval.words.lexicon import colour_words
+from sst_retrieval.words.lexicon.vocabulary import ADJECTIVES, COUNTS
+from sst_retrieval.words.reading.sentence import Word
+from sst_retrieval.words.reading.spans import Named, Reading, Span, Unasked
 
 _UNLIKE: tuple[tuple[str, ...], ...] = (
     ("least", "similar", "to"), ("most", "different", "from"), ("not", "similar", "to"), ("not", "like"),
@@ -46,7 +46,7 @@ def read_comparisons(reading: Reading) -> None:
         taken = reading.taken()
         if taken[number] or number + 1 == len(words):
             continue
-        if word.plain not in ADJECTIVES and colours.colour([word.plain]) is None:
+        if word.plain not in ADJECTIVES and colour_words.colour([word.plain]) is None:
             continue
         before = words[number - 1].plain if number else ""
         if words[number + 1].plain == "than":

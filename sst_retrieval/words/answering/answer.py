@@ -23,7 +23,7 @@ import numpy.typing as npt
 from sst_retrieval.errors import QueryError
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Doubles, Floats, Hit
-from sst_retrieval.words.fitting import Fit, Marks, fit_words
+from sst_retrieval.words.answering.fitting import Fit, Marks, fit_words
 from sst_retrieval.words.question import Doubt, Example, Filter, Part, Question, Ranking
 
 COUNT = 12

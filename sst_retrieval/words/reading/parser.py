@@ -12,10 +12,25 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from sst_retrieval.search.index import Index
-from sst_retrieval.words import colours
-from sst_retrieval.words.joining import join_colours
-from sst_retrieval.words.lookup import MANY, Found, find_specimens, find_values
-from sst_retrieval.words.meanings import (
+from sst_retrieval.words.lexicon import colour_words
+from sst_retrieval.words.lexicon.vocabulary import (
+    ADJECTIVES,
+    BLOCK_WORDS,
+    COUNTS,
+    NEGATIONS,
+    SEXES,
+    SILENT,
+    SIMILAR,
+    VERY,
+    WHATEVER,
+    Adjective,
+)
+from sst_retrieval.words.reading.joining import join_colours
+from sst_retrieval.words.reading.lookup import MANY, Found, find_specimens, find_values
+from sst_retrieval.words.reading.numbers import Incomparable, Numbers
+from sst_retrieval.words.reading.relative import read_relative
+from sst_retrieval.words.reading.sentence import Word, chunks, lemmas, read_words
+from sst_retrieval.words.reading.spans import (
     Alike,
     BlockWord,
     Meaning,
@@ -29,23 +44,8 @@ from sst_retrieval.words.meanings import (
     Values,
     silent,
 )
-from sst_retrieval.words.numbers import Incomparable, Numbers
-from sst_retrieval.words.relative import read_relative
-from sst_retrieval.words.sentence import Word, chunks, lemmas, read_words
-from sst_retrieval.words.traitwords import TraitNames, is_trait_word
-from sst_retrieval.words.unasked import read_comparisons, read_unlike
-from sst_retrieval.words.vocabulary import (
-    ADJECTIVES,
-    BLOCK_WORDS,
-    COUNTS,
-    NEGATIONS,
-    SEXES,
-    SILENT,
-    SIMILAR,
-    VERY,
-    WHATEVER,
-    Adjective,
-)
+from sst_retrieval.words.reading.trait_words import TraitNames, is_trait_word
+from sst_retrieval.words.reading.unanswerable import read_comparisons, read_unlike
 
 _DEGREES = frozenset({"more", "most", "less", "least"})
 _FILLERS = frozenset({"=", ":", "is", "are", "of", "was"})
@@ -107,7 +107,7 @@ def known(word: Word) -> bool:
         or word.plain in SIMILAR
         or word.lemma in BLOCK_WORDS
         or is_trait_word(word.lemma)
-        or colours.colour([word.plain]) is not None
+        or colour_words.colour([word.plain]) is not None
         or any(word.plain in phrase for phrase in NEGATIONS)
     )
 
@@ -230,7 +230,7 @@ def _colours(reading: Reading) -> list[Span]:
     for start in range(len(reading.words)):
         for length in (3, 2, 1):
             words = [word.plain for word in reading.words[start : start + length]]
-            found = colours.colour(words) if len(words) == length else None
+            found = colour_words.colour(words) if len(words) == length else None
             if found is not None:
                 spans.append(Span(start, start + length, 2, found))
                 break

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from sst_retrieval.index.duck import literal, quoted
 from sst_retrieval.search.index import Index
-from sst_retrieval.words.lookup import Found
 from sst_retrieval.words.question import Filter, Part
+from sst_retrieval.words.reading.lookup import Found
 
 _SHOWN = 4
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sst_retrieval.words.sentence import Word, lemmas
-from sst_retrieval.words.vocabulary import BROADER, FAMILIES
+from sst_retrieval.words.lexicon.vocabulary import BROADER, FAMILIES
+from sst_retrieval.words.reading.sentence import Word, lemmas
 
 _EXACT, _AKIN, _BROAD, _NAMED = 1.0, 0.6, 0.3, 10.0
 _BETWEEN = frozenset({"of", "on", "the", "in", "at", "from", "a"})

@@ -12,8 +12,8 @@ from sst_retrieval.errors import QueryError
 from sst_retrieval.index.duck import quoted
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Doubles
-from sst_retrieval.words.colours import FAR, distances
-from sst_retrieval.words.quantities import COLOUR_NEEDS, QUANTITIES
+from sst_retrieval.words.lexicon.colour_words import FAR, distances
+from sst_retrieval.words.lexicon.quantities import COLOUR_NEEDS, QUANTITIES
 from sst_retrieval.words.question import Ranking
 
 Marks = npt.NDArray[np.bool_]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from sst_retrieval.words.colours import Colour
-from sst_retrieval.words.denying import column
-from sst_retrieval.words.meanings import Alike, Much, Not, Reading, Span, Values
-from sst_retrieval.words.numbers import Comparison
+from sst_retrieval.words.lexicon.colour_words import Colour
+from sst_retrieval.words.reading.negation import column
+from sst_retrieval.words.reading.numbers import Comparison
+from sst_retrieval.words.reading.spans import Alike, Much, Not, Reading, Span, Values
 
 
 def first_resembled(reading: Reading, number: int) -> int | None:

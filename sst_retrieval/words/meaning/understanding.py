@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from sst_retrieval.search.index import Index
-from sst_retrieval.words import conditions
-from sst_retrieval.words.colours import Colour
-from sst_retrieval.words.denying import denied
-from sst_retrieval.words.joining import after_same, either_notes, first_resembled
-from sst_retrieval.words.meanings import (
+from sst_retrieval.words.lexicon.colour_words import Colour
+from sst_retrieval.words.meaning import conditions
+from sst_retrieval.words.meaning.ranking import ranking
+from sst_retrieval.words.question import Count, Doubt, Example, Filter, Part, Question, Ranking, TraitPart, Weights
+from sst_retrieval.words.reading.joining import after_same, either_notes, first_resembled
+from sst_retrieval.words.reading.negation import denied
+from sst_retrieval.words.reading.numbers import Comparison
+from sst_retrieval.words.reading.parser import read
+from sst_retrieval.words.reading.relative import relative_filter
+from sst_retrieval.words.reading.spans import (
     Alike,
     BlockWord,
     Much,
@@ -22,12 +27,7 @@ from sst_retrieval.words.meanings import (
     Unasked,
     Values,
 )
-from sst_retrieval.words.numbers import Comparison
-from sst_retrieval.words.question import Count, Doubt, Example, Filter, Part, Question, Ranking, TraitPart, Weights
-from sst_retrieval.words.ranking import ranking
-from sst_retrieval.words.reading import read
-from sst_retrieval.words.relative import relative_filter
-from sst_retrieval.words.traitwords import TraitWords, is_trait_word
+from sst_retrieval.words.reading.trait_words import TraitWords, is_trait_word
 
 
 def understand(index: Index, sentence: str, *, like: str | None = None, chosen: str | None = None) -> Question:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from sst_retrieval.index.catalog import OWN, Catalog
 from sst_retrieval.index.duck import quoted
-from sst_retrieval.words.sentence import Word, lemmas
-from sst_retrieval.words.vocabulary import SEXES, SILENT
+from sst_retrieval.words.lexicon.vocabulary import SEXES, SILENT
+from sst_retrieval.words.reading.sentence import Word, lemmas
 
 MANY = 500
 """If a word stands in more values of a column than this, it says nothing about it: a condition would be no help."""
