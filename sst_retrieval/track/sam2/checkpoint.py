@@ -44,7 +44,10 @@ _CLASSES = {
         "memory_encoder.CXBlock",
     )
 } | {"sst_retrieval.track.sam2.lite_trunk.LiteTrunk"}
-"""All that a configuration may name: it is a stranger's text, and `_target_` could else call anything."""
+"""Every class that a configuration may name: it is untrusted text, and its `_target_` could otherwise call anything."""
+
+_MOVED = {"sst_retrieval.models.tracker.LiteTrunk": "sst_retrieval.track.sam2.lite_trunk.LiteTrunk"}
+"""Class path of an earlier version -> its path now; configurations written with the old path must still open."""
 
 # What the official predictors switch on for inference (`build_sam2_video_predictor`, `build_sam2`).
 _AS_IN_VIDEO = {"binarize_mask_from_pts_for_mem_enc": True, "compile_image_encoder": False}
@@ -154,7 +157,7 @@ def build(config: Path) -> Any:
     try:
         # Not yaml.safe_load, which reads the 1e-6 in Meta's files as text; this one is as safe.
         plain: Any = OmegaConf.to_container(OmegaConf.load(config), resolve=False)
-        described = dict(plain["model"])
+        described: Any = _with_current_targets(dict(plain["model"]))
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"{config} is not a configuration of SAM 2, a YAML file with a part 'model' ({error})"
@@ -176,6 +179,20 @@ def build(config: Path) -> Any:
         # The sam2 package asks for it even where a configuration has no object pointers.
         model.register_buffer("no_obj_ptr", torch.zeros(1, model.hidden_dim), persistent=False)
     return model
+
+
+def _with_current_targets(described: object) -> object:
+    """Copy a configuration, with every class path of an earlier version replaced by its path now (`_MOVED`)."""
+    if isinstance(described, Mapping):
+        return {
+            key: _MOVED.get(value, value)
+            if key == "_target_" and isinstance(value, str)
+            else _with_current_targets(value)
+            for key, value in described.items()
+        }
+    if isinstance(described, list):
+        return [_with_current_targets(value) for value in described]
+    return described
 
 
 def _targets(described: object) -> Iterator[object]:

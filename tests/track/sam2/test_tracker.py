@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.cli import app
 from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.specimen import as_photographed
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
@@ -172,6 +174,26 @@ def test_the_checkpoint_needs_no_configuration(tmp_path: Path) -> None:
     assert "tracker at 448 px" in propagator.name
     assert found.masks.shape == (1, SIDE, SIDE)
     assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
+
+
+def test_a_configuration_with_the_path_of_an_earlier_version_still_opens(tmp_path: Path) -> None:
+    now, before = "sst_retrieval.track.sam2.lite_trunk.LiteTrunk", "sst_retrieval.models.tracker.LiteTrunk"
+    text = CONFIG.read_text("utf-8")
+    assert text.count(now) == 1
+    (tmp_path / "old.yaml").write_text(text.replace(now, before), "utf-8")
+    loaded = load_checkpoint(str(WEIGHTS), tmp_path / "old.yaml")
+    assert isinstance(loaded.model.image_encoder.trunk, LiteTrunk)
+    expected = load_checkpoint(str(WEIGHTS)).model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.model.state_dict().items())
+    # The checksum is that of the file as it was written: a recipe made with it stays the same.
+    assert loaded.weights["config"] == hashlib.sha256((tmp_path / "old.yaml").read_bytes()).hexdigest()
+
+
+def test_no_other_path_of_an_earlier_version_opens(tmp_path: Path) -> None:
+    text = CONFIG.read_text("utf-8").replace("sst_retrieval.track.sam2.lite_trunk.", "sst_retrieval.models.tracker.x.")
+    (tmp_path / "other.yaml").write_text(text, "utf-8")
+    with pytest.raises(ModelError, match=r"sst_retrieval\.models\.tracker\.x\.LiteTrunk"):
+        load_checkpoint(str(WEIGHTS), tmp_path / "other.yaml")
 
 
 class Led:
