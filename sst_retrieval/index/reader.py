@@ -33,20 +33,20 @@ class Reader:
         self._store, self._generation, self._reach = store, generation, reach
         self._deciding = Lock()
         self.blocks: Mapping[str, int] = generation.recipe.blocks
-        self._catalog = Catalog(store.catalog(generation.number))
+        self.catalog = Catalog(store.catalog(generation.number))
         try:
-            self._counts = self._catalog.counts()
+            self._counts = self.catalog.counts()
             self.state = store.state()
-            self._catalog.judge(store.reviews())
+            self.catalog.judge(store.reviews())
             # All files are opened now: a later commit may remove them, and open files stay readable.
-            self._vectors = VectorFiles(
+            self.vector_indexes = VectorIndexes(
                 {trait: VectorIndex(store.vectors(generation.number, trait), self.blocks) for trait in self._counts}
             )
-            self._whitening = {
+            self.whitenings = {
                 trait: read_whitening(store.whitening(generation.number, trait), self.blocks) for trait in self._counts
             }
         except BaseException:
-            self._catalog.close()
+            self.catalog.close()
             raise
 
     def __enter__(self) -> Self:
@@ -61,8 +61,8 @@ class Reader:
 
     def close(self) -> None:
         """Let go of the files."""
-        self._catalog.close()
-        self._vectors.clear()
+        self.catalog.close()
+        self.vector_indexes.clear()
 
     @property
     def traits(self) -> tuple[str, ...]:
@@ -81,11 +81,6 @@ class Reader:
         return {trait: tuple(words) for trait, words in listed.items()}
 
     @property
-    def catalog(self) -> Catalog:
-        """Who the regions belong to, for a module that asks more of it than a search does (see `words`)."""
-        return self._catalog
-
-    @property
     def settings(self) -> Mapping[str, Any]:
         """What the regions were made with; an external query must be made with the same."""
         return self._generation.recipe.settings
@@ -93,7 +88,7 @@ class Reader:
     @property
     def columns(self) -> Mapping[str, str]:
         """Column of the collection -> DuckDB type."""
-        return self._catalog.columns
+        return self.catalog.columns
 
     def info(self) -> dict[str, Any]:
         """Say what is in the index, in JSON-ready types; no file of it is looked at (`size` adds them up)."""
@@ -102,7 +97,7 @@ class Reader:
         return {
             "path": str(self._store.path),
             "generation": self._generation.number,
-            "specimens": self._catalog.specimen_count(),
+            "specimens": self.catalog.specimen_count(),
             "traits": {trait: {"number": self.trait_numbers[trait], **self._counts[trait]} for trait in self.traits},
             "skipped": {reason: sum(row.reason == reason for row in skipped) for reason in reasons},
             "columns": dict(self.columns),
@@ -121,14 +116,14 @@ class Reader:
         Raises:
             QueryError: there is no such specimen or trait, or the specimen was skipped; says which and why.
         """
-        number, region = self._find(specimen, self._trait(trait))
-        if not region.present or number in self._catalog.judgements.waiting:
+        number, region = self.find_region(specimen, self.require_trait(trait))
+        if not region.present or number in self.catalog.judgements.waiting:
             return region
-        return replace(region, vector=self._as_made(trait, np.array([number]))[0])
+        return replace(region, vector=self.unwhitened_vectors(trait, np.array([number]))[0])
 
     def mask(self, specimen: str, trait: str) -> Mask:
         """Return the mask of a trait, bool (H, W) at the photograph's own size; empty if the trait is absent."""
-        _, region = self._find(specimen, self._trait(trait))
+        _, region = self.find_region(specimen, self.require_trait(trait))
         return masks.decode(region.rle, region.size)
 
     def review(
@@ -148,26 +143,26 @@ class Reader:
         Raises:
             QueryError: there is no such region or decision, nobody decides, or the mask does not fit.
         """
-        number, region = self._find(specimen, self._trait(trait))
-        review = judgement(region, self._catalog.content(number), decision, reviewer, mask, comment)
+        number, region = self.find_region(specimen, self.require_trait(trait))
+        review = judgement(region, self.catalog.content(number), decision, reviewer, mask, comment)
         with self._deciding:  # Else the older record of two might be laid over the catalog last.
             self._store.add_reviews([review])
             state = self._store.state()  # Asked first: what somebody adds meanwhile shall look new.
-            self._catalog.judge(self._store.reviews())
+            self.catalog.judge(self._store.reviews())
             self.state = state
         return review
 
     def decision(self, specimen: str, trait: str) -> Review | None:
         """Return the decision that counts on a mask, or None if nobody decided yet."""
-        return self._catalog.judgements.reviews.get(self._find(specimen, self._trait(trait))[0])
+        return self.catalog.judgements.reviews.get(self.find_region(specimen, self.require_trait(trait))[0])
 
     def reviews(self) -> list[Review]:
         """Return the decisions that count on the photographs of this index, in order of trait and specimen."""
-        return [review for _, review in sorted(self._catalog.judgements.reviews.items())]
+        return [review for _, review in sorted(self.catalog.judgements.reviews.items())]
 
     def table(self, trait: str | None = None) -> Any:
         """Return all that is known of every region as a pandas data frame (see `Catalog.table`)."""
-        return self._catalog.table(None if trait is None else self._trait(trait))
+        return self.catalog.table(None if trait is None else self.require_trait(trait))
 
     def thumbnail(self, specimen: str) -> bytes | None:
         """Return the small picture of a specimen as a JPEG file; None if there is none."""
@@ -175,7 +170,9 @@ class Reader:
 
     def crop(self, specimen: str, trait: str) -> bytes | None:
         """Return the small picture of a trait, with its outline, as a JPEG file; None if there is none."""
-        return read_small_picture(self._store.crop(self.specimen(specimen).id, self._trait(trait)), self._store.path)
+        return read_small_picture(
+            self._store.crop(self.specimen(specimen).id, self.require_trait(trait)), self._store.path
+        )
 
     def specimen(self, name: str) -> Specimen:
         """Return a specimen by its id.
@@ -183,24 +180,24 @@ class Reader:
         Raises:
             QueryError: there is none; names the nearest ones.
         """
-        found = self._catalog.specimen(name)
+        found = self.catalog.specimen(name)
         if found is None:
             self._refuse_skipped(name)
-            near = ", ".join(self._catalog.nearest_names(name)) or "none, the index is empty"
+            near = ", ".join(self.catalog.nearest_names(name)) or "none, the index is empty"
             raise QueryError(f"the index has no specimen {name!r}; spelt most alike: {near}")
         return found
 
     def specimens(self, where: str | None = None) -> list[Specimen]:
         """Return the specimens, or those that a predicate over the collection's columns holds for, ordered by id."""
-        return self._catalog.specimens(where)
+        return self.catalog.specimens(where)
 
     def skipped(self) -> list[Skipped]:
         """Return the specimens that could not be indexed, and why."""
-        return self._catalog.skipped()
+        return self.catalog.skipped()
 
     def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:
         """Return the measurements of a trait as columns (see `Catalog.measurements`)."""
-        return self._catalog.measurements(self._trait(trait), where)
+        return self.catalog.measurements(self.require_trait(trait), where)
 
     def photograph(self, specimen: str) -> RGBImage:
         """Read a specimen's photograph, uint8 (H, W, 3).
@@ -216,27 +213,36 @@ class Reader:
             raise ImageError(f"the photograph of {specimen} is no longer at {path}; build again, with --images FOLDER")
         if self._reach is None:
             return images.read_image(path)
-        return self._reach.read(path, self._catalog.contents(specimen))
+        return self._reach.read(path, self.catalog.contents(specimen))
 
-    def _annotated(self) -> set[str]:
-        return {str(each["specimen"]) for each in self._generation.provenance.get("supports", ())}
+    def require_trait(self, trait: str | None) -> str:
+        """Return the name of a trait of the index.
 
-    def _mask(self, region_id: int) -> Mask:
-        rle, size = self._catalog.mask_code(region_id)
-        return masks.decode(rle, size)
-
-    def _trait(self, trait: str | None) -> str:
+        Raises:
+            QueryError: None is given, or the index has no such trait; lists those it has.
+        """
         if trait is None:
             raise QueryError(f"say which trait to search among: {', '.join(self.traits)}")
         if trait not in self._counts:
             raise QueryError(f"the index has no trait {trait!r}; it has: {', '.join(self.traits) or 'none'}")
         return trait
 
-    def _find(self, specimen: str, trait: str) -> tuple[int, Region]:
-        found = self._catalog.region(specimen, trait)
+    def find_region(self, specimen: str, trait: str) -> tuple[int, Region]:
+        """Return the region id of one trait of one specimen, and the region without its vector.
+
+        A mask that a reviewer accepted or redrew after the build replaces the propagated one.
+
+        Args:
+            specimen: id of the specimen.
+            trait: name of a trait of the index (see `require_trait`).
+
+        Raises:
+            QueryError: there is no such specimen, it was skipped, or the trait was never looked for on it.
+        """
+        found = self.catalog.region(specimen, trait)
         if found is not None:
             number, region = found
-            judgements = self._catalog.judgements
+            judgements = self.catalog.judgements
             if number in judgements.waiting:
                 region = settled(region, judgements.reviews[number])
             return number, region
@@ -244,30 +250,61 @@ class Reader:
         self._refuse_skipped(specimen)
         raise QueryError(f"{trait} was never looked for on {specimen}: the support of its group does not show it")
 
+    def decode_mask(self, region_id: int) -> Mask:
+        """Return the mask of a region as it was committed, bool (H, W) at the photograph's own size."""
+        rle, size = self.catalog.mask_code(region_id)
+        return masks.decode(rle, size)
+
+    def unwhitened_vectors(self, trait: str, ids: npt.NDArray[np.int64]) -> Floats:
+        """Return vectors as the embedder made them; the FAISS files hold them whitened.
+
+        Args:
+            trait: name of a trait of the index.
+            ids: int64 (n,), ids of regions that show it.
+
+        Returns:
+            float32 (n, D), every block of unit length.
+
+        Raises:
+            KeyError: an id is not of this trait.
+        """
+        index = self.vector_indexes[trait]
+        return self.whitenings[trait].undo(index.reconstruct(ids), index.rows(ids))
+
+    def block_weights(self, weights: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
+        """Check the weights of a query and bring them into the order of the blocks.
+
+        Args:
+            weights: block name -> weight; a block that is not named has weight 0; None weighs all blocks 1.
+
+        Returns:
+            float64 (B,), finite, not negative, not all zero; not normalised.
+
+        Raises:
+            QueryError: there is no such block, a weight is negative or not finite, or all are 0.
+        """
+        given = dict.fromkeys(self.blocks, 1.0) if weights is None else weights
+        unknown = [name for name in given if name not in self.blocks]
+        if unknown:
+            raise QueryError(f"there is no block {unknown[0]!r} to weigh; there are: {', '.join(self.blocks)}")
+        values = np.array([given.get(block, 0) for block in self.blocks], dtype=np.float64)
+        if not np.isfinite(values).all() or (values < 0).any() or not values.any():
+            raise QueryError(f"the weights {dict(given)} must be 0 or more, and one of them more than 0")
+        return values
+
+    def support_specimens(self) -> set[str]:
+        """Return the ids of the annotated specimens of the last build."""
+        return {str(each["specimen"]) for each in self._generation.provenance.get("supports", ())}
+
     def _refuse_skipped(self, specimen: str) -> None:
         for row in self.skipped():
             if row.specimen == specimen:
                 raise QueryError(f"{specimen} is not indexed; it was skipped ({row.stage}): {row.reason}")
 
-    def _as_made(self, trait: str, ids: npt.NDArray[np.int64]) -> Floats:
-        """Return vectors as the embedder made them, float32 (n, D); the files hold them as they are compared."""
-        vectors = self._vectors[trait]
-        return self._whitening[trait].undo(vectors.reconstruct(ids), vectors.rows(ids))
 
-    def _weights(self, weights: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
-        given = dict.fromkeys(self.blocks, 1.0) if weights is None else weights
-        unknown = [name for name in given if name not in self.blocks]
-        if unknown:
-            raise QueryError(f"there is no block {unknown[0]!r} to weigh; there are: {', '.join(self.blocks)}")
-        shares = np.array([given.get(block, 0) for block in self.blocks], dtype=np.float64)
-        if not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
-            raise QueryError(f"the weights {dict(given)} must be 0 or more, and one of them more than 0")
-        return shares
-
-
-class VectorFiles(dict[str, VectorIndex]):
-    """Trait -> its vectors, as long as the index is open."""
+class VectorIndexes(dict[str, VectorIndex]):
+    """Trait -> its vectors; empty once the index is closed."""
 
     def __missing__(self, trait: str) -> VectorIndex:
-        """Refuse a question to a closed index; traits that it does not have were refused before."""
+        """Refuse a query of a closed index; `Reader.require_trait` refuses traits that the index does not have."""
         raise QueryError(CLOSED)

@@ -219,9 +219,9 @@ class Comparative(Forms):
         """
         if n < 1:
             raise QueryError(f"{n} suggestions are none; ask for 1 or more")
-        owners = self._catalog.groups()
+        owners = self.catalog.groups()
         doubts: dict[str, list[float]] = {}
-        for name, confidence in self._catalog.confidences():
+        for name, confidence in self.catalog.confidences():
             doubts.setdefault(name, []).append(1 - confidence)
         groups: dict[str, list[str]] = {}
         for name in doubts:
@@ -231,4 +231,4 @@ class Comparative(Forms):
             if row.stage == "support" and row.specimen in owners:
                 waiting.setdefault(owners[row.specimen], []).append(row.specimen)
         mean = {name: float(np.mean(values)) for name, values in doubts.items()}
-        return supporting.suggest(groups, self._unit_vectors(), mean, self._annotated(), waiting, n)
+        return supporting.suggest(groups, self._unit_vectors(), mean, self.support_specimens(), waiting, n)

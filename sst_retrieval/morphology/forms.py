@@ -75,7 +75,7 @@ class Forms(Source):
             "median" for what lies on both sides), symmetry (of its group; below 0.7 look at the sides before you trust
             them), confidence, and the measurements that need no photograph.
         """
-        groups = self._catalog.groups()
+        groups = self.catalog.groups()
         records = [
             {
                 **{"specimen": region.specimen, "group": groups[region.specimen], "trait": trait, "side": side},
@@ -128,7 +128,7 @@ class Forms(Source):
     def _scales(self, trait: str, where: str | None, scale: Scale | None) -> dict[str, float]:
         """Specimen -> millimetres a pixel, for those of which it is known."""
         self._check_groups(scale)
-        own = [SCALE_COLUMN] if SCALE_COLUMN in self._catalog.columns else []
+        own = [SCALE_COLUMN] if SCALE_COLUMN in self.catalog.columns else []
         rows = self._described(self._ids(trait, where), ["specimen", *own])
         known = table.scale_of_rows(self._groups_of(rows), scale, rows.column(SCALE_COLUMN) if own else None)
         if known is None:
@@ -137,14 +137,14 @@ class Forms(Source):
         return {name: value for name, value in pairs if value == value}
 
     def _pieces(self, trait: str, where: str | None) -> Iterator[tuple[Region, str, Mask, Axis | None]]:
-        for region in self._catalog.drawn(self._ids(trait, where)):
+        for region in self.catalog.drawn(self._ids(trait, where)):
             yield region, "", masks.decode(region.rle, region.size), None
 
     def _sides(self, trait: str, where: str | None) -> Iterator[tuple[Region, str, Mask, Axis | None]]:
         """Go through the sides of a trait: specimen by specimen, left, right, median."""
-        owners = self._catalog.groups()
+        owners = self.catalog.groups()
         lines: dict[str, Axis | None] = {}
-        for region in self._catalog.drawn(self._ids(trait, where)):
+        for region in self.catalog.drawn(self._ids(trait, where)):
             group = owners[region.specimen]
             if group not in lines:
                 lines[group] = self._middle_line(group)
@@ -158,9 +158,9 @@ class Forms(Source):
                      SELECT r.specimen FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
                      WHERE s."sst:group" = $group GROUP BY r.specimen
                      ORDER BY avg(r.confidence) DESC, r.specimen LIMIT $count)"""
-        found = [number for (number,) in self._catalog.rows(sql, {"group": group, "count": sides.SPECIMENS})]
-        ids = np.setdiff1d(np.array(found, dtype=np.int64), self._catalog.judgements.hidden)
-        regions = sorted(self._catalog.drawn(ids), key=lambda region: region.specimen)
+        found = [number for (number,) in self.catalog.rows(sql, {"group": group, "count": sides.SPECIMENS})]
+        ids = np.setdiff1d(np.array(found, dtype=np.int64), self.catalog.judgements.hidden)
+        regions = sorted(self.catalog.drawn(ids), key=lambda region: region.specimen)
         specimens = []
         for _, own in groupby(regions, key=lambda region: region.specimen):
             several = list(own)

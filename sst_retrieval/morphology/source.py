@@ -52,9 +52,9 @@ class Source(Reader):
         """
         self._check_groups(scale)
         ids = self._ids(trait, where)
-        known = table.described_columns(self._catalog)
-        own_scale = SCALE_COLUMN if SCALE_COLUMN in self._catalog.columns else None
-        name_of = called(self._catalog.columns)
+        known = table.described_columns(self.catalog)
+        own_scale = SCALE_COLUMN if SCALE_COLUMN in self.catalog.columns else None
+        name_of = called(self.catalog.columns)
         millimetres = [
             name_of(name)
             for pixels, (name, _) in table.IN_MILLIMETRES.items()
@@ -77,7 +77,7 @@ class Source(Reader):
 
     def groups(self) -> dict[str, str]:
         """Return specimen -> the group whose annotated specimen served it."""
-        return self._catalog.groups()
+        return self.catalog.groups()
 
     def trait_vectors(self, trait: str, *, where: str | None = None) -> tuple[tuple[str, ...], Floats]:
         """Return the vectors of a trait as they are stored.
@@ -92,7 +92,7 @@ class Source(Reader):
         """
         ids = self._ids(trait, where)
         names = self._described(ids, ["specimen"]).column(0).to_pylist()
-        return tuple(names), self._vectors[self._trait(trait)].reconstruct(ids)
+        return tuple(names), self.vector_indexes[self.require_trait(trait)].reconstruct(ids)
 
     def drawn(self, trait: str | Sequence[str] | None = None, *, where: str | None = None) -> Iterator[Region]:
         """Go through regions with their masks, some thousand in memory at a time, in the order of `trait_table`.
@@ -104,19 +104,19 @@ class Source(Reader):
         Yields:
             Regions without vectors and measurements.
         """
-        return self._catalog.drawn(self._ids(trait, where))
+        return self.catalog.drawn(self._ids(trait, where))
 
     def _ids(self, trait: str | Sequence[str] | None, where: str | None) -> Ids:
         """Resolve to region ids, ascending."""
         names = self.traits if trait is None else [trait] if isinstance(trait, str) else trait
-        found = [self._catalog.resolve(where or "true", self._trait(name)) for name in names]
+        found = [self.catalog.resolve(where or "true", self.require_trait(name)) for name in names]
         return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
 
     def _described(self, ids: Ids, columns: Sequence[str] | None = None) -> pa.Table:
-        return table.described(self._catalog, ids, columns)
+        return table.described(self.catalog, ids, columns)
 
     def _columns(self, *names: str) -> list[str]:
-        known = table.described_columns(self._catalog)
+        known = table.described_columns(self.catalog)
         for name in names:
             if name not in known:
                 raise QueryError(f"the index has no column {name!r}; it has: {', '.join(known)}")
@@ -124,8 +124,8 @@ class Source(Reader):
 
     def _rows(self, trait: str, ids: Ids, weights: Mapping[str, float] | None) -> tuple[Rows, str]:
         """Give access to the scaled vectors of regions, and say what they are."""
-        shares = self._weights(weights)
-        scale, vectors = distances.block_scale(self.blocks, shares), self._vectors[self._trait(trait)]
+        shares = self.block_weights(weights)
+        scale, vectors = distances.block_scale(self.blocks, shares), self.vector_indexes[self.require_trait(trait)]
         said = ", ".join(f"{block} {share:g}" for block, share in zip(self.blocks, shares, strict=True) if share)
         return lambda places: vectors.reconstruct(ids[places]) * scale, f"{trait}, weights: {said}"
 
@@ -152,12 +152,12 @@ class Source(Reader):
         return {str(group): str(values[0]) for group, values in seen.items()}
 
     def _groups_of(self, rows: pa.Table) -> list[str]:
-        owners = self._catalog.groups()
+        owners = self.catalog.groups()
         return [owners[name] for name in rows.column("specimen").to_pylist()]
 
     def _check_groups(self, scale: Scale | None) -> None:
         """Refuse scales of groups that the index does not have: a name spelt wrongly would leave pixels as they are."""
-        groups = set(self._catalog.groups().values())
+        groups = set(self.catalog.groups().values())
         unknown = sorted((scale or {}).keys() - groups)
         if unknown:
             raise QueryError(
@@ -172,6 +172,6 @@ class Source(Reader):
         for trait in self.traits:
             ids = self._ids(trait, None)
             names = self._described(ids, ["specimen"]).column(0).to_pylist()
-            for name, vector in zip(names, self._vectors[trait].reconstruct(ids) * scale, strict=True):
+            for name, vector in zip(names, self.vector_indexes[trait].reconstruct(ids) * scale, strict=True):
                 found.setdefault(name, {})[trait] = vector
         return found

@@ -103,22 +103,22 @@ class Index(Comparative):
             raise QueryError(f"k is {k} and expand {expand}; ask for at least 1 hit, together with 0 or more others")
         liked = [self._example(*pair, among=trait) for pair in likes]
         if vectors is not None:
-            liked.append((self._trait(trait), self._external(vectors, self._trait(trait))))
+            liked.append((self.require_trait(trait), self._external(vectors, self.require_trait(trait))))
         traits = shared(liked, [self._example(*pair, among=trait) for pair in unlikes])
         out = frozenset(specimen for specimen, _ in (*likes, *unlikes))
-        shares = self._weights(weights)
+        shares = self.block_weights(weights)
         named = dict(zip(self.blocks, (shares / shares.sum()).tolist(), strict=True))
         asked = Asked(traits, out, k, where, named, None if among is None else np.asarray(among, dtype=np.int64))
         if expand:
-            asked = joined_by(asked, self._answered(replace(asked, k=expand)), self._vectors)
+            asked = joined_by(asked, self._answered(replace(asked, k=expand)), self.vector_indexes)
         return self._answered(asked)
 
     def vectors(self, trait: str) -> tuple[list[str], Floats]:
         """Return the vectors that a search compares: specimens (n), and float32 (n, D), every block of unit length."""
-        found = self._catalog.resolve_by_specimen("true", self._trait(trait))
+        found = self.catalog.resolve_by_specimen("true", self.require_trait(trait))
         names = sorted(found)
         ids = np.array([found[name] for name in names], dtype=np.int64)
-        return names, self._vectors[trait].reconstruct(ids)
+        return names, self.vector_indexes[trait].reconstruct(ids)
 
     def described(
         self, trait: str, ids: Sequence[int], similarities: Sequence[float], blocks: Sequence[Mapping[str, float]]
@@ -131,29 +131,29 @@ class Index(Comparative):
             similarities: 0..1, one a region.
             blocks: what each similarity is made of, one a region.
         """
-        owners = self._catalog.owners(ids)
+        owners = self.catalog.owners(ids)
         return [
-            Hit(rank, owners[number][0], trait, similarity, parts, *owners[number][1:], number, _masks=self._mask)
+            Hit(rank, owners[number][0], trait, similarity, parts, *owners[number][1:], number, _masks=self.decode_mask)
             for rank, (number, similarity, parts) in enumerate(zip(ids, similarities, blocks, strict=True), 1)
         ]
 
     def patterns(self, trait: str, ids: npt.NDArray[np.int64]) -> Floats:
         """Return the pattern blocks of regions of a trait as the embedder made them: float32 (n, D), unit length."""
         width = self.blocks["pattern"]  # It is the first block.
-        return self._as_made(self._trait(trait), ids)[:, :width]
+        return self.unwhitened_vectors(self.require_trait(trait), ids)[:, :width]
 
     def _answered(self, asked: Asked) -> list[Hit]:
-        return hits_of(answer(asked, self._catalog, self._vectors), asked, self._catalog, self._mask)
+        return hits_of(answer(asked, self.catalog, self.vector_indexes), asked, self.catalog, self.decode_mask)
 
     def _example(self, specimen: str, trait: str, *, among: str | None) -> tuple[str, Floats]:
         """Return the trait that an example is compared with, and its vector there, float32 (1, D)."""
-        goal = self._trait(trait if among is None else among)
-        number, region = self._find(specimen, self._trait(trait))
-        if not region.present or number in self._catalog.judgements.waiting:
+        goal = self.require_trait(trait if among is None else among)
+        number, region = self.find_region(specimen, self.require_trait(trait))
+        if not region.present or number in self.catalog.judgements.waiting:
             raise QueryError(f"{trait} was not found on {specimen}; look at its mask, or ask with another specimen")
         if goal == trait:
-            return goal, self._vectors[trait].reconstruct(np.array([number]))
-        return goal, self._whitening[goal].apply(self._as_made(trait, np.array([number])))
+            return goal, self.vector_indexes[trait].reconstruct(np.array([number]))
+        return goal, self.whitenings[goal].apply(self.unwhitened_vectors(trait, np.array([number])))
 
     def _external(self, vectors: Floats, trait: str) -> Floats:
         queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
@@ -163,4 +163,4 @@ class Index(Comparative):
                 f"the query vectors have shape {queries.shape}; this index wants (M, {dim}) finite numbers, "
                 f"{dict(self.blocks)}, made with its own settings"
             )
-        return self._whitening[trait].apply(queries)
+        return self.whitenings[trait].apply(queries)
