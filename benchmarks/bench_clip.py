@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from sst_retrieval.cli.scoring import column_values
-from sst_retrieval.describe.contract import TextEmbedder, embed_regions
+from sst_retrieval.describe.contract import TextEmbedder
 from sst_retrieval.describe.openclip import POOLINGS
+from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.engines import ModelOptions, load_embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.baselines import score

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from sst_retrieval.cli.scoring import column_values
-from sst_retrieval.describe.contract import embed_regions
+from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.engines import load_embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.baselines import METHODS, describe_photograph, describe_region, score

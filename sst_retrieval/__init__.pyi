@@ -7,7 +7,8 @@ from .track.clicks import Clicker as Clicker, load_clicker as load_clicker
 from .collection.reading import Collection as Collection, read_collection as read_collection
 from .synthetic.drawer import make_drawer as make_drawer
 from .search.outside import embedder_of as embedder_of
-from .describe.contract import Embedder as Embedder, describe_embedder as describe_embedder
+from .describe.contract import Embedder as Embedder
+from .describe.region_vectors import describe_embedder as describe_embedder
 from .engines import EMBEDDERS as EMBEDDERS, PROPAGATORS as PROPAGATORS, load_embedder as load_embedder
 from .errors import (
     CollectionError as CollectionError,

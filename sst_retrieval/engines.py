@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sst_retrieval.describe.contract import Embedder, describe_embedder
+from sst_retrieval.describe.contract import Embedder
+from sst_retrieval.describe.region_vectors import describe_embedder
 from sst_retrieval.errors import ModelError
 from sst_retrieval.index.whitening import SHRINKAGE
 from sst_retrieval.nets.weights import WEIGHTS

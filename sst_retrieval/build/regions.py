@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from sst_retrieval.describe.contract import Embedder, embed_regions
+from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.describe.measure import measure
+from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.masks import box, decode, encode
 from sst_retrieval.imaging.specimen import specimen_mask

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from skimage.color import rgb2lab
 
-from sst_retrieval.describe.contract import Embedder, pool
+from sst_retrieval.describe.contract import Embedder
+from sst_retrieval.describe.region_vectors import pool
 from sst_retrieval.describe.shape_block import shape_block
 from sst_retrieval.evaluate.retrieval import RetrievalScore, TraitVectors, retrieval_scores
 from sst_retrieval.evaluate.style import rim_colours

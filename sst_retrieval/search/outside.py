@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sst_retrieval.describe.contract import Embedder, describe_embedder, embed_regions
+from sst_retrieval.describe.contract import Embedder
+from sst_retrieval.describe.region_vectors import describe_embedder, embed_regions
 from sst_retrieval.engines import EMBEDDERS, ModelOptions, load_embedder
 from sst_retrieval.errors import ModelMismatchError, QueryError
 from sst_retrieval.imaging import frames as pose

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 import sst_retrieval
 from sst_retrieval.cli import app, checks
 from sst_retrieval.cli.progress import ProgressBar
-from sst_retrieval.describe.contract import embed_regions
+from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.engines import load_embedder
 from sst_retrieval.imaging.frames import hypotheses, mirrored
 from sst_retrieval.imaging.images import read_image, read_labels

@@ -10,8 +10,9 @@ import torch
 from small_clip import DIM, PATCH, SIDE
 from torch.nn import functional
 
-from sst_retrieval.describe.contract import Embedder, RegionEmbedder, TextEmbedder, embed_regions
+from sst_retrieval.describe.contract import Embedder, RegionEmbedder, TextEmbedder
 from sst_retrieval.describe.openclip import TEMPLATES, OpenClipEmbedder, open_clip_embedder
+from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.engines import ModelOptions, load_embedder
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging.specimen import as_photographed

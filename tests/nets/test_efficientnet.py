@@ -14,9 +14,11 @@ from skimage import data
 from skimage.draw import disk
 from skimage.transform import resize
 
-from sst_retrieval.describe.contract import Embedder, block_slices, embed_regions
+from sst_retrieval.describe.contract import Embedder
+from sst_retrieval.describe.region_vectors import block_widths, embed_regions
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
+from sst_retrieval.index.whitening import block_slices
 from sst_retrieval.nets import efficientnet
 from sst_retrieval.nets.blocks import block_of
 from sst_retrieval.nets.device import resolve_device
@@ -203,7 +205,7 @@ def wing(pattern: str, ground: tuple[int, int, int], mark: tuple[int, int, int])
 
 def test_the_pattern_block_finds_the_pattern_and_the_colour_block_the_colour(trunk: EfficientNetTrunk) -> None:
     embedder = EfficientNetEmbedder(trunk=trunk, side=192)
-    frame, slices = frames.turned((128, 128), 256, 0), block_slices(embedder)
+    frame, slices = frames.turned((128, 128), 256, 0), block_slices(block_widths(embedder))
 
     def vector(pattern: str, ground: tuple[int, int, int], mark: tuple[int, int, int]) -> Floats:
         image, mask = wing(pattern, ground, mark)

@@ -16,12 +16,14 @@ from hypothesis.extra.numpy import arrays
 from skimage.color import lab2rgb
 from skimage.draw import disk, ellipse, polygon
 
-from sst_retrieval.describe import contract
+from sst_retrieval.describe import region_vectors
 from sst_retrieval.describe.colour_block import colour_block
-from sst_retrieval.describe.contract import Embedder, block_slices, describe_embedder, embed_regions, pool
+from sst_retrieval.describe.contract import Embedder
+from sst_retrieval.describe.region_vectors import block_widths, describe_embedder, embed_regions, pool
 from sst_retrieval.describe.shape_block import shape_block
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
+from sst_retrieval.index.whitening import block_slices
 from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, RGBImage
 
 RED, GREEN, BLUE, PURPLE = (200, 40, 30), (40, 150, 50), (40, 60, 200), (130, 40, 160)
@@ -208,7 +210,7 @@ def test_left_and_right_copies_share_one_vector() -> None:
     assert cosine(of_right, of_left) > 0.999
     assert cosine(of_right, of_both) > 0.999
     (elsewhere,) = embed_regions(image, left[None], frames.turned((0, 100), 300, 0), Cells())
-    shapes = block_slices(Cells())["shape"]
+    shapes = block_slices(block_widths(Cells()))["shape"]
     assert of_right is not None
     assert elsewhere is not None
     # The same left copy, called right of the middle: seen without the mirror it is another shape.
@@ -224,13 +226,13 @@ def test_a_mirrored_frame_gives_the_same_vector() -> None:
     assert cosine(seen, in_mirror) > 0.999
 
 
-def test_every_block_has_unit_length_and_lies_where_block_slices_says() -> None:
+def test_every_block_has_unit_length_and_lies_where_block_widths_says() -> None:
     embedder = Cells()
     image, mask = spot(BLUE, RED)
     (vector,) = embed_regions(image, mask[None], FRAME, embedder)
     assert vector is not None
     assert vector.dtype == np.float32
-    slices = block_slices(embedder)
+    slices = block_slices(block_widths(embedder))
     assert tuple(slices) == BLOCKS
     assert [slices[BLOCKS[0]].start, slices[BLOCKS[-1]].stop] == [0, len(vector)]
     assert all(a.stop == b.start for a, b in pairwise(slices.values()))
@@ -319,7 +321,7 @@ def test_a_hair_does_not_vanish_from_a_large_photograph() -> None:
     image[hair] = BLUE
     (vector,) = embed_regions(image, hair[None], frames.turned((1000, 750), 2100, 0.3), Cells())
     assert vector is not None
-    parts = [vector[part] for part in block_slices(Cells()).values()]
+    parts = [vector[part] for part in block_slices(block_widths(Cells())).values()]
     assert [float(np.linalg.norm(part)) for part in parts] == pytest.approx([1, 1, 1], abs=1e-5)
     assert cosine(parts[1], colour_block(*spot(BLUE, RED))) > 0.999
 
@@ -352,7 +354,7 @@ def test_cutting_out_the_surroundings_changes_no_coverage() -> None:
     mask = np.zeros((900, 1200), dtype=bool)
     mask[disk((500, 700), 150)] = True
     frame = frames.turned((650, 450), 1300, 0.4)
-    close = contract._close(mask, frame, 384)
+    close = region_vectors._close(mask, frame, 384)
     assert close is not None
     near, near_frame, coverage = close
     assert near.size < mask.size / 3
