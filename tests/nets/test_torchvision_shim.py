@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 ASK = """
-from sst_retrieval.models.torchvision_shim import ensure_torchvision
+from sst_retrieval.nets.torchvision_shim import ensure_torchvision
 ensure_torchvision()
 import torchvision
 print(torchvision.state)
