@@ -31,7 +31,7 @@ from sst_retrieval.export.terms import DCTERMS as _DCTERMS
 from sst_retrieval.export.terms import DWC as _DWC
 from sst_retrieval.export.terms import media_terms, occurrence_terms
 from sst_retrieval.imaging.images import atomic
-from sst_retrieval.index.duck import called
+from sst_retrieval.index.duck import column_namer
 from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Region, Specimen
@@ -81,7 +81,7 @@ def export_darwin_core(
     terms, of_media = occurrence_terms(index.columns), media_terms(index.columns)
     records = _records(specimens, terms.pop(_OCCURRENCE_ID, None), list(terms.values()))
     core = {each.id: record.id for record in records for each in record.specimens}
-    facts = _facts(rows, core, said, called(index.columns))
+    facts = _facts(rows, core, said, column_namer(index.columns))
     files = [
         _File("occurrence.csv", _DWC + "Occurrence", [_OCCURRENCE_ID, *terms], _occurrences(records)),
         _File("measurementorfact.csv", _DWC + "MeasurementOrFact", [_DWC + term for term in _FACTS], facts),

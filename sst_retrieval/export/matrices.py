@@ -13,7 +13,7 @@ from sst_retrieval.describe.measure import MEASUREMENTS
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.export.about import about, condition, in_a_line, write_beside
 from sst_retrieval.imaging.images import atomic
-from sst_retrieval.index.duck import called
+from sst_retrieval.index.duck import column_namer
 from sst_retrieval.morphology import trees
 from sst_retrieval.morphology.distances import DistanceMatrix
 from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale, labelled
@@ -110,7 +110,7 @@ def export_characters(
     table = index.trait_table(traits, where=condition(where, min_confidence), scale=scale)
     if by not in table.columns:
         raise QueryError(f"the index has no column {by!r}; it has: {', '.join(table.columns)}")
-    found = _means(labelled(table.arrow()), by, called(index.columns))
+    found = _means(labelled(table.arrow()), by, column_namer(index.columns))
     if tree is None:
         found.index = pd.Index(plain_names(list(found.index)), name=by)
     else:

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.index.duck import LockedDatabase, called, quoted
+from sst_retrieval.index.duck import SandboxedDatabase, column_namer, quote_name
 from sst_retrieval.index.reviews import Judgements, Review, latest
 from sst_retrieval.types import Frame, Region, Scalar, Skipped, Specimen
 
@@ -46,7 +46,7 @@ _BEFORE_REVIEWS = (
 _AT_ONCE = 2048  # Masks in memory at a time.
 
 
-class Catalog(LockedDatabase):
+class Catalog(SandboxedDatabase):
     """A committed catalog, opened to read only. Threads may share it."""
 
     def __init__(self, path: Path) -> None:
@@ -120,9 +120,9 @@ class Catalog(LockedDatabase):
             sst:present, sst:confidence, sst:group, sst:review ("" if nobody decided), then the collection's own
             columns, then measurements; one that the collection has, too, is called "sst:" and its name.
         """
-        own = "".join(f", s.{quoted(column)}" for column in self.columns)
-        name_of = called(self.columns)
-        measured = "".join(f", m.{quoted(name)} AS {quoted(name_of(name))}" for name in self.measurement_names)
+        own = "".join(f", s.{quote_name(column)}" for column in self.columns)
+        name_of = column_namer(self.columns)
+        measured = "".join(f", m.{quote_name(name)} AS {quote_name(name_of(name))}" for name in self.measurement_names)
         sql = f"""SELECT r.region_id AS "sst:region", r.specimen AS "sst:specimen", r.trait AS "sst:trait",
                          r.present AS "sst:present", r.confidence AS "sst:confidence", s."sst:group"{own}{measured}
                   FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
@@ -188,7 +188,7 @@ class Catalog(LockedDatabase):
         Returns:
             region id -> (specimen, confidence of the mask, the specimen's row of the collection).
         """
-        own = "".join(f", {quoted(column)}" for column in self.columns)
+        own = "".join(f", {quote_name(column)}" for column in self.columns)
         sql = f"""SELECT "sst:region", "sst:specimen", "sst:confidence"{own}
                   FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))"""
         rows = self.rows(sql, {"ids": [int(number) for number in region_ids]})
@@ -292,7 +292,7 @@ class Catalog(LockedDatabase):
         if table != "searchable" or not hidden:
             return said
         return f"{said}; {', '.join(hidden)} of your table, the program's own: " + ", ".join(
-            quoted(f"sst:{name}") for name in hidden
+            quote_name(f"sst:{name}") for name in hidden
         )
 
     def _today(self, where: str, judgements: Judgements) -> tuple[str, dict[str, Any]]:

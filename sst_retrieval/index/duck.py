@@ -18,28 +18,28 @@ import numpy.typing as npt
 from sst_retrieval.errors import IndexFolderError, QueryError
 
 
-def quoted(identifier: str) -> str:
+def quote_name(identifier: str) -> str:
     """Quote a column name.
 
-    >>> print(quoted('say "it"'))
+    >>> print(quote_name('say "it"'))
     "say ""it\"""
     """
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def literal(value: str | Path) -> str:
+def quote_text(value: str | Path) -> str:
     """Quote a piece of text, or a path.
 
-    >>> print(literal("d'Orbigny"))
+    >>> print(quote_text("d'Orbigny"))
     'd''Orbigny'
     """
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def called(columns: Iterable[str]) -> Callable[[str], str]:
+def column_namer(columns: Iterable[str]) -> Callable[[str], str]:
     """Say what is called how beside the columns of a collection: "sst:" and its name if the collection has it, too.
 
-    >>> name = called(["sex", "Length_mm"])
+    >>> name = column_namer(["sex", "Length_mm"])
     >>> name("length_mm"), name("width_mm")
     ('sst:length_mm', 'width_mm')
     """
@@ -47,7 +47,7 @@ def called(columns: Iterable[str]) -> Callable[[str], str]:
     return lambda name: f"sst:{name}" if name.casefold() in taken else name
 
 
-def bounded(scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
+def memory_settings(scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
     """Return settings of a database that joins and sorts within 1 GB of memory.
 
     Args:
@@ -58,7 +58,7 @@ def bounded(scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
 
 CLOSED = "the index is closed; ask it, and its hits, inside its `with` block"
 
-_LOCKED: dict[str, str | bool | int | float | list[str]] = {
+_SANDBOX: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "autoload_known_extensions": False,
     "autoinstall_known_extensions": False,
@@ -70,7 +70,7 @@ _LOCKED: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
-class LockedDatabase:
+class SandboxedDatabase:
     """A DuckDB file, opened to read only. Threads may share it: each call has its own cursor."""
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +83,7 @@ class LockedDatabase:
             IndexFolderError: it is missing or broken.
         """
         try:
-            self._connection = duckdb.connect(str(path), read_only=True, config=_LOCKED)
+            self._connection = duckdb.connect(str(path), read_only=True, config=_SANDBOX)
         except duckdb.Error as error:
             raise IndexFolderError(f"{path} cannot be read; run the build again to make it anew: {error}") from error
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.catalog import OWN, Catalog
-from sst_retrieval.index.duck import bounded, called, literal, quoted
+from sst_retrieval.index.duck import column_namer, memory_settings, quote_name, quote_text
 from sst_retrieval.index.folder import catalog_file, vector_file, whitening_file
 from sst_retrieval.index.reviews import DECISIONS, Review, latest
 from sst_retrieval.index.shards import read_vectors
@@ -114,14 +114,14 @@ def _write_catalog(
     names = ("specimen", "stage", "reason")
     pq.write_table(pa.table({n: pa.array([getattr(row, n) for row in skipped], pa.string()) for n in names}), reasons)
     connection.execute(
-        f'CREATE TABLE specimens AS FROM read_parquet({literal(snapshot)}) ORDER BY "sst:specimen"'
+        f'CREATE TABLE specimens AS FROM read_parquet({quote_text(snapshot)}) ORDER BY "sst:specimen"'
     ).fetchall()
     connection.execute(_NUMBERS).fetchall()
     connection.execute(_REGIONS).fetchall()
     connection.execute(_measurement_table(connection)).fetchall()
     _write_reviews(connection, folder / "reviews.parquet", list(latest(reviews).values()))
     connection.execute(_searchable_table(connection)).fetchall()
-    connection.execute(f"CREATE TABLE skipped AS FROM read_parquet({literal(reasons)})").fetchall()
+    connection.execute(f"CREATE TABLE skipped AS FROM read_parquet({quote_text(reasons)})").fetchall()
     reasons.unlink()
 
 
@@ -134,7 +134,7 @@ def _write_reviews(connection: duckdb.DuckDBPyConnection, scratch: Path, reviews
     connection.execute(
         f"""CREATE TABLE reviews AS
             SELECT region_id, specimen, trait, review, reviewer, CAST(time AS TIMESTAMPTZ) AS time, comment
-            FROM read_parquet({literal(scratch)}) r JOIN regions USING (specimen, trait)
+            FROM read_parquet({quote_text(scratch)}) r JOIN regions USING (specimen, trait)
             WHERE content_hash = r.content ORDER BY region_id"""
     ).fetchall()
     scratch.unlink()
@@ -189,9 +189,9 @@ def _workbench(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database (in memory if none is named) that sees the newest rows of each specimen as `live`."""
     target = ":memory:" if database is None else str(database)
-    with duckdb.connect(target, config=bounded(scratch)) as connection:
+    with duckdb.connect(target, config=memory_settings(scratch)) as connection:
         try:
-            connection.execute(_NEWEST.format(shards=", ".join(map(literal, shards)))).fetchall()
+            connection.execute(_NEWEST.format(shards=", ".join(map(quote_text, shards)))).fetchall()
         except duckdb.Error as error:
             folder = shards[0].parent
             raise IndexFolderError(f"{folder} cannot be read; rebuild the index (--rebuild): {error}") from error
@@ -200,7 +200,7 @@ def _workbench(
 
 def _measurement_table(connection: duckdb.DuckDBPyConnection) -> str:
     found = connection.execute("SELECT DISTINCT unnest(map_keys(measurements)) AS n FROM live ORDER BY n").fetchall()
-    columns = "".join(f", map_extract(measurements, {literal(n)})[1] AS {quoted(n)}" for (n,) in found)
+    columns = "".join(f", map_extract(measurements, {quote_text(n)})[1] AS {quote_name(n)}" for (n,) in found)
     return f"""CREATE TABLE measurements AS SELECT region_id{columns}
                FROM rows JOIN numbers USING (shard, place) WHERE rows.present ORDER BY region_id"""
 
@@ -214,11 +214,11 @@ def _searchable_table(connection: duckdb.DuckDBPyConnection) -> str:
     parts = ['r.region_id AS "sst:region"', 'r.trait AS "sst:trait"', 'r.present AS "sst:present"']
     parts += ['r.specimen AS "sst:specimen"', 'r.confidence AS "sst:confidence"']
     own = [name for name in columns["specimens"] if name not in OWN]
-    parts += [f"s.{quoted(name)}" for name in own]
+    parts += [f"s.{quote_name(name)}" for name in own]
     taken = {name.casefold() for name in own}
     parts += [f"r.{name}" for name in ("specimen", "trait", "confidence") if name not in taken]
-    name_of = called(own)
-    parts += [f"m.{quoted(name)} AS {quoted(name_of(name))}" for name in columns["measurements"][1:]]
+    name_of = column_namer(own)
+    parts += [f"m.{quote_name(name)} AS {quote_name(name_of(name))}" for name in columns["measurements"][1:]]
     parts += ["v.review"] if "review" not in taken else []
     return f"""CREATE TABLE searchable AS SELECT {", ".join(parts)} FROM regions r
                JOIN specimens s ON s."sst:specimen" = r.specimen

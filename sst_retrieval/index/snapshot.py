@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from sst_retrieval.collection.reading import Collection, check_reserved
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.index.catalog import OWN
-from sst_retrieval.index.duck import bounded, literal, quoted
+from sst_retrieval.index.duck import memory_settings, quote_name, quote_text
 
 
 def write_snapshot(path: Path, collection: Collection, *, previous: Path | None, kept: Sequence[str]) -> None:
@@ -36,16 +36,16 @@ def write_snapshot(path: Path, collection: Collection, *, previous: Path | None,
     _write_specimens(fresh, collection)
     pq.write_table(pa.table({"name": pa.array(kept, pa.string())}), names)
     typed = ", ".join(
-        f"CAST({quoted(column)} AS {kind}) AS {quoted(column)}" for column, kind in collection.columns.items()
+        f"CAST({quote_name(column)} AS {kind}) AS {quote_name(column)}" for column, kind in collection.columns.items()
     )
-    own = ", ".join(quoted(column) for column in OWN)
-    sql = f"SELECT {own}{', ' if typed else ''}{typed} FROM read_parquet({literal(fresh)})"
-    with duckdb.connect(config=bounded(path.with_name(".spill"))) as connection:
+    own = ", ".join(quote_name(column) for column in OWN)
+    sql = f"SELECT {own}{', ' if typed else ''}{typed} FROM read_parquet({quote_text(fresh)})"
+    with duckdb.connect(config=memory_settings(path.with_name(".spill"))) as connection:
         if previous is not None:
             old = _old_columns(connection, previous, collection.columns)
-            sql += f""" UNION ALL BY NAME SELECT {old} FROM read_parquet({literal(previous)})
-                        WHERE "sst:specimen" IN (SELECT name FROM read_parquet({literal(names)}))"""
-        connection.execute(f"COPY ({sql}) TO {literal(path)} (FORMAT parquet)").fetchall()
+            sql += f""" UNION ALL BY NAME SELECT {old} FROM read_parquet({quote_text(previous)})
+                        WHERE "sst:specimen" IN (SELECT name FROM read_parquet({quote_text(names)}))"""
+        connection.execute(f"COPY ({sql}) TO {quote_text(path)} (FORMAT parquet)").fetchall()
     fresh.unlink()
     names.unlink()
 
@@ -72,10 +72,10 @@ def _check_capitals(columns: Mapping[str, str]) -> None:
 def _old_columns(connection: duckdb.DuckDBPyConnection, previous: Path, columns: Mapping[str, str]) -> str:
     """List the columns of an older snapshot, brought to today's types; a value that does not fit becomes empty."""
     today = {name.casefold(): kind for name, kind in columns.items()}
-    rows = connection.execute(f"DESCRIBE FROM read_parquet({literal(previous)})").fetchall()
+    rows = connection.execute(f"DESCRIBE FROM read_parquet({quote_text(previous)})").fetchall()
     return ", ".join(
-        f"TRY_CAST({quoted(name)} AS {today[name.casefold()]}) AS {quoted(name)}"
+        f"TRY_CAST({quote_name(name)} AS {today[name.casefold()]}) AS {quote_name(name)}"
         if name.casefold() in today
-        else quoted(name)
+        else quote_name(name)
         for name, *_ in rows
     )

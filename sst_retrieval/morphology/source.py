@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.index.duck import called
+from sst_retrieval.index.duck import column_namer
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.morphology import distances, table
 from sst_retrieval.morphology.distances import Rows
@@ -54,7 +54,7 @@ class Source(Reader):
         ids = self._ids(trait, where)
         known = table.described_columns(self.catalog)
         own_scale = SCALE_COLUMN if SCALE_COLUMN in self.catalog.columns else None
-        name_of = called(self.catalog.columns)
+        name_of = column_namer(self.catalog.columns)
         millimetres = [
             name_of(name)
             for pixels, (name, _) in table.IN_MILLIMETRES.items()

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.index.catalog import Catalog
-from sst_retrieval.index.duck import called, quoted
+from sst_retrieval.index.duck import column_namer, quote_name
 from sst_retrieval.morphology.libraries import required
 
 Scale: TypeAlias = Mapping[str, float]
@@ -99,13 +99,13 @@ def described(catalog: Catalog, region_ids: npt.NDArray[np.int64], columns: Sequ
         An Arrow table, one row a region, ordered by region id; empty (not NaN) where a value is missing.
     """
     every, judgements = described_columns(catalog), catalog.judgements
-    chosen = ", ".join(f"{every[name]} AS {quoted(name)}" for name in (every if columns is None else columns))
+    chosen = ", ".join(f"{every[name]} AS {quote_name(name)}" for name in (every if columns is None else columns))
     sql = f"""SELECT {chosen} FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
               LEFT JOIN measurements m ON m.region_id = r.region_id
               WHERE r.region_id IN (SELECT unnest($ids::BIGINT[])) ORDER BY r.region_id"""
     with catalog.cursor() as cursor:
         found = _without_nan(cursor.sql(sql, params={"ids": region_ids.tolist()}).to_arrow_table())
-    name = called(catalog.columns)("review")
+    name = column_namer(catalog.columns)("review")
     if name not in found.column_names:
         return found
     words = pa.array([judgements.word(number) for number in np.sort(region_ids).tolist()], pa.string())
@@ -126,17 +126,17 @@ def described_columns(catalog: Catalog) -> dict[str, str]:
 
     A column of the collection that is called like one of this program's own (`confidence`) has "collection:" before its
     name. A decision or a measurement that a column of the collection shares its name with has "sst:" before its own
-    (`index.sql.called`).
+    (`index.duck.column_namer`).
     """
     names = {name: f"r.{name}" for name in ("region_id", "specimen", "trait", "confidence")}
-    name_of = called(catalog.columns)
+    name_of = column_namer(catalog.columns)
     names[name_of("review")] = "NULL"  # Laid over what is read: decisions come in between commits.
     if "group" not in {name.casefold() for name in catalog.columns}:
         names["group"] = 's."sst:group"'
     ours = set(names)
     theirs = {f"collection:{name}" if name.casefold() in ours else name: name for name in catalog.columns}
-    names |= {shown: f"s.{quoted(name)}" for shown, name in theirs.items()}
-    measured = [f"m.{quoted(name)}" for name in catalog.measurement_names]
+    names |= {shown: f"s.{quote_name(name)}" for shown, name in theirs.items()}
+    measured = [f"m.{quote_name(name)}" for name in catalog.measurement_names]
     names |= dict(zip(map(name_of, catalog.measurement_names), measured, strict=True))
     return names
 
@@ -154,7 +154,7 @@ def with_millimetres(
     Args:
         table: regions with measurements in pixels.
         scale: float64 (n,), millimetres a pixel of each row's photograph; NaN where it is not known.
-        name_of: what measurements are called in this table (see `called`).
+        name_of: what measurements are called in this table (see `column_namer`).
 
     Returns:
         The table with the columns of `IN_MILLIMETRES`, empty where the scale is not known.

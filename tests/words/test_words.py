@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from invented import a_collection, a_region, built
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.index.duck import LockedDatabase, literal, quoted
+from sst_retrieval.index.duck import SandboxedDatabase, quote_name, quote_text
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.words import Filter, Ranking, TraitPart, answer, remaining, understand
 from sst_retrieval.words.lexicon.colour_words import BASIC, DEGREES, colour
@@ -495,11 +495,11 @@ AWKWARD = st.text(
 @given(values=st.lists(AWKWARD, min_size=1, max_size=3), other=AWKWARD)
 def test_a_quoted_value_means_itself_and_nothing_else(values: list[str], other: str) -> None:
     with BENCH.cursor() as connection:
-        named = f"(SELECT unnest($values) AS {quoted(COLUMN)})"
+        named = f"(SELECT unnest($values) AS {quote_name(COLUMN)})"
         sql = f"SELECT * FROM {named} WHERE ({is_one_of(COLUMN, values)})"
         rows = connection.execute(sql, {"values": [*values, other]})
         assert {value for (value,) in rows.fetchall()} == set(values)
-        assert connection.execute(f"SELECT {literal(other)}").fetchall() == [(other,)]
+        assert connection.execute(f"SELECT {quote_text(other)}").fetchall() == [(other,)]
 
 
 @settings(max_examples=30, deadline=None)
@@ -568,13 +568,13 @@ def test_no_region_is_listed_in_a_question_to_the_database(tmp_path: Path, monke
         index.review("Z0599", "wing", "reject", reviewer="Mary")
         asked: list[str] = []
         for method in ("rows", "ask"):
-            own = getattr(LockedDatabase, method)
+            own = getattr(SandboxedDatabase, method)
 
-            def noted(self: LockedDatabase, sql: str, *more: Any, _own: Any = own, **named: Any) -> Any:
+            def noted(self: SandboxedDatabase, sql: str, *more: Any, _own: Any = own, **named: Any) -> Any:
                 asked.extend([sql, *(text for text in more if isinstance(text, str))])
                 return _own(self, sql, *more, **named)
 
-            monkeypatch.setattr(LockedDatabase, method, noted)
+            monkeypatch.setattr(SandboxedDatabase, method, noted)
         large = understand(index, "large wings like Z0450")
         found = {hit.specimen for hit in answer(index, large, k=600)}
         # The largest third, without the example and the rejected one.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.index.duck import quoted
+from sst_retrieval.index.duck import quote_name
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Doubles
 from sst_retrieval.words.lexicon.colour_words import FAR, distances
@@ -67,7 +67,7 @@ def _measured(
         raise QueryError(
             f"the index has not measured {', '.join(missing)}; leave out the words that need it, or rebuild"
         )
-    columns = "".join(f", m.{quoted(name)}" for name in needs)
+    columns = "".join(f", m.{quote_name(name)}" for name in needs)
     rows = index.catalog.rows(
         f"""SELECT r.region_id, r.confidence{columns} FROM regions r JOIN measurements m USING (region_id)
             WHERE r.trait = $trait AND r.present ORDER BY r.region_id""",

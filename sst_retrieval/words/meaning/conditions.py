@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sst_retrieval.index.duck import literal, quoted
+from sst_retrieval.index.duck import quote_name, quote_text
 from sst_retrieval.search.index import Index
 from sst_retrieval.words.question import Filter, Part
 from sst_retrieval.words.reading.lookup import Found
@@ -15,12 +15,12 @@ _SHOWN = 4
 
 def is_one_of(column: str, values: Sequence[str]) -> str:
     """Write the predicate that a column has one of some values."""
-    return f"{quoted(column)} IN ({', '.join(map(literal, values))})"
+    return f"{quote_name(column)} IN ({', '.join(map(quote_text, values))})"
 
 
 def specimen_is_not(name: str) -> str:
     """Write the predicate that leaves one specimen out."""
-    return f'"sst:specimen" <> {literal(name)}'
+    return f'"sst:specimen" <> {quote_text(name)}'
 
 
 def excluding(condition: Filter) -> Filter:
@@ -31,7 +31,7 @@ def excluding(condition: Filter) -> Filter:
 
 def presence(traits: Sequence[str], words: str, *, negated: bool) -> Filter:
     """Write the condition that a specimen shows one of some traits, or none of them; a rejected mask shows nothing."""
-    named = ", ".join(map(literal, traits))
+    named = ", ".join(map(quote_text, traits))
     # Which regions are hidden is told at each question (`Catalog`); there may be a hundred thousand.
     inner = f"""SELECT "sst:specimen" FROM searchable
                 WHERE "sst:present" AND NOT "sst:hidden" AND "sst:trait" IN ({named})"""

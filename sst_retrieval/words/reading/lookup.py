@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sst_retrieval.index.catalog import OWN, Catalog
-from sst_retrieval.index.duck import quoted
+from sst_retrieval.index.duck import quote_name
 from sst_retrieval.words.lexicon.vocabulary import SEXES, SILENT
 from sst_retrieval.words.reading.sentence import Word, lemmas
 
@@ -50,7 +50,7 @@ def text_columns(catalog: Catalog) -> tuple[str, ...]:
         return ()
     repeats = ", ".join(
         f'coalesce(bool_and({column} = "{_SPECIMEN}") OR bool_and(ends_with("{_IMAGE}", {column})), true)'
-        for column in map(quoted, names)
+        for column in map(quote_name, names)
     )
     (row,) = catalog.rows(f"SELECT {repeats} FROM specimens")
     return tuple(name for name, repeated in zip(names, row, strict=True) if not repeated)
@@ -118,7 +118,7 @@ def _candidates(catalog: Catalog, column: str, stems: Sequence[str], sexes: Iter
     """List the values of a column that have stems in them, those with the most first, at most a few thousand."""
     has = " + ".join(f"contains(folded, ${name})::INT" for name in _numbered(stems)) or "0"
     sql = f"""SELECT value FROM (SELECT value, strip_accents(lower(value)) AS folded
-                                 FROM (SELECT DISTINCT {quoted(column)} AS value FROM specimens))
+                                 FROM (SELECT DISTINCT {quote_name(column)} AS value FROM specimens))
               WHERE {has} > 0 OR list_contains($sexes, folded) ORDER BY {has} DESC, value LIMIT {CANDIDATES}"""
     return [value for (value,) in catalog.rows(sql, {**_numbered(stems), "sexes": sorted(sexes)}) if value is not None]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sst_retrieval.index.catalog import Catalog
-from sst_retrieval.index.duck import quoted
+from sst_retrieval.index.duck import quote_name
 from sst_retrieval.words.lexicon.vocabulary import ADJECTIVES, COUNTS, MORE, UNITS, YEARS
 from sst_retrieval.words.question import Filter
 from sst_retrieval.words.reading.sentence import Word, lemmas
@@ -78,8 +78,8 @@ class Numbers:
             catalog: of the index.
         """
         self._columns: dict[str, str] = {"confidence": '"sst:confidence"'}
-        self._columns |= {name: quoted(name) for name in catalog.measurement_names}
-        own = {name: quoted(name) for name, kind in catalog.columns.items() if _NUMERIC.match(kind)}
+        self._columns |= {name: quote_name(name) for name in catalog.measurement_names}
+        own = {name: quote_name(name) for name, kind in catalog.columns.items() if _NUMERIC.match(kind)}
         self._columns |= own  # The collection's own columns win, as in every predicate.
         self._years = _year_column(catalog.columns)
 
@@ -173,11 +173,11 @@ def _year_column(columns: Mapping[str, str]) -> tuple[str, str] | None:
         if name is None:
             continue
         if columns[name].startswith(("DATE", "TIMESTAMP")):
-            return name, f"year({quoted(name)})"
+            return name, f"year({quote_name(name)})"
         if _NUMERIC.match(columns[name]):
-            return name, quoted(name)
+            return name, quote_name(name)
         if columns[name] == "VARCHAR":
-            return name, f"TRY_CAST(regexp_extract({quoted(name)}, '(1[6-9]|20)[0-9][0-9]') AS INTEGER)"
+            return name, f"TRY_CAST(regexp_extract({quote_name(name)}, '(1[6-9]|20)[0-9][0-9]') AS INTEGER)"
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sst_retrieval.index.duck import literal, quoted
+from sst_retrieval.index.duck import quote_name, quote_text
 from sst_retrieval.search.index import Index
 from sst_retrieval.words.lexicon.vocabulary import BLOCK_WORDS
 from sst_retrieval.words.question import Filter
@@ -48,7 +48,7 @@ def relative_filter(index: Index, example: str, means: Relative, words: str, *, 
         return None
     same = means.same != negated
     test = "IS NOT DISTINCT FROM" if same else "IS DISTINCT FROM"
-    where = f"CAST({quoted(means.column)} AS VARCHAR) {test} {literal(str(value))}"
+    where = f"CAST({quote_name(means.column)} AS VARCHAR) {test} {quote_text(str(value))}"
     said = f"{means.column} is {'' if same else 'not '}{value}, that of {example}"
     return Filter(words, said, where, means.column, (), negated=not same)
 
