@@ -25,7 +25,7 @@ from sst_retrieval.build.alignment import AS_IT_LIES
 from sst_retrieval.build.photographs import Piece, worked_on
 from sst_retrieval.build.plan import Task
 from sst_retrieval.build.regions import regions_of
-from sst_retrieval.build.workers import Room, in_order, workers_of
+from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_order
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.imaging.images import read_image
 from sst_retrieval.index.folder import IndexFolder
@@ -85,7 +85,7 @@ def main(collection_folder: Path, workers: int | None, repeats: int) -> None:
             (folder.path / part).mkdir()
         step_by_step(engines, memories, targets, folder)
         print(f"peak memory {_peak():.2f} GB")
-        together(engines, memories, targets, folder, (1, workers_of(workers, engines)), repeats)
+        together(engines, memories, targets, folder, (1, choose_workers(workers, engines)), repeats)
     print(f"peak memory {_peak():.2f} GB")
 
 
@@ -120,11 +120,11 @@ def together(
     """Time all that a build does with a photograph, with few and with many workers in turn."""
     pieces = [Piece([Task(one, "", "")], memories[one.group], {}, AS_IT_LIES) for one in targets]
     times: dict[int, Times] = defaultdict(Times)
-    work = partial(worked_on, engines=engines, folder=folder, room=Room())
+    work = partial(worked_on, engines=engines, folder=folder, budget=PixelBudget())
     for _ in range(repeats):
         for count in dict.fromkeys(workers):
             with times[count].taken():
-                answers = list(in_order(work, pieces, count))
+                answers = list(map_in_order(work, pieces, count))
             assert not any(isinstance(each, Skipped) for answer in answers for each in answer)
     alone = min(times[workers[0]].wall)
     for count, each in times.items():

@@ -18,7 +18,7 @@ from filelock import FileLock
 from pairs import an_index_of_pairs
 from threadpoolctl import threadpool_limits
 
-from sst_retrieval.build.workers import cores
+from sst_retrieval.build.workers import count_cores
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.synthetic.drawer import make_drawer
 
@@ -37,7 +37,7 @@ def pytest_configure() -> None:
         import scipy.linalg  # noqa: F401  Its BLAS is another one than NumPy's; only what is loaded can be told.
         import torch
 
-        share = max(1, cores() // PROCESSES)
+        share = max(1, count_cores() // PROCESSES)
         threadpool_limits(share, user_api="blas")
         torch.set_num_threads(share)  # Not OMP_NUM_THREADS: a build takes it for how many photographs go at once.
 

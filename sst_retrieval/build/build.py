@@ -28,7 +28,7 @@ from sst_retrieval.build.photographs import Piece, batches, worked_on
 from sst_retrieval.build.plan import Plan, make_plan
 from sst_retrieval.build.report import BuildReport
 from sst_retrieval.build.settings import DEFAULTS, BuildSettings
-from sst_retrieval.build.workers import Room, in_order, workers_of
+from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_order
 from sst_retrieval.collection.reading import Collection, read_collection
 from sst_retrieval.engines import PROPAGATORS, Engines, load_engines
 from sst_retrieval.errors import InputError
@@ -87,7 +87,7 @@ def build_index(
     _check_groups(settings, drawn)
     load_faiss()  # Needed at the end only; that it is missing should not show after hours of work.
     engines = load_engines(settings.propagator, settings.embedder, settings.device, settings.models)
-    workers = workers_of(settings.workers, engines)
+    workers = choose_workers(settings.workers, engines)
     with _opened(output, engines, rebuild=settings.rebuild) as store:
         tell = progress or (lambda *_: None)
         decided = by_photograph(store.reviews())
@@ -164,8 +164,8 @@ class _Build:
         """Work on all photographs, in the order of the plan."""
         begun = time.monotonic()
         self.kept = self.store.notes()
-        work_on = partial(worked_on, engines=self.engines, folder=self.store, room=Room())
-        with closing(in_order(work_on, self._pieces(), self.workers)) as results:
+        work_on = partial(worked_on, engines=self.engines, folder=self.store, budget=PixelBudget())
+        with closing(map_in_order(work_on, self._pieces(), self.workers)) as results:
             for result in (each for piece in results for each in piece):
                 self._take(result)
                 self.working = time.monotonic() - begun

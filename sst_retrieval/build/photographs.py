@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sst_retrieval.build.alignment import Alignment
 from sst_retrieval.build.plan import Task
 from sst_retrieval.build.regions import as_drawn, as_reviewed, regions_of
-from sst_retrieval.build.workers import Room
+from sst_retrieval.build.workers import PixelBudget
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import ImageError, InputError
 from sst_retrieval.imaging.images import image_size, read_image
@@ -99,14 +99,14 @@ class Piece:
     alignment: Alignment
 
 
-def worked_on(piece: Piece, engines: Engines, folder: IndexFolder, room: Room) -> list[list[Row] | Skipped]:
+def worked_on(piece: Piece, engines: Engines, folder: IndexFolder, budget: PixelBudget) -> list[list[Row] | Skipped]:
     """Find the traits of photographs, describe and measure them, and write their small pictures.
 
     Args:
         piece: the photographs.
         engines: the models.
         folder: the index, for the small pictures; nothing else in it is touched.
-        room: is waited for, if others are at work on large photographs.
+        budget: is waited for, if others are at work on large photographs.
 
     Returns:
         For every photograph the rows that are to be kept, or why it is left out.
@@ -115,7 +115,7 @@ def worked_on(piece: Piece, engines: Engines, folder: IndexFolder, room: Room) -
         ModelError: a model answers nonsense; as every other error it bears a note that names the photographs.
     """
     try:
-        with room.taken(sum(_pixels(task) for task in piece.tasks)):
+        with budget.reserve(sum(_pixels(task) for task in piece.tasks)):
             found = found_on(engines.propagator, piece.memory, piece.tasks)
             return [_described(each, piece, engines, folder) for each in found]
     except Exception as error:

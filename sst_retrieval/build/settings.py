@@ -27,7 +27,7 @@ class BuildSettings:
         groups: only these groups are propagated, as after one got another support; none means all. What the index
             holds of the others stays.
         workers: how many photographs are worked on at the same time; None leaves it to the program (see
-            `build.workers.workers_of`). The index is the same.
+            `build.workers.choose_workers`). The index is the same.
     """
 
     images: Path | None = None

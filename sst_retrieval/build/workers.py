@@ -1,10 +1,10 @@
-"""Several photographs at the same time: how many, and how their results keep their order.
+"""Process several photographs at the same time: how many, within how much memory, and with their results in order.
 
 Threads, not processes: NumPy, SciPy, Pillow and PyTorch let other threads run while they compute, and all threads share
-one copy of the weights and of what is remembered of the supports. Measured on two cores, two threads are as fast as two
+one copy of the weights and of the memories of the supports. Measured on two cores, two threads are as fast as two
 processes, and both are half as fast again as one photograph whose convolutions are spread over both cores: the
 convolutions are too small for that. About a sixth of the work of a photograph is Python's own, of which one thread runs
-at a time; so more than `MOST` threads gain nothing, and each computes on several cores where there are more.
+at a time; so more than `MAX_WORKERS` threads gain nothing, and each computes on several cores where there are more.
 """
 
 from __future__ import annotations
@@ -25,30 +25,31 @@ from threadpoolctl import threadpool_limits
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import InputError
 
-Piece = TypeVar("Piece")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MOST = 8
-"""Photographs at the same time, unless somebody asks for more."""
+MAX_WORKERS = 8
+"""Photographs at the same time, unless the user asks for more."""
 
-PIXELS = 200_000_000
-"""Of all photographs that are worked on at the same time; one that has more is worked on alone."""
+MAX_PIXELS = 200_000_000
+"""Of all photographs that are processed at the same time; one that has more is processed alone."""
 
-AHEAD = 2  # Pieces a worker that are begun or done while the oldest is not; so much waits for a slow photograph.
+PREFETCH = 2
+"""Items per worker that are started before the result of the oldest is taken; so many wait for a slow photograph."""
 
 
-class Room:
-    """What workers share, so that large photographs do not fill the memory: each begins when there is room for it."""
+class PixelBudget:
+    """A memory budget in pixels that workers share: a photograph is processed when the budget has room for it."""
 
-    def __init__(self, pixels: int = PIXELS) -> None:
-        """Set how many pixels all photographs in hand may have together."""
-        self._whole = self._free = pixels
+    def __init__(self, pixels: int = MAX_PIXELS) -> None:
+        """Set how many pixels all photographs in process may have together."""
+        self._total = self._free = pixels
         self._changed = threading.Condition()
 
     @contextmanager
-    def taken(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room for so many pixels, and keep it; more than there ever is waits for all of it."""
-        needed = min(pixels, self._whole)
+    def reserve(self, pixels: int) -> Iterator[None]:
+        """Wait until so many pixels are free, and hold them; more than the whole budget waits for all of it."""
+        needed = min(pixels, self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= needed)
             self._free -= needed
@@ -60,20 +61,23 @@ class Room:
                 self._changed.notify_all()
 
 
-def workers_of(wanted: int | None, engines: Engines) -> int:
-    """Say how many photographs are worked on at the same time.
+def choose_workers(wanted: int | None, engines: Engines) -> int:
+    """Choose how many photographs are processed at the same time.
 
     Args:
-        wanted: what the person asked for; None leaves the choice to the program: on a processor as many as it has
-            cores, but no more than `MOST`; one on a graphics card, and one where a model does not say that several
-            threads may ask it (`Engines.concurrent`).
+        wanted: what the user asked for; None leaves the choice to the program: on a processor as many as it has
+            cores, but no more than `MAX_WORKERS`; one on a graphics card, and one where a model does not declare that
+            several threads may call it (`Engines.concurrent`).
         engines: the models.
+
+    Returns:
+        How many, at least 1.
 
     Raises:
         InputError: less than one is asked for, or more than one of models that do not allow it.
     """
     if wanted is None:
-        return min(cores(), MOST) if engines.concurrent and not engines.device.startswith("cuda") else 1
+        return min(count_cores(), MAX_WORKERS) if engines.concurrent and not engines.device.startswith("cuda") else 1
     if wanted < 1:
         raise InputError(f"--workers {wanted}: at least one photograph must be worked on at a time")
     if wanted > 1 and not engines.concurrent:
@@ -84,52 +88,52 @@ def workers_of(wanted: int | None, engines: Engines) -> int:
     return wanted
 
 
-def cores() -> int:
-    """Count the processor cores that this process may use; OMP_NUM_THREADS, where it is set, says how many.
+def count_cores() -> int:
+    """Count the processor cores that this process may use; OMP_NUM_THREADS, where it is set, decides.
 
     A container that may use one and a half counts as two: with fewer threads the half would be lost.
     """
-    if (asked := _asked()) is not None:
-        return asked
-    allowed = _allowed()
-    return _offered() if allowed is None else min(_offered(), allowed)
+    if (requested := _read_omp_threads()) is not None:
+        return requested
+    allowed = _count_allowed_cores()
+    return _count_system_cores() if allowed is None else min(_count_system_cores(), allowed)
 
 
-def _asked() -> int | None:
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(told) if told.isdecimal() and int(told) > 0 else None
+def _read_omp_threads() -> int | None:
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
-def _allowed() -> int | None:
-    limit = quota()
-    return None if limit is None else max(1, math.ceil(limit))
+def _count_allowed_cores() -> int | None:
+    quota = read_cpu_quota()
+    return None if quota is None else max(1, math.ceil(quota))
 
 
-def _offered() -> int:
+def _count_system_cores() -> int:
     """Count the cores that the system runs this process on."""
     if sys.version_info >= (3, 13):
         return os.process_cpu_count() or 1
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def quota(root: Path = Path("/")) -> float | None:
-    """Say how much processor time the control groups of this process allow: a container's limit, on Linux.
+def read_cpu_quota(root: Path = Path("/")) -> float | None:
+    """Read how much processor time the control groups of this process allow: a container's limit, on Linux.
 
     Args:
         root: of the file system.
 
     Returns:
-        In cores; None if nothing is limited. The strictest limit of all groups that the process is in.
+        In cores, the strictest limit of all groups that the process is in; None if nothing is limited.
     """
     try:
         lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
     except OSError:
         return None  # Not Linux, or hidden: the system's own count holds.
-    limits = [limit for line in lines for folder in _control_groups(root, line) for limit in _limits(folder)]
+    limits = [limit for line in lines for folder in _list_control_groups(root, line) for limit in _read_limits(folder)]
     return min(limits, default=None)
 
 
-def _control_groups(root: Path, line: str) -> Iterator[Path]:
+def _list_control_groups(root: Path, line: str) -> Iterator[Path]:
     """List the folders that may limit a process: its group's, and those of all groups around it.
 
     A container often sees its own group at the top, whatever name the host calls it by; folders may be missing.
@@ -148,7 +152,7 @@ def _control_groups(root: Path, line: str) -> Iterator[Path]:
             yield top.joinpath(*parts[:depth])
 
 
-def _limits(folder: Path) -> Iterator[float]:
+def _read_limits(folder: Path) -> Iterator[float]:
     """Read the limit of a control group, if it has one: version 2 writes it in one file, version 1 in two."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
@@ -159,45 +163,48 @@ def _limits(folder: Path) -> Iterator[float]:
             yield int(words[0]) / int(words[1])
 
 
-def in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int) -> Generator[Result]:
-    """Do pieces of work, several at the same time.
+def map_in_order(process: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
+    """Process items, several at the same time.
 
-    The results come in the order of the pieces, however fast each is, and an error of a piece is raised in its place.
-    No more than `AHEAD` pieces a worker are taken ahead, so that little is in memory. Whoever stops before the end
-    closes the iterator: what is under way is then waited for, and no more is begun.
+    The results come in the order of the items, however long each takes, and the error of an item is raised in its
+    place. No more than `PREFETCH` items per worker are taken in advance, so that few are in memory. A caller who stops
+    before the end closes the iterator: what is running is then waited for, and nothing more is started.
 
     Args:
-        work: what is done; by several threads, if there are several workers.
-        pieces: taken one by one, in the caller's thread, while the workers work.
-        workers: how many at the same time; one works in the caller's thread.
+        process: is called with each item; by several threads, if there are several workers.
+        items: taken one by one, in the caller's thread, while the workers run.
+        workers: how many at the same time; one runs in the caller's thread.
+
+    Yields:
+        The result of each item.
     """
-    with _cores_shared(workers) as prepare:
+    with _share_cores(workers) as prepare:
         if workers == 1:
-            for piece in pieces:
-                yield work(piece)
+            for item in items:
+                yield process(item)
             return
         pool = ThreadPoolExecutor(workers, thread_name_prefix="photographs", initializer=prepare)
-        waiting: deque[Future[Result]] = deque()
+        pending: deque[Future[Result]] = deque()
         try:
-            for piece in pieces:
-                waiting.append(pool.submit(work, piece))
-                if len(waiting) >= AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            for item in items:
+                pending.append(pool.submit(process, item))
+                if len(pending) >= PREFETCH * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def _cores_shared(workers: int) -> Iterator[Callable[[], None]]:
-    """Share the cores among workers; gives what each calls in its own thread before it begins."""
+def _share_cores(workers: int) -> Iterator[Callable[[], None]]:
+    """Share the cores among workers; yields what each calls in its own thread before it starts."""
     # The products of NumPy are small here: to wake more threads for them costs more than they save.
     with threadpool_limits(1, user_api="blas"):
         if "torch" not in sys.modules:
-            yield lambda: None  # The models are somebody's own, and do without.
+            yield lambda: None  # The models are the user's own, and do without.
             return
         from sst_retrieval.nets.device import cores_shared  # Here, because it loads PyTorch.
 
-        with cores_shared(workers, None if _asked() else _allowed()) as prepare:
+        with cores_shared(workers, None if _read_omp_threads() else _count_allowed_cores()) as prepare:
             yield prepare

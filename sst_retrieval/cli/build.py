@@ -10,7 +10,7 @@ import typer
 
 from sst_retrieval.build.build import build_index
 from sst_retrieval.build.settings import BuildSettings
-from sst_retrieval.build.workers import MOST
+from sst_retrieval.build.workers import MAX_WORKERS
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import DEVICE, SAM2_CONFIG, TABLE_OPTIONS
 from sst_retrieval.cli.progress import ProgressBar
@@ -41,7 +41,9 @@ OPTIONS = {
     "prune": typer.Option("--prune", help="Take out specimens that left the table, are unreadable or have no support."),
     "rebuild": typer.Option("--rebuild", help="Start anew, for example with another model."),
     "groups": typer.Option(help="Propagate only this group, as after it got another support; repeatable. Others stay."),
-    "workers": typer.Option(help=f"Photographs at the same time; else one a processor core, at most {MOST}.", min=1),
+    "workers": typer.Option(
+        help=f"Photographs at the same time; else one a processor core, at most {MAX_WORKERS}.", min=1
+    ),
 }
 """Field of `BuildSettings` or of its `ModelOptions` -> option, in the order of the help."""
 

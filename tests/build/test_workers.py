@@ -35,7 +35,7 @@ from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.build import workers
 from sst_retrieval.build.build import build_index
 from sst_retrieval.build.regions import regions_of
-from sst_retrieval.build.workers import AHEAD, MOST, Room, cores, in_order, workers_of
+from sst_retrieval.build.workers import MAX_WORKERS, PREFETCH, PixelBudget, choose_workers, count_cores, map_in_order
 from sst_retrieval.collection.reading import read_collection
 from sst_retrieval.describe.openclip import open_clip_embedder
 from sst_retrieval.engines import Engines, load_engines
@@ -75,7 +75,7 @@ def test_results_keep_the_order_of_the_pieces_though_the_first_is_the_last_to_en
             later.set()
         return piece
 
-    assert list(in_order(work, range(7), 2)) == list(range(7))
+    assert list(map_in_order(work, range(7), 2)) == list(range(7))
 
 
 def test_few_pieces_are_taken_ahead_of_the_slowest() -> None:
@@ -85,7 +85,7 @@ def test_few_pieces_are_taken_ahead_of_the_slowest() -> None:
     def pieces() -> Iterator[int]:
         for piece in range(50):
             taken.append(piece)
-            if len(taken) == 2 * AHEAD:
+            if len(taken) == 2 * PREFETCH:
                 release.set()  # As many as may be taken: if it waited for more, it would wait for ever.
             yield piece
 
@@ -93,9 +93,9 @@ def test_few_pieces_are_taken_ahead_of_the_slowest() -> None:
         assert release.wait(PATIENCE)
         return piece
 
-    results = in_order(work, pieces(), 2)
+    results = map_in_order(work, pieces(), 2)
     assert next(results) == 0
-    assert len(taken) == 2 * AHEAD
+    assert len(taken) == 2 * PREFETCH
     results.close()
 
 
@@ -111,18 +111,18 @@ def test_an_error_is_raised_in_its_place_and_nothing_is_begun_after_it(workers: 
 
     seen: list[int] = []
     with pytest.raises(ValueError, match="three"):
-        seen.extend(in_order(work, range(1000), workers))  # Takes what comes before the error.
+        seen.extend(map_in_order(work, range(1000), workers))  # Takes what comes before the error.
     assert seen == [0, 1, 2]
-    assert len(begun) <= 4 + AHEAD * workers
+    assert len(begun) <= 4 + PREFETCH * workers
 
 
 def test_large_photographs_wait_for_room() -> None:
-    room, lock = Room(100), threading.Lock()
+    budget, lock = PixelBudget(100), threading.Lock()
     inside: list[int] = []
     sums: list[int] = []
 
     def work(pixels: int) -> int:
-        with room.taken(pixels):
+        with budget.reserve(pixels):
             with lock:
                 inside.append(pixels)
                 sums.append(sum(inside))
@@ -131,35 +131,35 @@ def test_large_photographs_wait_for_room() -> None:
         return pixels
 
     pieces = [40, 40, 40, 500, 10, 60, 100, 1, 99, 30] * 2
-    assert list(in_order(work, pieces, 4)) == pieces
-    assert max(each for each in sums if each != 500) <= 100  # One larger than all room is alone in it.
+    assert list(map_in_order(work, pieces, 4)) == pieces
+    assert max(each for each in sums if each != 500) <= 100  # One larger than the whole budget is processed alone.
     assert max(sums) == 500
 
 
-def somebody_waits(room: Room) -> threading.Event:
-    """Return what is set as soon as a thread finds too little room."""
-    waits, wait_for = threading.Event(), room._changed.wait_for
+def watch_for_waiting(budget: PixelBudget) -> threading.Event:
+    """Return what is set as soon as a thread finds the budget too small."""
+    waits, wait_for = threading.Event(), budget._changed.wait_for
 
     def watched(enough: Callable[[], bool]) -> bool:
         if not enough():
             waits.set()
         return wait_for(enough)
 
-    room._changed.wait_for = watched  # type: ignore[method-assign, assignment]
+    budget._changed.wait_for = watched  # type: ignore[method-assign, assignment]
     return waits
 
 
 @pytest.mark.parametrize(("held", "wanted"), [(60, 41), (1, 100), (100, 1), (500, 1), (1, 500)])
 def test_who_finds_too_little_room_waits_until_it_is_given_back(held: int, wanted: int) -> None:
-    room, inside = Room(100), threading.Event()
-    waits = somebody_waits(room)
+    budget, inside = PixelBudget(100), threading.Event()
+    waits = watch_for_waiting(budget)
 
     def enter() -> None:
-        with room.taken(wanted):
+        with budget.reserve(wanted):
             inside.set()
 
     with ThreadPoolExecutor(1) as pool:
-        with room.taken(held):
+        with budget.reserve(held):
             entering = pool.submit(enter)
             assert waits.wait(PATIENCE)
             assert not inside.is_set()
@@ -168,17 +168,17 @@ def test_who_finds_too_little_room_waits_until_it_is_given_back(held: int, wante
 
 
 def test_who_finds_room_enters_at_once() -> None:
-    room = Room(100)
-    waits = somebody_waits(room)
-    with room.taken(60), room.taken(40):
+    budget = PixelBudget(100)
+    waits = watch_for_waiting(budget)
+    with budget.reserve(60), budget.reserve(40):
         assert not waits.is_set()
 
 
 def test_room_is_given_back_after_an_error() -> None:
-    room = Room(100)
-    with pytest.raises(ValueError, match="broken"), room.taken(80):
+    budget = PixelBudget(100)
+    with pytest.raises(ValueError, match="broken"), budget.reserve(80):
         raise ValueError("broken")
-    with room.taken(100):
+    with budget.reserve(100):
         pass
 
 
@@ -190,13 +190,13 @@ def test_a_build_works_on_no_more_pixels_than_there_is_room_for(
     made: list[ConcurrentTracker] = []
     init = ConcurrentTracker.__init__
     monkeypatch.setattr(ConcurrentTracker, "__init__", lambda self, device: init(self, device) or made.append(self))
-    room = Room(photographs * 40 * 60)
-    waits = somebody_waits(room)
+    budget = PixelBudget(photographs * 40 * 60)
+    waits = watch_for_waiting(budget)
 
     def until_another_waits(_: ConcurrentTracker) -> None:
         assert waits.wait(PATIENCE)
 
-    monkeypatch.setattr("sst_retrieval.build.build.Room", lambda: room)
+    monkeypatch.setattr("sst_retrieval.build.build.PixelBudget", lambda: budget)
     meanwhile = ConcurrentTracker.until_overtaken if together else until_another_waits
     monkeypatch.setattr(ConcurrentTracker, "meanwhile", meanwhile)
     assert build_fake(table, tmp_path / "index", CONCURRENT).processed == 8
@@ -219,7 +219,7 @@ def test_closing_waits_for_what_is_under_way(monkeypatch: pytest.MonkeyPatch) ->
         shutdown(pool, **how)
         course.append("closed")
 
-    results = in_order(work, range(100), 2)
+    results = map_in_order(work, range(100), 2)
     next(results)
     assert begun.wait(PATIENCE)
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", closed)
@@ -237,19 +237,19 @@ def test_each_worker_computes_on_its_share_of_the_cores(monkeypatch: pytest.Monk
         return torch.get_num_threads(), {each["num_threads"] for each in libraries}
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(workers, "quota", lambda: None)
+    monkeypatch.setattr(workers, "read_cpu_quota", lambda: None)
     before, blas = torch.get_num_threads(), counts(0)[1]
     try:
         torch.set_num_threads(5)
-        assert set(map(repr, in_order(counts, range(6), 2))) == {repr((2, {1}))}
+        assert set(map(repr, map_in_order(counts, range(6), 2))) == {repr((2, {1}))}
         assert torch.get_num_threads() == 5
         with ThreadPoolExecutor(1) as pool:  # A thread of somebody else's, after all.
             assert pool.submit(counts, 0).result() == (5, blas)
-        monkeypatch.setattr(workers, "quota", lambda: 3.2)
-        assert set(map(repr, in_order(counts, range(6), 2))) == {repr((2, {1}))}
-        assert {repr(each) for each in in_order(counts, range(6), 1)} == {repr((4, {1}))}
+        monkeypatch.setattr(workers, "read_cpu_quota", lambda: 3.2)
+        assert set(map(repr, map_in_order(counts, range(6), 2))) == {repr((2, {1}))}
+        assert {repr(each) for each in map_in_order(counts, range(6), 1)} == {repr((4, {1}))}
         monkeypatch.setenv("OMP_NUM_THREADS", "5")
-        assert {repr(each) for each in in_order(counts, range(6), 1)} == {repr((5, {1}))}
+        assert {repr(each) for each in map_in_order(counts, range(6), 1)} == {repr((5, {1}))}
         assert torch.get_num_threads() == 5
     finally:
         torch.set_num_threads(before)
@@ -283,15 +283,15 @@ def engines(propagator: object = True, embedder: object = True, device: str = "c
 )
 def test_how_many_photographs(monkeypatch: pytest.MonkeyPatch, wanted: int | None, models: Engines, said: int) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
-    assert workers_of(wanted, models) == said
+    assert choose_workers(wanted, models) == said
 
 
 def test_one_a_core_but_not_more_than_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
-    assert workers_of(None, engines()) == MOST
+    assert choose_workers(None, engines()) == MAX_WORKERS
     for nothing in ("", "0", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", nothing)
-        assert 1 <= cores() <= (os.cpu_count() or 1)
+        assert 1 <= count_cores() <= (os.cpu_count() or 1)
 
 
 V2, V1 = "0::{}\n", "4:memory:/m\n3:cpu,cpuacct:{}\n0::/\n"
@@ -329,17 +329,17 @@ def test_what_control_groups_allow(
         path = tmp_path / "sys" / "fs" / "cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
-    assert workers.quota(tmp_path) == allowed
+    assert workers.read_cpu_quota(tmp_path) == allowed
 
 
 def test_a_container_works_on_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(workers, "_offered", lambda: 64)
+    monkeypatch.setattr(workers, "_count_system_cores", lambda: 64)
     for allowed, expected in [(None, 64), (1.5, 2), (2.0, 2), (0.2, 1), (100.0, 64)]:
-        monkeypatch.setattr(workers, "quota", lambda allowed=allowed: allowed)
-        assert cores() == expected
+        monkeypatch.setattr(workers, "read_cpu_quota", lambda allowed=allowed: allowed)
+        assert count_cores() == expected
     monkeypatch.setenv("OMP_NUM_THREADS", "7")  # A person's word counts.
-    assert cores() == 7
+    assert count_cores() == 7
 
 
 def test_models_that_cannot_are_not_asked_at_the_same_time(table: Path) -> None:
@@ -488,7 +488,7 @@ def test_the_built_in_models_answer_threads_as_they_answer_one(
             return regions_of(name, image, answer, memory.traits, models.embedder)
 
         images = [(each.id, read_image(each.image)) for each in targets]
-        return list(in_order(lambda one: work(*one), images, workers))
+        return list(map_in_order(lambda one: work(*one), images, workers))
 
     together = found(load_engines(propagator, "efficientnet", "cpu"), 3)
     alone = found(load_engines(propagator, "efficientnet", "cpu"), 1)
@@ -505,7 +505,7 @@ def test_openclip_answers_threads_as_it_answers_one(tmp_path: Path) -> None:
     embedder = open_clip_embedder(str(small_clip.save(tmp_path)), None, device="cpu")
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (embedder.side, embedder.side, 3), dtype=np.uint8) for _ in range(6)]
-    together = list(in_order(lambda image: embedder.features([image])[0], images, 3))
+    together = list(map_in_order(lambda image: embedder.features([image])[0], images, 3))
     assert not np.allclose(together[0], together[1])
     for one, other in zip(together, embedder.features(images), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
