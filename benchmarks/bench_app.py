@@ -28,7 +28,7 @@ from sst_app.opening import quick
 from streamlit.testing.v1 import AppTest
 
 from sst_retrieval import open_index
-from sst_retrieval.collection.reading import Collection
+from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.imaging import masks
 from sst_retrieval.index.shards import Row
 from sst_retrieval.index.store import Store

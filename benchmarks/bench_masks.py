@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from sst_retrieval.annotate.traits import read_traits
-from sst_retrieval.collection.reading import Collection, read_collection
+from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import run_protocol
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk

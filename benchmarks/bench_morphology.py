@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import sst_retrieval as sst
-from sst_retrieval.collection.reading import Collection
+from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.describe.measure import geometry
 from sst_retrieval.imaging.frames import turned
 from sst_retrieval.imaging.masks import box, encode

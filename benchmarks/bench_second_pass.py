@@ -19,7 +19,7 @@ import numpy as np
 import typer
 
 from sst_retrieval.annotate.traits import read_traits
-from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.engines import load_propagator
 from sst_retrieval.evaluate.draws import by_group, labelled_support
 from sst_retrieval.imaging.masks import iou

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from sst_retrieval.annotate.traits import read_traits
-from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.evaluate.draws import by_group, labelled_support
 from sst_retrieval.evaluate.targets import torn_off
 from sst_retrieval.imaging import frames

@@ -4,7 +4,7 @@ from .annotate.saving import save_support as save_support
 from .build.build import build_index as build_index
 from .build.settings import BuildSettings as BuildSettings
 from .track.clicks import Clicker as Clicker, load_clicker as load_clicker
-from .collection.reading import Collection as Collection, read_collection as read_collection
+from .collection.specimens import Collection as Collection, read_collection as read_collection
 from .synthetic.drawer import make_drawer as make_drawer
 from .search.outside import embedder_of as embedder_of
 from .describe.contract import Embedder as Embedder

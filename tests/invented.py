@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sst_retrieval.collection.reading import Collection
+from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.imaging import masks
 from sst_retrieval.index.store import Store
 from sst_retrieval.types import Frame, Region, Specimen

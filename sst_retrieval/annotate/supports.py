@@ -25,7 +25,7 @@ import numpy as np
 
 from sst_retrieval.annotate.coco_labelme import Drawing, read_annotations
 from sst_retrieval.annotate.traits import Traits, check_known, merged, numbered, read_traits, unknown_numbers
-from sst_retrieval.collection.reading import Collection
+from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import content_hash, image_size, orientation, read_image, read_labels

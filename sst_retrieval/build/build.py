@@ -29,7 +29,7 @@ from sst_retrieval.build.plan import Plan, make_plan
 from sst_retrieval.build.report import BuildReport
 from sst_retrieval.build.settings import DEFAULTS, BuildSettings
 from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_order
-from sst_retrieval.collection.reading import Collection, read_collection
+from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.engines import PROPAGATORS, Engines, load_engines
 from sst_retrieval.errors import InputError
 from sst_retrieval.index.reviews import by_photograph

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sst_retrieval.annotate.supports import read_supports
-from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.engines import ModelOptions, load_propagator
 from sst_retrieval.errors import ImageError, ModelError
 from sst_retrieval.imaging.images import read_image

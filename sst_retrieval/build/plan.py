@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from sst_retrieval.annotate.supports import Supports
-from sst_retrieval.collection.reading import Collection
+from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index.reviews import Review, with_redraws

@@ -15,7 +15,7 @@ from sst_retrieval.annotate.traits import read_traits
 from sst_retrieval.build.settings import DEFAULTS
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import Device, Json
-from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.engines import ModelOptions, load_propagator
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import ProtocolScores, run_protocol

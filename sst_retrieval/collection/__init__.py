@@ -1,1 +1,1 @@
-"""Room 1: from a specimen table or an archive to specimens and their photographs."""
+"""Room 1: read a specimen table or a Darwin Core Archive into specimens and their photographs."""

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.collection.reading import Collection
+from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.imaging.images import read_image, read_labels
 from sst_retrieval.types import RGBImage, Specimen, Support

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sst_retrieval.collection.reading import Collection
+from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate.draws import by_group, labelled_support, plans_of, shows_any
 from sst_retrieval.evaluate.targets import Changes, Target, target_of

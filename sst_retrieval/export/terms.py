@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sst_retrieval.collection.darwin_core import MEDIA, OF_RECORDS
+from sst_retrieval.collection.darwin_core_archive import MEDIA_PREFIX, RECORD_TERMS
 
 DWC = "http://rs.tdwg.org/dwc/terms/"
 DCTERMS = "http://purl.org/dc/terms/"
@@ -72,8 +72,8 @@ def occurrence_terms(columns: Iterable[str]) -> dict[str, str]:
     {'http://rs.tdwg.org/dwc/terms/catalogNumber': 'catalogNumber', 'http://rs.tdwg.org/dwc/terms/sex': 'dwc:sex',
      'http://purl.org/dc/terms/license': 'license'}
     """
-    plain = {name: DWC for name in _DARWIN_CORE - {"group"}} | dict.fromkeys(OF_RECORDS, DCTERMS)
-    known = {f"{DWC}{name}" for name in _DARWIN_CORE} | {f"{DCTERMS}{name}" for name in OF_RECORDS}
+    plain = {name: DWC for name in _DARWIN_CORE - {"group"}} | dict.fromkeys(RECORD_TERMS, DCTERMS)
+    known = {f"{DWC}{name}" for name in _DARWIN_CORE} | {f"{DCTERMS}{name}" for name in RECORD_TERMS}
     found: dict[str, str] = {}
     for column in columns:
         term = _in_full(column, plain)
@@ -93,8 +93,8 @@ def media_terms(columns: Iterable[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for column in columns:
-        own = column.removeprefix(MEDIA)
-        terms = _OF_PHOTOGRAPHS if own == column else _OF_PHOTOGRAPHS | OF_RECORDS - {"type"}
+        own = column.removeprefix(MEDIA_PREFIX)
+        terms = _OF_PHOTOGRAPHS if own == column else _OF_PHOTOGRAPHS | RECORD_TERMS - {"type"}
         term = _in_full(own, dict.fromkeys(terms, DCTERMS))
         if term.removeprefix(DCTERMS) in terms:
             found.setdefault(term, column)

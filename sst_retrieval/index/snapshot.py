@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sst_retrieval.collection.reading import Collection, check_reserved
+from sst_retrieval.collection.specimens import Collection, check_column_prefix
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.index.catalog import OWN
 from sst_retrieval.index.duck import memory_settings, quote_name, quote_text
@@ -30,7 +30,7 @@ def write_snapshot(path: Path, collection: Collection, *, previous: Path | None,
     Raises:
         CollectionError: two columns differ only in capitals, or a column has a reserved name.
     """
-    check_reserved(collection.columns, str(collection.source))
+    check_column_prefix(collection.columns, str(collection.source))
     _check_capitals(collection.columns)
     fresh, names = path.with_name(".fresh.tmp"), path.with_name(".kept.tmp")
     _write_specimens(fresh, collection)

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from sst_retrieval.collection.reading import Collection
+from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import appearing, remove
 from sst_retrieval.index.folder import IndexFolder

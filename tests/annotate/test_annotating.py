@@ -11,7 +11,7 @@ from invented import a_region, built
 from sst_retrieval.annotate.saving import save_support
 from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.annotate.traits import read_traits
-from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.errors import IndexFolderError, SupportError
 from sst_retrieval.imaging.images import read_labels, write_png
 from sst_retrieval.index.origin import find_indexes, index_state, rebuild_command

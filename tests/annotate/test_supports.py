@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from sst_retrieval.annotate.supports import Supports, read_supports
-from sst_retrieval.collection.reading import Collection, read_collection
+from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import read_labels, write_png

@@ -36,7 +36,7 @@ from sst_retrieval.build import workers
 from sst_retrieval.build.build import build_index
 from sst_retrieval.build.regions import regions_of
 from sst_retrieval.build.workers import MAX_WORKERS, PREFETCH, PixelBudget, choose_workers, count_cores, map_in_order
-from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.describe.openclip import open_clip_embedder
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.errors import InputError, ModelError

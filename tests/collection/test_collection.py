@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sst_retrieval.collection import tables
-from sst_retrieval.collection.reading import Collection, read_collection
+from sst_retrieval.collection import table_files
+from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.imaging.images import write_jpeg
 from sst_retrieval.index.snapshot import write_snapshot
@@ -157,7 +157,7 @@ def test_inferred_types(drawer: Path, cells: list[str], kind: str, values: list[
 @given(st.lists(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)), min_size=1))
 def test_numbers_are_text_or_exact(numbers: list[float]) -> None:
     texts = [repr(number) for number in numbers]
-    read = tables.with_types(tables.Table("t", {"x": texts}, {"x": ""}, range(len(texts))), ())
+    read = table_files.infer_types(table_files.SpecimenTable("t", {"x": texts}, {"x": ""}, range(len(texts))), ())
     if read.types["x"] == "VARCHAR":
         assert list(read.columns["x"]) == texts
     else:

@@ -10,7 +10,7 @@ import pytest
 from fakes import FakeTracker
 from PIL import Image
 
-from sst_retrieval.collection.reading import Collection, read_collection
+from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import Trial, run_protocol
 from sst_retrieval.evaluate.trials import ProtocolScores

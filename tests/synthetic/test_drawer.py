@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage.color import rgb2lab
 
 from sst_retrieval.annotate.supports import read_supports
-from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.imaging.images import read_image, read_labels
 from sst_retrieval.synthetic.canvas import Canvas, Part, Pose

@@ -12,7 +12,7 @@ import pytest
 from small_sam2 import write_small_sam2
 
 from sst_retrieval.annotate.supports import read_supports
-from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.engines import ModelOptions, load_engines
 from sst_retrieval.imaging.images import read_image
 from sst_retrieval.track.contract import Memory, Propagator

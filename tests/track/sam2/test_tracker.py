@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.cli import app
-from sst_retrieval.collection.reading import read_collection
+from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.specimen import as_photographed

@@ -1,10 +1,12 @@
-"""A Darwin Core Archive as a specimen table: one row a photograph, its occurrence's and its own columns side by side.
+"""Read a Darwin Core Archive as a specimen table: one row per photograph, with the columns of its occurrence.
 
 1. `meta.xml` says which file is the core (occurrences), which one lists the photographs (Multimedia, Image or
    Audiovisual Core), and what the columns mean.
 2. A photograph belongs to the occurrence whose id its `coreid` is. An occurrence with several photographs becomes
    several specimens; one without a photograph keeps its row, without an image.
-3. Photographs that lie inside a .zip are unpacked next to it, once, so that they can be read again later.
+3. Photographs inside a .zip are extracted next to it, once, so that later builds and searches can read them.
+
+Format: Darwin Core text guide, http://rs.tdwg.org/dwc/terms/guides/text/.
 """
 
 from __future__ import annotations
@@ -19,47 +21,47 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
-from sst_retrieval.collection.tables import Table, decoded, rows_of
+from sst_retrieval.collection.table_files import SpecimenTable, decode_text, split_rows
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.imaging.images import atomic
 
-IMAGE = "image"
+IMAGE_COLUMN = "image"
 """The column that holds each photograph's reference (`accessURI`, `identifier` or `associatedMedia`)."""
 
 _TEXT = "{http://rs.tdwg.org/dwc/text/}"
-_PHOTOGRAPHS = ("/Multimedia", "/Image")
-_FORMAT = re.compile(r"(image|audio|video|model|text|application)/[^/]+$")
-_NO_PICTURE = re.compile(r"\b(audio|video|model|text|application)\b")
+_MEDIA_ROW_TYPES = ("/Multimedia", "/Image")
+_MIME_TYPE = re.compile(r"(image|audio|video|model|text|application)/[^/]+$")
+_OTHER_MEDIA = re.compile(r"\b(audio|video|model|text|application)\b")
 
-OF_RECORDS = frozenset(
+RECORD_TERMS = frozenset(
     (
         *("type", "modified", "language", "license", "rights", "rightsHolder", "accessRights"),
         *("bibliographicCitation", "references", "source"),
     )
 )
-"""Dublin Core terms that say something of a record; of a photograph they are other ones (its licence, say)."""
+"""Dublin Core terms of an occurrence record that a photograph may have values of its own for (its licence, say)."""
 
-MEDIA = "media_"
-"""How columns begin that say of a photograph what others of the same name say of its record."""
+MEDIA_PREFIX = "media_"
+"""Prefix of a photograph's columns whose names are also columns of the record."""
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
-    """What a Darwin Core Archive says about its specimens.
+class DarwinCoreArchive:
+    """The content of a Darwin Core Archive.
 
     Attributes:
-        table: one row a photograph; every column is text that has not been looked at.
-        copies: 0 for the only photograph of an occurrence, else 1, 2, ... in the order of the file; one a row.
-        photographs: folder in which the photographs were found or unpacked; None if the archive holds none.
+        table: one row per photograph; all columns are text, their types are not inferred yet.
+        copy_numbers: for each row, 0 if it is the only photograph of its occurrence, else 1, 2, ... in file order.
+        photographs: folder in which the photographs were found or extracted; None if the archive holds none.
     """
 
-    table: Table
-    copies: tuple[int, ...]
+    table: SpecimenTable
+    copy_numbers: tuple[int, ...]
     photographs: Path | None
 
 
 def is_archive(path: Path) -> bool:
-    """Tell a Darwin Core Archive from other tables: a .zip, an unpacked folder, or its meta.xml."""
+    """Return whether a path is a Darwin Core Archive: a .zip, an extracted folder, or its meta.xml."""
     return path.suffix.lower() == ".zip" or path.is_dir() or path.name == "meta.xml"
 
 
@@ -75,24 +77,24 @@ def file_name(reference: str) -> str:
 
 
 def is_web_address(reference: str) -> bool:
-    """Tell a web address from the path of a file."""
+    """Return whether a reference is a web address, not the path of a file."""
     return "://" in reference
 
 
-def unambiguous(references: Iterable[str]) -> dict[str, str]:
-    """Return the references that can be told apart by the file name they end in, by that name."""
-    seen: dict[str, list[str]] = {}
+def index_by_file_name(references: Iterable[str]) -> dict[str, str]:
+    """Map each file name to the one reference that ends in it; names that several references share are left out."""
+    by_name: dict[str, list[str]] = {}
     for reference in references:
-        seen.setdefault(file_name(reference), []).append(reference)
-    return {name: found[0] for name, found in seen.items() if len(found) == 1}
+        by_name.setdefault(file_name(reference), []).append(reference)
+    return {name: found[0] for name, found in by_name.items() if len(found) == 1}
 
 
-def read_archive(path: Path, *, unpack: bool) -> Archive:
+def read_archive(path: Path, *, unpack: bool) -> DarwinCoreArchive:
     """Read a Darwin Core Archive.
 
     Args:
         path: the .zip, the folder it was unpacked into, or the meta.xml in that folder.
-        unpack: the photographs inside a .zip are wanted, too: unpack them into the folder NAME.photographs next to it.
+        unpack: also extract the photographs of a .zip, into the folder NAME.photographs next to it.
 
     Raises:
         CollectionError: not an archive, its files are missing or contradict meta.xml, or the core is not Occurrence.
@@ -100,22 +102,22 @@ def read_archive(path: Path, *, unpack: bool) -> Archive:
     if path.name == "meta.xml" and path.is_file():
         path = path.parent
     if path.is_dir():
-        return _read(path, str(path), path)
+        return _read_folder(path, str(path), path)
     try:
         with zipfile.ZipFile(path) as file:
-            root = _root(file, path)
-            archive = _read(root, str(path), None)
-            references = {str(value) for value in archive.table.columns.get(IMAGE, ()) if value is not None}
+            root = _find_root(file, path)
+            archive = _read_folder(root, str(path), None)
+            references = {str(value) for value in archive.table.columns.get(IMAGE_COLUMN, ()) if value is not None}
             folder = path.with_name(path.stem + ".photographs")
-            if unpack and _unpacked(file, root.at, references, folder):
-                return Archive(archive.table, archive.copies, folder)
+            if unpack and _unpack_photographs(file, root.at, references, folder):
+                return DarwinCoreArchive(archive.table, archive.copy_numbers, folder)
             return archive
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise CollectionError(f"{path} cannot be read as a .zip ({error}); export or download it again") from error
 
 
-def _root(file: zipfile.ZipFile, path: Path) -> zipfile.Path:
-    """Find the folder of meta.xml: people zip the files, and people zip the folder."""
+def _find_root(file: zipfile.ZipFile, path: Path) -> zipfile.Path:
+    """Find the folder of meta.xml: the top of the .zip, or a folder in it."""
     found = [name for name in file.namelist() if PurePosixPath(name).name == "meta.xml" and "__MACOSX" not in name]
     if not found:
         raise CollectionError(f"{path} has no meta.xml, so it is no Darwin Core Archive; give the table itself instead")
@@ -127,8 +129,16 @@ def _root(file: zipfile.ZipFile, path: Path) -> zipfile.Path:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """One file of an archive: rows of named cells, and the id that joins them."""
+class _DataFile:
+    """One data file of an archive.
+
+    Attributes:
+        source: its name, for messages.
+        names: terms of its columns.
+        rows: term -> cell; empty cells are left out.
+        ids: for each row, the id that joins core and extensions.
+        lines: for each row, its line in the file, from 1.
+    """
 
     source: str
     names: tuple[str, ...]
@@ -137,7 +147,7 @@ class _Rows:
     lines: list[int]
 
 
-def _read(root: Path | zipfile.Path, name: str, photographs: Path | None) -> Archive:
+def _read_folder(root: Path | zipfile.Path, name: str, photographs: Path | None) -> DarwinCoreArchive:
     try:
         meta = ElementTree.fromstring((root / "meta.xml").read_bytes())
     except FileNotFoundError as error:
@@ -150,40 +160,40 @@ def _read(root: Path | zipfile.Path, name: str, photographs: Path | None) -> Arc
     if core is None or not core.get("rowType", "").endswith("/Occurrence"):
         kind = "none" if core is None else core.get("rowType", "").rpartition("/")[2]
         raise CollectionError(f"{name}: the core must be Occurrence, not {kind}; export the occurrences as the core")
-    occurrences = _rows(root, core, "id", name)
+    occurrences = _read_data_file(root, core, "id", name)
     media: dict[str, list[dict[str, str]]] = {}
     others: set[str] = set()
     for extension in meta.findall(f"{_TEXT}extension"):
-        if extension.get("rowType", "").endswith(_PHOTOGRAPHS):
-            listed = _rows(root, extension, "coreid", name)
+        if extension.get("rowType", "").endswith(_MEDIA_ROW_TYPES):
+            listed = _read_data_file(root, extension, "coreid", name)
             for owner, row in zip(listed.ids, listed.rows, strict=True):
                 if _is_photograph(row):
-                    media.setdefault(owner, []).append(_with_image(row))
+                    media.setdefault(owner, []).append(_add_image_column(row))
                 else:
-                    others.add(_with_image(row)[IMAGE])
-    return _joined(occurrences, media, others, photographs)
+                    others.add(_add_image_column(row)[IMAGE_COLUMN])
+    return _join_photographs(occurrences, media, others, photographs)
 
 
-def _rows(root: Path | zipfile.Path, element: ElementTree.Element, key: str, name: str) -> _Rows:
+def _read_data_file(root: Path | zipfile.Path, element: ElementTree.Element, key: str, name: str) -> _DataFile:
     location = (element.findtext(f"{_TEXT}files/{_TEXT}location") or "").strip()
     source = f"{name}/{location}"
     try:
-        text = decoded((root / location).read_bytes(), source, element.get("encoding", "utf-8").lower())
+        text = decode_text((root / location).read_bytes(), source, element.get("encoding", "utf-8").lower())
     except (OSError, KeyError) as error:
         raise CollectionError(f"{source} is named in meta.xml, but missing; export the archive again") from error
     joining = element.find(f"{_TEXT}{key}")
-    index = _number(joining.get("index") if joining is not None else None, source)
-    names, fields, constants = _fields(element, source)
+    index = _parse_index(joining.get("index") if joining is not None else None, source)
+    names, fields, constants = _read_fields(element, source)
     if key == "id" and index not in fields.values():
         names, fields = (*names, "id"), fields | {"id": index}  # The core's id may be no term, and then it has no name.
-    rows = rows_of(
+    rows = split_rows(
         text.removeprefix("\ufeff"),
         source,
-        delimiter=_unescaped(element.get("fieldsTerminatedBy", ","), source),
-        quote=_unescaped(element.get("fieldsEnclosedBy", '"'), source),
+        delimiter=_parse_mark(element.get("fieldsTerminatedBy", ","), source),
+        quote=_parse_mark(element.get("fieldsEnclosedBy", '"'), source),
     )
-    result = _Rows(source, names, [], [], [])
-    skipped = _number(element.get("ignoreHeaderLines"), source)
+    result = _DataFile(source, names, [], [], [])
+    skipped = _parse_index(element.get("ignoreHeaderLines"), source)
     for line, cells in rows:
         if line <= skipped:
             continue
@@ -195,8 +205,8 @@ def _rows(root: Path | zipfile.Path, element: ElementTree.Element, key: str, nam
     return result
 
 
-def _fields(element: ElementTree.Element, source: str) -> tuple[tuple[str, ...], dict[str, int], dict[str, str]]:
-    """Read which column means which term, and which terms are the same for all rows."""
+def _read_fields(element: ElementTree.Element, source: str) -> tuple[tuple[str, ...], dict[str, int], dict[str, str]]:
+    """Read the fields of a data file: terms, term -> column, and term -> constant for terms that have no column."""
     names: list[str] = []
     fields: dict[str, int] = {}
     constants: dict[str, str] = {}
@@ -208,19 +218,19 @@ def _fields(element: ElementTree.Element, source: str) -> tuple[tuple[str, ...],
             term += "_2"  # dc:identifier and dcterms:identifier are two columns
         names.append(term)
         if (index := field.get("index")) is not None:
-            fields[term] = _number(index, source)
+            fields[term] = _parse_index(index, source)
         if (default := field.get("default")) or index is None:
             constants[term] = default or ""
     return tuple(names), fields, constants
 
 
-def _number(text: str | None, source: str) -> int:
+def _parse_index(text: str | None, source: str) -> int:
     if text and not text.isdecimal():
         raise CollectionError(f"{source}: meta.xml has {text!r} where a number is due; export the archive again")
     return int(text or 0)
 
 
-def _unescaped(mark: str, source: str) -> str:
+def _parse_mark(mark: str, source: str) -> str:
     mark = mark.replace("\\t", "\t").replace("&quot;", '"')
     if len(mark) > 1:
         raise CollectionError(f"{source}: meta.xml separates or quotes cells with {mark!r}; export with tabs instead")
@@ -231,64 +241,68 @@ def _unescaped(mark: str, source: str) -> str:
 
 
 def _is_photograph(row: Mapping[str, str]) -> bool:
-    """Say whether a row is a photograph: its type is StillImage, as a word or an address; without a type, its format.
+    """Return whether a media row is a photograph: its type is StillImage (word or IRI); without a type, by its format.
 
     Audiovisual Core has two types, `dc:type` and `dcterms:type` (here `type_2`); both must agree where both are filled.
     """
     types = [row[name].lower() for name in ("type", "type_2") if row.get(name)]
-    # Some write the format into the column of the type.
-    formats = [row.get("format", "").lower(), *(each for each in types if _FORMAT.match(each))]
-    kinds = {re.sub(r"\s", "", re.split(r"[/#:]", each.rstrip("/#"))[-1]) for each in types if not _FORMAT.match(each)}
-    if kinds - {"image"}:  # DCMI's Image is StillImage or MovingImage: that says no more than nothing.
+    # Some archives have the format in the type column.
+    formats = [row.get("format", "").lower(), *(each for each in types if _MIME_TYPE.match(each))]
+    kinds = {
+        re.sub(r"\s", "", re.split(r"[/#:]", each.rstrip("/#"))[-1]) for each in types if not _MIME_TYPE.match(each)
+    }
+    if kinds - {"image"}:  # DCMI's Image is StillImage or MovingImage, so it decides nothing.
         return kinds <= {"stillimage", "image"}
-    return not any(_NO_PICTURE.search(each) for each in formats)
+    return not any(_OTHER_MEDIA.search(each) for each in formats)
 
 
-def _with_image(row: dict[str, str]) -> dict[str, str]:
-    return {IMAGE: row.get("accessURI") or row.get("identifier") or ""} | row
+def _add_image_column(row: dict[str, str]) -> dict[str, str]:
+    return {IMAGE_COLUMN: row.get("accessURI") or row.get("identifier") or ""} | row
 
 
-def _joined(
-    occurrences: _Rows, media: Mapping[str, list[dict[str, str]]], others: Set[str], photographs: Path | None
-) -> Archive:
-    lower = {name.lower() for name in (*occurrences.names, IMAGE)}
-    media_names = dict.fromkeys(name for rows in media.values() for row in rows for name in row if name != IMAGE)
+def _join_photographs(
+    occurrences: _DataFile, media: Mapping[str, list[dict[str, str]]], others: Set[str], photographs: Path | None
+) -> DarwinCoreArchive:
+    lower = {name.lower() for name in (*occurrences.names, IMAGE_COLUMN)}
+    media_names = dict.fromkeys(name for rows in media.values() for row in rows for name in row if name != IMAGE_COLUMN)
     # The licence of a photograph is not the licence of its record.
-    apart = lower | {name.lower() for name in OF_RECORDS}
-    renamed = {name: f"{MEDIA}{name}" if name.lower() in apart else name for name in media_names}
+    apart = lower | {name.lower() for name in RECORD_TERMS}
+    renamed = {name: f"{MEDIA_PREFIX}{name}" if name.lower() in apart else name for name in media_names}
     names = [*occurrences.names, *renamed.values()]
-    columns: dict[str, list[str | None]] = {name: [] for name in dict.fromkeys((*names, IMAGE))}
-    copies, lines = [], []
+    columns: dict[str, list[str | None]] = {name: [] for name in dict.fromkeys((*names, IMAGE_COLUMN))}
+    copy_numbers, lines = [], []
     for key, row, line in zip(occurrences.ids, occurrences.rows, occurrences.lines, strict=True):
-        pictures = media.get(key) or _associated(row, others)
+        pictures = media.get(key) or _list_associated_media(row, others)
         for copy, picture in enumerate(pictures or [{}], 1):
             cells = row | {renamed.get(name, name): value for name, value in picture.items()}
             for name, column in columns.items():
                 column.append(cells.get(name) or None)
-            copies.append(copy if len(pictures) > 1 else 0)
+            copy_numbers.append(copy if len(pictures) > 1 else 0)
             lines.append(line)
-    return Archive(Table(occurrences.source, columns, dict.fromkeys(columns, ""), lines), tuple(copies), photographs)
+    return DarwinCoreArchive(
+        SpecimenTable(occurrences.source, columns, dict.fromkeys(columns, ""), lines), tuple(copy_numbers), photographs
+    )
 
 
-def _associated(row: Mapping[str, str], others: Set[str]) -> list[dict[str, str]]:
-    """Read the list in an occurrence's own `associatedMedia`, for archives without a file of photographs.
+def _list_associated_media(row: Mapping[str, str], others: Set[str]) -> list[dict[str, str]]:
+    """List the photographs in an occurrence's `associatedMedia`, for archives without a media file.
 
     Args:
         row: the occurrence.
-        others: what the archive's other files say is no photograph.
+        others: references that the archive's media files list as something other than a photograph.
     """
     parts = (part.strip() for part in row.get("associatedMedia", "").split("|"))
-    return [{IMAGE: part} for part in parts if part and part not in others]
+    return [{IMAGE_COLUMN: part} for part in parts if part and part not in others]
 
 
-def _unpacked(file: zipfile.ZipFile, at: str, references: set[str], folder: Path) -> bool:
-    """Unpack the photographs that the table names and the archive holds; say whether there are any."""
+def _unpack_photographs(file: zipfile.ZipFile, at: str, references: set[str], folder: Path) -> bool:
+    """Extract the photographs that the table names and the archive holds; return whether there are any."""
     members = {member.filename: member for member in file.infolist() if not member.is_dir()}
-    # A photograph is found by its name alone only if nothing else has that name, in the table or in the archive.
-    by_name = {name: members[path] for name, path in unambiguous(members).items()}
-    named = unambiguous(references)
+    # Match by file name alone only if the name is unique both in the table and in the archive.
+    by_name = {name: members[path] for name, path in index_by_file_name(members).items()}
+    named = index_by_file_name(references)
     found = False
-    for reference, target in _targets(references, folder):
+    for reference, target in _list_targets(references, folder):
         inside = members.get(at + reference.replace("\\", "/"))
         if inside is None and file_name(reference) in named:
             inside = by_name.get(file_name(reference))
@@ -312,8 +326,8 @@ def _unpack(file: zipfile.ZipFile, inside: zipfile.ZipInfo, target: Path) -> Non
         ) from error
 
 
-def _targets(references: set[str], folder: Path) -> Iterator[tuple[str, Path]]:
-    """Say where each photograph goes; a name that leads out of the folder goes nowhere."""
+def _list_targets(references: set[str], folder: Path) -> Iterator[tuple[str, Path]]:
+    """Give each photograph's target path; references that lead out of the folder are left out (zip slip)."""
     for reference in sorted(references):
         inside = PurePosixPath(file_name(reference) if is_web_address(reference) else reference.replace("\\", "/"))
         if inside.name and not inside.is_absolute() and ".." not in inside.parts:

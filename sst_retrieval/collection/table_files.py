@@ -1,8 +1,8 @@
-"""From a table file to named columns: delimited text (CSV, TSV, ...) or Parquet.
+"""Read a table file into named, typed columns: delimited text (CSV, TSV, ...) or Parquet.
 
-Types are read off only where every filled cell of a column agrees and nothing is lost by it: whole numbers, decimal
-numbers with a point, true/false, ISO dates and times. Everything else stays text, above all what only looks like a
-number: codes with leading zeros, numbers too long to be kept exactly, decimal commas, dates in a national order.
+A column gets a type other than text only if every filled cell fits it without loss: whole numbers, decimal numbers with
+a point, true/false, ISO 8601 dates and times. Everything else stays text: codes with leading zeros, numbers too long to
+be exact, decimal commas, dates in a national order.
 """
 
 from __future__ import annotations
@@ -28,48 +28,48 @@ TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """Columns of equal length.
+class SpecimenTable:
+    """A specimen table: named columns of equal length.
 
     Attributes:
-        source: what the table is called in messages.
-        columns: name -> values, one a row; None is an empty cell.
-        types: name -> DuckDB type (VARCHAR, BIGINT, DOUBLE, BOOLEAN, DATE, TIMESTAMP); "" is text that has not been
-            looked at yet (see `with_types`).
-        places: where each row stands in the file: the line of a text file, the row of a Parquet file, from 1.
-        unit: "line" or "row".
+        source: name of the table in messages.
+        columns: name -> values, one per row; None is an empty cell.
+        types: name -> DuckDB type (VARCHAR, BIGINT, DOUBLE, BOOLEAN, DATE, TIMESTAMP); "" if not inferred yet (see
+            `infer_types`), the values are then text.
+        row_numbers: position of each row in the file, from 1: line of a text file, row of a Parquet file.
+        unit: what `row_numbers` count: "line" or "row".
     """
 
     source: str
     columns: Mapping[str, Sequence[Scalar]]
     types: Mapping[str, str]
-    places: Sequence[int]
+    row_numbers: Sequence[int]
     unit: str = "line"
 
-    def where(self, rows: Sequence[int]) -> str:
-        """Say where rows stand, for a message: "lines 3, 8 and 12".
+    def locate(self, rows: Sequence[int]) -> str:
+        """Name the positions of rows in the file, for a message: "lines 3, 8 and 12".
 
         Args:
             rows: positions in the columns, from 0.
         """
-        shown = [str(self.places[row]) for row in rows[:5]]
+        shown = [str(self.row_numbers[row]) for row in rows[:5]]
         more = [f"{len(rows) - 5:,} more"] if len(rows) > 5 else []
         return f"{self.unit}{'s' * (len(rows) > 1)} " + " and ".join(
             filter(None, [", ".join((shown + more)[:-1]), (shown + more)[-1]])
         )
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> SpecimenTable:
     """Read a specimen table.
 
     Args:
-        path: .csv, .tsv, .tab, .txt (commas, semicolons or tabs; UTF-8, or UTF-16 with its mark) or .parquet.
+        path: .csv, .tsv, .tab, .txt (commas, semicolons or tabs; UTF-8, or UTF-16 with a byte order mark) or .parquet.
 
     Returns:
-        The table; columns of text files are not typed yet.
+        The table; for text files, types are not inferred yet.
 
     Raises:
-        CollectionError: missing, of another kind, not in a readable encoding, or not rectangular.
+        CollectionError: the file is missing, of another kind, in another encoding, or not rectangular.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -83,15 +83,15 @@ def read_table(path: Path) -> Table:
         content = path.read_bytes()
     except OSError as error:
         raise CollectionError(f"{path} cannot be opened ({error.strerror}); check the path of the table") from error
-    text = decoded(content, str(path))
+    text = decode_text(content, str(path))
     first = text.lstrip("\r\n").partition("\n")[0]
-    rows = rows_of(text, str(path), delimiter=_delimiter(first, suffix), quote='"')
+    rows = split_rows(text, str(path), delimiter=_detect_delimiter(first, suffix), quote='"')
     header = next(rows, (1, []))[1]
-    return table_of(header, rows, str(path))
+    return build_table(header, rows, str(path))
 
 
-def decoded(content: bytes, source: str, encoding: str = "utf-8-sig") -> str:
-    """Turn bytes into text, refusing to guess.
+def decode_text(content: bytes, source: str, encoding: str = "utf-8-sig") -> str:
+    """Decode bytes without guessing the encoding.
 
     Raises:
         CollectionError: the bytes are not in that encoding.
@@ -113,17 +113,17 @@ def decoded(content: bytes, source: str, encoding: str = "utf-8-sig") -> str:
         ) from error
 
 
-def rows_of(text: str, source: str, *, delimiter: str, quote: str) -> Iterator[tuple[int, list[str]]]:
+def split_rows(text: str, source: str, *, delimiter: str, quote: str) -> Iterator[tuple[int, list[str]]]:
     """Split delimited text into rows.
 
     Args:
         text: the whole file.
-        source: its name, for messages.
-        delimiter: what separates the cells.
-        quote: what encloses a cell that holds a delimiter; "" for nothing.
+        source: name of the file, for messages.
+        delimiter: separator of the cells.
+        quote: mark around a cell that holds a delimiter; "" if cells are never quoted.
 
     Yields:
-        The line on which a row starts, from 1, and its cells without surrounding blanks. Blank rows are left out.
+        (line on which the row starts, from 1; its cells without surrounding blanks). Blank rows are skipped.
 
     Raises:
         CollectionError: a quotation mark is not closed, or stands in the middle of a cell.
@@ -149,23 +149,23 @@ def rows_of(text: str, source: str, *, delimiter: str, quote: str) -> Iterator[t
         ) from error
 
 
-def table_of(header: Sequence[str], rows: Iterator[tuple[int, list[str]]], source: str) -> Table:
+def build_table(header: Sequence[str], rows: Iterator[tuple[int, list[str]]], source: str) -> SpecimenTable:
     """Build a table from a header and rows of text.
 
     Args:
         header: names of the columns.
-        rows: (line, cells), not longer than the header but for empty cells.
+        rows: (line, cells); cells beyond the header must be empty.
         source: name of the file, for messages.
 
     Raises:
         CollectionError: a column has no name or one that occurs twice, or a row has too many or too few cells.
     """
-    places: list[int] = []
+    row_numbers: list[int] = []
     cells: list[list[str]] = []
     names = list(header)
     while names and not names[-1]:  # Spreadsheets append empty columns.
         names.pop()
-    check_names(names, source)
+    check_column_names(names, source)
     for line, row in rows:
         while len(row) > len(names) and not row[-1]:
             row.pop()
@@ -174,112 +174,112 @@ def table_of(header: Sequence[str], rows: Iterator[tuple[int, list[str]]], sourc
                 f"{source} line {line} has {len(row)} cells, but the header names {len(names)} columns; "
                 f"put quotation marks around cells that hold the separator, and keep one separator throughout"
             )
-        places.append(line)
+        row_numbers.append(line)
         cells.append(row)
     columns = {name: [row[i] or None for row in cells] for i, name in enumerate(names)}
-    return Table(source, columns, dict.fromkeys(names, ""), places)
+    return SpecimenTable(source, columns, dict.fromkeys(names, ""), row_numbers)
 
 
-def check_names(names: Sequence[str], source: str) -> None:
-    """Refuse column names that a catalog cannot tell apart.
+def check_column_names(names: Sequence[str], source: str) -> None:
+    """Refuse column names that the catalog, which ignores case, cannot tell apart.
 
     Raises:
-        CollectionError: a name is empty, unprintable, or the same as another but for upper and lower case.
+        CollectionError: a name is empty, unprintable, or equals another up to case.
     """
-    seen: dict[str, str] = {}
+    known: dict[str, str] = {}
     for position, name in enumerate(names, 1):
         if not name or not name.isprintable():
             raise CollectionError(f"{source}: column {position} has no readable name ({name!r}); name it in the header")
-        if name.lower() in seen:
+        if name.lower() in known:
             raise CollectionError(
-                f"{source} has the columns {seen[name.lower()]!r} and {name!r}, which a search cannot tell apart "
+                f"{source} has the columns {known[name.lower()]!r} and {name!r}, which a search cannot tell apart "
                 f"(upper and lower case count as the same); rename one of them"
             )
-        seen[name.lower()] = name
+        known[name.lower()] = name
 
 
-def with_types(table: Table, keep_text: Collection[str]) -> Table:
-    """Give every column that is still plain text its type.
+def infer_types(table: SpecimenTable, keep_text: Collection[str]) -> SpecimenTable:
+    """Infer the types of the columns that have none yet.
 
     Args:
-        table: as read.
-        keep_text: columns that are text whatever they look like.
+        table: the table as read.
+        keep_text: columns that are text whatever their cells look like.
 
     Returns:
-        The table with a DuckDB type for every column. In a column of numbers, dates or true/false, "NA" and its like
-        are empty cells; in a column of text they are text (Namibia's country code is NA).
+        The table with a DuckDB type for every column. In a column of numbers, dates or true/false, "NA", "null" and
+        the like are empty cells; in a column of text they are text (Namibia's country code is NA).
     """
     columns, types = dict(table.columns), dict(table.types)
     for name, values in table.columns.items():
         if not types[name]:
-            types[name], columns[name] = ("VARCHAR", values) if name in keep_text else _inferred(values)
+            types[name], columns[name] = ("VARCHAR", values) if name in keep_text else _infer_type(values)
         elif name in keep_text and types[name] != "VARCHAR":
             types[name], columns[name] = "VARCHAR", [None if value is None else str(value) for value in values]
     return replace(table, columns=columns, types=types)
 
 
-# --------------------------------------------------------------------------------------------------- text, inside
+# ----------------------------------------------------------------------------------------------- types of text cells
 
 _NOT_AVAILABLE = {"NA", "N/A", "n/a", "NaN", "nan", "NULL", "null"}
-_DAY, _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+_DATE, _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
 
 
-def _utc(text: str) -> datetime.datetime:
+def _parse_utc(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC).replace(tzinfo=None)
 
 
 _WHOLE = r"-?(0|[1-9][0-9]{0,14})"  # 15 digits: a decimal column may hold it, too, and keeps it exactly.
-_KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], Scalar]], ...] = (
+_TYPES: tuple[tuple[str, re.Pattern[str], Callable[[str], Scalar]], ...] = (
     ("BOOLEAN", re.compile("true|false", re.IGNORECASE), lambda text: text.lower() == "true"),
     ("BIGINT", re.compile(r"-?(0|[1-9][0-9]{0,17})"), int),
     # An exponent needs a sign or a decimal point: "1E5" is more often a code than a number.
     ("DOUBLE", re.compile(rf"{_WHOLE}(\.[0-9]*)?|-?\.[0-9]+|{_WHOLE}(\.[0-9]+[eE]|[eE][-+])[-+]?[0-9]+"), float),
-    ("DATE", re.compile(_DAY), datetime.date.fromisoformat),
-    ("TIMESTAMP", re.compile(_DAY + _TIME), datetime.datetime.fromisoformat),
-    ("TIMESTAMP", re.compile(rf"{_DAY}{_TIME}(Z|[-+][0-9]{{2}}:?[0-9]{{2}})"), _utc),
+    ("DATE", re.compile(_DATE), datetime.date.fromisoformat),
+    ("TIMESTAMP", re.compile(_DATE + _TIME), datetime.datetime.fromisoformat),
+    ("TIMESTAMP", re.compile(rf"{_DATE}{_TIME}(Z|[-+][0-9]{{2}}:?[0-9]{{2}})"), _parse_utc),
 )
 
 
-def _inferred(values: Sequence[Scalar]) -> tuple[str, Sequence[Scalar]]:
+def _infer_type(values: Sequence[Scalar]) -> tuple[str, Sequence[Scalar]]:
     filled = {str(value) for value in values if value is not None} - _NOT_AVAILABLE
-    for kind, pattern, parse in _KINDS:
+    for kind, pattern, parse in _TYPES:
         if filled and all(pattern.fullmatch(text) for text in filled):
             try:
                 parsed = {text: parse(text) for text in filled}
             except (ValueError, OverflowError):
-                continue  # It has the form of a date, but there is no 30 February: text.
+                continue  # It has the form of a date but is none (30 February): text.
             return kind, [None if value is None else parsed.get(str(value)) for value in values]
     return "VARCHAR", values
 
 
-def _delimiter(header: str, suffix: str) -> str:
-    """Take the separator that occurs in the header, outside of quotation marks."""
+def _detect_delimiter(header: str, suffix: str) -> str:
+    """Return the separator that is most frequent in the header, outside quotation marks."""
     if suffix in (".tsv", ".tab") and "\t" in header:
         return "\t"
     bare = re.sub(r'"[^"]*"', "", header)
     return max(DELIMITERS.values(), key=bare.count)
 
 
-# ------------------------------------------------------------------------------------------------ Parquet, inside
+# --------------------------------------------------------------------------------------------------------- Parquet
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(path: Path) -> SpecimenTable:
     types: dict[str, str] = {}
     columns: dict[str, list[Scalar]] = {}
     try:
         with pq.ParquetFile(path) as file:
             arrow = file.read()
-        # Without pandas' row numbers, which are no column of the user's.
+        # Leave out the index that pandas stores: it is no column of the user's table.
         names = [name for name in arrow.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
-        check_names(names, str(path))
+        check_column_names(names, str(path))
         for name in names:
-            types[name], columns[name] = _from_arrow(arrow.column(name), f"{path} column {name!r}")
+            types[name], columns[name] = _convert_arrow_column(arrow.column(name), f"{path} column {name!r}")
     except (OSError, pa.ArrowException) as error:
         raise CollectionError(f"{path} cannot be read as Parquet ({error}); write it anew") from error
-    return Table(str(path), columns, types, range(1, arrow.num_rows + 1), "row")
+    return SpecimenTable(str(path), columns, types, range(1, arrow.num_rows + 1), "row")
 
 
-def _from_arrow(column: Any, source: str) -> tuple[str, list[Scalar]]:
+def _convert_arrow_column(column: Any, source: str) -> tuple[str, list[Scalar]]:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_boolean(kind):
         return "BOOLEAN", column.to_pylist()
