@@ -1,38 +1,51 @@
-"""Files and folders that appear whole or not at all, under names that every file system takes."""
+"""Files on disk: written atomically, under names that every file system accepts, inside the folders they belong to."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+UNFINISHED = ".*.tmp"
+"""Glob pattern of the temporary names of `atomic_write`: what a killed process may leave behind."""
+
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write a file or folder under; at the end it takes its own name.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Write a file or a folder that appears under its name only when it is complete and on disk.
 
     Args:
-        path: the name it shall have; what has that name already is replaced.
+        path: the final name. A file of that name is replaced; a folder is replaced by a folder only.
 
     Yields:
-        A hidden name beside it, `.NAME.tmp`. If the block fails, nothing remains; if the machine stops, at most this.
+        A hidden, unique name in the same folder (`UNFINISHED`), to write the file or make the folder under. If the
+        block fails, it is removed; if the process is killed, at most this remains.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    remove(temporary)
+    # Unique: two that write the same file at once must not write into each other's. Not `tempfile`: its files are
+    # private to one user, and would stay so after the renaming.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         for written in [temporary, *temporary.rglob("*")]:
             _sync(written)
-        if path.is_dir():
+        if temporary.is_dir() and path.is_dir():
             remove(path)
         temporary.replace(path)
         _sync(path.parent)
     finally:
         remove(temporary)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file with `atomic_write`; line ends are written as they are."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(text.encode())
 
 
 def inside(path: Path, folders: Iterable[Path]) -> bool:
@@ -76,5 +89,9 @@ def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network file systems cannot sync a folder; PostgreSQL passes over the same two errors.
+        if not path.is_dir() or error.errno not in (errno.EBADF, errno.EINVAL):
+            raise
     finally:
         os.close(handle)

@@ -16,7 +16,7 @@ import numpy as np
 
 from sst_retrieval.annotate.traits import read_traits
 from sst_retrieval.errors import ImageError, SupportError
-from sst_retrieval.files import appearing
+from sst_retrieval.files import write_text
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import read_labels, write_png
 from sst_retrieval.types import Mask
@@ -87,8 +87,7 @@ def _named(path: Path, traits: list[str], numbers: Mapping[str, int]) -> dict[st
         text = _with_lines(path.read_text(encoding="utf-8-sig") if path.exists() else "[traits]\n", new)
         if _traits_of(text) != known:
             raise SupportError(f"{path} is written in a way that cannot be added to; add {', '.join(new)} by hand")
-        with appearing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
     return known
 
 

@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 
 from sst_retrieval.collection.table_files import SpecimenTable, decode_text, split_rows
 from sst_retrieval.errors import CollectionError
-from sst_retrieval.imaging.images import atomic
+from sst_retrieval.files import atomic_write
 
 IMAGE_COLUMN = "image"
 """The column that holds each photograph's reference (`accessURI`, `identifier` or `associatedMedia`)."""
@@ -317,7 +317,7 @@ def _unpack_photographs(file: zipfile.ZipFile, at: str, references: set[str], fo
 def _unpack(file: zipfile.ZipFile, inside: zipfile.ZipInfo, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with file.open(inside) as packed, atomic(target) as unpacked:
+        with file.open(inside) as packed, atomic_write(target) as temporary, temporary.open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked)
     except OSError as error:
         raise CollectionError(

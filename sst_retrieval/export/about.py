@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sst_retrieval import provenance
-from sst_retrieval.imaging.images import atomic
+from sst_retrieval.files import write_text
 from sst_retrieval.search.index import Index
 
 COLOURS = (
@@ -43,8 +43,7 @@ def about(index: Index, what: str, **selection: object) -> dict[str, Any]:
 def write_beside(path: Path, said: Mapping[str, Any]) -> None:
     """Write `NAME.provenance.json` beside a file, or `provenance.json` into a folder."""
     beside = path / "provenance.json" if path.is_dir() else path.with_name(f"{path.name}.provenance.json")
-    with atomic(beside) as file:
-        file.write(as_text(said).encode())
+    write_text(beside, as_text(said))
 
 
 def as_text(said: Mapping[str, Any]) -> str:

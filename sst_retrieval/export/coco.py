@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sst_retrieval.export.about import about, condition, in_a_line, write_beside
-from sst_retrieval.imaging.images import atomic
+from sst_retrieval.files import write_text
 from sst_retrieval.imaging.masks import area, decode
 from sst_retrieval.search.index import Index
 
@@ -65,7 +65,6 @@ def export_coco(
         "categories": [{"id": index.trait_numbers[trait], "name": trait} for trait in index.traits],
         "annotations": annotations,
     }
-    with atomic(path) as file:
-        file.write(json.dumps(document, ensure_ascii=False, default=str).encode())
+    write_text(path, json.dumps(document, ensure_ascii=False, default=str))
     write_beside(path, said)
     return len(annotations)

@@ -30,7 +30,7 @@ from sst_retrieval.export.about import about, as_text, condition, in_a_line, wri
 from sst_retrieval.export.terms import DCTERMS as _DCTERMS
 from sst_retrieval.export.terms import DWC as _DWC
 from sst_retrieval.export.terms import media_terms, occurrence_terms
-from sst_retrieval.imaging.images import atomic
+from sst_retrieval.files import atomic_write
 from sst_retrieval.index.duck import column_namer
 from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale
 from sst_retrieval.search.index import Index
@@ -88,7 +88,7 @@ def export_darwin_core(
         _File("multimedia.csv", _AC + "Multimedia", [*_MEDIA, *of_media], _media(specimens, core, regions, of_media)),
         _File("regionofinterest.csv", _AC + "RegionOfInterest", _ROI, _rois(regions, core)),
     ]
-    with atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("meta.xml", _meta(files))
         archive.writestr("eml.xml", _eml(said))
         archive.writestr("provenance.json", as_text(said))

@@ -12,7 +12,7 @@ import pandas as pd
 from sst_retrieval.describe.measure import MEASUREMENTS
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.export.about import about, condition, in_a_line, write_beside
-from sst_retrieval.imaging.images import atomic
+from sst_retrieval.files import write_text
 from sst_retrieval.index.duck import column_namer
 from sst_retrieval.morphology import trees
 from sst_retrieval.morphology.distances import DistanceMatrix
@@ -181,6 +181,5 @@ def _number(value: float) -> str:
 
 
 def _write(path: Path, text: str, said: Mapping[str, Any]) -> None:
-    with atomic(path) as file:
-        file.write(text.encode())
+    write_text(path, text)
     write_beside(path, said)

@@ -10,7 +10,8 @@ import numpy as np
 from skimage.draw import polygon
 
 from sst_retrieval.export.about import about, condition, in_a_line, write_beside
-from sst_retrieval.imaging.images import atomic, write_jpeg
+from sst_retrieval.files import write_text
+from sst_retrieval.imaging.images import write_jpeg
 from sst_retrieval.morphology.outlines import POINTS
 from sst_retrieval.morphology.table import Scale
 from sst_retrieval.search.index import Index
@@ -63,8 +64,7 @@ def export_tps(
         if math.isfinite(found.scale[number]):
             lines.append(f"SCALE={found.scale[number]:.8g}")
         blocks.append("\n".join(lines) + "\n")
-    with atomic(path) as file:
-        file.write("".join(blocks).encode())
+    write_text(path, "".join(blocks))
     write_beside(path, said)
     return len(found)
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from sst_retrieval.errors import InputError
 from sst_retrieval.export.about import about, as_text, condition, write_beside
-from sst_retrieval.imaging.images import atomic
+from sst_retrieval.files import atomic_write
 from sst_retrieval.morphology.table import Scale
 from sst_retrieval.search.index import Index
 
@@ -49,7 +49,7 @@ def export_table(
     said = about(
         index, "trait table", traits=traits, where=where, min_confidence=min_confidence, mm_per_pixel=scale or None
     )
-    with atomic(path) as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         if kind == ".csv":
             pyarrow.csv.write_csv(table, file)
         else:
@@ -93,7 +93,7 @@ def export_vectors(
     parts = [index.trait_vectors(trait, where=chosen)[1] for trait in names]
     vectors = np.concatenate([np.zeros((0, sum(index.blocks.values())), np.float32), *parts])
     said = about(index, "vectors", traits=traits, where=where, min_confidence=min_confidence)
-    with atomic(path) as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         if kind == ".npz":
             columns: dict[str, Any] = {name: np.array(table.column(name).to_pylist()) for name in table.column_names}
             blocks, widths = np.array(list(index.blocks)), np.array(list(index.blocks.values()))

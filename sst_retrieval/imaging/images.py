@@ -16,7 +16,6 @@ import os
 import re
 import struct
 import threading
-import uuid
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ import numpy.typing as npt
 from PIL import Image, TiffImagePlugin
 
 from sst_retrieval.errors import ImageError
+from sst_retrieval.files import atomic_write
 from sst_retrieval.imaging.colours import to_rgb
 from sst_retrieval.types import RGBImage
 
@@ -170,8 +170,8 @@ def write_png(path: Path, array: npt.NDArray[Any]) -> None:
         path: where to; an older file of that name is replaced.
         array: uint8 (H, W, 3) for a picture; uint8 or uint16 (H, W) for numbers, kept exactly.
     """
-    with atomic(path) as file:
-        Image.fromarray(array).save(file, "PNG")
+    with atomic_write(path) as temporary:
+        Image.fromarray(array).save(temporary, "PNG")
 
 
 def write_jpeg(path: Path, image: RGBImage, *, quality: int = 90) -> None:
@@ -182,30 +182,8 @@ def write_jpeg(path: Path, image: RGBImage, *, quality: int = 90) -> None:
         image: uint8 (H, W, 3).
         quality: 1 to 95.
     """
-    with atomic(path) as file:
-        Image.fromarray(image).save(file, "JPEG", quality=quality)
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file that appears under its name only when it is complete.
-
-    Args:
-        path: the final name. What is written goes to a hidden file next to it first; an error removes that file.
-
-    Yields:
-        A binary file to write to.
-    """
-    # Not `tempfile`: its files are private to one user, and would stay so after the renaming.
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        with unfinished.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_write(path) as temporary:
+        Image.fromarray(image).save(temporary, "JPEG", quality=quality)
 
 
 @contextmanager

@@ -98,6 +98,10 @@ class IndexFolder:
         """Return the small pictures of a specimen's traits."""
         return list((self.path / "crops").glob(f"*/{glob.escape(file_name(specimen))}.jpg"))
 
+    def crop_folders(self) -> list[Path]:
+        """List the folders of small pictures, one a trait; a link out of the index is not one."""
+        return [path for path in (self.path / "crops").glob("*") if path.is_dir() and inside(path, [self.path])]
+
     def folders(self) -> list[Path]:
         """List the folders that a build writes into."""
         return [self.path / name for name in ("shards", "specimens", "generations", "thumbnails", "crops")]

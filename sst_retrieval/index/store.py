@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.files import appearing, remove
+from sst_retrieval.files import UNFINISHED, atomic_write, remove, write_text
 from sst_retrieval.index.folder import IndexFolder
 from sst_retrieval.index.generation import indexed, write_generation
 from sst_retrieval.index.manifest import Generation, Manifest, Recipe, read_manifest, require_same, same_settings
@@ -162,7 +162,7 @@ class Store(IndexFolder):
         self._require_lock()
         check_rows(rows, self._manifest.recipe.blocks)
         path = self.shard(self._next_shard())
-        with appearing(path) as temporary:
+        with atomic_write(path) as temporary:
             write_shard(temporary, rows, notes)
         return path
 
@@ -207,7 +207,7 @@ class Store(IndexFolder):
             gone = set()
         previous = self.generation
         number = 1 if previous is None else previous.number + 1
-        with appearing(self.snapshot(number)) as temporary:
+        with atomic_write(self.snapshot(number)) as temporary:
             old = None if previous is None else self.snapshot(previous.number)
             write_snapshot(temporary, collection, previous=old, kept=sorted(gone))
         traits = self._make_generation(number, skipped)
@@ -222,7 +222,7 @@ class Store(IndexFolder):
         """Write and check the files of a generation under a temporary name, then give it its own."""
         if not self._begun():
             self.append([])
-        with appearing(self.generation_folder(number)) as folder:
+        with atomic_write(self.generation_folder(number)) as folder:
             folder.mkdir()
             return write_generation(
                 folder,
@@ -236,7 +236,7 @@ class Store(IndexFolder):
 
     def _take_out(self, specimens: Sequence[str]) -> None:
         if specimens:
-            with appearing(self.shard(self._next_shard())) as temporary:
+            with atomic_write(self.shard(self._next_shard())) as temporary:
                 write_tombstones(temporary, specimens)
 
     def _begun(self) -> list[Path]:
@@ -263,14 +263,13 @@ class Store(IndexFolder):
             raise RuntimeError("an index is only changed inside `with store.lock():`")
 
     def _write_manifest(self, manifest: Manifest) -> None:
-        with appearing(self.manifest_file) as temporary:
-            temporary.write_text(manifest.to_json(), encoding="utf-8")
+        write_text(self.manifest_file, manifest.to_json())
         self._manifest = manifest
 
     def _clear(self) -> None:
         """Remove unfinished files and all that no reader can come to any more: keep two generations."""
-        for folder in (self.path, *self.folders()):
-            for leftover in [*folder.glob(".*.tmp"), *folder.glob(".spill")]:
+        for folder in (self.path, *self.folders(), *self.crop_folders()):
+            for leftover in [*folder.glob(UNFINISHED), *folder.glob(".spill")]:
                 remove(leftover)
         current = 0 if self.generation is None else self.generation.number
         for number, path in self.commits():

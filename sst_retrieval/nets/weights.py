@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from sst_retrieval.errors import ModelError
+from sst_retrieval.files import write_text
 from sst_retrieval.nets import download
 
 HOME_VARIABLE = "SST_RETRIEVAL_HOME"
@@ -193,7 +194,7 @@ def _check(known: Weights, part: Path) -> None:
         )
     if expected is None:
         note = path_of(known.name).with_name(f"{known.file}.sha256")
-        note.write_text(f"{checksum}  {known.file}\n", encoding="ascii")
+        write_text(note, f"{checksum}  {known.file}\n")
 
 
 def _known(name: str) -> Weights:

@@ -29,7 +29,8 @@ from pathlib import Path
 import numpy as np
 
 from sst_retrieval.errors import InputError
-from sst_retrieval.imaging.images import atomic, write_jpeg, write_png
+from sst_retrieval.files import write_text
+from sst_retrieval.imaging.images import write_jpeg, write_png
 from sst_retrieval.synthetic.species import PLACES, SPECIES, SYNONYMS, TRAITS
 from sst_retrieval.synthetic.specimen import WEAR, Plan, draw_specimen
 from sst_retrieval.types import Mask
@@ -85,8 +86,8 @@ def make_drawer(folder: Path, *, seed: int = 0, specimens: int = 100) -> Path:
         write_png(folder / "labels" / f"{name}.png", label)
         if entry.support:
             write_png(folder / "supports" / f"{name}.png", label)
-    _write_text(folder / "supports" / "traits.toml", _traits_toml())
-    _write_text(folder / "collection.csv", _table(entries))
+    write_text(folder / "supports" / "traits.toml", _traits_toml())
+    write_text(folder / "collection.csv", _table(entries))
     return folder / "collection.csv"
 
 
@@ -145,7 +146,7 @@ def _prepare(folder: Path, entries: Sequence[_Entry], *, seed: int) -> None:
             if file.stem not in kept:
                 file.unlink()
     about = {"synthetic": True, "made_by": "sst_retrieval.synthetic.drawer", "seed": seed, "specimens": len(names)}
-    _write_text(folder / _MARKER, json.dumps(about, indent=1) + "\n")
+    write_text(folder / _MARKER, json.dumps(about, indent=1) + "\n")
 
 
 def _label(masks: Mapping[str, Mask], size: tuple[int, ...]) -> np.ndarray:
@@ -169,8 +170,3 @@ def _table(entries: list[_Entry]) -> str:
     writer.writeheader()
     writer.writerows(entry.row for entry in entries)
     return text.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic(path) as file:
-        file.write(text.encode())

@@ -410,8 +410,8 @@ def test_written_pictures_are_complete_or_absent(tmp_path: Path) -> None:
     images.write_jpeg(tmp_path / "a.jpg", corners(), quality=95)
     assert np.array_equal(images.read_image(tmp_path / "a.png"), corners())
     assert looks_like_corners(images.read_image(tmp_path / "a.jpg"))
-    with pytest.raises(TypeError), images.atomic(tmp_path / "a.png") as file:
-        file.writelines([b"half", None])  # type: ignore[list-item]
+    with pytest.raises(TypeError):
+        images.write_png(tmp_path / "a.png", np.zeros((3, 3, 3), dtype=np.complex128))
     assert np.array_equal(images.read_image(tmp_path / "a.png"), corners())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "a.png"]
     plain = tmp_path / "plain"

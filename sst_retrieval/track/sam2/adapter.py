@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.files import appearing
+from sst_retrieval.files import atomic_write, write_text
 
 FORMAT = "sst-retrieval SAM 2 adapter 1"
 PARTS = ("sam_mask_decoder", "memory_encoder")
@@ -113,12 +113,11 @@ def changed(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.
 
 def save(folder: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
     """Write an adapter; the page that makes it one is written last."""
-    with appearing(folder / "adapter.safetensors") as path:
+    with atomic_write(folder / "adapter.safetensors") as path:
         save_file({name: each.contiguous() for name, each in tensors.items()}, path)
     checksum = hashlib.sha256((folder / "adapter.safetensors").read_bytes()).hexdigest()
-    with appearing(folder / "adapter.json") as path:
-        page = {"format": FORMAT, "sha256": checksum, **about}
-        path.write_text(json.dumps(page, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    page = {"format": FORMAT, "sha256": checksum, **about}
+    write_text(folder / "adapter.json", json.dumps(page, indent=2, ensure_ascii=False) + "\n")
 
 
 def load(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -25,7 +25,7 @@ import torch
 from torch.nn import functional
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.files import appearing
+from sst_retrieval.files import atomic_write
 from sst_retrieval.track.sam2 import adapter
 from sst_retrieval.track.sam2.memory import Known
 from sst_retrieval.track.sam2.network import PRESENT, Encoded, Sam2Network
@@ -199,7 +199,7 @@ class _Course:
         adapter.save(self.output, adapter.learnt(self.network.model), page)
 
     def _note(self) -> None:
-        with appearing(self.output / "training.pt") as path:
+        with atomic_write(self.output / "training.pt") as path:
             torch.save(
                 {
                     "about": dict(self.about),
