@@ -24,7 +24,7 @@ from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.engines import ModelOptions, load_embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.baselines import score
-from sst_retrieval.evaluate.report import aligned
+from sst_retrieval.evaluate.text_tables import format_table
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Floats, Scalar
 
@@ -91,7 +91,7 @@ def main() -> None:
             assert isinstance(embedder, TextEmbedder)
             rows.append([pooling, *line(index, embedder, options.relevant_by, values)])
         head = ("pooling", "mAP", *sorted(index.traits), "words: trait", f"words: {options.relevant_by}")
-        print(aligned(head, rows))
+        print(format_table(head, rows))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.engines import load_embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.baselines import METHODS, describe_photograph, describe_region, score
-from sst_retrieval.evaluate.report import aligned
 from sst_retrieval.evaluate.retrieval import RetrievalScore
+from sst_retrieval.evaluate.text_tables import format_table
 from sst_retrieval.imaging.images import read_labels
 from sst_retrieval.imaging.specimen import without_background
 from sst_retrieval.search.index import Index, open_index
@@ -100,7 +100,7 @@ def main() -> None:
             chance = [f"{each.chance:.3f}" for each in scores.values()]
             rows.append(["by chance", "", "", "", *chance])
             print(f"masks {whose}; relevant = same {options.relevant_by}")
-            print(aligned(("method", "mAP", "recall@5", "precision@1", *traits), rows), end="\n\n")
+            print(format_table(("method", "mAP", "recall@5", "precision@1", *traits), rows), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import typer
 from sst_retrieval.annotate.traits import read_traits
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.engines import load_propagator
-from sst_retrieval.evaluate.draws import by_group, labelled_support
+from sst_retrieval.evaluate.few_shot_split import group_labelled, load_labelled_support
 from sst_retrieval.imaging.masks import iou
 from sst_retrieval.track.contract import Propagator
 from sst_retrieval.types import Propagated, Support
@@ -41,8 +41,8 @@ def main(
     for folder in collections:
         numbers = read_traits(folder / "supports" / "traits.toml").numbers
         scores: Scores = defaultdict(list)
-        for group, members in by_group(read_collection(folder / "collection.csv"), folder / "labels").items():
-            read = [labelled_support(each, folder / "labels", numbers) for each in members[::every]]
+        for group, members in group_labelled(read_collection(folder / "collection.csv"), folder / "labels").items():
+            read = [load_labelled_support(each, folder / "labels", numbers) for each in members[::every]]
             known = [each for each in read if each is not None]
             if len(known) > 1:
                 own = np.random.default_rng([seed, zlib.crc32(group.encode())]).integers(len(known))

@@ -17,8 +17,8 @@ from PIL import Image
 
 from sst_retrieval.annotate.traits import read_traits
 from sst_retrieval.collection.specimens import read_collection
-from sst_retrieval.evaluate.draws import by_group, labelled_support
-from sst_retrieval.evaluate.targets import torn_off
+from sst_retrieval.evaluate.few_shot_split import group_labelled, load_labelled_support
+from sst_retrieval.evaluate.perturbation import find_erased_pixels
 from sst_retrieval.imaging import frames
 from sst_retrieval.track.dense.matching import cell_colours
 from sst_retrieval.track.dense.memory import DenseMemory
@@ -37,9 +37,11 @@ def labelled_groups(folder: Path) -> dict[str, list[Support]]:
     """Read the labelled specimens of a collection, group by group."""
     numbers = read_traits(folder / "supports" / "traits.toml").numbers
     labels = folder / "labels"
-    groups = by_group(read_collection(folder / "collection.csv"), labels)
+    groups = group_labelled(read_collection(folder / "collection.csv"), labels)
     return {
-        group: [_shrunk(found) for each in members if (found := labelled_support(each, labels, numbers)) is not None]
+        group: [
+            _shrunk(found) for each in members if (found := load_labelled_support(each, labels, numbers)) is not None
+        ]
         for group, members in groups.items()
     }
 
@@ -91,7 +93,7 @@ def match_pairs(
 def _erased(specimen: Support, rng: np.random.Generator) -> Support:
     """Paint over a trait with colours of the photograph's border."""
     lost = int(rng.integers(len(specimen.traits)))
-    gone, border = torn_off(specimen.image, specimen.masks[lost])
+    gone, border = find_erased_pixels(specimen.image, specimen.masks[lost])
     image = specimen.image.copy()
     if rng.random() < 0.5:
         image[gone] = border[rng.integers(0, len(border), int(gone.sum()))]

@@ -9,7 +9,7 @@ import typer
 
 from sst_retrieval.cli.options import IndexFolder, Json
 from sst_retrieval.errors import InputError
-from sst_retrieval.evaluate.style import audit_index
+from sst_retrieval.evaluate.index_audit import audit_index
 from sst_retrieval.search.index import open_index
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sst_retrieval.evaluate.report import aligned
+from sst_retrieval.evaluate.text_tables import format_table
 from sst_retrieval.pictures import sheets
 from sst_retrieval.pictures.sheets import Tile
 from sst_retrieval.search.index import Index
@@ -27,7 +27,7 @@ def table(hits: Sequence[Hit]) -> str:
         )
         for hit in hits
     ]
-    return aligned(head, rows)
+    return format_table(head, rows)
 
 
 def caption(columns: Mapping[str, object]) -> list[str]:

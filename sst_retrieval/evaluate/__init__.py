@@ -1,7 +1,7 @@
-"""How good the masks and the retrieval are, against labels and a column of the collection."""
+"""Evaluation: masks against labels, retrieval against a column of the collection, propagators, confounds."""
 
-from sst_retrieval.evaluate.masks import MaskScores, TraitScore, mask_scores
-from sst_retrieval.evaluate.protocol import run_protocol
+from sst_retrieval.evaluate.few_shot import run_protocol
+from sst_retrieval.evaluate.few_shot_scores import ProtocolScores, Trial
 from sst_retrieval.evaluate.retrieval import (
     RetrievalScore,
     RetrievalScores,
@@ -10,7 +10,7 @@ from sst_retrieval.evaluate.retrieval import (
     recall_at,
     retrieval_scores,
 )
-from sst_retrieval.evaluate.trials import ProtocolScores, Trial
+from sst_retrieval.evaluate.segmentation import MaskScores, TraitScore, mask_scores
 
 __all__ = [
     "MaskScores",

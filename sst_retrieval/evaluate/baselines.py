@@ -1,15 +1,15 @@
-"""What a trait's vector must beat: the ways in which photographs are usually compared.
+"""Retrieval baselines: the usual ways to compare photographs, which a trait's vector should beat.
 
-Every method describes the same regions and is asked the same questions, so that one table compares them:
+Every method describes the same regions and gets the same queries, so that their scores can be compared:
 
 1. crop: the network's features of the mask's bounding box, all of it, as retrieval is usually done;
 2. photograph: its features of the whole photograph;
-3. background: mean and spread of the colours along the photograph's rim, where no specimen is. Whatever this one finds
-   is not the trait: it says how far a collection sorts itself by the way it was photographed;
+3. background: mean and standard deviation of the colours along the photograph's rim, where no specimen is. What this
+   one retrieves is not the trait but the way in which a collection was photographed;
 4. outline: the mask's shape alone; 5. mean colour under the mask.
 
-The features of 1 and 2 are centred and whitened as those of a trait are, so that no method has an advantage but what it
-looks at.
+The features of 1 and 2 are centred and whitened as those of a trait are, so that the methods differ only in the pixels
+they describe.
 """
 
 from __future__ import annotations
@@ -23,34 +23,36 @@ from skimage.color import rgb2lab
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.describe.region_vectors import pool
 from sst_retrieval.describe.shape_block import shape_block
+from sst_retrieval.evaluate.index_audit import measure_rim_colours
 from sst_retrieval.evaluate.retrieval import RetrievalScore, TraitVectors, retrieval_scores
-from sst_retrieval.evaluate.style import rim_colours
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.masks import box
 from sst_retrieval.index.whitening import SHRINKAGE, block_slices, whiten
 from sst_retrieval.types import Floats, Frame, Mask, RGBImage, Scalar
 
 METHODS = ("crop", "photograph", "background", "outline", "mean colour")
-LEARNT = ("crop", "photograph")
+NETWORK_METHODS = ("crop", "photograph")
+"""Those that use features of the embedder's network, which are whitened."""
 
-SMALL = 0.1
+CAP_RADIUS = 0.1
+"""Radius of the spherical cap onto which distances are mapped; so small that its curvature is negligible."""
 
 
 def describe_photograph(image: RGBImage, embedder: Embedder) -> dict[str, Floats]:
-    """Describe a photograph by the baselines that see all of it: method -> float32 (d,)."""
+    """Describe a photograph by the baselines that use all of it: method -> float32 (d,)."""
     height, width = image.shape[:2]
     whole = frames.turned((width / 2, height / 2), max(height, width), 0.0)
-    return {"photograph": _features(image, whole, embedder), "background": rim_colours(image)}
+    return {"photograph": _compute_features(image, whole, embedder), "background": measure_rim_colours(image)}
 
 
 def describe_region(image: RGBImage, mask: Mask, frame: Frame, embedder: Embedder) -> dict[str, Floats]:
-    """Describe one region by the other baselines.
+    """Describe one region by the baselines that use its mask.
 
     Args:
         image: uint8 (H, W, 3).
         mask: bool (H, W), not empty.
-        frame: how the specimen lies.
-        embedder: the one that the index was made with.
+        frame: the specimen's frame on the photograph.
+        embedder: that of the index.
 
     Returns:
         Method -> float32 (d,).
@@ -59,7 +61,7 @@ def describe_region(image: RGBImage, mask: Mask, frame: Frame, embedder: Embedde
     square = frames.turned(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0), 0.0)
     colour = rgb2lab(image[mask][None])[0].mean(axis=0).astype(np.float32)
     return {
-        "crop": _features(image, square, embedder),
+        "crop": _compute_features(image, square, embedder),
         "outline": shape_block(mask, frame),
         "mean colour": colour,
     }
@@ -73,7 +75,7 @@ def score(
     column: str,
     blocks: Mapping[str, int],
 ) -> dict[str, RetrievalScore]:
-    """Ask with every region of one method.
+    """Score retrieval by one method, with every region as a query.
 
     Args:
         method: "trait" or one of `METHODS`.
@@ -91,27 +93,28 @@ def score(
         vectors = np.stack([own[name] for name in names]).astype(np.float32)
         if method == "trait":
             whiten(vectors, blocks, SHRINKAGE)
-        elif method in LEARNT:
+        elif method in NETWORK_METHODS:
             whiten(vectors, {"pattern": vectors.shape[1]}, SHRINKAGE)
         elif method != "outline":
-            vectors = _as_products(vectors)
+            vectors = _lift_to_sphere(vectors)
         regions[trait] = TraitVectors(names, vectors)
     widths = blocks if method == "trait" else {"all": next(iter(regions.values())).vectors.shape[1]}
     return dict(retrieval_scores(regions, values, column=column, blocks=block_slices(widths)).traits)
 
 
-def _as_products(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Make inner products order as Euclid's distances do; colours in CIE Lab are compared by distance.
+def _lift_to_sphere(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Map vectors (N, d) to unit vectors (N, d + 1) whose inner products rank as Euclidean distances do.
 
-    On a sphere the nearer is the more similar. The numbers are scaled to be small and lifted onto one, where its
-    curvature does not show.
+    Colours in CIE Lab are compared by distance. They are centred, scaled into a small cap and lifted onto the unit
+    sphere, where the nearer of two points has the larger inner product.
     """
     centred = vectors - vectors.mean(axis=0)
-    scaled = centred * (SMALL / max(float(np.linalg.norm(centred, axis=1).max()), 1e-9))
+    scaled = centred * (CAP_RADIUS / max(float(np.linalg.norm(centred, axis=1).max()), 1e-9))
     return np.hstack([scaled, np.sqrt(1 - (scaled**2).sum(axis=1, keepdims=True))]).astype(np.float32)
 
 
-def _features(image: RGBImage, frame: Frame, embedder: Embedder) -> Floats:
+def _compute_features(image: RGBImage, frame: Frame, embedder: Embedder) -> Floats:
+    """Compute the mean feature of a frame's square, of unit length: float32 (d,)."""
     view = frames.warp(image, frame, embedder.side)
     (grid,) = embedder.features([view])
     mean = pool(grid, np.ones((embedder.side, embedder.side), dtype=np.float32))

@@ -1,8 +1,8 @@
-"""How good is the retrieval: rankings against a column of the collection.
+"""Retrieval scores: mean average precision, recall and precision of rankings, by a column of the collection.
 
-1. Every region asks once; the answers are all other specimens with the same trait, most similar first.
-2. An answer is relevant if its specimen has the query's value in the column (same species, same mimicry ring).
-3. A query to which no answer is relevant is left out and counted.
+1. Every region is a query once; the ranking holds all other specimens with the same trait, most similar first.
+2. A result is relevant if its specimen has the query's value in the column (same species, same mimicry ring).
+3. A query without any relevant result is left out and counted.
 """
 
 from __future__ import annotations
@@ -15,30 +15,29 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import InputError, QueryError
-from sst_retrieval.evaluate.report import aligned
+from sst_retrieval.evaluate.text_tables import format_table
 from sst_retrieval.search.answer import ALPHA
 from sst_retrieval.types import Floats, Scalar
 
-Ranking: TypeAlias = npt.NDArray[np.bool_]
-"""bool (N,): is the answer relevant, most similar first."""
+Relevance: TypeAlias = npt.NDArray[np.bool_]
+"""bool (N,): whether each result is relevant, most similar first."""
 
 
-def average_precision(ranking: Ranking) -> float:
-    """Return the mean, over the relevant answers, of the precision at their ranks; one must be relevant.
+def average_precision(relevance: Relevance) -> float:
+    """Compute the mean, over the relevant results, of the precision at their ranks; one must be relevant.
 
-    Our own three lines: scikit-learn's `average_precision_score` would be a large dependency for them. The tests check
-    that both agree.
+    Not scikit-learn's `average_precision_score`, which would be a large dependency; the tests check that both agree.
 
     >>> average_precision(np.array([True, False, True]))
     0.8333333333333333
     """
-    ranks = np.flatnonzero(ranking) + 1
+    ranks = np.flatnonzero(relevance) + 1
     return float(np.mean(np.arange(1, len(ranks) + 1) / ranks))
 
 
-def recall_at(ranking: Ranking, k: int) -> float:
-    """Return the share of the relevant answers that are among the first k; below 1 if more than k are relevant."""
-    return float(np.count_nonzero(ranking[:k]) / np.count_nonzero(ranking))
+def recall_at(relevance: Relevance, k: int) -> float:
+    """Compute the share of the relevant results that are among the first k; below 1 if more than k are relevant."""
+    return float(np.count_nonzero(relevance[:k]) / np.count_nonzero(relevance))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +59,11 @@ class RetrievalScore:
 
     Attributes:
         mean_ap: mean average precision over the queries, 0..1.
-        recall_at_5: mean share of the relevant answers among the first five.
-        precision_at_1: share of the queries whose first answer is relevant.
-        chance: mean share of relevant answers among all: what a random order would give for `precision_at_1`.
-        queries: how many queries were asked.
-        alone: how many were left out, because no other specimen has their value.
+        recall_at_5: mean share of the relevant results that are among the first five.
+        precision_at_1: share of the queries whose first result is relevant.
+        chance: mean share of relevant results among all: the expected `precision_at_1` of a random order.
+        queries: number of queries.
+        alone: queries left out, because no other specimen has their value.
     """
 
     mean_ap: float
@@ -80,10 +79,10 @@ class RetrievalScores:
     """Retrieval scores of a collection.
 
     Attributes:
-        column: the column whose values say what is relevant.
+        column: the column whose values define relevance.
         traits: trait -> its scores; a trait without a query is left out.
         mean_ap: mean over traits.
-        without_value: specimens left out altogether, because the column is empty for them.
+        without_value: specimens left out, because the column is empty for them.
     """
 
     column: str
@@ -100,10 +99,10 @@ class RetrievalScores:
         ]  # fmt: skip
         head = ("trait", "mAP", "recall@5", "precision@1", "by chance", "queries", "left out")
         end = f"mAP {self.mean_ap:.4f}; relevant = same {self.column}; {self.without_value} specimens have none"
-        return "\n".join((aligned(head, rows), "", end))
+        return "\n".join((format_table(head, rows), "", end))
 
     def as_dict(self) -> dict[str, Any]:
-        """Say the scores in plain, JSON-ready types."""
+        """Convert the scores to plain, JSON-ready types."""
         return {
             "relevant_by": self.column,
             "mean_ap": self.mean_ap,
@@ -125,23 +124,26 @@ def retrieval_scores(
     apart: Mapping[str, Scalar] | None = None,
     expand: int = 0,
 ) -> RetrievalScores:
-    """Ask with every region of every trait, and score the answers by a column of the collection.
+    """Query with every region of every trait, and score the rankings by a column of the collection.
 
     Args:
         regions: trait -> its regions.
         values: specimen -> its value in the column; None, "" or no entry leaves the specimen out.
         column: the column's name, for the report.
-        blocks: block -> where it is in a vector.
+        blocks: block -> its components in a vector.
         weights: block -> its weight, 0 or more; all blocks weigh the same by default.
-        apart: specimen -> its value in another column; answers that share the query's value there are left out. With
-            `values` the mimicry ring and `apart` the species, only mimics count, not a species' own kind.
-        expand: every question is asked again together with so many of its first answers (see `Index.search`).
+        apart: specimen -> its value in another column; results that share the query's value there are left out. With
+            `values` the mimicry ring and `apart` the species, only mimics count, not specimens of the same species.
+        expand: number of first results that expand a query (see `Index.search`); 0 for none.
+
+    Returns:
+        Scores of every trait, and their mean.
 
     Raises:
-        InputError: nothing can be asked.
+        InputError: no query has a relevant result.
         QueryError: a weight has no block, is negative, or all are 0.
     """
-    scale = _scale(blocks, weights)
+    scale = _compute_component_weights(blocks, weights)
     scores = {
         trait: score
         for trait, of_trait in regions.items()
@@ -152,17 +154,17 @@ def retrieval_scores(
             f"no two specimens with the same trait share a value of {column!r}, so nothing is relevant to anything; "
             "choose a column with repeated values"
         )
-    everybody = {specimen for of_trait in regions.values() for specimen in of_trait.specimens}
-    without = sum(1 for specimen in everybody if values.get(specimen) in _NO_VALUE)
+    specimens = {specimen for of_trait in regions.values() for specimen in of_trait.specimens}
+    without = sum(1 for specimen in specimens if values.get(specimen) in _MISSING)
     return RetrievalScores(column, scores, float(np.mean([score.mean_ap for score in scores.values()])), without)
 
 
-_NO_VALUE = (None, "")
-_AT_ONCE = 256
+_MISSING = (None, "")
+_BATCH = 256
 
 
-def _scale(blocks: Mapping[str, slice], weights: Mapping[str, float] | None) -> Floats:
-    """Return the weight of every component of a vector: float32 (D,)."""
+def _compute_component_weights(blocks: Mapping[str, slice], weights: Mapping[str, float] | None) -> Floats:
+    """Compute the weight of every component of a vector: float32 (D,)."""
     weights = dict.fromkeys(blocks, 1.0) if weights is None else weights
     unknown = sorted(weights.keys() - blocks.keys())
     if unknown:
@@ -180,25 +182,28 @@ def _scale(blocks: Mapping[str, slice], weights: Mapping[str, float] | None) -> 
 def _trait_score(
     regions: TraitVectors, values: Mapping[str, Scalar], scale: Floats, apart: Mapping[str, Scalar], expand: int
 ) -> RetrievalScore | None:
-    """Ask with every region of a trait; None if no query has a relevant answer."""
-    # In the order of the ids: equally similar answers then keep one order, however the regions were stored.
-    rows = [row for row in np.argsort(regions.specimens) if values.get(regions.specimens[row]) not in _NO_VALUE]
+    """Query with every region of a trait; None if no query has a relevant result."""
+    # Sorted by id: ties are then ranked alike, however the regions were stored.
+    rows = [row for row in np.argsort(regions.specimens) if values.get(regions.specimens[row]) not in _MISSING]
     specimens = [regions.specimens[row] for row in rows]
     vectors = np.asarray(regions.vectors, np.float32)[rows]
-    own, same = _equal(specimens), _equal([values[name] for name in specimens])
-    # Without a value of their own, specimens are kept apart from nobody.
-    kin = _equal([apart.get(name) if apart.get(name) not in _NO_VALUE else ("", k) for k, name in enumerate(specimens)])
+    own, same = _encode_categories(specimens), _encode_categories([values[name] for name in specimens])
+    # A specimen without a value in `apart` is never left out.
+    kin = _encode_categories(
+        [apart.get(name) if apart.get(name) not in _MISSING else ("", k) for k, name in enumerate(specimens)]
+    )
     measured: list[tuple[float, float, float, float]] = []
     alone = 0
-    for start in range(0, len(rows), _AT_ONCE):
-        similarity = (vectors[start : start + _AT_ONCE] * scale) @ vectors.T
+    for start in range(0, len(rows), _BATCH):
+        similarity = (vectors[start : start + _BATCH] * scale) @ vectors.T
         for query, row in enumerate(similarity, start=start):
-            asked = (own != own[query]) & ((kin != kin[query]) | (not apart))
-            scores = _asked_again(row[asked], vectors[asked], scale, expand) if expand else row[asked]
+            kept = (own != own[query]) & ((kin != kin[query]) | (not apart))
+            scores = _expand_query(row[kept], vectors[kept], scale, expand) if expand else row[kept]
             order = np.argsort(-scores, kind="stable")
-            ranking = (same == same[query])[asked][order]
-            if ranking.any():
-                measured.append((average_precision(ranking), recall_at(ranking, 5), float(ranking[0]), ranking.mean()))
+            relevance = (same == same[query])[kept][order]
+            if relevance.any():
+                chance = float(relevance.mean())
+                measured.append((average_precision(relevance), recall_at(relevance, 5), float(relevance[0]), chance))
             else:
                 alone += 1
     if not measured:
@@ -207,15 +212,18 @@ def _trait_score(
     return RetrievalScore(mean_ap, recall, precision, chance, len(measured), alone)
 
 
-def _asked_again(scores: Floats, vectors: Floats, scale: Floats, expand: int) -> Floats:
-    """Add to the scores of all answers, float32 (n,), their similarity to the first of them, as a search does."""
+def _expand_query(scores: Floats, vectors: Floats, scale: Floats, expand: int) -> Floats:
+    """Add to the scores of all results, float32 (n,), their similarity to the first of them (alpha query expansion).
+
+    As `Index.search` does. Radenovic et al. (2018), arXiv 1711.02512.
+    """
     first = np.argsort(-scores, kind="stable")[:expand]
-    votes = np.clip(scores[first], 0, 1) ** ALPHA
-    expanded: Floats = (scores + (votes @ vectors[first] * scale) @ vectors.T).astype(np.float32)
+    similarity_weights = np.clip(scores[first], 0, 1) ** ALPHA
+    expanded: Floats = (scores + (similarity_weights @ vectors[first] * scale) @ vectors.T).astype(np.float32)
     return expanded
 
 
-def _equal(things: Sequence[object]) -> npt.NDArray[np.int64]:
-    """Number things so that equal things have equal numbers: int64 (N,)."""
+def _encode_categories(values: Sequence[object]) -> npt.NDArray[np.int64]:
+    """Number values so that equal ones have equal numbers: int64 (N,)."""
     numbers: dict[object, int] = {}
-    return np.array([numbers.setdefault(thing, len(numbers)) for thing in things], np.int64)
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)

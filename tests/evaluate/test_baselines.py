@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from sst_retrieval.evaluate.baselines import describe_photograph, describe_region, score
-from sst_retrieval.evaluate.style import rim_colours
+from sst_retrieval.evaluate.index_audit import measure_rim_colours
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.specimen import without_background
 
@@ -44,7 +44,7 @@ def test_each_baseline_sees_its_own_part_of_the_photograph() -> None:
 
 def test_the_rim_of_a_photograph_is_its_background() -> None:
     image, _ = specimen((200, 0, 0), (255, 255, 255))
-    np.testing.assert_allclose(rim_colours(image), [100, 0, 0, 0, 0, 0], atol=0.02)
+    np.testing.assert_allclose(measure_rim_colours(image), [100, 0, 0, 0, 0, 0], atol=0.02)
 
 
 def test_without_its_background_a_specimen_looks_the_same_on_every_paper() -> None:

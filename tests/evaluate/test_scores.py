@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.evaluate import TraitVectors, average_precision, mask_scores, recall_at, retrieval_scores
-from sst_retrieval.evaluate.report import aligned
+from sst_retrieval.evaluate.text_tables import format_table
 from sst_retrieval.imaging.images import read_labels, write_png
 from sst_retrieval.types import Support
 
@@ -334,5 +334,5 @@ def test_bad_questions_say_what_to_do() -> None:
 
 
 def test_aligned() -> None:
-    assert aligned(("a", "n"), []) == "a  n"
-    assert aligned(("a", "n"), [("long", "1")]).splitlines() == ["a     n", "long  1"]
+    assert format_table(("a", "n"), []) == "a  n"
+    assert format_table(("a", "n"), [("long", "1")]).splitlines() == ["a     n", "long  1"]

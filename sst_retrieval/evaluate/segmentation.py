@@ -1,4 +1,4 @@
-"""How good are the masks: predicted label maps against labels that somebody drew.
+"""Segmentation scores: mean IoU, precision and recall of predicted label maps against labels that people drew.
 
 1. The supports themselves are left out, and so are groups without a support: nobody could find their traits.
 2. A trait of a specimen counts where the label or the prediction has it and the group's supports show it. Its IoU is 0
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import InputError
-from sst_retrieval.evaluate.report import aligned, share
+from sst_retrieval.evaluate.text_tables import format_share, format_table
 from sst_retrieval.imaging.images import read_labels
 
 LabelMap: TypeAlias = npt.NDArray[np.integer[Any]]
@@ -27,7 +27,7 @@ LabelMap: TypeAlias = npt.NDArray[np.integer[Any]]
 
 
 class Annotated(Protocol):
-    """What must be known of a support; `types.Support` and `annotate.supports.SupportReference` both say it."""
+    """What the scores need to know of a support; `types.Support` and `annotate.supports.SupportReference` have it."""
 
     @property
     def specimen(self) -> str:
@@ -85,15 +85,15 @@ class MaskScores:
     def table(self) -> str:
         """Write the scores as aligned text."""
         traits = [
-            (name, f"{score.iou:.3f}", share(score.precision), share(score.recall), str(score.specimens))
+            (name, f"{score.iou:.3f}", format_share(score.precision), format_share(score.recall), str(score.specimens))
             for name, score in self.traits.items()
         ]
         groups = [(name, f"{iou:.3f}") for name, iou in self.groups.items()]
         return "\n".join(
             (
-                aligned(("trait", "IoU", "found, is there", "is there, found", "specimens"), traits),
+                format_table(("trait", "IoU", "found, is there", "is there, found", "specimens"), traits),
                 "",
-                aligned(("group", "IoU"), groups),
+                format_table(("group", "IoU"), groups),
                 "",
                 f"mean IoU {self.mean_iou:.4f} over {self.specimens} specimens"
                 f" ({self.without_prediction} of them without a prediction)",
@@ -101,7 +101,7 @@ class MaskScores:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Say the scores in plain, JSON-ready types."""
+        """Convert the scores to plain, JSON-ready types."""
         by_group: dict[str, dict[str, float]] = defaultdict(dict)
         for (group, trait), iou in self.group_traits.items():
             by_group[group][trait] = iou
@@ -127,31 +127,35 @@ def mask_scores(
     supports: Sequence[Annotated],
     numbers: Mapping[str, int],
 ) -> MaskScores:
-    """Compare predicted masks with labels; see the top of this module for what counts.
+    """Compute IoU, precision and recall of predicted masks; the top of this module says what counts.
 
     Args:
         labels: folder with one label picture a specimen, named `<specimen>.png`.
-        predicted: gives a specimen's label map, at the label's own size; None (or no entry) if there is none.
+        predicted: returns the label map of a specimen, integer (H, W) at the label's own size; None, or no entry, if
+            there is none.
         groups: specimen -> its group, for every specimen of the collection.
         supports: the annotated specimens.
         numbers: trait -> its number in both kinds of label map.
+
+    Returns:
+        The scores, averaged over specimens, then traits, then groups.
 
     Raises:
         InputError: no label fits a specimen, a prediction is not of its label's size, or there is nothing to score.
     """
     find = predicted.get if isinstance(predicted, Mapping) else predicted
-    shown: dict[str, set[str]] = defaultdict(set)
+    traits_of: dict[str, set[str]] = defaultdict(set)
     for support in supports:
-        shown[support.group].update(support.traits)
+        traits_of[support.group].update(support.traits)
     ious: dict[tuple[str, str], list[float]] = defaultdict(list)
     presence: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     scored = missing = 0
-    for specimen, path in _labelled(labels, groups, {support.specimen for support in supports}, shown):
+    for specimen, path in _labelled(labels, groups, {support.specimen for support in supports}, traits_of):
         truth = read_labels(path)
         found = find(specimen)
         scored, missing = scored + 1, missing + (found is None)
-        found = _fitting(found, truth, specimen)
-        for trait in shown[groups[specimen]] & numbers.keys():
+        found = _check_size(found, truth, specimen)
+        for trait in traits_of[groups[specimen]] & numbers.keys():
             drawn, guessed = truth == numbers[trait], found == numbers[trait]
             presence[trait].append((bool(drawn.any()), bool(guessed.any())))
             if either := np.count_nonzero(drawn | guessed):
@@ -161,13 +165,13 @@ def mask_scores(
             f"{scored} labels in {labels} were compared, and neither they nor the predictions show a trait of their "
             f"group's support; check that the labels use the numbers {dict(numbers)}"
         )
-    return _averaged(ious, presence, numbers, scored, missing)
+    return _average(ious, presence, numbers, scored, missing)
 
 
 def _labelled(
-    labels: Path, groups: Mapping[str, str], supports: set[str], shown: Mapping[str, set[str]]
+    labels: Path, groups: Mapping[str, str], supports: set[str], traits_of: Mapping[str, set[str]]
 ) -> Iterator[tuple[str, Path]]:
-    """Give every specimen to be scored, with its label."""
+    """Yield every specimen to be scored, with the path of its label."""
     if not labels.is_dir():
         raise InputError(
             f"{labels} is not a folder; name the one that holds a <specimen>.png for each labelled specimen"
@@ -178,7 +182,7 @@ def _labelled(
         raise InputError(
             f"no file in {labels} is named after a specimen of the collection; a label is called like {example}.png"
         )
-    scored = [(name, path) for name, path in with_label if name not in supports and groups[name] in shown]
+    scored = [(name, path) for name, path in with_label if name not in supports and groups[name] in traits_of]
     if not scored:
         raise InputError(
             f"all {len(with_label)} labels in {labels} are of supports or of groups without a support; "
@@ -187,7 +191,8 @@ def _labelled(
     yield from scored
 
 
-def _fitting(found: LabelMap | None, truth: LabelMap, specimen: str) -> LabelMap:
+def _check_size(found: LabelMap | None, truth: LabelMap, specimen: str) -> LabelMap:
+    """Return a prediction if it has its label's size; an empty one if there is none."""
     if found is None:
         return np.zeros_like(truth)
     if found.shape != truth.shape:
@@ -198,7 +203,7 @@ def _fitting(found: LabelMap | None, truth: LabelMap, specimen: str) -> LabelMap
     return found
 
 
-def _averaged(
+def _average(
     ious: Mapping[tuple[str, str], list[float]],
     presence: Mapping[str, list[tuple[bool, bool]]],
     numbers: Mapping[str, int],

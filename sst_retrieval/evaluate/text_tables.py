@@ -1,14 +1,18 @@
-"""Scores as aligned text, for the command line."""
+"""Tables as aligned plain text, for the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table as text: the first column to the left, the others to the right.
+def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Align a table as text: the first column to the left, the others to the right.
 
-    >>> print(aligned(("trait", "IoU"), [("elytra", "0.83"), ("legs", "0.4")]))
+    Args:
+        head: headings of the columns.
+        rows: cells of every row, as many as headings.
+
+    >>> print(format_table(("trait", "IoU"), [("elytra", "0.83"), ("legs", "0.4")]))
     trait    IoU
     elytra  0.83
     legs     0.4
@@ -24,6 +28,6 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def share(value: float | None) -> str:
-    """Write a share of 0..1; a dash if there is none."""
+def format_share(value: float | None) -> str:
+    """Format a share, 0..1, with three decimals; None as a dash."""
     return "-" if value is None else f"{value:.3f}"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sst_retrieval.errors import InputError
-from sst_retrieval.evaluate.leaks import audit, explained, guessed
+from sst_retrieval.evaluate.confounds import compute_neighbour_accuracy, compute_neighbour_r2, measure_confounds
 
 
 def similarity(rows: np.ndarray) -> np.ndarray:
@@ -25,35 +25,35 @@ TURN = np.stack([np.cos(KIND), np.sin(KIND)], axis=1).astype(np.float32)
 
 def test_neighbours_guess_words_and_numbers() -> None:
     near = similarity(clusters(KIND, 0))
-    assert guessed(near, SPECIES) == 1
-    assert guessed(near, [f"{kind}" for kind in ELSEWHERE]) < 0.6
-    assert explained(near, KIND[:, None].astype(float)) == pytest.approx(1)
-    assert explained(near, np.random.default_rng(1).normal(size=(60, 1))) < 0.1
-    assert explained(near, np.ones((60, 2))) == 0
+    assert compute_neighbour_accuracy(near, SPECIES) == 1
+    assert compute_neighbour_accuracy(near, [f"{kind}" for kind in ELSEWHERE]) < 0.6
+    assert compute_neighbour_r2(near, KIND[:, None].astype(float)) == pytest.approx(1)
+    assert compute_neighbour_r2(near, np.random.default_rng(1).normal(size=(60, 1))) < 0.1
+    assert compute_neighbour_r2(near, np.ones((60, 2))) == 0
 
 
 def test_nobody_is_their_own_neighbour() -> None:
     lone = ["a"] * 5 + ["b"]
-    assert guessed(similarity(np.eye(6) + 1), lone) == pytest.approx(5 / 6)
+    assert compute_neighbour_accuracy(similarity(np.eye(6) + 1), lone) == pytest.approx(5 / 6)
 
 
 def test_photograph_style_is_told_from_the_trait() -> None:
-    by_style = audit(
+    by_style = measure_confounds(
         "wing",
         similarity(clusters(KIND, 0)),
         clusters(KIND, 1).astype(np.float32),
         {"species": SPECIES},
         {"turn": TURN},
     )
-    assert [(leak.name, leak.kind) for leak in by_style.leaks] == [
+    assert [(confound.name, confound.kind) for confound in by_style.confounds] == [
         ("species", "column"),
         ("turn", "pose"),
         ("background's colours", "background"),
     ]
-    assert by_style.leaks[0].chance == pytest.approx(1 / 3)
+    assert by_style.confounds[0].chance == pytest.approx(1 / 3)
     assert "may be the same photograph style" in by_style.findings()[0]
     assert "something of the turn" in by_style.findings()[1]
-    honest = audit(
+    honest = measure_confounds(
         "wing",
         similarity(clusters(KIND, 0)),
         clusters(ELSEWHERE, 1).astype(np.float32),
@@ -61,16 +61,18 @@ def test_photograph_style_is_told_from_the_trait() -> None:
         {"turn": np.random.default_rng(2).normal(size=(60, 2)).astype(np.float32)},
     )
     assert honest.findings()[0] == "The trait tells species better than the background does."
-    assert honest.leaks[0].vectors == 1
-    assert honest.leaks[-1].vectors < 0.1
+    assert honest.confounds[0].vectors == 1
+    assert honest.confounds[-1].vectors < 0.1
     assert "species" in honest.table()
 
 
 def test_what_cannot_be_looked_at_is_left_out() -> None:
     near, backgrounds = similarity(clusters(KIND, 0)), clusters(KIND, 1).astype(np.float32)
     columns = {"one": ["x"] * 60, "names": [f"{n}" for n in range(60)], "empty": [None] * 60, "mass": list(range(60))}
-    assert [leak.name for leak in audit("wing", near, backgrounds, columns, {}).leaks] == ["background's colours"]
+    assert [confound.name for confound in measure_confounds("wing", near, backgrounds, columns, {}).confounds] == [
+        "background's colours"
+    ]
     unknown = np.full_like(backgrounds, np.nan)
-    assert audit("wing", near, unknown, {"species": SPECIES}, {}).leaks == ()
+    assert measure_confounds("wing", near, unknown, {"species": SPECIES}, {}).confounds == ()
     with pytest.raises(InputError, match="5 specimens show wing"):
-        audit("wing", near[:5, :5], backgrounds[:5], {}, {})
+        measure_confounds("wing", near[:5, :5], backgrounds[:5], {}, {})

@@ -1,7 +1,7 @@
-"""Which labelled specimens serve as supports, and which are scored.
+"""Few-shot splits: which labelled specimens of a group are supports, and which are targets.
 
-For every group some of its labelled specimens are drawn at random to be the supports; all others are scored. This is
-repeated, each draw with other supports.
+For every group some of its labelled specimens are drawn at random to be the supports; all others are targets, whose
+masks are scored. This is repeated; no specimen is a support twice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,30 @@ from sst_retrieval.errors import InputError
 from sst_retrieval.imaging.images import read_image, read_labels
 from sst_retrieval.types import RGBImage, Specimen, Support
 
-Plan: TypeAlias = tuple[int, list[Specimen], list[Specimen]]
-"""(number of the draw, supports, targets)."""
+
+class Split(NamedTuple):
+    """One draw of supports in one group.
+
+    Attributes:
+        draw: its number, from 0.
+        supports: the annotated specimens.
+        targets: all other labelled specimens of the group.
+    """
+
+    draw: int
+    supports: list[Specimen]
+    targets: list[Specimen]
 
 
-def by_group(collection: Collection, labels: Path) -> dict[str, list[Specimen]]:
-    """Sort the labelled specimens by group.
+def group_labelled(collection: Collection, labels: Path) -> dict[str, list[Specimen]]:
+    """Group the specimens that have a label picture, `<specimen>.png`.
+
+    Args:
+        collection: the specimens.
+        labels: folder of the label pictures.
+
+    Returns:
+        Group -> its labelled specimens, in the order of the collection.
 
     Raises:
         InputError: no file in the folder is a label of the collection.
@@ -39,27 +57,27 @@ def by_group(collection: Collection, labels: Path) -> dict[str, list[Specimen]]:
     return groups
 
 
-def plans_of(
+def sample_supports(
     labelled: Mapping[str, Sequence[Specimen]], shots: int, draws: int, seed: int, usable: Callable[[Specimen], bool]
-) -> tuple[list[Plan], list[str]]:
-    """Draw the supports of every group.
+) -> tuple[list[Split], list[str]]:
+    """Draw the supports of every group at random.
 
     Args:
         labelled: group -> its labelled specimens.
         shots: supports a group.
-        draws: how often supports are drawn; a small group gives fewer.
-        seed: of the draws, 0 or more.
+        draws: most draws a group; a small group gives fewer.
+        seed: of the random draws, 0 or more.
         usable: whether a specimen can be a support.
 
     Returns:
-        The draws, and the groups that are too small for one.
+        The splits, and the groups that are too small for one.
     """
-    plans: list[Plan] = []
+    splits: list[Split] = []
     left_out: list[str] = []
     for group, members in labelled.items():
-        # By name, not by place: another group in the collection changes nothing here.
+        # Seeded by the group's name, so that adding another group to the collection changes nothing here.
         order = np.random.default_rng([seed, zlib.crc32(group.encode())]).permutation(len(members)).tolist()
-        # What shows no trait cannot be a support; as a target it must come back empty.
+        # A specimen without any trait cannot be a support; as a target its masks must be empty.
         order = [place for place in order if usable(members[place])]
         if len(order) < shots or len(members) <= shots:
             left_out.append(group)
@@ -67,17 +85,17 @@ def plans_of(
         for draw in range(min(draws, len(order) // shots)):
             chosen = order[draw * shots : (draw + 1) * shots]
             targets = [specimen for place, specimen in enumerate(members) if place not in chosen]
-            plans.append((draw, [members[place] for place in chosen], targets))
-    return plans, left_out
+            splits.append(Split(draw, [members[place] for place in chosen], targets))
+    return splits, left_out
 
 
-def shows_any(label: Path, numbers: Mapping[str, int]) -> bool:
-    """Say whether a label picture shows any of the traits (name -> number)."""
+def shows_any_trait(label: Path, numbers: Mapping[str, int]) -> bool:
+    """Return whether a label picture has a pixel of any of the traits (name -> number)."""
     return bool(np.isin(read_labels(label), list(numbers.values())).any())
 
 
 def read_labelled(specimen: Specimen, labels: Path) -> tuple[RGBImage, npt.NDArray[np.uint16]]:
-    """Read a labelled specimen: uint8 (H, W, 3), and its label picture, uint16 (H, W).
+    """Read the photograph of a labelled specimen, uint8 (H, W, 3), and its label picture, uint16 (H, W).
 
     Raises:
         InputError: the label does not fit its photograph.
@@ -91,7 +109,7 @@ def read_labelled(specimen: Specimen, labels: Path) -> tuple[RGBImage, npt.NDArr
     return image, label
 
 
-def labelled_support(specimen: Specimen, labels: Path, numbers: Mapping[str, int]) -> Support | None:
+def load_labelled_support(specimen: Specimen, labels: Path, numbers: Mapping[str, int]) -> Support | None:
     """Read a labelled specimen as a support; None if its label shows none of the traits.
 
     Raises:

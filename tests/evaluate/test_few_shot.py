@@ -13,7 +13,7 @@ from PIL import Image
 from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import Trial, run_protocol
-from sst_retrieval.evaluate.trials import ProtocolScores
+from sst_retrieval.evaluate.few_shot_scores import ProtocolScores
 from sst_retrieval.types import Propagated
 
 NUMBERS = {"spot": 7, "bar": 3}
