@@ -137,7 +137,7 @@ def _progress(index: sst.Index, table: pd.DataFrame, left: int) -> None:
 
 def _use(index: sst.Index) -> None:
     """Make a reviewed specimen a support, and build again."""
-    reviews = [review for review in index.reviews() if review.settles_mask]
+    reviews = [review for review in index.reviews() if review.overrides_propagation]
     supports = {each["specimen"] for each in opening.info()["provenance"].get("supports", [])}
     names = sorted({review.specimen for review in reviews} - supports)
     folder, why_not = support_folder()
@@ -167,7 +167,7 @@ def _use(index: sst.Index) -> None:
 
 def settled(index: sst.Index, specimen: str) -> dict[str, Any]:
     """Return the masks of a specimen that a person accepted or drew."""
-    wanted = [r.trait for r in index.reviews() if r.specimen == specimen and r.settles_mask]
+    wanted = [r.trait for r in index.reviews() if r.specimen == specimen and r.overrides_propagation]
     masks = {trait: index.mask(specimen, trait) for trait in index.traits if trait in wanted}
     return {trait: mask for trait, mask in masks.items() if mask.any()}
 

@@ -32,7 +32,7 @@ from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_orde
 from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.engines import PROPAGATORS, Engines, load_engines
 from sst_retrieval.errors import InputError
-from sst_retrieval.index.reviews import by_photograph
+from sst_retrieval.index.reviews import group_by_photograph
 from sst_retrieval.index.shards import Row
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.thumbnails import remove_small_pictures
@@ -90,7 +90,7 @@ def build_index(
     workers = choose_workers(settings.workers, engines)
     with _opened(output, engines, rebuild=settings.rebuild) as store:
         tell = progress or (lambda *_: None)
-        decided = by_photograph(store.reviews())
+        decided = group_by_photograph(store.reviews())
         before = None if store.generation is None else store.generation.provenance.get("laid_like")
         reference = reference_of(drawn, before)
         frames = frames_of(drawn, reference)

@@ -9,7 +9,7 @@ from sst_retrieval.annotate.supports import Supports
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError
 from sst_retrieval.imaging.images import content_hash
-from sst_retrieval.index.reviews import Review, with_redraws
+from sst_retrieval.index.reviews import Review, hash_redraws
 from sst_retrieval.types import Skipped, Specimen
 
 
@@ -67,7 +67,7 @@ def make_plan(
         supports: the annotated ones.
         done: specimen -> (content hash of its photograph, hash of its supports) of what is in the index.
         looked_at: is told after every specimen how many of how many were looked at, or left alone.
-        reviews: (specimen, content hash) -> what people decided about its masks (`index.reviews.by_photograph`).
+        reviews: (specimen, content hash) -> what people decided about its masks (`index.reviews.group_by_photograph`).
         groups: only these are worked on, none means all. What the index holds of the others stays, and their
             photographs are not looked at; one that it does not hold yet is left out.
     """
@@ -104,7 +104,7 @@ def _as_planned(
     if specimen.id not in done:
         return False
     content, made_from = done[specimen.id]
-    return made_from == with_redraws(supports.fingerprints[specimen.group], reviews.get((specimen.id, content), ()))
+    return made_from == hash_redraws(supports.fingerprints[specimen.group], reviews.get((specimen.id, content), ()))
 
 
 def _look(
@@ -119,4 +119,4 @@ def _look(
     except ImageError as error:
         return Skipped(specimen.id, "image", str(error))
     decided = reviews.get((specimen.id, content), ())
-    return Task(specimen, content, with_redraws(fingerprint, decided), decided)
+    return Task(specimen, content, hash_redraws(fingerprint, decided), decided)

@@ -78,7 +78,7 @@ def as_reviewed(found: Propagated, traits: Sequence[str], reviews: Sequence[Revi
         traits: names of the T traits, in the order of the masks.
         reviews: the decisions that count on this photograph; those on other traits are left alone.
     """
-    settled = {r.trait: r for r in reviews if r.settles_mask and r.size == found.masks.shape[1:]}
+    settled = {r.trait: r for r in reviews if r.overrides_propagation and r.size == found.masks.shape[1:]}
     masks, confidence = found.masks.copy(), found.confidence.copy()
     cycle = None if found.cycle is None else found.cycle.copy()
     for place, trait in enumerate(traits):

@@ -13,7 +13,7 @@ from sst_retrieval.errors import QueryError
 from sst_retrieval.export.about import about, write_beside
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import write_png
-from sst_retrieval.index.reviews import as_absent
+from sst_retrieval.index.reviews import make_absent
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Region
 
@@ -25,7 +25,7 @@ def regions(index: Index, specimen: str) -> dict[str, Region]:
         with suppress(QueryError):  # A trait of another group was never looked for.
             region = index.region(specimen, trait)
             review = index.decision(specimen, trait)
-            found[trait] = as_absent(region) if review is not None and review.decision == "reject" else region
+            found[trait] = make_absent(region) if review is not None and review.decision == "reject" else region
     return found
 
 

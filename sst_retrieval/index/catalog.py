@@ -1,4 +1,4 @@
-"""Room 5a: one generation's DuckDB file: who the regions belong to.
+"""The catalog of a generation: its specimens, regions, measurements and reviews in one DuckDB file.
 
     specimens     sst:specimen, sst:image, sst:group, then every column of the collection under its own name
     regions       region_id, specimen, trait, present, confidence, height, width, box, frame, rle, content_hash
@@ -7,15 +7,15 @@
     skipped       specimen, stage, reason
     searchable    all that a predicate may use, one row a region
 
-Regions are numbered by trait, then specimen. The file is written once (`write_catalog`) and then only opened to read.
+Regions are numbered by trait, then specimen. The file is written once (`index.generation`), then only opened to read.
 
 A predicate (`where`) is one DuckDB expression over the collection's own columns, then `specimen`, `trait`,
 `confidence`, `review` and the measurements. If the collection has a column of such a name, the collection's own is
 meant; this program's is then called "sst:confidence" and so on (in double quotes, as every name with a colon).
 
-Decisions come in between commits, so a reader lays the record of reviews over the catalog (`judge`): `review` is then
-as it is now, and regions that were rejected, or redrawn and not yet described anew, are no longer found; "sst:hidden"
-says which these are.
+Masks are reviewed between commits, so a reader applies the record of reviews to the open catalog (`apply_reviews`):
+`review` then has its present value, and regions that were rejected, or redrawn since the build, are left out
+of every result; the column "sst:hidden" marks them.
 """
 
 from __future__ import annotations
@@ -30,30 +30,39 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.duck import SandboxedDatabase, column_namer, quote_name
-from sst_retrieval.index.reviews import Judgements, Review, latest
+from sst_retrieval.index.reviews import RegionReviews, Review, latest_reviews
 from sst_retrieval.types import Frame, Region, Scalar, Skipped, Specimen
 
-OWN = ("sst:specimen", "sst:image", "sst:group")
+PROGRAM_COLUMNS = ("sst:specimen", "sst:image", "sst:group")
 """Columns this program adds to a specimen table; the colon keeps them apart from the collection's own."""
 
-NAMES = ("specimen", "trait", "confidence", "review")
+PREDICATE_COLUMNS = ("specimen", "trait", "confidence", "review")
 """What a predicate may use beside columns and measurements; "sst:" before it where the collection has it, too."""
 
 _BEFORE_REVIEWS = (
     "this index was made before masks could be reviewed; run its build again (nothing is computed twice), then review"
 )
 
-_AT_ONCE = 2048  # Masks in memory at a time.
+_BATCH = 2048  # Masks in memory at a time.
 
 
 class Catalog(SandboxedDatabase):
-    """A committed catalog, opened to read only. Threads may share it."""
+    """A committed catalog, opened read-only. Threads may share it.
+
+    Attributes:
+        columns: column of the collection -> DuckDB type.
+        measurement_names: names of the measurements, in the order of their columns.
+        has_review_column: whether the collection has a column `review` of its own, which then is the one a predicate
+            means.
+        region_reviews: the reviews that `apply_reviews` was given. The object is replaced as a whole and never changes:
+            take it once a query.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open a catalog.
 
         Args:
-            path: file that `index.generation.write_generation` made.
+            path: `catalog.duckdb` of a generation.
 
         Raises:
             IndexFolderError: the file is missing, broken or no catalog.
@@ -64,60 +73,61 @@ class Catalog(SandboxedDatabase):
         except duckdb.Error as error:
             self.close()
             raise IndexFolderError(f"{path} is no catalog; run the build again to make it anew: {error}") from error
-        self.columns: dict[str, str] = {name: kind for name, kind, *_ in columns if name not in OWN}
+        self.columns: dict[str, str] = {name: kind for name, kind, *_ in columns if name not in PROGRAM_COLUMNS}
         self.measurement_names = tuple(name for name, *_ in measured)[1:]
-        self.own_review = any(name.casefold() == "review" for name in self.columns)
-        """Whether the collection has a column `review` of its own; then that one is meant."""
-        self.judgements = Judgements.of({}, [])
-        """What people decided, as far as `judge` was told. It is replaced as a whole: look at it once a question."""
+        self.has_review_column = any(name.casefold() == "review" for name in self.columns)
+        self.region_reviews = RegionReviews.of({}, [])
 
     def resolve(self, where: str, trait: str) -> npt.NDArray[np.int64]:
-        """Find the regions of a trait that a predicate holds for.
+        """Resolve a predicate to the regions of a trait that it holds for.
 
         Args:
-            where: one DuckDB expression, see above.
+            where: one DuckDB expression (see the module).
             trait: name of the trait.
 
         Returns:
-            int64 (n,), ids of present regions, ascending.
+            int64 (n,), ids of present regions that are not hidden, ascending.
 
         Raises:
             QueryError: the predicate is not one expression or names something that is not there.
         """
-        judgements = self.judgements
-        today, reviews = self._today(where, judgements)
-        sql = today + 'SELECT "sst:region" FROM searchable WHERE "sst:trait" = $trait AND "sst:present" AND {}'
-        ids = self.ask(sql, where, {"trait": trait, **reviews}, table="searchable")["sst:region"]
+        region_reviews = self.region_reviews
+        cte, parameters = self._reviews_cte(where, region_reviews)
+        sql = cte + 'SELECT "sst:region" FROM searchable WHERE "sst:trait" = $trait AND "sst:present" AND {}'
+        ids = self.select_where(sql, where, {"trait": trait, **parameters}, table="searchable")["sst:region"]
         # Sorted here: of some hundred thousand regions, DuckDB's threads return the last ones first.
-        return np.setdiff1d(np.sort(np.asarray(ids, dtype=np.int64)), judgements.hidden, assume_unique=True)
+        return np.setdiff1d(np.sort(np.asarray(ids, dtype=np.int64)), region_reviews.hidden_ids, assume_unique=True)
 
     def resolve_by_specimen(self, where: str, trait: str) -> dict[str, int]:
-        """Find the same regions as `resolve`: specimen -> region id."""
+        """Resolve a predicate as `resolve` does: specimen -> region id."""
         ids = self.resolve(where, trait).tolist()
         sql = 'SELECT "sst:specimen", "sst:region" FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))'
         return dict(self.rows(sql, {"ids": ids}))
 
-    def judge(self, reviews: Iterable[Review]) -> None:
-        """Lay what people decided over the catalog.
+    def apply_reviews(self, reviews: Iterable[Review]) -> None:
+        """Apply reviews to the catalog, in place of those applied before.
 
         Args:
-            reviews: all of the record, oldest first; decisions on other photographs are left alone.
+            reviews: the whole record, oldest first; reviews of other photographs have no effect.
 
         Raises:
-            IndexFolderError: there are decisions, and the catalog was made by a version that knew none.
+            IndexFolderError: there are reviews, and the catalog was made by a version without reviews.
         """
-        counting = latest(reviews)
+        current = latest_reviews(reviews)
         sql = """SELECT region_id, specimen, trait, content_hash, rle FROM regions
                  WHERE specimen IN (SELECT unnest($names))"""
-        names = sorted({name for name, *_ in counting})
-        self.judgements = Judgements.of(counting, self._with_contents(sql, {"names": names}) if names else [])
+        names = sorted({name for name, *_ in current})
+        self.region_reviews = RegionReviews.of(current, self._rows_with_hash(sql, {"names": names}) if names else [])
 
     def table(self, trait: str | None = None) -> Any:
-        """Return all that is known of every region, absent and rejected ones included.
+        """Return one row a region, absent and rejected regions included.
+
+        Args:
+            trait: name of a trait; None takes all.
 
         Returns:
-            A pandas data frame, one row a region, in order of trait and specimen: sst:region, sst:specimen, sst:trait,
-            sst:present, sst:confidence, sst:group, sst:review ("" if nobody decided), then the collection's own
+            A pandas data frame in order of trait and specimen: sst:region, sst:specimen, sst:trait,
+            sst:present, sst:confidence, sst:group, sst:review ("" without a review), then the collection's own
             columns, then measurements; one that the collection has, too, is called "sst:" and its name.
         """
         own = "".join(f", s.{quote_name(column)}" for column in self.columns)
@@ -128,62 +138,78 @@ class Catalog(SandboxedDatabase):
                   FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
                   LEFT JOIN measurements m ON m.region_id = r.region_id
                   WHERE $trait IS NULL OR r.trait = $trait ORDER BY r.region_id"""
-        judgements = self.judgements
+        region_reviews = self.region_reviews
         with self.cursor() as cursor:
             frame = cursor.execute(sql, {"trait": trait}).df()
-        frame.insert(6, "sst:review", [judgements.word(number) or "" for number in frame["sst:region"].tolist()])
+        frame.insert(6, "sst:review", [region_reviews.status(number) or "" for number in frame["sst:region"].tolist()])
         return frame
 
     def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:
         """Return the measurements of a trait on every specimen that shows it.
 
+        Args:
+            trait: name of the trait.
+            where: one DuckDB expression (see the module); None takes all.
+
         Returns:
-            "specimen" -> str (n,), "confidence" and each measurement -> float64 (n,), NaN where it is missing; a data
-            frame takes it as it is. Ordered by specimen.
+            "specimen" -> str (n,), "confidence" and each measurement -> float64 (n,), NaN where missing, in order of
+            the specimens; `pandas.DataFrame` takes it as it is.
         """
         where = "true" if where is None else where
-        judgements = self.judgements
-        today, reviews = self._today(where, judgements)
+        region_reviews = self.region_reviews
+        cte, parameters = self._reviews_cte(where, region_reviews)
         sql = (
-            today
+            cte
             + """SELECT specimen, confidence, measurements.* EXCLUDE (region_id)
                          FROM regions JOIN measurements USING (region_id)
                          WHERE trait = $trait AND region_id IN (SELECT "sst:region" FROM searchable WHERE {})
                                AND region_id NOT IN (SELECT unnest($hidden))
                          ORDER BY region_id"""
         )
-        known = {"trait": trait, **reviews, "hidden": judgements.hidden.tolist()}
-        table = self.ask(sql, where, known, table="searchable")
+        parameters = {"trait": trait, **parameters, "hidden": region_reviews.hidden_ids.tolist()}
+        table = self.select_where(sql, where, parameters, table="searchable")
         return {
             name: np.asarray(values.filled(np.nan) if isinstance(values, np.ma.MaskedArray) else values)
             for name, values in table.items()
         }
 
     def groups(self) -> dict[str, str]:
-        """Return specimen -> the group whose support served it."""
+        """Return specimen -> its group."""
         return dict(self.rows('SELECT "sst:specimen", "sst:group" FROM specimens'))
 
     def confidences(self) -> list[tuple[str, float]]:
         """Return (specimen, confidence) of every region, absent traits included, ordered by specimen.
 
-        A mask that was rejected deserves no confidence, one that a person settled all of it.
+        A rejected mask has confidence 0, an accepted or redrawn one 1.
         """
-        judged = {number: float(review.settles_mask) for number, review in self.judgements.reviews.items()}
+        reviewed = {
+            number: float(review.overrides_propagation) for number, review in self.region_reviews.by_region.items()
+        }
         rows = self.rows("SELECT region_id, specimen, confidence FROM regions ORDER BY specimen, region_id")
-        return [(name, judged.get(number, confidence)) for number, name, confidence in rows]
+        return [(name, reviewed.get(number, confidence)) for number, name, confidence in rows]
 
-    def drawn(self, region_ids: npt.NDArray[np.int64]) -> Iterator[Region]:
-        """Go through regions, their masks and frames, without vectors and measurements, ordered by region id."""
+    def iterate_regions(self, region_ids: npt.NDArray[np.int64]) -> Iterator[Region]:
+        """Yield regions with their masks and frames, ordered by region id, some thousand in memory at a time.
+
+        Args:
+            region_ids: int64 (n,).
+
+        Yields:
+            Regions without vectors and measurements.
+        """
         sql = """SELECT specimen, trait, present, confidence, height, width, rle, box, frame FROM regions
                  WHERE region_id IN (SELECT unnest($ids)) ORDER BY region_id"""
-        for start in range(0, len(region_ids), _AT_ONCE):
-            part = np.sort(region_ids)[start : start + _AT_ONCE].tolist()
+        for start in range(0, len(region_ids), _BATCH):
+            part = np.sort(region_ids)[start : start + _BATCH].tolist()
             for name, trait, present, confidence, height, width, rle, box, frame in self.rows(sql, {"ids": part}):
                 place = (height, width), rle, tuple(box), Frame(tuple(frame))
                 yield Region(name, trait, present, confidence, *place, vector=None, measurements={})
 
     def owners(self, region_ids: Sequence[int]) -> dict[int, tuple[str, float, dict[str, Scalar]]]:
-        """Say whom regions belong to.
+        """Return what a hit says about the specimens of regions.
+
+        Args:
+            region_ids: any number of them, in any order.
 
         Returns:
             region id -> (specimen, confidence of the mask, the specimen's row of the collection).
@@ -200,26 +226,29 @@ class Catalog(SandboxedDatabase):
         return self._specimen(rows[0]) if rows else None
 
     def specimens(self, where: str | None = None) -> list[Specimen]:
-        """Return the specimens a predicate over the collection's own columns holds for, ordered by id.
+        """Return the specimens that a predicate over the collection's own columns holds for, ordered by id.
+
+        Args:
+            where: one DuckDB expression; None takes all.
 
         Raises:
             QueryError: the predicate is not one expression or names something that is not there.
         """
-        today, reviews = self._today(where or "true", self.judgements)
-        sql = today + 'SELECT "sst:specimen" FROM specimens WHERE {}'
-        names = self.ask(sql, where or "true", reviews, table="specimens")
+        cte, parameters = self._reviews_cte(where or "true", self.region_reviews)
+        sql = cte + 'SELECT "sst:specimen" FROM specimens WHERE {}'
+        names = self.select_where(sql, where or "true", parameters, table="specimens")
         wanted = set(names["sst:specimen"].tolist())
         every = map(self._specimen, self.rows('SELECT * FROM specimens ORDER BY "sst:specimen"'))
         return [specimen for specimen in every if specimen.id in wanted]
 
     def nearest_names(self, name: str, count: int = 3) -> list[str]:
-        """Return the specimens' ids that are spelt most like a name."""
+        """Return the ids of specimens with the smallest edit distance (Levenshtein) to a name."""
         sql = """SELECT "sst:specimen" FROM specimens
                  ORDER BY levenshtein(lower("sst:specimen"), lower($name)), 1 LIMIT $count"""
         return [found for (found,) in self.rows(sql, {"name": name, "count": count})]
 
     def region(self, specimen: str, trait: str) -> tuple[int, Region] | None:
-        """Return a region's number and the region without its vector, or None if the trait was never looked for."""
+        """Return a region's id and the region without its vector, or None if the trait was never looked for."""
         sql = """SELECT region_id, present, confidence, height, width, rle, box, frame
                  FROM regions WHERE specimen = $specimen AND trait = $trait"""
         rows = self.rows(sql, {"specimen": specimen, "trait": trait})
@@ -242,26 +271,26 @@ class Catalog(SandboxedDatabase):
         )
         return number, region
 
-    def content(self, region_id: int) -> str:
+    def content_hash(self, region_id: int) -> str:
         """Return the SHA-256 of the photograph that a region was found on.
 
         Raises:
-            IndexFolderError: the catalog was made by a version that kept none.
+            IndexFolderError: the catalog was made by a version that did not store hashes.
         """
         sql = "SELECT content_hash FROM regions WHERE region_id = $id"
-        return str(self._with_contents(sql, {"id": region_id})[0][0])
+        return str(self._rows_with_hash(sql, {"id": region_id})[0][0])
 
-    def contents(self, specimen: str) -> tuple[str, ...]:
-        """Return the SHA-256 of the photograph that a specimen's regions were found on; none if it was never read.
+    def content_hashes(self, specimen: str) -> tuple[str, ...]:
+        """Return the SHA-256 of the photograph that a specimen's regions were found on; empty if it was never read.
 
         Raises:
-            IndexFolderError: the catalog was made by a version that kept none.
+            IndexFolderError: the catalog was made by a version that did not store hashes.
         """
         sql = "SELECT DISTINCT content_hash FROM regions WHERE specimen = $name"
-        return tuple(str(content) for (content,) in self._with_contents(sql, {"name": specimen}))
+        return tuple(str(content) for (content,) in self._rows_with_hash(sql, {"name": specimen}))
 
-    def mask_code(self, region_id: int) -> tuple[bytes, tuple[int, int]]:
-        """Return a region's run-length code and the (height, width) of its photograph."""
+    def encoded_mask(self, region_id: int) -> tuple[bytes, tuple[int, int]]:
+        """Return a region's mask as compressed COCO run-length counts, and the (height, width) of its photograph."""
         sql = "SELECT rle, height, width FROM regions WHERE region_id = $id"
         ((rle, height, width),) = self.rows(sql, {"id": region_id})
         return rle, (height, width)
@@ -284,43 +313,51 @@ class Catalog(SandboxedDatabase):
         """Return the specimens that could not be indexed, ordered by id."""
         return [Skipped(*row) for row in self.rows("SELECT specimen, stage, reason FROM skipped ORDER BY ALL")]
 
-    def explanation(self, table: str) -> str:
-        """List the columns of a table, and what of this program's own the collection's columns hide."""
+    def describe_columns(self, table: str) -> str:
+        """List the columns of a table, and which of this program's the collection's columns shadow."""
         own = {name.casefold() for name in self.columns}
-        hidden = [name for name in (*NAMES, *self.measurement_names) if name.casefold() in own]
-        said = super().explanation(table)
-        if table != "searchable" or not hidden:
-            return said
-        return f"{said}; {', '.join(hidden)} of your table, the program's own: " + ", ".join(
-            quote_name(f"sst:{name}") for name in hidden
+        shadowed = [name for name in (*PREDICATE_COLUMNS, *self.measurement_names) if name.casefold() in own]
+        listed = super().describe_columns(table)
+        if table != "searchable" or not shadowed:
+            return listed
+        return f"{listed}; {', '.join(shadowed)} of your table, the program's own: " + ", ".join(
+            quote_name(f"sst:{name}") for name in shadowed
         )
 
-    def _today(self, where: str, judgements: Judgements) -> tuple[str, dict[str, Any]]:
-        """Lay today's decisions over `searchable`, if a predicate asks for them.
+    def _reviews_cte(self, where: str, region_reviews: RegionReviews) -> tuple[str, dict[str, Any]]:
+        """Write a common table expression that shadows `searchable` with one that knows the applied reviews.
+
+        Args:
+            where: the predicate; what it does not name is not joined, for speed.
+            region_reviews: the applied reviews.
 
         Returns:
-            What to write before a SELECT that reads `searchable`, and its parameters.
+            SQL to put before a SELECT that reads `searchable` ("" if it needs none), and its parameters.
         """
-        asked = where.casefold()
-        kept, added, joined = "known.*", "", ""
+        text = where.casefold()
+        columns, more_columns, join = "known.*", "", ""
         parameters: dict[str, Any] = {}
-        if "review" in asked:
-            reviewed = list(judgements.reviews)
-            parameters = {"reviewed": reviewed, "reviews": [judgements.word(number) for number in reviewed]}
-            kept = "known.*" if self.own_review else "known.* EXCLUDE (review), now.review"
-            added = ', now.review AS "sst:review"'
-            joined = """ LEFT JOIN (SELECT unnest($reviewed::BIGINT[]) AS region_id,
+        if "review" in text:
+            reviewed = list(region_reviews.by_region)
+            parameters = {"reviewed": reviewed, "reviews": [region_reviews.status(number) for number in reviewed]}
+            columns = "known.*" if self.has_review_column else "known.* EXCLUDE (review), now.review"
+            more_columns = ', now.review AS "sst:review"'
+            join = """ LEFT JOIN (SELECT unnest($reviewed::BIGINT[]) AS region_id,
                                            unnest($reviews::VARCHAR[]) AS review) now
                          ON now.region_id = known."sst:region\""""
-        if "sst:hidden" in asked:
-            parameters["hidden"] = judgements.hidden.tolist()
-            added += ', known."sst:region" IN (SELECT unnest($hidden::BIGINT[])) AS "sst:hidden"'
+        if "sst:hidden" in text:
+            parameters["hidden"] = region_reviews.hidden_ids.tolist()
+            more_columns += ', known."sst:region" IN (SELECT unnest($hidden::BIGINT[])) AS "sst:hidden"'
         if not parameters:
             return "", {}
-        return f"WITH searchable AS (SELECT {kept}{added} FROM main.searchable known{joined}) ", parameters
+        return f"WITH searchable AS (SELECT {columns}{more_columns} FROM main.searchable known{join}) ", parameters
 
-    def _with_contents(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Ask for contents of photographs, which early versions did not keep."""
+    def _rows_with_hash(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run SQL that reads `content_hash`, a column that early versions did not write.
+
+        Raises:
+            IndexFolderError: the catalog has no such column.
+        """
         try:
             return self.rows(sql, parameters)
         except duckdb.BinderException as error:

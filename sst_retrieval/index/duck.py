@@ -1,7 +1,7 @@
-"""A DuckDB file in which a stranger's predicate can be tried: it is only read, and nothing else can be reached from it.
+"""DuckDB: a sandboxed, read-only connection for untrusted predicates, and the quoting of names and values.
 
 A predicate (`where`) comes from a command line, a web page or a script that was passed on. It is one expression, and it
-is run on a connection that opens no file, loads no extension, sees no Python variable and changes no setting.
+runs on a connection that opens no other file, loads no extension, sees no Python variable and changes no setting.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sst_retrieval.errors import IndexFolderError, QueryError
 
 
 def quote_name(identifier: str) -> str:
-    """Quote a column name.
+    """Quote the name of a column as an SQL identifier.
 
     >>> print(quote_name('say "it"'))
     "say ""it\"""
@@ -28,7 +28,7 @@ def quote_name(identifier: str) -> str:
 
 
 def quote_text(value: str | Path) -> str:
-    """Quote a piece of text, or a path.
+    """Quote a string, or a path, as an SQL string literal.
 
     >>> print(quote_text("d'Orbigny"))
     'd''Orbigny'
@@ -37,7 +37,9 @@ def quote_text(value: str | Path) -> str:
 
 
 def column_namer(columns: Iterable[str]) -> Callable[[str], str]:
-    """Say what is called how beside the columns of a collection: "sst:" and its name if the collection has it, too.
+    """Return the function that names this program's columns beside those of a collection.
+
+    A name that the collection has, too (whatever its capitals), gets the prefix "sst:".
 
     >>> name = column_namer(["sex", "Length_mm"])
     >>> name("length_mm"), name("width_mm")
@@ -48,10 +50,10 @@ def column_namer(columns: Iterable[str]) -> Callable[[str], str]:
 
 
 def memory_settings(scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
-    """Return settings of a database that joins and sorts within 1 GB of memory.
+    """Return the DuckDB settings of a build: joins and sorts use at most 1 GB of memory and spill to disk.
 
     Args:
-        scratch: folder for what does not fit; made if it is needed.
+        scratch: folder to spill to; DuckDB makes it if it is needed.
     """
     return {"memory_limit": "1GB", "temp_directory": str(scratch)}
 
@@ -71,13 +73,13 @@ _SANDBOX: dict[str, str | bool | int | float | list[str]] = {
 
 
 class SandboxedDatabase:
-    """A DuckDB file, opened to read only. Threads may share it: each call has its own cursor."""
+    """A DuckDB file, opened read-only in the sandbox. Threads may share it: each call has its own cursor."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file.
+        """Open a DuckDB file.
 
         Args:
-            path: the file.
+            path: of the file.
 
         Raises:
             IndexFolderError: it is missing or broken.
@@ -88,7 +90,7 @@ class SandboxedDatabase:
             raise IndexFolderError(f"{path} cannot be read; run the build again to make it anew: {error}") from error
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -98,16 +100,16 @@ class SandboxedDatabase:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.close()
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """Run SQL of this program's own (never a stranger's text: values go into `parameters`)."""
+        """Run trusted SQL and return its rows; untrusted values go into `parameters`."""
         with self.cursor() as cursor:
             return cursor.execute(sql, parameters or {}).fetchall()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """Return a cursor for other forms of an answer than rows; use it in a `with` block.
+        """Return a cursor, for results in another form than rows; use it in a `with` block.
 
         Raises:
             QueryError: the file was closed.
@@ -117,16 +119,16 @@ class SandboxedDatabase:
         except duckdb.ConnectionException as error:
             raise QueryError(CLOSED) from error
 
-    def ask(
+    def select_where(
         self, sql: str, where: str, parameters: Mapping[str, Any], *, table: str
     ) -> dict[str, npt.NDArray[Any] | np.ma.MaskedArray[Any, Any]]:
-        """Run `sql` with a stranger's predicate in place of its `{}`.
+        """Run a query with an untrusted predicate.
 
         Args:
-            sql: of this program's own.
+            sql: trusted SQL; `{}` stands for the predicate.
             where: the predicate.
             parameters: values of `sql`.
-            table: the table whose columns an explanation lists.
+            table: the table whose columns the message of an error lists.
 
         Returns:
             Column -> its values, (n,); masked where one is missing.
@@ -141,20 +143,24 @@ class SandboxedDatabase:
                 return dict(cursor.execute(sql.format(f"(\n{where}\n)"), parameters).fetchnumpy())
             except duckdb.Error as error:
                 raise QueryError(
-                    f"the predicate {where!r} does not work: {error}\n{self.explanation(table)}"
+                    f"the predicate {where!r} does not work: {error}\n{self.describe_columns(table)}"
                 ) from error
 
-    def explanation(self, table: str) -> str:
-        """List the columns of a table, for somebody whose predicate did not work."""
+    def describe_columns(self, table: str) -> str:
+        """List the columns of a table, for the message about a predicate that does not work."""
         names = [name for name, *_ in self.rows(f"DESCRIBE {table}") if not name.startswith("sst:")]
         return f"columns: {', '.join(names)}"
 
 
 def _check_expression(where: str, cursor: duckdb.DuckDBPyConnection) -> None:
-    """Refuse what is not one expression when it stands alone.
+    """Refuse a predicate that is not one expression.
 
-    `true) OR (true` only reads well in parentheses, so it fails here; `true ORDER BY x` only reads well alone, so it
+    `true) OR (true` parses in parentheses only, so it fails here; `true ORDER BY x` parses without them only, so it
     fails when the predicate is used, in parentheses.
+
+    Raises:
+        QueryError: it is several statements, or has a placeholder.
+        duckdb.Error: it cannot be parsed.
     """
     statements = cursor.extract_statements(f"SELECT 1 WHERE {where}")
     if len(statements) != 1:

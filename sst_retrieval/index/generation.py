@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.index.catalog import OWN, Catalog
+from sst_retrieval.index.catalog import PROGRAM_COLUMNS, Catalog
 from sst_retrieval.index.duck import column_namer, memory_settings, quote_name, quote_text
 from sst_retrieval.index.folder import catalog_file, vector_file, whitening_file
-from sst_retrieval.index.reviews import DECISIONS, Review, latest
+from sst_retrieval.index.reviews import DECISIONS, Review, latest_reviews
 from sst_retrieval.index.shards import read_vectors
 from sst_retrieval.index.vectors import VectorIndex, write_vectors
 from sst_retrieval.index.whitening import whiten, write_whitening
@@ -119,7 +119,7 @@ def _write_catalog(
     connection.execute(_NUMBERS).fetchall()
     connection.execute(_REGIONS).fetchall()
     connection.execute(_measurement_table(connection)).fetchall()
-    _write_reviews(connection, folder / "reviews.parquet", list(latest(reviews).values()))
+    _write_reviews(connection, folder / "reviews.parquet", list(latest_reviews(reviews).values()))
     connection.execute(_searchable_table(connection)).fetchall()
     connection.execute(f"CREATE TABLE skipped AS FROM read_parquet({quote_text(reasons)})").fetchall()
     reasons.unlink()
@@ -213,7 +213,7 @@ def _searchable_table(connection: duckdb.DuckDBPyConnection) -> str:
     columns = {table: _columns(connection, table) for table in ("specimens", "regions", "measurements")}
     parts = ['r.region_id AS "sst:region"', 'r.trait AS "sst:trait"', 'r.present AS "sst:present"']
     parts += ['r.specimen AS "sst:specimen"', 'r.confidence AS "sst:confidence"']
-    own = [name for name in columns["specimens"] if name not in OWN]
+    own = [name for name in columns["specimens"] if name not in PROGRAM_COLUMNS]
     parts += [f"s.{quote_name(name)}" for name in own]
     taken = {name.casefold() for name in own}
     parts += [f"r.{name}" for name in ("specimen", "trait", "confidence") if name not in taken]

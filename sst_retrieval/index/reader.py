@@ -17,7 +17,7 @@ from sst_retrieval.imaging.reach import Reach
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.duck import CLOSED
 from sst_retrieval.index.manifest import Generation
-from sst_retrieval.index.reviews import Review, judgement, settled
+from sst_retrieval.index.reviews import Review, apply_review_mask, make_review
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.thumbnails import read_small_picture
 from sst_retrieval.index.vectors import VectorIndex
@@ -37,7 +37,7 @@ class Reader:
         try:
             self._counts = self.catalog.counts()
             self.state = store.state()
-            self.catalog.judge(store.reviews())
+            self.catalog.apply_reviews(store.reviews())
             # All files are opened now: a later commit may remove them, and open files stay readable.
             self.vector_indexes = VectorIndexes(
                 {trait: VectorIndex(store.vectors(generation.number, trait), self.blocks) for trait in self._counts}
@@ -117,7 +117,7 @@ class Reader:
             QueryError: there is no such specimen or trait, or the specimen was skipped; says which and why.
         """
         number, region = self.find_region(specimen, self.require_trait(trait))
-        if not region.present or number in self.catalog.judgements.waiting:
+        if not region.present or number in self.catalog.region_reviews.stale_ids:
             return region
         return replace(region, vector=self.unwhitened_vectors(trait, np.array([number]))[0])
 
@@ -144,21 +144,21 @@ class Reader:
             QueryError: there is no such region or decision, nobody decides, or the mask does not fit.
         """
         number, region = self.find_region(specimen, self.require_trait(trait))
-        review = judgement(region, self.catalog.content(number), decision, reviewer, mask, comment)
+        review = make_review(region, self.catalog.content_hash(number), decision, reviewer, mask, comment)
         with self._deciding:  # Else the older record of two might be laid over the catalog last.
             self._store.add_reviews([review])
             state = self._store.state()  # Asked first: what somebody adds meanwhile shall look new.
-            self.catalog.judge(self._store.reviews())
+            self.catalog.apply_reviews(self._store.reviews())
             self.state = state
         return review
 
     def decision(self, specimen: str, trait: str) -> Review | None:
         """Return the decision that counts on a mask, or None if nobody decided yet."""
-        return self.catalog.judgements.reviews.get(self.find_region(specimen, self.require_trait(trait))[0])
+        return self.catalog.region_reviews.by_region.get(self.find_region(specimen, self.require_trait(trait))[0])
 
     def reviews(self) -> list[Review]:
         """Return the decisions that count on the photographs of this index, in order of trait and specimen."""
-        return [review for _, review in sorted(self.catalog.judgements.reviews.items())]
+        return [review for _, review in sorted(self.catalog.region_reviews.by_region.items())]
 
     def table(self, trait: str | None = None) -> Any:
         """Return all that is known of every region as a pandas data frame (see `Catalog.table`)."""
@@ -213,7 +213,7 @@ class Reader:
             raise ImageError(f"the photograph of {specimen} is no longer at {path}; build again, with --images FOLDER")
         if self._reach is None:
             return images.read_image(path)
-        return self._reach.read(path, self.catalog.contents(specimen))
+        return self._reach.read(path, self.catalog.content_hashes(specimen))
 
     def require_trait(self, trait: str | None) -> str:
         """Return the name of a trait of the index.
@@ -242,9 +242,9 @@ class Reader:
         found = self.catalog.region(specimen, trait)
         if found is not None:
             number, region = found
-            judgements = self.catalog.judgements
-            if number in judgements.waiting:
-                region = settled(region, judgements.reviews[number])
+            region_reviews = self.catalog.region_reviews  # Once: a review in another thread replaces the object.
+            if number in region_reviews.stale_ids:
+                region = apply_review_mask(region, region_reviews.by_region[number])
             return number, region
         self.specimen(specimen)
         self._refuse_skipped(specimen)
@@ -252,7 +252,7 @@ class Reader:
 
     def decode_mask(self, region_id: int) -> Mask:
         """Return the mask of a region as it was committed, bool (H, W) at the photograph's own size."""
-        rle, size = self.catalog.mask_code(region_id)
+        rle, size = self.catalog.encoded_mask(region_id)
         return masks.decode(rle, size)
 
     def unwhitened_vectors(self, trait: str, ids: npt.NDArray[np.int64]) -> Floats:

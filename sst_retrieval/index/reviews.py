@@ -1,14 +1,14 @@
-"""What people decided about masks: an append-only record beside the shards.
+"""Reviews of masks: an append-only record of decisions beside the shards.
 
-    reviews/decisions.jsonl     one line a decision; the last one on a trait of a photograph counts
+    reviews/decisions.jsonl     one line a review; the last one of a trait on a photograph counts
 
-A decision belongs to the content of a photograph, not to a build: a rebuild, another model or a renamed file never
-loses it, and another photograph under the same name does not inherit it. It keeps the mask it was made on:
+A review belongs to the content of a photograph, not to a build: a rebuild, another model or a renamed file never
+loses it, and another photograph under the same name does not inherit it. It stores the mask that was reviewed:
 
 - accept: this mask is right, and it stays, whatever a later build finds;
-- reject: this mask is wrong; the trait is no hit and is not exported, until somebody decides otherwise;
+- reject: this mask is wrong; the trait is no hit and is not exported, until a later review;
 - redraw: this mask, drawn by the reviewer, takes the place of the one that was found;
-- reopen: the earlier decision no longer counts.
+- reopen: earlier reviews no longer count.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ DECISIONS: Mapping[str, str | None] = {
     "redraw": "redrawn",
     "reopen": None,
 }
-"""What a reviewer may decide -> how the column `review` says it."""
+"""Decision -> value of the column `review`."""
 
-WAIT = 10.0
-"""How many seconds to wait for another reviewer's line to be written."""
+LOCK_TIMEOUT = 10.0
+"""Seconds to wait while another process appends."""
 
 Key: TypeAlias = tuple[str, str, str]
 """(specimen, trait, SHA-256 of the photograph's content)."""
@@ -47,7 +47,7 @@ Key: TypeAlias = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One decision of one person.
+    """One decision of one person about one mask.
 
     Attributes:
         specimen: id of the specimen.
@@ -57,7 +57,7 @@ class Review:
         reviewer: who decided.
         time: when, ISO 8601 in UTC.
         size: (height, width) of the photograph in pixels.
-        rle: the mask that was judged, or the one that was drawn, as compressed COCO run-length counts.
+        rle: the mask that was reviewed, or for "redraw" the new one, as compressed COCO run-length counts.
         comment: anything else.
     """
 
@@ -73,13 +73,15 @@ class Review:
 
     @property
     def key(self) -> Key:
-        """What the decision is about."""
+        """What was reviewed."""
         return self.specimen, self.trait, self.content
 
     @property
-    def settles_mask(self) -> bool:
-        """Say whether the decision's mask takes the place of whatever a build finds."""
+    def overrides_propagation(self) -> bool:
+        """Whether this mask replaces whatever a build propagates."""
         return self.decision in ("accept", "redraw")
+
+    settles_mask = overrides_propagation  # Its name in version 0.1.
 
     def to_json(self) -> str:
         """Write as one line."""
@@ -89,58 +91,60 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgements:
-    """The decisions that count on the regions of one generation. They never change; new ones take their place.
+class RegionReviews:
+    """The reviews that count, matched to the regions of one generation; immutable.
 
     Attributes:
-        reviews: region id -> decision.
-        waiting: regions whose mask a person has settled and no build has described yet.
-        hidden: int64 (n,), ascending: regions that no search finds, because they were rejected or are waiting.
+        by_region: region id -> review.
+        stale_ids: regions whose mask a review replaced since the build: vector and measurements are of the old mask.
+        hidden_ids: int64 (n,), ascending: regions that are left out of every result, being rejected or stale.
     """
 
-    reviews: Mapping[int, Review]
-    waiting: frozenset[int]
-    hidden: npt.NDArray[np.int64]
+    by_region: Mapping[int, Review]
+    stale_ids: frozenset[int]
+    hidden_ids: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, counting: Mapping[Key, Review], regions: Iterable[tuple[Any, ...]]) -> Self:
-        """Lay decisions over regions.
+    def of(cls, current: Mapping[Key, Review], regions: Iterable[tuple[Any, ...]]) -> Self:
+        """Match reviews to regions.
 
         Args:
-            counting: the decisions that count (`latest`); those on other photographs are left alone.
+            current: the reviews that count (`latest_reviews`); those of other photographs match no region.
             regions: region id, specimen, trait, SHA-256 of the photograph's content, run-length code of the mask.
         """
-        judged = {
-            number: (counting[specimen, trait, content], rle)
+        matched = {
+            number: (current[specimen, trait, content], rle)
             for number, specimen, trait, content, rle in regions
-            if (specimen, trait, content) in counting
+            if (specimen, trait, content) in current
         }
-        rejected = [number for number, (review, _) in judged.items() if review.decision == "reject"]
-        waiting = frozenset(n for n, (review, rle) in judged.items() if review.settles_mask and review.rle != rle)
-        hidden = np.sort(np.array([*rejected, *waiting], dtype=np.int64))
-        return cls({number: review for number, (review, _) in judged.items()}, waiting, hidden)
+        rejected = [number for number, (review, _) in matched.items() if review.decision == "reject"]
+        stale = frozenset(
+            n for n, (review, rle) in matched.items() if review.overrides_propagation and review.rle != rle
+        )
+        hidden = np.sort(np.array([*rejected, *stale], dtype=np.int64))
+        return cls({number: review for number, (review, _) in matched.items()}, stale, hidden)
 
-    def word(self, region_id: int) -> str | None:
-        """Return how the column `review` says the decision on a region; None if nobody decided."""
-        review = self.reviews.get(region_id)
+    def status(self, region_id: int) -> str | None:
+        """Return a region's value of the column `review`; None without a review."""
+        review = self.by_region.get(region_id)
         return None if review is None else DECISIONS[review.decision]
 
 
 def append_reviews(path: Path, reviews: Iterable[Review]) -> None:
-    """Add decisions to the record. Once this returns they survive a crash.
+    """Append reviews to the record. Once this returns they survive a crash.
 
     Args:
-        path: the file; it and its folder are made if they are not there.
-        reviews: what was decided, oldest first.
+        path: the file; it and its folder are made if they are missing.
+        reviews: oldest first.
 
     Raises:
-        IndexFolderError: the file is kept by another program, or cannot be written.
+        IndexFolderError: another process holds the file, or it cannot be written.
     """
     lines = "".join(review.to_json() + "\n" for review in reviews).encode()
     try:
         path.parent.mkdir(exist_ok=True)
-        with FileLock(path.with_name(".lock"), timeout=WAIT), path.open("ab+") as file:
-            file.truncate(_whole_lines(file))  # A line that a crash cut short was never a decision.
+        with FileLock(path.with_name(".lock"), timeout=LOCK_TIMEOUT), path.open("ab+") as file:
+            file.truncate(_length_of_whole_lines(file))  # A line that a crash cut short was never a review.
             file.write(lines)
             file.flush()
             os.fsync(file.fileno())
@@ -151,10 +155,10 @@ def append_reviews(path: Path, reviews: Iterable[Review]) -> None:
 
 
 def read_reviews(path: Path) -> tuple[Review, ...]:
-    """Read the record, oldest decision first; none if there is no file.
+    """Read the record, oldest review first; empty if there is no file.
 
     Raises:
-        IndexFolderError: a line is not a decision; says which.
+        IndexFolderError: the file cannot be read, or a line is not a review; says which.
     """
     try:
         text = path.read_bytes()
@@ -167,41 +171,41 @@ def read_reviews(path: Path) -> tuple[Review, ...]:
     return tuple(_read(path, number, line) for number, line in enumerate(lines, start=1))
 
 
-def latest(reviews: Iterable[Review]) -> dict[Key, Review]:
-    """Keep the decisions that count: the last on each trait of a photograph, unless it was reopened."""
+def latest_reviews(reviews: Iterable[Review]) -> dict[Key, Review]:
+    """Select the reviews that count: the last of each trait on a photograph, unless it was reopened."""
     last = {review.key: review for review in reviews}
     return {key: review for key, review in last.items() if review.decision != "reopen"}
 
 
-def by_photograph(reviews: Iterable[Review]) -> dict[tuple[str, str], tuple[Review, ...]]:
-    """Sort the decisions that count by (specimen, content), each in order of the trait's name."""
-    sorted_out: dict[tuple[str, str], list[Review]] = {}
-    for (specimen, _, content), review in sorted(latest(reviews).items()):
-        sorted_out.setdefault((specimen, content), []).append(review)
-    return {photograph: tuple(own) for photograph, own in sorted_out.items()}
+def group_by_photograph(reviews: Iterable[Review]) -> dict[tuple[str, str], tuple[Review, ...]]:
+    """Group the reviews that count by (specimen, content hash), each group in order of the traits' names."""
+    groups: dict[tuple[str, str], list[Review]] = {}
+    for (specimen, _, content), review in sorted(latest_reviews(reviews).items()):
+        groups.setdefault((specimen, content), []).append(review)
+    return {photograph: tuple(own) for photograph, own in groups.items()}
 
 
-def with_redraws(supports: str, reviews: Iterable[Review]) -> str:
-    """Join the hash of a group's supports with the masks redrawn on one photograph.
+def hash_redraws(supports: str, reviews: Iterable[Review]) -> str:
+    """Combine the hash of a group's supports with the masks redrawn on one photograph.
 
     Args:
         supports: the hash of the supports.
-        reviews: the decisions that count on the photograph, in a fixed order.
+        reviews: those that count on the photograph, in a fixed order.
 
     Returns:
-        `supports` itself if nothing was redrawn, else another hash: a build then sees that there is work.
+        `supports` itself if nothing was redrawn, else another hash: a build then processes the photograph again.
     """
     drawn = [(review.trait, review.rle) for review in reviews if review.decision == "redraw"]
     return hashlib.sha256(repr((supports, drawn)).encode()).hexdigest() if drawn else supports
 
 
-def judgement(
+def make_review(
     region: Region, content: str, decision: str, reviewer: str, mask: Mask | None = None, comment: str = ""
 ) -> Review:
-    """Write up a decision about a region, made now.
+    """Make the review of a region, dated now.
 
     Args:
-        region: what is judged.
+        region: what is reviewed.
         content: SHA-256 of its photograph's content.
         decision: a key of `DECISIONS`.
         reviewer: who decides.
@@ -228,8 +232,8 @@ def judgement(
     return Review(*names, provenance.now(), region.size, rle, comment.strip())
 
 
-def settled(region: Region, review: Review) -> Region:
-    """Put the mask that a person settled into a region; nothing was described or measured yet."""
+def apply_review_mask(region: Region, review: Review) -> Region:
+    """Return a region with the mask of its review, confidence 1, and neither vector nor measurements."""
     mask = decode(review.rle, review.size)
     return replace(
         region,
@@ -242,13 +246,13 @@ def settled(region: Region, review: Review) -> Region:
     )
 
 
-def as_absent(region: Region) -> Region:
-    """Empty a region: what a rejected one looks like to an export."""
+def make_absent(region: Region) -> Region:
+    """Return a region without its mask, vector and measurements: how an export writes a rejected one."""
     empty = encode(np.zeros(region.size, dtype=bool))
     return replace(region, present=False, rle=empty, box=(0, 0, 0, 0), vector=None, measurements={})
 
 
-def _whole_lines(file: Any) -> int:
+def _length_of_whole_lines(file: Any) -> int:
     """Return how many bytes of a file are whole lines."""
     file.seek(0)
     return int(file.read().rfind(b"\n")) + 1

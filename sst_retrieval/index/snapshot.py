@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from sst_retrieval.collection.specimens import Collection, check_column_prefix
 from sst_retrieval.errors import CollectionError
-from sst_retrieval.index.catalog import OWN
+from sst_retrieval.index.catalog import PROGRAM_COLUMNS
 from sst_retrieval.index.duck import memory_settings, quote_name, quote_text
 
 
@@ -38,7 +38,7 @@ def write_snapshot(path: Path, collection: Collection, *, previous: Path | None,
     typed = ", ".join(
         f"CAST({quote_name(column)} AS {kind}) AS {quote_name(column)}" for column, kind in collection.columns.items()
     )
-    own = ", ".join(quote_name(column) for column in OWN)
+    own = ", ".join(quote_name(column) for column in PROGRAM_COLUMNS)
     sql = f"SELECT {own}{', ' if typed else ''}{typed} FROM read_parquet({quote_text(fresh)})"
     with duckdb.connect(config=memory_settings(path.with_name(".spill"))) as connection:
         if previous is not None:

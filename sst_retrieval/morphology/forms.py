@@ -137,14 +137,14 @@ class Forms(Source):
         return {name: value for name, value in pairs if value == value}
 
     def _pieces(self, trait: str, where: str | None) -> Iterator[tuple[Region, str, Mask, Axis | None]]:
-        for region in self.catalog.drawn(self._ids(trait, where)):
+        for region in self.catalog.iterate_regions(self._ids(trait, where)):
             yield region, "", masks.decode(region.rle, region.size), None
 
     def _sides(self, trait: str, where: str | None) -> Iterator[tuple[Region, str, Mask, Axis | None]]:
         """Go through the sides of a trait: specimen by specimen, left, right, median."""
         owners = self.catalog.groups()
         lines: dict[str, Axis | None] = {}
-        for region in self.catalog.drawn(self._ids(trait, where)):
+        for region in self.catalog.iterate_regions(self._ids(trait, where)):
             group = owners[region.specimen]
             if group not in lines:
                 lines[group] = self._middle_line(group)
@@ -159,8 +159,8 @@ class Forms(Source):
                      WHERE s."sst:group" = $group GROUP BY r.specimen
                      ORDER BY avg(r.confidence) DESC, r.specimen LIMIT $count)"""
         found = [number for (number,) in self.catalog.rows(sql, {"group": group, "count": sides.SPECIMENS})]
-        ids = np.setdiff1d(np.array(found, dtype=np.int64), self.catalog.judgements.hidden)
-        regions = sorted(self.catalog.drawn(ids), key=lambda region: region.specimen)
+        ids = np.setdiff1d(np.array(found, dtype=np.int64), self.catalog.region_reviews.hidden_ids)
+        regions = sorted(self.catalog.iterate_regions(ids), key=lambda region: region.specimen)
         specimens = []
         for _, own in groupby(regions, key=lambda region: region.specimen):
             several = list(own)

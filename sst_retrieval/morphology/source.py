@@ -104,7 +104,7 @@ class Source(Reader):
         Yields:
             Regions without vectors and measurements.
         """
-        return self.catalog.drawn(self._ids(trait, where))
+        return self.catalog.iterate_regions(self._ids(trait, where))
 
     def _ids(self, trait: str | Sequence[str] | None, where: str | None) -> Ids:
         """Resolve to region ids, ascending."""

@@ -98,7 +98,7 @@ def described(catalog: Catalog, region_ids: npt.NDArray[np.int64], columns: Sequ
     Returns:
         An Arrow table, one row a region, ordered by region id; empty (not NaN) where a value is missing.
     """
-    every, judgements = described_columns(catalog), catalog.judgements
+    every, region_reviews = described_columns(catalog), catalog.region_reviews
     chosen = ", ".join(f"{every[name]} AS {quote_name(name)}" for name in (every if columns is None else columns))
     sql = f"""SELECT {chosen} FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
               LEFT JOIN measurements m ON m.region_id = r.region_id
@@ -108,7 +108,7 @@ def described(catalog: Catalog, region_ids: npt.NDArray[np.int64], columns: Sequ
     name = column_namer(catalog.columns)("review")
     if name not in found.column_names:
         return found
-    words = pa.array([judgements.word(number) for number in np.sort(region_ids).tolist()], pa.string())
+    words = pa.array([region_reviews.status(number) for number in np.sort(region_ids).tolist()], pa.string())
     return found.set_column(found.column_names.index(name), name, words)
 
 

@@ -117,7 +117,7 @@ def answer(asked: Asked, catalog: Catalog, vectors: Mapping[str, VectorIndex]) -
         return _specimens(asked, catalog, vectors)
     ((trait, examples),) = asked.traits.items()
     # Rejected regions are no hits: resolving leaves them out.
-    everywhere = asked.where is None and asked.among is None and not len(catalog.judgements.hidden)
+    everywhere = asked.where is None and asked.among is None and not len(catalog.region_reviews.hidden_ids)
     ids = None if everywhere else catalog.resolve("true" if asked.where is None else asked.where, trait)
     if ids is not None and asked.among is not None:
         ids = np.intersect1d(ids, asked.among)

@@ -149,7 +149,7 @@ class Index(Comparative):
         """Return the trait that an example is compared with, and its vector there, float32 (1, D)."""
         goal = self.require_trait(trait if among is None else among)
         number, region = self.find_region(specimen, self.require_trait(trait))
-        if not region.present or number in self.catalog.judgements.waiting:
+        if not region.present or number in self.catalog.region_reviews.stale_ids:
             raise QueryError(f"{trait} was not found on {specimen}; look at its mask, or ask with another specimen")
         if goal == trait:
             return goal, self.vector_indexes[trait].reconstruct(np.array([number]))

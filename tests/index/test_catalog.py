@@ -202,7 +202,7 @@ def test_a_region_comes_back_as_it_was(catalog: Catalog) -> None:
     for name in ("specimen", "trait", "present", "size", "rle", "box", "frame", "measurements"):
         assert getattr(region, name) == getattr(original, name), name
     assert region.confidence == pytest.approx(0.2)
-    assert catalog.mask_code(number) == (original.rle, (6, 9))
+    assert catalog.encoded_mask(number) == (original.rle, (6, 9))
     absent = catalog.region("b", "spot")
     assert absent is not None
     assert (absent[1].present, absent[1].measurements, absent[1].box) == (False, {}, (0, 0, 0, 0))
@@ -272,6 +272,8 @@ def test_regions_are_found_in_order_however_many_there_are(tmp_path: Path) -> No
                                                   NULL::VARCHAR AS review FROM range({many})"""
         ).fetchall()
     with Catalog(path) as catalog:
-        catalog.judge([Review("a", "wing", "c", "accept", "Mary", "2026-11-23T00:00:00+00:00", (6, 9), b"mask")])
+        catalog.apply_reviews(
+            [Review("a", "wing", "c", "accept", "Mary", "2026-11-23T00:00:00+00:00", (6, 9), b"mask")]
+        )
         found = catalog.resolve("review IS NULL", "wing")
     assert np.array_equal(found, np.arange(1, many))

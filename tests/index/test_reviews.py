@@ -18,7 +18,7 @@ from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import read_labels
 from sst_retrieval.imaging.specimen import as_photographed
 from sst_retrieval.index.origin import index_state
-from sst_retrieval.index.reviews import Review, append_reviews, latest, read_reviews
+from sst_retrieval.index.reviews import Review, append_reviews, latest_reviews, read_reviews
 from sst_retrieval.index.store import Store
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Propagated
@@ -66,10 +66,12 @@ def test_the_record_gives_back_what_was_decided(tmp_path: Path) -> None:
 
 
 def test_the_last_decision_counts_and_can_be_withdrawn() -> None:
-    assert latest([a_review(), a_review(decision="reject")]) == {("a", "wing", "c"): a_review(decision="reject")}
-    assert latest([a_review(), a_review(decision="reopen")]) == {}
+    assert latest_reviews([a_review(), a_review(decision="reject")]) == {
+        ("a", "wing", "c"): a_review(decision="reject")
+    }
+    assert latest_reviews([a_review(), a_review(decision="reopen")]) == {}
     other_photograph = a_review(content="another", decision="reject")
-    assert latest([a_review(), other_photograph])["a", "wing", "c"].decision == "accept"
+    assert latest_reviews([a_review(), other_photograph])["a", "wing", "c"].decision == "accept"
 
 
 def test_a_line_that_was_cut_short_is_no_decision_and_spoils_no_later_one(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def _measured(
     ids = np.array([row[0] for row in rows], dtype=np.int64)
     values = np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), 1 + len(needs))
     # Rejected masks neither answer nor say what is large.
-    good = np.isin(ids, index.catalog.judgements.hidden, invert=True)
+    good = np.isin(ids, index.catalog.region_reviews.hidden_ids, invert=True)
     ids, values = ids[good], values[good]
     return ids, dict(zip(["confidence", *needs], values.T, strict=True))
 

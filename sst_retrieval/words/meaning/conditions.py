@@ -47,7 +47,7 @@ def presence(traits: Sequence[str], words: str, *, negated: bool) -> Filter:
 def shows(index: Index, specimen: str, trait: str) -> bool:
     """Say whether a trait was found on a specimen."""
     found = index.catalog.region(specimen, trait)
-    return found is not None and found[1].present and found[0] not in index.catalog.judgements.hidden
+    return found is not None and found[1].present and found[0] not in index.catalog.region_reviews.hidden_ids
 
 
 def some_of(index: Index, wanted: Sequence[Sequence[Found]], count: int = 3) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sst_retrieval.index.catalog import OWN, Catalog
+from sst_retrieval.index.catalog import PROGRAM_COLUMNS, Catalog
 from sst_retrieval.index.duck import quote_name
 from sst_retrieval.words.lexicon.vocabulary import SEXES, SILENT
 from sst_retrieval.words.reading.sentence import Word, lemmas
@@ -22,7 +22,7 @@ CANDIDATES = 2000
 LONGEST = 8
 """Values of more words are remarks; they are only looked at as a whole."""
 
-_SPECIMEN, _IMAGE, _ = OWN
+_SPECIMEN, _IMAGE, _ = PROGRAM_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
