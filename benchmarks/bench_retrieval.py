@@ -24,8 +24,8 @@ from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.baselines import METHODS, describe_photograph, describe_region, score
 from sst_retrieval.evaluate.retrieval import RetrievalScore
 from sst_retrieval.evaluate.text_tables import format_table
+from sst_retrieval.imaging.foreground import remove_background
 from sst_retrieval.imaging.images import read_labels
-from sst_retrieval.imaging.specimen import without_background
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Floats, Frame, Mask
 
@@ -59,7 +59,7 @@ def described(index: Index, labels: Path, *, plain: bool) -> Described:
             continue
         image = index.photograph(specimen.id)
         if plain:
-            image = without_background(image, np.stack([mask for _, _, mask, _ in regions]))
+            image = remove_background(image, np.stack([mask for _, _, mask, _ in regions]))
         of_photograph = describe_photograph(image, embedder)
         # Drawn masks are described in the frame of the found ones; the network sees the specimen once for all of them.
         vectors = embed_regions(image, np.stack([mask for _, _, mask, _ in regions]), regions[0][3], embedder)

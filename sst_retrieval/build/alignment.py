@@ -59,7 +59,7 @@ class GroupFrame:
     Attributes:
         photograph: SHA-256 of the photograph of the group's first support.
         box: around all that is drawn on it, in its pixels; where a specimen ends is told by it, too (see
-            `imaging.frames.as_photographed`).
+            `imaging.foreground.frame_specimen`).
         reference: the frame of the reference group; None for the reference itself.
     """
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.describe.measure import measure
 from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.imaging import frames
+from sst_retrieval.imaging.foreground import foreground_mask
 from sst_retrieval.imaging.masks import box, decode, encode
-from sst_retrieval.imaging.specimen import specimen_mask
 from sst_retrieval.index.reviews import Review
-from sst_retrieval.types import Floats, Frame, Mask, MaskStack, Propagated, Region, RGBImage, Support
+from sst_retrieval.types import Floats, Frame, MaskStack, Propagated, Region, RGBImage, Support
 
 
 def regions_of(
@@ -32,7 +31,7 @@ def regions_of(
     Returns:
         T regions; that of an absent trait has no vector and no measurements.
     """
-    body = _enlarged(specimen_mask(image), image.shape[:2]) | found.masks.any(axis=0)
+    body = foreground_mask(image) | found.masks.any(axis=0)
     described = _vectors(image, found.masks, found.frame, embedder)
     cycle = [np.nan] * len(traits) if found.cycle is None else found.cycle
     return [
@@ -107,7 +106,3 @@ def _vectors(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Embedder
         else:
             described.append((vector, frame))
     return described
-
-
-def _enlarged(mask: Mask, size: tuple[int, ...]) -> Mask:
-    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))

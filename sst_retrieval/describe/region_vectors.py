@@ -4,7 +4,7 @@ A vector has three blocks, each of unit length, so that a search may weigh them 
 
 1. pattern: the specimen is seen through its frame, an embedder describes every place of that view, and the places
    under the mask are averaged by how much of each the mask covers. The mirror image is described too and both are
-   averaged: left and right copies of a trait share one vector. So are both on plain grey (`imaging.specimen`), that
+   averaged: left and right copies of a trait share one vector. So are both on plain grey (`imaging.foreground`), that
    less of the vector be the background's; not on grey alone, because what is specimen is a guess.
 2. colour: how often each colour occurs under the mask (`describe.colour_block`).
 3. shape: the outline (`describe.shape_block`).
@@ -24,8 +24,8 @@ from sst_retrieval.describe.contract import Embedder, RegionEmbedder
 from sst_retrieval.describe.shape_block import HARMONICS, PICTURE_SIDE, shape_block
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
+from sst_retrieval.imaging.foreground import blend_with_grey, foreground_coverage
 from sst_retrieval.imaging.masks import box
-from sst_retrieval.imaging.specimen import on_grey, specimen_coverage
 from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, MaskStack, RGBImage, unit
 
 VERSION = 2
@@ -130,8 +130,8 @@ def _patterns(image: RGBImage, frame: Frame, coverages: Sequence[Floats], embedd
 def _on_grey(view: RGBImage, image: RGBImage, frame: Frame) -> RGBImage:
     """Take the background out of a view. Where nothing stands out from it, nothing is taken out."""
     # Not helped by the masks: a trait's vector must not depend on which others are described with it.
-    coverage = specimen_coverage(image, frame, len(view))
-    return on_grey(view, coverage) if coverage.any() else view
+    coverage = foreground_coverage(image, frame, len(view))
+    return blend_with_grey(view, coverage) if coverage.any() else view
 
 
 def _with_mirror(picture: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from pycocotools import mask as coco
 from skimage.measure import find_contours
 
@@ -126,6 +127,19 @@ def iou(a: Mask, b: Mask) -> float:
         raise ValueError(f"masks of different sizes cannot be compared: {a.shape} and {b.shape}")
     either = np.count_nonzero(a | b)
     return float(np.count_nonzero(a & b) / either) if either else 1.0
+
+
+def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """Resize a mask by the nearest pixel.
+
+    Args:
+        mask: bool (h, w).
+        size: (height, width) in pixels.
+
+    Returns:
+        bool (height, width).
+    """
+    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def outlines(mask: Mask) -> list[npt.NDArray[np.float64]]:

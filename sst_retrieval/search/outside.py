@@ -11,8 +11,8 @@ from sst_retrieval.describe.region_vectors import describe_embedder, embed_regio
 from sst_retrieval.engines import EMBEDDERS, ModelOptions, load_embedder
 from sst_retrieval.errors import ModelMismatchError, QueryError
 from sst_retrieval.imaging import frames as pose
+from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.imaging.images import read_labels
-from sst_retrieval.imaging.specimen import as_photographed
 from sst_retrieval.index.origin import from_anywhere
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Floats, Mask, RGBImage
@@ -73,7 +73,7 @@ def query_vectors(image: RGBImage, mask: Mask, embedder: Embedder) -> Floats:
         QueryError: the mask lies where no specimen is.
     """
     # The mirror images that come after the turns would give the same vectors: these do not tell left from right.
-    frames = pose.hypotheses(as_photographed(image), TURNS)[:TURNS]
+    frames = pose.hypotheses(frame_specimen(image), TURNS)[:TURNS]
     vectors = [embed_regions(image, mask[None], frame, embedder)[0] for frame in frames]
     seen = [vector for vector in vectors if vector is not None]
     if not seen:

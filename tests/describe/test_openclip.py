@@ -15,7 +15,7 @@ from sst_retrieval.describe.openclip import TEMPLATES, OpenClipEmbedder, open_cl
 from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.engines import ModelOptions, load_embedder
 from sst_retrieval.errors import ModelError
-from sst_retrieval.imaging.specimen import as_photographed
+from sst_retrieval.imaging.foreground import frame_specimen
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_traits_get_vectors_whose_pattern_lies_in_the_space_of_words(folder: Pat
     masks = np.zeros((3, 80, 80), bool)
     masks[0, 10:40, 10:40] = True
     masks[2, 50:70, 30:75] = True
-    frame = as_photographed(image)
+    frame = frame_specimen(image)
     first, none, third = embed_regions(image, masks, frame, embedder)
     assert none is None
     assert first is not None

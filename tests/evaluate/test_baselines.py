@@ -5,7 +5,7 @@ import numpy as np
 from sst_retrieval.evaluate.baselines import describe_photograph, describe_region, score
 from sst_retrieval.evaluate.index_audit import measure_rim_colours
 from sst_retrieval.imaging import frames
-from sst_retrieval.imaging.specimen import without_background
+from sst_retrieval.imaging.foreground import remove_background
 
 SIDE = 64
 FRAME = frames.turned((SIDE / 2, SIDE / 2), SIDE, 0.0)
@@ -53,7 +53,7 @@ def test_without_its_background_a_specimen_looks_the_same_on_every_paper() -> No
         image, mask = specimen((200, 0, 0), paper)
         image[50:56, 5:11] = (0, 60, 0)  # Belongs to the specimen, though no trait covers it.
         image[:30, 60:] = (30, 30, 30)  # A part that reaches the border.
-        pictures.append(without_background(image, mask[None]))
+        pictures.append(remove_background(image, mask[None]))
     np.testing.assert_array_equal(*pictures)
     assert (pictures[0][51:55, 6:10] == (0, 60, 0)).all()
     assert (pictures[0][1:29, 61:] == (30, 30, 30)).all()

@@ -13,8 +13,8 @@ from PIL import Image
 from scipy import ndimage
 
 from sst_retrieval.imaging import frames as pose
+from sst_retrieval.imaging.foreground import FRAME_MARGIN, find_foreground, frame_specimen
 from sst_retrieval.imaging.shrunk import Shrunk, shrinkable
-from sst_retrieval.imaging.specimen import MARGIN, as_photographed, specimen_mask
 from sst_retrieval.types import Frame, Mask, RGBImage
 
 IDENTITY = Frame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
@@ -282,7 +282,7 @@ def test_points_that_match_only_in_a_mirror_are_not_turned_into_one() -> None:
 
 
 def test_the_specimen_is_what_differs_from_the_border() -> None:
-    found = specimen_mask(specimen())
+    found = find_foreground(specimen())
     expected = np.zeros((120, 160), dtype=bool)
     expected[30:70, 40:100] = True
     assert iou(found, expected) > 0.97
@@ -291,14 +291,14 @@ def test_the_specimen_is_what_differs_from_the_border() -> None:
 def test_a_background_of_two_papers_is_still_background() -> None:
     image = specimen()
     image[:, 120:] = (90, 130, 200)
-    found = specimen_mask(image)
+    found = find_foreground(image)
     assert found[32:68, 42:98].mean() > 0.97
     assert found[:, 122:].mean() < 0.01
 
 
 def test_a_grainy_background_is_still_background() -> None:
     grain = np.random.default_rng(0).normal(0, 8, (120, 160, 3))
-    found = specimen_mask(np.clip(specimen() + grain, 0, 255).astype(np.uint8))
+    found = find_foreground(np.clip(specimen() + grain, 0, 255).astype(np.uint8))
     expected = np.zeros((120, 160), dtype=bool)
     expected[30:70, 40:100] = True
     assert iou(found, expected) > 0.9
@@ -307,7 +307,7 @@ def test_a_grainy_background_is_still_background() -> None:
 def test_pieces_apart_are_all_specimen() -> None:
     image = specimen()
     image[30:70, 65:75] = PAPER
-    found = specimen_mask(image)
+    found = find_foreground(image)
     assert found[35:65, 45:60].all()
     assert found[35:65, 80:95].all()
     assert not found[35:65, 67:73].any()
@@ -316,36 +316,36 @@ def test_pieces_apart_are_all_specimen() -> None:
 def test_a_leg_that_reaches_the_edge_does_not_hide_the_specimen() -> None:
     image = specimen()
     image[40:43, :40] = (60, 30, 20)
-    assert specimen_mask(image)[32:68, 42:98].mean() > 0.97
+    assert find_foreground(image)[32:68, 42:98].mean() > 0.97
 
 
 @pytest.mark.parametrize("colour", [0, 128, 255])
 def test_nothing_stands_out_of_one_colour(colour: int) -> None:
     image = np.full((60, 90, 3), colour, dtype=np.uint8)
-    assert not specimen_mask(image).any()
-    assert as_photographed(image) == pose.turned((45, 30), 90, 0.0)
+    assert not find_foreground(image).any()
+    assert frame_specimen(image) == pose.turned((45, 30), 90, 0.0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (1, 500), (500, 1), (2, 1000), (700, 3)])
 @pytest.mark.parametrize("texture", ["flat", "noise"])
 def test_odd_photographs_get_a_frame_too(size: tuple[int, int], texture: str) -> None:
     image = noise(*size) if texture == "noise" else np.full((*size, 3), 90, dtype=np.uint8)
-    frame = as_photographed(image)
+    frame = frame_specimen(image)
     assert np.isfinite(frame.matrix).all()
     assert pose.warp(image, frame, 32).shape == (32, 32, 3)
     assert pose.warp_mask(np.ones(size, dtype=bool), frame, 32).max() <= 1
 
 
 def test_the_frame_is_a_square_around_the_specimen_with_a_margin() -> None:
-    frame = as_photographed(specimen())
+    frame = frame_specimen(specimen())
     assert through(frame, 70, 50) == pytest.approx((0.5, 0.5), abs=0.01)
-    assert 1 / frame.matrix[0] == pytest.approx(60 * MARGIN, rel=0.03)
+    assert 1 / frame.matrix[0] == pytest.approx(60 * FRAME_MARGIN, rel=0.03)
     assert frame.matrix[1] == 0
 
 
 def test_the_frame_of_a_large_photograph_is_the_small_ones_enlarged() -> None:
-    small = as_photographed(specimen())
-    large = as_photographed(np.kron(specimen(), np.ones((5, 5, 1), dtype=np.uint8)))
+    small = frame_specimen(specimen())
+    large = frame_specimen(np.kron(specimen(), np.ones((5, 5, 1), dtype=np.uint8)))
     assert through(large, 350, 250) == pytest.approx(through(small, 70, 50), abs=0.01)
     assert large.matrix[0] * 5 == pytest.approx(small.matrix[0], rel=0.04)
 
@@ -353,7 +353,7 @@ def test_the_frame_of_a_large_photograph_is_the_small_ones_enlarged() -> None:
 def test_a_hair_does_not_make_the_frame_larger() -> None:
     image = specimen()
     image[48:51, 100:103] = (60, 30, 20)  # Thick enough to be seen at all.
-    assert as_photographed(image).matrix == pytest.approx(as_photographed(specimen()).matrix, abs=1e-3)
+    assert frame_specimen(image).matrix == pytest.approx(frame_specimen(specimen()).matrix, abs=1e-3)
 
 
 @pytest.mark.parametrize("flat", [False, True])
@@ -361,7 +361,7 @@ def test_the_frame_holds_all_that_is_drawn(flat: bool) -> None:
     image = np.full((120, 160, 3), PAPER, dtype=np.uint8) if flat else specimen()
     drawn = np.zeros((120, 160), dtype=bool)
     drawn[100:110, 140:150] = True
-    frame = as_photographed(image, drawn=drawn)
+    frame = frame_specimen(image, drawn=drawn)
     corners = apply(frame, np.array([[140, 100], [150, 110]] + ([] if flat else [[40, 30], [100, 70]])))
     assert (corners >= 0).all()
     assert (corners <= 1).all()
@@ -370,4 +370,4 @@ def test_the_frame_holds_all_that_is_drawn(flat: bool) -> None:
 
 def test_drawing_nothing_changes_nothing() -> None:
     empty = np.zeros((120, 160), dtype=bool)
-    assert as_photographed(specimen(), drawn=empty) == as_photographed(specimen())
+    assert frame_specimen(specimen(), drawn=empty) == frame_specimen(specimen())

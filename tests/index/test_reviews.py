@@ -15,8 +15,8 @@ from sst_retrieval.build.regions import as_reviewed
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.export import export_masks
 from sst_retrieval.imaging import masks
+from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.imaging.images import read_labels
-from sst_retrieval.imaging.specimen import as_photographed
 from sst_retrieval.index.origin import index_state
 from sst_retrieval.index.reviews import Review, append_reviews, latest_reviews, read_reviews
 from sst_retrieval.index.store import Store
@@ -45,7 +45,7 @@ def hits(index: Index, **how: object) -> list[str]:
 def test_a_mask_that_a_person_settled_did_not_go_there_and_back() -> None:
     two = np.zeros((2, 6, 9), dtype=bool)
     cycle = np.array([0.5, 0.75], dtype=np.float32)
-    frame = as_photographed(np.zeros((6, 9, 3), dtype=np.uint8))
+    frame = frame_specimen(np.zeros((6, 9, 3), dtype=np.uint8))
     found = Propagated(two, np.array([0.4, 0.6], dtype=np.float32), frame, cycle)
     left = as_reviewed(found, ["wing", "leg"], [a_review()])
     assert left.cycle is not None

@@ -9,7 +9,6 @@ from itertools import combinations_with_replacement
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from sst_retrieval.imaging import frames
 from sst_retrieval.track.dense.keys import Spreads
@@ -112,8 +111,3 @@ def drawn_pixels(support: Support) -> Mask:
     """Pixels of a support that show any trait."""
     drawn: Mask = np.asarray(support.masks.any(axis=0))
     return drawn
-
-
-def enlarged(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    """Bring a mask to a photograph's size."""
-    return np.asarray(Image.fromarray(mask).resize((shape[1], shape[0]), Image.Resampling.NEAREST))

@@ -25,8 +25,8 @@ import torch
 from torch.nn import functional
 
 from sst_retrieval.imaging import frames
+from sst_retrieval.imaging.foreground import foreground_mask, frame_specimen
 from sst_retrieval.imaging.shrunk import Shrunk, shrinkable
-from sst_retrieval.imaging.specimen import as_photographed, specimen_mask
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.track.dense.decoder import clues
 from sst_retrieval.track.dense.keys import spreads
@@ -36,7 +36,6 @@ from sst_retrieval.track.dense.memory import (
     Remembered,
     Scale,
     drawn_pixels,
-    enlarged,
     rivals,
     support_labels,
 )
@@ -94,7 +93,7 @@ class DensePropagator:
     def remember(self, supports: Sequence[Support]) -> DenseMemory:
         """Describe the supports of a group; those after the first are laid like the first."""
         traits = tuple(dict.fromkeys(trait for support in supports for trait in support.traits))
-        start = as_photographed(supports[0].image, drawn=drawn_pixels(supports[0]))
+        start = frame_specimen(supports[0].image, drawn=drawn_pixels(supports[0]))
         first = self._describe(supports[0], traits, start)
         described = [first]
         for support in supports[1:]:
@@ -170,7 +169,7 @@ class DensePropagator:
         views = [frames.warp(image, turned, settings.coarse_side) for turned in poses]
         norm = like.coarse_norm if like else None
         coarse, norm = describe(self.trunk.levels(np.stack(views)), views, settings.coarse, norm)
-        found = enlarged(specimen_mask(support.image), support.image.shape)
+        found = foreground_mask(support.image)
         specimen = shrinkable(drawn_pixels(support) | found)
         cells = settings.coarse.cells
         shown = [cell_shares(frames.warp_mask(specimen, turned, settings.coarse_side), cells) > 0.3 for turned in poses]
@@ -203,7 +202,7 @@ class DensePropagator:
 
     def _lay(self, image: Shrunk[RGBImage], supports: Sequence[Remembered]) -> Frame:
         """Find the frame in which the image lies like the supports."""
-        start = as_photographed(image.whole)
+        start = frame_specimen(image.whole)
         target = self._glance(image, start, supports[0])  # The supports of a group share their norm.
         found = []
         for support in supports:

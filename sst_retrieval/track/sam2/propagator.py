@@ -23,7 +23,7 @@ import torch
 
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames as pose
-from sst_retrieval.imaging.specimen import as_photographed
+from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.nets.device import resolve_device
 from sst_retrieval.track.dense.memory import rivals
 from sst_retrieval.track.dense.propagator import DensePropagator
@@ -144,14 +144,14 @@ class Sam2Propagator:
         return [found for i in starts for found in self._propagate(memory, images[i : i + self.batch])]
 
     def _frames(self, supports: Sequence[Support]) -> list[Frame]:
-        return [as_photographed(each.image, drawn=np.asarray(each.masks.any(axis=0))) for each in supports]
+        return [frame_specimen(each.image, drawn=np.asarray(each.masks.any(axis=0))) for each in supports]
 
     @torch.inference_mode()
     def look(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Look]:
         """Find how the specimens lie, and what SAM 2 sees there."""
         if self._dense is not None and memory.dense is not None:
             return self.led(memory, images, self._dense.propagate(memory.dense, images))
-        looks = self._look(memory, images, [as_photographed(image) for image in images])
+        looks = self._look(memory, images, [frame_specimen(image) for image in images])
         return [
             look if look.sureness >= self.settings.sure else self._turned(memory, image, look)
             for image, look in zip(images, looks, strict=True)

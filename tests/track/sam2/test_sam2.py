@@ -15,7 +15,7 @@ from small_sam2 import SIDE, configuration
 from sst_retrieval.engines import ModelOptions, load_engines
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
-from sst_retrieval.imaging.specimen import as_photographed
+from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.track.sam2 import checkpoint
 from sst_retrieval.track.sam2.checkpoint import load_checkpoint
 from sst_retrieval.track.sam2.memory import Look, settled
@@ -91,7 +91,7 @@ def test_the_pose_that_sam2_is_surest_of_counts(
 ) -> None:
     propagator = make(sam2_files, turns=4, sure=0.9)
     memory = propagator.remember([support])
-    start = as_photographed(images[1])
+    start = frame_specimen(images[1])
     wanted = frames.hypotheses(start, 4)[6]  # Mirrored, and turned half way round.
     monkeypatch.setattr(
         Look, "sureness", property(lambda self: 0.8 if self.frame == wanted else 0.5 - self.frame.matrix[0])

@@ -23,7 +23,7 @@ from sst_retrieval.cli import app
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
-from sst_retrieval.imaging.specimen import as_photographed
+from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.track.dense.matching import cell_colours
 from sst_retrieval.track.dense.propagator import DensePropagator
@@ -203,7 +203,7 @@ class Led:
 
     def __init__(self, mask: np.ndarray, confidence: float = 1.0, familiar: float = 1.0) -> None:
         self.familiar = familiar
-        frame = as_photographed(np.zeros((*mask.shape, 3), np.uint8))
+        frame = frame_specimen(np.zeros((*mask.shape, 3), np.uint8))
         self.found = Propagated(mask[None], np.full(1, confidence, np.float32), frame)
 
     def remember(self, supports: list[Support]) -> Any:
@@ -236,7 +236,7 @@ def test_masks_that_promise_to_be_good_stay_but_give_way_to_corrected_ones() -> 
     other = np.zeros_like(masks)
     other[0, 0], other[1, :, 2:], other[2, 1] = True, True, True
     rivals = np.array([[False, True, False], [True, False, False], [False, False, False]])
-    frame = as_photographed(np.zeros((4, 6, 3), np.uint8))
+    frame = frame_specimen(np.zeros((4, 6, 3), np.uint8))
     guess = Propagated(masks, np.array([0.95, 0.6, 0.7], np.float32), frame)
     told = Propagated(other, np.array([0.1, 0.8, 0.5], np.float32), frame, np.array([0.3, 0.4, 0.5], np.float32))
     found = corrected(guess, told, rivals)
