@@ -1,6 +1,6 @@
-"""Room 2: from annotated specimens to supports.
+"""Room 2: read annotated specimens and check them against their collection.
 
-The supports are a folder, or a single .json file. A folder may hold
+The supports are a folder, or a single file of an annotation program (`formats.registry`). A folder may hold
 
 - label pictures: SPECIMEN.png, a number a pixel (0 is the background), and traits.toml, which names the numbers;
 - LabelMe files, one .json a photograph; a COCO file, one .json for many. Their traits may overlap.
@@ -9,7 +9,7 @@ traits.toml is needed for label pictures only, but where it is present, its name
 Without it the numbers are COCO's category ids, and LabelMe's traits are numbered in alphabetical order.
 
 All is checked when the supports are read, before any work: each file, its specimen, and that it fits the photograph.
-What is kept is light (masks as run lengths, no pixels); `Supports.load` reads the photographs of one group.
+Only run-length codes of the masks are kept in memory; `Supports.load` reads the photographs of one group.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from sst_retrieval.annotate.coco_labelme import Drawing, read_annotations
-from sst_retrieval.annotate.traits import Traits, check_known, merged, numbered, read_traits, unknown_numbers
+from sst_retrieval.annotate.formats import label_pictures, registry
+from sst_retrieval.annotate.formats.contract import ImageAnnotation, ReadContext
+from sst_retrieval.annotate.traits import Traits, assign_numbers, merge_numbers, read_traits
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
-from sst_retrieval.imaging.images import content_hash, image_size, orientation, read_image, read_labels
+from sst_retrieval.imaging.images import content_hash, image_size, orientation, read_image
 from sst_retrieval.types import Box, Specimen, Support
-
-LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
 class SupportReference:
-    """An annotated specimen, checked, without its pixels.
+    """An annotated specimen that was checked, without its pixels.
 
     Attributes:
         specimen: id of the annotated specimen.
@@ -44,8 +43,8 @@ class SupportReference:
         image: absolute path of its photograph.
         size: (height, width) of the photograph in pixels.
         traits: names of the traits drawn on it, in the order of their numbers.
-        rles: the mask of each, as compressed COCO run-length counts.
-        source: the file that it was drawn in.
+        rles: the mask of each, as compressed COCO run-length counts (see `imaging.masks.encode`).
+        source: the annotation file.
         content: SHA-256 of the photograph's content.
         fingerprint: SHA-256 of the photograph's content, the traits and their masks.
     """
@@ -62,7 +61,7 @@ class SupportReference:
 
     @property
     def box(self) -> Box:
-        """The box around all that is drawn."""
+        """The box around all masks: (x0, y0, x1, y1) in pixels, half-open."""
         boxes = [masks.box(masks.decode(rle, self.size)) for rle in self.rles]
         x0, y0, x1, y1 = zip(*boxes, strict=True)
         return min(x0), min(y0), max(x1), max(y1)
@@ -74,7 +73,8 @@ class Supports:
 
     Attributes:
         references: one an annotated specimen: groups in the order of the collection, those of a group in the order of
-            their ids. A group is laid like its first support, so that one must not depend on how a table is sorted.
+            their ids. The first support of a group defines the group's frame, so it must not depend on how a table is
+            sorted.
         numbers: trait -> the user's own label number.
         synonyms: trait -> other words for it.
         fingerprints: group -> SHA-256 over its supports in their order. It changes whenever what is propagated would
@@ -87,7 +87,7 @@ class Supports:
     fingerprints: Mapping[str, str]
 
     def groups(self) -> tuple[str, ...]:
-        """Name the groups that have a support."""
+        """Return the names of the groups that have a support, in the order of the collection."""
         return tuple(self.fingerprints)
 
     def require(self, groups: Iterable[str]) -> None:
@@ -102,97 +102,109 @@ class Supports:
                 raise SupportError(f"no support serves the group {group!r}; groups with a support: {known}")
 
     def by_group(self) -> dict[str, tuple[SupportReference, ...]]:
-        """Sort the supports by the group that they serve."""
+        """Return group -> its supports, in their order."""
         return {group: tuple(r for r in self.references if r.group == group) for group in self.fingerprints}
 
     def load(self, group: str) -> tuple[Support, ...]:
-        """Read the supports of one group, pixels and all; none if the group has none.
+        """Read the supports of one group with their photographs and masks; none if the group has none.
 
         Raises:
             SupportError: a photograph has become unreadable or another one since it was checked.
         """
-        return tuple(_loaded(reference) for reference in self.references if reference.group == group)
+        return tuple(_load_support(reference) for reference in self.references if reference.group == group)
 
 
 def read_supports(source: Path, collection: Collection) -> Supports:
     """Read annotated specimens and check them against their collection.
 
     Args:
-        source: a folder, or a COCO or LabelMe .json.
+        source: a folder, or a single COCO or LabelMe .json.
         collection: whose specimens were annotated.
 
     Raises:
         SupportError: there are none, a file cannot be read, names an unknown specimen or trait, is empty, or does not
             fit its photograph.
     """
-    specimens = _Specimens(collection)
-    files = _files(source)
+    specimens = _SpecimenFinder(collection)
     folder = source if source.is_dir() else source.parent
     traits = read_traits(folder / "traits.toml") if (folder / "traits.toml").is_file() else None
-    drawings: list[Drawing] = []
-    numbers: dict[str, int] = {}
-    for path in files:
-        if path.suffix.lower() == ".json":
-            found, own_numbers = read_annotations(path)
-            drawings += found
-            numbers = merged(numbers, own_numbers, path) if traits is None else numbers
-    photographs = {_file_name(name) for drawing in drawings for name in drawing.names}
-    for path in files:
-        if path.suffix.lower() in LABEL_SUFFIXES and path.name not in photographs and not specimens.is_photograph(path):
-            drawings.append(_label_picture(path, traits))
-    if not drawings:
+    annotations, numbers = _read_files(_list_files(source), specimens, traits)
+    if not annotations:
         raise SupportError(
-            f"{source} has no supports; add a label picture SPECIMEN.png with a traits.toml, or a COCO or LabelMe .json"
+            f"{source} has no supports; add {', or '.join(each.description for each in registry.FORMATS)}"
         )
-    traits = traits or Traits(numbered(drawings, numbers, source), {})
-    check_known(drawings, traits, folder / "traits.toml")
-    references = _in_order([_reference(drawing, specimens, traits) for drawing in drawings], specimens.position)
-    _check_once(references)
-    return Supports(references, traits.numbers, traits.synonyms, _fingerprints(references))
+    if traits is None:
+        drawn = {trait for annotation in annotations for trait in annotation.rles}
+        traits = Traits(assign_numbers(drawn, numbers, source), {})
+    _require_known_traits(annotations, traits, folder / "traits.toml")
+    references = _sort_references(
+        [_make_reference(annotation, specimens, traits) for annotation in annotations], specimens.position
+    )
+    _require_unique(references)
+    return Supports(references, traits.numbers, traits.synonyms, _group_fingerprints(references))
 
 
 # --------------------------------------------------------------------------------------------------------- files
 
 
-def _files(source: Path) -> list[Path]:
-    if source.is_file() and source.suffix.lower() == ".json":
+def _list_files(source: Path) -> list[Path]:
+    suffixes = registry.annotation_suffixes(standalone=True)
+    if source.is_file() and source.suffix.lower() in suffixes:
         return [source]
     if not source.is_dir():
-        raise SupportError(f"{source} is no folder of supports and no .json file; check the path of the supports")
+        raise SupportError(
+            f"{source} is no folder of supports and no {' or '.join(suffixes)} file; check the path of the supports"
+        )
     return sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _read_files(
+    files: Sequence[Path], specimens: _SpecimenFinder, traits: Traits | None
+) -> tuple[list[ImageAnnotation], dict[str, int]]:
+    """Read all annotation files; files of other suffixes, and photographs among the label pictures, are passed over.
+
+    Returns:
+        The annotated photographs, and trait -> number as the files have them; none if there is a traits.toml.
+    """
+    context = ReadContext(traits, specimens.image_size)
+    annotations: list[ImageAnnotation] = []
+    numbers: dict[str, int] = {}
+    of_programs = set(registry.annotation_suffixes()) - set(label_pictures.SUFFIXES)
+    for path in files:
+        if path.suffix.lower() in of_programs:
+            content = registry.read_annotations(path, context)
+            annotations += content.images
+            numbers = merge_numbers(numbers, content.numbers, path) if traits is None else numbers
+    # Programs lay their files beside the photographs that they name.
+    photographs = {_file_name(name) for annotation in annotations for name in annotation.names}
+    for path in files:
+        is_picture = path.suffix.lower() in label_pictures.SUFFIXES
+        if is_picture and path.name not in photographs and not specimens.is_photograph(path):
+            annotations += registry.read_annotations(path, context).images
+    return annotations, numbers
 
 
 def _file_name(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).name
 
 
-def _label_picture(path: Path, traits: Traits | None) -> Drawing:
-    if traits is None:
-        raise SupportError(
-            f"{path} is a label picture, but there is no {path.with_name('traits.toml')} to name its numbers; "
-            f"write one: [traits] and below it lines like: forewing_band = 1"
-        )
-    try:
-        labels = read_labels(path)
-    except ImageError as error:
-        raise SupportError(str(error)) from error
-    present = [int(number) for number in np.unique(labels) if number]
-    if not present:
-        raise SupportError(f"{path} is empty: every pixel is 0, the background; draw the traits or remove the file")
-    unknown = sorted(set(present) - set(traits.numbers.values()))
-    if unknown:
-        raise SupportError(unknown_numbers(path, unknown, present, traits.numbers))
-    drawn = {trait: number for trait, number in traits.numbers.items() if number in present}
-    stack = masks.from_labels(labels, list(drawn.values()))
-    rles = {trait: masks.encode(mask) for trait, mask in zip(drawn, stack, strict=True)}
-    return Drawing(path, (path.stem,), (labels.shape[0], labels.shape[1]), rles)
+def _require_known_traits(annotations: Iterable[ImageAnnotation], traits: Traits, path: Path) -> None:
+    """Refuse annotations of traits that `path`, the traits.toml, does not name."""
+    for annotation in annotations:
+        for trait in annotation.rles:
+            if trait not in traits.numbers:
+                raise SupportError(
+                    f"{annotation.source} draws {trait!r}, but {path} names "
+                    f"{', '.join(traits.numbers)}; "
+                    f"add it under [traits] with a number of its own, or rename it in the drawing"
+                )
 
 
 # ----------------------------------------------------------------------------------------------------- specimens
 
 
-class _Specimens:
-    """Finds the specimen that a drawing means."""
+class _SpecimenFinder:
+    """Finds the specimen of a collection that an annotation is of, by ids and by the names of photographs."""
 
     def __init__(self, collection: Collection) -> None:
         self.source = collection.source
@@ -205,51 +217,76 @@ class _Specimens:
             self.by_file.setdefault(specimen.image.name, []).append(specimen)
 
     def is_photograph(self, path: Path) -> bool:
-        """Tell a photograph of the collection, lying among the supports, from a label picture."""
+        """Tell whether a file among the supports is a photograph of the collection, not a label picture."""
         return any(path.samefile(s.image) for s in self.by_file.get(path.name, ()) if s.image.exists())
 
-    def find(self, drawing: Drawing) -> Specimen:
-        label_picture = drawing.source.suffix.lower() in LABEL_SUFFIXES
-        for name in drawing.names:
-            parts = PurePosixPath(name.replace("\\", "/"))
-            alike = [] if label_picture else self.by_file.get(parts.name, [])
-            if len(alike) > 1:
-                alike = [s for s in alike if s.image.parts[-len(parts.parts) :] == parts.parts]
-            if len(alike) == 1:
-                return alike[0]
-            for candidate in (parts.stem, parts.name) if not label_picture else (name,):
-                if (found := self.by_id.get(unicodedata.normalize("NFC", candidate))) is not None:
-                    return found
-        raise SupportError(self._unknown(drawing))
+    def find(self, source: Path, names: Sequence[str], *, ids_only: bool = False) -> Specimen:
+        """Find a specimen.
 
-    def _unknown(self, drawing: Drawing) -> str:
-        name = drawing.names[0]
+        Args:
+            source: the annotation file, for the message.
+            names: ids or file names of the photograph, the most telling first; the first that is known counts.
+            ids_only: take names for ids as they are, not for file names.
+
+        Raises:
+            SupportError: no name is known.
+        """
+        for name in names:
+            parts = PurePosixPath(name.replace("\\", "/"))
+            same_file = [] if ids_only else self.by_file.get(parts.name, [])
+            if len(same_file) > 1:
+                same_file = [s for s in same_file if s.image.parts[-len(parts.parts) :] == parts.parts]
+            if len(same_file) == 1:
+                return same_file[0]
+            for candidate in (name,) if ids_only else (parts.stem, parts.name):
+                if (specimen := self.by_id.get(unicodedata.normalize("NFC", candidate))) is not None:
+                    return specimen
+        raise SupportError(self._explain_unknown(source, names[0]))
+
+    def image_size(self, source: Path, names: Sequence[str]) -> tuple[int, int]:
+        """Return (height, width) in pixels of the photograph that the annotation file `source` means by `names`.
+
+        Raises:
+            SupportError: no name is known, or the photograph cannot be read.
+        """
+        specimen = self.find(source, names)
+        try:
+            return image_size(specimen.image)
+        except ImageError as error:
+            raise _unusable_photograph(source, specimen, error) from error
+
+    def _explain_unknown(self, source: Path, name: str) -> str:
         stem = name if name in self.without_photograph else PurePosixPath(_file_name(name)).stem
         if stem in self.without_photograph:
-            return f"{drawing.source}: {self.source} names no photograph for {stem}; add one to its row"
+            return f"{source}: {self.source} names no photograph for {stem}; add one to its row"
         # Comparing with very many names would take minutes.
         near = difflib.get_close_matches(stem, list(self.by_id)[:20_000], 1)
         hint = (
             f"did you mean {near[0]!r}?" if near else f"its specimens are called like {next(iter(self.by_id), '')!r};"
         )
         return (
-            f"{drawing.source} annotates {name!r}, which is not a specimen of {self.source}; {hint} "
+            f"{source} annotates {name!r}, which is not a specimen of {self.source}; {hint} "
             f"name label pictures after the specimen's id, and images in .json files after its photograph"
         )
 
 
-def _reference(drawing: Drawing, specimens: _Specimens, traits: Traits) -> SupportReference:
-    specimen = specimens.find(drawing)
+def _unusable_photograph(source: Path, specimen: Specimen, error: ImageError) -> SupportError:
+    return SupportError(f"{source}: the photograph of {specimen.id} cannot be used: {error}")
+
+
+def _make_reference(annotation: ImageAnnotation, specimens: _SpecimenFinder, traits: Traits) -> SupportReference:
+    """Check an annotation against its specimen's photograph."""
+    specimen = specimens.find(annotation.source, annotation.names, ids_only=annotation.named_by_specimen)
     try:
         size = image_size(specimen.image)
-        if drawing.size != size:
-            raise SupportError(_misfit(drawing, specimen, size))
+        if annotation.size != size:
+            raise SupportError(_explain_size(annotation, specimen, size))
         read_image(specimen.image)  # A photograph that breaks off halfway must not stop the build later.
         content = content_hash(specimen.image)
     except ImageError as error:
-        raise SupportError(f"{drawing.source}: the photograph of {specimen.id} cannot be used: {error}") from error
-    drawn = tuple(sorted(drawing.rles, key=lambda trait: traits.numbers[trait]))
-    rles = tuple(drawing.rles[trait] for trait in drawn)
+        raise _unusable_photograph(annotation.source, specimen, error) from error
+    drawn = tuple(sorted(annotation.rles, key=lambda trait: traits.numbers[trait]))
+    rles = tuple(annotation.rles[trait] for trait in drawn)
     fingerprint = hashlib.sha256(repr((content, drawn, rles)).encode()).hexdigest()
     return SupportReference(
         specimen=specimen.id,
@@ -258,16 +295,16 @@ def _reference(drawing: Drawing, specimens: _Specimens, traits: Traits) -> Suppo
         size=size,
         traits=drawn,
         rles=rles,
-        source=drawing.source,
+        source=annotation.source,
         content=content,
         fingerprint=fingerprint,
     )
 
 
-def _misfit(drawing: Drawing, specimen: Specimen, size: tuple[int, int]) -> str:
-    (height, width), (own_height, own_width) = size, drawing.size
-    text = f"{drawing.source} is {own_width} x {own_height} px, but {specimen.image} is {width} x {height}"
-    if drawing.size == (width, height) and orientation(specimen.image) >= 5:
+def _explain_size(annotation: ImageAnnotation, specimen: Specimen, size: tuple[int, int]) -> str:
+    (height, width), (own_height, own_width) = size, annotation.size
+    text = f"{annotation.source} is {own_width} x {own_height} px, but {specimen.image} is {width} x {height}"
+    if annotation.size == (width, height) and orientation(specimen.image) >= 5:
         return (
             f"{text} once turned as its EXIF orientation says; the drawing was made on the photograph as stored: "
             f"turn the drawing the same way, or draw in a program that follows EXIF orientation"
@@ -275,26 +312,29 @@ def _misfit(drawing: Drawing, specimen: Specimen, size: tuple[int, int]) -> str:
     return f"{text}; draw on the photograph at the size that it has now"
 
 
-def _in_order(references: Sequence[SupportReference], position: Mapping[str, int]) -> tuple[SupportReference, ...]:
-    """Sort the groups as the collection names them, the supports of a group by their ids."""
+def _sort_references(
+    references: Sequence[SupportReference], position: Mapping[str, int]
+) -> tuple[SupportReference, ...]:
+    """Sort supports: groups in the order of the collection, the supports of a group by their ids."""
     first: dict[str, int] = {}
     for each in references:
         first[each.group] = min(first.get(each.group, len(position)), position[each.specimen])
     return tuple(sorted(references, key=lambda each: (first[each.group], each.specimen)))
 
 
-def _check_once(references: Iterable[SupportReference]) -> None:
-    seen: dict[str, Path] = {}
+def _require_unique(references: Iterable[SupportReference]) -> None:
+    """Refuse specimens that are annotated twice."""
+    source_of: dict[str, Path] = {}
     for reference in references:
-        if reference.specimen in seen:
+        if reference.specimen in source_of:
             raise SupportError(
-                f"{reference.specimen} is annotated twice, in {seen[reference.specimen]} and in {reference.source}; "
-                f"remove one of the two"
+                f"{reference.specimen} is annotated twice, in {source_of[reference.specimen]} and in "
+                f"{reference.source}; remove one of the two"
             )
-        seen[reference.specimen] = reference.source
+        source_of[reference.specimen] = reference.source
 
 
-def _fingerprints(references: Iterable[SupportReference]) -> dict[str, str]:
+def _group_fingerprints(references: Iterable[SupportReference]) -> dict[str, str]:
     members: dict[str, list[str]] = {}
     for reference in references:
         members.setdefault(reference.group, []).append(reference.fingerprint)
@@ -302,7 +342,7 @@ def _fingerprints(references: Iterable[SupportReference]) -> dict[str, str]:
     return {group: hashlib.sha256(",".join(own).encode()).hexdigest() for group, own in members.items()}
 
 
-def _loaded(reference: SupportReference) -> Support:
+def _load_support(reference: SupportReference) -> Support:
     try:
         image = read_image(reference.image)
     except ImageError as error:

@@ -1,4 +1,4 @@
-"""The names and numbers of traits: traits.toml, and what stands in for it.
+"""Names, label numbers and synonyms of traits: traits.toml is read and extended; numbers are assigned without it.
 
 [traits]
 forewing_band = 1
@@ -10,19 +10,21 @@ forewing_band = ["stripe", "band"]
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sst_retrieval.annotate.coco_labelme import Drawing
 from sst_retrieval.errors import SupportError
+from sst_retrieval.files import write_text
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What traits.toml says.
+    """The content of a traits.toml.
 
     Attributes:
         numbers: trait -> its label number, 1..65535, in the order of the file.
@@ -36,8 +38,12 @@ class Traits:
 def read_traits(path: Path) -> Traits:
     """Read a traits.toml.
 
+    Args:
+        path: TOML in UTF-8, with or without a byte order mark.
+
     Raises:
-        SupportError: not TOML, no `[traits]`, or a name or number that is impossible or not unique.
+        SupportError: it cannot be opened, is not TOML, has no `[traits]`, or has a name, number or synonym that is
+            impossible or not unique.
     """
     try:
         document = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
@@ -49,14 +55,52 @@ def read_traits(path: Path) -> Traits:
     if not isinstance(numbers, dict) or not numbers:
         raise SupportError(f"{path} names no traits; write [traits] and below it lines like: forewing_band = 1")
     _check_numbers(numbers, str(path))
-    return Traits(numbers, _synonyms(document.get("synonyms", {}), numbers, path))
+    return Traits(numbers, _read_synonyms(document.get("synonyms", {}), numbers, path))
 
 
-def merged(numbers: Mapping[str, int], more: Mapping[str, int], path: Path) -> dict[str, int]:
-    """Join the numbers of several COCO files.
+def add_traits(path: Path, traits: Iterable[str], numbers: Mapping[str, int]) -> dict[str, int]:
+    """Add the traits that a traits.toml does not name yet; what else stands in the file, comments too, is kept.
+
+    Args:
+        path: the traits.toml; written if it does not exist, then with all of `numbers`.
+        traits: names that the file must have.
+        numbers: trait -> wanted label number; a trait without one, or whose number is taken, gets the next free one.
+
+    Returns:
+        trait -> label number, all of the file.
 
     Raises:
-        SupportError: `path`, where `more` comes from, has another number for a trait than the files before.
+        SupportError: a name is impossible, or the file cannot be read or is written in a way that cannot be added to.
+    """
+    present = path.exists()
+    known = dict(read_traits(path).numbers) if present else dict(numbers)
+    new = {} if present else dict(numbers)
+    for trait in traits:
+        if not trait.strip() or not trait.isprintable():
+            raise SupportError(f"{trait!r} cannot be the name of a trait; give it a name of letters")
+        if trait not in known:
+            wanted = numbers.get(trait)
+            free = wanted is not None and wanted not in known.values()
+            known[trait] = wanted if free and wanted is not None else max(known.values(), default=0) + 1
+            new[trait] = known[trait]
+    if new:
+        text = _insert_lines(path.read_text(encoding="utf-8-sig") if present else "[traits]\n", new)
+        if _parse_numbers(text) != known:
+            raise SupportError(f"{path} is written in a way that cannot be added to; add {', '.join(new)} by hand")
+        write_text(path, text)
+    return known
+
+
+def merge_numbers(numbers: Mapping[str, int], more: Mapping[str, int], path: Path) -> dict[str, int]:
+    """Join the trait numbers of several annotation files.
+
+    Args:
+        numbers: trait -> number, of the files before.
+        more: trait -> number, of the file `path`.
+        path: for the message.
+
+    Raises:
+        SupportError: `path` has another number for a trait than the files before.
     """
     for trait, number in more.items():
         if numbers.get(trait, number) != number:
@@ -66,51 +110,25 @@ def merged(numbers: Mapping[str, int], more: Mapping[str, int], path: Path) -> d
     return {**numbers, **more}
 
 
-def numbered(drawings: Iterable[Drawing], numbers: Mapping[str, int], source: Path) -> dict[str, int]:
+def assign_numbers(traits: Iterable[str], numbers: Mapping[str, int], source: Path) -> dict[str, int]:
     """Number the traits that have no number yet: the next ones, in alphabetical order.
 
+    Args:
+        traits: names of all traits.
+        numbers: trait -> number, of those that have one.
+        source: the supports, for the message.
+
+    Returns:
+        trait -> number, 1..65535.
+
     Raises:
-        SupportError: a name or number of `source` is impossible or not unique.
+        SupportError: a name or number is impossible or not unique.
     """
-    unnumbered = sorted({trait for drawing in drawings for trait in drawing.rles} - set(numbers))
+    unnumbered = sorted(set(traits) - set(numbers))
     first = max(numbers.values(), default=0) + 1
     complete = {**numbers, **{trait: number for number, trait in enumerate(unnumbered, first)}}
     _check_numbers(complete, str(source))
     return complete
-
-
-def check_known(drawings: Iterable[Drawing], traits: Traits, path: Path) -> None:
-    """Refuse drawings of traits that `path`, the traits.toml, does not name.
-
-    Raises:
-        SupportError: there is one.
-    """
-    for drawing in drawings:
-        for trait in drawing.rles:
-            if trait not in traits.numbers:
-                raise SupportError(
-                    f"{drawing.source} draws {trait!r}, but {path} names "
-                    f"{', '.join(traits.numbers)}; "
-                    f"add it under [traits] with a number of its own, or rename it in the drawing"
-                )
-
-
-def unknown_numbers(path: Path, unknown: Sequence[int], present: Sequence[int], numbers: Mapping[str, int]) -> str:
-    """Say what to do about label numbers without a trait.
-
-    Args:
-        path: the label picture.
-        unknown: the numbers that no trait has.
-        present: all numbers of the picture but 0.
-        numbers: trait -> number.
-    """
-    text = f"{path} has label {', '.join(map(str, unknown[:9]))}{', ...' * (len(unknown) > 9)}, but traits.toml names "
-    text += ", ".join(f"{number} ({trait})" for trait, number in numbers.items())
-    if present == [255] and len(numbers) == 1:
-        return f"{text}; it is a black-and-white mask: write {next(iter(numbers))} = 255 into traits.toml"
-    if present == [255]:
-        return f"{text}; a black-and-white mask does not say which trait it is: paint each trait in its own number"
-    return f"{text}; add a line NAME = {unknown[0]} under [traits], or erase it"
 
 
 def _check_numbers(numbers: Mapping[str, Any], where: str) -> None:
@@ -130,7 +148,7 @@ def _check_numbers(numbers: Mapping[str, Any], where: str) -> None:
             raise SupportError(f"{where}: {other} and {trait} are one name but for upper and lower case; rename one")
 
 
-def _synonyms(listed: Any, numbers: Mapping[str, int], path: Path) -> dict[str, tuple[str, ...]]:
+def _read_synonyms(listed: Any, numbers: Mapping[str, int], path: Path) -> dict[str, tuple[str, ...]]:
     owners = {trait.lower(): trait for trait in numbers}
     if not isinstance(listed, dict):
         raise SupportError(f'{path}: [synonyms] takes lines like: forewing_band = ["stripe", "band"]')
@@ -143,3 +161,28 @@ def _synonyms(listed: Any, numbers: Mapping[str, int], path: Path) -> dict[str, 
             if owners.setdefault(word.lower(), trait) != trait:
                 raise SupportError(f"{path}: {word!r} stands for {owners[word.lower()]} and for {trait}; erase one")
     return {trait: tuple(words) for trait, words in listed.items()}
+
+
+def _parse_numbers(text: str) -> object:
+    """Return the table [traits] of a TOML text; None if it is no TOML."""
+    try:
+        return tomllib.loads(text).get("traits")
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def _insert_lines(text: str, new: Mapping[str, int]) -> str:
+    """Insert lines at the end of the table [traits] of a TOML text."""
+    lines = text.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.split("#")[0].strip() == "[traits]"), len(lines) - 1)
+    after = (i for i in range(start + 1, len(lines)) if lines[i].lstrip().startswith("["))
+    stop = next(after, len(lines))
+    while stop > start + 1 and not lines[stop - 1].strip():
+        stop -= 1
+    added = [f"{_quote_key(trait)} = {number}" for trait, number in new.items()]
+    return "\n".join([*lines[:stop], *added, *lines[stop:]]) + "\n"
+
+
+def _quote_key(trait: str) -> str:
+    """Write a trait as a TOML key; a JSON string is a TOML string too."""
+    return trait if re.fullmatch(r"[A-Za-z0-9_-]+", trait) else json.dumps(trait, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Room 2: annotation formats, one module each; `registry` lists them."""

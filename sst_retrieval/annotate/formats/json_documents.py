@@ -1,0 +1,66 @@
+"""JSON documents of annotation programs: parse them, and take checked entries out of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from sst_retrieval.errors import SupportError
+
+MAX_PIXELS = 2**31
+"""No photograph has more; a damaged size must not ask for all memory."""
+
+
+def load_json(path: Path) -> Any:
+    """Parse a JSON file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        SupportError: it cannot be opened or is not valid JSON.
+    """
+    try:
+        return json.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise SupportError(f"{path} cannot be opened ({error.strerror}); check the path of the supports") from error
+    except (ValueError, RecursionError) as error:
+        raise SupportError(f"{path} is not valid JSON ({error}); export the annotations again") from error
+
+
+def require_entry(item: Any, key: str, kinds: tuple[type, ...], where: str) -> Any:
+    """Return an entry of a JSON object.
+
+    Args:
+        item: anything; only a JSON object has entries.
+        key: of the entry.
+        kinds: the types it may have; bool is not taken for int.
+        where: file and place in it, for the message.
+
+    Raises:
+        SupportError: the entry is missing or of another type.
+    """
+    value = item.get(key) if isinstance(item, dict) else None
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise SupportError(f"{where}: {key!r} is missing or of the wrong kind; export the annotations again")
+    return value
+
+
+def require_size(item: Any, height: str, width: str, where: str) -> tuple[int, int]:
+    """Return the size of a photograph from two entries of a JSON object.
+
+    Args:
+        item: the JSON object.
+        height: key of the height in pixels.
+        width: key of the width in pixels.
+        where: file and place in it, for the message.
+
+    Returns:
+        (height, width) in pixels, each at least 1.
+
+    Raises:
+        SupportError: an entry is missing or is no size of a photograph.
+    """
+    size = (require_entry(item, height, (int,), where), require_entry(item, width, (int,), where))
+    if min(size) < 1 or math.prod(size) > MAX_PIXELS:
+        raise SupportError(f"{where}: {height} and {width} are no size of a photograph; export the annotations again")
+    return size
