@@ -1,19 +1,20 @@
 """Room 4: from a trait mask to a vector.
 
-A vector has three blocks, each of unit length, so that a search may weigh them as it likes:
+A vector has three blocks, each of unit length, so that a search may weight them freely:
 
-1. pattern: the specimen is seen through its frame, an embedder describes every place of that view, and the places
-   under the mask are averaged by how much of each the mask covers. The mirror image is described too and both are
-   averaged: left and right copies of a trait share one vector. So are both on plain grey (`imaging.foreground`), that
-   less of the vector be the background's; not on grey alone, because what is specimen is a guess.
-2. colour: how often each colour occurs under the mask (`describe.colour_block`).
+1. pattern: the photograph is warped into the specimen's frame, an embedder computes features on a grid over this view,
+   and they are averaged under the mask (masked average pooling, weighted by coverage). The mean is taken over four
+   views: the view and its mirror image, so that left and right copies of a trait share one vector; and both with the
+   background replaced by grey (`imaging.foreground`), so that less of the vector comes from the background. Not on grey
+   alone, because the foreground is only an estimate.
+2. colour: a histogram of the colours under the mask (`describe.colour_block`).
 3. shape: the outline (`describe.shape_block`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,40 +33,53 @@ VERSION = 2
 """Changes whenever the same photograph and mask would give another vector."""
 
 
+class _Crop(NamedTuple):
+    """A mask cut out with its surroundings.
+
+    Attributes:
+        mask: bool (h, w).
+        frame: maps the crop's pixels to the specimen's unit square.
+        coverage: float32 (side, side), 0..1: the share of each pixel of the view that the mask covers; not all zero.
+    """
+
+    mask: Mask
+    frame: Frame
+    coverage: Floats
+
+
 def embed_regions(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Embedder) -> list[Floats | None]:
-    """Turn every trait of a specimen into a vector.
+    """Compute the vector of every trait of a specimen.
 
     Args:
         image: uint8 (H, W, 3), the photograph.
         masks: bool (T, H, W).
-        frame: how the specimen lies.
-        embedder: describes the pattern; it sees the specimen once for all traits, in four views.
+        frame: the specimen's pose.
+        embedder: computes the pattern block; called once for all traits, with four views of the specimen.
 
     Returns:
-        T vectors float32 (D,), the blocks one after the other as in `block_slices`, each of unit length. None for
+        T vectors float32 (D,), the blocks one after the other as in `block_widths`, each of unit length. None for
         a trait whose mask is empty or lies wholly outside the frame.
 
     Raises:
         ValueError: the masks are not of the photograph's size.
-        ModelError: the embedder's answer has the wrong shape or is not finite.
+        ModelError: the embedder returned features of the wrong shape or that are not finite.
     """
     if masks.ndim != 3 or masks.shape[1:] != image.shape[:2]:
         raise ValueError(f"masks {masks.shape} do not fit a photograph of {image.shape[:2]}; pass bool (T, H, W)")
-    close = [_close(mask, frame, embedder.side) for mask in masks]
-    if all(found is None for found in close):
+    crops = [_crop_mask(mask, frame, embedder.side) for mask in masks]
+    coverages = [crop.coverage for crop in crops if crop is not None]
+    if not coverages:
         return [None] * len(masks)
-    coverages = [found[2] for found in close if found is not None]
-    patterns = iter(_patterns(image, frame, coverages, embedder))
+    patterns = iter(_pattern_blocks(image, frame, coverages, embedder))
     vectors: list[Floats | None] = []
-    for mask, found in zip(masks, close, strict=True):
-        if found is None:
+    for mask, crop in zip(masks, crops, strict=True):
+        if crop is None:
             vectors.append(None)
             continue
-        near, near_frame, _ = found
         blocks = {
             "pattern": next(patterns),
             "colour": colour_block(image, mask),
-            "shape": shape_block(near, near_frame),
+            "shape": shape_block(crop.mask, crop.frame),
         }
         vectors.append(np.concatenate([blocks[name] for name in BLOCKS]).astype(np.float32))
     return vectors
@@ -82,7 +96,12 @@ def block_widths(embedder: Embedder) -> dict[str, int]:
 
 
 def describe_embedder(embedder: Embedder) -> dict[str, Any]:
-    """Say how vectors are made, for the provenance: two indexes agree only if this agrees."""
+    """Describe how vectors are made, for the provenance: vectors are comparable only where this is equal.
+
+    Returns:
+        JSON-ready: the version of this module's method, the embedder's name and input size (pixels), and the number of
+        values in each block.
+    """
     return {
         "version": VERSION,
         "embedder": embedder.name,
@@ -92,9 +111,9 @@ def describe_embedder(embedder: Embedder) -> dict[str, Any]:
 
 
 def pool(grid: FeatureGrid, coverage: Floats) -> Floats:
-    """Average the features under a mask, each place weighted by how much of it the mask covers.
+    """Average the features under a mask, each cell weighted by the share of it that the mask covers.
 
-    Coverage, not a nearest-pixel vote: an antenna is thinner than a place and must not vanish.
+    Coverage, not a nearest-pixel vote: an antenna is thinner than a cell and must not vanish.
 
     Args:
         grid: float32 (rows, cols, D).
@@ -115,20 +134,21 @@ def pool(grid: FeatureGrid, coverage: Floats) -> Floats:
     return mean
 
 
-def _patterns(image: RGBImage, frame: Frame, coverages: Sequence[Floats], embedder: Embedder) -> list[Floats]:
-    """Describe the pattern of each trait of a specimen, the mean of all views."""
+def _pattern_blocks(image: RGBImage, frame: Frame, coverages: Sequence[Floats], embedder: Embedder) -> list[Floats]:
+    """Compute the pattern block of each trait of a specimen, the mean over all views."""
     view = frames.warp(image, frame, embedder.side)
     if isinstance(embedder, RegionEmbedder):
-        return _described_whole(view, coverages, embedder)  # It leaves the background out in its own way.
-    views = [one for shown in (view, _on_grey(view, image, frame)) for one in _with_mirror(shown)]
-    grids = _described(views, embedder)
-    seen = zip(*(2 * _with_mirror(coverage) for coverage in coverages), strict=True)
-    means = [[pool(grid, coverage) for coverage in covered] for grid, covered in zip(grids, seen, strict=True)]
+        return _embed_whole_regions(view, coverages, embedder)  # It removes the background in its own way.
+    views = [one for both in (view, _remove_background(view, image, frame)) for one in _with_mirror(both)]
+    grids = _compute_features(views, embedder)
+    # Of each view the coverages of all traits.
+    coverages_of_view = zip(*(2 * _with_mirror(coverage) for coverage in coverages), strict=True)
+    means = [[pool(grid, each) for each in own] for grid, own in zip(grids, coverages_of_view, strict=True)]
     return [unit(np.sum(of_trait, axis=0)) for of_trait in zip(*means, strict=True)]
 
 
-def _on_grey(view: RGBImage, image: RGBImage, frame: Frame) -> RGBImage:
-    """Take the background out of a view. Where nothing stands out from it, nothing is taken out."""
+def _remove_background(view: RGBImage, image: RGBImage, frame: Frame) -> RGBImage:
+    """Replace the background of a view by grey. Where no foreground can be told, the view stays as it is."""
     # Not helped by the masks: a trait's vector must not depend on which others are described with it.
     coverage = foreground_coverage(image, frame, len(view))
     return blend_with_grey(view, coverage) if coverage.any() else view
@@ -138,33 +158,39 @@ def _with_mirror(picture: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     return [picture, np.ascontiguousarray(picture[:, ::-1])]
 
 
-def _described_whole(view: RGBImage, coverages: Sequence[Floats], embedder: RegionEmbedder) -> list[Floats]:
+def _embed_whole_regions(view: RGBImage, coverages: Sequence[Floats], embedder: RegionEmbedder) -> list[Floats]:
     mirrored = [_with_mirror(coverage)[1] for coverage in coverages]
-    each = [embedder.regions(one, seen) for one, seen in zip(_with_mirror(view), (coverages, mirrored), strict=True)]
-    if any(found.shape != (len(coverages), embedder.dim) or not np.isfinite(found).all() for found in each):
-        must = f"must give finite numbers of shape ({len(coverages)}, {embedder.dim})"
-        raise ModelError(f"embedder {embedder.name} answered with shapes {[one.shape for one in each]}; it {must}")
-    return [unit(vector) for vector in each[0] + each[1]]
+    answers = [embedder.regions(one, own) for one, own in zip(_with_mirror(view), (coverages, mirrored), strict=True)]
+    expected = (len(coverages), embedder.dim)
+    if any(vectors.shape != expected or not np.isfinite(vectors).all() for vectors in answers):
+        shapes = [vectors.shape for vectors in answers]
+        raise ModelError(
+            f"embedder {embedder.name} answered with shapes {shapes}; it must give finite numbers of shape {expected}"
+        )
+    return [unit(vector) for vector in answers[0] + answers[1]]
 
 
-def _described(views: list[RGBImage], embedder: Embedder) -> list[FeatureGrid]:
+def _compute_features(views: list[RGBImage], embedder: Embedder) -> list[FeatureGrid]:
+    """Call an embedder and check its answer."""
     grids = embedder.features(views)
     if len(grids) != len(views):
         raise ModelError(f"embedder {embedder.name} answered {len(views)} images with {len(grids)} grids")
     for grid in grids:
         if grid.ndim != 3 or grid.shape[2] != embedder.dim or not np.isfinite(grid).all():
-            must = f"must give finite numbers of shape (rows, cols, {embedder.dim})"
-            raise ModelError(f"embedder {embedder.name} answered with shape {grid.shape}; it {must}")
+            raise ModelError(
+                f"embedder {embedder.name} answered with shape {grid.shape}; "
+                f"it must give finite numbers of shape (rows, cols, {embedder.dim})"
+            )
     return grids
 
 
-def _close(mask: Mask, frame: Frame, side: int) -> tuple[Mask, Frame, Floats] | None:
-    """Cut the mask's surroundings out of a large photograph: the cutting, its frame and its coverage of the view."""
+def _crop_mask(mask: Mask, frame: Frame, side: int) -> _Crop | None:
+    """Cut a mask and its surroundings out of a large photograph; None if none of it lies in the frame."""
     if not mask.any():
         return None
     margin = 64  # Wider than any block of pixels that is averaged when the mask is made smaller.
     x0, y0, x1, y1 = box(mask)
     x0, y0 = max(0, x0 - margin), max(0, y0 - margin)
-    near, near_frame = mask[y0 : y1 + margin, x0 : x1 + margin], frames.compose(frame, Frame((1, 0, x0, 0, 1, y0)))
-    coverage = frames.warp_mask(near, near_frame, side)
-    return (near, near_frame, coverage) if coverage.any() else None
+    crop, crop_frame = mask[y0 : y1 + margin, x0 : x1 + margin], frames.compose(frame, Frame((1, 0, x0, 0, 1, y0)))
+    coverage = frames.warp_mask(crop, crop_frame, side)
+    return _Crop(crop, crop_frame, coverage) if coverage.any() else None

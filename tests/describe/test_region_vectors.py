@@ -1,4 +1,4 @@
-"""Vectors against what a person would say is similar; a stand-in for a model gives the pattern."""
+"""Vectors against what a person would call similar; a fake embedder gives the pattern."""
 
 from __future__ import annotations
 
@@ -221,9 +221,9 @@ def test_a_mirrored_frame_gives_the_same_vector() -> None:
     image, _ = spot(BLUE, RED)
     image[:, :60] = GREEN
     masks = drawn(flag(20, 60))[None]
-    (seen,) = embed_regions(image, masks, FRAME, Cells())
+    (upright,) = embed_regions(image, masks, FRAME, Cells())
     (in_mirror,) = embed_regions(image, masks, frames.mirrored(FRAME), Cells())
-    assert cosine(seen, in_mirror) > 0.999
+    assert cosine(upright, in_mirror) > 0.999
 
 
 def test_every_block_has_unit_length_and_lies_where_block_widths_says() -> None:
@@ -266,7 +266,7 @@ def test_where_nothing_stands_out_nothing_is_taken_for_background() -> None:
     np.testing.assert_allclose(vector[:4], expected / np.linalg.norm(expected), atol=0.01)
 
 
-def test_all_traits_of_a_specimen_cost_one_look() -> None:
+def test_all_traits_of_a_specimen_take_one_call() -> None:
     embedder = Cells()
     image, mask = spot(BLUE, RED)
     together = embed_regions(image, np.stack([mask, drawn(flag(20, 60)), mask]), FRAME, embedder)
@@ -350,20 +350,19 @@ def test_any_mask_gives_a_finite_unit_shape(mask: Mask, angle: float, side: floa
     assert float(np.linalg.norm(shape)) == pytest.approx(1, abs=1e-5)
 
 
-def test_cutting_out_the_surroundings_changes_no_coverage() -> None:
+def test_cropping_the_mask_changes_no_coverage() -> None:
     mask = np.zeros((900, 1200), dtype=bool)
     mask[disk((500, 700), 150)] = True
     frame = frames.turned((650, 450), 1300, 0.4)
-    close = region_vectors._close(mask, frame, 384)
-    assert close is not None
-    near, near_frame, coverage = close
-    assert near.size < mask.size / 3
+    crop = region_vectors._crop_mask(mask, frame, 384)
+    assert crop is not None
+    assert crop.mask.size < mask.size / 3
     whole = frames.warp_mask(mask, frame, 384)
     np.testing.assert_allclose(
-        coverage, whole, atol=0.35
+        crop.coverage, whole, atol=0.35
     )  # Blocks of pixels start elsewhere, so edges differ a little.
-    assert coverage.sum() == pytest.approx(whole.sum(), rel=0.01)
-    assert cosine(shape_block(near, near_frame), shape_block(mask, frame)) > 0.9999
+    assert crop.coverage.sum() == pytest.approx(whole.sum(), rel=0.01)
+    assert cosine(shape_block(crop.mask, crop.frame), shape_block(mask, frame)) > 0.9999
 
 
 def test_the_protocol_knows_an_embedder() -> None:
