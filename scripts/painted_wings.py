@@ -1,10 +1,10 @@
-"""Butterflies painted over real outlines: each label picture becomes a photograph that never was.
+"""Synthetic butterfly photographs, painted over the label pictures of real wing traits.
 
-The outlines of wing traits differ between specimens of a taxon as nature made them; colours, paper, light and turn are
-invented, the colours anew for every taxon. They teach a decoder shapes without a photograph whose licence forbids it.
+The outlines and their variation within a taxon are real; colours, background, light and rotation are random, colours
+per taxon. So the decoder can learn from outlines whose photographs must not be used for training.
 
-A wing shows more than the traits that a person draws: some patterns have no name here, streaks come and go from
-specimen to specimen, and several patterns share a colour. So a trait is where it is, not whatever looks like it.
+Some patterns are painted but not labelled, streaks vary from specimen to specimen, and several patterns share a colour,
+so that a trait cannot be recognised by its colour alone.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from skimage.morphology import convex_hull_image
 from sst_retrieval.types import Mask, RGBImage, Support
 
 HEIGHT = 640
-"""Of a painted picture before it is turned, in pixels; the labels are squares and are stretched to a wing's shape."""
+"""Height of a painted picture before rotation, in pixels; the label pictures are square and are stretched in width."""
 
-UNNAMED = 0.3
-"""Share of the patterns that are painted and have no name."""
+UNNAMED_SHARE = 0.3
+"""Share of the patterns that are painted but not labelled."""
 
-SHARED = 0.5
-"""Share of the patterns that are painted in another's colour."""
+SHARED_COLOUR_SHARE = 0.5
+"""Share of the patterns that have the colour of another pattern."""
 
-SHOWN = 0.7
-"""Share of a taxon's specimens that show a streak."""
+STREAK_SHARE = 0.7
+"""Share of a taxon's specimens on which each streak is painted."""
 
 _Colour = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Streak:
-    """A mark without a name, left and right, about where it is on the taxon's other specimens.
+    """An unlabelled elliptic mark on both sides, at about the same place on all specimens of a taxon.
 
     Attributes:
-        place: of its middle, from the body to the wing's tip and from the top to the bottom, 0..1.
-        size: half its length and width, in shares of the wings' height.
-        turn: radians.
-        colour: its own or a pattern's.
+        place: centre, (from the body to the wing tip, from top to bottom), each 0..1.
+        size: half length and half width, in units of the wings' height.
+        turn: rotation, in radians.
+        colour: float64 (3,), RGB, 0..255.
     """
 
     place: tuple[float, float]
@@ -56,15 +56,15 @@ class _Streak:
     colour: _Colour
 
     @staticmethod
-    def drawn(rng: np.random.Generator, patterns: Sequence[_Colour]) -> _Streak:
-        """Draw a streak by lot."""
+    def sample(rng: np.random.Generator, patterns: Sequence[_Colour]) -> _Streak:
+        """Sample a streak; four of ten have a colour of their own, the others that of a pattern."""
         fresh = rng.random() < 0.4
         colour = rng.uniform(0, 255, 3) if fresh else patterns[int(rng.integers(len(patterns)))] + rng.normal(0, 12, 3)
         across, down = rng.uniform(0.2, 0.9), rng.uniform(0.1, 0.9)
         return _Streak((across, down), (rng.uniform(0.05, 0.2), rng.uniform(0.01, 0.06)), rng.uniform(0, 3.14), colour)
 
-    def on(self, wings: Mask, rng: np.random.Generator) -> Mask:
-        """Where it lies on one specimen's wings."""
+    def draw(self, wings: Mask, rng: np.random.Generator) -> Mask:
+        """Draw the streak on one specimen's wings: bool (H, W)."""
         rows, columns = np.nonzero(wings)
         high, half = float(np.ptp(rows)) + 1, float(np.ptp(columns)) / 2 + 1
         down, across = np.indices(wings.shape)
@@ -79,8 +79,15 @@ class _Streak:
 
 
 @dataclass(frozen=True)
-class _Paint:
-    """What a taxon's wings are painted with."""
+class _Palette:
+    """Colours of a taxon.
+
+    Attributes:
+        wing: ground colour, float64 (3,), RGB, 0..255.
+        patterns: one colour per trait.
+        streaks: unlabelled marks.
+        veins: how much darker the veins are, 0..1.
+    """
 
     wing: _Colour
     patterns: list[_Colour]
@@ -88,16 +95,16 @@ class _Paint:
     veins: float
 
 
-def painted_wings(folder: Path, *, seed: int = 0) -> Iterator[list[Support]]:
+def paint_wings(folder: Path, *, seed: int = 0) -> Iterator[list[Support]]:
     """Paint the specimens of one taxon after another.
 
     Args:
-        folder: TAXON/SPECIMEN.png, a number a wing trait, and index.json: taxon -> specimen -> "pairs" -> number ->
-            trait, which says what belongs together left and right.
-        seed: of colours, light and turns.
+        folder: label pictures TAXON/SPECIMEN.png, and index.json: taxon -> specimen -> "pairs" -> label -> trait;
+            the left and the right mark of a trait have labels of their own.
+        seed: of all random numbers.
 
     Yields:
-        The specimens of a taxon, two or more, with every trait's mask.
+        The specimens of a taxon, two or more, each with the masks of its labelled traits.
     """
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     for taxon in sorted(index):
@@ -106,15 +113,15 @@ def painted_wings(folder: Path, *, seed: int = 0) -> Iterator[list[Support]]:
             continue
         traits = 1 + max(max(each.values()) for each in pairs.values())
         taxon_rng = np.random.default_rng([seed, zlib.crc32(taxon.encode())])
-        paint = _palette(taxon_rng, traits)
+        palette = _sample_palette(taxon_rng, traits)
         stretch = float(taxon_rng.uniform(1.2, 1.7))
-        named = taxon_rng.random(traits) >= UNNAMED
+        named = taxon_rng.random(traits) >= UNNAMED_SHARE
         named[taxon_rng.integers(traits)] = True
         painted = []
         for name in sorted(pairs):
             rng = np.random.default_rng([seed, zlib.crc32(f"{taxon}/{name}".encode())])
-            masks = _outlines(folder / taxon / f"{name}.png", pairs[name], traits, stretch)
-            image, masks = _turned(_painted(masks, paint, rng), masks, rng)
+            masks = _read_masks(folder / taxon / f"{name}.png", pairs[name], traits, stretch)
+            image, masks = _rotate(_paint(masks, palette, rng), masks, rng)
             shown = [trait for trait in range(traits) if named[trait] and masks[trait].any()]
             names = tuple(f"trait {trait}" for trait in shown)
             if shown:
@@ -122,33 +129,33 @@ def painted_wings(folder: Path, *, seed: int = 0) -> Iterator[list[Support]]:
         yield painted
 
 
-def _palette(rng: np.random.Generator, traits: int) -> _Paint:
-    """A wing's colour, mostly dark, colours that differ from it, and streaks; half of the traits share a colour."""
+def _sample_palette(rng: np.random.Generator, traits: int) -> _Palette:
+    """Sample a ground colour, mostly dark, pattern colours that differ from it, and streaks."""
     natural = rng.random() < 0.6
     dark = rng.random() < 0.6
     wing = rng.uniform(10, 70, 3) if dark else rng.uniform(60, 170, 3)
     if natural:
-        wing = _earthen(rng, 0.1, 0.3) if dark else _earthen(rng, 0.4, 0.8)
+        wing = _sample_insect_colour(rng, 0.1, 0.3) if dark else _sample_insect_colour(rng, 0.4, 0.8)
     patterns: list[_Colour] = []
     for _ in range(traits):
         tries = rng.uniform(0, 255, (50, 3))
         if natural:
-            tries = np.stack([_earthen(rng, 0.3, 1.0) for _ in range(50)])
+            tries = np.stack([_sample_insect_colour(rng, 0.3, 1.0) for _ in range(50)])
         far = np.abs(tries - wing).sum(axis=1) > 110
         fresh = tries[int(np.argmax(far))]
-        shared = bool(patterns) and rng.random() < SHARED
+        shared = bool(patterns) and rng.random() < SHARED_COLOUR_SHARE
         patterns.append(patterns[rng.integers(len(patterns))] + rng.normal(0, 8, 3) if shared else fresh)
-    streaks = [_Streak.drawn(rng, patterns) for _ in range(rng.integers(0, 3))]
-    return _Paint(wing, patterns, streaks, veins=float(rng.uniform(0, 0.5)))
+    streaks = [_Streak.sample(rng, patterns) for _ in range(rng.integers(0, 3))]
+    return _Palette(wing, patterns, streaks, veins=float(rng.uniform(0, 0.5)))
 
 
-def _earthen(rng: np.random.Generator, darkest: float, lightest: float) -> _Colour:
-    """A colour as insects have it: black and brown to red, orange, yellow and white, now and then blue or green."""
+def _sample_insect_colour(rng: np.random.Generator, darkest: float, lightest: float) -> _Colour:
+    """Sample a colour of insects: mostly black, brown, red, orange, yellow or white, seldom blue or green."""
     hue = rng.uniform(0.0, 0.17) if rng.random() < 0.85 else rng.uniform(0.3, 0.7)
     return 255 * np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.1, 0.95), rng.uniform(darkest, lightest)))
 
 
-def _outlines(path: Path, pairs: dict[str, int], traits: int, stretch: float) -> npt.NDArray[np.bool_]:
+def _read_masks(path: Path, pairs: dict[str, int], traits: int, stretch: float) -> npt.NDArray[np.bool_]:
     size = (round(HEIGHT * stretch), HEIGHT)
     labels = np.asarray(Image.open(path).resize(size, Image.Resampling.NEAREST))
     masks = np.zeros((traits, HEIGHT, size[0]), dtype=bool)
@@ -157,12 +164,12 @@ def _outlines(path: Path, pairs: dict[str, int], traits: int, stretch: float) ->
     return masks
 
 
-def _painted(masks: npt.NDArray[np.bool_], paint: _Paint, rng: np.random.Generator) -> RGBImage:
-    """Paint paper, wings, pattern and body, with uneven light, grain and blur."""
+def _paint(masks: npt.NDArray[np.bool_], palette: _Palette, rng: np.random.Generator) -> RGBImage:
+    """Paint background, wings, patterns and body, with uneven light, grain and blur: uint8 (H, W, 3)."""
     height, width = masks.shape[1:]
-    wing = paint.wing
+    wing = palette.wing
     drawn: Mask = np.asarray(masks.any(axis=0))
-    wings, body = _wings(drawn, rng), _body(drawn)
+    wings, body = _draw_wings(drawn, rng), _draw_body(drawn)
     light = 1 + rng.normal(0, 0.08)
 
     def shade(colour: _Colour) -> _Colour:
@@ -181,15 +188,15 @@ def _painted(masks: npt.NDArray[np.bool_], paint: _Paint, rng: np.random.Generat
     image[wings] *= (1 - 0.12 * np.clip(np.abs(grain(6, 1)), 0, 1))[wings]
     fresh = rng.uniform(0.6, 1)
 
-    def faded(colour: _Colour) -> _Colour:
+    def fade(colour: _Colour) -> _Colour:
         return shade(colour) * fresh + shade(wing) * (1 - fresh)
 
-    for streak in paint.streaks:
-        if rng.random() < SHOWN:
-            image[streak.on(wings, rng) & ~drawn] = faded(streak.colour)
-    for mask, colour in zip(masks, paint.patterns, strict=True):
-        image[mask] = faded(colour)
-    image[_veins(wings, rng)] *= 1 - paint.veins
+    for streak in palette.streaks:
+        if rng.random() < STREAK_SHARE:
+            image[streak.draw(wings, rng) & ~drawn] = fade(streak.colour)
+    for mask, colour in zip(masks, palette.patterns, strict=True):
+        image[mask] = fade(colour)
+    image[_draw_veins(wings, rng)] *= 1 - palette.veins
     image[body] = shade(wing * rng.uniform(0.4, 1.1))
     image += (grain(1, rng.uniform(2, 9)) + grain(8, rng.uniform(2, 10))) * (wings | body)[..., None]
     image = ndimage.gaussian_filter(image, (*(rng.uniform(0.4, 1.4),) * 2, 0))
@@ -197,8 +204,8 @@ def _painted(masks: npt.NDArray[np.bool_], paint: _Paint, rng: np.random.Generat
     return grained
 
 
-def _veins(wings: Mask, rng: np.random.Generator) -> Mask:
-    """Thin lines from the body to the rim."""
+def _draw_veins(wings: Mask, rng: np.random.Generator) -> Mask:
+    """Draw thin lines from the body to the wing margin: bool (H, W)."""
     rows, columns = np.nonzero(wings)
     down, across = np.indices(wings.shape)
     angle = np.arctan2(down - rows.mean(), np.abs(across - columns.mean()) + 1)
@@ -209,8 +216,8 @@ def _veins(wings: Mask, rng: np.random.Generator) -> Mask:
     return lines
 
 
-def _wings(drawn: Mask, rng: np.random.Generator) -> Mask:
-    """Four wings around what is drawn on them: the hull of each quarter, enlarged."""
+def _draw_wings(drawn: Mask, rng: np.random.Generator) -> Mask:
+    """Draw four wings: the convex hull of the traits in each quadrant, dilated; bool (H, W)."""
     rows, columns = np.nonzero(drawn)
     below, right = (np.indices(drawn.shape)[axis] >= centre for axis, centre in ((0, rows.mean()), (1, columns.mean())))
     wings = np.zeros_like(drawn)
@@ -221,7 +228,7 @@ def _wings(drawn: Mask, rng: np.random.Generator) -> Mask:
     return enlarged
 
 
-def _body(drawn: Mask) -> Mask:
+def _draw_body(drawn: Mask) -> Mask:
     rows, columns = np.nonzero(drawn)
     down, across = np.indices(drawn.shape)
     half = max(1.0, 0.5 * float(np.ptp(rows)))
@@ -229,10 +236,10 @@ def _body(drawn: Mask) -> Mask:
     return body
 
 
-def _turned(
+def _rotate(
     image: RGBImage, masks: npt.NDArray[np.bool_], rng: np.random.Generator
 ) -> tuple[RGBImage, npt.NDArray[np.bool_]]:
-    """Turn four of ten by any angle."""
+    """Rotate four of ten pictures by a random angle."""
     if rng.random() >= 0.4:
         return image, masks
     angle = float(rng.uniform(0, 360))

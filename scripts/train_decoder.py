@@ -1,17 +1,18 @@
-"""Train the decoder of the dense propagator: from labelled collections and a seed to a file of weights.
+"""Train the decoder of the dense propagator on labelled collections.
 
     python scripts/train_decoder.py pairs drawer neon_beetles pinned_beetles --wings butterfly_masks --output pairs
     python scripts/train_decoder.py train pairs --seed 0 --steps 1200 --output decoder.pt --leave-out neon_beetles
     python scripts/train_decoder.py score pairs decoder.pt --only neon_beetles
 
-1. `pairs`: specimens of each group are drawn to be supports (one, sometimes two or three) and matched with others of
-   their group, as the propagator does. On some targets a trait is painted over, so that absence is learnt, too.
-   What the decoder is told is kept, one .npz a pair.
-2. `train`: crops of the views, flipped and recoloured; binary cross-entropy and Dice (Milletari et al. 2016) of the
-   masks, squared error of the expected IoU. AdamW, cosine schedule. Presence is learnt afterwards: `train_presence.py`.
-3. `score`: mean IoU of the first masks and of the decoder's, over pairs of collections or groups that were left out.
+1. `pairs`: specimens of each group are drawn as supports (one, sometimes two or three) and matched with others of
+   their group by the propagator. On some targets a trait is painted over, as examples of absence.
+   The decoder's inputs are saved, one .npz per pair.
+2. `train`: first the key network, then the decoder, on crops of the views, flipped and recoloured. Losses: binary
+   cross-entropy and Dice (Milletari et al. 2016) of the masks, squared error of the expected IoU. AdamW, cosine
+   schedule. The presence classifier is trained afterwards: `train_presence.py`.
+3. `score`: mean IoU of the first masks and of the decoder's masks, on pairs of held-out collections or groups.
 
-Photographs whose licence forbids it must not be named here: the weights learn from what they see.
+Do not train on photographs whose licence forbids it.
 """
 
 from __future__ import annotations
@@ -27,16 +28,25 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from painted_wings import painted_wings
+from painted_wings import paint_wings
 from scipy.stats import spearmanr
 from torch.nn import functional
-from training_examples import CROP, Example, load_decoder, mirrored, read_example, recalled_by, varied, window
-from training_pairs import labelled_groups, match_pairs, pair_files, pair_weights, within
+from training_examples import (
+    CROP_SIDE,
+    TrainingExample,
+    add_key_votes,
+    augment,
+    choose_crop,
+    flip_randomly,
+    load_decoder,
+    read_example,
+)
+from training_pairs import compute_pair_weights, is_within, list_pairs, match_pairs, read_labelled_groups
 
 from sst_retrieval.track.dense.decoder import Clues, Decoder, recalled
 from sst_retrieval.track.dense.propagator import DensePropagator
 
-UNLEARNT = 0.3  # Share of examples on which the decoder has to do without keys.
+NO_KEYS_SHARE = 0.3  # Share of examples in which the votes by keys are replaced by those of the matching.
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -45,46 +55,52 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 def make_pairs(
     collections: Annotated[list[Path], typer.Argument(help="Folders of labelled collections.")],
     output: Annotated[Path, typer.Option(help="Folder of the pairs.")],
-    wings: Annotated[Path | None, typer.Option(help="Folder of wing outlines to paint.")] = None,
-    targets: Annotated[float, typer.Option(help="How often a specimen is a target, about.")] = 3.0,
+    wings: Annotated[
+        Path | None, typer.Option(help="Folder of label pictures of wings, to paint synthetic ones.")
+    ] = None,
+    targets: Annotated[float, typer.Option(help="Mean number of times that a specimen is a target.")] = 3.0,
     erased: Annotated[float, typer.Option(help="Share of targets on which a trait is painted over.")] = 0.12,
     seed: int = 0,
 ) -> None:
-    """Match pairs of specimens and keep what the decoder is told. Painted wings are targets half as often."""
+    """Match pairs of specimens and save the decoder's inputs. Painted wings are targets half as often."""
     propagator = DensePropagator()
     rng = np.random.default_rng(seed)
     for folder in collections:
-        for group, members in labelled_groups(folder).items():
+        for group, members in read_labelled_groups(folder).items():
             match_pairs(propagator, members, output / folder.name / group, targets, erased, rng)
             typer.echo(f"{folder.name} {group}: done")
     if wings is not None:
-        for members in painted_wings(wings, seed=seed):
+        for members in paint_wings(wings, seed=seed):
             match_pairs(propagator, members, output / wings.name / members[0].group, targets / 2, erased, rng)
 
 
 @app.command("train")
 def train(
     pairs: Path,
-    output: Annotated[Path, typer.Option(help="The weights, .pt; a log and what was learnt from lie beside, .json.")],
+    output: Annotated[Path, typer.Option(help="The weights, .pt; log and sources are written beside, .json.")],
     seed: int = 0,
     steps: int = 1200,
-    keys: Annotated[int, typer.Option(help="Steps before these in which only the keys learn; then they rest.")] = 600,
+    keys: Annotated[
+        int, typer.Option(help="Steps before these, in which only the key network is trained; then it is fixed.")
+    ] = 600,
     rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-3,
-    start: Annotated[Path | None, typer.Option(help="Weights to go on from.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Weights to start from.")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="COLLECTION or COLLECTION/GROUP.")] = None,
     note: Annotated[str, typer.Option(help="Kept in the .json: sources and licences.")] = "",
 ) -> None:
     """Train a decoder."""
-    files = [path for path in pair_files(pairs) if not within(path, pairs, leave_out or [])]
+    files = [path for path in list_pairs(pairs) if not is_within(path, pairs, leave_out or [])]
     if not files:
         raise typer.BadParameter(f"no pairs to learn from in {pairs}")
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = Decoder() if start is None else load_decoder(start).train()
-    log = _optimise(network, files, _key_losses, parameters=network.keys.parameters(), steps=keys, rate=rate, rng=rng)
+    log = _optimise(
+        network, files, _compute_key_losses, parameters=network.keys.parameters(), steps=keys, rate=rate, rng=rng
+    )
     network.keys.requires_grad_(False)
     others = [each for each in network.parameters() if each.requires_grad]
-    log += _optimise(network, files, _mask_losses, parameters=others, steps=steps, rate=rate, rng=rng)
+    log += _optimise(network, files, _compute_mask_losses, parameters=others, steps=steps, rate=rate, rng=rng)
     torch.save({name: tensor.half() for name, tensor in network.state_dict().items()}, output)
     sources = sorted({str(path.relative_to(pairs).parent) for path in files})
     about = {
@@ -96,23 +112,25 @@ def train(
 
 @app.command("score")
 def score(pairs: Path, weights: Path, only: Annotated[list[str] | None, typer.Option()] = None) -> None:
-    """Score a decoder on pairs."""
+    """Print mean IoUs of pairs: of the first masks and of the decoder's."""
     network = load_decoder(weights)
     ious: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-    for path in pair_files(pairs):
-        if only and not within(path, pairs, only):
+    for path in list_pairs(pairs):
+        if only and not is_within(path, pairs, only):
             continue
         example = read_example(path)
         truth, names = example.truth, example.names
         with torch.no_grad():
-            told, _ = recalled_by(network, example)
-            logits, judged = network(told)
-        first = functional.interpolate(told.traits[:, 2:3], scale_factor=2, mode="bilinear")[:, 0] > 0
+            inputs, _ = add_key_votes(network, example)
+            logits, predicted_iou = network(inputs)
+        first = functional.interpolate(inputs.traits[:, 2:3], scale_factor=2, mode="bilinear")[:, 0] > 0
         for place, name in enumerate(names):
             drawn = truth[place] > 0.5
             if drawn.any():
                 made = logits[place] > 0
-                ious[name].append((_iou(first[place], drawn), _iou(made, drawn), float(judged[place, 0])))
+                ious[name].append(
+                    (_compute_iou(first[place], drawn), _compute_iou(made, drawn), float(predicted_iou[place, 0]))
+                )
     for name, values in sorted(ious.items()):
         before, after, expected = np.array(values).T
         order = float(spearmanr(after, expected)[0])
@@ -122,8 +140,10 @@ def score(pairs: Path, weights: Path, only: Annotated[list[str] | None, typer.Op
 # ----------------------------------------------------------------------------------------------------- training
 
 
-def _losses(logits: torch.Tensor, judged: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss of the masks and loss of the judgements."""
+def _compute_losses(
+    logits: torch.Tensor, predicted_iou: torch.Tensor, truth: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute the loss of the masks and the loss of the expected IoU, each a scalar."""
     crossed = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2))
     chances = torch.sigmoid(logits)
     there = (truth.sum((1, 2)) > 8).float()
@@ -131,48 +151,54 @@ def _losses(logits: torch.Tensor, judged: torch.Tensor, truth: torch.Tensor) -> 
     masks = 4 * crossed + dice * (0.3 + 0.7 * there)
     made, drawn = logits.detach() > 0, truth > 0.5
     iou = (made & drawn).sum((1, 2)) / (made | drawn).sum((1, 2)).clamp(min=1)
-    return masks.mean(), (2 * (torch.sigmoid(judged[:, 0]) - iou) ** 2).mean()
+    return masks.mean(), (2 * (torch.sigmoid(predicted_iou[:, 0]) - iou) ** 2).mean()
 
 
-def _vote_loss(shares: torch.Tensor, example: Example, asked: torch.Tensor) -> torch.Tensor:
-    """How surprising the truth is to the votes by keys, each trait weighing the same; where it was asked for."""
-    drawn = functional.adaptive_avg_pool2d(example.truth, shares.shape[-1]) * asked
+def _compute_vote_loss(shares: torch.Tensor, example: TrainingExample, wanted: torch.Tensor) -> torch.Tensor:
+    """Compute the cross-entropy of the votes by keys in the cells `wanted`, each trait with the same weight."""
+    drawn = functional.adaptive_avg_pool2d(example.truth, shares.shape[-1]) * wanted
     surprise = -(drawn * (shares[1:] + 1e-3).log()).sum((1, 2)) / drawn.sum((1, 2)).clamp(min=4)
-    elsewhere = (1 - drawn.amax(0)).clamp(min=0) * (shares[0].detach() < 1) * asked
+    elsewhere = (1 - drawn.amax(0)).clamp(min=0) * (shares[0].detach() < 1) * wanted
     invented = -(elsewhere * (shares[0] + 1e-3).log()).sum() / elsewhere.sum().clamp(min=4)
     return surprise.mean() + invented
 
 
-def _key_losses(network: Decoder, example: Example, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+def _compute_key_losses(
+    network: Decoder, example: TrainingExample, rng: np.random.Generator
+) -> dict[str, torch.Tensor]:
     scale = example.truth.shape[-1] // example.labels.shape[-1]
-    rows, columns = (place // scale for place in window(example.truth, CROP, rng))
-    asked = torch.zeros(example.labels.shape[-2:], dtype=torch.bool)
-    asked[rows : rows + CROP // scale, columns : columns + CROP // scale] = True
-    _, shares = recalled_by(network, example, asked)
-    return {"votes": _vote_loss(shares, example, asked)}
+    rows, columns = (place // scale for place in choose_crop(example.truth, CROP_SIDE, rng))
+    wanted = torch.zeros(example.labels.shape[-2:], dtype=torch.bool)
+    wanted[rows : rows + CROP_SIDE // scale, columns : columns + CROP_SIDE // scale] = True
+    _, shares = add_key_votes(network, example, wanted)
+    return {"votes": _compute_vote_loss(shares, example, wanted)}
 
 
-def _unlearnt(told: Clues) -> Clues:
-    """Take the votes of the matching for those of the keys: what keys are worth to animals that they never saw."""
-    shares = functional.avg_pool2d(told.traits[:, 0] + 0.5, 2)
-    nothing = functional.avg_pool2d(told.target[-1:] + 0.5, 2)
-    distance = functional.avg_pool2d(told.target[-2:-1] + 0.5, 2)[0] * 20  # In the keys' measure, about.
-    return replace(told, recalled=recalled(torch.cat([nothing, shares]), distance, told.rivals))
+def _replace_key_votes(inputs: Clues) -> Clues:
+    """Replace the votes by keys by those of the matching, so that the decoder does not rely on keys alone."""
+    shares = functional.avg_pool2d(inputs.traits[:, 0] + 0.5, 2)
+    nothing = functional.avg_pool2d(inputs.target[-1:] + 0.5, 2)
+    distance = functional.avg_pool2d(inputs.target[-2:-1] + 0.5, 2)[0] * 20  # About the scale of the keys' distances.
+    return replace(inputs, recalled=recalled(torch.cat([nothing, shares]), distance, inputs.rivals))
 
 
-def _mask_losses(network: Decoder, example: Example, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+def _compute_mask_losses(
+    network: Decoder, example: TrainingExample, rng: np.random.Generator
+) -> dict[str, torch.Tensor]:
     with torch.no_grad():
-        told = _unlearnt(example.told) if rng.random() < UNLEARNT else recalled_by(network, example)[0]
-    told, truth = varied(told, example.truth, rng)
-    logits, judged = network(told)
-    masks, judgement = _losses(logits, judged, truth)
-    return {"masks": masks, "judgement": judgement}
+        inputs = (
+            _replace_key_votes(example.inputs) if rng.random() < NO_KEYS_SHARE else add_key_votes(network, example)[0]
+        )
+    inputs, truth = augment(inputs, example.truth, rng)
+    logits, predicted_iou = network(inputs)
+    masks, expected = _compute_losses(logits, predicted_iou, truth)
+    return {"masks": masks, "judgement": expected}
 
 
 def _optimise(
     network: Decoder,
     files: Sequence[Path],
-    losses: Callable[[Decoder, Example, np.random.Generator], dict[str, torch.Tensor]],
+    losses: Callable[[Decoder, TrainingExample, np.random.Generator], dict[str, torch.Tensor]],
     *,
     parameters: Iterable[torch.nn.Parameter],
     steps: int,
@@ -181,7 +207,7 @@ def _optimise(
 ) -> list[dict[str, Any]]:
     learning = list(parameters)
     optimiser = torch.optim.AdamW(learning, lr=rate, weight_decay=1e-2)
-    weights = pair_weights(files)
+    weights = compute_pair_weights(files)
     log, recent, began = [], [], time.monotonic()
     for step in range(steps):
         now = rate * min(1, (step + 1) / 50) * (0.51 + 0.49 * np.cos(np.pi * step / steps))
@@ -189,7 +215,7 @@ def _optimise(
             group["lr"] = now
         optimiser.zero_grad()
         for place in rng.choice(len(files), size=2, p=weights):
-            found = losses(network, mirrored(read_example(files[place]), rng), rng)
+            found = losses(network, flip_randomly(read_example(files[place]), rng), rng)
             torch.stack(list(found.values())).sum().div(2).backward()
             recent.append({name: float(loss.detach()) for name, loss in found.items()})
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
@@ -202,7 +228,7 @@ def _optimise(
     return log
 
 
-def _iou(one: torch.Tensor, other: torch.Tensor) -> float:
+def _compute_iou(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one & other).sum() / (one | other).sum().clamp(min=1))
 
 

@@ -117,7 +117,7 @@ def test_it_learns_to_follow_shapes_it_never_saw(script: ModuleType, trunk: Effi
     script.train(tmp_path / "lessons", weights, steps=50, rate=2e-3, side=SIDE, led=0.0)
     model = load_checkpoint(str(weights)).model
     resize(model, SIDE)
-    matching, alone, _ = script.scores(Sam2Network(model, torch.device("cpu")), others)["disc"]
+    matching, alone, _ = script.score_pairs(Sam2Network(model, torch.device("cpu")), others)["disc"]
     assert alone > matching + 0.2
     assert weights.stat().st_size < 15e6
     assert json.loads(weights.with_suffix(".json").read_text("utf-8"))["learnt_from"] == ["shapes/seed 1"]
@@ -125,18 +125,18 @@ def test_it_learns_to_follow_shapes_it_never_saw(script: ModuleType, trunk: Effi
 
 def test_a_training_that_was_stopped_goes_on(script: ModuleType, trunk: EfficientNetTrunk, tmp_path: Path) -> None:
     lessons = moving_shapes(tmp_path, trunk, 2, seed=1)
-    plan = script.Plan(side=SIDE // 2)
-    whole, first, second = (script.Course(lessons, plan, torch.device("cpu")) for _ in range(3))
-    for course in (whole, whole, first):
-        course.learn()
-    first.note([])
-    first.keep(tmp_path / "course.state")
-    second.resume(tmp_path / "course.state")
-    second.learn()
+    plan = script.TrainingPlan(side=SIDE // 2)
+    whole, first, second = (script.TrainingRun(lessons, plan, torch.device("cpu")) for _ in range(3))
+    for run in (whole, whole, first):
+        run.step_once()
+    first.record([])
+    first.save_state(tmp_path / "run.state")
+    second.resume(tmp_path / "run.state")
+    second.step_once()
     assert (second.step, len(second.log)) == (2, 1)
     with pytest.raises(typer.BadParameter, match='"seed": 0'):
-        script.Course(lessons, script.Plan(side=SIDE // 2, seed=1), torch.device("cpu")).resume(
-            tmp_path / "course.state"
+        script.TrainingRun(lessons, script.TrainingPlan(side=SIDE // 2, seed=1), torch.device("cpu")).resume(
+            tmp_path / "run.state"
         )
     for one, other in zip(whole.mean.parameters(), second.mean.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
@@ -145,11 +145,11 @@ def test_a_training_that_was_stopped_goes_on(script: ModuleType, trunk: Efficien
 def test_a_guess_is_what_the_dense_propagator_finds(script: ModuleType, drawer: Path, tmp_path: Path) -> None:
     import training_pairs  # Found now: the script's fixture has loaded it.
 
-    members = next(each for each in training_pairs.labelled_groups(drawer).values() if len(each) > 1)[:2]
+    members = next(each for each in training_pairs.read_labelled_groups(drawer).values() if len(each) > 1)[:2]
     decoder = TrainedDecoder()
     dense = DensePropagator(decoder=decoder)
     training_pairs.match_pairs(dense, members, tmp_path / "pairs" / "drawer" / "a", 0.5, 0.0, np.random.default_rng(0))
-    (pair,) = training_pairs.pair_files(tmp_path / "pairs")
+    (pair,) = training_pairs.list_pairs(tmp_path / "pairs")
     support, target = members if pair.stem.endswith("0001") else members[::-1]
     (found,) = dense.propagate(dense.remember([support]), [target.image])
     assert found.masks.any()
@@ -160,7 +160,7 @@ def test_a_guess_is_what_the_dense_propagator_finds(script: ModuleType, drawer: 
     cells = np.stack([each.reshape(guessed.shape[1], 2, guessed.shape[2], 2).mean((1, 3)) for each in wanted])
     both, either = ((guessed > 0.5) & (cells > 0.5)).sum(), ((guessed > 0.5) | (cells > 0.5)).sum()
     assert both / either > 0.97  # Kept as half floats, and there and back through the photograph.
-    assert training_pairs.pair_files(tmp_path / "pairs") == [pair]
+    assert training_pairs.list_pairs(tmp_path / "pairs") == [pair]
 
 
 def test_the_checkpoint_needs_no_configuration(tmp_path: Path) -> None:
