@@ -24,22 +24,24 @@ from sst_retrieval.evaluate import run_protocol
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.track.contract import Propagator
 from sst_retrieval.track.dense.propagator import DensePropagator
-from sst_retrieval.track.dense.refine import Evidence
+from sst_retrieval.track.dense.refine import ColourSettings
 from sst_retrieval.track.dense.settings import DenseSettings
 from sst_retrieval.track.dense.trained_decoder import TrainedDecoder
 
-NO_COLOUR = Evidence(specimen=0, trait=0, vote=1, spread=0.2)
+NO_COLOUR = ColourSettings(foreground_weight=0, trait_weight=0, own_share=1, sigma=0.2)
 
 
 def steps() -> list[tuple[str, int, DensePropagator]]:
     """Name, supports a group, propagator; each has one thing more than the one before."""
     trunk, full = EfficientNetTrunk(), DenseSettings()
-    stiff = replace(full, trust=1e-6, evidence=NO_COLOUR, absent=9.0)  # Nothing is trusted, so nothing is bent.
+    stiff = replace(full, displacement_distance=1e-6, colour=NO_COLOUR, absence_distance=9.0)  # No displacement.
+    upright = replace(stiff, pose_rotations=1, pose_refinements=0)
+    displaced = replace(stiff, displacement_distance=full.displacement_distance)
     return [
-        ("match as photographed", 1, DensePropagator(trunk=trunk, settings=replace(stiff, turns=1, adjustments=0))),
+        ("match as photographed", 1, DensePropagator(trunk=trunk, settings=upright)),
         ("+ pose: 16 turns and mirror", 1, DensePropagator(trunk=trunk, settings=stiff)),
-        ("+ support bent to proportions", 1, DensePropagator(trunk=trunk, settings=replace(stiff, trust=full.trust))),
-        ("+ colours of the target", 1, DensePropagator(trunk=trunk, settings=replace(full, absent=9.0))),
+        ("+ support bent to proportions", 1, DensePropagator(trunk=trunk, settings=displaced)),
+        ("+ colours of the target", 1, DensePropagator(trunk=trunk, settings=replace(full, absence_distance=9.0))),
         ("+ lost traits are absent (matching)", 1, DensePropagator(trunk=trunk)),
         ("+ votes by keys", 1, DensePropagator(trunk=trunk, decoder=TrainedDecoder(share=0))),
         ("+ decoder (dense)", 1, DensePropagator(trunk=trunk, decoder=TrainedDecoder())),

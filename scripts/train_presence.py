@@ -24,7 +24,7 @@ from training_pairs import is_within, list_pairs
 
 from sst_retrieval.track.dense.decoder import Decoder, clues, evidence
 from sst_retrieval.track.dense.presence import Presence, signs
-from sst_retrieval.track.dense.refine import coloured, first_masks
+from sst_retrieval.track.dense.refine import compute_initial_masks, compute_layer_posteriors
 from sst_retrieval.track.dense.settings import DenseSettings
 from sst_retrieval.track.dense.view import weighed
 
@@ -71,8 +71,8 @@ def _compute_signs(network: Decoder, path: Path) -> tuple[torch.Tensor, torch.Te
     """Compute the classifier's inputs for a pair, float32 (T, SIGNS), and the traits' presence, float32 (T,)."""
     example, seen = view_target(network, path)
     both, rivals = weighed(seen), example.inputs.rivals.numpy()
-    by_colour = coloured(seen.view, both.both, rivals, evidence=DenseSettings().evidence)
-    first = first_masks(by_colour, rivals)
+    posteriors = compute_layer_posteriors(seen.view, both.both, rivals, colour=DenseSettings().colour)
+    first = compute_initial_masks(posteriors, rivals)
     inputs = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels, both.recalled)
     logits, _ = network(inputs)
     return signs(evidence(inputs, logits)), (example.truth.sum((1, 2)) > MIN_PIXELS).float()

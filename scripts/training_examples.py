@@ -12,7 +12,7 @@ from training_pairs import LEVELS, SUPPORTS_SUFFIX
 
 from sst_retrieval.track.dense.decoder import Clues, Decoder, clues, recalled
 from sst_retrieval.track.dense.keys import Spreads, recall, spreads
-from sst_retrieval.track.dense.matching import cell_colours
+from sst_retrieval.track.dense.matching import compute_cell_colours
 from sst_retrieval.track.dense.view import Seen, bend
 from sst_retrieval.types import Frame, RGBImage
 
@@ -74,7 +74,7 @@ def read_example(path: Path) -> TrainingExample:
     flows = torch.from_numpy(kept["flows"].astype(np.float32))
     by_support = [list(one) for one in zip(*levels, strict=True)]
     colours = torch.from_numpy(supports["colours"].astype(np.float32))
-    target_colours = torch.from_numpy(cell_colours(view, labels.shape[-1]))
+    target_colours = torch.from_numpy(compute_cell_colours(view, labels.shape[-1]))
     return TrainingExample(
         inputs, by_support, colours, labels, target_colours, flows, truth, [str(name) for name in kept["names"]]
     )

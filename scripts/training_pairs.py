@@ -20,10 +20,10 @@ from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.evaluate.few_shot_split import group_labelled, load_labelled_support
 from sst_retrieval.evaluate.perturbation import find_erased_pixels
 from sst_retrieval.imaging import frames
-from sst_retrieval.track.dense.matching import cell_colours
+from sst_retrieval.track.dense.matching import compute_cell_colours
 from sst_retrieval.track.dense.memory import DenseMemory
 from sst_retrieval.track.dense.propagator import DensePropagator
-from sst_retrieval.track.dense.refine import coloured, first_masks
+from sst_retrieval.track.dense.refine import compute_initial_masks, compute_layer_posteriors
 from sst_retrieval.types import Support
 
 TARGETS_PER_DRAW = 5
@@ -113,7 +113,7 @@ def _save_supports(path: Path, propagator: DensePropagator, memory: DenseMemory,
     labels = torch.stack([known.key_labels for known in memory.supports])
     arrays: dict[str, Any] = {
         "labels": _to_bytes(labels.cpu().numpy()),
-        "colours": np.stack([cell_colours(view, labels.shape[-1]) for view in views]).astype(np.float16),
+        "colours": np.stack([compute_cell_colours(view, labels.shape[-1]) for view in views]).astype(np.float16),
     }
     for name, level in zip(LEVELS, zip(*levels, strict=True), strict=True):
         arrays[name] = torch.cat(level).cpu().numpy().astype(np.float16)
@@ -122,8 +122,8 @@ def _save_supports(path: Path, propagator: DensePropagator, memory: DenseMemory,
 
 def _save_pair(path: Path, propagator: DensePropagator, memory: DenseMemory, target: Support) -> None:
     seen = propagator.look(memory, target.image)
-    evidence = propagator.settings.evidence
-    first = first_masks(coloured(seen.view, seen.shares, memory.rivals, evidence=evidence), memory.rivals)
+    colour, rivals = propagator.settings.colour, memory.rivals
+    first = compute_initial_masks(compute_layer_posteriors(seen.view, seen.shares, rivals, colour=colour), rivals)
     drawn = dict(zip(target.traits, target.masks, strict=True))
     empty = np.zeros(target.image.shape[:2], dtype=bool)
     truth = [frames.warp_mask(drawn.get(t, empty), seen.frame, propagator.settings.side) for t in memory.traits]

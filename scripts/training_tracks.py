@@ -13,7 +13,7 @@ from torch.nn import functional
 from training_guesses import DENSE_GUESS_SHARE, get_guess_path
 from training_pairs import LEVELS, SUPPORTS_SUFFIX
 
-from sst_retrieval.track.dense.matching import cell_colours
+from sst_retrieval.track.dense.matching import compute_cell_colours
 from sst_retrieval.track.sam2.cycle_training import ungated
 from sst_retrieval.track.sam2.network import Encoded, Sam2Network, Tracked
 from sst_retrieval.track.sam2.propagator import GUESS
@@ -27,7 +27,7 @@ class TrainingPair:
 
     Attributes:
         levels: features of support and target, for the strides s = 4, 8, 16: float32 (2, C, S / s, S / s).
-        colours: float32 (2, 3, S / 4, S / 4), see `track.dense.matching.cell_colours`.
+        colours: float32 (2, 3, S / 4, S / 4), see `track.dense.matching.compute_cell_colours`.
         drawn: share of every cell of the support that a trait covers, 0..1: float32 (T, S / 4, S / 4).
         truth: the same for the target: float32 (T, S / 2, S / 2).
         first: first guess of the target's masks, 0..1: float32 (T, S / 2, S / 2).
@@ -50,7 +50,7 @@ def read_pair(path: Path, rng: np.random.Generator | None = None) -> TrainingPai
     which = 0 if rng is None else int(rng.integers(len(others["labels"])))
     levels = [torch.from_numpy(np.stack([others[name][which], kept[name]]).astype(np.float32)) for name in LEVELS]
     cells = levels[0].shape[-1]
-    colours = torch.from_numpy(np.stack([others["colours"][which], cell_colours(kept["view"], cells)]))
+    colours = torch.from_numpy(np.stack([others["colours"][which], compute_cell_colours(kept["view"], cells)]))
     guessed = get_guess_path(path)
     use_dense = guessed.is_file() and (rng is None or rng.random() < DENSE_GUESS_SHARE)
     masks = np.load(guessed) if use_dense else kept["first"]

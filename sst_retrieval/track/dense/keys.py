@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sst_retrieval.track.dense.matching import Reach, Votes, cell_centres
+from sst_retrieval.track.dense.matching import MatchSettings, Votes, compute_cell_centres
 
 SEEN = (16, 24, 32, 48)
 """Channels of the target at each scale, computed once for all traits."""
@@ -27,7 +27,7 @@ KEY = 32  # Numbers of a key.
 Spreads: TypeAlias = Sequence[tuple[torch.Tensor, torch.Tensor]]
 """Mean and spread of every channel, level by level: float32 (C, 1, 1)."""
 
-REACH = Reach(window=0.1, position=0.0, sharpness=1.0)
+REACH = MatchSettings(window=0.1, position_cost=0.0, temperature=1.0)
 """How far keys are compared. Keys hold their place themselves and are as long as they are choosy."""
 
 
@@ -88,7 +88,7 @@ class Keys(nn.Module):
 
         Args:
             levels: the trunk's levels of strides 4, 8 and 16, float32 (C, ., .).
-            colours: float32 (COLOURS, G / 2, G / 2), see `track.dense.matching.cell_colours`.
+            colours: float32 (COLOURS, G / 2, G / 2), see `track.dense.matching.compute_cell_colours`.
             like: mean and spread of each level on the support, see `spreads`.
 
         Returns:
@@ -108,7 +108,7 @@ class Keys(nn.Module):
 
     def placed(self, keys: torch.Tensor) -> torch.Tensor:
         """Append where each cell lies, so that near cells are more alike than far ones: (KEY + 2, G / 2, G / 2)."""
-        places = cell_centres(keys.shape[-1]).to(keys.device).T.reshape(2, *keys.shape[1:])
+        places = compute_cell_centres(keys.shape[-1]).to(keys.device).T.reshape(2, *keys.shape[1:])
         return torch.cat([keys, self.place * places])
 
 

@@ -1,6 +1,12 @@
-"""Cells of one picture find their like in another: the arithmetic of the dense propagator.
+"""Dense matching: descriptors of grid cells, label transfer by local attention, and displacement fields.
 
-Every function takes and gives tensors and knows nothing of specimens. Pictures are cut into G x G cells.
+Every function takes and gives tensors and knows nothing of specimens. Images are divided into G x G cells.
+
+1. `compute_descriptors`: feature levels of a network, standardised and normalised to unit length, and mean colours.
+2. `Votes`: each cell of a target attends to the cells of the supports near it (a softmax over negative squared
+   descriptor distances) and takes the weighted mean of their labels, as in label propagation through video (Jabri,
+   Owens and Efros 2020, arXiv 2006.14613).
+3. `smooth_displacement`, `sample_displaced`: a dense displacement field is made smooth, and grids are warped by it.
 """
 
 from __future__ import annotations
@@ -17,204 +23,210 @@ from torch.nn import functional
 
 from sst_retrieval.types import Floats, RGBImage
 
-LAB_RANGE = np.array([100, 60, 60], dtype=np.float32)  # Brings L, a and b to about the same size.
+LAB_RANGE = np.array([100, 60, 60], dtype=np.float32)  # Scales L, a and b to similar ranges.
 CHUNK = 16  # Blocks that are matched at a time.
-LOWEST = -80.0  # A vote of exp(-80) is lost in any sum; smaller ones are lost as well, but take ten times as long.
-BLOCK = 8  # Cells of a block share their candidates, so that matching is a few large products.
+MIN_EXPONENT = -80.0  # exp(-80) vanishes in any sum; so do smaller values, but denormals take ten times as long.
+BLOCK = 8  # Edge in cells. Cells of a block share their candidates, so that matching is a few large products.
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What is compared when two cells are compared.
+class DescriptorSettings:
+    """What a cell's descriptor consists of.
 
     Attributes:
-        cells: G.
-        levels: weight of each level of the network, finest first.
-        colour: weight of the cell's mean colour (CIE Lab).
+        cells: G, cells along an edge.
+        level_weights: weight of each feature level of the network, finest first.
+        colour_weight: weight of the cell's mean colour (CIE Lab).
     """
 
     cells: int
-    levels: tuple[float, ...]
-    colour: float = 0.0
+    level_weights: tuple[float, ...]
+    colour_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """How far a cell looks, and how choosy it is.
+class MatchSettings:
+    """Where a cell's candidates lie, and how the softmax over them is scaled.
 
     Attributes:
-        window: candidates lie within this distance, as a share of the picture's edge.
-        position: what a squared distance of 1 (the picture's edge) costs, in squared feature distance.
-        sharpness: scale of the softmax, in squared feature distance; small for "only the most similar".
+        window: candidates lie within this distance, as a share of the image's edge.
+        position_cost: cost of a squared distance of 1 (the image's edge), in squared descriptor distance.
+        temperature: of the softmax, in squared descriptor distance; small for "only the most similar".
     """
 
     window: float
-    position: float
-    sharpness: float
+    position_cost: float
+    temperature: float
 
 
 @dataclass(frozen=True, slots=True)
-class Norm:
-    """Mean and spread of every feature on a support; both pictures of a comparison are seen relative to it.
+class Normalisation:
+    """Mean and standard deviation of every feature on a support; they standardise both images of a comparison.
 
     Attributes:
-        parts: a pair of float32 (1, C, 1, 1) for each level that is looked at.
+        statistics: a pair of float32 (1, C, 1, 1) for each feature level with a weight above 0.
     """
 
-    parts: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    statistics: tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
 
-def describe(
-    levels: Sequence[torch.Tensor], pictures: Sequence[RGBImage], look: Look, norm: Norm | None = None
-) -> tuple[torch.Tensor, Norm]:
-    """Describe every cell of some pictures.
+def compute_descriptors(
+    levels: Sequence[torch.Tensor],
+    images: Sequence[RGBImage],
+    settings: DescriptorSettings,
+    normalisation: Normalisation | None = None,
+) -> tuple[torch.Tensor, Normalisation]:
+    """Compute the descriptor of every cell of some images.
 
     Args:
-        levels: the network's levels of the pictures, finest first.
-        pictures: uint8 (side, side, 3) each.
-        look: what to look at.
-        norm: from the support; None to take it from the first picture.
+        levels: the network's feature levels of the images, finest first, float32 (N, C, h, w) each.
+        images: N images, uint8 (side, side, 3) each.
+        settings: what descriptors consist of.
+        normalisation: from the support; None to compute it from the first image.
 
     Returns:
-        float32 (N, D, G, G), and the norm that was used. The network's part of a cell's features has about unit length.
+        float32 (N, D, G, G), and the normalisation that was used. The network's part of a descriptor has about unit
+        length.
     """
-    pairs = [(level, weight) for level, weight in zip(levels, look.levels, strict=False) if weight > 0]
-    if norm is None:
-        grids = [_resampled(level[:1], look.cells) for level, _ in pairs]
-        norm = Norm(tuple((_mean(grid), _spread(grid)) for grid in grids))
+    pairs = [(level, weight) for level, weight in zip(levels, settings.level_weights, strict=False) if weight > 0]
+    if normalisation is None:
+        grids = [_resample(level[:1], settings.cells) for level, _ in pairs]
+        normalisation = Normalisation(tuple((_compute_mean(grid), _compute_deviation(grid)) for grid in grids))
     total = sum(weight for _, weight in pairs)
     parts = []
-    for (level, weight), (mean, spread) in zip(pairs, norm.parts, strict=True):
+    for (level, weight), (mean, deviation) in zip(pairs, normalisation.statistics, strict=True):
         # Before resampling: the same as after it, and less work where cells are finer than the network's.
-        grid = _resampled((level - mean) / spread, look.cells)
+        grid = _resample((level - mean) / deviation, settings.cells)
         length = torch.linalg.vector_norm(grid, dim=1, keepdim=True).clamp_min(1e-12)
         parts.append(grid.mul_(math.sqrt(weight / total) / length))
-    if look.colour > 0:
-        colours = np.stack([cell_colours(picture, look.cells) for picture in pictures])
-        parts.append(torch.from_numpy(colours).to(parts[0].device) * math.sqrt(look.colour))
-    return torch.cat(parts, dim=1), norm
+    if settings.colour_weight > 0:
+        colours = np.stack([compute_cell_colours(image, settings.cells) for image in images])
+        parts.append(torch.from_numpy(colours).to(parts[0].device) * math.sqrt(settings.colour_weight))
+    return torch.cat(parts, dim=1), normalisation
 
 
-def cell_centres(cells: int) -> torch.Tensor:
-    """Say where the cells lie: float32 (G * G, 2), (u, v) in the unit square, row by row."""
+def compute_cell_centres(cells: int) -> torch.Tensor:
+    """Compute the centres of the cells: float32 (G * G, 2), (u, v) in the unit square, row by row."""
     along = (torch.arange(cells) + 0.5) / cells
     return torch.stack(torch.meshgrid(along, along, indexing="xy"), dim=-1).reshape(-1, 2)
 
 
-def cell_shares(coverage: Floats, cells: int) -> Floats:
+def average_over_cells(coverage: Floats, cells: int) -> Floats:
     """Average a coverage over cells: float32 (side, side) to (G, G)."""
     return np.asarray(Image.fromarray(coverage).resize((cells, cells), Image.Resampling.BOX))
 
 
-def cell_colours(picture: RGBImage, cells: int) -> Floats:
-    """Mean colour of every cell, CIE Lab in parts of `LAB_RANGE`: float32 (3, G, G)."""
-    small = np.asarray(Image.fromarray(picture).resize((cells, cells), Image.Resampling.BOX))
+def compute_cell_colours(image: RGBImage, cells: int) -> Floats:
+    """Compute the mean colour of every cell, CIE Lab in units of `LAB_RANGE`: float32 (3, G, G)."""
+    small = np.asarray(Image.fromarray(image).resize((cells, cells), Image.Resampling.BOX))
     colours: Floats = (rgb2lab(small).astype(np.float32) / LAB_RANGE).transpose(2, 0, 1)
     return colours
 
 
 class Votes:
-    """Softly counts the labels of the most similar candidates of every cell of a target.
+    """Transfers labels to every cell of a target from its most similar candidates: a softmax over a local window.
 
     Candidates may come from several supports, one `add` each: the softmax runs over all of them.
     """
 
-    def __init__(self, target: torch.Tensor, wanted: torch.Tensor, reach: Reach) -> None:
+    def __init__(self, target: torch.Tensor, labelled: torch.Tensor, settings: MatchSettings) -> None:
         """Prepare a target.
 
         Args:
-            target: float32 (D, G, G); G a multiple of `BLOCK`.
-            wanted: bool (G, G), cells that bear some label on a support: a block that has none of them in its window
-                can only be told "no label" and is left out of the work.
-            reach: how far to look, and how choosy to be.
+            target: float32 (D, G, G), descriptors; G a multiple of `BLOCK`.
+            labelled: bool (G, G), cells that bear some label on a support: a block without any of them in its window
+                can only get "no label" and is not computed.
+            settings: window, cost of distance, temperature.
         """
         self._cells = target.shape[-1]
-        self._reach = max(1, round(reach.window * self._cells))
-        near = self._windows(wanted[None].float()).amax((2, 3, 4)) > 0
+        self._radius = max(1, round(settings.window * self._cells))
+        near = self._windows(labelled[None].float()).amax((2, 3, 4)) > 0
         self._active = near.nonzero(as_tuple=True)
-        self._target = _blocks(target)[near.flatten()]
-        self._scale = reach.sharpness
-        self._handicap = self._position_costs(reach.position).to(target.device)
+        self._target = _split_into_blocks(target)[near.flatten()]
+        self._temperature = settings.temperature
+        self._costs = self._position_costs(settings.position_cost).to(target.device)
         self._best: torch.Tensor | None = None
         self._sum = torch.zeros(0)
         self._votes = torch.zeros(0)
 
     def add(self, support: torch.Tensor, labels: torch.Tensor) -> None:
-        """Let a support vote.
+        """Add the votes of a support.
 
         Args:
-            support: float32 (D, G, G), described with the same norm.
+            support: float32 (D, G, G), descriptors with the same normalisation.
             labels: float32 (L, G, G), 0..1: how much of each cell each label covers; the first is "no label".
         """
-        # |t - s|^2 without |t|^2, as one product: (2t, -1, -1) . (s, |s|^2, far). Beyond the picture is far from all.
+        # |t - s|^2 without |t|^2, as one product: (2t, -1, -1) . (s, |s|^2, far). Beyond the image is far from all.
         lengths = (support**2).sum(0, keepdim=True)
         windows = self._windows(torch.cat([support, lengths, torch.zeros_like(lengths)]), beyond=1e4)
         label_windows = self._windows(labels)
         ones = torch.ones_like(self._target[..., :1])
         target = torch.cat([2 * self._target, -ones, -ones], dim=-1)
-        found = [
-            self._counted(target[start : start + CHUNK], windows, label_windows, start)
+        counts = [
+            self._count(target[start : start + CHUNK], windows, label_windows, start)
             for start in range(0, len(target), CHUNK)
         ]
         none = (ones, ones.expand(-1, -1, len(labels)), ones)  # No block of the target is near a label.
-        top, votes, total = (torch.cat(parts) for parts in zip(*found, strict=True)) if found else none
+        top, votes, total = (torch.cat(parts) for parts in zip(*counts, strict=True)) if counts else none
         if self._best is not None:
             best = torch.maximum(self._best, top)
-            fading, rising = torch.exp((self._best - best) / self._scale), torch.exp((top - best) / self._scale)
-            votes, total = votes * rising + self._votes * fading, total * rising + self._sum * fading
+            old_scale = torch.exp((self._best - best) / self._temperature)
+            new_scale = torch.exp((top - best) / self._temperature)
+            votes, total = votes * new_scale + self._votes * old_scale, total * new_scale + self._sum * old_scale
             top = best
         self._best, self._votes, self._sum = top, votes, total
 
-    def _counted(
+    def _count(
         self, target: torch.Tensor, windows: torch.Tensor, labels: torch.Tensor, start: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Count the votes for some blocks; few at a time, so that they stay in the processor's cache."""
         rows, columns = (places[start : start + len(target)] for places in self._active)
-        closeness = torch.bmm(target, windows[rows, columns].flatten(2))
-        closeness -= self._handicap
-        top = closeness.detach().amax(-1, keepdim=True)  # Shifts a softmax: no gradient is lost.
-        weights = closeness.sub_(top).div_(self._scale).clamp_(min=LOWEST).exp_()
+        similarity = torch.bmm(target, windows[rows, columns].flatten(2))
+        similarity -= self._costs
+        top = similarity.detach().amax(-1, keepdim=True)  # Shifts a softmax: no gradient is lost.
+        weights = similarity.sub_(top).div_(self._temperature).clamp_(min=MIN_EXPONENT).exp_()
         return top, torch.bmm(weights, labels[rows, columns].flatten(2).mT), weights.sum(-1, keepdim=True)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Count.
+        """Return the shares of the labels and the distance of the best match.
 
         Returns:
-            float32 (L, G, G), the share of each label in the vote; float32 (G, G), the squared feature distance (with
-            the position's) to the best candidate, 0 in blocks that were left out.
+            float32 (L, G, G), the share of each label in the vote; float32 (G, G), the squared descriptor distance
+            (with the position's cost) to the best candidate, 0 in blocks that were not computed.
         """
         assert self._best is not None
         shares = self._votes / self._sum
-        nothing = torch.zeros(shares.shape[-1], device=shares.device)
-        nothing[0] = 1
+        no_label = torch.zeros(shares.shape[-1], device=shares.device)
+        no_label[0] = 1
         distance = (self._target**2).sum(-1, keepdim=True) - self._best
-        return self._unblocked(shares, nothing), self._unblocked(distance, distance.new_zeros(1))[0]
+        return self._join_blocks(shares, no_label), self._join_blocks(distance, distance.new_zeros(1))[0]
 
-    def worked(self) -> torch.Tensor:
-        """Say which cells were worked on: float32 (G, G), 1 or 0."""
+    def active_cells(self) -> torch.Tensor:
+        """Return which cells were computed: float32 (G, G), 1 or 0."""
         ones = torch.ones_like(self._target[..., :1])
-        return self._unblocked(ones, ones.new_zeros(1))[0]
+        return self._join_blocks(ones, ones.new_zeros(1))[0]
 
     def _windows(self, grid: torch.Tensor, *, beyond: float = 0.0) -> torch.Tensor:
-        """View what each block may look at: (C, G, G) to (down, across, C, K, K); outside, the last C is `beyond`."""
-        reach, across = self._reach, self._cells // BLOCK
-        padded = functional.pad(grid, (reach,) * 4)
+        """View the candidates of each block: (C, G, G) to (down, across, C, K, K); outside, the last C is `beyond`."""
+        radius, across = self._radius, self._cells // BLOCK
+        padded = functional.pad(grid, (radius,) * 4)
         if beyond:
             padded[-1] = beyond
-            padded[-1, reach:-reach, reach:-reach] = 0
-        edge, width = BLOCK + 2 * reach, padded.shape[-1]
+            padded[-1, radius:-radius, radius:-radius] = 0
+        edge, width = BLOCK + 2 * radius, padded.shape[-1]
         strides = (BLOCK * width, BLOCK, width * width, width, 1)
         return padded.as_strided((across, across, len(grid), edge, edge), strides)
 
-    def _position_costs(self, position: float) -> torch.Tensor:
+    def _position_costs(self, cost: float) -> torch.Tensor:
+        """Return the cost of each candidate's distance from each cell of a block: (BLOCK * BLOCK, K * K)."""
         own = torch.arange(BLOCK)
-        theirs = torch.arange(BLOCK + 2 * self._reach) - self._reach
+        theirs = torch.arange(BLOCK + 2 * self._radius) - self._radius
         apart = ((own[:, None] - theirs) / self._cells) ** 2
         squared = apart[:, None, :, None] + apart[None, :, None, :]
-        return position * squared.reshape(BLOCK * BLOCK, -1)
+        return cost * squared.reshape(BLOCK * BLOCK, -1)
 
-    def _unblocked(self, blocks: torch.Tensor, elsewhere: torch.Tensor) -> torch.Tensor:
-        """Put the worked blocks back in their places: (C, G, G); the other cells are `elsewhere` (C,)."""
+    def _join_blocks(self, blocks: torch.Tensor, elsewhere: torch.Tensor) -> torch.Tensor:
+        """Put the active blocks back in their places: (C, G, G); the other cells are `elsewhere` (C,)."""
         across = self._cells // BLOCK
         every = elsewhere.repeat(across, across, BLOCK * BLOCK, 1)
         every[self._active] = blocks
@@ -222,68 +234,81 @@ class Votes:
         return grid.reshape(-1, self._cells, self._cells)
 
 
-class Compressed:
-    """Keeps the directions in which support cells differ most (PCA): a third the work for almost the same distances."""
+class PCAProjection:
+    """Projects descriptors on the principal components of a support: a third the work for almost the same distances."""
 
     def __init__(self, grid: torch.Tensor, dimensions: int) -> None:
-        """Learn the directions from a support, float32 (D, G, G)."""
+        """Compute the components of a support, float32 (D, G, G); keep those of the largest variance."""
         cells = grid.flatten(1).T
         self._mean = cells.mean(0)
-        spread = (cells - self._mean).T @ (cells - self._mean)
-        _, directions = torch.linalg.eigh(spread)
-        self._directions = directions[:, -dimensions:]
+        scatter = (cells - self._mean).T @ (cells - self._mean)
+        _, components = torch.linalg.eigh(scatter)
+        self._components = components[:, -dimensions:]
 
     def __call__(self, grid: torch.Tensor) -> torch.Tensor:
         """Project: float32 (D, G, G) to (dimensions, G, G)."""
-        projected: torch.Tensor = self._directions.T @ grid.flatten(1) - (self._directions.T @ self._mean)[:, None]
+        projected: torch.Tensor = self._components.T @ grid.flatten(1) - (self._components.T @ self._mean)[:, None]
         return projected.reshape(-1, *grid.shape[1:])
 
 
-def smooth_flow(flow: torch.Tensor, weight: torch.Tensor, stiffness: float) -> torch.Tensor:
-    """Average a displacement over its neighbourhood, trusted cells counting more; no displacement far from any.
+def smooth_displacement(displacement: torch.Tensor, confidence: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Smooth a displacement field by a Gaussian, weighted by confidence (normalised convolution).
+
+    The field fades to 0 far from every confident cell. Knutsson and Westin (1993), normalised convolution.
 
     Args:
-        flow: float32 (2, G, G), as a share of the picture's edge.
-        weight: float32 (G, G), >= 0.
-        stiffness: standard deviation of the Gaussian neighbourhood, as a share of the picture's edge.
+        displacement: float32 (2, G, G), as a share of the image's edge.
+        confidence: float32 (G, G), >= 0.
+        sigma: standard deviation of the Gaussian, as a share of the image's edge.
+
+    Returns:
+        float32 (2, G, G).
     """
-    spread = stiffness * flow.shape[-1]
-    reach = math.ceil(3 * spread)
-    along = torch.exp(-((torch.arange(-reach, reach + 1, device=flow.device) / spread) ** 2) / 2)
+    cells = sigma * displacement.shape[-1]
+    radius = math.ceil(3 * cells)
+    along = torch.exp(-((torch.arange(-radius, radius + 1, device=displacement.device) / cells) ** 2) / 2)
     along = along / along.sum()
-    stack = torch.cat([flow * weight, weight[None]])[:, None]
-    stack = functional.conv2d(stack, along.reshape(1, 1, 1, -1), padding=(0, reach))
-    stack = functional.conv2d(stack, along.reshape(1, 1, -1, 1), padding=(reach, 0))[:, 0]
+    stack = torch.cat([displacement * confidence, confidence[None]])[:, None]
+    stack = functional.conv2d(stack, along.reshape(1, 1, 1, -1), padding=(0, radius))
+    stack = functional.conv2d(stack, along.reshape(1, 1, -1, 1), padding=(radius, 0))[:, 0]
     return stack[:2] / (stack[2] + 1e-3)
 
 
-def carried(grid: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
-    """Look up a grid where a displacement points to: float32 (C, G, G) both before and after."""
+def sample_displaced(grid: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
+    """Sample a grid bilinearly at displaced positions (backward warping).
+
+    Args:
+        grid: float32 (C, G, G).
+        displacement: float32 (2, G, G), (u, v) as a share of the image's edge.
+
+    Returns:
+        float32 (C, G, G); beyond the edge, the edge's values.
+    """
     cells = grid.shape[-1]
-    places = cell_centres(cells).to(grid.device).reshape(cells, cells, 2) + flow.permute(1, 2, 0)
-    looked_up = functional.grid_sample(
+    places = compute_cell_centres(cells).to(grid.device).reshape(cells, cells, 2) + displacement.permute(1, 2, 0)
+    sampled = functional.grid_sample(
         grid[None], places[None] * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False
     )
-    return looked_up[0]
+    return sampled[0]
 
 
-def _blocks(grid: torch.Tensor) -> torch.Tensor:
-    """Cut a grid into blocks of cells: (D, G, G) to (blocks, BLOCK * BLOCK, D)."""
+def _split_into_blocks(grid: torch.Tensor) -> torch.Tensor:
+    """Split a grid into blocks of cells: (D, G, G) to (blocks, BLOCK * BLOCK, D)."""
     depth, cells, _ = grid.shape
     across = cells // BLOCK
-    cut = grid.reshape(depth, across, BLOCK, across, BLOCK).permute(1, 3, 2, 4, 0)
-    return cut.reshape(across * across, BLOCK * BLOCK, depth)
+    blocks = grid.reshape(depth, across, BLOCK, across, BLOCK).permute(1, 3, 2, 4, 0)
+    return blocks.reshape(across * across, BLOCK * BLOCK, depth)
 
 
-def _resampled(level: torch.Tensor, cells: int) -> torch.Tensor:
+def _resample(level: torch.Tensor, cells: int) -> torch.Tensor:
     if level.shape[-1] > cells:
         return functional.adaptive_avg_pool2d(level, cells)
     return functional.interpolate(level, size=(cells, cells), mode="bilinear", align_corners=False)
 
 
-def _mean(grid: torch.Tensor) -> torch.Tensor:
+def _compute_mean(grid: torch.Tensor) -> torch.Tensor:
     return grid.mean((0, 2, 3), keepdim=True)
 
 
-def _spread(grid: torch.Tensor) -> torch.Tensor:
+def _compute_deviation(grid: torch.Tensor) -> torch.Tensor:
     return grid.std((0, 2, 3), keepdim=True) + 1e-3

@@ -12,7 +12,7 @@ import torch
 
 from sst_retrieval.imaging import frames
 from sst_retrieval.track.dense.keys import Spreads
-from sst_retrieval.track.dense.matching import Compressed, Norm
+from sst_retrieval.track.dense.matching import Normalisation, PCAProjection
 from sst_retrieval.types import Floats, Frame, Mask, MaskStack, Support
 
 
@@ -26,8 +26,8 @@ class Scale:
         labels: float32 (1 + T, G, G): share of the cell without any trait, then with each.
     """
 
-    norm: Norm
-    compressed: Compressed
+    norm: Normalisation
+    compressed: PCAProjection
     features: torch.Tensor
     labels: torch.Tensor
 
@@ -40,7 +40,7 @@ class Remembered:
         frame: how it lies; the frame of everything below.
         poses: frames in which the support was described coarsely, `frame` first.
         coarse: float32 (P, D, g, g), in every pose.
-        coarse_norm: see `track.dense.matching.Norm`.
+        coarse_norm: see `track.dense.matching.Normalisation`.
         specimen: bool (P, g * g), cells that show the specimen.
         middle, fine: the support at the scale of the displacement and of the traits.
         spreads: of the trunk's levels of strides 4, 8 and 16; those of the first support are used for all pictures.
@@ -51,7 +51,7 @@ class Remembered:
     frame: Frame
     poses: tuple[Frame, ...]
     coarse: torch.Tensor
-    coarse_norm: Norm
+    coarse_norm: Normalisation
     specimen: torch.Tensor
     middle: Scale
     fine: Scale

@@ -15,7 +15,6 @@ This is not SAM 2; it plays its part where no checkpoint is at hand.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -30,7 +29,15 @@ from sst_retrieval.imaging.shrunk import Shrunk, shrinkable
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.track.dense.decoder import clues
 from sst_retrieval.track.dense.keys import spreads
-from sst_retrieval.track.dense.matching import Compressed, Look, Votes, cell_centres, cell_shares, describe, smooth_flow
+from sst_retrieval.track.dense.matching import (
+    DescriptorSettings,
+    PCAProjection,
+    Votes,
+    average_over_cells,
+    compute_cell_centres,
+    compute_descriptors,
+    smooth_displacement,
+)
 from sst_retrieval.track.dense.memory import (
     DenseMemory,
     Remembered,
@@ -39,8 +46,8 @@ from sst_retrieval.track.dense.memory import (
     rivals,
     support_labels,
 )
-from sst_retrieval.track.dense.refine import coloured, first_masks, refine
-from sst_retrieval.track.dense.settings import DenseSettings
+from sst_retrieval.track.dense.refine import compute_initial_masks, compute_layer_posteriors, refine
+from sst_retrieval.track.dense.settings import DenseSettings, compute_settings_hash
 from sst_retrieval.track.dense.trained_decoder import Drawn, TrainedDecoder
 from sst_retrieval.track.dense.view import Seen, bend, busy, cut, recallable, weighed
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
@@ -82,10 +89,10 @@ class DensePropagator:
         self.trunk = trunk if trunk is not None else EfficientNetTrunk(device)
         self.settings = settings if settings is not None else DenseSettings()
         self.decoder = decoder
-        places = cell_centres(self.settings.coarse.cells)
-        self._apart = self.settings.coarse_position * torch.cdist(places, places) ** 2
+        places = compute_cell_centres(self.settings.pose_descriptor.cells)
+        self._apart = self.settings.pose_position_cost * torch.cdist(places, places) ** 2
         # Another way of looking gives other masks, which must not be mixed with old ones in one index.
-        how = hashlib.sha256(repr(self.settings).encode()).hexdigest()[:8]
+        how = compute_settings_hash(self.settings)
         by = "" if decoder is None else f", {decoder.name}"
         self.name = f"dense matching {VERSION}{by} on {self.trunk.name} at {self.settings.side} px, settings {how}"
 
@@ -140,11 +147,11 @@ class DensePropagator:
         return replace(drawn, soft=soft)
 
     def _decoded(self, seen: Seen, rivals: npt.NDArray[np.bool_], decoder: TrainedDecoder) -> Drawn:
-        evidence = self.settings.evidence
+        colour = self.settings.colour
         votes = weighed(seen)
-        by_colour = coloured(seen.view, votes.both, rivals, evidence=evidence)
-        ruled, sure = refine(seen.view, votes.both, rivals, evidence=evidence, seen=by_colour)
-        first = first_masks(by_colour, rivals)
+        posteriors = compute_layer_posteriors(seen.view, votes.both, rivals, colour=colour)
+        ruled, sure = refine(seen.view, votes.both, rivals, colour=colour, posteriors=posteriors)
+        first = compute_initial_masks(posteriors, rivals)
         told = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels, votes.recalled)
         presence = self._presence(seen.shares, seen.distance, seen.bent)
         return decoder.decode(told, Drawn(ruled, sure), presence, familiar=votes.familiar, doubt=votes.doubt)
@@ -154,7 +161,7 @@ class DensePropagator:
         lost, wins = presence < 0.5, (seen.shares[1:] > WON).any(axis=(1, 2))
         shares = seen.shares.copy()
         shares[1:][lost & wins] = 0
-        soft, sure = refine(seen.view, shares, rivals, evidence=self.settings.evidence)
+        soft, sure = refine(seen.view, shares, rivals, colour=self.settings.colour)
         # The votes for a trait that wins nowhere stay till here: without them the others' masks would change.
         soft[lost & ~wins] = 0
         confidence: Floats = np.where(lost, 1 - presence, sure * presence).astype(np.float32)
@@ -164,19 +171,21 @@ class DensePropagator:
         self, support: Support, traits: Sequence[str], frame: Frame, *, like: Remembered | None = None
     ) -> Remembered:
         settings = self.settings
-        poses = frames.hypotheses(frame, settings.turns)
+        poses = frames.hypotheses(frame, settings.pose_rotations)
         image = Shrunk(support.image)
-        views = [frames.warp(image, turned, settings.coarse_side) for turned in poses]
+        views = [frames.warp(image, turned, settings.pose_side) for turned in poses]
         norm = like.coarse_norm if like else None
-        coarse, norm = describe(self.trunk.levels(np.stack(views)), views, settings.coarse, norm)
+        coarse, norm = compute_descriptors(self.trunk.levels(np.stack(views)), views, settings.pose_descriptor, norm)
         found = foreground_mask(support.image)
         specimen = shrinkable(drawn_pixels(support) | found)
-        cells = settings.coarse.cells
-        shown = [cell_shares(frames.warp_mask(specimen, turned, settings.coarse_side), cells) > 0.3 for turned in poses]
+        cells = settings.pose_descriptor.cells
+        shown = [
+            average_over_cells(frames.warp_mask(specimen, turned, settings.pose_side), cells) > 0.3 for turned in poses
+        ]
         view = frames.warp(image, frame, settings.side)
         levels = self.trunk.levels(view[None], deepest=4)
         labels = support_labels(support, traits, frame, settings.side)
-        fine = self._scale(levels, view, labels, settings.fine, like.fine if like else None)
+        fine = self._scale(levels, view, labels, settings.transfer_descriptor, like.fine if like else None)
         seen = [level[0] for level in levels[1:]]
         relative = like.spreads if like else spreads(seen)
         return Remembered(
@@ -185,7 +194,7 @@ class DensePropagator:
             coarse=coarse,
             coarse_norm=norm,
             specimen=torch.from_numpy(np.stack(shown).reshape(len(poses), -1)).to(coarse.device),
-            middle=self._scale(levels, view, labels, settings.middle, like.middle if like else None),
+            middle=self._scale(levels, view, labels, settings.displacement_descriptor, like.middle if like else None),
             fine=fine,
             spreads=relative,
             keys=None if self.decoder is None else self.decoder.keys(view, seen, relative),
@@ -193,11 +202,16 @@ class DensePropagator:
         )
 
     def _scale(
-        self, levels: Sequence[torch.Tensor], view: RGBImage, labels: Floats, look: Look, like: Scale | None
+        self,
+        levels: Sequence[torch.Tensor],
+        view: RGBImage,
+        labels: Floats,
+        look: DescriptorSettings,
+        like: Scale | None,
     ) -> Scale:
-        grid, norm = describe(levels, [view], look, like.norm if like else None)
-        compressed = like.compressed if like else Compressed(grid[0], self.settings.dimensions)
-        shares = torch.from_numpy(np.stack([cell_shares(each, look.cells) for each in labels])).to(grid.device)
+        grid, norm = compute_descriptors(levels, [view], look, like.norm if like else None)
+        compressed = like.compressed if like else PCAProjection(grid[0], self.settings.pca_dimensions)
+        shares = torch.from_numpy(np.stack([average_over_cells(each, look.cells) for each in labels])).to(grid.device)
         return Scale(norm, compressed, compressed(grid[0]), shares)
 
     def _lay(self, image: Shrunk[RGBImage], supports: Sequence[Remembered]) -> Frame:
@@ -209,12 +223,12 @@ class DensePropagator:
             for turned, cells, shown in zip(support.poses, support.coarse, support.specimen, strict=True):
                 likeness, partner = self._partners(cells, shown, target)
                 found.append((likeness, support, turned, shown, partner))
-        best = sorted(found, key=lambda one: -one[0])[: self.settings.finalists]
+        best = sorted(found, key=lambda one: -one[0])[: self.settings.pose_candidates]
         tried = []
         for _, support, turned, shown, partner in best:
             upright_to_turned = frames.compose(turned, frames.inverse(support.frame))
             frame = frames.compose(frames.inverse(upright_to_turned), self._moved(start, shown, partner))
-            for _ in range(self.settings.adjustments):
+            for _ in range(self.settings.pose_refinements):
                 _, partner = self._partners(support.coarse[0], support.specimen[0], self._glance(image, frame, support))
                 frame = self._moved(frame, support.specimen[0], partner)
             likeness, _ = self._partners(support.coarse[0], support.specimen[0], self._glance(image, frame, support))
@@ -224,8 +238,10 @@ class DensePropagator:
 
     def _glance(self, image: Shrunk[RGBImage], frame: Frame, support: Remembered) -> torch.Tensor:
         """Describe an image coarsely through a frame: float32 (D, g * g)."""
-        view = frames.warp(image, frame, self.settings.coarse_side)
-        grid, _ = describe(self.trunk.levels(view[None]), [view], self.settings.coarse, support.coarse_norm)
+        view = frames.warp(image, frame, self.settings.pose_side)
+        grid, _ = compute_descriptors(
+            self.trunk.levels(view[None]), [view], self.settings.pose_descriptor, support.coarse_norm
+        )
         return grid[0].flatten(1)
 
     def _partners(self, cells: torch.Tensor, shown: torch.Tensor, target: torch.Tensor) -> tuple[float, torch.Tensor]:
@@ -236,7 +252,7 @@ class DensePropagator:
 
     def _moved(self, frame: Frame, shown: torch.Tensor, partner: torch.Tensor) -> Frame:
         """Move a frame so that matched cells of support and target come to lie on each other."""
-        places = cell_centres(self.settings.coarse.cells).double().numpy()
+        places = compute_cell_centres(self.settings.pose_descriptor.cells).double().numpy()
         moved = frames.fit(places[shown.cpu().numpy()], places[partner.cpu().numpy()])
         return frame if moved is None else frames.compose(frames.inverse(moved), frame)
 
@@ -244,13 +260,13 @@ class DensePropagator:
         """Let the supports vote on every cell of the view, each bent to the target's proportions first."""
         settings, first = self.settings, memory.supports[0]
         levels = self.trunk.levels(view[None], deepest=4)
-        middle, _ = describe(levels, [view], settings.middle, first.middle.norm)
-        fine, _ = describe(levels, [view], settings.fine, first.fine.norm)
+        middle, _ = compute_descriptors(levels, [view], settings.displacement_descriptor, first.middle.norm)
+        fine, _ = compute_descriptors(levels, [view], settings.transfer_descriptor, first.fine.norm)
         flows = tuple(self._flow(first.middle.compressed(middle[0]), support) for support in memory.supports)
         pairs = zip(memory.supports, flows, strict=True)
         bent = [(bend(each.fine.features, flow), bend(each.fine.labels, flow)) for each, flow in pairs]
         wanted = torch.stack([labels[1:].amax(0) > 0 for _, labels in bent]).any(0)
-        votes = Votes(first.fine.compressed(fine[0]), wanted, settings.near)
+        votes = Votes(first.fine.compressed(fine[0]), wanted, settings.transfer_match)
         for features, labels in bent:
             votes.add(features, labels)
         shares, distance = votes.result()
@@ -291,7 +307,7 @@ class DensePropagator:
             if not (share > WON).any():
                 share = share / max(float(mask.max()), LEAST)
             won = distance[share > WON]
-            doubts.append(np.median(won) - self.settings.absent if len(won) else WON - share.max())
+            doubts.append(np.median(won) - self.settings.absence_distance if len(won) else WON - share.max())
         presence: Floats = (1 / (1 + np.exp(np.array(doubts) / 0.08))).astype(np.float32)
         return presence
 
@@ -301,8 +317,16 @@ class DensePropagator:
         Specimens of one species differ in proportions: a similarity transform leaves a head beside a head.
         """
         settings, scale = self.settings, support.middle
-        places = cell_centres(settings.middle.cells).T.reshape(2, *target.shape[1:]).to(target.device)
-        votes = Votes(target, scale.labels[1:].amax(0) > 0, settings.far)
+        places = (
+            compute_cell_centres(settings.displacement_descriptor.cells)
+            .T.reshape(2, *target.shape[1:])
+            .to(target.device)
+        )
+        votes = Votes(target, scale.labels[1:].amax(0) > 0, settings.displacement_match)
         votes.add(scale.features, places)
         found, distance = votes.result()
-        return smooth_flow(found - places, votes.worked() * torch.exp(-distance / settings.trust), settings.stiffness)
+        return smooth_displacement(
+            found - places,
+            votes.active_cells() * torch.exp(-distance / settings.displacement_distance),
+            settings.displacement_sigma,
+        )

@@ -14,7 +14,7 @@ import torch
 from sst_retrieval.errors import ModelError
 from sst_retrieval.track.dense.decoder import Clues, Decoder, strongest_rival
 from sst_retrieval.track.dense.keys import Spreads, recall
-from sst_retrieval.track.dense.matching import cell_colours
+from sst_retrieval.track.dense.matching import compute_cell_colours
 from sst_retrieval.types import Floats, RGBImage
 
 SHARE = 0.8  # Of the decoder in the masks where the votes leave doubt; the rest is the rules'.
@@ -88,7 +88,7 @@ class TrainedDecoder:
             float32 (KEY, S / 4, S / 4).
         """
         moved = [level.to(self._device) for level in levels]
-        colours = torch.from_numpy(cell_colours(view, levels[0].shape[-1])).to(self._device)
+        colours = torch.from_numpy(compute_cell_colours(view, levels[0].shape[-1])).to(self._device)
         relative = [(mean.to(self._device), spread.to(self._device)) for mean, spread in like]
         keys: torch.Tensor = self._network.keys(moved, colours, relative)
         return keys

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from sst_retrieval.track.dense.keys import doubled
-from sst_retrieval.track.dense.matching import carried
+from sst_retrieval.track.dense.matching import sample_displaced
 from sst_retrieval.track.dense.memory import Remembered
 from sst_retrieval.types import Floats, Frame, RGBImage
 
@@ -32,8 +32,8 @@ class Seen:
         distance: float32 (G, G), how far the best match of every cell is, see `Votes.result`.
         bent: float32 (T, G, G), the supports' masks in the target's proportions, their mean, 0..1.
         levels: the trunk's levels of strides 4, 8 and 16, float32 (C, ., .).
-        flows: where the like of each place lies on every support, see `track.dense.matching.smooth_flow`; float32 (2,
-        g, g) each. recalled: votes by the decoder's keys, see `track.dense.decoder.recall`; None without a decoder.
+        flows: displacement field to every support, float32 (2, g, g) each.
+        recalled: votes by the decoder's keys, see `track.dense.keys.recall`; None without a decoder.
     """
 
     frame: Frame
@@ -167,7 +167,7 @@ def cut(seen: Seen, place: Place) -> Seen:
 
 def bend(grid: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     """Move what is known of a support to where its like lies on the target: float32 (C, G, G) both."""
-    return carried(grid, functional.interpolate(flow[None], size=grid.shape[1:], mode="bilinear")[0])
+    return sample_displaced(grid, functional.interpolate(flow[None], size=grid.shape[1:], mode="bilinear")[0])
 
 
 def recallable(support: Remembered, flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from sst_retrieval.nets.efficientnet import CHANNELS, checked_sha256, imagenet_network, random_network, weights_file
-from sst_retrieval.track.dense.matching import cell_colours
+from sst_retrieval.track.dense.matching import compute_cell_colours
 
 CONFIG = Path(__file__).with_name("tracker.yaml")
 """The architecture, in the sam2 package's own format."""
@@ -79,7 +79,7 @@ class LiteTrunk(nn.Module):
             if number in (1, 2, BLOCKS - 1):
                 levels.append(state)
         views = pixels.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
-        seen = [torch.from_numpy(cell_colours(view, levels[0].shape[-1])) for view in views]
+        seen = [torch.from_numpy(compute_cell_colours(view, levels[0].shape[-1])) for view in views]
         return self.standardised(levels, torch.stack(seen).to(batch))
 
     def standardised(self, levels: Sequence[torch.Tensor], colours: torch.Tensor) -> list[torch.Tensor]:
@@ -87,7 +87,7 @@ class LiteTrunk(nn.Module):
 
         Args:
             levels: float32 (N, C, ., .), the trunk's levels of strides 4, 8 and 16.
-            colours: float32 (N, 3, S / 4, S / 4), see `track.dense.matching.cell_colours`.
+            colours: float32 (N, 3, S / 4, S / 4), see `track.dense.matching.compute_cell_colours`.
         """
         out = []
         for stride, level in zip((4, 8, 16), self.coloured(levels, colours), strict=True):

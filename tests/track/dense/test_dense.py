@@ -221,7 +221,7 @@ def test_a_trait_with_some_votes_but_no_cell_is_less_surely_absent(
         sure.append(float(drawn.confidence[1]))
         # The band's mask is that of the same votes, whatever becomes of the bar.
         near = cut(seen, busy(seen))
-        expected, _ = refine(near.view, near.shares, memory.rivals, evidence=propagator.settings.evidence)
+        expected, _ = refine(near.view, near.shares, memory.rivals, colour=propagator.settings.colour)
         place = busy(seen)
         assert np.array_equal(drawn.soft[0, place.rows(2), place.columns(2)], expected[0])
     assert sure[0] > sure[1] > sure[2] > 0.5

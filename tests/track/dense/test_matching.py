@@ -8,14 +8,14 @@ import torch
 
 from sst_retrieval.track.dense import matching
 from sst_retrieval.track.dense.matching import (
-    Compressed,
-    Look,
-    Reach,
+    DescriptorSettings,
+    MatchSettings,
+    PCAProjection,
     Votes,
-    carried,
-    cell_centres,
-    describe,
-    smooth_flow,
+    compute_cell_centres,
+    compute_descriptors,
+    sample_displaced,
+    smooth_displacement,
 )
 
 G = 16
@@ -32,7 +32,7 @@ def random_labels(seed: int, count: int = 3, cells: int = G) -> torch.Tensor:
 
 
 def slow_votes(
-    target: torch.Tensor, supports: list[tuple[torch.Tensor, torch.Tensor]], reach: Reach
+    target: torch.Tensor, supports: list[tuple[torch.Tensor, torch.Tensor]], reach: MatchSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """One softmax for every cell over the cells that its block may look at on all supports."""
     cells = target.shape[-1]
@@ -45,21 +45,23 @@ def slow_votes(
             top, left = row // BLOCK * BLOCK, column // BLOCK * BLOCK
             seen = (rows >= top - radius) & (rows < top + BLOCK + radius)
             seen &= (columns >= left - radius) & (columns < left + BLOCK + radius)
-            place = reach.position * ((rows - row) ** 2 + (columns - column) ** 2) / cells**2
+            place = reach.position_cost * ((rows - row) ** 2 + (columns - column) ** 2) / cells**2
             apart = [(features.numpy() - target[:, row, column, None, None].numpy()) ** 2 for features, _ in supports]
             distances = np.concatenate([(one.sum(0) + place)[seen] for one in apart])
             labels = np.concatenate([each.numpy()[:, seen] for _, each in supports], axis=1)
             nearest[row, column] = distances.min()
-            weights = np.exp((nearest[row, column] - distances) / reach.sharpness)
+            weights = np.exp((nearest[row, column] - distances) / reach.temperature)
             shares[:, row, column] = labels @ weights / weights.sum()
     return shares, nearest
 
 
 @pytest.mark.parametrize(
-    "reach", [Reach(0.1, 5.0, 2.0), Reach(0.2, 0.0, 0.5), Reach(0.001, 40.0, 5.0)], ids=["near", "far", "least"]
+    "reach",
+    [MatchSettings(0.1, 5.0, 2.0), MatchSettings(0.2, 0.0, 0.5), MatchSettings(0.001, 40.0, 5.0)],
+    ids=["near", "far", "least"],
 )
 @pytest.mark.parametrize("supports", [1, 2])
-def test_votes_are_a_softmax_over_the_window_of_all_supports(reach: Reach, supports: int) -> None:
+def test_votes_are_a_softmax_over_the_window_of_all_supports(reach: MatchSettings, supports: int) -> None:
     target = random_grid(0)
     given = [(random_grid(1 + n), random_labels(9 + n)) for n in range(supports)]
     votes = Votes(target, EVERYWHERE, reach)
@@ -69,14 +71,14 @@ def test_votes_are_a_softmax_over_the_window_of_all_supports(reach: Reach, suppo
     expected_shares, expected_distance = slow_votes(target, given, reach)
     assert shares.numpy() == pytest.approx(expected_shares, abs=1e-4)
     assert distance.numpy() == pytest.approx(expected_distance, abs=1e-3)
-    assert votes.worked().all()
+    assert votes.active_cells().all()
 
 
 def test_many_blocks_are_matched_like_few(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = []
     for chunk in (1, 3, 100):
         monkeypatch.setattr(matching, "CHUNK", chunk)
-        votes = Votes(random_grid(0, cells=40), torch.ones(40, 40, dtype=torch.bool), Reach(0.1, 5.0, 2.0))
+        votes = Votes(random_grid(0, cells=40), torch.ones(40, 40, dtype=torch.bool), MatchSettings(0.1, 5.0, 2.0))
         votes.add(random_grid(1, cells=40), random_labels(2, cells=40))
         answers.append(votes.result()[0].numpy())
     assert answers[1] == pytest.approx(answers[0], abs=1e-5)
@@ -87,7 +89,7 @@ def test_the_order_of_supports_changes_nothing() -> None:
     given = [(random_grid(n), random_labels(9 + n)) for n in range(3)]
     answers = []
     for order in (given, given[::-1]):
-        votes = Votes(random_grid(7), EVERYWHERE, Reach(0.1, 5.0, 0.05))
+        votes = Votes(random_grid(7), EVERYWHERE, MatchSettings(0.1, 5.0, 0.05))
         for features, labels in order:
             votes.add(features, labels)
         answers.append(votes.result()[0].numpy())
@@ -96,7 +98,7 @@ def test_the_order_of_supports_changes_nothing() -> None:
 
 def test_a_choosy_vote_takes_over_the_labels_of_an_equal_picture() -> None:
     grid, labels = random_grid(0), random_labels(1)
-    votes = Votes(grid, EVERYWHERE, Reach(0.1, 5.0, 0.01))
+    votes = Votes(grid, EVERYWHERE, MatchSettings(0.1, 5.0, 0.01))
     votes.add(grid, labels)
     shares, distance = votes.result()
     assert shares.numpy() == pytest.approx(labels.numpy(), abs=1e-3)
@@ -108,14 +110,14 @@ def test_a_block_far_from_every_label_is_told_no_label_and_left_out() -> None:
     wanted = torch.zeros(cells, cells, dtype=torch.bool)
     wanted[0, 0] = True  # Two cells of reach: only the first block sees it.
     target, features, labels = random_grid(0, cells=cells), random_grid(1, cells=cells), random_labels(2, cells=cells)
-    reach = Reach(2 / cells, 5.0, 2.0)
+    reach = MatchSettings(2 / cells, 5.0, 2.0)
     votes, all_votes = Votes(target, wanted, reach), Votes(target, torch.ones_like(wanted), reach)
     for each in (votes, all_votes):
         each.add(features, labels)
     shares, distance = votes.result()
     block = np.zeros((cells, cells), dtype=bool)
     block[:BLOCK, :BLOCK] = True
-    assert np.array_equal(votes.worked().numpy() == 1, block)
+    assert np.array_equal(votes.active_cells().numpy() == 1, block)
     assert shares[:, block].numpy() == pytest.approx(all_votes.result()[0][:, block].numpy(), abs=1e-6)
     assert (shares[0, ~block] == 1).all()
     assert (shares[1:, ~block] == 0).all()
@@ -126,12 +128,12 @@ def test_a_label_just_within_reach_of_the_next_block_counts() -> None:
     for column, blocks in ((BLOCK + 1, 2), (BLOCK + 2, 1)):
         wanted = torch.zeros(G, G, dtype=torch.bool)
         wanted[0, column] = True
-        votes = Votes(random_grid(0), wanted, Reach(2 / G, 5.0, 2.0))
-        assert votes.worked().sum() == blocks * BLOCK**2
+        votes = Votes(random_grid(0), wanted, MatchSettings(2 / G, 5.0, 2.0))
+        assert votes.active_cells().sum() == blocks * BLOCK**2
 
 
 def test_no_label_anywhere_is_no_label_everywhere() -> None:
-    votes = Votes(random_grid(0), ~EVERYWHERE, Reach(0.1, 5.0, 2.0))
+    votes = Votes(random_grid(0), ~EVERYWHERE, MatchSettings(0.1, 5.0, 2.0))
     for seed in range(2):
         votes.add(random_grid(1 + seed), random_labels(3 + seed))
     shares, distance = votes.result()
@@ -146,21 +148,21 @@ def test_no_label_anywhere_is_no_label_everywhere() -> None:
 
 def test_no_displacement_carries_nothing_anywhere() -> None:
     grid = random_grid(0)
-    assert carried(grid, torch.zeros(2, G, G)).numpy() == pytest.approx(grid.numpy(), abs=1e-5)
+    assert sample_displaced(grid, torch.zeros(2, G, G)).numpy() == pytest.approx(grid.numpy(), abs=1e-5)
 
 
 def test_a_displacement_says_where_to_look() -> None:
     grid = random_grid(0)
     flow = torch.zeros(2, G, G)
     flow[0], flow[1] = 3 / G, -2 / G  # Three cells to the right, two up.
-    moved = carried(grid, flow)
+    moved = sample_displaced(grid, flow)
     assert moved[:, 2:, :-3].numpy() == pytest.approx(grid[:, :-2, 3:].numpy(), abs=1e-4)
     assert moved[:, 5, -1].numpy() == pytest.approx(grid[:, 3, -1].numpy(), abs=1e-4)  # The edge is repeated.
 
 
 def test_a_constant_displacement_stays() -> None:
     flow = torch.tensor([0.1, -0.05])[:, None, None].expand(2, 40, 40)
-    smooth = smooth_flow(flow, torch.ones(40, 40), 0.06)
+    smooth = smooth_displacement(flow, torch.ones(40, 40), 0.06)
     assert smooth.numpy() == pytest.approx(flow.numpy(), rel=0.01)
 
 
@@ -169,13 +171,13 @@ def test_an_untrusted_displacement_is_not_heard_but_told() -> None:
     weight[18:22, 18:22] = 0
     flow = torch.full((2, 40, 40), 0.1)
     flow[:, 18:22, 18:22] = -9
-    assert smooth_flow(flow, weight, 0.06).numpy() == pytest.approx(np.full((2, 40, 40), 0.1), rel=0.01)
+    assert smooth_displacement(flow, weight, 0.06).numpy() == pytest.approx(np.full((2, 40, 40), 0.1), rel=0.01)
 
 
 def test_nothing_moves_far_from_every_trusted_cell() -> None:
     weight = torch.zeros(40, 40)
     weight[:5, :5] = 1
-    smooth = smooth_flow(torch.full((2, 40, 40), 0.1), weight, 0.05)
+    smooth = smooth_displacement(torch.full((2, 40, 40), 0.1), weight, 0.05)
     assert smooth[:, 2, 2].numpy() == pytest.approx([0.1, 0.1], rel=0.02)
     assert not smooth[:, 20:, 20:].any()
 
@@ -185,7 +187,7 @@ def test_nothing_moves_far_from_every_trusted_cell() -> None:
 
 def test_all_directions_keep_all_distances() -> None:
     support, other = random_grid(0), random_grid(1)
-    compress = Compressed(support, 5)
+    compress = PCAProjection(support, 5)
     small, small_other = compress(support).flatten(1), compress(other).flatten(1)
     assert small.shape == (5, G * G)
     expected = torch.cdist(support.flatten(1).T, other.flatten(1).T)
@@ -195,7 +197,7 @@ def test_all_directions_keep_all_distances() -> None:
 def test_the_directions_kept_are_those_that_differ() -> None:
     support = random_grid(0) * torch.tensor([0.01, 5.0, 0.01, 3.0, 0.01])[:, None, None] + 7
     expected = torch.cdist(support.flatten(1).T, support.flatten(1).T)
-    small = Compressed(support, 2)(support).flatten(1)
+    small = PCAProjection(support, 2)(support).flatten(1)
     assert torch.cdist(small.T, small.T).numpy() == pytest.approx(expected.numpy(), abs=0.1)
 
 
@@ -209,10 +211,10 @@ def levels_of(seed: int, count: int = 1) -> list[torch.Tensor]:
 
 
 def test_a_cell_has_unit_length_beside_its_colour() -> None:
-    look = Look(cells=8, levels=(0.5, 0, 1), colour=0.3)
-    grid, norm = describe(levels_of(0, 2), pictures(2), look)
+    look = DescriptorSettings(cells=8, level_weights=(0.5, 0, 1), colour_weight=0.3)
+    grid, norm = compute_descriptors(levels_of(0, 2), pictures(2), look)
     assert grid.shape == (2, 4 + 4 + 3, 8, 8)
-    assert len(norm.parts) == 2
+    assert len(norm.statistics) == 2
     lengths = [(part**2).sum(1).numpy() for part in (grid[:, :4], grid[:, 4:8])]
     assert lengths[0] == pytest.approx(np.full((2, 8, 8), 0.5 / 1.5), abs=1e-5)
     assert lengths[1] == pytest.approx(np.full((2, 8, 8), 1 / 1.5), abs=1e-5)
@@ -220,38 +222,42 @@ def test_a_cell_has_unit_length_beside_its_colour() -> None:
 
 def test_colour_is_scaled_lab() -> None:
     white = [np.full((32, 32, 3), 255, dtype=np.uint8)]
-    grid, _ = describe(levels_of(0), white, Look(cells=8, levels=(1,), colour=0.25))
+    grid, _ = compute_descriptors(
+        levels_of(0), white, DescriptorSettings(cells=8, level_weights=(1,), colour_weight=0.25)
+    )
     assert grid[0, 4:].numpy() == pytest.approx(np.broadcast_to([[[0.5]], [[0]], [[0]]], (3, 8, 8)), abs=1e-3)
 
 
 def test_the_norm_of_the_support_is_used_again() -> None:
-    look = Look(cells=8, levels=(0.5, 1, 1))
-    _, norm = describe(levels_of(0), pictures(1), look)
-    other, same = describe(levels_of(1), pictures(1), look, norm)
+    look = DescriptorSettings(cells=8, level_weights=(0.5, 1, 1))
+    _, norm = compute_descriptors(levels_of(0), pictures(1), look)
+    other, same = compute_descriptors(levels_of(1), pictures(1), look, norm)
     assert same is norm
     level = levels_of(1)[2]
     mean, spread = levels_of(0)[2].mean((0, 2, 3)), levels_of(0)[2].std((0, 2, 3)) + 1e-3
     seen = (level[0] - mean[:, None, None]) / spread[:, None, None]
     expected = seen / (seen**2).sum(0).sqrt() * (1 / 2.5) ** 0.5
     assert other[0, 8:].numpy() == pytest.approx(expected.numpy(), abs=1e-5)
-    own, _ = describe(levels_of(1), pictures(1), look)
+    own, _ = compute_descriptors(levels_of(1), pictures(1), look)
     assert (own - other).abs().max() > 0.01
 
 
 def test_the_norm_is_the_first_pictures() -> None:
-    look = Look(cells=8, levels=(0.5, 1, 1), colour=0.2)
+    look = DescriptorSettings(cells=8, level_weights=(0.5, 1, 1), colour_weight=0.2)
     pair = [torch.cat(both) for both in zip(levels_of(0), levels_of(1), strict=True)]
-    together, norm = describe(pair, pictures(2), look)
-    alone, own = describe(levels_of(0), pictures(1), look)
+    together, norm = compute_descriptors(pair, pictures(2), look)
+    alone, own = compute_descriptors(levels_of(0), pictures(1), look)
     assert together[:1].numpy() == pytest.approx(alone.numpy(), abs=1e-5)
-    assert [mean.numpy() for mean, _ in norm.parts] == [pytest.approx(mean.numpy(), abs=1e-5) for mean, _ in own.parts]
+    assert [mean.numpy() for mean, _ in norm.statistics] == [
+        pytest.approx(mean.numpy(), abs=1e-5) for mean, _ in own.statistics
+    ]
 
 
 def test_cell_centres_go_row_by_row() -> None:
-    assert cell_centres(2).tolist() == [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]
+    assert compute_cell_centres(2).tolist() == [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]
 
 
 def test_a_cells_share_is_the_mean_of_its_pixels() -> None:
     coverage = np.random.default_rng(0).random((12, 12)).astype(np.float32)
     expected = coverage.reshape(4, 3, 4, 3).mean((1, 3))
-    assert matching.cell_shares(coverage, 4) == pytest.approx(expected, abs=1e-6)
+    assert matching.average_over_cells(coverage, 4) == pytest.approx(expected, abs=1e-6)

@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 
 from sst_retrieval.track.dense import refine as refining
-from sst_retrieval.track.dense.refine import Evidence, by_colour, compete, guided, layers, refine
+from sst_retrieval.track.dense.refine import (
+    ColourSettings,
+    apply_guided_filter,
+    compute_margins,
+    compute_posterior,
+    group_into_layers,
+    refine,
+)
 
 G, SIDE = 56, 112
 PAPER, BODY, WING = (230, 225, 215), (40, 30, 30), (200, 60, 40)
 ALONE = np.zeros((1, 1), dtype=bool)
-EVIDENCE = Evidence(spread=1.1)  # The views of these tests are small.
+COLOUR = ColourSettings(sigma=1.1)  # The views of these tests are small.
 RIVALS = ~np.eye(2, dtype=bool)
 
 
@@ -41,7 +48,7 @@ def picture(*painted: tuple[np.ndarray, tuple[int, int, int]]) -> np.ndarray:
 # The guided filter
 
 
-def slow_guided(guide: np.ndarray, image: np.ndarray, radius: int, smoothness: float) -> np.ndarray:
+def slow_guided(guide: np.ndarray, image: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
     """Equations 14, 15 and 16 of He, Sun and Tang (2013), window by window; the edge is repeated."""
     height, width = image.shape
     edge = 2 * radius + 1
@@ -54,27 +61,27 @@ def slow_guided(guide: np.ndarray, image: np.ndarray, radius: int, smoothness: f
             values = images[y : y + edge, x : x + edge].ravel()
             centred = colours - colours.mean(0)
             together = centred.T @ (values - values.mean()) / len(values)
-            slope = np.linalg.solve(centred.T @ centred / len(values) + smoothness * np.eye(3), together)
+            slope = np.linalg.solve(centred.T @ centred / len(values) + epsilon * np.eye(3), together)
             lines[y, x] = *slope, values.mean() - slope @ colours.mean(0)
     padded = np.pad(lines, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
     mean = np.array([[padded[y : y + edge, x : x + edge].mean((0, 1)) for x in range(width)] for y in range(height)])
     return (mean[..., :3] * guide).sum(-1) + mean[..., 3]
 
 
-@pytest.mark.parametrize(("radius", "smoothness"), [(2, 1e-2), (1, 1e-1), (3, 1e-3)])
-def test_the_guided_filter_is_the_papers(monkeypatch: pytest.MonkeyPatch, radius: int, smoothness: float) -> None:
-    monkeypatch.setattr(refining, "COARSER", 1)
+@pytest.mark.parametrize(("radius", "epsilon"), [(2, 1e-2), (1, 1e-1), (3, 1e-3)])
+def test_the_guided_filter_is_the_papers(monkeypatch: pytest.MonkeyPatch, radius: int, epsilon: float) -> None:
+    monkeypatch.setattr(refining, "SUBSAMPLING", 1)
     rng = np.random.default_rng(0)
     guide = rng.random((13, 17, 3)).astype(np.float32)
     pictures = rng.random((2, 13, 17)).astype(np.float32)
-    found = guided(guide, pictures, radius=radius, smoothness=smoothness)
-    expected = [slow_guided(guide, each, radius, smoothness) for each in pictures]
+    found = apply_guided_filter(guide, pictures, radius=radius, epsilon=epsilon)
+    expected = [slow_guided(guide, each, radius, epsilon) for each in pictures]
     assert found == pytest.approx(np.array(expected), abs=1e-3)
 
 
 def test_a_constant_stays_whatever_the_guide() -> None:
     guide = np.random.default_rng(0).random((40, 40, 3)).astype(np.float32)
-    found = guided(guide, np.full((1, 40, 40), 0.3, dtype=np.float32))
+    found = apply_guided_filter(guide, np.full((1, 40, 40), 0.3, dtype=np.float32))
     assert found == pytest.approx(np.full((1, 40, 40), 0.3), abs=1e-3)
 
 
@@ -84,7 +91,7 @@ def test_an_edge_moves_to_the_guides_edge(drawn: int) -> None:
     guide[:, 20:] = (0.9, 0.5, 0.2)
     rough = np.zeros((1, 40, 40), dtype=np.float32)
     rough[:, :, drawn:] = 1
-    found = guided(guide, rough)[0]
+    found = apply_guided_filter(guide, rough)[0]
     assert (found[:, :20] < 0.5).all()
     assert (found[:, 20:] > 0.5).all()
 
@@ -94,7 +101,7 @@ def test_an_edge_moves_to_the_guides_edge(drawn: int) -> None:
 
 def test_the_strongest_of_rivals_takes_the_pixel() -> None:
     shares = np.array([[0.2, 0.5, 0.1], [0.5, 0.3, 0.45], [0.3, 0.2, 0.45]], dtype=np.float32)[:, None]
-    margins = compete(shares)
+    margins = compute_margins(shares)
     assert margins[:, 0] == pytest.approx(np.array([[0.6, 0.4, 0.5], [0.4, 0.35, 0.5]]))
     assert not (margins > 0.5).all(axis=0).any()
 
@@ -107,7 +114,7 @@ def test_traits_that_may_overlap_share_a_pixel() -> None:
     view = np.full((64, 64, 3), 255, dtype=np.uint8)
     view[8:56, 8:56] = (120, 60, 20)
     view[20:40, 20:40] = (20, 20, 200)
-    wing, spot = refine(view, shares, np.zeros((2, 2), dtype=bool), evidence=EVIDENCE)[0] > 0.5
+    wing, spot = refine(view, shares, np.zeros((2, 2), dtype=bool), colour=COLOUR)[0] > 0.5
     assert wing[24:36, 24:36].all()
     assert spot[24:36, 24:36].all()
     assert np.count_nonzero(wing) == pytest.approx(48 * 48, rel=0.1)
@@ -116,9 +123,9 @@ def test_traits_that_may_overlap_share_a_pixel() -> None:
 
 def test_every_two_traits_of_a_layer_are_rivals() -> None:
     rivals = np.array([[0, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1], [0, 1, 1, 0]], dtype=bool)
-    assert layers(rivals) == [[0, 1], [2, 3]]
-    assert layers(np.zeros((3, 3), dtype=bool)) == [[0], [1], [2]]
-    assert layers(~np.eye(3, dtype=bool)) == [[0, 1, 2]]
+    assert group_into_layers(rivals) == [[0, 1], [2, 3]]
+    assert group_into_layers(np.zeros((3, 3), dtype=bool)) == [[0], [1], [2]]
+    assert group_into_layers(~np.eye(3, dtype=bool)) == [[0, 1, 2]]
 
 
 # Colour
@@ -128,7 +135,7 @@ def test_chances_sum_to_one() -> None:
     rng = np.random.default_rng(0)
     shares = rng.dirichlet((2, 1, 1, 0.2), size=(G, G)).transpose(2, 0, 1).astype(np.float32)
     view = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    chances = by_colour(view, shares, EVIDENCE)
+    chances = compute_posterior(view, shares, COLOUR)
     assert chances.shape == (4, G, G)
     assert (chances >= 0).all()
     assert chances.sum(0) == pytest.approx(np.ones((G, G)), abs=1e-5)
@@ -137,7 +144,7 @@ def test_chances_sum_to_one() -> None:
 def test_without_evidence_the_votes_stay() -> None:
     view = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     shares = votes_for(square(20, 30, 20, 40))
-    chances = by_colour(view, shares, Evidence(specimen=0, trait=0, vote=1))
+    chances = compute_posterior(view, shares, ColourSettings(foreground_weight=0, trait_weight=0, own_share=1))
     assert chances == pytest.approx(shares, abs=2e-3)
 
 
@@ -146,8 +153,8 @@ def test_a_trait_without_votes_stays_absent(view: str) -> None:
     wing = square(15, 40, 15, 40)
     seen = picture((wing, WING)) if view == "painted" else picture()
     shares = votes_for(wing, np.zeros_like(wing))
-    assert by_colour(seen, shares, EVIDENCE)[2].max() < 0.01
-    soft, _ = refine(seen, shares, RIVALS, evidence=EVIDENCE)
+    assert compute_posterior(seen, shares, COLOUR)[2].max() < 0.01
+    soft, _ = refine(seen, shares, RIVALS, colour=COLOUR)
     assert not (soft[1] > 0.5).any()
     assert (soft[0] > 0.5).any()
 
@@ -156,13 +163,13 @@ def test_a_class_without_cells_is_like_nothing() -> None:
     looks = np.random.default_rng(0).normal(size=(50, 3))
     weights = np.zeros((2, 50), dtype=np.float32)
     weights[0] = 1
-    likeness = refining._discriminant(looks, weights)
+    likeness = refining._compute_log_likelihood(looks, weights)
     assert (likeness[1] < likeness[0] - 100).all()
 
 
 def test_no_votes_for_any_trait_find_nothing() -> None:
     none = np.zeros((G, G), dtype=bool)
-    soft, confidence = refine(picture((square(15, 40, 15, 40), WING)), votes_for(none, none), RIVALS, evidence=EVIDENCE)
+    soft, confidence = refine(picture((square(15, 40, 15, 40), WING)), votes_for(none, none), RIVALS, colour=COLOUR)
     assert not (soft > 0.5).any()
     assert confidence == pytest.approx([1, 1], abs=0.01)
 
@@ -173,17 +180,19 @@ def test_a_leg_that_the_match_missed_is_found_by_its_colour() -> None:
     shares = votes_for(body)
     shares[1, 25:30, 30:45] = 0.25  # A fuzzy quarter of the votes around the leg.
     shares[0] = 1 - shares[1]
-    found = by_colour(view, shares, EVIDENCE)[1] > 0.5
+    found = compute_posterior(view, shares, COLOUR)[1] > 0.5
     assert found[leg].mean() > 0.9
     assert not found[25, 30:45].any()
     assert not found[29, 30:45].any()
-    assert not (by_colour(view, shares, Evidence(specimen=0, trait=0))[1] > 0.5)[leg].any()
+    assert not (compute_posterior(view, shares, ColourSettings(foreground_weight=0, trait_weight=0))[1] > 0.5)[
+        leg
+    ].any()
 
 
 def test_paper_that_was_voted_for_is_given_back() -> None:
     wing = square(15, 40, 15, 40)
     sloppy = square(15, 40, 15, 42)
-    soft, _ = refine(picture((wing, WING)), votes_for(sloppy, sure=0.6), ALONE, evidence=EVIDENCE)
+    soft, _ = refine(picture((wing, WING)), votes_for(sloppy, sure=0.6), ALONE, colour=COLOUR)
     found = soft[0] > 0.5
     expected = enlarged(wing)
     assert np.count_nonzero(found & expected) / np.count_nonzero(found | expected) > 0.98
@@ -196,7 +205,7 @@ def test_two_traits_end_at_the_edge_between_their_colours() -> None:
     left, right = square(15, 40, 10, 28), square(15, 40, 28, 46)
     view = picture((left, WING), (right, BODY))
     soft, confidence = refine(
-        view, votes_for(square(15, 40, 10, 30), square(15, 40, 30, 46), sure=0.8), RIVALS, evidence=EVIDENCE
+        view, votes_for(square(15, 40, 10, 30), square(15, 40, 30, 46), sure=0.8), RIVALS, colour=COLOUR
     )
     for found, expected in zip(soft > 0.5, (enlarged(left), enlarged(right)), strict=True):
         assert np.count_nonzero(found & expected) / np.count_nonzero(found | expected) > 0.97
@@ -207,7 +216,7 @@ def test_two_traits_end_at_the_edge_between_their_colours() -> None:
 def test_confidence_follows_the_votes() -> None:
     wing = square(15, 40, 15, 40)
     found = [
-        refine(picture((wing, WING)), votes_for(wing, sure=sure), ALONE, evidence=EVIDENCE)[1][0]
+        refine(picture((wing, WING)), votes_for(wing, sure=sure), ALONE, colour=COLOUR)[1][0]
         for sure in (0.55, 0.75, 0.98)
     ]
     assert found == sorted(found)
@@ -220,7 +229,7 @@ def test_confidence_is_a_share(seed: int) -> None:
     rng = np.random.default_rng(seed)
     shares = rng.dirichlet((1, 0.3, 0.1), size=(G, G)).transpose(2, 0, 1).astype(np.float32)
     view = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    soft, confidence = refine(view, shares, RIVALS, evidence=EVIDENCE)
+    soft, confidence = refine(view, shares, RIVALS, colour=COLOUR)
     assert soft.shape == (2, SIDE, SIDE)
     assert soft.dtype == confidence.dtype == np.float32
     assert ((confidence >= 0) & (confidence <= 1)).all()
@@ -229,6 +238,6 @@ def test_confidence_is_a_share(seed: int) -> None:
 @pytest.mark.parametrize("colour", [0, 255])
 def test_a_view_of_one_colour_leaves_it_to_the_votes(colour: int) -> None:
     wing = square(15, 40, 15, 40)
-    soft, _ = refine(np.full((SIDE, SIDE, 3), colour, dtype=np.uint8), votes_for(wing), ALONE, evidence=EVIDENCE)
+    soft, _ = refine(np.full((SIDE, SIDE, 3), colour, dtype=np.uint8), votes_for(wing), ALONE, colour=COLOUR)
     found = soft[0] > 0.5
     assert np.count_nonzero(found & enlarged(wing)) / np.count_nonzero(found | enlarged(wing)) > 0.9

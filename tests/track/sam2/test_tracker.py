@@ -25,7 +25,7 @@ from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
-from sst_retrieval.track.dense.matching import cell_colours
+from sst_retrieval.track.dense.matching import compute_cell_colours
 from sst_retrieval.track.dense.propagator import DensePropagator
 from sst_retrieval.track.dense.trained_decoder import TrainedDecoder
 from sst_retrieval.track.sam2.checkpoint import build, load_checkpoint
@@ -82,7 +82,7 @@ def moving_shapes(folder: Path, trunk: EfficientNetTrunk, count: int, seed: int)
         np.savez(
             home / f"{number:04d}_supports.npz",
             labels=np.round(255 * labels.clip(0, 1)).astype(np.uint8)[None],
-            colours=cell_colours(support, cells)[None],
+            colours=compute_cell_colours(support, cells)[None],
             **{name: level[None] for name, level in zip(names, known, strict=True)},
         )
         np.savez(
@@ -107,7 +107,7 @@ def test_the_trunk_is_the_imagenet_network(trunk: EfficientNetTrunk) -> None:
     wanted = trunk.levels(view[None], deepest=4)[1:]
     for found, level in zip((fine[:, :24], middle, coarse[:, :112]), wanted, strict=True):
         torch.testing.assert_close(found, level, rtol=1e-3, atol=1e-3)
-    assert np.allclose(fine[0, 24:].numpy(), cell_colours(view, SIDE // 4), atol=1e-6)
+    assert np.allclose(fine[0, 24:].numpy(), compute_cell_colours(view, SIDE // 4), atol=1e-6)
 
 
 def test_it_learns_to_follow_shapes_it_never_saw(script: ModuleType, trunk: EfficientNetTrunk, tmp_path: Path) -> None:
