@@ -23,7 +23,7 @@ import numpy as np
 
 import sst_retrieval as sst
 from sst_retrieval.collection.specimens import Collection
-from sst_retrieval.describe.measure import geometry
+from sst_retrieval.describe.measure import measure_geometry
 from sst_retrieval.imaging.frames import turned
 from sst_retrieval.imaging.masks import box, encode
 from sst_retrieval.index.store import Store
@@ -60,7 +60,7 @@ def make_index(path: Path, regions: int, groups: int) -> None:
     frame = turned((32, 24), 64, 0.0)
     mask = np.zeros((48, 64), dtype=bool)
     mask[10:30, 12:50] = True
-    rle, around, measured = encode(mask), box(mask), geometry(mask)
+    rle, around, measured = encode(mask), box(mask), measure_geometry(mask)
     centres = rng.standard_normal((groups, sum(BLOCKS.values())), dtype=np.float32)
     names = [f"S{number:06d}" for number in range(regions)]
     store = Store.create(path, settings={"program": "benchmark"}, blocks=BLOCKS)

@@ -23,8 +23,8 @@ import numpy as np
 from ktch.harmonic import EllipticFourierAnalysis
 from sklearn.decomposition import PCA
 
-from sst_retrieval.describe.measure import geometry
-from sst_retrieval.describe.shape_block import shape_block
+from sst_retrieval.describe.measure import measure_geometry
+from sst_retrieval.describe.shape_block import compute_shape_block
 from sst_retrieval.evaluate.retrieval import average_precision
 from sst_retrieval.imaging import frames, masks
 from sst_retrieval.imaging.images import read_labels
@@ -85,7 +85,7 @@ def main() -> None:
             pieces += 1
             x0, y0, x1, y1 = masks.box(whole)
             mask = np.pad(whole[y0:y1, x0:x1], 3)
-            ours = geometry(mask)
+            ours = measure_geometry(mask)
             shoelace = sum(masks.enclosed(curve) for curve in masks.outlines(mask))
             worst.setdefault("area against the outlines' shoelace area, relative", []).append(
                 abs(shoelace - ours["area_px"]) / ours["area_px"]
@@ -115,7 +115,7 @@ def main() -> None:
                 both = np.any(two, axis=0)
                 left = min(two, key=lambda mask: float(np.nonzero(mask)[1].mean()))
                 efa = elliptic_fourier(outline(left, upright)[1], HARMONICS).ravel()
-                described.append((taxon, name, pair, shape_block(both, upright), efa))
+                described.append((taxon, name, pair, compute_shape_block(both, upright), efa))
     print(f"{pairs} pairs; of these on two sides of the middle line: {apart} ({apart / pairs:.1%})")
     print(f"{pieces} masks compared one by one:")
     matrix = np.stack([each[4] for each in described])

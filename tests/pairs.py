@@ -8,7 +8,7 @@ import numpy as np
 from invented import BLOCKS, SETTINGS, a_collection, unit
 from skimage.draw import ellipse
 
-from sst_retrieval.describe.measure import geometry
+from sst_retrieval.describe.measure import measure_geometry
 from sst_retrieval.imaging import frames, masks
 from sst_retrieval.index.store import Store
 from sst_retrieval.types import Floats, Mask, Region
@@ -64,7 +64,7 @@ def a_pair(name: str, trait: str) -> Region:
         box=masks.box(mask),
         frame=FRAME,
         vector=vector_of(name, trait),
-        measurements={**geometry(mask), "lightness_mean": 50.0},
+        measurements={**measure_geometry(mask), "lightness_mean": 50.0},
     )
 
 

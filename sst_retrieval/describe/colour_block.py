@@ -1,4 +1,4 @@
-"""Room 4, the colour block: how often each colour occurs under a mask, as a histogram in CIE Lab."""
+"""Room 4, the colour block: a soft histogram in CIE L*a*b* of the colours under a mask."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from skimage.color import rgb2lab
 from sst_retrieval.imaging.masks import box
 from sst_retrieval.types import Doubles, Floats, Mask, RGBImage, unit
 
-COLOUR_STEP = 25.0  # Distance of neighbouring reference colours in Lab.
-COLOUR_SPREAD = 12.0  # A pixel counts for reference colours about this far away, so a little light changes little.
-LIGHTNESS_WEIGHT = 0.7  # Lamps and exposure differ more than hues do.
-COLOUR_PIXELS = 2048  # Pixels looked at; more change nothing visible.
-RIM = 0.15  # Share of a trait's thickness that is left out at its rim, where colours bleed into the neighbour's.
-RIM_PIXELS = 8
+COLOUR_STEP = 25.0  # Distance (CIE 1976 ΔE) of neighbouring reference colours.
+COLOUR_SPREAD = 12.0  # Standard deviation (ΔE) of a pixel's soft assignment, so that a little light changes little.
+LIGHTNESS_WEIGHT = 0.7  # Weight of L* in a distance: illumination and exposure differ more than hues do.
+COLOUR_PIXELS = 2048  # About as many pixels are sampled; more change nothing visible.
+RIM_SHARE = 0.15  # Share of a trait's thickness that is left out along its rim, where colours bleed into neighbours.
+RIM_PIXELS = 8  # At most this many pixels are left out.
 
 
-def colour_block(image: RGBImage, mask: Mask) -> Floats:
-    """Count the colours under a mask.
+def compute_colour_block(image: RGBImage, mask: Mask) -> Floats:
+    """Compute the colour histogram under a mask.
 
-    Each pixel is shared among the reference colours near it in CIE Lab. The square roots of the shares are compared
-    (Hellinger), so that a large dull area does not drown a small bright one.
+    Each pixel is softly assigned to the reference colours near it in CIE L*a*b* (a Gaussian kernel). Returned are the
+    square roots of the shares, whose cosine is the Bhattacharyya coefficient (Hellinger kernel: Arandjelović and
+    Zisserman 2012, "Three things everyone should know to improve object retrieval"), so that a large dull area does not
+    drown a small bright one.
 
     Args:
-        image: uint8 (H, W, 3).
+        image: uint8 (H, W, 3), 0..255, sRGB.
         mask: bool (H, W), not empty.
 
     Returns:
-        float32 (number of reference colours,), unit length.
+        float32 (number of `reference_colours`,), 0..1, unit length.
     """
     x0, y0, x1, y1 = box(mask)
-    inner = _without_rim(mask[y0:y1, x0:x1])
-    places = np.flatnonzero(inner)
-    rows, columns = np.unravel_index(places[:: max(1, len(places) // COLOUR_PIXELS)], inner.shape)
+    inner = _erode_rim(mask[y0:y1, x0:x1])
+    indices = np.flatnonzero(inner)
+    rows, columns = np.unravel_index(indices[:: max(1, len(indices) // COLOUR_PIXELS)], inner.shape)
     lab = rgb2lab(image[y0 + rows, x0 + columns][None])[0]
     scale = np.array([LIGHTNESS_WEIGHT, 1, 1]) / COLOUR_SPREAD
     distance = cdist(lab * scale, reference_colours() * scale, "sqeuclidean")
@@ -46,19 +48,23 @@ def colour_block(image: RGBImage, mask: Mask) -> Floats:
 
 @functools.cache
 def reference_colours() -> Doubles:
-    """Lab colours on a regular lattice, those near a colour that a screen can show: float64 (K, 3)."""
+    """Return the centres of the histogram's bins: a regular lattice in CIE L*a*b*, over the gamut of sRGB.
+
+    Returns:
+        float64 (K, 3): L* 0..100, a* and b*, sorted.
+    """
     levels = np.arange(0, 256, 5, dtype=np.uint8)
-    shown = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
-    lattice: Doubles = np.unique(np.round(rgb2lab(shown)[0] / COLOUR_STEP), axis=0) * COLOUR_STEP
+    gamut = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    lattice: Doubles = np.unique(np.round(rgb2lab(gamut)[0] / COLOUR_STEP), axis=0) * COLOUR_STEP
     return lattice
 
 
-def _without_rim(mask: Mask) -> Mask:
-    """Leave out the rim of a trait, unless it is too thin to have one."""
-    framed = np.pad(mask, 1)
-    edges = np.count_nonzero(framed[1:] != framed[:-1]) + np.count_nonzero(framed[:, 1:] != framed[:, :-1])
+def _erode_rim(mask: Mask) -> Mask:
+    """Erode a mask by a share of its thickness, unless it is too thin."""
+    padded = np.pad(mask, 1)
+    edges = np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1])
     thickness = 2 * np.count_nonzero(mask) / edges  # Exact for a long bar.
-    rim = min(int(RIM * thickness), RIM_PIXELS)
+    rim = min(int(RIM_SHARE * thickness), RIM_PIXELS)
     if rim == 0:
         return mask
     padded = np.pad(mask, rim)

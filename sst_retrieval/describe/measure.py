@@ -1,6 +1,6 @@
 """Room 4b: from a trait mask and its pixels to named measurements.
 
-All pieces of a trait count as one. Lengths are in pixels of the photograph: convert them with a scale bar before
+All pieces of a trait are measured as one. Lengths are in pixels of the photograph: convert them with a scale bar before
 comparing photographs taken at different magnifications; shares and ratios need no scale.
 """
 
@@ -41,7 +41,7 @@ MEASUREMENTS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "b_sd": ("CIE b*", "standard deviation of b*"),
     }
 )
-"""name -> (unit, what it means and how it is computed), in the order of `measure`'s answer."""
+"""name -> (unit, what it means and how it is computed), in the order in which `measure` returns them."""
 
 _COLOUR_PIXELS = 65_536  # Evenly spread over the trait; more change no mean visibly.
 
@@ -66,27 +66,27 @@ def measure(mask: Mask, image: RGBImage, specimen_mask: Mask) -> dict[str, float
             "must be of one size; bring all to the photograph's"
         )
     x0, y0, x1, y1 = box(mask)
-    close = np.ascontiguousarray(mask[y0:y1, x0:x1])
-    area = int(np.count_nonzero(close))
+    crop = np.ascontiguousarray(mask[y0:y1, x0:x1])
+    area = int(np.count_nonzero(crop))
     if not area:
         raise ValueError("the mask is empty; an absent trait has no measurements")
-    missed = int(np.count_nonzero(close & ~specimen_mask[y0:y1, x0:x1]))
+    missed = int(np.count_nonzero(crop & ~specimen_mask[y0:y1, x0:x1]))
     values = {
-        **geometry(mask),
+        **measure_geometry(mask),
         "area_share": area / (int(np.count_nonzero(specimen_mask)) + missed),
-        **_colour(image[y0:y1, x0:x1], close),
+        **_measure_colour(image[y0:y1, x0:x1], crop),
     }
     return {name: values[name] for name in MEASUREMENTS}
 
 
-def geometry(mask: Mask) -> dict[str, float]:
-    """Measure what needs no photograph.
+def measure_geometry(mask: Mask) -> dict[str, float]:
+    """Measure position, size and shape, for which the mask suffices.
 
     Args:
         mask: bool (H, W), not empty.
 
     Returns:
-        Those of `MEASUREMENTS` that a mask alone tells.
+        The measurements of `MEASUREMENTS` but `area_share` and colours, all finite.
 
     Raises:
         ValueError: the mask is empty.
@@ -94,23 +94,23 @@ def geometry(mask: Mask) -> dict[str, float]:
     x0, y0, x1, y1 = box(mask)
     if x0 == x1:
         raise ValueError("the mask is empty; an absent trait has no measurements")
-    close = np.ascontiguousarray(mask[y0:y1, x0:x1])
-    area = int(np.count_nonzero(close))
-    hull, length, width = _hull(close)
+    crop = np.ascontiguousarray(mask[y0:y1, x0:x1])
+    area = int(np.count_nonzero(crop))
+    hull, length, width = _measure_hull(crop)
     values = {
         "area_px": area,
-        **_ellipse(close, x0, y0),
+        **_measure_ellipse(crop, x0, y0),
         "solidity": min(1.0, area / hull),
         "length_px": length,
         "width_px": width,
-        "perimeter_px": perimeter_crofton(close, directions=4),
-        "pieces": label(close, return_num=True)[1],
+        "perimeter_px": perimeter_crofton(crop, directions=4),
+        "pieces": label(crop, return_num=True)[1],
     }
     return {name: float(value) for name, value in values.items()}
 
 
-def _ellipse(mask: Mask, x0: int, y0: int) -> dict[str, float]:
-    """Centroid and the axes of the ellipse with the same second moments."""
+def _measure_ellipse(mask: Mask, x0: int, y0: int) -> dict[str, float]:
+    """Measure the centroid, and the axes of the ellipse with the same second moments, of a crop at (x0, y0)."""
     in_row, in_column = np.count_nonzero(mask, axis=1), np.count_nonzero(mask, axis=0)
     area = in_row.sum()
     columns, rows = np.arange(mask.shape[1]), np.arange(mask.shape[0])
@@ -131,8 +131,8 @@ def _ellipse(mask: Mask, x0: int, y0: int) -> dict[str, float]:
     }
 
 
-def _hull(mask: Mask) -> tuple[float, float, float]:
-    """Area, longest and shortest caliper diameter of the convex hull of the pixels' squares."""
+def _measure_hull(mask: Mask) -> tuple[float, float, float]:
+    """Measure area (px²), longest and shortest caliper diameter (px) of the convex hull of the pixels' squares."""
     rows = np.flatnonzero(mask.any(axis=1))
     starts, ends = mask[rows].argmax(axis=1), mask.shape[1] - mask[rows][:, ::-1].argmax(axis=1)
     # The outer corners of every row of pixels suffice.
@@ -140,17 +140,17 @@ def _hull(mask: Mask) -> tuple[float, float, float]:
     hull = ConvexHull(np.concatenate(corners))
     points = hull.points[hull.vertices]
     # The shortest caliper lies along an edge of the hull; `equations` holds the edges' unit normals.
-    reach = hull.equations[:, :2] @ points.T
+    projected = hull.equations[:, :2] @ points.T
     # In two dimensions the "volume" is the area.
-    return float(hull.volume), float(pdist(points).max()), float(np.ptp(reach, axis=1).min())
+    return float(hull.volume), float(pdist(points).max()), float(np.ptp(projected, axis=1).min())
 
 
-def _colour(image: RGBImage, mask: Mask) -> dict[str, float]:
-    places = np.flatnonzero(mask)
-    rows, columns = np.unravel_index(places[:: -(-len(places) // _COLOUR_PIXELS)], mask.shape)
+def _measure_colour(image: RGBImage, mask: Mask) -> dict[str, float]:
+    indices = np.flatnonzero(mask)
+    rows, columns = np.unravel_index(indices[:: -(-len(indices) // _COLOUR_PIXELS)], mask.shape)
     lab: npt.NDArray[np.float64] = rgb2lab(image[rows, columns][None])[0]
     names = ("lightness", "a", "b")
-    means, spreads = lab.mean(axis=0), lab.std(axis=0)
+    means, deviations = lab.mean(axis=0), lab.std(axis=0)
     return {f"{name}_mean": float(means[i]) for i, name in enumerate(names)} | {
-        f"{name}_sd": float(spreads[i]) for i, name in enumerate(names)
+        f"{name}_sd": float(deviations[i]) for i, name in enumerate(names)
     }

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sst_retrieval.describe.colour_block import colour_block, reference_colours
+from sst_retrieval.describe.colour_block import compute_colour_block, reference_colours
 from sst_retrieval.describe.contract import Embedder, RegionEmbedder
-from sst_retrieval.describe.shape_block import HARMONICS, PICTURE_SIDE, shape_block
+from sst_retrieval.describe.shape_block import GRID_SIDE, HARMONICS, compute_shape_block
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import blend_with_grey, foreground_coverage
@@ -78,8 +78,8 @@ def embed_regions(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Emb
             continue
         blocks = {
             "pattern": next(patterns),
-            "colour": colour_block(image, mask),
-            "shape": shape_block(crop.mask, crop.frame),
+            "colour": compute_colour_block(image, mask),
+            "shape": compute_shape_block(crop.mask, crop.frame),
         }
         vectors.append(np.concatenate([blocks[name] for name in BLOCKS]).astype(np.float32))
     return vectors
@@ -90,7 +90,7 @@ def block_widths(embedder: Embedder) -> dict[str, int]:
     widths = {
         "pattern": embedder.dim,
         "colour": len(reference_colours()),
-        "shape": 2 * HARMONICS + PICTURE_SIDE**2,
+        "shape": 2 * HARMONICS + GRID_SIDE**2,
     }
     return {name: widths[name] for name in BLOCKS}
 

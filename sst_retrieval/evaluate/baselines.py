@@ -22,7 +22,7 @@ from skimage.color import rgb2lab
 
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.describe.region_vectors import pool
-from sst_retrieval.describe.shape_block import shape_block
+from sst_retrieval.describe.shape_block import compute_shape_block
 from sst_retrieval.evaluate.index_audit import measure_rim_colours
 from sst_retrieval.evaluate.retrieval import RetrievalScore, TraitVectors, retrieval_scores
 from sst_retrieval.imaging import frames
@@ -62,7 +62,7 @@ def describe_region(image: RGBImage, mask: Mask, frame: Frame, embedder: Embedde
     colour = rgb2lab(image[mask][None])[0].mean(axis=0).astype(np.float32)
     return {
         "crop": _compute_features(image, square, embedder),
-        "outline": shape_block(mask, frame),
+        "outline": compute_shape_block(mask, frame),
         "mean colour": colour,
     }
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from sst_retrieval.describe.measure import geometry
+from sst_retrieval.describe.measure import measure_geometry
 from sst_retrieval.imaging import masks
 from sst_retrieval.morphology import sides, table
 from sst_retrieval.morphology.asymmetry import Asymmetry, asymmetry
@@ -80,7 +80,7 @@ class Forms(Source):
             {
                 **{"specimen": region.specimen, "group": groups[region.specimen], "trait": trait, "side": side},
                 **{"symmetry": np.nan if line is None else line.symmetry, "confidence": region.confidence},
-                **geometry(mask),
+                **measure_geometry(mask),
             }
             for region, side, mask, line in self._sides(trait, where)
         ]
@@ -91,7 +91,7 @@ class Forms(Source):
             "side",
             "symmetry",
             "confidence",
-            *geometry(np.ones((1, 1), dtype=bool)),
+            *measure_geometry(np.ones((1, 1), dtype=bool)),
         ]
         rows = pa.table(pd.DataFrame(records, columns=columns))
         known = self._scales(trait, where, scale)

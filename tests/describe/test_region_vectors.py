@@ -17,10 +17,10 @@ from skimage.color import lab2rgb
 from skimage.draw import disk, ellipse, polygon
 
 from sst_retrieval.describe import region_vectors
-from sst_retrieval.describe.colour_block import colour_block
+from sst_retrieval.describe.colour_block import compute_colour_block
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.describe.region_vectors import block_widths, describe_embedder, embed_regions, pool
-from sst_retrieval.describe.shape_block import shape_block
+from sst_retrieval.describe.shape_block import compute_shape_block
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
 from sst_retrieval.index.whitening import block_slices
@@ -83,7 +83,7 @@ def cosine(a: npt.NDArray[np.float32] | None, b: npt.NDArray[np.float32] | None)
 
 
 def test_a_blue_spot_on_red_finds_blue_on_green_before_purple_on_red() -> None:
-    query, same, other = (colour_block(*spot(*pair)) for pair in [(BLUE, RED), (BLUE, GREEN), (PURPLE, RED)])
+    query, same, other = (compute_colour_block(*spot(*pair)) for pair in [(BLUE, RED), (BLUE, GREEN), (PURPLE, RED)])
     assert cosine(query, same) > 0.99
     assert cosine(query, other) < 0.8
 
@@ -91,8 +91,8 @@ def test_a_blue_spot_on_red_finds_blue_on_green_before_purple_on_red() -> None:
 def test_a_little_less_light_changes_colour_less_than_another_hue_does() -> None:
     image, mask = spot(BLUE, RED)
     darker = (image * 0.9).astype(np.uint8)
-    assert cosine(colour_block(image, mask), colour_block(darker, mask)) > 0.9
-    assert cosine(colour_block(image, mask), colour_block(spot(GREEN, RED)[0], mask)) < 0.3
+    assert cosine(compute_colour_block(image, mask), compute_colour_block(darker, mask)) > 0.9
+    assert cosine(compute_colour_block(image, mask), compute_colour_block(spot(GREEN, RED)[0], mask)) < 0.3
 
 
 def test_colours_enter_by_their_share_not_by_their_place() -> None:
@@ -103,16 +103,16 @@ def test_colours_enter_by_their_share_not_by_their_place() -> None:
     block[:10] = BLUE
     more = np.full((40, 40, 3), BLUE, dtype=np.uint8)
     more[:10] = RED
-    assert cosine(colour_block(stripes, mask), colour_block(block, mask)) > 0.99
-    assert cosine(colour_block(stripes, mask), colour_block(more, mask)) < 0.9
+    assert cosine(compute_colour_block(stripes, mask), compute_colour_block(block, mask)) > 0.99
+    assert cosine(compute_colour_block(stripes, mask), compute_colour_block(more, mask)) < 0.9
 
 
 def test_a_small_bright_mark_weighs_by_the_square_root_of_its_share() -> None:
     mask = np.ones((40, 40), dtype=bool)
     marked = np.full((40, 40, 3), RED, dtype=np.uint8)
     marked[18:22] = BLUE  # 4 of the 34 rows that are not rim.
-    blue = colour_block(np.full_like(marked, BLUE), mask)
-    assert cosine(colour_block(marked, mask), blue) == pytest.approx(math.sqrt(4 / 34), abs=0.03)
+    blue = compute_colour_block(np.full_like(marked, BLUE), mask)
+    assert cosine(compute_colour_block(marked, mask), blue) == pytest.approx(math.sqrt(4 / 34), abs=0.03)
 
 
 def test_a_step_in_lightness_counts_less_than_the_same_step_in_hue() -> None:
@@ -120,7 +120,7 @@ def test_a_step_in_lightness_counts_less_than_the_same_step_in_hue() -> None:
 
     def block(*lab: float) -> Floats:
         colour = (lab2rgb(np.array(lab, dtype=float)) * 255).round().astype(np.uint8)
-        return colour_block(np.broadcast_to(colour, (8, 8, 3)), mask)
+        return compute_colour_block(np.broadcast_to(colour, (8, 8, 3)), mask)
 
     grey = block(50, 0, 0)
     assert cosine(grey, block(75, 0, 0)) > cosine(grey, block(50, 25, 0)) + 0.1
@@ -131,13 +131,13 @@ def test_the_rim_of_a_thick_trait_is_left_out_but_a_hair_is_all_rim() -> None:
     image, mask = spot(BLUE, RED)
     careless = np.zeros_like(mask)
     careless[disk((90, 130), 32)] = True  # Two pixels too wide: a red rim.
-    assert cosine(colour_block(image, mask), colour_block(image, careless)) > 0.9999
+    assert cosine(compute_colour_block(image, mask), compute_colour_block(image, careless)) > 0.9999
     hair = np.zeros(SIZE, dtype=bool)
     hair[50, 20:200] = True
     green = image.copy()
     green[hair] = GREEN
     plain_green = np.full_like(image, GREEN)
-    assert cosine(colour_block(green, hair), colour_block(plain_green, hair)) > 0.999
+    assert cosine(compute_colour_block(green, hair), compute_colour_block(plain_green, hair)) > 0.999
 
 
 @pytest.mark.parametrize(("x", "y", "scale"), [(20, 20, 1.0), (100, 80, 1.0), (60, 30, 2.5), (130, 100, 0.6)])
@@ -145,13 +145,13 @@ def test_a_shape_is_known_again_anywhere_and_at_any_size(x: float, y: float, sca
     size = (400, 600)
     # Right of the middle line of every frame used here, so that none is seen in a mirror.
     frame = frames.turned((0, 200), 1200, 0)
-    reference = shape_block(drawn(flag(200, 200, 2), size), frame)
-    moved = shape_block(drawn(flag(x, y, scale), size), frame)
+    reference = compute_shape_block(drawn(flag(200, 200, 2), size), frame)
+    moved = compute_shape_block(drawn(flag(x, y, scale), size), frame)
     assert cosine(reference, moved) > 0.985
     rows, columns = ellipse(200, 300, 20, 90)
     oval = np.zeros(size, dtype=bool)
     oval[rows, columns] = True
-    assert cosine(reference, shape_block(oval, frame)) < 0.93
+    assert cosine(reference, compute_shape_block(oval, frame)) < 0.93
 
 
 @pytest.mark.parametrize("angle", [25, 90, 180, 300])
@@ -160,18 +160,18 @@ def test_a_turned_specimen_has_the_same_shape_through_its_frame(angle: float) ->
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     upright = [(310 + 2 * (x - 300), 250 + 2 * (y - 300)) for x, y in flag(300, 300)]
     turned = [(300 + cos * (x - 300) - sin * (y - 300), 300 + sin * (x - 300) + cos * (y - 300)) for x, y in upright]
-    still = shape_block(drawn(upright, (600, 600)), frames.turned(centre, 500, 0))
+    still = compute_shape_block(drawn(upright, (600, 600)), frames.turned(centre, 500, 0))
     mask = drawn(turned, (600, 600))
-    assert cosine(still, shape_block(mask, frames.turned(centre, 500, math.radians(angle)))) > 0.985
+    assert cosine(still, compute_shape_block(mask, frames.turned(centre, 500, math.radians(angle)))) > 0.985
     if angle != 180:
-        assert cosine(still, shape_block(mask, frames.turned(centre, 500, 0))) < 0.98
+        assert cosine(still, compute_shape_block(mask, frames.turned(centre, 500, 0))) < 0.98
 
 
 def test_shape_tells_discs_bars_and_triangles_apart() -> None:
     def variants(corners: int, stretch: float) -> list[Floats]:
         angles = np.linspace(0, 2 * np.pi, corners, endpoint=False) - np.pi / 2
         return [
-            shape_block(drawn([(x + r * stretch * math.cos(a), 100 + r * math.sin(a)) for a in angles]), FRAME)
+            compute_shape_block(drawn([(x + r * stretch * math.cos(a), 100 + r * math.sin(a)) for a in angles]), FRAME)
             for x, r in [(120, 40), (125, 30), (115, 22)]
         ]
 
@@ -188,14 +188,14 @@ def test_a_hole_and_dust_do_not_change_the_outline() -> None:
     marred[150:153, 20:23] = True
     assert whole[80:84, 120:124].all()
     frame = frames.turned((120, 100), 240, 0)
-    assert cosine(shape_block(whole, frame), shape_block(marred, frame)) > 0.99
+    assert cosine(compute_shape_block(whole, frame), compute_shape_block(marred, frame)) > 0.99
 
 
 def test_a_sprinkled_mask_takes_no_minutes() -> None:
     mask = np.zeros((400, 400), dtype=bool)
     mask[::8, ::8] = True
     started = time.process_time()
-    assert np.isfinite(shape_block(mask, frames.turned((200, 200), 400, 0))).all()
+    assert np.isfinite(compute_shape_block(mask, frames.turned((200, 200), 400, 0))).all()
     assert time.process_time() - started < 2
 
 
@@ -237,7 +237,7 @@ def test_every_block_has_unit_length_and_lies_where_block_widths_says() -> None:
     assert [slices[BLOCKS[0]].start, slices[BLOCKS[-1]].stop] == [0, len(vector)]
     assert all(a.stop == b.start for a, b in pairwise(slices.values()))
     assert [float(np.linalg.norm(vector[part])) for part in slices.values()] == pytest.approx([1, 1, 1], abs=1e-5)
-    assert cosine(vector[slices["colour"]], colour_block(image, mask)) == pytest.approx(1, abs=1e-5)
+    assert cosine(vector[slices["colour"]], compute_colour_block(image, mask)) == pytest.approx(1, abs=1e-5)
     assert describe_embedder(embedder)["blocks"] == {name: part.stop - part.start for name, part in slices.items()}
 
 
@@ -323,7 +323,7 @@ def test_a_hair_does_not_vanish_from_a_large_photograph() -> None:
     assert vector is not None
     parts = [vector[part] for part in block_slices(block_widths(Cells())).values()]
     assert [float(np.linalg.norm(part)) for part in parts] == pytest.approx([1, 1, 1], abs=1e-5)
-    assert cosine(parts[1], colour_block(*spot(BLUE, RED))) > 0.999
+    assert cosine(parts[1], compute_colour_block(*spot(BLUE, RED))) > 0.999
 
 
 @given(
@@ -345,7 +345,7 @@ def test_pooling_nothing_is_refused() -> None:
 @given(arrays(bool, (12, 16)).filter(np.any), st.floats(-3, 3), st.floats(10, 40))
 @settings(max_examples=25, deadline=None)
 def test_any_mask_gives_a_finite_unit_shape(mask: Mask, angle: float, side: float) -> None:
-    shape = shape_block(mask, frames.turned((8, 6), side, angle))
+    shape = compute_shape_block(mask, frames.turned((8, 6), side, angle))
     assert np.isfinite(shape).all()
     assert float(np.linalg.norm(shape)) == pytest.approx(1, abs=1e-5)
 
@@ -362,7 +362,7 @@ def test_cropping_the_mask_changes_no_coverage() -> None:
         crop.coverage, whole, atol=0.35
     )  # Blocks of pixels start elsewhere, so edges differ a little.
     assert crop.coverage.sum() == pytest.approx(whole.sum(), rel=0.01)
-    assert cosine(shape_block(crop.mask, crop.frame), shape_block(mask, frame)) > 0.9999
+    assert cosine(compute_shape_block(crop.mask, crop.frame), compute_shape_block(mask, frame)) > 0.9999
 
 
 def test_the_protocol_knows_an_embedder() -> None:

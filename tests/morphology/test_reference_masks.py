@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 from skimage.measure import regionprops
 from sklearn.decomposition import PCA
 
-from sst_retrieval.describe.measure import geometry
+from sst_retrieval.describe.measure import measure_geometry
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.images import read_labels
 from sst_retrieval.morphology.outlines import elliptic_fourier, outline
@@ -48,7 +48,7 @@ def pieces(pictures: list[Picture]) -> Iterator[Mask]:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_area_perimeter_and_hull(pictures: list[Picture]) -> None:
     for mask in pieces(pictures):
-        ours = geometry(mask)
+        ours = measure_geometry(mask)
         assert ours["area_px"] == int(coco.area(coco.encode(np.asfortranarray(mask, dtype=np.uint8))))
         (theirs,) = regionprops(mask.astype(np.uint8))
         assert ours["elongation"] == pytest.approx(theirs.axis_major_length / theirs.axis_minor_length, rel=0.01)

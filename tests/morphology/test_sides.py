@@ -12,7 +12,7 @@ import pytest
 from invented import a_collection, built, unit
 from skimage.draw import ellipse
 
-from sst_retrieval.describe.measure import geometry
+from sst_retrieval.describe.measure import measure_geometry
 from sst_retrieval.errors import QueryError
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.masks import box, encode
@@ -119,7 +119,7 @@ def test_specimens_without_a_value_are_no_group_and_are_counted(tmp_path: Path) 
     names = [f"s{number}" for number in range(6)]
     mask, frame = a_specimen(0.0)
     shown = Region(
-        "s0", "wing", True, 0.9, mask.shape, encode(mask), box(mask), frame, unit(np.ones(9)), geometry(mask)
+        "s0", "wing", True, 0.9, mask.shape, encode(mask), box(mask), frame, unit(np.ones(9)), measure_geometry(mask)
     )  # fmt: skip
     values = {"species": ["albus", "", "albus", None, "rubens", ""], "ring": [1, 2, None, 1, 2, 1]}
     table = a_collection(names, {"species": "VARCHAR", "ring": "BIGINT"}, **values)
