@@ -21,10 +21,10 @@ from functools import partial
 from pathlib import Path
 
 from sst_retrieval import make_drawer, read_collection, read_supports
-from sst_retrieval.build.alignment import AS_IT_LIES
-from sst_retrieval.build.photographs import Piece, worked_on
+from sst_retrieval.build.alignment import UNCHANGED
+from sst_retrieval.build.photographs import Batch, process_batch
 from sst_retrieval.build.plan import Task
-from sst_retrieval.build.regions import regions_of
+from sst_retrieval.build.regions import describe_regions
 from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_order
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.imaging.images import read_image
@@ -101,7 +101,7 @@ def step_by_step(
         with times["propagate"].taken():
             (found,) = engines.propagator.propagate(memory, [image])
         with times["describe and measure"].taken():
-            regions_of(specimen.id, image, found, memory.traits, engines.embedder)
+            describe_regions(specimen.id, image, found, memory.traits, engines.embedder)
         with times["write small pictures"].taken():
             masks = dict(zip(memory.traits, found.masks, strict=True))
             write_small_pictures(folder, specimen.id, image, masks)
@@ -118,13 +118,13 @@ def together(
     repeats: int,
 ) -> None:
     """Time all that a build does with a photograph, with few and with many workers in turn."""
-    pieces = [Piece([Task(one, "", "")], memories[one.group], {}, AS_IT_LIES) for one in targets]
+    batches = [Batch([Task(one, "", "")], memories[one.group], {}, UNCHANGED) for one in targets]
     times: dict[int, Times] = defaultdict(Times)
-    work = partial(worked_on, engines=engines, folder=folder, budget=PixelBudget())
+    process = partial(process_batch, engines=engines, folder=folder, budget=PixelBudget())
     for _ in range(repeats):
         for count in dict.fromkeys(workers):
             with times[count].taken():
-                answers = list(map_in_order(work, pieces, count))
+                answers = list(map_in_order(process, batches, count))
             assert not any(isinstance(each, Skipped) for answer in answers for each in answer)
     alone = min(times[workers[0]].wall)
     for count, each in times.items():

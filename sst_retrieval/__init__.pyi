@@ -1,7 +1,7 @@
 """What is public, by the module it comes from: `__init__.py` reads this file when the package is imported."""
 
 from .annotate.saving import save_support as save_support
-from .build.build import build_index as build_index
+from .build.pipeline import build_index as build_index
 from .build.settings import BuildSettings as BuildSettings
 from .track.clicks import Clicker as Clicker, load_clicker as load_clicker
 from .collection.specimens import Collection as Collection, read_collection as read_collection

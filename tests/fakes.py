@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sst_retrieval.build import build as building
-from sst_retrieval.build.build import BuildReport, build_index
+from sst_retrieval.build import shard_writer
+from sst_retrieval.build.pipeline import build_index
+from sst_retrieval.build.report import BuildReport
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.errors import InputError
 from sst_retrieval.imaging.frames import turned
@@ -193,7 +194,7 @@ CONCURRENT = replace(FAKES, propagator="fakes:ConcurrentTracker", embedder="fake
 
 def build_in_small_shards(table: str, index: str, propagator: str) -> None:
     """Build with a shard every second photograph; for processes that are killed."""
-    building.SHARD_PHOTOGRAPHS = 2
+    shard_writer.SHARD_PHOTOGRAPHS = 2
     settings = CONCURRENT if propagator == CONCURRENT.propagator else replace(FAKES, propagator=propagator)
     build_fake(Path(table), Path(index), settings)
 
@@ -201,7 +202,7 @@ def build_in_small_shards(table: str, index: str, propagator: str) -> None:
 def run_in_small_shards(table: Path, index: Path, misbehaviour: str, propagator: str = FAKES.propagator) -> int:
     """Build in a process of its own, with a shard every two photographs; return its exit status."""
     code = "import sys, fakes; fakes.build_in_small_shards(*sys.argv[1:])"
-    here = [str(Path(__file__).parent), str(Path(building.__file__).parents[2])]
+    here = [str(Path(__file__).parent), str(Path(shard_writer.__file__).parents[2])]
     environment = {**os.environ, "FAKE_TRACKER": misbehaviour, "PYTHONPATH": os.pathsep.join(here)}
     command = [sys.executable, "-c", code, str(table), str(index), propagator]
     return subprocess.run(command, env=environment, capture_output=True, check=False).returncode

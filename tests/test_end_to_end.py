@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from sst_retrieval.build.build import build_index
+from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.cli import app
 from sst_retrieval.cli.scoring import score_masks, score_retrieval

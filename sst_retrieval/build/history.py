@@ -1,65 +1,89 @@
-"""How a state of an index came about: what a build leaves in the manifest, beside its own figures (JSON values).
+"""The history of an index: what a build leaves about itself in the manifest (JSON values).
 
 `index.origin` reads it again, to say where an index comes from and to build it once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sst_retrieval import provenance
-from sst_retrieval.annotate.supports import Supports
-from sst_retrieval.engines import Engines
+from sst_retrieval.build.job import BuildState, Job
+from sst_retrieval.index.manifest import Generation
 
 
-def what_went_in(table: Path, supports: Path, settings: Mapping[str, Any], engines: Engines) -> dict[str, Any]:
-    """Say what a build was given, and what worked on it.
+def previous_reference(generation: Generation | None) -> str | None:
+    """Read which group an index is aligned to; None if it is new, or was made before there was a reference."""
+    return None if generation is None else generation.provenance.get("laid_like")
+
+
+def describe_build(job: Job, state: BuildState, *, complete: bool, indexed: int) -> dict[str, Any]:
+    """Describe how the new state of an index was made.
 
     Args:
-        table: the specimen table.
-        supports: folder of the annotated specimens.
-        settings: what the build was told.
-        engines: the models.
+        job: what the build worked with.
+        state: what it has done.
+        complete: False if it was interrupted.
+        indexed: number of photographs that the index holds now.
+
+    Returns:
+        JSON values. The keys are part of the format of an index, "laid_like" (the reference group) among them.
     """
     return {
-        "table": str(table),
-        "supports_folder": str(supports),
+        "complete": complete and not job.plan.waiting,
+        "started": job.started,
+        "ended": provenance.now(),
+        **_describe_inputs(job),
+        **_describe_groups(job, state),
+        "laid_like": job.reference,
+        "synonyms": {trait: list(words) for trait, words in job.supports.synonyms.items()},
+        "photographs": {
+            "indexed": indexed,
+            "processed": state.processed,
+            "reused": job.plan.reused,
+            "waiting": job.plan.waiting,
+            "skipped": len(job.plan.skipped) + len(state.skipped),
+        },
+        "workers": job.workers,
+        "seconds_per_image": state.seconds_per_image,
+    }
+
+
+def _describe_inputs(job: Job) -> dict[str, Any]:
+    """Describe table, supports, settings and models, and the programs that ran."""
+    return {
+        "table": str(job.collection.source),
+        "supports_folder": str(job.supports_folder),
         "folder": str(Path.cwd()),
-        "settings": _as_json(settings),
-        "device": engines.device,
-        "weights": engines.weights,
+        "settings": _as_json(asdict(job.settings)),
+        "device": job.engines.device,
+        "weights": job.engines.weights,
         **provenance.programs(),
     }
 
 
-def groups_were_made(
-    supports: Supports, alignments: Mapping[str, str], before: Mapping[str, Any], alone: Container[str]
-) -> dict[str, Any]:
-    """Say what the masks of every group were made from, and how it was laid like the reference.
-
-    Args:
-        supports: the annotated specimens of today.
-        alignments: group -> how it was laid; groups that needed no work may be missing.
-        before: the same account of the state before this one; it says it of groups that were left alone.
-        alone: the only groups that were worked on; empty if no group was left alone.
-    """
-    now = [
+def _describe_groups(job: Job, state: BuildState) -> dict[str, Any]:
+    """Describe the supports of every group and its alignment; of groups that were left alone as the last state does."""
+    previous = {} if job.store.generation is None else job.store.generation.provenance
+    selected = job.settings.groups  # Empty: every group.
+    current = [
         {"specimen": each.specimen, "group": each.group, "traits": list(each.traits)}
-        for each in supports.references
-        if not alone or each.group in alone
+        for each in job.supports.references
+        if not selected or each.group in selected
     ]
-    kept = [each for each in before.get("supports", []) if alone and each["group"] not in alone]
-    every = {**before.get("alignments", {}), **alignments}
+    kept = [each for each in previous.get("supports", []) if selected and each["group"] not in selected]
+    alignments = {**previous.get("alignments", {}), **state.alignments}
     return {
-        "supports": [*now, *kept],
-        "alignments": {group: account for group, account in every.items() if group in supports.fingerprints},
+        "supports": [*current, *kept],
+        "alignments": {group: account for group, account in alignments.items() if group in job.supports.fingerprints},
     }
 
 
 def _as_json(value: Any) -> Any:
-    """Write settings in JSON values: true stays true, a number a number; a path becomes text."""
+    """Turn settings into JSON values: true stays true, a number a number; a path becomes text."""
     if isinstance(value, Mapping):
         return {str(name): _as_json(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,11 @@
-"""Rooms 3 and 4 for a few photographs: found, described and measured. Several threads do so at the same time."""
+"""The way of a batch of photographs: read, propagated to, described, measured. Several threads take it at once.
+
+1. Wait until the memory budget has room for all pixels of the batch.
+2. Read the photographs and propagate the traits of the group's supports to them. One that cannot be read, or that the
+   propagator refuses, is skipped; the others of its batch are not lost with it.
+3. Put masks that a person drew or accepted in the place of those that were found; align the frame to the reference.
+4. Describe and measure every trait (`build.regions`), and write thumbnail and crops.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,7 @@ from dataclasses import dataclass
 
 from sst_retrieval.build.alignment import Alignment
 from sst_retrieval.build.plan import Task
-from sst_retrieval.build.regions import as_drawn, as_reviewed, regions_of
+from sst_retrieval.build.regions import describe_regions, replace_drawn, replace_reviewed
 from sst_retrieval.build.workers import PixelBudget
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import ImageError, InputError
@@ -18,134 +25,141 @@ from sst_retrieval.index.thumbnails import write_small_pictures
 from sst_retrieval.track.contract import Memory, Propagator, batch_of, checked
 from sst_retrieval.types import Propagated, RGBImage, Skipped, Support
 
-Found = tuple[Task, RGBImage, Propagated]
-"""A photograph, and what was found on it."""
-
-
-def batches(propagator: Propagator, tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
-    """Cut the photographs of a group into batches, each as large as the propagator wants.
-
-    Raises:
-        ModelError: it wants an odd number, see `batch_of`.
-    """
-    batch = batch_of(propagator)
-    for start in range(0, len(tasks), batch):
-        yield tasks[start : start + batch]
-
-
-def found_on(propagator: Propagator, memory: Memory, tasks: Sequence[Task]) -> Iterator[Found | Skipped]:
-    """Read the photographs of one batch and find its traits on them.
-
-    Args:
-        propagator: finds them.
-        memory: what it remembers of the group's supports.
-        tasks: the photographs.
-
-    Yields:
-        In the order of the tasks: what was found on a photograph, or why it was left out.
-
-    Raises:
-        ModelError: the propagator answers nonsense.
-    """
-    pictures = [_read(task) for task in tasks]
-    readable = [each for each in pictures if not isinstance(each, Skipped)]
-    answers = iter(_answered(propagator, memory, readable))
-    for picture in pictures:
-        yield picture if isinstance(picture, Skipped) else next(answers)
-
-
-def _read(task: Task) -> tuple[Task, RGBImage] | Skipped:
-    try:
-        return task, read_image(task.specimen.image)
-    except ImageError as error:
-        return left_out(task, error)
-
-
-def _answered(
-    propagator: Propagator, memory: Memory, pictures: Sequence[tuple[Task, RGBImage]]
-) -> list[Found | Skipped]:
-    """Ask for all at once; if one of them is refused, for each alone, so that the others are not lost with it."""
-    if not pictures:
-        return []
-    images = [image for _, image in pictures]
-    try:
-        answers = checked(propagator.propagate(memory, images), images, memory.traits, propagator.name)
-    except InputError as error:
-        if len(pictures) == 1:
-            return [left_out(pictures[0][0], error)]
-        return [answer for picture in pictures for answer in _answered(propagator, memory, [picture])]
-    return [(task, image, answer) for (task, image), answer in zip(pictures, answers, strict=True)]
-
-
-def left_out(task: Task, error: InputError) -> Skipped:
-    """Record why a photograph is left out."""
-    return Skipped(task.specimen.id, "image" if isinstance(error, ImageError) else "propagation", str(error))
-
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Photographs that go to the propagator together, and all that it takes to work on them.
+class Batch:
+    """Photographs that go to the propagator together, and what processing them takes.
 
     Attributes:
         tasks: the photographs, all of one group.
-        memory: what is remembered of the group's supports.
-        drawn: specimen -> its annotation, for the supports of the group.
-        alignment: how the group is laid like the reference.
+        memory: of the group's supports.
+        annotations: specimen -> what a person drew on it, for the supports of the group.
+        alignment: of the group to the reference.
     """
 
     tasks: Sequence[Task]
     memory: Memory
-    drawn: Mapping[str, Support]
+    annotations: Mapping[str, Support]
     alignment: Alignment
 
 
-def worked_on(piece: Piece, engines: Engines, folder: IndexFolder, budget: PixelBudget) -> list[list[Row] | Skipped]:
-    """Find the traits of photographs, describe and measure them, and write their small pictures.
+@dataclass(frozen=True, slots=True)
+class _Photograph:
+    """A photograph, read.
+
+    Attributes:
+        task: which one.
+        image: uint8 (H, W, 3).
+    """
+
+    task: Task
+    image: RGBImage
+
+
+def cut_batches(propagator: Propagator, tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
+    """Cut the photographs of a group into batches, each as large as the propagator wants.
+
+    Raises:
+        ModelError: it wants batches of no whole number above 0, see `batch_of`.
+    """
+    size = batch_of(propagator)
+    for start in range(0, len(tasks), size):
+        yield tasks[start : start + size]
+
+
+def process_batch(
+    batch: Batch, engines: Engines, folder: IndexFolder, budget: PixelBudget
+) -> list[list[Row] | Skipped]:
+    """Propagate to the photographs of a batch, describe and measure them, and write their thumbnails and crops.
 
     Args:
-        piece: the photographs.
+        batch: the photographs.
         engines: the models.
-        folder: the index, for the small pictures; nothing else in it is touched.
-        budget: is waited for, if others are at work on large photographs.
+        folder: the index, for thumbnails and crops; nothing else in it is touched.
+        budget: is waited for, if large photographs are in process.
 
     Returns:
-        For every photograph the rows that are to be kept, or why it is left out.
+        For every photograph the rows that are to be stored, or why it is skipped.
 
     Raises:
         ModelError: a model answers nonsense; as every other error it bears a note that names the photographs.
     """
     try:
-        with budget.reserve(sum(_pixels(task) for task in piece.tasks)):
-            found = found_on(engines.propagator, piece.memory, piece.tasks)
-            return [_described(each, piece, engines, folder) for each in found]
+        with budget.reserve(sum(_count_pixels(task) for task in batch.tasks)):
+            results = _propagate(engines.propagator, batch)
+            return [_describe(result, batch, engines, folder) for result in results]
     except Exception as error:
-        error.add_note(f"at work on {', '.join(task.specimen.id for task in piece.tasks)}")
+        error.add_note(f"at work on {', '.join(task.specimen.id for task in batch.tasks)}")
         raise
 
 
-def _pixels(task: Task) -> int:
+def _count_pixels(task: Task) -> int:
+    """Count the pixels of a photograph, without reading them."""
     try:
         height, width = image_size(task.specimen.image)
     except ImageError:
-        return 0  # It will not be read, either; what is wrong with it is said then.
+        return 0  # It cannot be read, either; the reason is recorded then.
     return height * width
 
 
-def _described(found: Found | Skipped, piece: Piece, engines: Engines, folder: IndexFolder) -> list[Row] | Skipped:
-    if isinstance(found, Skipped):
-        return found
+def _propagate(propagator: Propagator, batch: Batch) -> Iterator[tuple[_Photograph, Propagated] | Skipped]:
+    """Read the photographs of a batch and propagate to them; yields, in their order, each with its masks."""
+    photographs = [_read_photograph(task) for task in batch.tasks]
+    readable = [each for each in photographs if isinstance(each, _Photograph)]
+    results = iter(_propagate_together(propagator, batch.memory, readable))
+    for each in photographs:
+        yield next(results) if isinstance(each, _Photograph) else each
+
+
+def _read_photograph(task: Task) -> _Photograph | Skipped:
     try:
-        return _rows(found, piece, engines, folder)
+        return _Photograph(task, read_image(task.specimen.image))
+    except ImageError as error:
+        return _skip(task, error)
+
+
+def _propagate_together(
+    propagator: Propagator, memory: Memory, photographs: Sequence[_Photograph]
+) -> list[tuple[_Photograph, Propagated] | Skipped]:
+    """Propagate to all at once; if one of them is refused, to each alone, so that the others are not lost with it."""
+    if not photographs:
+        return []
+    images = [each.image for each in photographs]
+    try:
+        found = checked(propagator.propagate(memory, images), images, memory.traits, propagator.name)
     except InputError as error:
-        return left_out(found[0], error)
+        if len(photographs) == 1:
+            return [_skip(photographs[0].task, error)]
+        return [result for each in photographs for result in _propagate_together(propagator, memory, [each])]
+    return list(zip(photographs, found, strict=True))
 
 
-def _rows(result: Found, piece: Piece, engines: Engines, folder: IndexFolder) -> list[Row]:
-    task, image, found = result
-    name, traits = task.specimen.id, piece.memory.traits
-    if name in piece.drawn:
-        found = as_drawn(piece.drawn[name], found, traits)
-    found = piece.alignment.apply(as_reviewed(found, traits, task.reviews))
-    regions = regions_of(name, image, found, traits, engines.embedder)
-    write_small_pictures(folder, name, image, dict(zip(traits, found.masks, strict=True)))
+def _describe(
+    result: tuple[_Photograph, Propagated] | Skipped, batch: Batch, engines: Engines, folder: IndexFolder
+) -> list[Row] | Skipped:
+    """Make the rows of one photograph, or record why it is skipped."""
+    if isinstance(result, Skipped):
+        return result
+    photograph, found = result
+    try:
+        return _make_rows(photograph, found, batch, engines, folder)
+    except InputError as error:
+        return _skip(photograph.task, error)
+
+
+def _make_rows(
+    photograph: _Photograph, found: Propagated, batch: Batch, engines: Engines, folder: IndexFolder
+) -> list[Row]:
+    task, image = photograph.task, photograph.image
+    specimen, traits = task.specimen.id, batch.memory.traits
+    if specimen in batch.annotations:
+        found = replace_drawn(found, traits, batch.annotations[specimen])
+    found = batch.alignment.apply(replace_reviewed(found, traits, task.reviews))
+    regions = describe_regions(specimen, image, found, traits, engines.embedder)
+    write_small_pictures(folder, specimen, image, dict(zip(traits, found.masks, strict=True)))
     return [(region, task.content, task.supports) for region in regions]
+
+
+def _skip(task: Task, error: InputError) -> Skipped:
+    """Record why a photograph is skipped."""
+    return Skipped(task.specimen.id, "image" if isinstance(error, ImageError) else "propagation", str(error))

@@ -1,4 +1,4 @@
-"""What is there to do: which photographs, or the supports of their groups, are new or changed since the last build."""
+"""The plan of a build: which photographs, or the supports of their groups, are new or changed since the last one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sst_retrieval.types import Skipped, Specimen
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A photograph to work on.
+    """A photograph that needs work.
 
     Attributes:
         specimen: whose photograph.
@@ -31,14 +31,14 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BuildPlan:
     """The work of a build.
 
     Attributes:
         tasks: group -> its photographs that need work; groups in the order of their supports.
         reused: how many photographs need none.
-        skipped: specimens that cannot be worked on, and why.
-        waiting: photographs of groups that this build leaves alone, which have work to be done all the same.
+        skipped: specimens that cannot be processed, and why.
+        waiting: photographs of groups that this build leaves alone, which need work all the same.
     """
 
     tasks: Mapping[str, tuple[Task, ...]]
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def photographs(self) -> int:
-        """Count the photographs that need work."""
+        """Number of photographs that need work."""
         return sum(map(len, self.tasks.values()))
 
 
@@ -56,60 +56,65 @@ def make_plan(
     collection: Collection,
     supports: Supports,
     done: Mapping[str, tuple[str, str]],
-    looked_at: Callable[[int, int], None],
-    reviews: Mapping[tuple[str, str], tuple[Review, ...]] | None = None,
-    groups: Container[str] = (),
-) -> Plan:
-    """Sort the specimens: nothing to do, to be worked on, or left out.
+    *,
+    reviews: Mapping[tuple[str, str], tuple[Review, ...]],
+    groups: Container[str],
+    progress: Callable[[int, int], None],
+) -> BuildPlan:
+    """Sort the specimens: those that need no work, those that need it, and those that are skipped.
 
     Args:
         collection: the specimens.
         supports: the annotated ones.
         done: specimen -> (content hash of its photograph, hash of its supports) of what is in the index.
-        looked_at: is told after every specimen how many of how many were looked at, or left alone.
         reviews: (specimen, content hash) -> what people decided about its masks (`index.reviews.group_by_photograph`).
-        groups: only these are worked on, none means all. What the index holds of the others stays, and their
-            photographs are not looked at; one that it does not hold yet is left out.
+        groups: only these are processed, none means all. What the index holds of the others stays, and their
+            photographs are not read; one that it does not hold yet is skipped.
+        progress: is called after every specimen with how many of how many were checked.
+
+    Returns:
+        The plan.
     """
     tasks: dict[str, list[Task]] = {group: [] for group in supports.groups()}
     skipped = list(collection.left_out)
     reused = waiting = 0
     for number, specimen in enumerate(collection.specimens, start=1):
         if groups and specimen.group not in groups and specimen.group in supports.fingerprints:
-            if _as_planned(specimen, supports, done, reviews or {}):
+            if _is_current(specimen, supports, done, reviews):
                 reused += 1
             else:
                 waiting += 1
             if specimen.id not in done:
                 skipped.append(Skipped(specimen.id, "groups", f"its group {specimen.group!r} was not built yet"))
         else:
-            found = _look(specimen, supports, reviews or {})
-            if isinstance(found, Skipped):
-                skipped.append(found)
-            elif done.get(specimen.id) == (found.content, found.supports):
+            task = _make_task(specimen, supports, reviews)
+            if isinstance(task, Skipped):
+                skipped.append(task)
+            elif done.get(specimen.id) == (task.content, task.supports):
                 reused += 1
             else:
-                tasks[specimen.group].append(found)
-        looked_at(number, len(collection.specimens))
-    return Plan({group: tuple(own) for group, own in tasks.items() if own}, reused, tuple(skipped), waiting)
+                tasks[specimen.group].append(task)
+        progress(number, len(collection.specimens))
+    return BuildPlan({group: tuple(own) for group, own in tasks.items() if own}, reused, tuple(skipped), waiting)
 
 
-def _as_planned(
+def _is_current(
     specimen: Specimen,
     supports: Supports,
     done: Mapping[str, tuple[str, str]],
     reviews: Mapping[tuple[str, str], tuple[Review, ...]],
 ) -> bool:
-    """Say whether what the index holds was made from today's supports and redrawn masks; the photograph is not read."""
+    """Say whether the index was made from today's supports and redrawn masks; the photograph is not read."""
     if specimen.id not in done:
         return False
     content, made_from = done[specimen.id]
     return made_from == hash_redraws(supports.fingerprints[specimen.group], reviews.get((specimen.id, content), ()))
 
 
-def _look(
+def _make_task(
     specimen: Specimen, supports: Supports, reviews: Mapping[tuple[str, str], tuple[Review, ...]]
 ) -> Task | Skipped:
+    """Read a photograph's content; a specimen without support or with an unreadable photograph is skipped."""
     fingerprint = supports.fingerprints.get(specimen.group)
     if fingerprint is None:
         reason = f"its group {specimen.group!r} has no support; annotate one specimen of it"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sst_retrieval.build.build import build_index
+from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.workers import MAX_WORKERS
 from sst_retrieval.cli.dataclass_options import options_of

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sst_retrieval.build.build import build_index
+from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.cli.hits import hits_sheet, indexed_tile, table
 from sst_retrieval.cli.options import Device

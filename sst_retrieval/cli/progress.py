@@ -16,7 +16,7 @@ _BAR = "{desc}: {n_fmt}/{total_fmt} |{bar}| {rate_fmt}, {remaining} left"
 
 
 class ProgressBar:
-    """Shows progress on standard error; a `build.build.Progress`."""
+    """Shows progress on standard error; a `build.job.ProgressCallback`."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         """Choose between bar and lines.

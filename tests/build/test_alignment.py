@@ -11,7 +11,13 @@ import pytest
 
 from sst_retrieval.annotate.supports import SupportReference, Supports
 from sst_retrieval.build import alignment
-from sst_retrieval.build.alignment import AS_IT_LIES, Alignment, GroupFrame, align, frames_of, laid_like, reference_of
+from sst_retrieval.build.alignment import UNCHANGED, Alignment, compute_alignment
+from sst_retrieval.build.group_frames import (
+    GroupFrame,
+    add_frames_to_fingerprints,
+    choose_reference,
+    compute_group_frames,
+)
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.imaging import frames as pose
 from sst_retrieval.imaging import masks
@@ -62,11 +68,11 @@ def support(angle: int) -> Support:
 def test_groups_whose_supports_lie_otherwise_come_to_lie_alike() -> None:
     compass = Compass()
     upright, sideways = compass.remember([support(10)]), compass.remember([support(74)])
-    laying = align(compass, upright, sideways, [support(74)])
-    assert laying.account == "laid like the reference"
+    change = compute_alignment(compass, upright, sideways, [support(74)])
+    assert change.account == "laid like the reference"
     for angle in (0, 74, 200):
         (own,), (wanted,) = (compass.propagate(each, [lying(angle)]) for each in (sideways, upright))
-        laid = laying.apply(own)
+        laid = change.apply(own)
         assert not np.allclose(own.frame.matrix, wanted.frame.matrix)
         np.testing.assert_allclose(laid.frame.matrix, wanted.frame.matrix, atol=1e-12)
         assert laid.masks is own.masks
@@ -75,19 +81,19 @@ def test_groups_whose_supports_lie_otherwise_come_to_lie_alike() -> None:
 def test_a_group_that_lies_alike_already_is_not_touched() -> None:
     compass = Compass()
     memory = compass.remember([support(10)])
-    laying = align(compass, memory, memory, [support(10)])
-    assert laying is AS_IT_LIES
+    change = compute_alignment(compass, memory, memory, [support(10)])
+    assert change is UNCHANGED
     (found,) = compass.propagate(memory, [lying(50)])
-    assert laying.apply(found) is found
+    assert change.apply(found) is found
 
 
 def test_of_a_wrong_size_only_the_turn_is_used() -> None:
     compass = Compass(zoom=4)
     upright, sideways = compass.remember([support(10)]), compass.remember([support(74)])
-    laying = align(compass, upright, sideways, [support(74)])
-    assert laying.account == "turned like the reference"
+    change = compute_alignment(compass, upright, sideways, [support(74)])
+    assert change.account == "turned like the reference"
     (own,) = compass.propagate(sideways, [lying(74)])
-    a, b, *_ = laying.apply(own).frame.matrix
+    a, b, *_ = change.apply(own).frame.matrix
     assert math.hypot(a, b) == pytest.approx(1 / SIDE)
     assert math.atan2(b, a) == pytest.approx(64 * UNIT)
 
@@ -114,15 +120,15 @@ def drawn(*, photograph: str = "", box: Box = (12, 12, 28, 28), **fingerprints: 
 
 
 def joined(supports: Supports, reference: str) -> Mapping[str, str]:
-    return laid_like(supports, frames_of(supports, reference)).fingerprints
+    return add_frames_to_fingerprints(supports, compute_group_frames(supports, reference)).fingerprints
 
 
 def test_a_new_group_does_not_change_what_the_old_ones_were_laid_like() -> None:
     old = drawn(b="1", c="2")
-    assert reference_of(old, None) == "b"
+    assert choose_reference(old, None) == "b"
     new = drawn(a="0", b="1", c="2")
-    assert reference_of(new, "b") == "b"
-    assert reference_of(drawn(c="2"), "b") == "c"
+    assert choose_reference(new, "b") == "b"
+    assert choose_reference(drawn(c="2"), "b") == "c"
     kept, grown = joined(old, "b"), joined(new, "b")
     assert kept["b"] == "1"
     assert kept["c"] != "2"
@@ -134,12 +140,12 @@ def test_a_new_group_does_not_change_what_the_old_ones_were_laid_like() -> None:
 
 
 def test_a_frame_is_that_of_the_first_support_and_of_the_reference() -> None:
-    frames = frames_of(drawn(b="1", c="2"), "b")
+    frames = compute_group_frames(drawn(b="1", c="2"), "b")
     assert frames["b"] == GroupFrame("b's", (12, 12, 28, 28), None)
     assert frames["c"] == GroupFrame("c's", (12, 12, 28, 28), frames["b"])
     prints = {each.fingerprint for each in (*frames.values(), GroupFrame("c's", (12, 12, 28, 28), frames["c"]))}
     assert len(prints) == 3
-    assert frames_of(drawn(b="1", c="9"), "b") == frames
+    assert compute_group_frames(drawn(b="1", c="9"), "b") == frames
 
 
 @pytest.mark.parametrize("change", [None, Frame((0.1, 1 / 3, -0.5, -1 / 3, 0.1, math.pi))])
@@ -167,11 +173,11 @@ def test_a_frame_that_is_none_is_refused(kept: object) -> None:
 def test_the_share_inside_a_frame_is_counted_in_parts_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = np.random.default_rng(0).random((90, 70)) < 0.3
     frame = pose.turned((33.0, 41.0), 50, 0.7)
-    whole = alignment._share_inside(frame, mask)
+    whole = alignment._fraction_inside(frame, mask)
     rows, columns = np.nonzero(mask)
     a, b, c, d, e, f = frame.matrix
     u, v = a * (columns + 0.5) + b * (rows + 0.5) + c, d * (columns + 0.5) + e * (rows + 0.5) + f
     assert whole == np.mean((u >= 0) & (u < 1) & (v >= 0) & (v < 1))
     assert 0.1 < whole < 0.9
-    monkeypatch.setattr(alignment, "PIXELS", 300)
-    assert alignment._share_inside(frame, mask) == whole
+    monkeypatch.setattr(alignment, "PIXELS_AT_ONCE", 300)
+    assert alignment._fraction_inside(frame, mask) == whole

@@ -27,8 +27,8 @@ from fakes import (
 )
 from PIL import Image
 
-from sst_retrieval.build import build as building
-from sst_retrieval.build.build import build_index
+from sst_retrieval.build import shard_writer
+from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.engines import load_engines
 from sst_retrieval.errors import (
     CollectionError,
@@ -422,11 +422,11 @@ def test_a_build_stopped_at_once_leaves_no_empty_index(table: Path, monkeypatch:
 
 
 def test_shards_are_written_on_the_way(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "SHARD_PHOTOGRAPHS", 3)
+    monkeypatch.setattr(shard_writer, "SHARD_PHOTOGRAPHS", 3)
     build_fake(table, table.parent / "index")
     assert len(list((table.parent / "index" / "shards").iterdir())) == 4
-    monkeypatch.setattr(building, "SHARD_PHOTOGRAPHS", 256)
-    monkeypatch.setattr(building, "SHARD_SECONDS", 0.0)
+    monkeypatch.setattr(shard_writer, "SHARD_PHOTOGRAPHS", 256)
+    monkeypatch.setattr(shard_writer, "SHARD_SECONDS", 0.0)
     build_fake(table, table.parent / "other")
     assert len(list((table.parent / "other" / "shards").iterdir())) == 10
     assert_same(table.parent / "index", table.parent / "other")

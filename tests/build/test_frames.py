@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from compass import COMPASS, drawn, outline, photograph, whole, write_collection, write_photograph, write_support
 
-from sst_retrieval.build import build as building
-from sst_retrieval.build.build import BuildReport, build_index
+from sst_retrieval.build import shard_writer
+from sst_retrieval.build.pipeline import build_index
+from sst_retrieval.build.report import BuildReport
 from sst_retrieval.index.store import Store
 from sst_retrieval.search.index import open_index
 
@@ -96,7 +97,7 @@ def test_a_reference_redrawn_inside_its_box_moves_no_other_group(folder: Path) -
 
 
 def test_a_killed_build_goes_on_in_the_frame_it_began(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "SHARD_PHOTOGRAPHS", 1)
+    monkeypatch.setattr(shard_writer, "SHARD_PHOTOGRAPHS", 1)
     # Four of a, two looks at the support of b to lay it like a's, two of b; the last is not taken any more.
     monkeypatch.setenv("COMPASS_FAILS", "9")
     with pytest.raises(RuntimeError, match="the power failed"):

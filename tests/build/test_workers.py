@@ -33,8 +33,8 @@ from threadpoolctl import threadpool_info
 
 from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.build import workers
-from sst_retrieval.build.build import build_index
-from sst_retrieval.build.regions import regions_of
+from sst_retrieval.build.pipeline import build_index
+from sst_retrieval.build.regions import describe_regions
 from sst_retrieval.build.workers import MAX_WORKERS, PREFETCH, PixelBudget, choose_workers, count_cores, map_in_order
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.describe.openclip import open_clip_embedder
@@ -196,7 +196,7 @@ def test_a_build_works_on_no_more_pixels_than_there_is_room_for(
     def until_another_waits(_: ConcurrentTracker) -> None:
         assert waits.wait(PATIENCE)
 
-    monkeypatch.setattr("sst_retrieval.build.build.PixelBudget", lambda: budget)
+    monkeypatch.setattr("sst_retrieval.build.pipeline.PixelBudget", lambda: budget)
     meanwhile = ConcurrentTracker.until_overtaken if together else until_another_waits
     monkeypatch.setattr(ConcurrentTracker, "meanwhile", meanwhile)
     assert build_fake(table, tmp_path / "index", CONCURRENT).processed == 8
@@ -485,7 +485,7 @@ def test_the_built_in_models_answer_threads_as_they_answer_one(
 
         def work(name: str, image: RGBImage) -> list[Region]:
             (answer,) = models.propagator.propagate(memory, [image])
-            return regions_of(name, image, answer, memory.traits, models.embedder)
+            return describe_regions(name, image, answer, memory.traits, models.embedder)
 
         images = [(each.id, read_image(each.image)) for each in targets]
         return list(map_in_order(lambda one: work(*one), images, workers))

@@ -10,8 +10,8 @@ import pytest
 from fakes import FAKES, PATIENCE, a_collection_of, build_fake, every_region, same_region
 from invented import a_collection, a_region, built
 
-from sst_retrieval.build.build import build_index
-from sst_retrieval.build.regions import as_reviewed
+from sst_retrieval.build.pipeline import build_index
+from sst_retrieval.build.regions import replace_reviewed
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.export import export_masks
 from sst_retrieval.imaging import masks
@@ -47,11 +47,11 @@ def test_a_mask_that_a_person_settled_did_not_go_there_and_back() -> None:
     cycle = np.array([0.5, 0.75], dtype=np.float32)
     frame = frame_specimen(np.zeros((6, 9, 3), dtype=np.uint8))
     found = Propagated(two, np.array([0.4, 0.6], dtype=np.float32), frame, cycle)
-    left = as_reviewed(found, ["wing", "leg"], [a_review()])
+    left = replace_reviewed(found, ["wing", "leg"], [a_review()])
     assert left.cycle is not None
     assert np.isnan(left.cycle[0])
     assert left.cycle[1] == 0.75
-    alone = as_reviewed(found, ["wing", "leg"], [])
+    alone = replace_reviewed(found, ["wing", "leg"], [])
     assert np.array_equal(alone.cycle, cycle)  # type: ignore[arg-type]
 
 

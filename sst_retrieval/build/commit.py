@@ -1,0 +1,95 @@
+"""The end of a build: the last shard is written, a new generation committed, and the report made."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from sst_retrieval import provenance
+from sst_retrieval.build.history import describe_build
+from sst_retrieval.build.job import BuildState, Job
+from sst_retrieval.build.report import BuildReport
+from sst_retrieval.build.settings import BuildSettings
+from sst_retrieval.engines import PROPAGATORS
+from sst_retrieval.index.thumbnails import remove_small_pictures
+from sst_retrieval.track.contract import Propagator
+from sst_retrieval.types import Skipped
+
+
+def commit_build(job: Job, state: BuildState) -> BuildReport:
+    """Commit a build that came to its end.
+
+    Args:
+        job: what it worked with.
+        state: what it has done.
+
+    Returns:
+        What it did.
+    """
+    state.shards.write()
+    indexed = job.store.done().keys()
+    gone = indexed - {specimen.id for specimen in job.collection.specimens}
+    unreadable = indexed & {skipped.specimen for skipped in _list_skipped(job, state)}
+    removed = sorted(gone | unreadable) if job.settings.prune else []
+    generation = _commit(job, state, complete=True, indexed=len(indexed) - len(removed))
+    for specimen in removed:
+        remove_small_pictures(job.store, specimen)
+    return _make_report(job, state, generation, removed=tuple(removed), vanished=len(gone - set(removed)))
+
+
+def commit_interrupted(job: Job, state: BuildState) -> None:
+    """Make searchable what an interrupted build has done, unless a rebuild has less than the index had before."""
+    state.shards.write()
+    previous, indexed = job.store.generation, len(job.store.done())
+    if indexed >= (1 if previous is None else previous.provenance["photographs"]["indexed"]):
+        _commit(job, state, complete=False, indexed=indexed)
+
+
+def _commit(job: Job, state: BuildState, *, complete: bool, indexed: int) -> int:
+    """Commit a new generation; returns its number."""
+    job.progress("making them searchable", 0, 1)
+    number = job.store.commit(
+        job.collection,
+        skipped=_list_skipped(job, state),
+        numbers=job.supports.numbers,
+        provenance=describe_build(job, state, complete=complete, indexed=indexed),
+        # A build that was interrupted does not know yet what is unreadable.
+        prune=complete and job.settings.prune,
+    )
+    job.progress("making them searchable", 1, 1)
+    return number
+
+
+def _list_skipped(job: Job, state: BuildState) -> tuple[Skipped, ...]:
+    """List the specimens that the plan or the build left out."""
+    return (*job.plan.skipped, *state.skipped)
+
+
+def _make_report(
+    job: Job, state: BuildState, generation: int, *, removed: tuple[str, ...], vanished: int
+) -> BuildReport:
+    return BuildReport(
+        index=job.store.path,
+        generation=generation,
+        propagator=_describe_propagator(job.engines.propagator, job.settings),
+        embedder=job.engines.embedder.name,
+        device=job.engines.device,
+        workers=job.workers,
+        processed=state.processed,
+        reused=job.plan.reused,
+        waiting=job.plan.waiting,
+        skipped=dict(Counter(skipped.reason for skipped in _list_skipped(job, state))),
+        removed=removed,
+        vanished=vanished,
+        seconds=time.monotonic() - job.start_seconds,
+        seconds_per_image=state.seconds_per_image,
+        peak_memory=provenance.peak_memory(),
+    )
+
+
+def _describe_propagator(propagator: Propagator, settings: BuildSettings) -> str:
+    """Name what made the masks in a few words, with its weights if the settings name them."""
+    known, checkpoint = PROPAGATORS.get(settings.propagator), settings.models.checkpoint
+    name = propagator.name if known is None else known.partition(":")[0]
+    return name if checkpoint is None else f"{name} ({Path(checkpoint).name})"

@@ -1,0 +1,57 @@
+"""The alignments of a build's groups: those stored in the index are used again, new ones are computed and stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sst_retrieval.build.alignment import UNCHANGED, Alignment, compute_alignment
+from sst_retrieval.build.job import Job
+from sst_retrieval.build.shard_writer import ShardWriter
+from sst_retrieval.track.contract import Memory
+from sst_retrieval.types import Support
+
+
+class GroupAligner:
+    """Aligns one group after the other to the reference, whose memory it keeps."""
+
+    def __init__(self, job: Job, shards: ShardWriter) -> None:
+        """Read the alignments that the index stores.
+
+        Args:
+            job: the build.
+            shards: where new alignments are stored.
+
+        Raises:
+            IndexFolderError: a shard cannot be read.
+        """
+        self._job = job
+        self._shards = shards
+        self._stored = job.store.notes()
+        self._reference: Memory | None = None
+
+    def align(self, group: str, memory: Memory, supports: Sequence[Support]) -> Alignment:
+        """Return the alignment of a group: the stored one if the index has rows in this frame, else a new one.
+
+        Args:
+            group: the group.
+            memory: memory of its supports.
+            supports: its supports.
+
+        Raises:
+            IndexFolderError: the stored one is damaged.
+        """
+        if group == self._job.reference:
+            self._reference = memory
+            return UNCHANGED
+        frame = self._job.frames[group].fingerprint
+        if frame in self._stored:
+            return Alignment.from_json(self._stored[frame])
+        alignment = compute_alignment(self._job.engines.propagator, self._remember_reference(), memory, supports)
+        self._shards.add_note(frame, alignment.as_json())
+        return alignment
+
+    def _remember_reference(self) -> Memory:
+        """Return the memory of the reference's supports; it is made here if the reference needs no work itself."""
+        if self._reference is None:
+            self._reference = self._job.engines.propagator.remember(self._job.supports.load(self._job.reference))
+        return self._reference

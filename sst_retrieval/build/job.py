@@ -1,0 +1,99 @@
+"""A build as an object: what it works with (`Job`, fixed), and what it has done so far (`BuildState`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from sst_retrieval.annotate.supports import Supports
+from sst_retrieval.build.group_frames import GroupFrame
+from sst_retrieval.build.plan import BuildPlan
+from sst_retrieval.build.settings import BuildSettings
+from sst_retrieval.build.shard_writer import ShardWriter
+from sst_retrieval.collection.specimens import Collection
+from sst_retrieval.engines import Engines
+from sst_retrieval.index.shards import Row
+from sst_retrieval.index.store import Store
+from sst_retrieval.types import Skipped
+
+
+class ProgressCallback(Protocol):
+    """Is called whenever a build has come further."""
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
+        """Show that `done` of `total` photographs have passed this stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a build works with.
+
+    Attributes:
+        store: the index, locked.
+        collection: the specimens.
+        supports: the annotated ones, with fingerprints that depend on the frames (`build.group_frames`).
+        supports_folder: where they were read from.
+        engines: the models.
+        settings: what the user chose.
+        workers: how many photographs are processed at the same time.
+        reference: the group that all groups are aligned to.
+        frames: group -> what fixes its frame.
+        plan: the photographs that need work.
+        progress: is called with every photograph.
+        started: when the build began, ISO 8601.
+        start_seconds: the same, by `time.monotonic`.
+    """
+
+    store: Store
+    collection: Collection
+    supports: Supports
+    supports_folder: Path
+    engines: Engines
+    settings: BuildSettings
+    workers: int
+    reference: str
+    frames: Mapping[str, GroupFrame]
+    plan: BuildPlan
+    progress: ProgressCallback
+    started: str
+    start_seconds: float
+
+
+@dataclass(slots=True)
+class BuildState:
+    """What a build has done so far.
+
+    Attributes:
+        shards: the rows that are not in the index yet, and how they come there.
+        processed: number of photographs whose rows were made.
+        skipped: those that failed on the way, and why.
+        alignments: group -> the account of its alignment, for groups that needed work; the reference has none.
+        seconds: spent on photographs and supports.
+    """
+
+    shards: ShardWriter
+    processed: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    alignments: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def finished(self) -> int:
+        """Number of photographs that were processed or skipped."""
+        return self.processed + len(self.skipped)
+
+    @property
+    def seconds_per_image(self) -> float | None:
+        """Mean seconds a photograph, those for the supports included; None before the first."""
+        return self.seconds / self.processed if self.processed else None
+
+    def add(self, result: Sequence[Row] | Skipped) -> None:
+        """Count a photograph and keep its rows; now and then a shard is written."""
+        if isinstance(result, Skipped):
+            self.skipped.append(result)
+        else:
+            self.shards.add(result)
+            self.processed += 1
+        self.shards.write_if_due()

@@ -1,0 +1,170 @@
+"""A build, step by step: from photographs and one annotated specimen a group to an index.
+
+1. Read the table and the supports; whatever is wrong with them is raised before any work.
+2. Load the models, and open the index or make it.
+3. Choose the reference group (`build.group_frames`); plan which photographs are new or changed, or have other supports
+   than at the last build (`build.plan`).
+4. Group by group: remember the supports once and align the group to the reference (`build.alignment`). Then read its
+   photographs, propagate the traits to them, describe and measure them (`build.photographs`), several photographs at
+   the same time (`build.workers`).
+5. Now and then write a shard (`build.shard_writer`); a build that is killed goes on from there.
+6. Commit: what was found becomes searchable (`build.commit`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from sst_retrieval import provenance
+from sst_retrieval.annotate.supports import Supports, read_supports
+from sst_retrieval.build.commit import commit_build, commit_interrupted
+from sst_retrieval.build.group_aligner import GroupAligner
+from sst_retrieval.build.group_frames import add_frames_to_fingerprints, choose_reference, compute_group_frames
+from sst_retrieval.build.history import previous_reference
+from sst_retrieval.build.job import BuildState, Job, ProgressCallback
+from sst_retrieval.build.photographs import Batch, cut_batches, process_batch
+from sst_retrieval.build.plan import make_plan
+from sst_retrieval.build.report import BuildReport
+from sst_retrieval.build.settings import DEFAULTS, BuildSettings
+from sst_retrieval.build.shard_writer import ShardWriter
+from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_order
+from sst_retrieval.collection.specimens import Collection, read_collection
+from sst_retrieval.engines import Engines, load_engines
+from sst_retrieval.errors import InputError
+from sst_retrieval.index.reviews import group_by_photograph
+from sst_retrieval.index.store import Store
+from sst_retrieval.index.vectors import load_faiss
+
+
+def build_index(
+    table: Path,
+    supports: Path,
+    output: Path,
+    *,
+    settings: BuildSettings = DEFAULTS,
+    progress: ProgressCallback | None = None,
+) -> BuildReport:
+    """Build an index, or bring it up to date.
+
+    Args:
+        table: the specimen table (see `collection`).
+        supports: the annotated specimens (see `annotate.supports`).
+        output: the index folder; made if it does not exist.
+        settings: everything else.
+        progress: is called with every photograph that has passed a stage.
+
+    Returns:
+        What was done.
+
+    Raises:
+        CollectionError: the table cannot be used; nothing was done.
+        SupportError: a support cannot be used, or a group that was named has none; nothing was done.
+        IndexFolderError: the folder holds something else, or another build is at work there.
+        ModelMismatchError: the index was made with other models; `rebuild` starts it anew.
+        ModelError: a model cannot be loaded or answers nonsense.
+        KeyboardInterrupt: the person stopped it; what was done is kept, and can be searched.
+    """
+    started, start_seconds = provenance.now(), time.monotonic()
+    collection, annotated = _read_inputs(table, supports, settings)
+    load_faiss()  # Needed at the end only; that it is missing should not show after hours of work.
+    engines = load_engines(settings.propagator, settings.embedder, settings.device, settings.models)
+    workers = choose_workers(settings.workers, engines)
+    progress = progress or (lambda *_: None)
+    with _open_store(output, engines, rebuild=settings.rebuild) as store:
+        reference = choose_reference(annotated, previous_reference(store.generation))
+        frames = compute_group_frames(annotated, reference)
+        annotated = add_frames_to_fingerprints(annotated, frames)
+        plan = make_plan(
+            collection,
+            annotated,
+            store.done(),
+            reviews=group_by_photograph(store.reviews()),
+            groups=settings.groups,
+            progress=partial(progress, "looking for new photographs"),
+        )
+        job = Job(
+            store=store,
+            collection=collection,
+            supports=annotated,
+            supports_folder=supports,
+            engines=engines,
+            settings=settings,
+            workers=workers,
+            reference=reference,
+            frames=frames,
+            plan=plan,
+            progress=progress,
+            started=started,
+            start_seconds=start_seconds,
+        )
+        state = BuildState(ShardWriter(store))
+        try:
+            _find_traits(job, state)
+        except KeyboardInterrupt:
+            commit_interrupted(job, state)
+            raise
+        return commit_build(job, state)
+
+
+def _read_inputs(table: Path, supports: Path, settings: BuildSettings) -> tuple[Collection, Supports]:
+    """Read the table and the supports, and refuse groups that cannot be propagated, before any work."""
+    collection = read_collection(
+        table,
+        images=settings.images,
+        id_column=settings.id_column,
+        image_column=settings.image_column,
+        group_column=settings.group_column,
+    )
+    annotated = read_supports(supports, collection)
+    annotated.require(settings.groups)
+    if settings.groups and settings.rebuild:
+        raise InputError("--rebuild starts every group anew; leave out --rebuild, or leave out --groups")
+    return collection, annotated
+
+
+@contextmanager
+def _open_store(output: Path, engines: Engines, *, rebuild: bool) -> Iterator[Store]:
+    """Open the index folder, or make it, and keep other builds out of it."""
+    recipe = engines.recipe()
+    blocks = recipe["embedder"]["blocks"]
+    store = Store.open(output) if Store.exists(output) else Store.create(output, settings=recipe, blocks=blocks)
+    with store.lock():
+        if rebuild:
+            store.rebuild(settings=recipe, blocks=blocks)
+        else:
+            store.require_same_model(recipe)
+        yield store
+
+
+def _find_traits(job: Job, state: BuildState) -> None:
+    """Process all photographs of the plan, in its order, and keep their rows."""
+    start = time.monotonic()
+    process = partial(process_batch, engines=job.engines, folder=job.store, budget=PixelBudget())
+    with closing(map_in_order(process, _prepare_batches(job, state), job.workers)) as results:
+        for result in chain.from_iterable(results):
+            state.add(result)
+            job.progress("finding traits", state.finished, job.plan.photographs)
+            state.seconds = time.monotonic() - start
+
+
+def _prepare_batches(job: Job, state: BuildState) -> Iterator[Batch]:
+    """Remember the supports of each group, align it, and cut its photographs into batches.
+
+    The memory of a group is released after the group, but for that of the reference.
+    """
+    aligner = GroupAligner(job, state.shards)
+    propagator = job.engines.propagator
+    for group, tasks in job.plan.tasks.items():
+        supports = job.supports.load(group)
+        memory = propagator.remember(supports)
+        alignment = aligner.align(group, memory, supports)
+        if group != job.reference:
+            state.alignments[group] = alignment.account
+        annotations = {support.specimen: support for support in supports}
+        for batch in cut_batches(propagator, tasks):
+            yield Batch(batch, memory, annotations, alignment)
