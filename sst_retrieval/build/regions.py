@@ -9,10 +9,9 @@ import numpy as np
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.describe.measure import measure
 from sst_retrieval.describe.region_vectors import embed_regions
-from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.imaging import frames
-from sst_retrieval.imaging.masks import box, decode, encode
 from sst_retrieval.imaging.foreground import foreground_mask
+from sst_retrieval.imaging.masks import box, decode, encode
 from sst_retrieval.index.reviews import Review
 from sst_retrieval.types import Floats, Frame, MaskStack, Propagated, Region, RGBImage, Support
 
@@ -84,7 +83,9 @@ def replace_reviewed(found: Propagated, traits: Sequence[str], reviews: Sequence
     Returns:
         The masks; those of the reviewer with confidence 1.
     """
-    reviewed = {each.trait: each for each in reviews if each.overrides_propagation and each.size == found.masks.shape[1:]}
+    reviewed = {
+        each.trait: each for each in reviews if each.overrides_propagation and each.size == found.masks.shape[1:]
+    }
     masks, confidence = found.masks.copy(), found.confidence.copy()
     cycle = None if found.cycle is None else found.cycle.copy()
     for row, trait in enumerate(traits):
@@ -100,8 +101,10 @@ def _store_cycle(cycle: float) -> dict[str, float]:
     return {} if np.isnan(cycle) else {"cycle_consistency": float(cycle)}
 
 
-def _compute_vectors(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Embedder) -> list[tuple[Floats | None, Frame]]:
-    """Describe every trait; a present one always has a vector. Returns each with the frame it was described in."""
+def _compute_vectors(
+    image: RGBImage, masks: MaskStack, frame: Frame, embedder: Embedder
+) -> list[tuple[Floats | None, Frame]]:
+    """Describe every trait, each in a frame that it comes with; a present one always has a vector."""
     vectors = embed_regions(image, masks, frame, embedder)
     height, width = image.shape[:2]
     whole = frames.turned((width / 2, height / 2), max(height, width), 0.0)
