@@ -1,4 +1,4 @@
-"""From the name of a CLIP model and its weights to a network: nothing in a file is ever run.
+"""Load a CLIP network from the names of its architecture and weights; no code in a file is ever run.
 
 1. The architecture: a name of open_clip ("ViT-B-32"), a folder with an `open_clip_config.json`, or a model of the
    Hugging Face hub ("hf-hub:imageomics/bioclip", which needs the internet).
@@ -6,7 +6,7 @@
    which needs the internet unless it was downloaded before).
 3. Tensors are read with `weights_only` or as safetensors, so that a pickle among them cannot run code. (open_clip's own
    reader falls back to a plain `torch.load`.)
-4. Every tensor must find its place.
+4. Every parameter must get its tensor, and every tensor must have its parameter.
 
 Ilharco et al. (2021), OpenCLIP, doi 10.5281/zenodo.5143773; Stevens et al. (2024), BioCLIP, arXiv 2311.18803.
 """
@@ -35,20 +35,20 @@ ARCHITECTURES: Mapping[str, str] = {
 """Name of `weights` -> the architecture that it is for."""
 
 _HUB, _FOLDER, _CONFIG = "hf-hub:", "local-dir:", "open_clip_config.json"
-_IN_FOLDER = (
+_WEIGHT_FILES = (
     "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin",
     "model.safetensors", "pytorch_model.bin",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """A CLIP network with its weights, and where they are from.
+class ClipModel:
+    """A CLIP network with its weights, and the origin of these.
 
     Attributes:
         network: an open_clip model in evaluation mode, float32, on the CPU.
         tokenizer: texts -> int64 (n, length).
-        mean, std: what images are normalised with, red, green, blue in 0..1.
+        mean, std: of the images it was trained on, red, green, blue, in units of 0..1; for normalising.
         name: of the architecture.
         weights: name, file and sha256, for the provenance.
     """
@@ -61,18 +61,19 @@ class Clip:
     weights: Mapping[str, str]
 
 
-def load_clip(model: str | None, pretrained: str | None) -> Clip:
+def load_clip(model: str | None, pretrained: str | None) -> ClipModel:
     """Load a CLIP network.
 
     Args:
-        model: the architecture (see above); None takes the one that `pretrained`, a name of `weights`, is for.
-        pretrained: the weights (see above); None for a folder or a model of the hub, which have their own.
+        model: the architecture (step 1 of the module's description); None takes the one that `pretrained`, a name of
+            `weights`, is for.
+        pretrained: the weights (step 2 there); None for a folder or a model of the hub, which have their own.
 
     Raises:
-        ModelError: open_clip is not installed; the architecture or the weights are unknown, or not here; the file is
-            broken, of another kind, or does not fit.
+        ModelError: open_clip is not installed; the architecture or the weights are unknown or not available; the
+            file is broken, of another kind, or does not fit the architecture.
     """
-    open_clip = _open_clip()
+    open_clip = _import_open_clip()
     if model is None:
         model = ARCHITECTURES.get(pretrained or "")
         if model is None:
@@ -82,21 +83,21 @@ def load_clip(model: str | None, pretrained: str | None) -> Clip:
             )
     name = _FOLDER + str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
     _require_architecture(open_clip, name)
-    path = _file(open_clip, name, pretrained)
-    tensors = read_tensors(path)
-    # All of its random weights are replaced; that it has such is no news to anybody.
-    network = _loudly(name, lambda: open_clip.create_model(name, load_weights=False, pretrained_text=False))
-    _fill(network, tensors, path, model)
+    path = _find_weights(open_clip, name, pretrained)
+    tensors = _read_tensors(path)
+    # open_clip warns of random weights; all of them are replaced.
+    network = _load_or_explain(name, lambda: open_clip.create_model(name, load_weights=False, pretrained_text=False))
+    _load_state(network, tensors, path, model)
     settings = network.visual.preprocess_cfg
     # Not the path: the same model on another computer is the same model.
     short = Path(model).name if name.startswith(_FOLDER) else model
     about = {"name": f"open_clip {short}", "file": path.name, "sha256": _sha256(path)}
-    tokenizer = _loudly(name, lambda: open_clip.get_tokenizer(name))
-    return Clip(network.eval(), tokenizer, tuple(settings["mean"]), tuple(settings["std"]), short, about)
+    tokenizer = _load_or_explain(name, lambda: open_clip.get_tokenizer(name))
+    return ClipModel(network.eval(), tokenizer, tuple(settings["mean"]), tuple(settings["std"]), short, about)
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a checkpoint, without running anything in it.
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read the state dict of a checkpoint without running code in it.
 
     Raises:
         ModelError: the file is missing, truncated, no checkpoint, or holds something else than tensors.
@@ -105,9 +106,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # Here: it comes with open_clip, which may not be installed.
 
-            found: Any = load_file(path)
+            content: Any = load_file(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} is not a plain file of weights: it is something else, or holds objects that would run code when "
@@ -119,19 +120,20 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
                 f"{path} is a TorchScript program, as OpenAI published CLIP, and would run code; take the same weights "
                 "as a file of tensors (.safetensors)"
             ) from error
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{path} is damaged or no checkpoint ({said}); perhaps its download was cut short: get it again"
+            f"{path} is damaged or no checkpoint ({reason}); perhaps its download was cut short: get it again"
         ) from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not found or not all(isinstance(each, torch.Tensor) for each in found.values()):
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    tensors = isinstance(content, dict) and all(isinstance(each, torch.Tensor) for each in content.values())
+    if not tensors or not content:
         raise ModelError(f"{path} holds no tensors of a model; take a checkpoint of open_clip")
-    prefix = "module." if all(name.startswith("module.") for name in found) else ""
-    return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    prefix = "module." if all(name.startswith("module.") for name in content) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
 
 
-def _open_clip() -> Any:
+def _import_open_clip() -> Any:
     try:
         ensure_torchvision()  # Before open_clip, which imports torchvision.
         import open_clip
@@ -148,21 +150,22 @@ def _require_architecture(open_clip: Any, name: str) -> None:
         raise ModelError(f"open_clip has no architecture {name!r}; it has, among others, {some}")
 
 
-def _file(open_clip: Any, name: str, pretrained: str | None) -> Path:
+def _find_weights(open_clip: Any, name: str, pretrained: str | None) -> Path:
     if pretrained is not None and (pretrained in weights.WEIGHTS or Path(pretrained).expanduser().is_file()):
         return weights.find(pretrained, "openclip")
     if name.startswith(_FOLDER):
         folder = Path(name.removeprefix(_FOLDER))
-        found = next((folder / each for each in _IN_FOLDER if (folder / each).is_file()), None)
-        if pretrained is None and found is not None:
-            return found
+        file = next((folder / each for each in _WEIGHT_FILES if (folder / each).is_file()), None)
+        if pretrained is None and file is not None:
+            return file
         raise ModelError(
-            f"{folder} has no weights under one of the names {', '.join(_IN_FOLDER)}; name them: --clip-pretrained FILE"
+            f"{folder} has no weights under one of the names {', '.join(_WEIGHT_FILES)}; "
+            "name them: --clip-pretrained FILE"
         )
     if name.startswith(_HUB):
         from open_clip.pretrained import download_pretrained_from_hf
 
-        return Path(_loudly(name, lambda: download_pretrained_from_hf(name.removeprefix(_HUB))))
+        return Path(_load_or_explain(name, lambda: download_pretrained_from_hf(name.removeprefix(_HUB))))
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained not in tags:
         raise ModelError(
@@ -172,27 +175,27 @@ def _file(open_clip: Any, name: str, pretrained: str | None) -> Path:
     settings = open_clip.get_pretrained_cfg(name, pretrained)
     if settings.get("quick_gelu", False) != bool(open_clip.get_model_config(name).get("quick_gelu", False)):
         raise ModelError(f"{pretrained} was trained with another activation; say --clip-model {name}-quickgelu")
-    return Path(_loudly(name, lambda: open_clip.download_pretrained(settings)))
+    return Path(_load_or_explain(name, lambda: open_clip.download_pretrained(settings)))
 
 
-def _loudly(name: str, step: Any) -> Any:
-    """Do something that may need the internet, or a package that is missing, and say so if it fails."""
+def _load_or_explain(name: str, step: Any) -> Any:
+    """Run a step that may need the internet or a missing package; if it fails, raise a ModelError that says so."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         return step()
     except Exception as error:  # open_clip and the hub's client raise many kinds; the cause is kept.
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{name} cannot be loaded ({type(error).__name__}: {said}); without the internet, get its weights on "
+            f"{name} cannot be loaded ({type(error).__name__}: {reason}); without the internet, get its weights on "
             "another computer and name the file: --clip-model ARCHITECTURE --clip-pretrained FILE"
         ) from error
     finally:
         logging.disable(disabled)
 
 
-def _fill(network: Any, tensors: dict[str, torch.Tensor], path: Path, model: str) -> None:
-    """Give every parameter its tensor; open_clip's own converters know the layouts of other programs."""
+def _load_state(network: Any, tensors: dict[str, torch.Tensor], path: Path, model: str) -> None:
+    """Set all parameters of a network; open_clip's own functions convert the layouts of other programs."""
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 

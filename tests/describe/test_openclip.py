@@ -73,7 +73,7 @@ def test_the_value_path_is_that_of_maskclip(dense: OpenClipEmbedder) -> None:
     image = noise(dense.side, 5)
     visual: Any = dense._network.visual
     with torch.inference_mode():
-        tokens = visual._embeds(dense._pixels(image))
+        tokens = visual._embeds(dense._normalise(image))
         *blocks, last = visual.transformer.resblocks
         for block in blocks:
             tokens = block(tokens)
@@ -102,7 +102,7 @@ def test_words_are_averaged_over_sentences(dense: OpenClipEmbedder, folder: Path
     np.testing.assert_allclose(vectors[1], functional.normalize(mean, dim=0).numpy(), atol=1e-5)
 
 
-def test_a_crop_is_what_the_model_sees_of_the_trait_alone(crop: OpenClipEmbedder, folder: Path) -> None:
+def test_a_crop_holds_the_trait_alone(crop: OpenClipEmbedder, folder: Path) -> None:
     import open_clip
 
     assert isinstance(crop, RegionEmbedder)
@@ -111,15 +111,15 @@ def test_a_crop_is_what_the_model_sees_of_the_trait_alone(crop: OpenClipEmbedder
     (vector,) = crop.regions(image, [coverage])
     other = image.copy()
     other[coverage == 0] = 7
-    np.testing.assert_array_equal(crop.regions(other, [coverage])[0], vector)  # What is not the trait is not seen.
+    np.testing.assert_array_equal(crop.regions(other, [coverage])[0], vector)  # Other pixels have no influence.
     other[15, 30] ^= 255
     assert np.abs(crop.regions(other, [coverage])[0] - vector).max() > 1e-6
     whole = open_clip.create_model(f"local-dir:{folder}").eval()
     full = np.ones((crop.side, crop.side), np.float32)
-    seen = crop._cut(image, full)
+    cropped = crop._crop_trait(image, full)
     with torch.inference_mode():
         mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.25, 0.25, 0.2])
-        pixels = ((torch.from_numpy(seen) / 255 - mean) / std).permute(2, 0, 1)[None]
+        pixels = ((torch.from_numpy(cropped) / 255 - mean) / std).permute(2, 0, 1)[None]
         expected = functional.normalize(whole.encode_image(pixels), dim=-1)[0].numpy()
     np.testing.assert_allclose(crop.regions(image, [full])[0], expected, atol=1e-5)
 
