@@ -28,9 +28,9 @@ from sst_retrieval.describe.shape_block import compute_shape_block
 from sst_retrieval.evaluate.retrieval import average_precision
 from sst_retrieval.imaging import frames, masks
 from sst_retrieval.imaging.images import read_labels
-from sst_retrieval.morphology.outlines import elliptic_fourier, outline
-from sst_retrieval.morphology.sides import average, middle_line, split
-from sst_retrieval.morphology.space import principal_components
+from sst_retrieval.morphology.morphospace import principal_components
+from sst_retrieval.morphology.outlines import elliptic_fourier, trace_outline
+from sst_retrieval.morphology.sides import average_masks, find_middle_line, split_sides
 from sst_retrieval.types import Mask
 
 HARMONICS = 12
@@ -80,7 +80,7 @@ def main() -> None:
     described: list[tuple[str, str, int, np.ndarray, np.ndarray]] = []
     pairs = apart = pieces = 0
     for place, (taxon, name, found, pairing) in enumerate(pictures(options.folder)):
-        line = middle_line(average([(np.any(list(found.values()), axis=0), upright)])) if found else None
+        line = find_middle_line(average_masks([(np.any(list(found.values()), axis=0), upright)])) if found else None
         for whole in found.values() if place % options.every == 0 else ():
             pieces += 1
             x0, y0, x1, y1 = masks.box(whole)
@@ -100,7 +100,7 @@ def main() -> None:
                 worst.setdefault("solidity against shapely", []).append(
                     abs(ours["area_px"] / of_shapely(mask) - ours["solidity"])
                 )
-            _, laid = outline(mask, upright)
+            _, laid = trace_outline(mask, upright)
             coefficients = elliptic_fourier(laid, HARMONICS)
             raw = np.asarray(analysis.fit_transform([np.roll(laid, -1, axis=0)])[0])
             theirs = np.stack([part[1 : HARMONICS + 1] for part in np.split(raw, 4)], axis=1)
@@ -110,11 +110,11 @@ def main() -> None:
             two = [found[label] for label, of in pairing.items() if of == pair and label in found]
             if len(two) == 2:
                 pairs += 1
-                sides = [split(mask, upright, line).keys() for mask in two]
+                sides = [split_sides(mask, upright, line).keys() for mask in two]
                 apart += {"left"} in sides and {"right"} in sides
                 both = np.any(two, axis=0)
                 left = min(two, key=lambda mask: float(np.nonzero(mask)[1].mean()))
-                efa = elliptic_fourier(outline(left, upright)[1], HARMONICS).ravel()
+                efa = elliptic_fourier(trace_outline(left, upright)[1], HARMONICS).ravel()
                 described.append((taxon, name, pair, compute_shape_block(both, upright), efa))
     print(f"{pairs} pairs; of these on two sides of the middle line: {apart} ({apart / pairs:.1%})")
     print(f"{pieces} masks compared one by one:")

@@ -41,7 +41,7 @@ from .index.origin import (
     rebuild_command as rebuild_command,
 )
 from .imaging.masks import outlines as outlines
-from .morphology.table import read_scales as read_scales
+from .morphology.scales import read_scales as read_scales
 from .search.outside import query_vectors as query_vectors, read_mask as read_mask
 from .pictures.overlays import PALETTE as PALETTE, around_box as around_box, overlay as overlay
 from .track.contract import Propagator as Propagator

@@ -13,7 +13,7 @@ import typer
 import sst_retrieval as sst
 from sst_retrieval.cli import app
 from sst_retrieval.describe.measure import MEASUREMENTS
-from sst_retrieval.morphology.table import IN_MILLIMETRES
+from sst_retrieval.morphology.scales import IN_MILLIMETRES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = ("measurements.md", "mimicry.md", "morphology.md")

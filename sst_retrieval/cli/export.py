@@ -14,7 +14,7 @@ import typer
 from sst_retrieval import export
 from sst_retrieval.cli.options import IndexFolder, Weights, Where, read_weights
 from sst_retrieval.cli.progress import ProgressBar
-from sst_retrieval.morphology.table import Scale, read_scales
+from sst_retrieval.morphology.scales import Scale, read_scales
 from sst_retrieval.search.index import Index, open_index
 
 app = typer.Typer(no_args_is_help=True, help="Write what an index holds to files that other programs read.")

@@ -19,9 +19,9 @@ from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.imaging.images import read_image, write_png
 from sst_retrieval.pictures.sheets import Tile
-from sst_retrieval.search.answer import Pair
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.search.outside import embedder_of, query_vectors, read_mask
+from sst_retrieval.search.query import Pair
 from sst_retrieval.types import Floats, Hit
 from sst_retrieval.words import Question
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.evaluate.text_tables import format_table
-from sst_retrieval.search.answer import ALPHA
+from sst_retrieval.search.query import ALPHA
 from sst_retrieval.types import Floats, Scalar
 
 Relevance: TypeAlias = npt.NDArray[np.bool_]

@@ -32,7 +32,7 @@ from sst_retrieval.export.terms import DWC as _DWC
 from sst_retrieval.export.terms import media_terms, occurrence_terms
 from sst_retrieval.files import atomic_write
 from sst_retrieval.index.duck import column_namer
-from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale
+from sst_retrieval.morphology.scales import IN_MILLIMETRES, Scale
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Region, Specimen
 

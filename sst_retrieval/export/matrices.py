@@ -16,7 +16,8 @@ from sst_retrieval.files import write_text
 from sst_retrieval.index.duck import column_namer
 from sst_retrieval.morphology import trees
 from sst_retrieval.morphology.distances import DistanceMatrix
-from sst_retrieval.morphology.table import IN_MILLIMETRES, Scale, labelled
+from sst_retrieval.morphology.scales import IN_MILLIMETRES, Scale
+from sst_retrieval.morphology.selection import to_label_frame
 from sst_retrieval.search.index import Index
 
 NO_CHARACTERS = ("centroid_x", "centroid_y", "orientation")
@@ -110,7 +111,7 @@ def export_characters(
     table = index.trait_table(traits, where=condition(where, min_confidence), scale=scale)
     if by not in table.columns:
         raise QueryError(f"the index has no column {by!r}; it has: {', '.join(table.columns)}")
-    found = _means(labelled(table.arrow()), by, column_namer(index.columns))
+    found = _means(to_label_frame(table.arrow()), by, column_namer(index.columns))
     if tree is None:
         found.index = pd.Index(plain_names(list(found.index)), name=by)
     else:

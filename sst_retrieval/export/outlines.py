@@ -13,7 +13,7 @@ from sst_retrieval.export.about import about, condition, in_a_line, write_beside
 from sst_retrieval.files import write_text
 from sst_retrieval.imaging.images import write_jpeg
 from sst_retrieval.morphology.outlines import POINTS
-from sst_retrieval.morphology.table import Scale
+from sst_retrieval.morphology.scales import Scale
 from sst_retrieval.search.index import Index
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from sst_retrieval.errors import InputError
 from sst_retrieval.export.about import about, as_text, condition, write_beside
 from sst_retrieval.files import atomic_write
-from sst_retrieval.morphology.table import Scale
+from sst_retrieval.morphology.scales import Scale
 from sst_retrieval.search.index import Index
 
 

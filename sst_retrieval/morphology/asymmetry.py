@@ -40,7 +40,7 @@ class Asymmetry:
     about: str
 
 
-def asymmetry(sides: Any, trait: str, measurement: str, about: str) -> Asymmetry:
+def compute_asymmetry(sides: Any, trait: str, measurement: str, about: str) -> Asymmetry:
     """Compare left and right.
 
     Args:

@@ -39,7 +39,7 @@ class Convergence:
         return len(self.table)
 
 
-def by_tree(distances: DistanceMatrix, tree: Any) -> Convergence:
+def convergence_by_tree(distances: DistanceMatrix, tree: Any) -> Convergence:
     """Rank all pairs: close in the trait, far in the tree.
 
     Both distances become ranks among all pairs, so neither's unit nor form matters. It is a list of candidates: it says
@@ -65,7 +65,7 @@ def by_tree(distances: DistanceMatrix, tree: Any) -> Convergence:
     return Convergence(table, about, matched.not_in_tree, matched.not_in_collection)
 
 
-def by_column(distances: DistanceMatrix, values: Mapping[str, str], column: str) -> Convergence:
+def convergence_by_column(distances: DistanceMatrix, values: Mapping[str, str], column: str) -> Convergence:
     """Rank the pairs that differ in a column (species, genus, ...), the closest in the trait first.
 
     A group without a value is left out, and counted in `about`: nobody knows whether it differs.

@@ -108,7 +108,7 @@ def block_scale(blocks: Mapping[str, int], shares: Doubles) -> Floats:
     return np.repeat(roots, list(blocks.values())).astype(np.float32)
 
 
-def of_specimens(labels: Sequence[str], rows: Rows, about: str) -> DistanceMatrix:
+def compare_specimens(labels: Sequence[str], rows: Rows, about: str) -> DistanceMatrix:
     """Compare every specimen with every other.
 
     Raises:
@@ -127,7 +127,7 @@ def of_specimens(labels: Sequence[str], rows: Rows, about: str) -> DistanceMatri
     return DistanceMatrix(tuple(labels), _symmetric(values), (1,) * count, about)
 
 
-def of_means(codes: npt.NDArray[np.int64], labels: Sequence[str], rows: Rows, about: str) -> DistanceMatrix:
+def compare_means(codes: npt.NDArray[np.int64], labels: Sequence[str], rows: Rows, about: str) -> DistanceMatrix:
     """Compare the means of groups, in one pass over the vectors; corrected for sample size (see above).
 
     Args:
@@ -141,7 +141,7 @@ def of_means(codes: npt.NDArray[np.int64], labels: Sequence[str], rows: Rows, ab
     return DistanceMatrix(tuple(labels), values, tuple(counts.tolist()), f"{about}; {_correction(counts)}")
 
 
-def of_distributions(
+def compare_distributions(
     codes: npt.NDArray[np.int64], labels: Sequence[str], rows: Rows, about: str, *, most: int = MOST_SAMPLED
 ) -> DistanceMatrix:
     """Compare groups by their energy distance, one pair of groups after the other; corrected for sample size.

@@ -84,7 +84,7 @@ class Outlines:
         return frame
 
 
-def outline(
+def trace_outline(
     mask: Mask, frame: Frame, *, points: int = POINTS, up: float = 0.0, mirror: bool = False
 ) -> tuple[Curve, Curve]:
     """Trace the outline of a mask's largest piece.
@@ -124,8 +124,8 @@ def elliptic_fourier(curve: Curve, harmonics: int = HARMONICS, *, rotate: bool =
         curve: float64 (P, 2), closed, the first point not repeated.
         harmonics: how many, N.
         rotate: bring the first harmonic's ellipse to one turn and starting point, too. Without it the curve's own turn
-            and start are kept, which `outline` has made comparable already; the ellipse's axes are two to choose from,
-            and on a nearly round outline chance chooses.
+            and start are kept, which `trace_outline` has made comparable already; the ellipse's axes are two to choose
+            from, and on a nearly round outline chance chooses.
 
     Returns:
         float64 (N, 4): A, B, C, D of each harmonic, divided by the long half-axis of the first harmonic's ellipse: size
@@ -195,6 +195,6 @@ def _evenly(curve: Curve, points: int) -> Curve:
     return np.stack([np.interp(wanted, along, axis) for axis in curve.T], axis=1)
 
 
-def stacked(curves: Sequence[Curve], points: int) -> npt.NDArray[np.float64]:
+def stack_curves(curves: Sequence[Curve], points: int) -> npt.NDArray[np.float64]:
     """Stack outlines, also none: float64 (N, P, 2)."""
     return np.stack(curves) if curves else np.zeros((0, points, 2))

@@ -58,7 +58,7 @@ class Axis:
     symmetry: float
 
 
-def average(specimens: Iterable[tuple[Mask, Frame]]) -> Floats:
+def average_masks(specimens: Iterable[tuple[Mask, Frame]]) -> Floats:
     """Average the masks of a group, laid like its annotated specimen.
 
     Args:
@@ -72,7 +72,7 @@ def average(specimens: Iterable[tuple[Mask, Frame]]) -> Floats:
     return mean
 
 
-def middle_line(picture: Floats) -> Axis | None:
+def find_middle_line(picture: Floats) -> Axis | None:
     """Find the line over which a picture is most like its mirror image.
 
     Args:
@@ -98,7 +98,7 @@ def middle_line(picture: Floats) -> Axis | None:
     return Axis(float(column + 0.5) / len(picture), float(row + 0.5) / len(picture), angle, symmetry)
 
 
-def split(mask: Mask, frame: Frame, axis: Axis | None) -> dict[str, Mask]:
+def split_sides(mask: Mask, frame: Frame, axis: Axis | None) -> dict[str, Mask]:
     """Divide a mask's pieces among the sides of the middle line.
 
     Args:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.morphology.distances import DistanceMatrix, Rows, of_specimens
+from sst_retrieval.morphology.distances import DistanceMatrix, Rows, compare_specimens
 from sst_retrieval.morphology.libraries import required
 from sst_retrieval.types import Doubles
 
@@ -97,7 +97,7 @@ class Mantel:
     about: str
 
 
-def disparity(
+def compute_disparity(
     codes: npt.NDArray[np.int64], labels: Sequence[str], rows: Rows, about: str, *, permutations: int, seed: int
 ) -> Disparity:
     """Measure how varied groups are, and test whether they differ.
@@ -120,13 +120,13 @@ def disparity(
     if len(large) < 2 or not 4 <= len(tested) <= MOST_TESTED:
         why = f"not tested: that takes two groups of two or more, and {MOST_TESTED:,} specimens at most"
         return Disparity(table, None, None, f"{about}; {why}")
-    matrix = of_specimens([str(row) for row in tested], lambda places: rows(tested[places]), about).skbio()
+    matrix = compare_specimens([str(row) for row in tested], lambda places: rows(tested[places]), about).skbio()
     groups = [labels[code] for code in codes[tested]]
     found = {name: _test(name, matrix, groups, permutations, seed) for name in ("permdisp", "permanova")}
     return Disparity(table, found["permdisp"], found["permanova"], about)
 
 
-def mantel(one: DistanceMatrix, other: DistanceMatrix, *, method: str, permutations: int, seed: int) -> Mantel:
+def mantel_test(one: DistanceMatrix, other: DistanceMatrix, *, method: str, permutations: int, seed: int) -> Mantel:
     """Correlate two matrices over the labels they share.
 
     Raises:

@@ -17,8 +17,8 @@ from sklearn.decomposition import PCA
 
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.morphology import distances as by_distance
-from sst_retrieval.morphology.space import Morphospace
-from sst_retrieval.morphology.table import read_scales
+from sst_retrieval.morphology.morphospace import Morphospace
+from sst_retrieval.morphology.scales import read_scales
 from sst_retrieval.morphology.trees import newick_name, read_tree
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Floats, Skipped
@@ -183,7 +183,7 @@ def test_a_space_of_outlines(index: Index) -> None:
         index.morphospace("band", of="thoughts")
 
 
-def test_distances_of_specimens_follow_from_the_similarities_of_a_search(index: Index) -> None:
+def test_compare_specimens_follow_from_the_similarities_of_a_search(index: Index) -> None:
     matrix = index.distances("band", weights={"pattern": 1, "colour": 0.5})
     assert matrix.labels == tuple(IDS)
     assert np.array_equal(matrix.values, matrix.values.T)
@@ -230,14 +230,14 @@ def test_many_specimens_are_sampled_for_energy_and_refused_for_a_matrix() -> Non
     rng = np.random.default_rng(1)
     points = np.concatenate([rng.normal(size=(3000, 2)), rng.normal(size=(50, 2)) + 4]).astype(np.float32)
     codes = np.repeat([0, 1], [3000, 50])
-    all_of_them = by_distance.of_distributions(codes, ["a", "b"], lambda rows: points[rows], "x")
-    some = by_distance.of_distributions(codes, ["a", "b"], lambda rows: points[rows], "x", most=600)
+    all_of_them = by_distance.compare_distributions(codes, ["a", "b"], lambda rows: points[rows], "x")
+    some = by_distance.compare_distributions(codes, ["a", "b"], lambda rows: points[rows], "x", most=600)
     assert "550 specimens drawn at random" in some.about
     assert "random" not in all_of_them.about
     assert some.counts == (3000, 50)
     assert some.values[0, 1] == pytest.approx(all_of_them.values[0, 1], rel=0.05)
     with pytest.raises(QueryError, match="compare groups"):
-        by_distance.of_specimens([""] * 30_000, lambda rows: points, "x")
+        by_distance.compare_specimens([""] * 30_000, lambda rows: points, "x")
 
 
 # ------------------------------------------------------------------------------------- trees, convergence, statistics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sst_retrieval.morphology.statistics import disparity
+from sst_retrieval.morphology.statistics import compute_disparity
 from sst_retrieval.types import Doubles, Floats
 
 
@@ -14,7 +14,7 @@ def intervals(sets: Floats) -> Doubles:
     groups, count, dimensions = sets.shape
     vectors = sets.reshape(-1, dimensions)
     labels = [f"{number:03d}" for number in range(groups)]
-    found = disparity(
+    found = compute_disparity(
         np.repeat(np.arange(groups), count), labels, lambda rows: vectors[rows], "x", permutations=1, seed=0
     )
     assert found.permanova is None  # More than 2,000 specimens; tests would take long.
@@ -61,7 +61,9 @@ def test_the_jackknife_leaves_each_specimen_out_once() -> None:
 def test_two_specimens_have_a_disparity_and_no_interval_and_equal_ones_vary_by_nothing() -> None:
     values = np.array([[0, 0], [1, 0], [2, 2], [2, 2], [2, 2], [5, 5]], np.float32)
     codes = np.array([0, 0, 1, 1, 1, 2])
-    table = disparity(codes, ["two", "same", "one"], lambda rows: values[rows], "x", permutations=9, seed=0).table
+    table = compute_disparity(
+        codes, ["two", "same", "one"], lambda rows: values[rows], "x", permutations=9, seed=0
+    ).table
     assert table.loc["two", "disparity"] == 0.5
     assert table.loc["two", ["low", "high"]].isna().all()
     assert table.loc["same", ["disparity", "low", "high"]].tolist() == [0, 0, 0]
@@ -76,6 +78,6 @@ def test_the_mean_distance_does_not_grow_with_the_sample() -> None:
         groups, count, _ = sets.shape
         vectors, codes = sets.reshape(-1, 50), np.repeat(np.arange(groups), count)
         labels = [str(number) for number in range(groups)]
-        found = disparity(codes, labels, lambda rows, v=vectors: v[rows], "x", permutations=1, seed=0)
+        found = compute_disparity(codes, labels, lambda rows, v=vectors: v[rows], "x", permutations=1, seed=0)
         means.append(found.table["mean_distance"].mean())
     assert means[0] == pytest.approx(means[1], rel=0.01)

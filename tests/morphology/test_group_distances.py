@@ -21,7 +21,7 @@ DIMENSIONS = 40
 
 Compare = Callable[..., DistanceMatrix]
 
-BOTH = pytest.mark.parametrize("compare", [distances.of_means, distances.of_distributions])
+BOTH = pytest.mark.parametrize("compare", [distances.compare_means, distances.compare_distributions])
 
 
 def points(
@@ -86,7 +86,8 @@ def test_squares_before_clipping_are_nought_on_average(which: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("compare", "expected"), [(distances.of_means, squared_means), (distances.of_distributions, squared_energies)]
+    ("compare", "expected"),
+    [(distances.compare_means, squared_means), (distances.compare_distributions, squared_energies)],
 )
 @pytest.mark.parametrize("at_once", [4, 2048])
 def test_distances_agree_with_all_pairs_one_by_one(
@@ -120,14 +121,14 @@ def test_different_distributions_still_rank_right(compare: Compare) -> None:
 
 def test_energy_sees_another_spread_and_means_do_not() -> None:
     found = [points((200, 200), seed, spread=(1, 2)) for seed in range(5)]
-    assert min(compared(distances.of_distributions, *each).values[0, 1] for each in found) > 0.4
-    assert np.median([compared(distances.of_means, *each).values[0, 1] for each in found]) < 0.1
+    assert min(compared(distances.compare_distributions, *each).values[0, 1] for each in found) > 0.4
+    assert np.median([compared(distances.compare_means, *each).values[0, 1] for each in found]) < 0.1
 
 
 @pytest.mark.parametrize("which", ["mean", "energy"])
 def test_a_group_of_one_is_taken_to_vary_like_the_others(which: str) -> None:
     """So it is no farther from the rest than a large sample would be, and never "not a number"."""
-    compare = distances.of_means if which == "mean" else distances.of_distributions
+    compare = distances.compare_means if which == "mean" else distances.compare_distributions
     found = []
     for seed in range(150):
         values, codes = points((1, 1, 50, 9), seed)
@@ -150,7 +151,7 @@ def test_where_no_group_has_two_distances_are_those_of_specimens(compare: Compar
     values, codes = points((1, 1, 1), 0)
     found = compared(compare, values, codes)
     apart = cdist(values, values)
-    assert found.values == pytest.approx(apart if compare is distances.of_means else np.sqrt(2 * apart), abs=1e-6)
+    assert found.values == pytest.approx(apart if compare is distances.compare_means else np.sqrt(2 * apart), abs=1e-6)
     assert "no group has two specimens" in found.about
 
 
@@ -163,7 +164,7 @@ def test_the_same_specimens_many_times_are_not_apart(compare: Compare) -> None:
 
 def test_a_part_drawn_of_large_groups_brings_no_bias_back() -> None:
     nought = [
-        compared(distances.of_distributions, *points((3000, 3000), seed), most=20).values[0, 1] == 0
+        compared(distances.compare_distributions, *points((3000, 3000), seed), most=20).values[0, 1] == 0
         for seed in range(20)
     ]
     assert 0.2 <= np.mean(nought) <= 0.85

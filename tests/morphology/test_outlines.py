@@ -13,7 +13,7 @@ from skimage.draw import disk, polygon
 from sst_retrieval.errors import InputError
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.masks import enclosed
-from sst_retrieval.morphology.outlines import elliptic_fourier, outline
+from sst_retrieval.morphology.outlines import elliptic_fourier, trace_outline
 from sst_retrieval.types import Frame, Mask
 
 SIZE = (400, 500)
@@ -35,7 +35,7 @@ def a_kite(angle: float = 0.0, *, mirrored: bool = False, scale: float = 1.0) ->
 def test_the_outline_of_a_disc_is_a_circle_that_starts_at_its_top() -> None:
     mask = np.zeros(SIZE, dtype=bool)
     mask[disk((150, 220), 80)] = True
-    photograph, laid = outline(mask, UPRIGHT, points=90)
+    photograph, laid = trace_outline(mask, UPRIGHT, points=90)
     assert photograph.shape == laid.shape == (90, 2)
     # skimage's disc of radius 80 holds the pixels whose centres are nearer than 80.
     assert np.hypot(*laid.T) == pytest.approx(np.full(90, 80), abs=0.7)
@@ -48,41 +48,41 @@ def test_the_outline_of_a_disc_is_a_circle_that_starts_at_its_top() -> None:
 
 @pytest.mark.parametrize("angle", [0.3, 1.2, 2.5, -2.0, math.pi])
 def test_a_turned_specimen_has_the_same_outline(angle: float) -> None:
-    _, expected = outline(a_kite(), UPRIGHT)
+    _, expected = trace_outline(a_kite(), UPRIGHT)
     frame = frames.turned((250, 200), 500, angle)
-    photograph, laid = outline(a_kite(angle), frame)
+    photograph, laid = trace_outline(a_kite(angle), frame)
     assert np.abs(laid - expected).max() < 2
     assert abs(enclosed(np.vstack([photograph, photograph[:1]]))) == pytest.approx(a_kite(angle).sum(), rel=0.02)
 
 
 def test_a_specimen_seen_in_a_mirror_has_the_same_outline() -> None:
-    _, expected = outline(a_kite(), UPRIGHT)
-    _, laid = outline(a_kite(mirrored=True), frames.mirrored(UPRIGHT))
+    _, expected = trace_outline(a_kite(), UPRIGHT)
+    _, laid = trace_outline(a_kite(mirrored=True), frames.mirrored(UPRIGHT))
     assert np.abs(laid - expected).max() < 2
 
 
 def test_the_right_one_of_a_pair_is_laid_over_the_left_one() -> None:
-    left, expected = outline(a_kite(), UPRIGHT)
-    right, laid = outline(a_kite(mirrored=True), UPRIGHT, mirror=True)
+    left, expected = trace_outline(a_kite(), UPRIGHT)
+    right, laid = trace_outline(a_kite(mirrored=True), UPRIGHT, mirror=True)
     assert np.abs(laid - expected).max() < 2
     # Point by point the mirror image of the left one, on the photograph, too.
     assert np.abs(right - np.stack([501 - left[:, 0], left[:, 1]], axis=1)).max() < 2
 
 
 def test_the_middle_line_says_where_up_is() -> None:
-    _, expected = outline(a_kite(), UPRIGHT)
-    _, laid = outline(a_kite(0.4), UPRIGHT, up=0.4)
+    _, expected = trace_outline(a_kite(), UPRIGHT)
+    _, laid = trace_outline(a_kite(0.4), UPRIGHT, up=0.4)
     assert np.abs(laid - expected).max() < 2
 
 
 def test_only_the_largest_piece_is_traced_and_an_empty_mask_is_refused() -> None:
     mask = a_kite()
     mask[380:390, 10:20] = True
-    assert outline(mask, UPRIGHT)[0] == pytest.approx(outline(a_kite(), UPRIGHT)[0], abs=1e-9)
+    assert trace_outline(mask, UPRIGHT)[0] == pytest.approx(trace_outline(a_kite(), UPRIGHT)[0], abs=1e-9)
     with pytest.raises(InputError, match="empty"):
-        outline(np.zeros(SIZE, dtype=bool), UPRIGHT)
+        trace_outline(np.zeros(SIZE, dtype=bool), UPRIGHT)
     with pytest.raises(InputError, match="8 or more"):
-        outline(mask, UPRIGHT, points=3)
+        trace_outline(mask, UPRIGHT, points=3)
 
 
 def test_coefficients_of_a_circle() -> None:
@@ -131,7 +131,7 @@ def test_coefficients_are_those_of_another_library(seed: int) -> None:
 
 
 def test_coefficients_do_not_depend_on_size_and_place_and_if_asked_not_on_turn() -> None:
-    _, small = outline(a_kite(), UPRIGHT)
+    _, small = trace_outline(a_kite(), UPRIGHT)
     moved = small * 3 + (100, 50)
     assert elliptic_fourier(moved) == pytest.approx(elliptic_fourier(small), abs=1e-9)
     turn = np.array([[0.6, -0.8], [0.8, 0.6]])
@@ -142,4 +142,4 @@ def test_coefficients_do_not_depend_on_size_and_place_and_if_asked_not_on_turn()
 def test_a_frame_of_any_size_changes_nothing() -> None:
     a, b, c, d, e, f = UPRIGHT.matrix
     half = Frame((a / 2, b / 2, c / 2, d / 2, e / 2, f / 2))
-    assert outline(a_kite(), half)[1] == pytest.approx(outline(a_kite(), UPRIGHT)[1], abs=1e-9)
+    assert trace_outline(a_kite(), half)[1] == pytest.approx(trace_outline(a_kite(), UPRIGHT)[1], abs=1e-9)

@@ -16,9 +16,9 @@ from sklearn.decomposition import PCA
 from sst_retrieval.describe.measure import measure_geometry
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.images import read_labels
-from sst_retrieval.morphology.outlines import elliptic_fourier, outline
-from sst_retrieval.morphology.sides import average, middle_line, split
-from sst_retrieval.morphology.space import principal_components
+from sst_retrieval.morphology.morphospace import principal_components
+from sst_retrieval.morphology.outlines import elliptic_fourier, trace_outline
+from sst_retrieval.morphology.sides import average_masks, find_middle_line, split_sides
 from sst_retrieval.types import Mask
 
 UPRIGHT = frames.turned((512, 512), 1024, 0.0)
@@ -54,7 +54,7 @@ def test_area_perimeter_and_hull(pictures: list[Picture]) -> None:
         assert ours["elongation"] == pytest.approx(theirs.axis_major_length / theirs.axis_minor_length, rel=0.01)
         assert ours["length_px"] == pytest.approx(theirs.feret_diameter_max, abs=1.5)
         if ours["pieces"] == 1 and theirs.euler_number == 1:
-            photograph, _ = outline(mask, UPRIGHT, points=2000)
+            photograph, _ = trace_outline(mask, UPRIGHT, points=2000)
             around = np.hypot(*np.diff(photograph, axis=0, append=photograph[:1]).T).sum()
             assert ours["perimeter_px"] == pytest.approx(around, rel=0.05)
 
@@ -63,7 +63,7 @@ def test_fourier_coefficients_and_principal_components(pictures: list[Picture]) 
     analysis = EllipticFourierAnalysis(n_harmonics=8, registration=None)
     rows = []
     for mask in pieces(pictures):
-        _, laid = outline(mask, UPRIGHT)
+        _, laid = trace_outline(mask, UPRIGHT)
         raw = np.asarray(analysis.fit_transform([np.roll(laid, -1, axis=0)])[0])
         theirs = np.stack([part[1:9] for part in np.split(raw, 4)], axis=1)
         scale = np.linalg.svd(theirs[0].reshape(2, 2), compute_uv=False)[0]
@@ -79,12 +79,12 @@ def test_fourier_coefficients_and_principal_components(pictures: list[Picture]) 
 def test_the_two_of_a_pair_lie_on_two_sides(pictures: list[Picture]) -> None:
     pairs = apart = 0
     for masks, pairing in pictures:
-        line = middle_line(average([(np.any(list(masks.values()), axis=0), UPRIGHT)]))
+        line = find_middle_line(average_masks([(np.any(list(masks.values()), axis=0), UPRIGHT)]))
         for pair in set(pairing.values()):
             two = [masks[label] for label, of in pairing.items() if of == pair and label in masks]
             if len(two) == 2:
                 pairs += 1
-                found = [set(split(mask, UPRIGHT, line)) for mask in two]
+                found = [set(split_sides(mask, UPRIGHT, line)) for mask in two]
                 apart += {"left"} in found and {"right"} in found
     assert pairs >= 15
     assert apart >= pairs - 1  # In one picture a left and a right spot are labelled as one.

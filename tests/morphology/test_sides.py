@@ -16,8 +16,8 @@ from sst_retrieval.describe.measure import measure_geometry
 from sst_retrieval.errors import QueryError
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.masks import box, encode
-from sst_retrieval.morphology.asymmetry import asymmetry
-from sst_retrieval.morphology.sides import average, middle_line, split
+from sst_retrieval.morphology.asymmetry import compute_asymmetry
+from sst_retrieval.morphology.sides import average_masks, find_middle_line, split_sides
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Frame, Mask, Region
 
@@ -41,23 +41,25 @@ def a_specimen(angle: float, *, left: bool = True) -> tuple[Mask, Frame]:
 
 @pytest.mark.parametrize("angle", [0.0, 1.0, 2.9, -2.2])
 def test_left_and_right_of_turned_specimens(angle: float) -> None:
-    line = middle_line(average([a_specimen(turn) for turn in (0.0, 0.7, angle)]))
+    line = find_middle_line(average_masks([a_specimen(turn) for turn in (0.0, 0.7, angle)]))
     assert line is not None
     assert (line.u, line.angle) == pytest.approx((0.5, 0.0), abs=0.03)
     assert line.symmetry > 0.8
     mask, frame = a_specimen(angle)
-    sides = split(mask, frame, line)
+    sides = split_sides(mask, frame, line)
     assert list(sides) == ["left", "right"]
     assert np.array_equal(sides["left"], mask & (a_wing(-60, -40, angle) | a_wing(-45, 40, angle, along=25)))
     assert np.array_equal(sides["left"] | sides["right"], mask)
 
 
 def test_a_lost_wing_moves_no_middle_line() -> None:
-    line = middle_line(average([*(a_specimen(turn) for turn in (0.0, 0.3, -1.0)), a_specimen(0.1, left=False)]))
+    line = find_middle_line(
+        average_masks([*(a_specimen(turn) for turn in (0.0, 0.3, -1.0)), a_specimen(0.1, left=False)])
+    )
     assert line is not None
     assert line.u == pytest.approx(0.5, abs=0.03)
     mask, frame = a_specimen(0.1, left=False)
-    assert {side: part.sum() > 2000 for side, part in split(mask, frame, line).items()} == {
+    assert {side: part.sum() > 2000 for side, part in split_sides(mask, frame, line).items()} == {
         "left": False,
         "right": True,
     }
@@ -65,42 +67,42 @@ def test_a_lost_wing_moves_no_middle_line() -> None:
 
 def test_a_support_that_lies_askew_has_an_askew_middle_line() -> None:
     upright = frames.turned((150, 150), 300, 0.0)
-    line = middle_line(average([(a_specimen(0.5)[0], upright)]))
+    line = find_middle_line(average_masks([(a_specimen(0.5)[0], upright)]))
     assert line is not None
     assert line.angle == pytest.approx(0.5, abs=0.03)
     assert np.array_equal(
-        split(a_wing(-60, -40, 0.5) | a_wing(60, -40, 0.5), upright, line)["right"], a_wing(60, -40, 0.5)
+        split_sides(a_wing(-60, -40, 0.5) | a_wing(60, -40, 0.5), upright, line)["right"], a_wing(60, -40, 0.5)
     )
 
 
 def test_a_piece_on_both_sides_is_median_and_so_is_everything_without_a_middle_line() -> None:
     mask, frame = a_specimen(0.0)
-    line = middle_line(average([(mask, frame)]))
+    line = find_middle_line(average_masks([(mask, frame)]))
     across = a_wing(0, 0, 0.0)
-    assert {side: part.sum() for side, part in split(across, frame, line).items()} == {"median": across.sum()}
-    assert list(split(mask, frame, None)) == ["median"]
-    assert split(np.zeros(SIZE, dtype=bool), frame, line) == {}
+    assert {side: part.sum() for side, part in split_sides(across, frame, line).items()} == {"median": across.sum()}
+    assert list(split_sides(mask, frame, None)) == ["median"]
+    assert split_sides(np.zeros(SIZE, dtype=bool), frame, line) == {}
 
 
 def test_a_shape_without_symmetry_has_no_middle_line() -> None:
     lopsided = np.zeros(SIZE, dtype=bool)
     lopsided[30:60, 40:260] = lopsided[60:120, 40:70] = lopsided[200:260, 150:190] = lopsided[120:130, 240:290] = True
-    assert middle_line(average([(lopsided, frames.turned((150, 150), 300, 0.0))])) is None
-    assert middle_line(np.zeros((96, 96), dtype=np.float32)) is None
+    assert find_middle_line(average_masks([(lopsided, frames.turned((150, 150), 300, 0.0))])) is None
+    assert find_middle_line(np.zeros((96, 96), dtype=np.float32)) is None
 
 
 def test_specks_belong_to_no_side() -> None:
     mask, frame = a_specimen(0.0)
-    line = middle_line(average([(mask, frame)]))
+    line = find_middle_line(average_masks([(mask, frame)]))
     speck = mask.copy()
     speck[5:8, 5:8] = True
-    assert sum(part.sum() for part in split(speck, frame, line).values()) == mask.sum()
+    assert sum(part.sum() for part in split_sides(speck, frame, line).values()) == mask.sum()
 
 
 def test_indices_of_asymmetry_worked_out_by_hand() -> None:
     rows = [("a", "left", 10.0), ("a", "right", 12.0), ("b", "left", 20.0), ("b", "right", 19.0), ("c", "left", 5.0)]
     frame = pd.DataFrame(rows, columns=["specimen", "side", "area_px"]).assign(group="g")
-    found = asymmetry(frame, "band", "area_px", "x")
+    found = compute_asymmetry(frame, "band", "area_px", "x")
     assert found.unpaired == ("c",)
     row = found.table.loc["g"]
     assert (row["specimens"], row["directional"], row["FA1"]) == (2, 0.5, 1.5)
@@ -109,9 +111,9 @@ def test_indices_of_asymmetry_worked_out_by_hand() -> None:
     assert row["FA4a"] == pytest.approx(0.798 * math.sqrt(4.5))
     assert row["FA8a"] == pytest.approx((math.log(12 / 10) + math.log(20 / 19)) / 2)
     with pytest.raises(QueryError, match="mass"):
-        asymmetry(frame, "band", "mass", "x")
+        compute_asymmetry(frame, "band", "mass", "x")
     with pytest.raises(QueryError, match="left and on its right"):
-        asymmetry(frame[frame["side"] == "left"], "band", "area_px", "x")
+        compute_asymmetry(frame[frame["side"] == "left"], "band", "area_px", "x")
 
 
 def test_specimens_without_a_value_are_no_group_and_are_counted(tmp_path: Path) -> None:

@@ -1,0 +1,237 @@
+"""Regions of an index selected by trait and predicate, and what is known of them: columns, groups, vectors, masks.
+
+Every function takes the regions that show a trait and for which `where` holds, a DuckDB predicate over the collection's
+columns, `confidence` and the measurements, in pixels (`index.catalog`). Masks that a person rejected are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sst_retrieval.errors import QueryError
+from sst_retrieval.index.duck import column_namer, quote_name
+from sst_retrieval.index.reader import Reader
+from sst_retrieval.morphology import distances
+from sst_retrieval.morphology.distances import Rows
+from sst_retrieval.types import Floats, Region
+
+Ids: TypeAlias = npt.NDArray[np.int64]
+"""int64 (n,): region ids."""
+
+
+def select_regions(reader: Reader, trait: str | Sequence[str] | None, where: str | None) -> Ids:
+    """Resolve traits and a predicate to region ids.
+
+    Args:
+        reader: an open index.
+        trait: one or several; None takes all.
+        where: predicate; None takes all regions.
+
+    Returns:
+        int64 (n,), ascending.
+
+    Raises:
+        QueryError: there is no such trait, or the predicate does not work.
+    """
+    names = reader.traits if trait is None else [trait] if isinstance(trait, str) else trait
+    found = [reader.catalog.resolve(where or "true", reader.require_trait(name)) for name in names]
+    return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+
+
+def read_rows(reader: Reader, region_ids: Ids, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read what the catalog holds of regions: all but their masks and vectors.
+
+    Args:
+        reader: an open index.
+        region_ids: int64 (n,), each once.
+        columns: names to return; None returns all (see `row_columns`).
+
+    Returns:
+        An Arrow table, one row a region, ordered by region id; empty (not NaN) where a value is missing.
+    """
+    catalog = reader.catalog
+    every, region_reviews = row_columns(reader), catalog.region_reviews
+    chosen = ", ".join(f"{every[name]} AS {quote_name(name)}" for name in (every if columns is None else columns))
+    sql = f"""SELECT {chosen} FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
+              LEFT JOIN measurements m ON m.region_id = r.region_id
+              WHERE r.region_id IN (SELECT unnest($ids::BIGINT[])) ORDER BY r.region_id"""
+    with catalog.cursor() as cursor:
+        found = _without_nan(cursor.sql(sql, params={"ids": region_ids.tolist()}).to_arrow_table())
+    name = column_namer(catalog.columns)("review")
+    if name not in found.column_names:
+        return found
+    words = pa.array([region_reviews.status(number) for number in np.sort(region_ids).tolist()], pa.string())
+    return found.set_column(found.column_names.index(name), name, words)
+
+
+def row_columns(reader: Reader) -> dict[str, str]:
+    """Return the columns of `read_rows`, name -> SQL: this program's own, then the collection's, then measurements.
+
+    A column of the collection that is called like one of this program's own (`confidence`) has "collection:" before its
+    name. A decision or a measurement that a column of the collection shares its name with has "sst:" before its own
+    (`index.duck.column_namer`).
+    """
+    catalog = reader.catalog
+    names = {name: f"r.{name}" for name in ("region_id", "specimen", "trait", "confidence")}
+    name_of = column_namer(catalog.columns)
+    names[name_of("review")] = "NULL"  # Laid over what is read: decisions come in between commits.
+    if "group" not in {name.casefold() for name in catalog.columns}:
+        names["group"] = 's."sst:group"'
+    ours = set(names)
+    theirs = {f"collection:{name}" if name.casefold() in ours else name: name for name in catalog.columns}
+    names |= {shown: f"s.{quote_name(name)}" for shown, name in theirs.items()}
+    measured = [f"m.{quote_name(name)}" for name in catalog.measurement_names]
+    names |= dict(zip(map(name_of, catalog.measurement_names), measured, strict=True))
+    return names
+
+
+def require_columns(reader: Reader, *names: str) -> list[str]:
+    """Return column names of `read_rows`, each once.
+
+    Raises:
+        QueryError: there is no such column; lists those that exist.
+    """
+    known = row_columns(reader)
+    for name in names:
+        if name not in known:
+            raise QueryError(f"the index has no column {name!r}; it has: {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+def to_label_frame(table: pa.Table) -> Any:
+    """Convert to a pandas data frame to take labels from: where some values are missing, whole numbers stay whole."""
+    return table.to_pandas(integer_object_nulls=True)
+
+
+def groups(reader: Reader) -> dict[str, str]:
+    """Return specimen -> the group whose annotated specimen served it."""
+    return reader.catalog.groups()
+
+
+def trait_vectors(reader: Reader, trait: str, *, where: str | None = None) -> tuple[tuple[str, ...], Floats]:
+    """Return the vectors of a trait as they are stored.
+
+    Args:
+        trait: its name.
+        where: DuckDB predicate over the collection's columns, `confidence` and the measurements; None takes all.
+
+    Returns:
+        N specimens, and float32 (N, D): the blocks one after the other (`blocks` says how wide each is), each of
+        unit length; in order of region ids, as in `trait_table`.
+    """
+    ids = select_regions(reader, trait, where)
+    names = read_rows(reader, ids, ["specimen"]).column(0).to_pylist()
+    return tuple(names), reader.vector_indexes[reader.require_trait(trait)].reconstruct(ids)
+
+
+def drawn(reader: Reader, trait: str | Sequence[str] | None = None, *, where: str | None = None) -> Iterator[Region]:
+    """Go through regions with their masks, some thousand in memory at a time, in the order of `trait_table`.
+
+    Args:
+        trait: one or several; None takes all.
+        where: DuckDB predicate over the collection's columns, `confidence` and the measurements; None takes all.
+
+    Yields:
+        Regions without vectors and measurements.
+    """
+    return reader.catalog.iterate_regions(select_regions(reader, trait, where))
+
+
+def read_scaled_vectors(reader: Reader, trait: str, ids: Ids, weights: Mapping[str, float] | None) -> tuple[Rows, str]:
+    """Give access to the scaled vectors of regions of a trait (see `distances.block_scale`).
+
+    Args:
+        reader: an open index.
+        trait: name of the trait.
+        ids: region ids.
+        weights: block -> weight; None weighs all alike.
+
+    Returns:
+        Positions in `ids` -> vectors, and a sentence that says what they are.
+    """
+    shares = reader.block_weights(weights)
+    scale, vectors = distances.block_scale(reader.blocks, shares), reader.vector_indexes[reader.require_trait(trait)]
+    listed = ", ".join(f"{block} {share:g}" for block, share in zip(reader.blocks, shares, strict=True) if share)
+    return lambda places: vectors.reconstruct(ids[places]) * scale, f"{trait}, weights: {listed}"
+
+
+def group_regions(reader: Reader, trait: str, by: str, where: str | None) -> tuple[Ids, Ids, list[str], str]:
+    """Group the regions of a trait by the values of a column.
+
+    Args:
+        reader: an open index.
+        trait: name of the trait.
+        by: the column.
+        where: predicate; None takes all regions.
+
+    Returns:
+        Region ids int64 (n,); the group of each, int64 (n,), 0..G - 1; the names of the G groups; and a note that says
+        how many specimens without a value were left out, "" if there are none.
+
+    Raises:
+        QueryError: there is no such trait or column, or no specimen has a value.
+    """
+    columns = require_columns(reader, "region_id", by)
+    rows = to_label_frame(read_rows(reader, select_regions(reader, trait, where), columns))
+    filled = rows[rows[by].notna() & (rows[by].astype(str) != "")]
+    if filled.empty:
+        raise QueryError(f"no specimen with {trait} has a value in {by!r}; choose another column")
+    codes, values = pd.factorize(filled[by].astype(str), sort=True)
+    missing = len(rows) - len(filled)
+    note = f" ({missing} specimens without a value left out)" if missing else ""
+    return filled["region_id"].to_numpy(np.int64), np.asarray(codes, dtype=np.int64), list(values), note
+
+
+def values_of_groups(reader: Reader, trait: str, by: str, column: str, where: str | None) -> dict[str, str]:
+    """Look up the one value of another column that each group has.
+
+    Args:
+        reader: an open index.
+        trait: name of the trait.
+        by: the column whose values are the groups.
+        column: the other column.
+        where: predicate; None takes all regions.
+
+    Returns:
+        Group -> value; groups without a value are missing.
+
+    Raises:
+        QueryError: there is no such column, or a group has several values.
+    """
+    columns = require_columns(reader, by, column)
+    rows = to_label_frame(read_rows(reader, select_regions(reader, trait, where), columns)).astype("string")
+    found = rows.replace("", pd.NA).dropna().groupby(by)[column].unique()
+    mixed = [group for group, values in found.items() if len(values) > 1]
+    if mixed:
+        raise QueryError(
+            f"{by} {mixed[0]!r} has several values of {column!r}: {', '.join(found[mixed[0]])}; each group needs one"
+        )
+    return {str(group): str(values[0]) for group, values in found.items()}
+
+
+def unit_vectors_by_specimen(reader: Reader) -> dict[str, dict[str, Floats]]:
+    """Read the vectors of all traits: specimen -> trait -> float32 (D,) of length 1, all blocks weighed alike."""
+    found: dict[str, dict[str, Floats]] = {}
+    scale = distances.block_scale(reader.blocks, np.ones(len(reader.blocks)))
+    for trait in reader.traits:
+        ids = select_regions(reader, trait, None)
+        names = read_rows(reader, ids, ["specimen"]).column(0).to_pylist()
+        for name, vector in zip(names, reader.vector_indexes[trait].reconstruct(ids) * scale, strict=True):
+            found.setdefault(name, {})[trait] = vector
+    return found
+
+
+def _without_nan(table: pa.Table) -> pa.Table:
+    """Empty the cells that are not a number: files that people read would say "nan" there."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type):
+            column = table.column(place)
+            table = table.set_column(place, field, pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column))
+    return table

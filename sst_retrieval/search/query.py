@@ -1,0 +1,174 @@
+"""A query: what regions are compared with, who may answer, and what each part counts.
+
+1. Examples of one trait are averaged; what a hit should be unlike is subtracted, at half its weight (`AWAY`).
+2. Examples of several traits ask for specimens that show all of them.
+3. A query can be expanded by its first hits: each becomes a further example (`ALPHA`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.errors import QueryError
+from sst_retrieval.index.query_vectors import Example
+from sst_retrieval.index.reader import Reader
+from sst_retrieval.index.vectors import VectorIndex
+from sst_retrieval.types import Doubles, Floats, Hit
+
+Pair: TypeAlias = tuple[str, str]
+"""(specimen, trait)."""
+
+AWAY = 0.5
+"""Weight of being unlike against being like: at 1, the first hits are odd rather than similar."""
+
+ALPHA = 3
+"""A first hit joins the query with its similarity to this power: what is hardly similar hardly counts.
+
+Radenovic, Tolias and Chum 2018 (arXiv 1711.02512), whose value this is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is searched for.
+
+    Attributes:
+        traits: trait -> the examples that its regions are compared with.
+        excluded: specimens that are no hits: those that were searched with.
+        k: how many hits are wanted.
+        where: predicate that the region of every trait must satisfy; None if all may be hits.
+        weights: block -> weight, in the order of the blocks; of sum 1.
+        among: int64 (n,), the only regions that may be hits; None if all may.
+    """
+
+    traits: Mapping[str, Sequence[Example]]
+    excluded: frozenset[str]
+    k: int
+    where: str | None
+    weights: Mapping[str, float]
+    among: npt.NDArray[np.int64] | None = None
+
+    @property
+    def block_weights(self) -> Doubles:
+        """The weights as float64 (B,)."""
+        return np.array(list(self.weights.values()), dtype=np.float64)
+
+
+def make_query(
+    reader: Reader,
+    *,
+    like: Pair | Sequence[Pair] | None,
+    unlike: Pair | Sequence[Pair] | None,
+    vectors: Floats | None,
+    trait: str | None,
+    k: int,
+    where: str | None,
+    weights: Mapping[str, float] | None,
+    among: Sequence[int] | npt.NDArray[np.int64] | None,
+) -> Query:
+    """Make a query of what a user gives to `Index.search`, which explains the arguments.
+
+    Raises:
+        QueryError: the query names something the index does not have.
+    """
+    likes, unlikes = as_pairs(like or ()), as_pairs(unlike or ())
+    liked = [_stored_example(reader, *pair, goal=trait) for pair in likes]
+    if vectors is not None:
+        goal = reader.require_trait(trait)
+        liked.append((goal, _whiten_external(reader, vectors, goal)))
+    disliked = [_stored_example(reader, *pair, goal=trait) for pair in unlikes]
+    shares = reader.block_weights(weights)
+    return Query(
+        traits=weigh_examples(liked, disliked),
+        excluded=frozenset(specimen for specimen, _ in (*likes, *unlikes)),
+        k=k,
+        where=where,
+        weights=dict(zip(reader.blocks, (shares / shares.sum()).tolist(), strict=True)),
+        among=None if among is None else np.asarray(among, dtype=np.int64),
+    )
+
+
+def as_pairs(given: Pair | Sequence[Pair]) -> list[Pair]:
+    """Return one (specimen, trait), or several, as a list.
+
+    >>> as_pairs(("CAM001", "wing"))
+    [('CAM001', 'wing')]
+    >>> as_pairs([("CAM001", "wing"), ("CAM002", "wing")])
+    [('CAM001', 'wing'), ('CAM002', 'wing')]
+    """
+    if len(given) == 2 and all(isinstance(part, str) for part in given):
+        return [(str(given[0]), str(given[1]))]
+    return [(specimen, trait) for specimen, trait in cast("Sequence[Pair]", given)]
+
+
+def weigh_examples(
+    like: Sequence[tuple[str, Floats]], unlike: Sequence[tuple[str, Floats]]
+) -> dict[str, list[Example]]:
+    """Weigh examples: every trait alike, and every example of a trait alike.
+
+    Args:
+        like: (trait, vectors float32 (M, D)) of every example that hits should resemble; M variants of its pose.
+        unlike: the same of those that they should not resemble.
+
+    Returns:
+        Trait -> its examples. The shares of all of `like` add up to 1, those of `unlike` to -`AWAY`.
+    """
+    traits: dict[str, list[Example]] = {}
+    for examples, total in ((like, 1.0), (unlike, -AWAY)):
+        names = [trait for trait, _ in examples]
+        for trait, vectors in examples:
+            share = total / len(set(names)) / names.count(trait)
+            traits.setdefault(trait, []).append(Example(vectors, share))
+    return traits
+
+
+def expand_query(query: Query, hits: Sequence[Hit], vectors: Mapping[str, VectorIndex]) -> Query:
+    """Expand a query by its first hits, as further examples of what is liked (alpha query expansion).
+
+    Args:
+        query: the query.
+        hits: its first hits.
+        vectors: trait -> its vectors.
+
+    Returns:
+        The query in which every trait that is liked has the hits' regions beside its examples, each weighed by its
+        similarity (see `ALPHA`); all that is liked of a trait has the same total share as before.
+    """
+    traits = {}
+    for trait, examples in query.traits.items():
+        total = sum(each.share for each in examples if each.share > 0)
+        regions = [part.region_id for hit in hits for part in (hit.parts or (hit,)) if part.trait == trait]
+        votes = [hit.similarity**ALPHA for hit in hits] if total else []
+        scale = 1 / (1 + sum(votes))
+        own = [replace(each, share=each.share * scale) if each.share > 0 else each for each in examples]
+        for number, vote in zip(regions, votes, strict=False):
+            own.append(Example(vectors[trait].reconstruct(np.array([number])), total * vote * scale))
+        traits[trait] = own
+    return replace(query, traits=traits)
+
+
+def _stored_example(reader: Reader, specimen: str, trait: str, *, goal: str | None) -> tuple[str, Floats]:
+    """Return the trait that an example is compared with, and its vector there, float32 (1, D)."""
+    goal = reader.require_trait(trait if goal is None else goal)
+    number, region = reader.find_region(specimen, reader.require_trait(trait))
+    if not region.present or number in reader.catalog.region_reviews.stale_ids:
+        raise QueryError(f"{trait} was not found on {specimen}; look at its mask, or ask with another specimen")
+    if goal == trait:
+        return goal, reader.vector_indexes[trait].reconstruct(np.array([number]))
+    return goal, reader.whitenings[goal].apply(reader.unwhitened_vectors(trait, np.array([number])))
+
+
+def _whiten_external(reader: Reader, vectors: Floats, trait: str) -> Floats:
+    """Whiten vectors from another photograph as those of a trait are: float32 (M, D)."""
+    queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
+    dim = sum(reader.blocks.values())
+    if queries.ndim != 2 or not len(queries) or queries.shape[1] != dim or not np.isfinite(queries).all():
+        raise QueryError(
+            f"the query vectors have shape {queries.shape}; this index wants (M, {dim}) finite numbers, "
+            f"{dict(reader.blocks)}, made with its own settings"
+        )
+    return reader.whitenings[trait].apply(queries)

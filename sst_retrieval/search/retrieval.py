@@ -1,0 +1,211 @@
+"""A search, from a query to hits, exactly.
+
+1. The query is made of stored regions (`like`, `unlike`) or of vectors from another photograph (`search.query`).
+2. `where` is resolved to region ids first, and the search happens among these: k hits whenever k match.
+3. Regions of one trait are ranked by the weighted mean of the blocks' cosines, computed exactly; with several traits,
+   specimens are ranked by the mean of the traits.
+4. Specimens that were searched with are no hits, and rejected masks are none either.
+5. With `expand`, the search is repeated with the query expanded by its first hits.
+
+Functions of an index's reader; `search.index.Index` offers `search`, `vectors`, `described` and `patterns` as methods,
+so their docstrings leave the reader out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.errors import QueryError
+from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.reader import Reader
+from sst_retrieval.index.vectors import VectorIndex
+from sst_retrieval.search.query import Pair, Query, expand_query, make_query
+from sst_retrieval.types import Doubles, Floats, Hit
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A region, or one region of each trait of a specimen, that matches a query.
+
+    Attributes:
+        regions: region ids, one a trait, in the order of the query's traits.
+        score: what ranks it.
+        cosines: float64 (T, B), what each block of each trait adds to the score, before it is weighed.
+    """
+
+    regions: tuple[int, ...]
+    score: float
+    cosines: Doubles
+
+
+def search(
+    reader: Reader,
+    *,
+    like: Pair | Sequence[Pair] | None = None,
+    unlike: Pair | Sequence[Pair] | None = None,
+    vectors: Floats | None = None,
+    trait: str | None = None,
+    k: int = 12,
+    where: str | None = None,
+    weights: Mapping[str, float] | None = None,
+    expand: int = 0,
+    among: Sequence[int] | npt.NDArray[np.int64] | None = None,
+) -> list[Hit]:
+    """Find the specimens whose trait is most similar to a query.
+
+    Args:
+        like: (specimen, trait) of an indexed region, or several of them. Several of one trait are averaged; of
+            several traits, specimens are ranked by the mean of the traits. They are left out of the hits.
+        unlike: the same of what hits should not resemble; counts half as much as `like`.
+        vectors: float32 (M, D) or (D,), made from another photograph with the index's own settings. Several
+            vectors are several ways the specimen may lie: a region is judged by the one it resembles most.
+        trait: the trait to search among, whatever the examples' trait; without it, each example asks for its own.
+        k: how many hits, at least 1; fewer come back only if fewer match.
+        where: DuckDB predicate over the collection's columns, `confidence` and the measurements (see
+            `index.catalog`). The region of every trait that is asked for must satisfy it.
+        weights: block name -> weight, 0 or more; a block that is not named has weight 0; None weighs all alike.
+        expand: ask again together with so many of the first hits; 0 asks once. More of the same kind are found if
+            the first hits are right, and fewer if they are wrong. Similarities are then those to all of them.
+        among: ids of the only regions that may answer (`Hit.region_id`, `region_id` of the trait table); None lets
+            all of them. Any number of them is quicker than a predicate that lists them.
+
+    Returns:
+        At most k hits, the most similar first; equals in order of the specimens' ids.
+
+    Raises:
+        QueryError: the query names something the index does not have.
+    """
+    if not like and vectors is None:
+        raise QueryError("give `like` (specimens of the index) or `vectors` (from another photograph)")
+    if k < 1 or expand < 0:
+        raise QueryError(f"k is {k} and expand {expand}; ask for at least 1 hit, together with 0 or more others")
+    query = make_query(
+        reader, like=like, unlike=unlike, vectors=vectors, trait=trait, k=k, where=where, weights=weights, among=among
+    )
+    if expand:
+        query = expand_query(query, answer_query(reader, replace(query, k=expand)), reader.vector_indexes)
+    return answer_query(reader, query)
+
+
+def answer_query(reader: Reader, query: Query) -> list[Hit]:
+    """Find the hits of a query, at most `query.k`, the most similar first."""
+    matches = rank_matches(query, reader.catalog, reader.vector_indexes)
+    return make_hits(matches, query, reader.catalog, reader.decode_mask)
+
+
+def vectors(reader: Reader, trait: str) -> tuple[list[str], Floats]:
+    """Return the vectors that a search compares: specimens (n), and float32 (n, D), every block of unit length."""
+    found = reader.catalog.resolve_by_specimen("true", reader.require_trait(trait))
+    names = sorted(found)
+    ids = np.array([found[name] for name in names], dtype=np.int64)
+    return names, reader.vector_indexes[trait].reconstruct(ids)
+
+
+def described(
+    reader: Reader, trait: str, ids: Sequence[int], similarities: Sequence[float], blocks: Sequence[Mapping[str, float]]
+) -> list[Hit]:
+    """Turn regions of a trait that were found and ordered elsewhere (by words, say) into hits.
+
+    Args:
+        trait: name of the trait.
+        ids: region ids, the best first.
+        similarities: 0..1, one a region.
+        blocks: what each similarity is made of, one a region.
+    """
+    owners = reader.catalog.owners(ids)
+    return [
+        Hit(rank, owners[number][0], trait, similarity, parts, *owners[number][1:], number, _masks=reader.decode_mask)
+        for rank, (number, similarity, parts) in enumerate(zip(ids, similarities, blocks, strict=True), 1)
+    ]
+
+
+def patterns(reader: Reader, trait: str, ids: npt.NDArray[np.int64]) -> Floats:
+    """Return the pattern blocks of regions of a trait as the embedder made them: float32 (n, D), unit length."""
+    width = reader.blocks["pattern"]  # It is the first block.
+    return reader.unwhitened_vectors(reader.require_trait(trait), ids)[:, :width]
+
+
+def rank_matches(query: Query, catalog: Catalog, vectors: Mapping[str, VectorIndex]) -> list[Match]:
+    """Rank the regions, or the specimens that show all traits, exactly; the most similar first.
+
+    Args:
+        query: the query.
+        catalog: the regions and who they belong to.
+        vectors: trait -> its vectors.
+
+    Returns:
+        At most k matches, and as many more as specimens are excluded.
+    """
+    if len(query.traits) > 1:
+        return _rank_specimens(query, catalog, vectors)
+    ((trait, examples),) = query.traits.items()
+    # Rejected regions are no hits: resolving leaves them out.
+    everywhere = query.where is None and query.among is None and not len(catalog.region_reviews.hidden_ids)
+    ids = None if everywhere else catalog.resolve("true" if query.where is None else query.where, trait)
+    if ids is not None and query.among is not None:
+        ids = np.intersect1d(ids, query.among)
+    # Some more, for the specimens that were searched with and are left out.
+    found = vectors[trait].search(examples, query.k + len(query.excluded), weights=query.block_weights, ids=ids)
+    return [
+        Match((number,), float(score), cosines[None])
+        for number, score, cosines in zip(found.ids.tolist(), found.scores, found.cosines, strict=True)
+    ]
+
+
+def _rank_specimens(query: Query, catalog: Catalog, vectors: Mapping[str, VectorIndex]) -> list[Match]:
+    """Rank the specimens that show every trait of the query by the mean of the traits."""
+    where = "true" if query.where is None else query.where
+    regions = {trait: catalog.resolve_by_specimen(where, trait) for trait in query.traits}
+    if query.among is not None:
+        among = set(query.among.tolist())
+        regions = {trait: {name: n for name, n in own.items() if n in among} for trait, own in regions.items()}
+    names = sorted(set.intersection(*(set(own) for own in regions.values())))
+    ids = {trait: np.array([own[name] for name in names], dtype=np.int64) for trait, own in regions.items()}
+    found = [vectors[trait].scores(own, ids[trait], weights=query.block_weights) for trait, own in query.traits.items()]
+    total = np.round(np.sum([scores for scores, _ in found], axis=0), 9)
+    best = np.argsort(-total, kind="stable")[: query.k + len(query.excluded)]
+    return [
+        Match(tuple(int(own[at]) for own in ids.values()), float(total[at]), np.stack([one[at] for _, one in found]))
+        for at in best
+    ]
+
+
+def make_hits(matches: Sequence[Match], query: Query, catalog: Catalog, masks: Any) -> list[Hit]:
+    """Make hits of matches; leave out the specimens that were searched with.
+
+    Args:
+        matches: what `rank_matches` found.
+        query: the query.
+        catalog: the regions and who they belong to.
+        masks: region id -> its mask; goes into the hits.
+
+    Returns:
+        At most k hits; one of several traits holds one of each trait in `parts`.
+    """
+    owners = catalog.owners([number for match in matches for number in match.regions])
+    kept = [match for match in matches if owners[match.regions[0]][0] not in query.excluded][: query.k]
+    liked = {trait: sum(each.share for each in own if each.share > 0) or 1.0 for trait, own in query.traits.items()}
+    hits = []
+    for rank, match in enumerate(kept, start=1):
+        # The cosines of a part are those of its trait alone, unweighed by the other traits.
+        parts = [
+            _hit(rank, trait, number, cosines / liked[trait], query, owners, masks)
+            for trait, number, cosines in zip(query.traits, match.regions, match.cosines, strict=True)
+        ]
+        whole = _hit(rank, parts[0].trait, match.regions[0], match.cosines.sum(axis=0), query, owners, masks)
+        hits.append(whole if len(parts) == 1 else replace(whole, parts=tuple(parts)))
+    return hits
+
+
+def _hit(
+    rank: int, trait: str, number: int, cosines: Doubles, query: Query, owners: Mapping[int, Any], masks: Any
+) -> Hit:
+    specimen, confidence, metadata = owners[number]
+    similarity = float(np.clip(np.round(cosines @ query.block_weights, 9), 0, 1))
+    blocks = dict(zip(query.weights, np.clip(cosines, -1, 1).tolist(), strict=True))
+    return Hit(rank, specimen, trait, similarity, blocks, confidence, metadata, number, _masks=masks)
