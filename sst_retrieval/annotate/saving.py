@@ -40,17 +40,17 @@ def save_support(
         SupportError: all masks are empty, one is wholly covered by others, the specimen's id cannot be the name of a
             file, `folder` is a file, a file of the specimen's name is no label picture, or traits.toml cannot be used.
     """
-    drawn = {trait: mask for trait, mask in trait_masks.items() if mask.any()}
-    if not drawn:
+    present = {trait: mask for trait, mask in trait_masks.items() if mask.any()}
+    if not present:
         raise SupportError(f"nothing is drawn on {specimen}; draw a trait before saving")
     if not specimen or specimen.startswith(".") or re.search(r'[/\\:*?"<>|\x00-\x1f]', specimen):
         raise SupportError(f"{specimen!r} cannot be the name of a file; annotate a specimen with a simpler id")
     if folder.exists() and not folder.is_dir():
         raise SupportError(f"{folder} is a file; put it into a folder of its own, and build with that folder")
     folder.mkdir(parents=True, exist_ok=True)
-    number_of = add_traits(folder / "traits.toml", drawn, numbers or {})
-    labels = masks.to_labels(np.stack(list(drawn.values())), [number_of[trait] for trait in drawn])
-    hidden = [trait for trait in drawn if not (labels == number_of[trait]).any()]
+    number_of = add_traits(folder / "traits.toml", present, numbers or {})
+    labels = masks.to_labels(np.stack(list(present.values())), [number_of[trait] for trait in present])
+    hidden = [trait for trait in present if not (labels == number_of[trait]).any()]
     if hidden:
         raise SupportError(f"{hidden[0]} lies wholly under other traits; a label picture cannot show both")
     path = folder / f"{specimen}.png"

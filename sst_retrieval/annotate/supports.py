@@ -14,17 +14,16 @@ Only run-length codes of the masks are kept in memory; `Supports.load` reads the
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from sst_retrieval.annotate.formats import label_pictures, registry
 from sst_retrieval.annotate.formats.contract import ImageAnnotation, ReadContext
+from sst_retrieval.annotate.specimen_finder import SpecimenFinder, base_name, unusable_photograph
 from sst_retrieval.annotate.traits import Traits, assign_numbers, merge_numbers, read_traits
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
@@ -125,7 +124,7 @@ def read_supports(source: Path, collection: Collection) -> Supports:
         SupportError: there are none, a file cannot be read, names an unknown specimen or trait, is empty, or does not
             fit its photograph.
     """
-    specimens = _SpecimenFinder(collection)
+    specimens = SpecimenFinder(collection)
     folder = source if source.is_dir() else source.parent
     traits = read_traits(folder / "traits.toml") if (folder / "traits.toml").is_file() else None
     annotations, numbers = _read_files(_list_files(source), specimens, traits)
@@ -134,8 +133,8 @@ def read_supports(source: Path, collection: Collection) -> Supports:
             f"{source} has no supports; add {', or '.join(each.description for each in registry.FORMATS)}"
         )
     if traits is None:
-        drawn = {trait for annotation in annotations for trait in annotation.rles}
-        traits = Traits(assign_numbers(drawn, numbers, source), {})
+        names = {trait for annotation in annotations for trait in annotation.rles}
+        traits = Traits(assign_numbers(names, numbers, source), {})
     _require_known_traits(annotations, traits, folder / "traits.toml")
     references = _sort_references(
         [_make_reference(annotation, specimens, traits) for annotation in annotations], specimens.position
@@ -159,7 +158,7 @@ def _list_files(source: Path) -> list[Path]:
 
 
 def _read_files(
-    files: Sequence[Path], specimens: _SpecimenFinder, traits: Traits | None
+    files: Sequence[Path], specimens: SpecimenFinder, traits: Traits | None
 ) -> tuple[list[ImageAnnotation], dict[str, int]]:
     """Read all annotation files; files of other suffixes, and photographs among the label pictures, are passed over.
 
@@ -176,16 +175,12 @@ def _read_files(
             annotations += content.images
             numbers = merge_numbers(numbers, content.numbers, path) if traits is None else numbers
     # Programs lay their files beside the photographs that they name.
-    photographs = {_file_name(name) for annotation in annotations for name in annotation.names}
+    photographs = {base_name(name) for annotation in annotations for name in annotation.names}
     for path in files:
         is_picture = path.suffix.lower() in label_pictures.SUFFIXES
         if is_picture and path.name not in photographs and not specimens.is_photograph(path):
             annotations += registry.read_annotations(path, context).images
     return annotations, numbers
-
-
-def _file_name(name: str) -> str:
-    return PurePosixPath(name.replace("\\", "/")).name
 
 
 def _require_known_traits(annotations: Iterable[ImageAnnotation], traits: Traits, path: Path) -> None:
@@ -200,81 +195,10 @@ def _require_known_traits(annotations: Iterable[ImageAnnotation], traits: Traits
                 )
 
 
-# ----------------------------------------------------------------------------------------------------- specimens
+# ---------------------------------------------------------------------------------------------------- references
 
 
-class _SpecimenFinder:
-    """Finds the specimen of a collection that an annotation is of, by ids and by the names of photographs."""
-
-    def __init__(self, collection: Collection) -> None:
-        self.source = collection.source
-        self.without_photograph = {skipped.specimen for skipped in collection.left_out}
-        self.position = {specimen.id: i for i, specimen in enumerate(collection.specimens)}
-        # Some systems write "é" as one sign in tables and as two in file names.
-        self.by_id = {unicodedata.normalize("NFC", specimen.id): specimen for specimen in collection.specimens}
-        self.by_file: dict[str, list[Specimen]] = {}
-        for specimen in collection.specimens:
-            self.by_file.setdefault(specimen.image.name, []).append(specimen)
-
-    def is_photograph(self, path: Path) -> bool:
-        """Tell whether a file among the supports is a photograph of the collection, not a label picture."""
-        return any(path.samefile(s.image) for s in self.by_file.get(path.name, ()) if s.image.exists())
-
-    def find(self, source: Path, names: Sequence[str], *, ids_only: bool = False) -> Specimen:
-        """Find a specimen.
-
-        Args:
-            source: the annotation file, for the message.
-            names: ids or file names of the photograph, the most telling first; the first that is known counts.
-            ids_only: take names for ids as they are, not for file names.
-
-        Raises:
-            SupportError: no name is known.
-        """
-        for name in names:
-            parts = PurePosixPath(name.replace("\\", "/"))
-            same_file = [] if ids_only else self.by_file.get(parts.name, [])
-            if len(same_file) > 1:
-                same_file = [s for s in same_file if s.image.parts[-len(parts.parts) :] == parts.parts]
-            if len(same_file) == 1:
-                return same_file[0]
-            for candidate in (name,) if ids_only else (parts.stem, parts.name):
-                if (specimen := self.by_id.get(unicodedata.normalize("NFC", candidate))) is not None:
-                    return specimen
-        raise SupportError(self._explain_unknown(source, names[0]))
-
-    def image_size(self, source: Path, names: Sequence[str]) -> tuple[int, int]:
-        """Return (height, width) in pixels of the photograph that the annotation file `source` means by `names`.
-
-        Raises:
-            SupportError: no name is known, or the photograph cannot be read.
-        """
-        specimen = self.find(source, names)
-        try:
-            return image_size(specimen.image)
-        except ImageError as error:
-            raise _unusable_photograph(source, specimen, error) from error
-
-    def _explain_unknown(self, source: Path, name: str) -> str:
-        stem = name if name in self.without_photograph else PurePosixPath(_file_name(name)).stem
-        if stem in self.without_photograph:
-            return f"{source}: {self.source} names no photograph for {stem}; add one to its row"
-        # Comparing with very many names would take minutes.
-        near = difflib.get_close_matches(stem, list(self.by_id)[:20_000], 1)
-        hint = (
-            f"did you mean {near[0]!r}?" if near else f"its specimens are called like {next(iter(self.by_id), '')!r};"
-        )
-        return (
-            f"{source} annotates {name!r}, which is not a specimen of {self.source}; {hint} "
-            f"name label pictures after the specimen's id, and images in .json files after its photograph"
-        )
-
-
-def _unusable_photograph(source: Path, specimen: Specimen, error: ImageError) -> SupportError:
-    return SupportError(f"{source}: the photograph of {specimen.id} cannot be used: {error}")
-
-
-def _make_reference(annotation: ImageAnnotation, specimens: _SpecimenFinder, traits: Traits) -> SupportReference:
+def _make_reference(annotation: ImageAnnotation, specimens: SpecimenFinder, traits: Traits) -> SupportReference:
     """Check an annotation against its specimen's photograph."""
     specimen = specimens.find(annotation.source, annotation.names, ids_only=annotation.named_by_specimen)
     try:
@@ -284,16 +208,16 @@ def _make_reference(annotation: ImageAnnotation, specimens: _SpecimenFinder, tra
         read_image(specimen.image)  # A photograph that breaks off halfway must not stop the build later.
         content = content_hash(specimen.image)
     except ImageError as error:
-        raise _unusable_photograph(annotation.source, specimen, error) from error
-    drawn = tuple(sorted(annotation.rles, key=lambda trait: traits.numbers[trait]))
-    rles = tuple(annotation.rles[trait] for trait in drawn)
-    fingerprint = hashlib.sha256(repr((content, drawn, rles)).encode()).hexdigest()
+        raise unusable_photograph(annotation.source, specimen, error) from error
+    names = tuple(sorted(annotation.rles, key=lambda trait: traits.numbers[trait]))
+    rles = tuple(annotation.rles[trait] for trait in names)
+    fingerprint = hashlib.sha256(repr((content, names, rles)).encode()).hexdigest()
     return SupportReference(
         specimen=specimen.id,
         group=specimen.group,
         image=specimen.image,
         size=size,
-        traits=drawn,
+        traits=names,
         rles=rles,
         source=annotation.source,
         content=content,
