@@ -1,20 +1,19 @@
+"""Masks that a person drew, saved as a support."""
+
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes import a_collection_of
-from invented import a_region, built
 
 from sst_retrieval.annotate.saving import save_support
 from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.annotate.traits import read_traits
 from sst_retrieval.collection.specimens import read_collection
-from sst_retrieval.errors import IndexFolderError, SupportError
+from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging.images import read_labels, write_png
-from sst_retrieval.index.origin import find_indexes, index_state, rebuild_command
 
 
 def a_mask(top: int = 5, size: tuple[int, int] = (40, 60)) -> np.ndarray:
@@ -77,45 +76,6 @@ def test_traits_written_in_another_way_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(SupportError, match="by hand"):
         save_support(tmp_path, "r2", {"bar": a_mask()})
     assert (tmp_path / "traits.toml").read_text() == "traits = {spot = 7}\n"
-
-
-def test_the_indexes_of_a_folder(tmp_path: Path) -> None:
-    built(tmp_path / "two", [a_region("a")])
-    built(tmp_path / "one", [a_region("a")])
-    (tmp_path / "three").mkdir()
-    assert list(find_indexes(tmp_path)) == ["one", "two"]
-    assert list(find_indexes(tmp_path / "one")) == ["one"]
-    assert find_indexes(tmp_path / "three") == find_indexes(tmp_path / "nothing") == {}
-    assert index_state(tmp_path / "one") == (1, 0)
-
-
-def test_the_command_that_builds_it_again(tmp_path: Path) -> None:
-    built(tmp_path / "x", [a_region("a")])
-    path = tmp_path / "x"
-    manifest = json.loads((path / "manifest.json").read_text())
-    with pytest.raises(IndexFolderError, match="build it once more"):
-        rebuild_command(path)
-    made = {
-        "folder": "/museum",
-        "table": "a b/collection.csv",
-        "supports_folder": "/supports",
-        "settings": {
-            **{"images": "photos", "id_column": None, "propagator": "sam2", "prune": "False"},
-            "models": {"checkpoint": "sam2.1_hiera_tiny", "adapters": ["/a"], "cycle_consistency": "True"},
-        },
-    }
-    manifest["generation"]["provenance"] = made
-    (path / "manifest.json").write_text(json.dumps(manifest))
-    words = rebuild_command(path, groups=["red"])
-    assert words[:5] == ["sst-retrieval", "build", "/museum/a b/collection.csv", "--supports", "/supports"]
-    assert words[5:] == [
-        *("--output", str(path), "--images", "/museum/photos", "--propagator", "sam2"),
-        *("--checkpoint", "sam2.1_hiera_tiny", "--adapter", "/a", "--cycle-consistency", "--groups", "red"),
-    ]
-    made["folder"] = "museum"  # Relative to wherever the app was started: a stranger's index could mean any folder.
-    (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(IndexFolderError, match="build it once more"):
-        rebuild_command(path)
 
 
 def test_a_photograph_is_not_taken_for_a_label_picture(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from fakes import CONCURRENT, a_collection_of, build_fake
 from invented import a_region, built
 
 from sst_retrieval.engines import ModelOptions
-from sst_retrieval.index.origin import rebuild_command
+from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.index.origin import find_indexes, index_state, rebuild_command
 from sst_retrieval.search import outside
 from sst_retrieval.search.index import open_index
 
@@ -21,6 +22,45 @@ def made_with(path: Path, models: dict[str, object], **settings: object) -> None
     made = {"folder": str(path.parent / "museum"), "table": "collection.csv", "supports_folder": "supports"}
     manifest["generation"]["provenance"] = {**made, "settings": {**settings, "models": models}}
     (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_the_indexes_of_a_folder(tmp_path: Path) -> None:
+    built(tmp_path / "two", [a_region("a")])
+    built(tmp_path / "one", [a_region("a")])
+    (tmp_path / "three").mkdir()
+    assert list(find_indexes(tmp_path)) == ["one", "two"]
+    assert list(find_indexes(tmp_path / "one")) == ["one"]
+    assert find_indexes(tmp_path / "three") == find_indexes(tmp_path / "nothing") == {}
+    assert index_state(tmp_path / "one") == (1, 0)
+
+
+def test_the_command_that_builds_it_again(tmp_path: Path) -> None:
+    built(tmp_path / "x", [a_region("a")])
+    path = tmp_path / "x"
+    manifest = json.loads((path / "manifest.json").read_text())
+    with pytest.raises(IndexFolderError, match="build it once more"):
+        rebuild_command(path)
+    made = {
+        "folder": "/museum",
+        "table": "a b/collection.csv",
+        "supports_folder": "/supports",
+        "settings": {
+            **{"images": "photos", "id_column": None, "propagator": "sam2", "prune": "False"},
+            "models": {"checkpoint": "sam2.1_hiera_tiny", "adapters": ["/a"], "cycle_consistency": "True"},
+        },
+    }
+    manifest["generation"]["provenance"] = made
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    words = rebuild_command(path, groups=["red"])
+    assert words[:5] == ["sst-retrieval", "build", "/museum/a b/collection.csv", "--supports", "/supports"]
+    assert words[5:] == [
+        *("--output", str(path), "--images", "/museum/photos", "--propagator", "sam2"),
+        *("--checkpoint", "sam2.1_hiera_tiny", "--adapter", "/a", "--cycle-consistency", "--groups", "red"),
+    ]
+    made["folder"] = "museum"  # Relative to wherever the app was started: a stranger's index could mean any folder.
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(IndexFolderError, match="build it once more"):
+        rebuild_command(path)
 
 
 def test_the_command_that_builds_it_again_works_in_any_folder(tmp_path: Path) -> None:
