@@ -24,7 +24,7 @@ import numpy as np
 import sst_retrieval as sst
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.describe.measure import measure_geometry
-from sst_retrieval.imaging.frames import turned
+from sst_retrieval.imaging.frames import square_frame
 from sst_retrieval.imaging.masks import box, encode
 from sst_retrieval.index.store import Store
 from sst_retrieval.types import Region, Specimen
@@ -57,7 +57,7 @@ print(json.dumps([seconds, int(status.split("VmHWM:")[1].split()[0]) / 1024]))
 def make_index(path: Path, regions: int, groups: int) -> None:
     """Make an index of invented regions of one trait."""
     rng = np.random.default_rng(0)
-    frame = turned((32, 24), 64, 0.0)
+    frame = square_frame((32, 24), 64, 0.0)
     mask = np.zeros((48, 64), dtype=bool)
     mask[10:30, 12:50] = True
     rle, around, measured = encode(mask), box(mask), measure_geometry(mask)

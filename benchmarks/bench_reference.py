@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--every", type=int, default=1, help="compare the masks of every n-th picture only")
     options = parser.parse_args()
-    upright = frames.turned((512, 512), 1024, 0.0)
+    upright = frames.square_frame((512, 512), 1024, 0.0)
     analysis = EllipticFourierAnalysis(n_harmonics=HARMONICS, registration=None)
     has = {name: importlib.util.find_spec(name) is not None for name in ("SimpleITK", "shapely")}
     worst: dict[str, list[float]] = {}
@@ -86,7 +86,7 @@ def main() -> None:
             x0, y0, x1, y1 = masks.box(whole)
             mask = np.pad(whole[y0:y1, x0:x1], 3)
             ours = measure_geometry(mask)
-            shoelace = sum(masks.enclosed(curve) for curve in masks.outlines(mask))
+            shoelace = sum(masks.signed_area(curve) for curve in masks.outlines(mask))
             worst.setdefault("area against the outlines' shoelace area, relative", []).append(
                 abs(shoelace - ours["area_px"]) / ours["area_px"]
             )

@@ -108,7 +108,7 @@ def _save_supports(path: Path, propagator: DensePropagator, memory: DenseMemory,
     """Save labels, colours and features of the supports, which the keys are computed from."""
     side = propagator.settings.side
     pairs = zip(supports, memory.supports, strict=True)
-    views = [frames.warp(support.image, known.frame, side) for support, known in pairs]
+    views = [frames.warp_image(support.image, known.frame, side) for support, known in pairs]
     levels = [propagator.trunk.levels(view[None], deepest=1 + len(LEVELS))[1:] for view in views]
     labels = torch.stack([known.key_labels for known in memory.supports])
     arrays: dict[str, Any] = {

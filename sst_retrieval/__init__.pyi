@@ -46,7 +46,7 @@ from .search.outside import query_vectors as query_vectors, read_mask as read_ma
 from .pictures.overlays import PALETTE as PALETTE, around_box as around_box, overlay as overlay
 from .track.contract import Propagator as Propagator
 from .search.index import Index as Index, open_index as open_index
-from .imaging.reach import Reach as Reach
+from .imaging.read_policy import Reach as Reach
 from .build.report import BuildReport as BuildReport
 from .index.reviews import DECISIONS as DECISIONS, Review as Review
 from .pictures.sheets import Tile as Tile, contact_sheet as contact_sheet, hit_tile as hit_tile

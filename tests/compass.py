@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from sst_retrieval.build.settings import BuildSettings
-from sst_retrieval.imaging.frames import turned
+from sst_retrieval.imaging.frames import square_frame
 from sst_retrieval.types import Box, Mask, Propagated, RGBImage, Support
 
 COMPASS = BuildSettings(propagator="compass:CompassTracker", embedder="compass:CompassEmbedder")
@@ -64,7 +64,7 @@ class CompassTracker:
         turns, group = _read(image)
         strange = 0 if group == memory.group else 1 if memory.much else -1
         angle = -(turns - memory.turns + strange) * math.pi / 2
-        frame = turned((SIDE / 2, SIDE / 2), memory.side, angle)
+        frame = square_frame((SIDE / 2, SIDE / 2), memory.side, angle)
         return Propagated(whole()[None], np.full(1, 0.9, np.float32), frame)
 
 

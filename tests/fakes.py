@@ -24,7 +24,7 @@ from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.build.report import BuildReport
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.errors import InputError
-from sst_retrieval.imaging.frames import turned
+from sst_retrieval.imaging.frames import square_frame
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, Region, RGBImage, Support
 
@@ -68,7 +68,7 @@ class FakeTracker:
         self._misbehave(*os.environ.get("FAKE_TRACKER", ":0").split(":"))
         masks = np.stack([np.abs(image - colour).max(axis=2) < 40 for colour in memory.colours])
         height, width = image.shape[:2]
-        frame = turned((width / 2, height / 2), max(height, width), 0.0)
+        frame = square_frame((width / 2, height / 2), max(height, width), 0.0)
         confidence = np.where(masks.any(axis=(1, 2)), 0.75, 0.25).astype(np.float32)
         if os.environ.get("FAKE_TRACKER") == f"nonsense:{self.photographs}":
             confidence += 7

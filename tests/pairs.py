@@ -18,7 +18,7 @@ SPECIES = ("Aus albus", "Bus rubens", "Cus niger")
 IDS = [f"P {number:02d}" for number in range(12)]
 SPECIES_OF = {name: SPECIES[number % 3] for number, name in enumerate(IDS)}
 MM_PER_PIXEL = {name: None if number == 11 else 0.05 + 0.01 * (number % 2) for number, name in enumerate(IDS)}
-FRAME = frames.turned((80, 60), 170, 0.0)
+FRAME = frames.square_frame((80, 60), 170, 0.0)
 
 TREE = "((Aus_albus:1,Cus_niger:1):1,(Bus_rubens:1.5,Dus_dubius:1.5):0.5);"
 """Albus and niger are sisters; rubens is farther; a tip that the collection does not have."""

@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.imaging.frames import compose, inverse
+from sst_retrieval.imaging.frames import compose, invert
 from sst_retrieval.track.contract import Memory, Propagator
 from sst_retrieval.types import Frame, Mask, Propagated, Support
 
@@ -96,7 +96,7 @@ def compute_alignment(
     """
     support = supports[0]
     (own,), (aligned,) = (propagator.propagate(each, [support.image]) for each in (memory, reference))
-    change = compose(aligned.frame, inverse(own.frame))
+    change = compose(aligned.frame, invert(own.frame))
     if np.allclose(change.matrix, (1, 0, 0, 0, 1, 0), atol=_TOLERANCE):
         return UNCHANGED
     if _fraction_inside(aligned.frame, np.asarray(support.masks.any(axis=0))) >= MIN_INSIDE:

@@ -107,7 +107,7 @@ def _compute_vectors(
     """Describe every trait, each in a frame that it comes with; a present one always has a vector."""
     vectors = embed_regions(image, masks, frame, embedder)
     height, width = image.shape[:2]
-    whole = frames.turned((width / 2, height / 2), max(height, width), 0.0)
+    whole = frames.square_frame((width / 2, height / 2), max(height, width), 0.0)
     described: list[tuple[Floats | None, Frame]] = []
     for mask, vector in zip(masks, vectors, strict=True):
         if vector is None and mask.any():

@@ -136,7 +136,7 @@ def pool(grid: FeatureGrid, coverage: Floats) -> Floats:
 
 def _pattern_blocks(image: RGBImage, frame: Frame, coverages: Sequence[Floats], embedder: Embedder) -> list[Floats]:
     """Compute the pattern block of each trait of a specimen, the mean over all views."""
-    view = frames.warp(image, frame, embedder.side)
+    view = frames.warp_image(image, frame, embedder.side)
     if isinstance(embedder, RegionEmbedder):
         return _embed_whole_regions(view, coverages, embedder)  # It removes the background in its own way.
     views = [one for both in (view, _remove_background(view, image, frame)) for one in _with_mirror(both)]

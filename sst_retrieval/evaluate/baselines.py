@@ -41,7 +41,7 @@ CAP_RADIUS = 0.1
 def describe_photograph(image: RGBImage, embedder: Embedder) -> dict[str, Floats]:
     """Describe a photograph by the baselines that use all of it: method -> float32 (d,)."""
     height, width = image.shape[:2]
-    whole = frames.turned((width / 2, height / 2), max(height, width), 0.0)
+    whole = frames.square_frame((width / 2, height / 2), max(height, width), 0.0)
     return {"photograph": _compute_features(image, whole, embedder), "background": measure_rim_colours(image)}
 
 
@@ -58,7 +58,7 @@ def describe_region(image: RGBImage, mask: Mask, frame: Frame, embedder: Embedde
         Method -> float32 (d,).
     """
     x0, y0, x1, y1 = box(mask)
-    square = frames.turned(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0), 0.0)
+    square = frames.square_frame(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0), 0.0)
     colour = rgb2lab(image[mask][None])[0].mean(axis=0).astype(np.float32)
     return {
         "crop": _compute_features(image, square, embedder),
@@ -115,7 +115,7 @@ def _lift_to_sphere(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]
 
 def _compute_features(image: RGBImage, frame: Frame, embedder: Embedder) -> Floats:
     """Compute the mean feature of a frame's square, of unit length: float32 (d,)."""
-    view = frames.warp(image, frame, embedder.side)
+    view = frames.warp_image(image, frame, embedder.side)
     (grid,) = embedder.features([view])
     mean = pool(grid, np.ones((embedder.side, embedder.side), dtype=np.float32))
     unit: Floats = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)

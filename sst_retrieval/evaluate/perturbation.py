@@ -86,10 +86,10 @@ def read_target(
     rng = np.random.default_rng([seed, zlib.crc32(specimen.id.encode())])
     height, width = label.shape
     side = int(np.ceil(np.hypot(height, width)))  # Nothing is cut off; beyond the edge, the edge is repeated.
-    frame = frames.turned((width / 2, height / 2), side, float(rng.uniform(0, 2 * np.pi)))
-    frame = frames.mirrored(frame) if rng.random() < 0.5 else frame
+    frame = frames.square_frame((width / 2, height / 2), side, float(rng.uniform(0, 2 * np.pi)))
+    frame = frames.mirror(frame) if rng.random() < 0.5 else frame
     truth = {trait: frames.warp_mask(label == number, frame, side) > 0.5 for trait, number in numbers.items()}
-    return frames.warp(image, frame, side), truth
+    return frames.warp_image(image, frame, side), truth
 
 
 def find_erased_pixels(image: RGBImage, mask: Mask) -> tuple[Mask, RGBImage]:

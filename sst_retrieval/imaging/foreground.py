@@ -142,9 +142,11 @@ def frame_specimen(image: RGBImage, *, drawn: Mask | None = None) -> Frame:
     known = None if drawn is None else _bounds(drawn)
     boxes = [box for box in (_robust_bounds(find_foreground(image), (height, width)), known) if box is not None]
     if not boxes:
-        return frames.turned((width / 2, height / 2), max(height, width), 0.0)
+        return frames.square_frame((width / 2, height / 2), max(height, width), 0.0)
     (x0, y0), (x1, y1) = np.min([box[:2] for box in boxes], axis=0), np.max([box[2:] for box in boxes], axis=0)
-    return frames.turned((float(x0 + x1) / 2, float(y0 + y1) / 2), float(max(x1 - x0, y1 - y0)) * FRAME_MARGIN, 0.0)
+    return frames.square_frame(
+        (float(x0 + x1) / 2, float(y0 + y1) / 2), float(max(x1 - x0, y1 - y0)) * FRAME_MARGIN, 0.0
+    )
 
 
 def blend_with_grey(view: RGBImage, coverage: Floats) -> RGBImage:

@@ -1,12 +1,10 @@
-"""Room 3a: where the specimen is and how it may lie: hypotheses, of which the match later chooses one.
+"""Frames: similarity transforms between a photograph and the unit square, and images and masks sampled through them.
 
-A pose is never assumed. A butterfly's longest axis is not its body and cut wings are four pieces, so no axis is read
-off the outline; every turn is a hypothesis, "as photographed" the first of them.
-
-1. The background is what the photograph's border looks like; everything unlike it is specimen, however many pieces.
-2. The specimen's box gives the frame "as photographed".
-3. Turns of that frame all the way round, each also seen in a mirror, are the hypotheses.
-4. `fit` turns matched points of two frames into the one similarity transform that most of them agree on.
+1. `foreground.frame_specimen` gives the frame of the specimen as it lies on the photograph.
+2. Its pose is never assumed. A butterfly's longest axis is not its body and cut wings are four pieces, so no axis is
+   read off the outline: rotations of the frame all the way round, and their mirror images, are the pose hypotheses.
+3. `fit_similarity` turns matched points of two frames into the one similarity transform that most of them agree on.
+4. `warp_image` and `warp_mask` sample a photograph inside a frame; `unwarp_masks` brings masks back.
 """
 
 from __future__ import annotations
@@ -18,25 +16,30 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sst_retrieval.imaging.shrunk import Shrunk, shrinkable
+from sst_retrieval.imaging.pyramid import Pyramid, mask_pyramid
 from sst_retrieval.types import Floats, Frame, Mask, MaskStack, RGBImage
 
 
-def hypotheses(frame: Frame, turns: int) -> list[Frame]:
-    """Turn a frame all the way round, then its mirror image.
+def pose_hypotheses(frame: Frame, turns: int) -> list[Frame]:
+    """Rotate a frame in equal steps all the way round, then its mirror image.
+
+    Args:
+        frame: the specimen as it lies.
+        turns: number of rotations.
 
     Returns:
         2 * turns frames; the first is `frame` itself.
     """
-    spins = [turned((0.5, 0.5), 1.0, 2 * math.pi * turn / turns) for turn in range(turns)]
-    return [compose(spin, start) for start in (frame, mirrored(frame)) for spin in spins]
+    rotations = [square_frame((0.5, 0.5), 1.0, 2 * math.pi * turn / turns) for turn in range(turns)]
+    return [compose(rotation, start) for start in (frame, mirror(frame)) for rotation in rotations]
 
 
-def fit(source: npt.NDArray[np.float64], goal: npt.NDArray[np.float64]) -> Frame | None:
+def fit_similarity(source: npt.NDArray[np.float64], goal: npt.NDArray[np.float64]) -> Frame | None:
     """Find the similarity transform that takes most points of one frame to their partners in another.
 
-    The turn is the least-squares one (Umeyama 1991, without mirror); the scale is the ratio of the spreads (Horn 1987),
-    since least squares shrinks when partners are noisy. Repeated with the weight of far-off pairs reduced (Cauchy).
+    The rotation is the least-squares one (Umeyama 1991, without mirror); the scale is the ratio of the spreads (Horn
+    1987), since least squares shrinks when partners are noisy. Four rounds; each reduces the weight of outliers
+    (Cauchy).
 
     Args:
         source: float64 (N, 2), (u, v) in a unit square.
@@ -69,22 +72,22 @@ def fit(source: npt.NDArray[np.float64], goal: npt.NDArray[np.float64]) -> Frame
 
 def compose(outer: Frame, inner: Frame) -> Frame:
     """Apply `inner`, then `outer`, as one map."""
-    return _frame(_square(outer) @ _square(inner))
+    return _from_matrix(_as_matrix(outer) @ _as_matrix(inner))
 
 
-def inverse(frame: Frame) -> Frame:
-    """Return the map back: from the unit square to the photograph's pixels."""
-    return _frame(np.linalg.inv(_square(frame)))
+def invert(frame: Frame) -> Frame:
+    """Compute the inverse map: from the unit square to the photograph's pixels."""
+    return _from_matrix(np.linalg.inv(_as_matrix(frame)))
 
 
-def mirrored(frame: Frame) -> Frame:
-    """Return the same frame seen in a mirror: left and right exchanged inside the unit square."""
+def mirror(frame: Frame) -> Frame:
+    """Mirror a frame: left and right are exchanged inside the unit square."""
     a, b, c, d, e, f = frame.matrix
     return Frame((-a, -b, 1 - c, d, e, f))
 
 
-def turned(centre: tuple[float, float], side: float, angle: float) -> Frame:
-    """Build the frame of a square around a point of the photograph.
+def square_frame(centre: tuple[float, float], side: float, angle: float) -> Frame:
+    """Make the frame of a square around a point of the photograph.
 
     Args:
         centre: (x, y) in pixels; lands in the middle of the unit square.
@@ -96,19 +99,19 @@ def turned(centre: tuple[float, float], side: float, angle: float) -> Frame:
     return Frame((cos, sin, 0.5 - cos * x - sin * y, -sin, cos, 0.5 + sin * x - cos * y))
 
 
-def warp(image: RGBImage | Shrunk[RGBImage], frame: Frame, side: int) -> RGBImage:
-    """Look at a photograph through a frame.
+def warp_image(image: RGBImage | Pyramid[RGBImage], frame: Frame, side: int) -> RGBImage:
+    """Sample a photograph inside a frame.
 
     Args:
-        image: uint8 (H, W, 3); as `Shrunk`, if it will be looked at again.
-        frame: where to look.
+        image: uint8 (H, W, 3); a `Pyramid` if it is sampled more than once.
+        frame: the part of the photograph.
         side: edge of the result in pixels.
 
     Returns:
         uint8 (side, side, 3). Beyond the photograph's edge the nearest pixel of the edge is repeated,
         so that a tight crop does not grow a black frame.
     """
-    small, factor = (image if isinstance(image, Shrunk) else Shrunk(image)).seen(frame, side)
+    small, factor = (image if isinstance(image, Pyramid) else Pyramid(image)).level(frame, side)
     data = _pillow_data(frame, side, factor)
     pad = _padding(small.shape[:2], data, side)
     if pad:
@@ -118,25 +121,25 @@ def warp(image: RGBImage | Shrunk[RGBImage], frame: Frame, side: int) -> RGBImag
     return np.asarray(picture.transform((side, side), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
 
 
-def warp_mask(mask: Mask | Shrunk[Floats], frame: Frame, side: int) -> Floats:
-    """Look at a mask through a frame.
+def warp_mask(mask: Mask | Pyramid[Floats], frame: Frame, side: int) -> Floats:
+    """Sample a mask inside a frame.
 
     Args:
-        mask: bool (H, W); as `Shrunk`, if it will be looked at again.
-        frame: where to look.
+        mask: bool (H, W); a `Pyramid` if it is sampled more than once.
+        frame: the part of the photograph.
         side: edge of the result in pixels.
 
     Returns:
         float32 (side, side), 0..1: how much of each cell the mask covers.
     """
-    coverage, factor = (mask if isinstance(mask, Shrunk) else shrinkable(mask)).seen(frame, side)
+    coverage, factor = (mask if isinstance(mask, Pyramid) else mask_pyramid(mask)).level(frame, side)
     picture = Image.fromarray(coverage)
     data = _pillow_data(frame, side, factor)
     return np.asarray(picture.transform((side, side), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
 
 
-def unwarp(soft: Floats, frame: Frame, size: tuple[int, int], *, threshold: float = 0.5) -> MaskStack:
-    """Bring soft masks of a frame back to the photograph.
+def unwarp_masks(soft: Floats, frame: Frame, size: tuple[int, int], *, threshold: float = 0.5) -> MaskStack:
+    """Bring soft masks of a frame back to the photograph, by bilinear sampling.
 
     Args:
         soft: float32 (T, S, S), 0..1, inside the frame.
@@ -164,23 +167,23 @@ def unwarp(soft: Floats, frame: Frame, size: tuple[int, int], *, threshold: floa
     return masks
 
 
-def _square(frame: Frame) -> npt.NDArray[np.float64]:
+def _as_matrix(frame: Frame) -> npt.NDArray[np.float64]:
     return np.array([frame.matrix[:3], frame.matrix[3:], (0, 0, 1)], dtype=float)
 
 
-def _frame(matrix: npt.NDArray[np.floating[Any]]) -> Frame:
+def _from_matrix(matrix: npt.NDArray[np.floating[Any]]) -> Frame:
     a, b, c, d, e, f = (float(value) for value in matrix[:2].ravel())
     return Frame((a, b, c, d, e, f))
 
 
 def _pillow_data(frame: Frame, side: int, factor: int) -> tuple[float, ...]:
-    """Map cells of the result to pixels of the (reduced) photograph, as Pillow's AFFINE wants it."""
-    a, b, c, d, e, f = inverse(frame).matrix
+    """Map pixels of the view to pixels of the photograph reduced by `factor`, in the order of Pillow's AFFINE."""
+    a, b, c, d, e, f = invert(frame).matrix
     return (a / side / factor, b / side / factor, c / factor, d / side / factor, e / side / factor, f / factor)
 
 
 def _padding(size: tuple[int, int], data: tuple[float, ...], side: int) -> int:
-    """How many pixels the frame looks beyond the photograph."""
+    """Count the pixels by which a frame reaches beyond the photograph."""
     a, b, c, d, e, f = data
     xs = [a * u + b * v + c for u in (0, side) for v in (0, side)]
     ys = [d * u + e * v + f for u in (0, side) for v in (0, side)]
@@ -188,12 +191,12 @@ def _padding(size: tuple[int, int], data: tuple[float, ...], side: int) -> int:
 
 
 def _box_on_photograph(inside: Mask, frame: Frame, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """Box on the photograph that holds every marked cell of the frame, or None if none is marked."""
+    """Return the box on the photograph, half-open, around every marked cell, bool (S, S); None if there is none."""
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if not len(rows):
         return None
     scale = len(inside)
-    a, b, c, d, e, f = inverse(frame).matrix
+    a, b, c, d, e, f = invert(frame).matrix
     us = [(columns[0] - 1) / scale, (columns[-1] + 2) / scale]
     vs = [(rows[0] - 1) / scale, (rows[-1] + 2) / scale]
     xs = [a * u + b * v + c for u in us for v in vs]

@@ -1,12 +1,12 @@
-"""From a photograph on disk to RGB pixels, always the same way, and back to disk.
+"""Read photographs and label pictures into arrays, always the same way; write pictures.
 
-1. The header is read first: a file that is no picture, or too large to hold, is refused before it is decoded.
+1. The header is read first: a file that is not a picture, or too large to hold, is refused before it is decoded.
 2. The EXIF orientation is applied, so that pixels are counted as a viewer shows them.
 3. Sixteen bits become eight by dropping the low byte (65535 -> 255), never by stretching each picture to its own range:
    the same number is the same brightness on every photograph.
-4. An embedded colour profile is followed to sRGB; a picture without one, or with a broken one, is taken as sRGB
-   (CMYK: plain ink arithmetic).
-5. Transparent pixels lie on white paper. Of several pages the first is read.
+4. An embedded colour profile is converted to sRGB; a picture without one, or with a broken one, is taken as sRGB
+   (CMYK: Pillow's plain conversion).
+5. Transparent pixels are blended with white. Of several pages the first is read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from PIL import Image, TiffImagePlugin
 
 from sst_retrieval.errors import ImageError
 from sst_retrieval.files import atomic_write
-from sst_retrieval.imaging.colours import to_rgb
+from sst_retrieval.imaging.srgb import convert_to_srgb
 from sst_retrieval.types import RGBImage
 
 MAX_PIXELS = 400_000_000
@@ -68,27 +68,27 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> RGBImage:
     Raises:
         ImageError: the file is missing, not a picture, truncated or too large.
     """
-    with _opened(path, max_pixels) as picture, _explained(path):
+    with _open_picture(path, max_pixels) as picture, _explain_errors(path):
         picture.load()
         # A TIFF file is turned by Pillow as it is decoded, and has lost its orientation by now.
         turn = _TURNS.get(_orientation(picture))
-        return to_rgb(picture if turn is None else picture.transpose(turn))
+        return convert_to_srgb(picture if turn is None else picture.transpose(turn))
 
 
 def read_labels(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint16]:
-    """Read a label picture: a number a pixel, exactly as stored.
+    """Read a label picture: one number a pixel, exactly as stored.
 
     Args:
         path: an indexed (palette), greyscale or black-and-white PNG or TIFF of 1 to 16 bits.
         max_pixels: refuse a larger one.
 
     Returns:
-        uint16 (H, W); of an indexed picture the index, not the colour.
+        uint16 (H, W); of an indexed picture the palette index, not the colour.
 
     Raises:
         ImageError: the file cannot be read, or is a colour picture or a JPEG, which hold no label numbers.
     """
-    with _opened(path, max_pixels) as picture, _explained(path):
+    with _open_picture(path, max_pixels) as picture, _explain_errors(path):
         if picture.format in ("JPEG", "MPO"):
             raise ImageError(f"{path} is a JPEG, whose compression changes label numbers; save the labels as PNG")
         if picture.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N"):
@@ -103,7 +103,7 @@ def read_labels(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.u
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Say how large a photograph is, from its header.
+    """Read the size of a photograph from its header.
 
     Returns:
         (height, width) in pixels with the EXIF orientation applied, as `read_image` returns it.
@@ -111,7 +111,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         ImageError: the file is missing or not a picture.
     """
-    with _opened(path, None) as picture:
+    with _open_picture(path, None) as picture:
         width, height = picture.size
         if isinstance(picture, TiffImagePlugin.TiffImageFile):
             # Some releases of Pillow have exchanged the two already, for TIFF files only: ask the file itself.
@@ -120,17 +120,17 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def orientation(path: Path) -> int:
-    """Return a photograph's EXIF orientation: 1 is upright, 5 to 8 lie on their side.
+    """Read a photograph's EXIF orientation: 1 is upright, 5 to 8 are rotated by a quarter.
 
     Raises:
         ImageError: the file is missing or not a picture.
     """
-    with _opened(path, None) as picture:
+    with _open_picture(path, None) as picture:
         return _orientation(picture)
 
 
 def content_hash(path: Path) -> str:
-    """Fingerprint a file's content: the same bytes give the same text, wherever the file lies.
+    """Compute the checksum of a file's content.
 
     Returns:
         SHA-256, 64 hexadecimal digits.
@@ -187,9 +187,9 @@ def write_jpeg(path: Path, image: RGBImage, *, quality: int = 90) -> None:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int | None) -> Iterator[Image.Image]:
-    """Open a picture without decoding it, and refuse what cannot become a photograph."""
-    with _quiet_pillow(), _file(path) as file:
+def _open_picture(path: Path, max_pixels: int | None) -> Iterator[Image.Image]:
+    """Open a picture without decoding it; refuse what is not a picture, or has more than `max_pixels`."""
+    with _silence_pillow(), _open_file(path) as file:
         try:
             picture = Image.open(file, formats=FORMATS)
         except _DECODING as error:
@@ -208,7 +208,7 @@ def _opened(path: Path, max_pixels: int | None) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _file(path: Path) -> Iterator[IO[bytes]]:
+def _open_file(path: Path) -> Iterator[IO[bytes]]:
     try:
         file = path.open("rb")
     except OSError as error:
@@ -220,8 +220,8 @@ def _file(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Say in plain words why a picture could not be decoded."""
+def _explain_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of decoders into an `ImageError` that says what to do."""
     try:
         yield
     except ImageError:
@@ -258,7 +258,7 @@ _QUIET = ("ignore", re.compile("(?:)"), Warning, re.compile(r"PIL\."), 0)
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
+def _silence_pillow() -> Iterator[None]:
     """Switch off Pillow's own size limit and its warnings about odd files while anybody reads here.
 
     Both belong to the whole process: with readers in several threads, the first switches and the last restores. Only

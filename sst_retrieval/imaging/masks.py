@@ -1,6 +1,6 @@
-"""Pure mask algebra: run-length coding, boxes, overlap, outlines, label maps.
+"""Operations on masks: run-length coding, boxes, overlap, outlines, label maps.
 
-A mask is bool (H, W). Nothing here knows a photograph, a trait or a model.
+A mask is bool (H, W). Nothing here depends on a photograph, a trait or a model.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from PIL import Image
 from pycocotools import mask as coco
 from skimage.measure import find_contours
 
+from sst_retrieval.imaging.images import MAX_PIXELS
 from sst_retrieval.types import Box, Mask, MaskStack
-
-MAX_PIXELS = 400_000_000
-"""No photograph that is indexed has more (see `images`): a damaged code must not ask for all memory."""
 
 
 def encode(mask: Mask) -> bytes:
@@ -43,7 +41,7 @@ def encode(mask: Mask) -> bytes:
 
 
 def decode(rle: bytes, size: tuple[int, int]) -> Mask:
-    """Bring back the mask from `encode`.
+    """Decompress the mask from `encode`.
 
     Args:
         rle: compressed COCO run-length counts.
@@ -53,12 +51,12 @@ def decode(rle: bytes, size: tuple[int, int]) -> Mask:
         bool (height, width).
 
     Raises:
-        ValueError: the counts are damaged or do not fit the size. (The reason why pycocotools does not do this: its
-            decoder takes counts that end early.)
+        ValueError: the counts are damaged or do not fit the size. (Why not
+            pycocotools: its decoder accepts counts that end early.)
     """
     runs = _runs(rle)
     height, width = size
-    if not 0 <= height * width <= MAX_PIXELS:
+    if not 0 <= height * width <= MAX_PIXELS:  # A damaged size must not ask for all memory.
         raise ValueError(f"no photograph has {width} x {height} pixels; the mask is damaged")
     if runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
         raise ValueError(f"the run-length counts are damaged or not of a mask of {width} x {height} pixels")
@@ -111,7 +109,7 @@ def box(mask: Mask) -> Box:
 
 
 def iou(a: Mask, b: Mask) -> float:
-    """Measure how well two masks agree: pixels in both, divided by pixels in either.
+    """Compute intersection over union: pixels in both masks, divided by pixels in either.
 
     Args:
         a: bool (H, W).
@@ -162,24 +160,24 @@ def outlines(mask: Mask) -> list[npt.NDArray[np.float64]]:
     padded = np.pad(mask[y0:y1, x0:x1].astype(np.float64), 1)
     curves = find_contours(padded, 0.5, fully_connected="high")
     shifted = [curve[:, ::-1] + (x0 - 0.5, y0 - 0.5) for curve in curves]
-    return sorted(shifted, key=lambda curve: -abs(enclosed(curve)))
+    return sorted(shifted, key=lambda curve: -abs(signed_area(curve)))
 
 
-def enclosed(curve: npt.NDArray[np.float64]) -> float:
-    """Return the signed area inside a closed curve, by the shoelace formula.
+def signed_area(curve: npt.NDArray[np.float64]) -> float:
+    """Compute the signed area inside a closed curve, by the shoelace formula.
 
     Args:
         curve: float64 (N, 2), (x, y) in pixels, the first point repeated at the end.
 
     Returns:
-        Square pixels; the sign is the direction: outer edges from `outlines` are positive, holes negative.
+        Square pixels; the sign is the orientation: outer edges from `outlines` are positive, holes negative.
     """
     x, y = curve[:, 0], curve[:, 1]
     return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2)
 
 
 def to_labels(masks: MaskStack, numbers: Sequence[int]) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """Paint masks into one label map. Where traits overlap, only one can be seen.
+    """Paint masks into one label map. Where traits overlap, only one is left.
 
     The larger mask is painted first and the smaller one over it: a spot stays visible on its wing.
 

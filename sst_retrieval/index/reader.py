@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import ImageError, QueryError
 from sst_retrieval.imaging import images, masks
-from sst_retrieval.imaging.reach import Reach
+from sst_retrieval.imaging.read_policy import ReadPolicy
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.duck import CLOSED
 from sst_retrieval.index.manifest import Generation
@@ -28,9 +28,9 @@ from sst_retrieval.types import Floats, Mask, Region, RGBImage, Skipped, Specime
 class Reader:
     """One generation of an index, opened to read. Threads may share it."""
 
-    def __init__(self, store: Store, generation: Generation, reach: Reach | None = None) -> None:
+    def __init__(self, store: Store, generation: Generation, reach: ReadPolicy | None = None) -> None:
         """Use `search.index.open_index`."""
-        self._store, self._generation, self._reach = store, generation, reach
+        self._store, self._generation, self._read_policy = store, generation, reach
         self._deciding = Lock()
         self.blocks: Mapping[str, int] = generation.recipe.blocks
         self.catalog = Catalog(store.catalog(generation.number))
@@ -204,16 +204,16 @@ class Reader:
 
         Raises:
             ImageError: it is not where it was when the index was built, cannot be read, or may not (see
-                `imaging.reach`).
+                `imaging.read_policy`).
         """
         path = self.specimen(specimen).image
-        if self._reach is not None:
-            self._reach.check(path, self._store.path)
+        if self._read_policy is not None:
+            self._read_policy.check(path, self._store.path)
         if not path.is_file():
             raise ImageError(f"the photograph of {specimen} is no longer at {path}; build again, with --images FOLDER")
-        if self._reach is None:
+        if self._read_policy is None:
             return images.read_image(path)
-        return self._reach.read(path, self.catalog.content_hashes(specimen))
+        return self._read_policy.read(path, self.catalog.content_hashes(specimen))
 
     def require_trait(self, trait: str | None) -> str:
         """Return the name of a trait of the index.

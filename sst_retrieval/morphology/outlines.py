@@ -108,7 +108,7 @@ def trace_outline(
     turn = _laying(frame, up, mirror=mirror)
     laid = traced @ turn.T
     laid = laid - _centroid(laid)
-    if masks.enclosed(laid) < 0:
+    if masks.signed_area(laid) < 0:
         laid = laid[::-1]
     even = _evenly(_from_above(laid), points)
     # Back to the photograph: the turn is orthogonal, so its inverse is its transpose.
@@ -152,7 +152,7 @@ def _traced(mask: Mask) -> Curve:
     soft = ndimage.gaussian_filter(piece.astype(np.float64), BLUR)
     # Of a hair, blurred, no pixel is covered by half.
     curves = find_contours(soft, 0.5 * min(1.0, soft.max()), fully_connected="high")
-    curve = max(curves, key=lambda points: abs(masks.enclosed(points[:, ::-1])))
+    curve = max(curves, key=lambda points: abs(masks.signed_area(points[:, ::-1])))
     return np.asarray(curve[:, ::-1] + (x0 - 3.5, y0 - 3.5), dtype=np.float64)
 
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.imaging.reach import Reach
+from sst_retrieval.imaging.read_policy import Reach
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.manifest import Generation
 from sst_retrieval.index.reader import Reader
@@ -29,7 +29,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def open_index(path: str | Path, *, reach: Reach | None = None) -> Index:
+def open_index(path: str | Path, *, reach: ReadPolicy | None = None) -> Index:
     """Open the last committed state of an index folder.
 
     A build that goes on at the same time changes nothing for this reader.

@@ -73,7 +73,7 @@ def query_vectors(image: RGBImage, mask: Mask, embedder: Embedder) -> Floats:
         QueryError: the mask lies where no specimen is.
     """
     # The mirror images that come after the turns would give the same vectors: these do not tell left from right.
-    frames = pose.hypotheses(frame_specimen(image), TURNS)[:TURNS]
+    frames = pose.pose_hypotheses(frame_specimen(image), TURNS)[:TURNS]
     vectors = [embed_regions(image, mask[None], frame, embedder)[0] for frame in frames]
     seen = [vector for vector in vectors if vector is not None]
     if not seen:

@@ -50,7 +50,7 @@ class Compass:
         for image in images:
             angle = image[0, 0, 0] * UNIT - memory.angle
             side = SIDE / (self.zoom if angle else 1.0)
-            frame = pose.turned((SIDE / 2, SIDE / 2), side, angle)
+            frame = pose.square_frame((SIDE / 2, SIDE / 2), side, angle)
             found.append(Propagated(np.zeros((1, SIDE, SIDE), bool), np.ones(1, np.float32), frame))
         return found
 
@@ -172,7 +172,7 @@ def test_a_frame_that_is_none_is_refused(kept: object) -> None:
 
 def test_the_share_inside_a_frame_is_counted_in_parts_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = np.random.default_rng(0).random((90, 70)) < 0.3
-    frame = pose.turned((33.0, 41.0), 50, 0.7)
+    frame = pose.square_frame((33.0, 41.0), 50, 0.7)
     whole = alignment._fraction_inside(frame, mask)
     rows, columns = np.nonzero(mask)
     a, b, c, d, e, f = frame.matrix

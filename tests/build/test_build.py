@@ -39,7 +39,7 @@ from sst_retrieval.errors import (
     SupportError,
 )
 from sst_retrieval.imaging import masks
-from sst_retrieval.imaging.frames import turned
+from sst_retrieval.imaging.frames import square_frame
 from sst_retrieval.index.store import Store
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, RGBImage
@@ -111,7 +111,7 @@ def test_an_absent_trait_is_remembered_as_absent(table: Path) -> None:
 
 
 def test_a_trait_drawn_beside_the_frame_is_described_all_the_same(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    elsewhere = turned((500.0, 500.0), 10, 0.0)
+    elsewhere = square_frame((500.0, 500.0), 10, 0.0)
     real = FakeTracker._propagate
     monkeypatch.setattr(
         FakeTracker, "_propagate", lambda self, memory, image: replace(real(self, memory, image), frame=elsewhere)

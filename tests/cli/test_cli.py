@@ -19,7 +19,7 @@ from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.engines import load_embedder
 from sst_retrieval.imaging.foreground import frame_specimen
-from sst_retrieval.imaging.frames import hypotheses, mirrored
+from sst_retrieval.imaging.frames import mirror, pose_hypotheses
 from sst_retrieval.imaging.images import read_image, read_labels
 from sst_retrieval.search.index import open_index
 from sst_retrieval.search.outside import TURNS, query_vectors
@@ -188,7 +188,7 @@ def test_a_mirror_would_add_no_position(tmp_path: Path) -> None:
     image, masks = paint("red", 2)
     embedder = load_embedder("fakes:FakeEmbedder")
     vectors = query_vectors(image, masks["spot"], embedder)
-    frames = [mirrored(frame) for frame in hypotheses(frame_specimen(image), TURNS)[:TURNS]]
+    frames = [mirror(frame) for frame in pose_hypotheses(frame_specimen(image), TURNS)[:TURNS]]
     for vector, frame in zip(vectors, frames, strict=True):
         (seen,) = embed_regions(image, masks["spot"][None], frame, embedder)
         assert seen is not None

@@ -28,7 +28,7 @@ from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, RGBIma
 
 RED, GREEN, BLUE, PURPLE = (200, 40, 30), (40, 150, 50), (40, 60, 200), (130, 40, 160)
 SIZE = (200, 240)
-FRAME = frames.turned((120, 100), 240, 0)
+FRAME = frames.square_frame((120, 100), 240, 0)
 
 
 class Cells:
@@ -144,7 +144,7 @@ def test_the_rim_of_a_thick_trait_is_left_out_but_a_hair_is_all_rim() -> None:
 def test_a_shape_is_known_again_anywhere_and_at_any_size(x: float, y: float, scale: float) -> None:
     size = (400, 600)
     # Right of the middle line of every frame used here, so that none is seen in a mirror.
-    frame = frames.turned((0, 200), 1200, 0)
+    frame = frames.square_frame((0, 200), 1200, 0)
     reference = compute_shape_block(drawn(flag(200, 200, 2), size), frame)
     moved = compute_shape_block(drawn(flag(x, y, scale), size), frame)
     assert cosine(reference, moved) > 0.985
@@ -160,11 +160,11 @@ def test_a_turned_specimen_has_the_same_shape_through_its_frame(angle: float) ->
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     upright = [(310 + 2 * (x - 300), 250 + 2 * (y - 300)) for x, y in flag(300, 300)]
     turned = [(300 + cos * (x - 300) - sin * (y - 300), 300 + sin * (x - 300) + cos * (y - 300)) for x, y in upright]
-    still = compute_shape_block(drawn(upright, (600, 600)), frames.turned(centre, 500, 0))
+    still = compute_shape_block(drawn(upright, (600, 600)), frames.square_frame(centre, 500, 0))
     mask = drawn(turned, (600, 600))
-    assert cosine(still, compute_shape_block(mask, frames.turned(centre, 500, math.radians(angle)))) > 0.985
+    assert cosine(still, compute_shape_block(mask, frames.square_frame(centre, 500, math.radians(angle)))) > 0.985
     if angle != 180:
-        assert cosine(still, compute_shape_block(mask, frames.turned(centre, 500, 0))) < 0.98
+        assert cosine(still, compute_shape_block(mask, frames.square_frame(centre, 500, 0))) < 0.98
 
 
 def test_shape_tells_discs_bars_and_triangles_apart() -> None:
@@ -187,7 +187,7 @@ def test_a_hole_and_dust_do_not_change_the_outline() -> None:
     marred[80:84, 120:124] = False
     marred[150:153, 20:23] = True
     assert whole[80:84, 120:124].all()
-    frame = frames.turned((120, 100), 240, 0)
+    frame = frames.square_frame((120, 100), 240, 0)
     assert cosine(compute_shape_block(whole, frame), compute_shape_block(marred, frame)) > 0.99
 
 
@@ -195,7 +195,7 @@ def test_a_sprinkled_mask_takes_no_minutes() -> None:
     mask = np.zeros((400, 400), dtype=bool)
     mask[::8, ::8] = True
     started = time.process_time()
-    assert np.isfinite(compute_shape_block(mask, frames.turned((200, 200), 400, 0))).all()
+    assert np.isfinite(compute_shape_block(mask, frames.square_frame((200, 200), 400, 0))).all()
     assert time.process_time() - started < 2
 
 
@@ -205,11 +205,11 @@ def test_left_and_right_copies_share_one_vector() -> None:
     image = np.full((*size, 3), RED, dtype=np.uint8)
     image[right] = BLUE
     image[:, :150] = image[:, :149:-1]
-    left, frame = right[:, ::-1], frames.turned((150, 100), 300, 0)
+    left, frame = right[:, ::-1], frames.square_frame((150, 100), 300, 0)
     of_right, of_left, of_both = embed_regions(image, np.stack([right, left, left | right]), frame, Cells())
     assert cosine(of_right, of_left) > 0.999
     assert cosine(of_right, of_both) > 0.999
-    (elsewhere,) = embed_regions(image, left[None], frames.turned((0, 100), 300, 0), Cells())
+    (elsewhere,) = embed_regions(image, left[None], frames.square_frame((0, 100), 300, 0), Cells())
     shapes = block_slices(block_widths(Cells()))["shape"]
     assert of_right is not None
     assert elsewhere is not None
@@ -222,7 +222,7 @@ def test_a_mirrored_frame_gives_the_same_vector() -> None:
     image[:, :60] = GREEN
     masks = drawn(flag(20, 60))[None]
     (upright,) = embed_regions(image, masks, FRAME, Cells())
-    (in_mirror,) = embed_regions(image, masks, frames.mirrored(FRAME), Cells())
+    (in_mirror,) = embed_regions(image, masks, frames.mirror(FRAME), Cells())
     assert cosine(upright, in_mirror) > 0.999
 
 
@@ -247,7 +247,7 @@ def test_the_pattern_is_the_mean_under_the_mask_of_the_view_and_its_mirror_as_it
     image = np.full((256, 256, 3), RED, dtype=np.uint8)
     image[mask] = BLUE
     image[64:192, 224:] = GREEN  # Part of the specimen.
-    (vector,) = embed_regions(image, mask[None], frames.turned((128, 128), 256, 0), Cells())
+    (vector,) = embed_regions(image, mask[None], frames.square_frame((128, 128), 256, 0), Cells())
     assert vector is not None
     # The left neighbours: blue but for the first column. There it is red ground as seen and grey without the ground,
     # and in the mirror, with the ground and without, the green part.
@@ -260,7 +260,7 @@ def test_where_nothing_stands_out_nothing_is_taken_for_background() -> None:
     mask = np.zeros(SIZE, dtype=bool)
     mask[60:140, 60:180] = True
     image = np.full((*SIZE, 3), RED, dtype=np.uint8)
-    (vector,) = embed_regions(image, mask[None], frames.turned((120, 100), 160, 0), Cells())
+    (vector,) = embed_regions(image, mask[None], frames.square_frame((120, 100), 160, 0), Cells())
     assert vector is not None
     expected = np.array([*RED, RED[0]])
     np.testing.assert_allclose(vector[:4], expected / np.linalg.norm(expected), atol=0.01)
@@ -283,7 +283,10 @@ def test_absent_traits_have_no_vector_and_cost_nothing() -> None:
     image, mask = spot(BLUE, RED)
     empty, outside = np.zeros_like(mask), np.zeros_like(mask)
     outside[:10, :10] = True
-    assert embed_regions(image, np.stack([empty, outside]), frames.turned((150, 110), 60, 0), embedder) == [None, None]
+    assert embed_regions(image, np.stack([empty, outside]), frames.square_frame((150, 110), 60, 0), embedder) == [
+        None,
+        None,
+    ]
     assert embedder.calls == 0
     first, second = embed_regions(image, np.stack([empty, mask]), FRAME, embedder)
     assert first is None
@@ -319,7 +322,7 @@ def test_a_hair_does_not_vanish_from_a_large_photograph() -> None:
     hair = np.zeros((1500, 2000), dtype=bool)
     hair[400, 300:1700] = True
     image[hair] = BLUE
-    (vector,) = embed_regions(image, hair[None], frames.turned((1000, 750), 2100, 0.3), Cells())
+    (vector,) = embed_regions(image, hair[None], frames.square_frame((1000, 750), 2100, 0.3), Cells())
     assert vector is not None
     parts = [vector[part] for part in block_slices(block_widths(Cells())).values()]
     assert [float(np.linalg.norm(part)) for part in parts] == pytest.approx([1, 1, 1], abs=1e-5)
@@ -345,7 +348,7 @@ def test_pooling_nothing_is_refused() -> None:
 @given(arrays(bool, (12, 16)).filter(np.any), st.floats(-3, 3), st.floats(10, 40))
 @settings(max_examples=25, deadline=None)
 def test_any_mask_gives_a_finite_unit_shape(mask: Mask, angle: float, side: float) -> None:
-    shape = compute_shape_block(mask, frames.turned((8, 6), side, angle))
+    shape = compute_shape_block(mask, frames.square_frame((8, 6), side, angle))
     assert np.isfinite(shape).all()
     assert float(np.linalg.norm(shape)) == pytest.approx(1, abs=1e-5)
 
@@ -353,7 +356,7 @@ def test_any_mask_gives_a_finite_unit_shape(mask: Mask, angle: float, side: floa
 def test_cropping_the_mask_changes_no_coverage() -> None:
     mask = np.zeros((900, 1200), dtype=bool)
     mask[disk((500, 700), 150)] = True
-    frame = frames.turned((650, 450), 1300, 0.4)
+    frame = frames.square_frame((650, 450), 1300, 0.4)
     crop = region_vectors._crop_mask(mask, frame, 384)
     assert crop is not None
     assert crop.mask.size < mask.size / 3

@@ -8,7 +8,7 @@ from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import remove_background
 
 SIDE = 64
-FRAME = frames.turned((SIDE / 2, SIDE / 2), SIDE, 0.0)
+FRAME = frames.square_frame((SIDE / 2, SIDE / 2), SIDE, 0.0)
 
 
 class MeanColour:

@@ -288,7 +288,7 @@ def test_what_others_set_while_a_photograph_is_read_stays(tmp_path: Path, monkey
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     with warnings.catch_warnings():
         before = list(warnings.filters)
-        with images._opened(path, None):
+        with images._open_picture(path, None):
             warnings.filterwarnings("ignore", message="mine")  # As another thread may at any moment.
             Image.MAX_IMAGE_PIXELS = 5_000
         assert [entry for entry in warnings.filters if entry not in before] == [warnings.filters[0]]
@@ -313,9 +313,9 @@ def test_pillow_is_quiet_until_the_last_reader_ends(tmp_path: Path) -> None:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with images._opened(path, None):
+        with images._open_picture(path, None):
             odd("PIL.TiffImagePlugin")
-            with images._opened(path, None):
+            with images._open_picture(path, None):
                 odd("PIL.TiffImagePlugin")
             odd("PIL.TiffImagePlugin")
             assert not caught

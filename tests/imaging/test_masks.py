@@ -100,12 +100,12 @@ def test_the_outline_of_a_disc_is_a_circle() -> None:
     radius = np.hypot(curve[:, 0] - 80.5, curve[:, 1] - 100)
     assert np.array_equal(curve[0], curve[-1])
     assert abs(radius - 60).max() < 1
-    assert masks.enclosed(curve) == pytest.approx(np.pi * 60**2, rel=0.01)
+    assert masks.signed_area(curve) == pytest.approx(np.pi * 60**2, rel=0.01)
 
 
 def test_holes_run_the_other_way_round() -> None:
     outer, hole = masks.outlines(disc(100, 50, 50, 40) & ~disc(100, 60, 50, 10))
-    assert masks.enclosed(outer) > 0 > masks.enclosed(hole)
+    assert masks.signed_area(outer) > 0 > masks.signed_area(hole)
     assert hole[:-1].mean(axis=0) == pytest.approx([60, 50], abs=0.1)
 
 

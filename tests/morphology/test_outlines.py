@@ -12,12 +12,12 @@ from skimage.draw import disk, polygon
 
 from sst_retrieval.errors import InputError
 from sst_retrieval.imaging import frames
-from sst_retrieval.imaging.masks import enclosed
+from sst_retrieval.imaging.masks import signed_area
 from sst_retrieval.morphology.outlines import elliptic_fourier, trace_outline
 from sst_retrieval.types import Frame, Mask
 
 SIZE = (400, 500)
-UPRIGHT = frames.turned((250, 200), 500, 0.0)
+UPRIGHT = frames.square_frame((250, 200), 500, 0.0)
 
 
 def a_kite(angle: float = 0.0, *, mirrored: bool = False, scale: float = 1.0) -> Mask:
@@ -49,15 +49,15 @@ def test_the_outline_of_a_disc_is_a_circle_that_starts_at_its_top() -> None:
 @pytest.mark.parametrize("angle", [0.3, 1.2, 2.5, -2.0, math.pi])
 def test_a_turned_specimen_has_the_same_outline(angle: float) -> None:
     _, expected = trace_outline(a_kite(), UPRIGHT)
-    frame = frames.turned((250, 200), 500, angle)
+    frame = frames.square_frame((250, 200), 500, angle)
     photograph, laid = trace_outline(a_kite(angle), frame)
     assert np.abs(laid - expected).max() < 2
-    assert abs(enclosed(np.vstack([photograph, photograph[:1]]))) == pytest.approx(a_kite(angle).sum(), rel=0.02)
+    assert abs(signed_area(np.vstack([photograph, photograph[:1]]))) == pytest.approx(a_kite(angle).sum(), rel=0.02)
 
 
 def test_a_specimen_seen_in_a_mirror_has_the_same_outline() -> None:
     _, expected = trace_outline(a_kite(), UPRIGHT)
-    _, laid = trace_outline(a_kite(mirrored=True), frames.mirrored(UPRIGHT))
+    _, laid = trace_outline(a_kite(mirrored=True), frames.mirror(UPRIGHT))
     assert np.abs(laid - expected).max() < 2
 
 

@@ -21,7 +21,7 @@ from sst_retrieval.morphology.outlines import elliptic_fourier, trace_outline
 from sst_retrieval.morphology.sides import average_masks, find_middle_line, split_sides
 from sst_retrieval.types import Mask
 
-UPRIGHT = frames.turned((512, 512), 1024, 0.0)
+UPRIGHT = frames.square_frame((512, 512), 1024, 0.0)
 Picture = tuple[dict[int, Mask], dict[int, int]]
 
 

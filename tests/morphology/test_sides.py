@@ -36,7 +36,7 @@ def a_wing(x: float, y: float, angle: float, *, along: float = 40) -> Mask:
 def a_specimen(angle: float, *, left: bool = True) -> tuple[Mask, Frame]:
     parts = [a_wing(60, -40, angle), a_wing(45, 40, angle, along=25), a_wing(-45, 40, angle, along=25)]
     parts += [a_wing(-60, -40, angle)] if left else []
-    return np.any(parts, axis=0), frames.turned((150, 150), 300, angle)
+    return np.any(parts, axis=0), frames.square_frame((150, 150), 300, angle)
 
 
 @pytest.mark.parametrize("angle", [0.0, 1.0, 2.9, -2.2])
@@ -66,7 +66,7 @@ def test_a_lost_wing_moves_no_middle_line() -> None:
 
 
 def test_a_support_that_lies_askew_has_an_askew_middle_line() -> None:
-    upright = frames.turned((150, 150), 300, 0.0)
+    upright = frames.square_frame((150, 150), 300, 0.0)
     line = find_middle_line(average_masks([(a_specimen(0.5)[0], upright)]))
     assert line is not None
     assert line.angle == pytest.approx(0.5, abs=0.03)
@@ -87,7 +87,7 @@ def test_a_piece_on_both_sides_is_median_and_so_is_everything_without_a_middle_l
 def test_a_shape_without_symmetry_has_no_middle_line() -> None:
     lopsided = np.zeros(SIZE, dtype=bool)
     lopsided[30:60, 40:260] = lopsided[60:120, 40:70] = lopsided[200:260, 150:190] = lopsided[120:130, 240:290] = True
-    assert find_middle_line(average_masks([(lopsided, frames.turned((150, 150), 300, 0.0))])) is None
+    assert find_middle_line(average_masks([(lopsided, frames.square_frame((150, 150), 300, 0.0))])) is None
     assert find_middle_line(np.zeros((96, 96), dtype=np.float32)) is None
 
 

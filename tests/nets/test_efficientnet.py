@@ -205,7 +205,7 @@ def wing(pattern: str, ground: tuple[int, int, int], mark: tuple[int, int, int])
 
 def test_the_pattern_block_finds_the_pattern_and_the_colour_block_the_colour(trunk: EfficientNetTrunk) -> None:
     embedder = EfficientNetEmbedder(trunk=trunk, side=192)
-    frame, slices = frames.turned((128, 128), 256, 0), block_slices(block_widths(embedder))
+    frame, slices = frames.square_frame((128, 128), 256, 0), block_slices(block_widths(embedder))
 
     def vector(pattern: str, ground: tuple[int, int, int], mark: tuple[int, int, int]) -> Floats:
         image, mask = wing(pattern, ground, mark)

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import foreground_mask, frame_specimen
-from sst_retrieval.imaging.shrunk import Shrunk, shrinkable
+from sst_retrieval.imaging.pyramid import Pyramid, mask_pyramid
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.track.dense.decoder import clues
 from sst_retrieval.track.dense.keys import spreads
@@ -104,7 +104,7 @@ class DensePropagator:
         first = self._describe(supports[0], traits, start)
         described = [first]
         for support in supports[1:]:
-            frame = self._lay(Shrunk(support.image), [first])
+            frame = self._lay(Pyramid(support.image), [first])
             described.append(self._describe(support, traits, frame, like=first))
         return DenseMemory(traits, rivals(supports, traits), tuple(described))
 
@@ -119,16 +119,16 @@ class DensePropagator:
         for image in images:
             seen = self.look(memory, image)
             drawn = self.draw(seen, memory.rivals)
-            masks = frames.unwarp(drawn.soft, seen.frame, image.shape[:2])
+            masks = frames.unwarp_masks(drawn.soft, seen.frame, image.shape[:2])
             answers.append((Propagated(masks, drawn.confidence, seen.frame), drawn.familiar))
         return answers
 
     @torch.inference_mode()
     def look(self, memory: DenseMemory, image: RGBImage) -> Seen:
         """See an image as it lies like the supports, and match it with them; what masks are made of."""
-        copies = Shrunk(image)
+        copies = Pyramid(image)
         frame = self._lay(copies, memory.supports)
-        view = frames.warp(copies, frame, self.settings.side)
+        view = frames.warp_image(copies, frame, self.settings.side)
         return self._match(frame, view, memory)
 
     @torch.inference_mode()
@@ -171,18 +171,18 @@ class DensePropagator:
         self, support: Support, traits: Sequence[str], frame: Frame, *, like: Remembered | None = None
     ) -> Remembered:
         settings = self.settings
-        poses = frames.hypotheses(frame, settings.pose_rotations)
-        image = Shrunk(support.image)
-        views = [frames.warp(image, turned, settings.pose_side) for turned in poses]
+        poses = frames.pose_hypotheses(frame, settings.pose_rotations)
+        image = Pyramid(support.image)
+        views = [frames.warp_image(image, turned, settings.pose_side) for turned in poses]
         norm = like.coarse_norm if like else None
         coarse, norm = compute_descriptors(self.trunk.levels(np.stack(views)), views, settings.pose_descriptor, norm)
         found = foreground_mask(support.image)
-        specimen = shrinkable(drawn_pixels(support) | found)
+        specimen = mask_pyramid(drawn_pixels(support) | found)
         cells = settings.pose_descriptor.cells
         shown = [
             average_over_cells(frames.warp_mask(specimen, turned, settings.pose_side), cells) > 0.3 for turned in poses
         ]
-        view = frames.warp(image, frame, settings.side)
+        view = frames.warp_image(image, frame, settings.side)
         levels = self.trunk.levels(view[None], deepest=4)
         labels = support_labels(support, traits, frame, settings.side)
         fine = self._scale(levels, view, labels, settings.transfer_descriptor, like.fine if like else None)
@@ -214,9 +214,9 @@ class DensePropagator:
         shares = torch.from_numpy(np.stack([average_over_cells(each, look.cells) for each in labels])).to(grid.device)
         return Scale(norm, compressed, compressed(grid[0]), shares)
 
-    def _lay(self, image: Shrunk[RGBImage], supports: Sequence[Remembered]) -> Frame:
+    def _lay(self, image: Pyramid[RGBImage], supports: Sequence[Remembered]) -> Frame:
         """Find the frame in which the image lies like the supports."""
-        start = frame_specimen(image.whole)
+        start = frame_specimen(image.full)
         target = self._glance(image, start, supports[0])  # The supports of a group share their norm.
         found = []
         for support in supports:
@@ -226,8 +226,8 @@ class DensePropagator:
         best = sorted(found, key=lambda one: -one[0])[: self.settings.pose_candidates]
         tried = []
         for _, support, turned, shown, partner in best:
-            upright_to_turned = frames.compose(turned, frames.inverse(support.frame))
-            frame = frames.compose(frames.inverse(upright_to_turned), self._moved(start, shown, partner))
+            upright_to_turned = frames.compose(turned, frames.invert(support.frame))
+            frame = frames.compose(frames.invert(upright_to_turned), self._moved(start, shown, partner))
             for _ in range(self.settings.pose_refinements):
                 _, partner = self._partners(support.coarse[0], support.specimen[0], self._glance(image, frame, support))
                 frame = self._moved(frame, support.specimen[0], partner)
@@ -236,9 +236,9 @@ class DensePropagator:
         _, best_frame = max(tried, key=lambda one: one[0])
         return best_frame
 
-    def _glance(self, image: Shrunk[RGBImage], frame: Frame, support: Remembered) -> torch.Tensor:
+    def _glance(self, image: Pyramid[RGBImage], frame: Frame, support: Remembered) -> torch.Tensor:
         """Describe an image coarsely through a frame: float32 (D, g * g)."""
-        view = frames.warp(image, frame, self.settings.pose_side)
+        view = frames.warp_image(image, frame, self.settings.pose_side)
         grid, _ = compute_descriptors(
             self.trunk.levels(view[None]), [view], self.settings.pose_descriptor, support.coarse_norm
         )
@@ -253,8 +253,8 @@ class DensePropagator:
     def _moved(self, frame: Frame, shown: torch.Tensor, partner: torch.Tensor) -> Frame:
         """Move a frame so that matched cells of support and target come to lie on each other."""
         places = compute_cell_centres(self.settings.pose_descriptor.cells).double().numpy()
-        moved = frames.fit(places[shown.cpu().numpy()], places[partner.cpu().numpy()])
-        return frame if moved is None else frames.compose(frames.inverse(moved), frame)
+        moved = frames.fit_similarity(places[shown.cpu().numpy()], places[partner.cpu().numpy()])
+        return frame if moved is None else frames.compose(frames.invert(moved), frame)
 
     def _match(self, frame: Frame, view: RGBImage, memory: DenseMemory) -> Seen:
         """Let the supports vote on every cell of the view, each bent to the target's proportions first."""

@@ -46,13 +46,13 @@ class Sam2Clicker:
         from sam2.sam2_image_predictor import SAM2ImagePredictor  # After torchvision, which it imports.
 
         height, width = image.shape[:2]
-        frame = frames.turned((width / 2, height / 2), max(height, width), 0.0)
+        frame = frames.square_frame((width / 2, height / 2), max(height, width), 0.0)
         predictor = SAM2ImagePredictor(self.network.model)
         # It takes for granted that a picture is 1,024 pixels wide.
         predictor._bb_feat_sizes = [(self.network.side // stride,) * 2 for stride in (4, 8, 16)]
         with self.network.autocast():
             # A copy: torch wants memory that it may write to.
-            predictor.set_image(frames.warp(image, frame, self.network.side).copy())
+            predictor.set_image(frames.warp_image(image, frame, self.network.side).copy())
         return Sam2Picture(self.network, predictor, frame, (height, width))
 
 
@@ -82,7 +82,7 @@ class Sam2Picture:
             )
         best = int(np.argmax(ious))
         soft = (1 / (1 + np.exp(-np.clip(logits[best], -32, 32)))).astype(np.float32)
-        (mask,) = frames.unwarp(soft[None], self._frame, self._size)
+        (mask,) = frames.unwarp_masks(soft[None], self._frame, self._size)
         return Clicked(mask, float(np.clip(ious[best], 0, 1)))
 
     def _seen(self, points: Sequence[Sequence[float]]) -> npt.NDArray[np.float32]:

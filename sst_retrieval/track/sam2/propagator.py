@@ -121,7 +121,9 @@ class Sam2Propagator:
         traits = tuple(dict.fromkeys(trait for support in supports for trait in support.traits))
         dense = self._dense.remember(supports) if self._dense is not None else None
         frames = [support.frame for support in dense.supports] if dense is not None else self._frames(supports)
-        views = [pose.warp(each.image, frame, self.network.side) for each, frame in zip(supports, frames, strict=True)]
+        views = [
+            pose.warp_image(each.image, frame, self.network.side) for each, frame in zip(supports, frames, strict=True)
+        ]
         encoded = [self.network.encode(view[None]) for view in views]
         masks = [drawn_through(each, frame, self.network.side) for each, frame in zip(supports, frames, strict=True)]
         memories = [self.network.remember(*pair) for pair in zip(encoded, masks, strict=True)]
@@ -168,7 +170,7 @@ class Sam2Propagator:
     def _turned(self, memory: Sam2Memory, image: RGBImage, straight: Look) -> Look:
         """Look at an image in other poses too; the one that SAM 2 is surest of counts."""
         best = straight
-        others = pose.hypotheses(straight.frame, self.settings.turns)[1:]
+        others = pose.pose_hypotheses(straight.frame, self.settings.turns)[1:]
         for i in range(0, len(others), self.batch):
             frames = others[i : i + self.batch]
             best = max([best, *self._look(memory, [image] * len(frames), frames)], key=lambda look: look.sureness)
@@ -182,7 +184,7 @@ class Sam2Propagator:
         guesses: Sequence[Propagated] = (),
     ) -> list[Look]:
         """Look at images through frames: one pass of the encoder for all of them."""
-        views = [pose.warp(image, frame, self.network.side) for image, frame in zip(images, frames, strict=True)]
+        views = [pose.warp_image(image, frame, self.network.side) for image, frame in zip(images, frames, strict=True)]
         encoded = self.network.encode(np.stack(views))
         seeds = [self._seeds(guess, self.network.side // 4) for guess in guesses]
         found = [self._track(memory, i, encoded, seeds) for i in range(len(memory.known))]
@@ -215,7 +217,7 @@ class Sam2Propagator:
         logits, score, iou = in_order(memory, look.found)
         large = self.network.enlarged(logits[:, None])[:, 0] + self._detail(look)
         soft = settled(large, memory.rivals)
-        masks = pose.unwarp(soft, look.frame, image.shape[:2])
+        masks = pose.unwarp_masks(soft, look.frame, image.shape[:2])
         shown = np.asarray(masks.any(axis=(1, 2)))
         there = score.sigmoid() * iou.clamp(0, 1)
         present = torch.from_numpy(shown).to(score.device)

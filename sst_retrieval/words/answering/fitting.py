@@ -39,7 +39,7 @@ def fit_words(
 
     A size word compares a specimen with all of the index, whatever the conditions: its fit is the share of specimens
     that have less of the quantity (or more, for words like "small"). Beside an example, a comparative asks for more
-    than the example has. The fit to a colour falls from 1 to 0 as CIEDE2000 grows from 0 to `imaging.colours.FAR`.
+    than the example has. The fit to a colour falls from 1 to 0 as CIEDE2000 grows from 0 to `lexicon.colour_words.FAR`.
 
     Args:
         index: the index.

@@ -38,7 +38,9 @@ def iou(one: Mask, other: Mask) -> float:
 
 def through(image: RGBImage, masks: MaskStack, frame: Frame, side: int) -> tuple[RGBImage, MaskStack]:
     """Photograph a specimen once more: turned, mirrored, moved or smaller."""
-    return frames.warp(image, frame, side), np.stack([frames.warp_mask(mask, frame, side) > 0.5 for mask in masks])
+    return frames.warp_image(image, frame, side), np.stack(
+        [frames.warp_mask(mask, frame, side) > 0.5 for mask in masks]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +120,8 @@ def test_how_a_specimen_lies_makes_little_difference(
     place: tuple[int, int],
 ) -> None:
     height, width = support.image.shape[:2]
-    frame = frames.turned((width / 2 + place[0], height / 2 + place[1]), width / size, math.radians(degrees))
-    image, truth = through(support.image, support.masks, frames.mirrored(frame) if mirror else frame, width)
+    frame = frames.square_frame((width / 2 + place[0], height / 2 + place[1]), width / size, math.radians(degrees))
+    image, truth = through(support.image, support.masks, frames.mirror(frame) if mirror else frame, width)
     (found,) = propagator.propagate(memory, [image])
     for trait in range(len(TRAITS)):
         unturned = iou(itself.masks[trait], support.masks[trait])

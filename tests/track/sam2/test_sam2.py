@@ -92,7 +92,7 @@ def test_the_pose_that_sam2_is_surest_of_counts(
     propagator = make(sam2_files, turns=4, sure=0.9)
     memory = propagator.remember([support])
     start = frame_specimen(images[1])
-    wanted = frames.hypotheses(start, 4)[6]  # Mirrored, and turned half way round.
+    wanted = frames.pose_hypotheses(start, 4)[6]  # Mirrored, and turned half way round.
     monkeypatch.setattr(
         Look, "sureness", property(lambda self: 0.8 if self.frame == wanted else 0.5 - self.frame.matrix[0])
     )

@@ -1,9 +1,9 @@
-"""Which files may be opened through an index that somebody else may have made.
+"""Read policy: which photographs may be opened through an index that somebody else may have made.
 
 An index names its photographs by their paths, and whoever made it, or changed it, may have written any path there. So a
 reader that shows pictures to people opens a photograph only where all of this holds:
 
-1. links followed, it lies inside the index or inside a folder that the person at the keyboard agreed to;
+1. links followed, it lies inside the index or inside a folder that the user agreed to;
 2. it is not larger, in bytes and in pixels, than a photograph can reasonably be;
 3. its content is what the index was built from, where the index knows: a path that was changed leads nowhere.
 """
@@ -22,11 +22,11 @@ from sst_retrieval.types import RGBImage
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """What an index may open besides its own files.
+class ReadPolicy:
+    """What may be opened through an index besides its own files.
 
     Attributes:
-        folders: in which photographs may lie, besides the index itself.
+        folders: where photographs may lie, besides the index itself.
         max_pixels: a photograph of more pixels is refused before it is decoded.
         max_bytes: a larger file is refused before it is opened.
     """
@@ -36,14 +36,14 @@ class Reach:
     max_bytes: int = 1_000_000_000
 
     def check(self, path: Path, index: Path) -> None:
-        """Refuse a path that leads elsewhere; nothing there is touched.
+        """Refuse a path outside the permitted folders; the file is not touched.
 
         Args:
             path: where the index says that a photograph lies.
             index: the folder of the index.
 
         Raises:
-            ImageError: it may not be opened; says what to do.
+            ImageError: it may not be opened; the message says what to do.
         """
         if not inside(path, [index, *self.folders]):
             raise ImageError(
@@ -52,17 +52,24 @@ class Reach:
             )
 
     def read(self, path: Path, contents: Sequence[str]) -> RGBImage:
-        """Read a photograph that was checked, uint8 (H, W, 3).
+        """Read a photograph whose path was checked.
 
         Args:
             path: where the index says that it lies.
-            contents: SHA-256 of what the index was built from, usually one; none if the index never read it.
+            contents: SHA-256 of what the index was built from, hexadecimal, usually one; none if it is not known.
+
+        Returns:
+            uint8 (H, W, 3), sRGB, EXIF orientation applied.
 
         Raises:
-            ImageError: it is too large, another one, or cannot be read.
+            ImageError: it is too large, not the one that was indexed, or cannot be read.
         """
         if path.stat().st_size > self.max_bytes:
             raise ImageError(f"{path} has more than {self.max_bytes // 1_000_000:,} MB; save a smaller copy")
         if contents and content_hash(path) not in contents:
             raise ImageError(f"{path} is not the photograph that the index was built from; build the index again")
         return read_image(path, max_pixels=self.max_pixels)
+
+
+Reach = ReadPolicy
+"""The public name, as in `open_index(reach=...)`."""

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from sst_retrieval.imaging import frames as pose
+from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import FRAME_MARGIN, find_foreground, frame_specimen
-from sst_retrieval.imaging.shrunk import Shrunk, shrinkable
+from sst_retrieval.imaging.pyramid import Pyramid, mask_pyramid
 from sst_retrieval.types import Frame, Mask, RGBImage
 
 IDENTITY = Frame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
 PAPER = (215, 210, 200)
 
 some_frames = st.builds(
-    lambda x, y, side, angle, mirror: (pose.mirrored if mirror else lambda same: same)(
-        pose.turned((x, y), side, angle)
+    lambda x, y, side, angle, mirror: (frames.mirror if mirror else lambda same: same)(
+        frames.square_frame((x, y), side, angle)
     ),
     st.floats(-500, 500),
     st.floats(-500, 500),
@@ -65,35 +65,35 @@ def specimen(height: int = 120, width: int = 160) -> RGBImage:
 
 @given(some_frames, some_frames, st.floats(-300, 300), st.floats(-300, 300))
 def test_composing_is_applying_one_after_the_other(outer: Frame, inner: Frame, x: float, y: float) -> None:
-    both = through(pose.compose(outer, inner), x, y)
+    both = through(frames.compose(outer, inner), x, y)
     assert both == pytest.approx(through(outer, *through(inner, x, y)), rel=1e-6, abs=1e-6)
 
 
 @given(some_frames, st.floats(-300, 300), st.floats(-300, 300))
 def test_the_inverse_leads_back(frame: Frame, x: float, y: float) -> None:
-    assert through(pose.inverse(frame), *through(frame, x, y)) == pytest.approx((x, y), abs=1e-6)
+    assert through(frames.invert(frame), *through(frame, x, y)) == pytest.approx((x, y), abs=1e-6)
 
 
 @given(some_frames, st.floats(-300, 300), st.floats(-300, 300))
 def test_a_mirror_exchanges_left_and_right(frame: Frame, x: float, y: float) -> None:
     u, v = through(frame, x, y)
-    assert through(pose.mirrored(frame), x, y) == pytest.approx((1 - u, v), abs=1e-9)
-    assert pose.mirrored(pose.mirrored(frame)).matrix == pytest.approx(frame.matrix, abs=1e-9)
+    assert through(frames.mirror(frame), x, y) == pytest.approx((1 - u, v), abs=1e-9)
+    assert frames.mirror(frames.mirror(frame)).matrix == pytest.approx(frame.matrix, abs=1e-9)
 
 
 @given(st.floats(-300, 300), st.floats(-300, 300), st.floats(1, 900), st.floats(-7, 7))
 def test_a_turned_square_has_its_centre_in_the_middle_and_its_direction_to_the_right(
     x: float, y: float, side: float, angle: float
 ) -> None:
-    frame = pose.turned((x, y), side, angle)
+    frame = frames.square_frame((x, y), side, angle)
     assert through(frame, x, y) == pytest.approx((0.5, 0.5), abs=1e-6)
     ahead = (x + side / 4 * math.cos(angle), y + side / 4 * math.sin(angle))
     assert through(frame, *ahead) == pytest.approx((0.75, 0.5), abs=1e-6)
 
 
 def test_the_first_hypothesis_is_the_frame_itself_and_all_differ() -> None:
-    frame = pose.turned((30, 40), 50, 0.3)
-    found = pose.hypotheses(frame, 16)
+    frame = frames.square_frame((30, 40), 50, 0.3)
+    found = frames.pose_hypotheses(frame, 16)
     assert len(found) == 32
     assert found[0].matrix == pytest.approx(frame.matrix)
     assert len({tuple(np.round(each.matrix, 6)) for each in found}) == 32
@@ -102,11 +102,13 @@ def test_the_first_hypothesis_is_the_frame_itself_and_all_differ() -> None:
 
 
 def test_hypotheses_turn_by_equal_steps_around_the_middle() -> None:
-    frame = pose.turned((30, 40), 50, 0.3)
-    angles = [math.atan2(each.matrix[1], each.matrix[0]) % (2 * math.pi) for each in pose.hypotheses(frame, 8)[:8]]
+    frame = frames.square_frame((30, 40), 50, 0.3)
+    angles = [
+        math.atan2(each.matrix[1], each.matrix[0]) % (2 * math.pi) for each in frames.pose_hypotheses(frame, 8)[:8]
+    ]
     steps = np.diff(np.unwrap(angles))
     assert steps == pytest.approx([math.pi / 4] * 7)
-    assert all(through(each, 30, 40) == pytest.approx((0.5, 0.5)) for each in pose.hypotheses(frame, 8))
+    assert all(through(each, 30, 40) == pytest.approx((0.5, 0.5)) for each in frames.pose_hypotheses(frame, 8))
 
 
 # Looking through a frame
@@ -118,20 +120,20 @@ def noise(height: int, width: int, seed: int = 0) -> RGBImage:
 
 def test_a_frame_that_is_the_photograph_shows_its_very_pixels() -> None:
     image = noise(40, 40)
-    frame = pose.turned((20, 20), 40, 0.0)
-    assert np.array_equal(pose.warp(image, frame, 40), image)
-    assert np.array_equal(pose.warp(image, pose.mirrored(frame), 40), image[:, ::-1])
+    frame = frames.square_frame((20, 20), 40, 0.0)
+    assert np.array_equal(frames.warp_image(image, frame, 40), image)
+    assert np.array_equal(frames.warp_image(image, frames.mirror(frame), 40), image[:, ::-1])
     mask = image[..., 0] > 128
-    assert np.array_equal(pose.warp_mask(mask, frame, 40), mask)
-    assert np.array_equal(pose.warp_mask(mask, pose.mirrored(frame), 40), mask[:, ::-1])
+    assert np.array_equal(frames.warp_mask(mask, frame, 40), mask)
+    assert np.array_equal(frames.warp_mask(mask, frames.mirror(frame), 40), mask[:, ::-1])
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_quarter_turns_show_the_very_pixels_turned(quarters: int) -> None:
     image = noise(40, 40)
-    frame = pose.turned((20, 20), 40, quarters * math.pi / 2)
+    frame = frames.square_frame((20, 20), 40, quarters * math.pi / 2)
     # The photograph's direction "down" becomes "right": the picture turns anticlockwise.
-    seen = pose.warp(image, frame, 40).astype(int)
+    seen = frames.warp_image(image, frame, 40).astype(int)
     assert np.abs(seen - np.rot90(image, quarters)).max() <= 1
 
 
@@ -139,16 +141,16 @@ def test_quarter_turns_show_the_very_pixels_turned(quarters: int) -> None:
 @settings(max_examples=25, deadline=None)
 def test_a_mask_comes_back_from_a_frame(seed: int, angle: float, side: float, mirror: bool) -> None:
     mask = blob(110, 150, seed)
-    frame = pose.turned((75 + seed % 7, 55 - seed % 5), side, angle)
-    frame = pose.mirrored(frame) if mirror else frame
-    (back,) = pose.unwarp(pose.warp_mask(mask, frame, 256)[None], frame, mask.shape)
+    frame = frames.square_frame((75 + seed % 7, 55 - seed % 5), side, angle)
+    frame = frames.mirror(frame) if mirror else frame
+    (back,) = frames.unwarp_masks(frames.warp_mask(mask, frame, 256)[None], frame, mask.shape)
     assert iou(mask, back) > 0.97
 
 
 def test_masks_of_a_frame_come_back_to_their_very_pixels() -> None:
     soft = np.zeros((2, 20, 20), dtype=np.float32)
     soft[1, 3:5, 10:16] = 1
-    empty, drawn = pose.unwarp(soft, pose.turned((60, 40), 20, 0.0), (90, 100))
+    empty, drawn = frames.unwarp_masks(soft, frames.square_frame((60, 40), 20, 0.0), (90, 100))
     assert not empty.any()
     expected = np.zeros((90, 100), dtype=bool)
     expected[33:35, 60:66] = True  # The square begins at (50, 30).
@@ -157,55 +159,55 @@ def test_masks_of_a_frame_come_back_to_their_very_pixels() -> None:
 
 def test_what_a_frame_holds_beyond_the_photograph_is_left_out() -> None:
     full = np.ones((1, 20, 20), dtype=np.float32)
-    (corner,) = pose.unwarp(full, pose.turned((0, 0), 20, 0.0), (30, 40))
+    (corner,) = frames.unwarp_masks(full, frames.square_frame((0, 0), 20, 0.0), (30, 40))
     assert corner[:9, :9].all()
     assert not corner[11:].any()
     assert not corner[:, 11:].any()
-    assert not pose.unwarp(full, pose.turned((-50, 10), 20, 0.0), (30, 40)).any()
+    assert not frames.unwarp_masks(full, frames.square_frame((-50, 10), 20, 0.0), (30, 40)).any()
 
 
 def test_no_masks_come_back_as_none() -> None:
-    assert pose.unwarp(np.zeros((0, 8, 8), dtype=np.float32), IDENTITY, (5, 6)).shape == (0, 5, 6)
+    assert frames.unwarp_masks(np.zeros((0, 8, 8), dtype=np.float32), IDENTITY, (5, 6)).shape == (0, 5, 6)
 
 
 @pytest.mark.parametrize("column", range(161, 169))
 def test_a_thin_line_on_a_large_photograph_is_averaged_and_not_skipped(column: int) -> None:
     mask = np.zeros((400, 400), dtype=bool)
     mask[:, column] = True
-    frame = pose.turned((200, 200), 400, 0.0)
-    coverage = pose.warp_mask(mask, frame, 50)
+    frame = frames.square_frame((200, 200), 400, 0.0)
+    coverage = frames.warp_mask(mask, frame, 50)
     assert coverage.sum(axis=1) == pytest.approx(np.full(50, 1 / 8), abs=1e-5)
     picture = np.where(mask[..., None], 0, 255).astype(np.uint8).repeat(3, axis=2)
-    darkness = 255 - pose.warp(picture, frame, 50).astype(float)
+    darkness = 255 - frames.warp_image(picture, frame, 50).astype(float)
     assert darkness[..., 0].sum(axis=1) == pytest.approx(np.full(50, 255 / 8), abs=1)
 
 
 def test_a_picture_that_is_seen_often_is_shrunk_once_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     image, mask = rng.integers(0, 256, (300, 420, 3), dtype=np.uint8), rng.random((300, 420)) < 0.5
-    frames = [pose.turned((200 + angle, 150), 300, angle) for angle in range(5)]
-    views = [pose.warp(image, frame, 64) for frame in frames]
-    coverages = [pose.warp_mask(mask, frame, 64) for frame in frames]
+    several = [frames.square_frame((200 + angle, 150), 300, angle) for angle in range(5)]
+    views = [frames.warp_image(image, frame, 64) for frame in several]
+    coverages = [frames.warp_mask(mask, frame, 64) for frame in several]
     shrunk: list[int] = []
     reduce = Image.Image.reduce
     monkeypatch.setattr(Image.Image, "reduce", lambda self, factor: shrunk.append(factor) or reduce(self, factor))
-    copies, covers = Shrunk(image), shrinkable(mask)
-    for frame, view, coverage in zip(frames, views, coverages, strict=True):
-        np.testing.assert_array_equal(pose.warp(copies, frame, 64), view)
-        np.testing.assert_array_equal(pose.warp_mask(covers, frame, 64), coverage)
-    pose.warp(copies, frames[0], 32)
+    copies, covers = Pyramid(image), mask_pyramid(mask)
+    for frame, view, coverage in zip(several, views, coverages, strict=True):
+        np.testing.assert_array_equal(frames.warp_image(copies, frame, 64), view)
+        np.testing.assert_array_equal(frames.warp_mask(covers, frame, 64), coverage)
+    frames.warp_image(copies, several[0], 32)
     assert shrunk == [4, 4, 9]
 
 
 def test_beyond_the_photograph_its_edge_is_repeated() -> None:
     image = noise(20, 30)
-    seen = pose.warp(image, pose.turned((15, 10), 60, 0.0), 60).astype(int)
+    seen = frames.warp_image(image, frames.square_frame((15, 10), 60, 0.0), 60).astype(int)
     expected = np.pad(image, ((20, 20), (15, 15), (0, 0)), mode="edge")
     assert np.abs(seen - expected).max() <= 1
 
 
 def test_a_mask_ends_at_the_photographs_edge() -> None:
-    coverage = pose.warp_mask(np.ones((20, 30), dtype=bool), pose.turned((15, 10), 60, 0.0), 60)
+    coverage = frames.warp_mask(np.ones((20, 30), dtype=bool), frames.square_frame((15, 10), 60, 0.0), 60)
     assert coverage.sum() == pytest.approx(20 * 30, rel=0.01)
     assert not coverage[:19].any()
 
@@ -231,7 +233,7 @@ def turned_within(angle: float, scale: float, shift: tuple[float, float]) -> Fra
 @given(st.floats(-3.1, 3.1), st.floats(0.6, 1.8), st.floats(-0.3, 0.3), st.floats(-0.3, 0.3))
 def test_a_similarity_is_recovered(angle: float, scale: float, right: float, down: float) -> None:
     motion = turned_within(angle, scale, (right, down))
-    found = pose.fit(*pairs(motion, n=30))
+    found = frames.fit_similarity(*pairs(motion, n=30))
     assert found is not None
     assert found.matrix == pytest.approx(motion.matrix, abs=1e-6)
 
@@ -239,7 +241,7 @@ def test_a_similarity_is_recovered(angle: float, scale: float, right: float, dow
 def test_three_wrong_partners_in_ten_are_outvoted() -> None:
     motion = turned_within(0.5, 0.9, (0.1, -0.05))
     source, goal = pairs(motion, outliers=0.3)
-    found = pose.fit(source, goal)
+    found = frames.fit_similarity(source, goal)
     assert found is not None
     miss = np.linalg.norm(apply(found, source) - apply(motion, source), axis=1)
     assert miss.max() < 0.06
@@ -248,33 +250,33 @@ def test_three_wrong_partners_in_ten_are_outvoted() -> None:
 def test_noisy_partners_do_not_shrink_the_scale() -> None:
     rng = np.random.default_rng(1)
     true = rng.uniform(0.1, 0.9, (2000, 2))
-    found = pose.fit(*(true + rng.normal(0, 0.12, true.shape) for _ in range(2)))
+    found = frames.fit_similarity(*(true + rng.normal(0, 0.12, true.shape) for _ in range(2)))
     assert found is not None
     assert math.hypot(found.matrix[0], found.matrix[3]) == pytest.approx(1, abs=0.04)  # Least squares gives 0.8.
 
 
 @pytest.mark.parametrize("scale", [0.4, 2.1])
 def test_a_change_of_size_more_than_twofold_is_refused(scale: float) -> None:
-    assert pose.fit(*pairs(turned_within(0.2, scale, (0, 0)))) is None
+    assert frames.fit_similarity(*pairs(turned_within(0.2, scale, (0, 0)))) is None
 
 
 @pytest.mark.parametrize("scale", [0.55, 1.9])
 def test_a_change_of_size_less_than_twofold_is_not(scale: float) -> None:
-    assert pose.fit(*pairs(turned_within(0.2, scale, (0, 0)))) is not None
+    assert frames.fit_similarity(*pairs(turned_within(0.2, scale, (0, 0)))) is not None
 
 
 def test_points_that_allow_no_transform_are_refused() -> None:
     spread = np.random.default_rng(0).random((20, 2))
     same = np.full((20, 2), 0.3)
-    assert pose.fit(same, spread) is None
-    assert pose.fit(spread, same) is None
-    assert pose.fit(spread[:1], spread[:1]) is None
-    assert pose.fit(np.zeros((0, 2)), np.zeros((0, 2))) is None
+    assert frames.fit_similarity(same, spread) is None
+    assert frames.fit_similarity(spread, same) is None
+    assert frames.fit_similarity(spread[:1], spread[:1]) is None
+    assert frames.fit_similarity(np.zeros((0, 2)), np.zeros((0, 2))) is None
 
 
 def test_points_that_match_only_in_a_mirror_are_not_turned_into_one() -> None:
     source, _ = pairs(IDENTITY)
-    found = pose.fit(source, source * [-1, 1] + [1, 0])
+    found = frames.fit_similarity(source, source * [-1, 1] + [1, 0])
     assert found is None or np.linalg.det([found.matrix[:2], found.matrix[3:5]]) > 0
 
 
@@ -323,7 +325,7 @@ def test_a_leg_that_reaches_the_edge_does_not_hide_the_specimen() -> None:
 def test_nothing_stands_out_of_one_colour(colour: int) -> None:
     image = np.full((60, 90, 3), colour, dtype=np.uint8)
     assert not find_foreground(image).any()
-    assert frame_specimen(image) == pose.turned((45, 30), 90, 0.0)
+    assert frame_specimen(image) == frames.square_frame((45, 30), 90, 0.0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (1, 500), (500, 1), (2, 1000), (700, 3)])
@@ -332,8 +334,8 @@ def test_odd_photographs_get_a_frame_too(size: tuple[int, int], texture: str) ->
     image = noise(*size) if texture == "noise" else np.full((*size, 3), 90, dtype=np.uint8)
     frame = frame_specimen(image)
     assert np.isfinite(frame.matrix).all()
-    assert pose.warp(image, frame, 32).shape == (32, 32, 3)
-    assert pose.warp_mask(np.ones(size, dtype=bool), frame, 32).max() <= 1
+    assert frames.warp_image(image, frame, 32).shape == (32, 32, 3)
+    assert frames.warp_mask(np.ones(size, dtype=bool), frame, 32).max() <= 1
 
 
 def test_the_frame_is_a_square_around_the_specimen_with_a_margin() -> None:
@@ -365,7 +367,7 @@ def test_the_frame_holds_all_that_is_drawn(flat: bool) -> None:
     corners = apply(frame, np.array([[140, 100], [150, 110]] + ([] if flat else [[40, 30], [100, 70]])))
     assert (corners >= 0).all()
     assert (corners <= 1).all()
-    assert pose.warp_mask(drawn, frame, 400).sum() == pytest.approx(100 * (400 * frame.matrix[0]) ** 2, rel=0.05)
+    assert frames.warp_mask(drawn, frame, 400).sum() == pytest.approx(100 * (400 * frame.matrix[0]) ** 2, rel=0.05)
 
 
 def test_drawing_nothing_changes_nothing() -> None:

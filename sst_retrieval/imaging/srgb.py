@@ -1,4 +1,4 @@
-"""From whatever a picture file holds to 8-bit sRGB: depth, transparency and colour profiles.
+"""Convert a decoded picture to 8-bit sRGB: bit depth, transparency, colour profile.
 
 Every rule is fixed and the same for all pictures, so the same number is the same brightness on every photograph.
 """
@@ -15,28 +15,28 @@ from sst_retrieval.types import RGBImage
 _SRGB = ImageCms.createProfile("sRGB")
 
 
-def to_rgb(picture: Image.Image) -> RGBImage:
-    """Bring a decoded picture of any depth and colour mode to 8-bit sRGB.
+def convert_to_srgb(picture: Image.Image) -> RGBImage:
+    """Convert a decoded picture of any depth and colour mode to 8-bit sRGB.
 
     Args:
-        picture: as Pillow decoded it, turned upright or not.
+        picture: as Pillow decoded it, its EXIF orientation applied or not.
 
     Returns:
-        uint8 (H, W, 3). An embedded colour profile has been followed, and what is transparent lies on white paper.
+        uint8 (H, W, 3). An embedded colour profile is applied, and transparent pixels are blended with white.
 
     Raises:
         ValueError: the brightness has no known meaning (floating point beyond 0..1, whole numbers beyond 16 bits).
     """
     profile = picture.info.get("icc_profile")
-    colours, alpha = _split_alpha(_eight_bits(picture))
-    image = _srgb(colours, profile)
+    colours, alpha = _split_alpha(_to_8_bits(picture))
+    image = _apply_profile(colours, profile)
     if alpha is not None:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
     return np.array(image)
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Bring any depth to 8 bits a channel by a fixed rule, the same for every picture.
+def _to_8_bits(picture: Image.Image) -> Image.Image:
+    """Convert any depth to 8 bits a channel by a fixed rule, the same for every picture.
 
     16 bits: the high byte (65535 -> 255). 32-bit whole numbers are taken as 16-bit ones. Floating point: 0..1.
     Colour pictures of 16 bits have lost their low byte already as Pillow decoded them.
@@ -62,7 +62,7 @@ def _split_alpha(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]
     return picture.convert("L" if picture.mode == "1" else "RGB"), None
 
 
-def _srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+def _apply_profile(picture: Image.Image, profile: bytes | None) -> Image.Image:
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -70,5 +70,5 @@ def _srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
             assert converted is not None  # only `inPlace` returns nothing
             return converted
         except (ImageCms.PyCMSError, OSError):
-            pass  # A broken profile, or one for other channels, says nothing: the pixels are taken as sRGB.
+            pass  # The profile is broken or for other channels: the pixels are taken as sRGB.
     return picture.convert("RGB")
