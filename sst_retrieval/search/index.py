@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.imaging.read_policy import Reach
+from sst_retrieval.imaging.read_policy import ReadPolicy
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.manifest import Generation
 from sst_retrieval.index.reader import Reader
@@ -77,7 +77,7 @@ def _method(function: Callable[Concatenate[Reader, P], T]) -> Callable[Concatena
 class Index:
     """One generation of an index, opened to be read and searched. Threads may share it."""
 
-    def __init__(self, store: Store, generation: Generation, reach: Reach | None = None) -> None:
+    def __init__(self, store: Store, generation: Generation, reach: ReadPolicy | None = None) -> None:
         """Use `open_index`."""
         self._reader = Reader(store, generation, reach)
 
