@@ -1,12 +1,9 @@
-"""Annotated specimens: label pictures, COCO, LabelMe, and what is wrong with them."""
+"""Annotated specimens: label pictures, specimens and photographs, and what is wrong with them."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,58 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from annotation_files import HEIGHT, TRAITS, WIDTH, box_mask, label_map, labelme, only, polygon
 from PIL import Image
 
-from sst_retrieval.annotate.supports import Supports, read_supports
+from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import read_labels, write_png
-from sst_retrieval.types import Mask, Specimen, Support
-
-HEIGHT, WIDTH = 20, 30
-TRAITS = "[traits]\nwing = 2\nspot = 5\n"
-
-
-@pytest.fixture
-def collection(tmp_path: Path) -> Collection:
-    """Specimens erato-1, erato-2 (group erato) and melpomene.1 (group melpomene), each with a photograph."""
-    specimens = []
-    rng = np.random.default_rng(0)
-    for name, group in [("erato-1", "erato"), ("erato-2", "erato"), ("melpomene.1", "melpomene")]:
-        path = tmp_path / "images" / f"IMG_{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        write_png(path, rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8))
-        specimens.append(Specimen(name, path, group))
-    return Collection(tuple(specimens), {}, tmp_path / "collection.csv")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "supports"
-    path.mkdir()
-    return path
-
-
-def label_map() -> npt.NDArray[np.uint8]:
-    """A wing (2) with a spot (5) on it."""
-    labels = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
-    labels[4:16, 3:25] = 2
-    labels[6:9, 5:10] = 5
-    return labels
-
-
-def box_mask(x0: int, y0: int, x1: int, y1: int) -> Mask:
-    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-def only(supports: Supports) -> Support:
-    (group,) = supports.groups()
-    (support,) = supports.load(group)
-    return support
-
 
 # ------------------------------------------------------------------------------------------------ label pictures
 
@@ -189,215 +142,6 @@ def test_photographs_among_the_supports_are_not_labels(folder: Path, collection:
     write_png(folder / "scan.png", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
     (folder / "erato-1.json").write_text(labelme([polygon("wing", 3, 4, 9, 8)], imagePath="scan.png"))
     assert only(read_supports(folder, collection)).specimen == "erato-1"
-
-
-# ---------------------------------------------------------------------------------------------------------- COCO
-
-
-def corners(x0: float, y0: float, x1: float, y1: float) -> list[list[float]]:
-    return [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
-
-
-def flat(x0: float, y0: float, x1: float, y1: float) -> list[float]:
-    return [value for point in corners(x0, y0, x1, y1) for value in point]
-
-
-def annotation(category: int, segmentation: Any, image: int = 1, **more: Any) -> dict[str, Any]:
-    return {"id": 70 + category, "image_id": image, "category_id": category, "segmentation": segmentation, **more}
-
-
-def coco(annotations: Sequence[Any], file_name: str = "images/IMG_erato-1.png", **changes: Any) -> str:
-    image = {"id": 1, "file_name": file_name, "height": HEIGHT, "width": WIDTH}
-    categories = [{"id": 3, "name": "wing"}, {"id": 8, "name": "spot"}, {"id": 9, "name": "unused"}]
-    return json.dumps({"images": [image], "annotations": list(annotations), "categories": categories, **changes})
-
-
-def test_coco_polygons_overlap_and_join(folder: Path, collection: Collection) -> None:
-    document = coco(
-        [
-            annotation(3, [flat(3, 4, 25, 16)]),
-            annotation(8, [flat(5, 6, 10, 9), flat(12, 6, 14, 9)]),
-            annotation(8, [flat(20, 6, 22, 9)]),
-        ]
-    )
-    (folder / "coco.json").write_text(document)
-    supports = read_supports(folder, collection)
-    support = only(supports)
-    assert (support.specimen, support.traits) == ("erato-1", ("wing", "spot"))
-    assert np.array_equal(support.masks[0], box_mask(3, 4, 25, 16))
-    spots = box_mask(5, 6, 10, 9) | box_mask(12, 6, 14, 9) | box_mask(20, 6, 22, 9)
-    assert np.array_equal(support.masks[1], spots)
-    assert dict(supports.numbers) == {"wing": 3, "spot": 8}
-    assert only(read_supports(folder / "coco.json", collection)).traits == ("wing", "spot")
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_coco_run_lengths_keep_holes(folder: Path, collection: Collection, compressed: bool) -> None:
-    ring = box_mask(3, 4, 25, 16) & ~box_mask(8, 8, 12, 12)
-    counts: Any = masks.encode(ring).decode()
-    if not compressed:
-        column_by_column = np.concatenate(([False], ring.T.ravel(), [False]))
-        edges = np.flatnonzero(np.diff(column_by_column.astype(int)))
-        counts = np.diff(np.concatenate(([0], edges, [ring.size]))).tolist()
-    segmentation = {"size": [HEIGHT, WIDTH], "counts": counts}
-    (folder / "coco.json").write_text(coco([annotation(3, segmentation, iscrowd=1)]))
-    assert np.array_equal(only(read_supports(folder, collection)).masks[0], ring)
-
-
-@pytest.mark.parametrize(
-    ("file_name", "specimen"),
-    [
-        ("IMG_erato-2.png", "erato-2"),
-        ("C:\\photos\\IMG_erato-2.png", "erato-2"),
-        ("elsewhere/erato-2.jpg", "erato-2"),
-        ("melpomene.1.jpg", "melpomene.1"),
-        ("melpomene.1", "melpomene.1"),
-    ],
-)
-def test_coco_images_are_specimens(folder: Path, collection: Collection, file_name: str, specimen: str) -> None:
-    (folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], file_name))
-    assert only(read_supports(folder, collection)).specimen == specimen
-
-
-def test_two_photographs_of_one_name_are_told_apart_by_their_folders(folder: Path, tmp_path: Path) -> None:
-    specimens = []
-    for side in ("dorsal", "ventral"):
-        (tmp_path / side).mkdir()
-        write_png(tmp_path / side / "1.png", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
-        specimens.append(Specimen(f"S-{side}", tmp_path / side / "1.png", "all"))
-    both = Collection(tuple(specimens), {}, tmp_path / "t.csv")
-    (folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], "ventral/1.png"))
-    assert only(read_supports(folder, both)).specimen == "S-ventral"
-    (folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], "1.png"))
-    with pytest.raises(SupportError, match="not a specimen"):
-        read_supports(folder, both)
-
-
-def test_traits_toml_numbers_coco_too(folder: Path, collection: Collection) -> None:
-    (folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])]))
-    (folder / "traits.toml").write_text(TRAITS)
-    assert dict(read_supports(folder, collection).numbers) == {"wing": 2, "spot": 5}
-    (folder / "traits.toml").write_text("[traits]\nleg = 1\n")
-    with pytest.raises(SupportError, match=r"coco\.json draws 'wing', but .*traits\.toml names leg; add it"):
-        read_supports(folder, collection)
-
-
-BAD_COCO: list[tuple[str, str]] = [
-    ("[1, 2", r"not valid JSON"),
-    ("[]", r"neither COCO JSON .* nor LabelMe"),
-    ('{"images": []}', r"neither COCO"),
-    (coco([]), r"no supports"),
-    (coco([annotation(3, [[3, 4, 9, 4]])]), r"annotation 73 \(wing on .*\) has an outline of 2 points"),
-    (coco([annotation(3, [[3, 4, 9, 4, 5]])]), r"no list of x, y pairs"),
-    (coco([annotation(3, [[3, 4, 9, 4, "a", 5]])]), r"no x, y pairs"),
-    (coco([annotation(3, [flat(3, 4, 33, 9)])]), r"point \(33, 4\) outside of its photograph of 30 x 20 px"),
-    (coco([annotation(3, [])]), r"perhaps only a box"),
-    (coco([annotation(3, None)]), r"perhaps only a box"),
-    (coco([annotation(3, [flat(3, 4, 3, 9)])]), r"'wing' covers no pixel"),
-    (coco([annotation(4, [flat(3, 4, 9, 9)])]), r"category 4, which the file does not list"),
-    (coco([annotation(3, [flat(3, 4, 9, 9)], image=2)]), r"image 2, which the file does not list"),
-    (coco([annotation(3, {"size": [WIDTH, HEIGHT], "counts": [600]})]), r"mask of size \[30, 20\]"),
-    (coco([annotation(3, {"size": [HEIGHT, WIDTH], "counts": [5, 3]})]), r"damaged mask"),
-    (coco([annotation(3, {"size": [HEIGHT, WIDTH], "counts": [10**20]})]), r"damaged mask"),
-    (coco([annotation(3, {"size": [HEIGHT, WIDTH], "counts": "12"})]), r"damaged mask"),
-    (coco([annotation(3, {"size": [HEIGHT, WIDTH], "counts": None})]), r"damaged mask"),
-    (coco([annotation(3, [flat(3, 4, 9, 9)])], "erato-3.png"), r"'erato-3\.png', which is not .*did you mean 'erato-"),
-    (coco([annotation(0, [flat(3, 4, 9, 9)])], categories=[{"id": 0, "name": "wing"}]), r"wing = 0.*traits\.toml"),
-    (coco([], categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]), r"two categories of one name"),
-    (coco([{"image_id": 1}]), r"annotation 0: 'category_id' is missing"),
-    (coco([5]), r"annotation 0: 'image_id' is missing"),
-    (coco([annotation(3, [[]])], images=[{"id": 1, "file_name": "a", "height": 0, "width": 3}]), r"no size"),
-]
-
-
-@pytest.mark.parametrize(("document", "reason"), BAD_COCO)
-def test_bad_coco(folder: Path, collection: Collection, document: str, reason: str) -> None:
-    (folder / "coco.json").write_text(document)
-    with pytest.raises(SupportError, match=reason):
-        read_supports(folder, collection)
-
-
-# ------------------------------------------------------------------------------------------------------- LabelMe
-
-
-def polygon(label: str, x0: float, y0: float, x1: float, y1: float) -> dict[str, Any]:
-    return {"label": label, "shape_type": "polygon", "points": corners(x0, y0, x1, y1)}
-
-
-def labelme(shapes: Sequence[Any], **changes: Any) -> str:
-    document = {
-        "imagePath": "..\\images\\IMG_erato-1.png",
-        "imageHeight": HEIGHT,
-        "imageWidth": WIDTH,
-        "imageData": None,
-    }
-    return json.dumps({"version": "5.5.0", "flags": {}, "shapes": list(shapes), **document, **changes})
-
-
-def test_labelme_shapes(folder: Path, collection: Collection) -> None:
-    cut_out = np.array([[True, False, True], [True, True, True]])
-    buffer = io.BytesIO()
-    Image.fromarray(cut_out).save(buffer, "PNG")
-    shapes = [
-        polygon("wing", 3, 4, 25, 16),
-        {"label": "wing", "shape_type": "rectangle", "points": [[29, 19], [27, 17]]},
-        {"label": "eye", "shape_type": "circle", "points": [[10, 10], [10, 13]]},
-        {
-            "label": "bar",
-            "shape_type": "mask",
-            "points": [[4, 5], [6, 6]],
-            "mask": base64.b64encode(buffer.getvalue()).decode(),
-        },
-    ]
-    (folder / "x.json").write_text(labelme(shapes))
-    supports = read_supports(folder, collection)
-    support = only(supports)
-    assert dict(supports.numbers) == {"bar": 1, "eye": 2, "wing": 3}
-    assert support.traits == ("bar", "eye", "wing")
-    bar, eye, wing = support.masks
-    assert np.array_equal(wing, box_mask(3, 4, 25, 16) | box_mask(27, 17, 29, 19))
-    assert np.array_equal(bar[5:7, 4:7], cut_out)
-    assert masks.area(bar) == 5
-    assert masks.box(eye) == (7, 7, 13, 13)
-    assert masks.area(eye) == pytest.approx(np.pi * 9, rel=0.15)
-
-
-def test_labelme_files_are_found_by_their_own_name_too(folder: Path, collection: Collection) -> None:
-    (folder / "erato-2.json").write_text(labelme([polygon("wing", 3, 4, 9, 9)], imagePath="DSC_0001.jpg"))
-    assert only(read_supports(folder, collection)).specimen == "erato-2"
-
-
-def test_labelme_follows_traits_toml(folder: Path, collection: Collection) -> None:
-    (folder / "traits.toml").write_text(TRAITS)
-    (folder / "x.json").write_text(labelme([polygon("spot", 3, 4, 9, 9), polygon("wing", 3, 4, 20, 9)]))
-    write_png(folder / "erato-2.png", label_map())
-    supports = read_supports(folder, collection)
-    assert dict(supports.numbers) == {"wing": 2, "spot": 5}
-    assert [support.traits for support in supports.load("erato")] == [("wing", "spot")] * 2
-
-
-@pytest.mark.parametrize(
-    ("document", "reason"),
-    [
-        (labelme([]), r"no shapes"),
-        (labelme([{"label": "a", "shape_type": "line", "points": [[1, 1], [2, 2]]}]), r"shape 1 \(a\) is a line of 2"),
-        (labelme([{"label": "a", "shape_type": "polygon", "points": [[1, 1], [2, 2]]}]), r"outline of 2 points"),
-        (
-            labelme([{"label": "a", "shape_type": "mask", "points": [[1, 1], [2, 2]], "mask": "?"}]),
-            r"cannot be decoded",
-        ),
-        (labelme([{"label": "a", "shape_type": "mask", "points": [[1, 1], [2, 2]]}]), r"cannot be decoded"),
-        (labelme([{"shape_type": "polygon", "points": []}]), r"shape 1: 'label' is missing"),
-        (labelme([polygon("a/b", 1, 1, 5, 5)]), r"'a/b' cannot be a file name"),
-        (labelme([polygon("a", 1, 1, 5, 5), polygon("A", 1, 1, 5, 5)]), r"upper and lower case"),
-        (labelme([polygon("a", 1, 1, 5, 5)], imageHeight=None), r"'imageHeight' is missing"),
-        (labelme([polygon("a", 1, 1, 5, 5)], imageHeight=40), r"x\.json is 30 x 40 px, but .* is 30 x 20; draw on"),
-    ],
-)
-def test_bad_labelme(folder: Path, collection: Collection, document: str, reason: str) -> None:
-    (folder / "x.json").write_text(document)
-    with pytest.raises(SupportError, match=reason):
-        read_supports(folder, collection)
 
 
 # -------------------------------------------------------------------------------------------- what does not fit
