@@ -1,6 +1,6 @@
-"""From a name on the command line to a model: "dense", "efficientnet", or `mylab.models:Tracker` for one's own.
+"""From a name on the command line to a model: "dense", "efficientnet", or `mylab.models:Tracker` for a custom one.
 
-Nothing here loads a model, or the library it runs on, before it is asked for.
+No model, nor the library it runs on, is loaded before it is needed.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ EMBEDDERS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """What the built-in models can be told; one's own models take none of it.
+    """Options of the built-in models; a custom model takes none of them.
 
     Attributes:
         checkpoint: of SAM 2: a name of `nets.weights.WEIGHTS`, or the path of a .pt file.
         sam2_config: its architecture, a YAML file, if it is none of Meta's.
         cycle_consistency: whether SAM 2 also follows every mask back to its support, and stores how well that agrees.
-        clip_model: of OpenCLIP: the architecture, a folder, or a model of the hub (see `models.clip_checkpoint`).
+        clip_model: of OpenCLIP: the architecture, a folder, or a model of the hub (see `describe.openclip_checkpoint`).
         clip_pretrained: its weights: a file, a name of `nets.weights.WEIGHTS`, or a tag of open_clip.
         clip_pooling: "dense" (patches under the mask) or "crop" (the trait cut out).
         adapters: folders that `finetune` made for SAM 2; each serves the group it was made for.
@@ -71,7 +71,7 @@ class Engines:
     Attributes:
         propagator: finds the traits.
         embedder: describes them.
-        names: (propagator, embedder) as they were asked for.
+        names: (propagator, embedder) as on the command line.
         weights: "propagator" and "embedder" -> name, file, checksum and licence of the weights, where the model says.
         device: where the built-in models run.
     """
@@ -84,11 +84,11 @@ class Engines:
 
     @property
     def concurrent(self) -> bool:
-        """Whether several threads may ask both models at the same time: each says so by `concurrent = True`."""
+        """Whether several threads may call both models at the same time: each declares it by `concurrent = True`."""
         return all(getattr(model, "concurrent", False) is True for model in (self.propagator, self.embedder))
 
     def recipe(self) -> dict[str, Any]:
-        """Say what masks and vectors depend on, in JSON values: regions agree only if this agrees."""
+        """Return what masks and vectors depend on, in JSON values: regions are comparable only if it is equal."""
         return {
             "propagator": {"engine": self.names[0], "model": self.propagator.name},
             "embedder": {"engine": self.names[1], **describe_embedder(self.embedder)},
@@ -101,77 +101,82 @@ def load_engines(propagator: str, embedder: str, device: str = "auto", options: 
     """Load a propagator and an embedder; two that share a network get one copy of it.
 
     Args:
-        propagator: a name of `PROPAGATORS`, or "module:Name" of one's own.
-        embedder: a name of `EMBEDDERS`, or "module:Name" of one's own.
-        device: "auto", "cpu" or "cuda". Passed to one's own as the only argument.
-        options: what the built-in models can be told.
+        propagator: a name of `PROPAGATORS`, or "module:Name" of a custom one.
+        embedder: a name of `EMBEDDERS`, or "module:Name" of a custom one.
+        device: "auto", "cpu" or "cuda". A custom model is called with it as the only argument.
+        options: of the built-in models.
 
     Raises:
         ModelError: a name is unknown, or the model cannot be loaded or is not of that kind.
     """
-    network = _Network(device)
-    finder = _propagator(propagator, network, options or ModelOptions())
-    describer = _embedder(embedder, network, options or ModelOptions())
-    models = {"propagator": finder, "embedder": describer}
-    weights = {role: about for role, model in models.items() if (about := _weights(model)) is not None}
-    return Engines(finder, describer, (propagator, embedder), weights, network.used)
+    trunk = _SharedTrunk(device)
+    loaded_propagator = _make_propagator(propagator, trunk, options or ModelOptions())
+    loaded_embedder = _make_embedder(embedder, trunk, options or ModelOptions())
+    models = {"propagator": loaded_propagator, "embedder": loaded_embedder}
+    weights = {role: about for role, model in models.items() if (about := _describe_weights(model)) is not None}
+    return Engines(loaded_propagator, loaded_embedder, (propagator, embedder), weights, trunk.device_in_use)
 
 
 def load_propagator(propagator: str, device: str = "auto", options: ModelOptions | None = None) -> Propagator:
-    """Load a propagator alone, to measure it or to teach it (see `load_engines`)."""
-    return _propagator(propagator, _Network(device), options or ModelOptions())
+    """Load a propagator alone, to evaluate or to fine-tune it (see `load_engines`)."""
+    return _make_propagator(propagator, _SharedTrunk(device), options or ModelOptions())
 
 
 def load_embedder(embedder: str, device: str = "auto", options: ModelOptions | None = None) -> Embedder:
     """Load an embedder alone, for a search by a photograph from outside or by words (see `load_engines`)."""
-    return _embedder(embedder, _Network(device), options or ModelOptions())
+    return _make_embedder(embedder, _SharedTrunk(device), options or ModelOptions())
 
 
-class _Network:
-    """The network that the built-in models share, loaded when the first of them asks."""
+class _SharedTrunk:
+    """The EfficientNet that the built-in models share, loaded when the first of them needs it.
+
+    Attributes:
+        device: as it was asked for.
+        other_device: where a model that is none of the trunk's users runs; `device` if there is none.
+    """
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self.device_used = device
-        self._trunk: EfficientNetTrunk | None = None
+        self.other_device = device
+        self._loaded: EfficientNetTrunk | None = None
 
-    @property
-    def trunk(self) -> EfficientNetTrunk:
-        if self._trunk is None:
+    def load(self) -> EfficientNetTrunk:
+        """Return the network; the first call loads it."""
+        if self._loaded is None:
             from sst_retrieval.nets.efficientnet import EfficientNetTrunk  # Here, because it loads PyTorch.
 
-            self._trunk = EfficientNetTrunk(self.device)
-        return self._trunk
+            self._loaded = EfficientNetTrunk(self.device)
+        return self._loaded
 
     @property
-    def used(self) -> str:
-        return self.device_used if self._trunk is None else str(self._trunk.device)
+    def device_in_use(self) -> str:
+        """Where the models run, for the report."""
+        return self.other_device if self._loaded is None else str(self._loaded.device)
 
 
-def _propagator(name: str, network: _Network, options: ModelOptions) -> Propagator:
+def _make_propagator(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:
     if name in ("sam2", "dense+sam2", "tracker", "sam2-video"):
-        return _sam2(name, network, options)
+        return _make_sam2(name, trunk, options)
     if options.checkpoint or options.sam2_config or options.cycle_consistency or options.adapters:
         raise ModelError(f"the propagator {name} takes no checkpoint; with one, say --propagator sam2 or dense+sam2")
     if options.batch is not None:
         raise ModelError(f"the propagator {name} takes no --batch; only SAM 2 can be told how many photographs at once")
     if name in ("dense", "matching"):
-        # Not quite a Propagator to a type checker: it takes no memory but its own. Nobody gives it another.
-        return cast(Propagator, _dense(network, decoded=name == "dense"))
-    own: Propagator = _own(name, "propagator", PROPAGATORS, Propagator, network.device)
-    return own
+        # Not quite a Propagator to a type checker: it takes no memory but its own, and is given no other.
+        return cast(Propagator, _make_dense(trunk, decoded=name == "dense"))
+    custom: Propagator = _load_custom(name, "propagator", PROPAGATORS, Propagator, trunk.device)
+    return custom
 
 
-def _dense(network: _Network, *, decoded: bool) -> DensePropagator:
+def _make_dense(trunk: _SharedTrunk, *, decoded: bool) -> DensePropagator:
     from sst_retrieval.track.dense.propagator import DensePropagator
     from sst_retrieval.track.dense.trained_decoder import TrainedDecoder  # Here, because they load PyTorch.
 
-    return DensePropagator(
-        trunk=network.trunk, decoder=TrainedDecoder(device=network.trunk.device) if decoded else None
-    )
+    network = trunk.load()
+    return DensePropagator(trunk=network, decoder=TrainedDecoder(device=network.device) if decoded else None)
 
 
-def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
+def _make_sam2(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:
     from sst_retrieval.track.sam2.propagator import (  # Here, because they load PyTorch.
         Sam2FilmPropagator,
         Sam2Propagator,
@@ -179,63 +184,63 @@ def _sam2(name: str, network: _Network, options: ModelOptions) -> Propagator:
     )
     from sst_retrieval.track.sam2.tracker import TrackerPropagator
 
-    told: dict[str, Any] = dict(
+    keywords: dict[str, Any] = dict(
         config=options.sam2_config,
-        device=network.device,
+        device=trunk.device,
         settings=Sam2Settings(cycle=options.cycle_consistency),
         adapters=options.adapters,
         batch=options.batch,
     )
     model: Sam2Propagator
     if name == "tracker":
-        model = TrackerPropagator(options.checkpoint, dense=_dense(network, decoded=True), **told)
+        model = TrackerPropagator(options.checkpoint, dense=_make_dense(trunk, decoded=True), **keywords)
     elif options.checkpoint is None:
         names = ", ".join(each.name for each in WEIGHTS.values() if each.kind == "sam2")
         raise ModelError(f"--propagator {name} needs a --checkpoint: one of {names}, or the path of a .pt file")
     elif name == "sam2-video":
-        model = Sam2FilmPropagator(options.checkpoint, **told)
+        model = Sam2FilmPropagator(options.checkpoint, **keywords)
     else:
-        dense = _dense(network, decoded=True) if name == "dense+sam2" else None
-        model = Sam2Propagator(options.checkpoint, dense=dense, **told)
-    network.device_used = str(model.network.device)
+        dense = _make_dense(trunk, decoded=True) if name == "dense+sam2" else None
+        model = Sam2Propagator(options.checkpoint, dense=dense, **keywords)
+    trunk.other_device = str(model.network.device)
     return cast(Propagator, model)
 
 
-def _embedder(name: str, network: _Network, options: ModelOptions) -> Embedder:
+def _make_embedder(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Embedder:
     if name == "openclip":
         from sst_retrieval.describe.openclip import open_clip_embedder  # Here, because it loads PyTorch.
 
         model, pretrained, pooling = options.clip_model, options.clip_pretrained, options.clip_pooling
-        describer = open_clip_embedder(model, pretrained, pooling=pooling, device=network.device)
-        network.device_used = str(describer.device)
-        return describer
+        embedder = open_clip_embedder(model, pretrained, pooling=pooling, device=trunk.device)
+        trunk.other_device = str(embedder.device)
+        return embedder
     if options.clip_model or options.clip_pretrained:
         raise ModelError(f"the embedder {name} is no CLIP model; with --clip-model, say --embedder openclip")
     if name == "efficientnet":
         from sst_retrieval.nets.efficientnet import EfficientNetEmbedder  # Here, because it loads PyTorch.
 
-        return EfficientNetEmbedder(trunk=network.trunk)
-    own: Embedder = _own(name, "embedder", EMBEDDERS, Embedder, network.device)
-    return own
+        return EfficientNetEmbedder(trunk=trunk.load())
+    custom: Embedder = _load_custom(name, "embedder", EMBEDDERS, Embedder, trunk.device)
+    return custom
 
 
-def _own(name: str, role: str, known: Mapping[str, str], protocol: Any, device: str) -> Any:
-    """Load somebody's own model, named like "mylab.models:Tracker"."""
+def _load_custom(name: str, role: str, known: Mapping[str, str], protocol: Any, device: str) -> Any:
+    """Load a custom model, named like "mylab.models:Tracker", and make sure that it keeps the contract."""
     module, colon, attribute = name.partition(":")
     if not (colon and module and attribute):
         raise ModelError(
             f"there is no {role} {name!r}; choose {' or '.join(known)}, or name your own as module:Name, "
             "for example mylab.models:Tracker"
         )
-    make = _imported(name, role, module, attribute)
+    make = _import_factory(name, role, module, attribute)
     model = make(device)
     if not isinstance(model, protocol):
-        missing = [part for part in _parts(protocol) if not hasattr(model, part)]
+        missing = [member for member in _list_members(protocol) if not hasattr(model, member)]
         raise ModelError(f"{name} is no {role}: it lacks {', '.join(missing)} (see sst_retrieval.{protocol.__name__})")
     return model
 
 
-def _imported(name: str, role: str, module: str, attribute: str) -> Callable[[str], Any]:
+def _import_factory(name: str, role: str, module: str, attribute: str) -> Callable[[str], Any]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -245,16 +250,16 @@ def _imported(name: str, role: str, module: str, attribute: str) -> Callable[[st
         ) from error
     if not callable(found):
         raise ModelError(f"{name} is not a class or a function; it must give a {role} when called with a device")
-    made: Callable[[str], Any] = found
-    return made
+    factory: Callable[[str], Any] = found
+    return factory
 
 
-def _parts(protocol: type) -> list[str]:
-    return sorted(part for part in vars(protocol) if not part.startswith("_"))
+def _list_members(protocol: type) -> list[str]:
+    return sorted(member for member in vars(protocol) if not member.startswith("_"))
 
 
-def _weights(model: object) -> Mapping[str, Any] | None:
-    """Find what a model says about its weights: its own `weights`, or those of the trunk it uses."""
+def _describe_weights(model: object) -> Mapping[str, Any] | None:
+    """Return what a model declares about its weights: its own `weights`, or those of the trunk it uses."""
     for holder in (model, getattr(model, "trunk", None)):
         about = getattr(holder, "weights", None)
         if isinstance(about, Mapping):

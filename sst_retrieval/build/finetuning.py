@@ -1,4 +1,4 @@
-"""Teach SAM 2 one group of a collection, from its annotated specimen and photographs without labels."""
+"""Fine-tune SAM 2 to one group of a collection, from its annotated specimen and photographs without labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PHOTOGRAPHS = 48
 
 @dataclass(frozen=True, slots=True)
 class FinetuneSettings:
-    """What a fine-tuning can be told.
+    """The settings of a fine-tuning.
 
     Attributes:
         models: checkpoint and configuration of SAM 2.
@@ -55,16 +55,16 @@ class FinetuneSettings:
     group_column: str | None = None
 
 
-def finetune(
+def finetune_group(
     table: Path,
     supports: Path,
     output: Path,
     *,
     group: str,
     settings: FinetuneSettings,
-    tell: Callable[[Epoch], None] = lambda epoch: None,
+    progress: Callable[[Epoch], None] = lambda epoch: None,
 ) -> list[Epoch]:
-    """Fine-tune SAM 2 on one group by one-shot cycle consistency (see `models.sam2_finetune`).
+    """Fine-tune SAM 2 on one group by one-shot cycle consistency (see `track.sam2.cycle_training`).
 
     Args:
         table: the specimen table.
@@ -72,7 +72,7 @@ def finetune(
         output: folder of the adapter; a training that was stopped there goes on.
         group: the group.
         settings: everything else.
-        tell: is told of every epoch.
+        progress: is called after every epoch.
 
     Returns:
         The epochs; number 0 is before learning. If that is the best, no adapter was written.
@@ -93,31 +93,31 @@ def finetune(
     if settings.propagator not in ("sam2", "dense+sam2"):
         raise ModelError(f"{settings.propagator} cannot be fine-tuned; choose sam2 or dense+sam2")
     own = annotated.load(group)
-    drawn = {support.specimen for support in own}
-    others = [each.image for each in collection.specimens if each.group == group and each.id not in drawn]
+    annotated_ids = {support.specimen for support in own}
+    others = [each.image for each in collection.specimens if each.group == group and each.id not in annotated_ids]
     random.Random(settings.seed).shuffle(others)
-    pictures = _readable(others, settings.photographs)
+    photographs = _read_up_to(settings.photographs, others)
     propagator = load_propagator(settings.propagator, settings.device, settings.models)
     from sst_retrieval.track.sam2 import cycle_training  # Here, because it loads PyTorch.
 
-    how = cycle_training.CycleSettings(
+    cycle_settings = cycle_training.CycleSettings(
         rank=None if settings.full else settings.rank,
         rate=settings.rate,
         epochs=settings.epochs,
         patience=settings.patience,
         seed=settings.seed,
     )
-    return cycle_training.finetune(propagator, own, pictures, output, settings=how, tell=tell)  # type: ignore[arg-type]
+    return cycle_training.finetune(propagator, own, photographs, output, settings=cycle_settings, tell=progress)  # type: ignore[arg-type]
 
 
-def _readable(paths: list[Path], most: int) -> list[RGBImage]:
-    """Read photographs until there are enough; one that cannot be read is passed over, as a build would."""
-    pictures: list[RGBImage] = []
+def _read_up_to(count: int, paths: list[Path]) -> list[RGBImage]:
+    """Read photographs until there are enough; one that cannot be read is skipped, as in a build."""
+    photographs: list[RGBImage] = []
     for path in paths:
-        if len(pictures) == most:
+        if len(photographs) == count:
             break
         try:
-            pictures.append(read_image(path))
+            photographs.append(read_image(path))
         except ImageError:
             continue
-    return pictures
+    return photographs

@@ -1,4 +1,4 @@
-"""What a build did."""
+"""The report of a build: what it did, for a person and as JSON values."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class BuildReport:
         propagator: what found the traits, in a few words.
         embedder: what described them.
         device: where the models ran.
-        workers: how many photographs were worked on at the same time.
-        processed: photographs worked on.
+        workers: how many photographs were processed at the same time.
+        processed: photographs processed.
         reused: photographs that needed no work: neither they nor their supports had changed.
-        waiting: photographs of groups that were not asked for, which have work to be done all the same.
-        skipped: reason -> how many specimens were left out for it.
+        waiting: photographs of groups that the build left alone, which need work all the same.
+        skipped: reason -> how many specimens were skipped for it.
         removed: ids of the specimens that were taken out (`prune`).
         vanished: how many indexed specimens are no longer in the table, and were kept.
         seconds: from start to end.
-        seconds_per_image: mean over the photographs worked on, supports included; None if there were none.
+        seconds_per_image: mean over the photographs processed, supports included; None if there were none.
         peak_memory: the most memory the process ever held, in bytes.
     """
 
@@ -47,7 +47,7 @@ class BuildReport:
     peak_memory: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Say the report in plain, JSON-ready types."""
+        """Return the report in JSON values."""
         return {**asdict(self), "index": str(self.index), "removed": list(self.removed)}
 
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""What a build can be told."""
+"""The settings of a build, shared by Python and the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sst_retrieval.engines import ModelOptions
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """What a build can be told; the command line shows the same defaults.
+    """The settings of a build; the command line has the same defaults.
 
     Attributes:
         images: folder of the photographs, if it is not the table's.
@@ -20,13 +20,13 @@ class BuildSettings:
         propagator: what finds the traits (see `engines`).
         embedder: what describes them.
         device: "auto", "cpu" or "cuda".
-        models: what the built-in models can be told.
-        prune: take out specimens that are no longer in the table, or were left out of this build (unreadable, without a
+        models: options of the built-in models.
+        prune: take out specimens that are no longer in the table, or were skipped by this build (unreadable, without a
             support).
         rebuild: start anew, for example with other models; readers keep the old state until the end.
         groups: only these groups are propagated, as after one got another support; none means all. What the index
             holds of the others stays.
-        workers: how many photographs are worked on at the same time; None leaves it to the program (see
+        workers: how many photographs are processed at the same time; None leaves it to the program (see
             `build.workers.choose_workers`). The index is the same.
     """
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sst_retrieval.build.finetuning import FinetuneSettings, finetune
+from sst_retrieval.build.finetuning import FinetuneSettings, finetune_group
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import DEVICE, SAM2_CONFIG, TABLE_OPTIONS
 
@@ -46,15 +46,15 @@ def finetune_command(
     `sst-retrieval build --propagator sam2 --checkpoint ... --adapter FOLDER`.
     """
     settings = replace(settings, models=replace(settings.models, checkpoint=checkpoint))
-    done = finetune(table, supports, output, group=group, settings=settings, tell=_say)
-    best = max(done, key=lambda epoch: epoch.agreement)
+    epochs = finetune_group(table, supports, output, group=group, settings=settings, progress=_print_epoch)
+    best = max(epochs, key=lambda epoch: epoch.agreement)
     if best.number == 0:
         typer.echo("nothing got better on the held-out photographs; no adapter was written")
     else:
-        gain = f"agreement there and back {done[0].agreement:.3f} -> {best.agreement:.3f}"
+        gain = f"agreement there and back {epochs[0].agreement:.3f} -> {best.agreement:.3f}"
         typer.echo(f"{output}: {gain}; use it with --adapter {output}")
 
 
-def _say(epoch: Epoch) -> None:
+def _print_epoch(epoch: Epoch) -> None:
     learnt = "before learning" if epoch.number == 0 else f"epoch {epoch.number}: loss {epoch.loss:.3f}"
     typer.echo(f"{learnt}, agreement on held-out photographs {epoch.agreement:.3f}", err=True)
