@@ -1,12 +1,12 @@
-"""How long the app takes for an index of 100,000 regions: made-up rows, no photographs, no browser.
+"""Measure the response times of the app on an index of 100,000 synthetic regions, without photographs and browser.
 
     python benchmarks/bench_app.py                   # 100,000 regions: 50,000 specimens with two traits
-    python benchmarks/bench_app.py --pages           # only whole pages, each run again after an interaction
+    python benchmarks/bench_app.py --pages           # whole pages only
 
-First single steps, then whole pages: an interaction with a page runs all of it again (`streamlit.testing`, whose own
-work is in the figures). The first run of a page, which reads the index, is shown apart. The search is a part of its
-page, so it is timed alone, too; what the browser draws is in neither. Milliseconds of processor time, so that a busy
-machine says the same as an idle one.
+First single steps, then whole pages: Streamlit runs all of a page again after each interaction (through
+`streamlit.testing`, whose overhead is included). The first run of a page, which reads the index, is a line of its own,
+and so is the search alone. Rendering in the browser is not included. Times are milliseconds of processor time, which
+depend little on other load.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ from sst_retrieval.types import Frame, Region, Specimen
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = {"pattern": 352, "colour": 128, "shape": 120}
 TRAITS = {"wing": 1, "spot": 2}
-TIMES = 7
-AT_ONCE = 10_000
+REPEATS = 7
+ROWS_PER_SHARD = 10_000
 
 
 def main() -> None:
-    """Time every step an interaction may take, then the pages."""
+    """Time the steps of an interaction, then whole pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--regions", type=int, default=100_000)
     parser.add_argument("--pages", action="store_true", help="only whole pages")
     options = parser.parse_args()
     if not options.pages:
-        steps(rows(options.regions))
+        time_steps(make_table(options.regions))
     with tempfile.TemporaryDirectory() as folder:
-        invent(Path(folder) / "index", options.regions // len(TRAITS))
-        pages(Path(folder) / "index")
+        make_index(Path(folder) / "index", options.regions // len(TRAITS))
+        time_pages(Path(folder) / "index")
 
 
-def steps(made_up: pd.DataFrame) -> None:
-    """Time the parts of an interaction."""
+def time_steps(made_up: pd.DataFrame) -> None:
+    """Time the steps of an interaction."""
     table = quick(made_up)
     kind = {"scientificName": "VARCHAR", "sex": "VARCHAR", "locality": "VARCHAR", "eventDate": "DATE"}
     columns = {**kind, "mass": "DOUBLE"}
@@ -73,49 +73,56 @@ def steps(made_up: pd.DataFrame) -> None:
         "sort the masks to review": lambda: table.sort_values(["sst:confidence", "sst:region"]),
     }
     for name, step in every.items():
-        say(name, [taken(step) for _ in range(TIMES)])
+        print_times(name, [measure(step) for _ in range(REPEATS)])
 
 
-def pages(index: Path) -> None:
-    """Time whole pages: what runs when a person does something."""
+def time_pages(index: Path) -> None:
+    """Time whole pages: the first run and the runs after interactions."""
     with open_index(index) as opened:
         example = ("SP-000001", "wing")
         filtered = "sex = 'female' AND confidence >= 0.5"
         opened.search(like=example, k=12)
-        say("search alone, 12 hits", [taken(lambda: opened.search(like=example, k=13)) for _ in range(TIMES)])
-        say("  with a filter", [taken(lambda: opened.search(like=example, k=13, where=filtered)) for _ in range(TIMES)])
+        print_times(
+            "search alone, 12 hits", [measure(lambda: opened.search(like=example, k=13)) for _ in range(REPEATS)]
+        )
+        print_times(
+            "  with a filter",
+            [measure(lambda: opened.search(like=example, k=13, where=filtered)) for _ in range(REPEATS)],
+        )
     sys.argv = ["Home.py", str(index)]
     app = AppTest.from_file(str(ROOT / "app" / "Home.py"), default_timeout=600)
     app.query_params["specimen"], app.query_params["trait"] = example
-    say("Search, first run", [taken(app.run)])
-    say("  again", [taken(app.run) for _ in range(TIMES)])
-    say("  move a slider", [taken(app.slider(key="shape").set_value(n / 10).run) for n in range(TIMES)])
+    print_times("Search, first run", [measure(app.run)])
+    print_times("  again", [measure(app.run) for _ in range(REPEATS)])
+    print_times("  move a slider", [measure(app.slider(key="shape").set_value(n / 10).run) for n in range(REPEATS)])
     sexes = [["female"], ["male"], ["female", "male"], []] * 2
-    say("  choose a filter", [taken(app.multiselect(key="f.sex").set_value(sex).run) for sex in sexes[:TIMES]])
-    names = [f"SP-00010{n}" for n in range(TIMES)]
-    say("  type a name", [taken(app.text_input(key="words").input(name).run) for name in names])
+    print_times(
+        "  choose a filter", [measure(app.multiselect(key="f.sex").set_value(sex).run) for sex in sexes[:REPEATS]]
+    )
+    names = [f"SP-00010{n}" for n in range(REPEATS)]
+    print_times("  type a name", [measure(app.text_input(key="words").input(name).run) for name in names])
     for page in ("annotate", "review", "collection", "morphospace"):
-        say(f"{page.capitalize()}, first run", [taken(app.switch_page(f"sst_app/{page}.py").run)])
-        say("  again", [taken(app.run) for _ in range(TIMES)])
+        print_times(f"{page.capitalize()}, first run", [measure(app.switch_page(f"sst_app/{page}.py").run)])
+        print_times("  again", [measure(app.run) for _ in range(REPEATS)])
         if app.exception or app.error:
             raise SystemExit(f"{page}: {[each.value for each in (*app.exception, *app.error)]}")
 
 
-def taken(step: Callable[[], object]) -> float:
-    """Return the processor time of a step, of all threads, in seconds."""
+def measure(step: Callable[[], object]) -> float:
+    """Return the processor time of a step over all threads, in seconds."""
     start = time.process_time()
     step()
     return time.process_time() - start
 
 
-def say(name: str, times: list[float]) -> None:
+def print_times(name: str, times: list[float]) -> None:
     """Print the median, and the slowest if there are several."""
     slowest = f", at most {1000 * max(times):.0f} ms" if len(times) > 1 else ""
     print(f"{name}: {1000 * float(np.median(times)):.0f} ms{slowest}", flush=True)
 
 
-def rows(count: int) -> pd.DataFrame:
-    """Make up a table as `Index.table` gives it."""
+def make_table(count: int) -> pd.DataFrame:
+    """Make a synthetic table with the columns of `Index.table`, one row per region."""
     rng = np.random.default_rng(0)
     return pd.DataFrame(
         {
@@ -132,9 +139,9 @@ def rows(count: int) -> pd.DataFrame:
     )
 
 
-def invent(path: Path, specimens: int) -> None:
-    """Write an index of made-up specimens."""
-    made_up = rows(specimens)
+def make_index(path: Path, specimens: int) -> None:
+    """Write an index of synthetic specimens with two traits each."""
+    made_up = make_table(specimens)
     columns = {**dict.fromkeys(["scientificName", "sex", "locality"], "VARCHAR"), "eventDate": "DATE", "mass": "DOUBLE"}
     made_up["eventDate"] = made_up["eventDate"].dt.date
     values = made_up[list(columns)].to_dict("records")
@@ -150,20 +157,20 @@ def invent(path: Path, specimens: int) -> None:
     settings = {role: {"engine": "made up", "model": "made up"} for role in ("propagator", "embedder")}
     store = Store.create(path, settings=settings, blocks=BLOCKS)
     with store.lock():
-        for part in regions(names):
+        for part in make_regions(names):
             store.append(part)
         store.commit(collection, numbers=TRAITS, provenance={"supports": [], "photographs": {}})
 
 
-def regions(names: list[str]) -> Iterator[list[Row]]:
-    """Make up the traits of specimens, some thousands at a time."""
+def make_regions(names: list[str]) -> Iterator[list[Row]]:
+    """Make synthetic regions of specimens, one list per shard."""
     rng = np.random.default_rng(1)
     drawn = np.zeros((60, 90), dtype=bool)
     drawn[20:40, 30:60] = True
     rle, frame = masks.encode(drawn), Frame((0.01, 0.0, 0.0, 0.0, 0.01, 0.0))
-    for start in range(0, len(names), AT_ONCE):
+    for start in range(0, len(names), ROWS_PER_SHARD):
         part = []
-        for name in names[start : start + AT_ONCE]:
+        for name in names[start : start + ROWS_PER_SHARD]:
             for trait in TRAITS:
                 blocks = [rng.standard_normal(size, dtype=np.float32) for size in BLOCKS.values()]
                 vector = np.concatenate([block / np.linalg.norm(block) for block in blocks])

@@ -1,11 +1,11 @@
-"""Where the time of a build goes: seconds a photograph for each step, photographs a second, and peak memory.
+"""Measure a build: seconds per photograph for each step, speed-up with several workers, and peak memory.
 
     python benchmarks/bench_build.py [COLLECTION] [--workers N] [--repeats N]
 
-COLLECTION is a folder with collection.csv and supports/; without one, a small synthetic drawer is made. Every step runs
-on the same photographs in the same process, one worker and several in turn, so that the ratios hold on a busy computer
-too. Seconds are given twice: by the clock on the wall, and as processor time of all cores, which depends less on what
-else the computer does.
+COLLECTION is a folder with collection.csv and supports/; without one, a small synthetic drawer is made. All steps run
+on the same photographs in the same process, alternating between one worker and several, so that ratios are comparable
+on a busy computer. Times are wall-clock seconds and processor seconds of all cores; the latter depend less on other
+load.
 """
 
 from __future__ import annotations
@@ -34,30 +34,31 @@ from sst_retrieval.provenance import peak_memory
 from sst_retrieval.track.contract import Memory
 from sst_retrieval.types import Skipped, Specimen
 
-PHOTOGRAPHS = 12
+MAX_PHOTOGRAPHS = 12
 
 
 @dataclass
 class Times:
-    """How long something took, again and again.
+    """Repeated measurements of a step.
 
     Attributes:
-        wall, processor: seconds each time.
+        wall: wall-clock seconds of each repetition.
+        processor: processor seconds of each repetition, over all threads.
     """
 
     wall: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Take the time of what is done inside."""
+    def measure(self) -> Iterator[None]:
+        """Measure the body of a `with` statement."""
         wall, processor = time.perf_counter(), time.process_time()
         yield
         self.wall.append(time.perf_counter() - wall)
         self.processor.append(time.process_time() - processor)
 
-    def said(self) -> str:
-        """Say the medians, without the first, which also pays for loading."""
+    def summary(self) -> str:
+        """Return the medians as text, without the first repetition, which includes loading."""
         wall, processor = (sorted(each[1:] or each) for each in (self.wall, self.processor))
         middle = len(wall) // 2
         return (
@@ -67,49 +68,49 @@ class Times:
 
 
 def main(collection_folder: Path, workers: int | None, repeats: int) -> None:
-    """Time the first photographs of the collection that were not annotated: step by step, then as a build does."""
+    """Time up to MAX_PHOTOGRAPHS photographs without annotations: step by step, then as a build processes them."""
     collection = read_collection(collection_folder / "collection.csv")
     supports = read_supports(collection_folder / "supports", collection)
     engines = load_engines("dense", "efficientnet", "auto")
     annotated = {each.specimen for each in supports.references}
     targets = [each for each in collection.specimens if each.id not in annotated and each.group in supports.groups()]
-    targets = targets[:: max(1, len(targets) // PHOTOGRAPHS)][: PHOTOGRAPHS + 1]
+    targets = targets[:: max(1, len(targets) // MAX_PHOTOGRAPHS)][: MAX_PHOTOGRAPHS + 1]
     memories, times = {}, Times()
     for group in dict.fromkeys(specimen.group for specimen in targets):
-        with times.taken():
+        with times.measure():
             memories[group] = engines.propagator.remember(supports.load(group))
-    _say("remember a group's support", times)
+    _print_times("remember a group's support", times)
     with tempfile.TemporaryDirectory() as scratch:
         folder = IndexFolder(Path(scratch))
         for part in ("thumbnails", "crops"):
             (folder.path / part).mkdir()
-        step_by_step(engines, memories, targets, folder)
-        print(f"peak memory {_peak():.2f} GB")
-        together(engines, memories, targets, folder, (1, choose_workers(workers, engines)), repeats)
-    print(f"peak memory {_peak():.2f} GB")
+        time_steps(engines, memories, targets, folder)
+        print(f"peak memory {_peak_memory_gb():.2f} GB")
+        time_batches(engines, memories, targets, folder, (1, choose_workers(workers, engines)), repeats)
+    print(f"peak memory {_peak_memory_gb():.2f} GB")
 
 
-def step_by_step(
+def time_steps(
     engines: Engines, memories: Mapping[str, Memory], targets: Sequence[Specimen], folder: IndexFolder
 ) -> None:
-    """Time every step of one photograph after the other."""
+    """Time every step, photograph by photograph."""
     times: dict[str, Times] = defaultdict(Times)
     for specimen in targets:
-        with times["read"].taken():
+        with times["read"].measure():
             image = read_image(specimen.image)
         memory = memories[specimen.group]
-        with times["propagate"].taken():
+        with times["propagate"].measure():
             (found,) = engines.propagator.propagate(memory, [image])
-        with times["describe and measure"].taken():
+        with times["describe and measure"].measure():
             describe_regions(specimen.id, image, found, memory.traits, engines.embedder)
-        with times["write small pictures"].taken():
+        with times["write small pictures"].measure():
             masks = dict(zip(memory.traits, found.masks, strict=True))
             write_small_pictures(folder, specimen.id, image, masks)
     for step, each in times.items():
-        _say(step, each)
+        _print_times(step, each)
 
 
-def together(
+def time_batches(
     engines: Engines,
     memories: Mapping[str, Memory],
     targets: Sequence[Specimen],
@@ -117,13 +118,13 @@ def together(
     workers: Sequence[int],
     repeats: int,
 ) -> None:
-    """Time all that a build does with a photograph, with few and with many workers in turn."""
+    """Time the whole processing of photographs, alternating between the numbers of workers."""
     batches = [Batch([Task(one, "", "")], memories[one.group], {}, UNCHANGED) for one in targets]
     times: dict[int, Times] = defaultdict(Times)
     process = partial(process_batch, engines=engines, folder=folder, budget=PixelBudget())
     for _ in range(repeats):
         for count in dict.fromkeys(workers):
-            with times[count].taken():
+            with times[count].measure():
                 answers = list(map_in_order(process, batches, count))
             assert not any(isinstance(each, Skipped) for answer in answers for each in answer)
     alone = min(times[workers[0]].wall)
@@ -136,22 +137,22 @@ def together(
         )
 
 
-def _say(step: str, times: Times) -> None:
-    print(f"{step:28s} {times.said()}")
+def _print_times(step: str, times: Times) -> None:
+    print(f"{step:28s} {times.summary()}")
 
 
-def _peak() -> float:
+def _peak_memory_gb() -> float:
     return peak_memory() / 2**30
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("collection", type=Path, nargs="?", help="a synthetic drawer if left out")
-    parser.add_argument("--workers", type=int, help="photographs at the same time, against one; else as a build does")
-    parser.add_argument("--repeats", type=int, default=3)
-    told = parser.parse_args()
-    if told.collection is not None:
-        main(told.collection, told.workers, told.repeats)
+    parser.add_argument("collection", type=Path, nargs="?", help="folder of a collection; default: a synthetic drawer")
+    parser.add_argument("--workers", type=int, help="number of workers to compare with one; default: that of a build")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions for each number of workers")
+    options = parser.parse_args()
+    if options.collection is not None:
+        main(options.collection, options.workers, options.repeats)
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            main(make_drawer(Path(scratch) / "drawer", specimens=24).parent, told.workers, told.repeats)
+            main(make_drawer(Path(scratch) / "drawer", specimens=24).parent, options.workers, options.repeats)

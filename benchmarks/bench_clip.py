@@ -1,12 +1,12 @@
-"""Compare the two ways in which a CLIP model can describe a trait, on the masks of an index; needs the model's weights.
+"""Compare the two poolings of a CLIP embedder on the masks of an index; needs the model's weights.
 
     python benchmarks/bench_clip.py INDEX --clip-pretrained bioclip --relevant-by specificEpithet
 
-For `--clip-pooling dense` and `crop`, by the pattern block alone:
+For `--clip-pooling dense` and `crop`, with the pattern block alone:
 
-- mAP: every region asks once for all others of its trait; right is who has the same value in the column.
-- words: the share of regions to which the name of their own trait is nearest among the names of all traits (chance is
-  1 / traits). Names of the column's values are compared in the same way.
+- mAP: every region is a query for all others of its trait; relevant are specimens with the same value in the column.
+- words: zero-shot accuracy, the share of regions whose nearest trait name is their own (chance is 1 / traits); the same
+  for the values of the column.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Patterns = dict[str, dict[str, Floats]]
 """Trait -> specimen -> float32 (D,), unit length."""
 
 
-def patterns_of(index: Index, embedder: TextEmbedder) -> Patterns:
-    """Describe every region of an index by another model than its own."""
+def describe_patterns(index: Index, embedder: TextEmbedder) -> Patterns:
+    """Describe every region of an index with another embedder than the index's own."""
     found: Patterns = defaultdict(dict)
     for specimen in index.specimens():
         image = None
@@ -50,29 +50,29 @@ def patterns_of(index: Index, embedder: TextEmbedder) -> Patterns:
     return found
 
 
-def nearest(embedder: TextEmbedder, patterns: Floats, words: list[str], right: list[int]) -> float:
-    """Return the share of patterns to which the right words are nearest."""
+def nearest_name_accuracy(embedder: TextEmbedder, patterns: Floats, words: list[str], right: list[int]) -> float:
+    """Return the share of patterns, float32 (N, D), whose nearest words are `words[right]`."""
     texts = embedder.texts([each.replace("_", " ") for each in words])
     return float(np.mean((patterns @ texts.T).argmax(axis=1) == right))
 
 
-def line(index: Index, embedder: TextEmbedder, column: str, values: dict[str, Scalar]) -> list[str]:
-    """Measure one way."""
-    found = patterns_of(index, embedder)
+def measure_pooling(index: Index, embedder: TextEmbedder, column: str, values: dict[str, Scalar]) -> list[str]:
+    """Measure one pooling; return a row of the table."""
+    found = describe_patterns(index, embedder)
     scores = score("trait", found, values, column=column, blocks={"pattern": embedder.dim})
     traits = sorted(found)
     rows = [(trait, specimen, row) for trait in traits for specimen, row in found[trait].items()]
     stacked = np.stack([row for _, _, row in rows])
-    named = nearest(embedder, stacked, traits, [traits.index(trait) for trait, _, _ in rows])
+    named = nearest_name_accuracy(embedder, stacked, traits, [traits.index(trait) for trait, _, _ in rows])
     kinds = sorted({str(value) for value in values.values() if value is not None})
     places = [kinds.index(str(values[specimen])) if values[specimen] is not None else -1 for _, specimen, _ in rows]
-    of_kind = nearest(embedder, stacked, kinds, places)
+    of_kind = nearest_name_accuracy(embedder, stacked, kinds, places)
     mean = np.mean([each.mean_ap for each in scores.values()])
     return [f"{mean:.3f}", *(f"{scores[trait].mean_ap:.3f}" for trait in traits), f"{named:.3f}", f"{of_kind:.3f}"]
 
 
 def main() -> None:
-    """Measure both ways and print a table."""
+    """Measure both poolings and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("index", type=Path)
     parser.add_argument("--clip-model")
@@ -89,7 +89,7 @@ def main() -> None:
             )
             embedder = load_embedder("openclip", options.device, models)
             assert isinstance(embedder, TextEmbedder)
-            rows.append([pooling, *line(index, embedder, options.relevant_by, values)])
+            rows.append([pooling, *measure_pooling(index, embedder, options.relevant_by, values)])
         head = ("pooling", "mAP", *sorted(index.traits), "words: trait", f"words: {options.relevant_by}")
         print(format_table(head, rows))
 

@@ -1,9 +1,9 @@
-"""What each step of the dense propagator adds to the masks, measured in one run.
+"""Ablation of the dense propagator: mean IoU as its steps are added one by one.
 
     python benchmarks/bench_masks.py COLLECTION [COLLECTION ...] --draws 1 --every 3
 
-Every row is the one-shot protocol (`sst-retrieval evaluate --protocol one-shot`) with the same supports and targets;
-the last rows give the propagator more supports. A collection is a folder with collection.csv, labels/ and
+Every row is the one-shot protocol (`sst-retrieval evaluate --protocol one-shot`) on the same supports and targets; the
+last rows have more supports per group. A collection is a folder with collection.csv, labels/ and
 supports/traits.toml.
 """
 
@@ -31,8 +31,8 @@ from sst_retrieval.track.dense.trained_decoder import TrainedDecoder
 NO_COLOUR = ColourSettings(foreground_weight=0, trait_weight=0, own_share=1, sigma=0.2)
 
 
-def steps() -> list[tuple[str, int, DensePropagator]]:
-    """Name, supports a group, propagator; each has one thing more than the one before."""
+def list_steps() -> list[tuple[str, int, DensePropagator]]:
+    """List (name, supports per group, propagator); each propagator has one more step than the one before."""
     trunk, full = EfficientNetTrunk(), DenseSettings()
     stiff = replace(full, displacement_distance=1e-6, colour=NO_COLOUR, absence_distance=9.0)  # No displacement.
     upright = replace(stiff, pose_rotations=1, pose_refinements=0)
@@ -50,28 +50,28 @@ def steps() -> list[tuple[str, int, DensePropagator]]:
     ]
 
 
-def thinned(collection: Collection, every: int) -> Collection:
-    """Keep every n-th specimen."""
+def take_every(collection: Collection, every: int) -> Collection:
+    """Return a collection of every n-th specimen."""
     return replace(collection, specimens=collection.specimens[::every])
 
 
 def main(
     collections: Annotated[list[Path], typer.Argument(help="Folders of labelled collections.")],
-    draws: Annotated[int, typer.Option(help="How often supports are drawn.")] = 1,
-    every: Annotated[int, typer.Option(help="Look at every n-th specimen only.")] = 1,
-    only: Annotated[str, typer.Option(help="Only the steps whose name holds this.")] = "",
+    draws: Annotated[int, typer.Option(help="Number of random draws of supports.")] = 1,
+    every: Annotated[int, typer.Option(help="Use every n-th specimen only.")] = 1,
+    only: Annotated[str, typer.Option(help="Only the steps whose name contains this text.")] = "",
 ) -> None:
-    """Print a table."""
+    """Run the ablation on each collection and print a table."""
     for folder in collections:
-        collection = thinned(read_collection(folder / "collection.csv"), every)
+        collection = take_every(read_collection(folder / "collection.csv"), every)
         numbers = read_traits(folder / "supports" / "traits.toml").numbers
         typer.echo(f"{folder.name}: {len(collection.specimens)} specimens")
-        for name, shots, propagator in steps():
+        for name, shots, propagator in list_steps():
             if only in name:
-                typer.echo(line(name, shots, propagator, collection, folder, list(numbers.items()), draws))
+                typer.echo(measure_step(name, shots, propagator, collection, folder, list(numbers.items()), draws))
 
 
-def line(
+def measure_step(
     name: str,
     shots: int,
     propagator: Propagator,
@@ -80,7 +80,7 @@ def line(
     numbers: Sequence[tuple[str, int]],
     draws: int,
 ) -> str:
-    """Measure one step."""
+    """Run the protocol with one propagator; return a line of the table."""
     began = time.perf_counter()
     try:
         scores = run_protocol(collection, folder / "labels", dict(numbers), propagator, shots=shots, draws=draws)

@@ -1,11 +1,11 @@
-"""Measure comparative morphology at scale: seconds and memory for the table and the matrices of many regions.
+"""Measure comparative morphology at scale: seconds and peak memory for the table and the matrices of many regions.
 
     python benchmarks/bench_morphology.py                  # 100,000 regions, 200 groups
     python benchmarks/bench_morphology.py --regions 20000
 
-An index is made of invented regions (random blocks of unit length, small masks), then opened by a fresh process for
-each task, so that each line is the peak of that task alone. A memory-mapped vector file counts as memory where it was
-touched. It reads /proc, so it runs on Linux only. With --keep FOLDER the index is kept, and used again if it is there.
+An index of synthetic regions (random blocks of unit length, small masks) is opened by a new process for each task, so
+that each line is the peak of that task alone. Pages of the memory-mapped vector file count once they are read. Linux
+only, since it reads /proc. With --keep FOLDER the index is kept, and reused if it exists.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ with sst.open_index(sys.argv[1]) as index:
     start = time.perf_counter()
     TASK
     seconds = time.perf_counter() - start
-# Not `ru_maxrss`: a process begins with its parent's.
+# Not `ru_maxrss`, which a process inherits from its parent.
 status = pathlib.Path("/proc/self/status").read_text()
 print(json.dumps([seconds, int(status.split("VmHWM:")[1].split()[0]) / 1024]))
 """
 
 
 def make_index(path: Path, regions: int, groups: int) -> None:
-    """Make an index of invented regions of one trait."""
+    """Make an index of synthetic regions of one trait."""
     rng = np.random.default_rng(0)
     frame = square_frame((32, 24), 64, 0.0)
     mask = np.zeros((48, 64), dtype=bool)

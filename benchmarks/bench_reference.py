@@ -3,11 +3,11 @@
     python benchmarks/bench_reference.py ../shared/data/butterfly_masks
     python benchmarks/bench_reference.py ../shared/data/butterfly_masks --every 5
 
-The folder holds label pictures TAXON/NAME.png and index.json with their left/right pairs (Imageomics/SST). Printed are
-the largest differences between ours and: SimpleITK (area and Crofton perimeter; if it is installed), shapely (convex
-hull, if it is installed), ktch (elliptic Fourier coefficients), scikit-learn (principal components); how many of the
-known pairs lie on two sides of the middle line we find; and the mean average precision of finding the same taxon among
-all others by the outline of one pair of traits, and by all of them together.
+The folder holds label pictures TAXON/NAME.png and index.json with their left/right pairs (Imageomics/SST). It prints
+the largest differences between this program's results and those of SimpleITK (area and Crofton perimeter; if it is
+installed), shapely (convex hull; if it is installed), ktch (elliptic Fourier coefficients) and scikit-learn (principal
+components); how many of the known pairs the middle line separates; and the mean average precision of retrieving the
+same taxon by the outline of one pair of traits, and by all pairs together.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from sst_retrieval.types import Mask
 HARMONICS = 12
 
 
-def pictures(folder: Path) -> Iterator[tuple[str, str, dict[int, Mask], dict[int, int]]]:
-    """Go through the pictures: taxon, name, label -> mask, label -> pair."""
+def read_pictures(folder: Path) -> Iterator[tuple[str, str, dict[int, Mask], dict[int, int]]]:
+    """Read the label pictures one by one: (taxon, name, label -> mask, label -> pair)."""
     index = json.loads((folder / "index.json").read_text())
     names = [(taxon, name) for taxon in sorted(index) for name in sorted(index[taxon])]
     for taxon, name in names:
@@ -46,8 +46,8 @@ def pictures(folder: Path) -> Iterator[tuple[str, str, dict[int, Mask], dict[int
         yield taxon, name, found, {int(label): pair for label, pair in index[taxon][name]["pairs"].items()}
 
 
-def of_simpleitk(mask: Mask) -> tuple[float, float]:
-    """Area and perimeter by SimpleITK."""
+def measure_simpleitk(mask: Mask) -> tuple[float, float]:
+    """Measure area and perimeter, in pixels, with SimpleITK."""
     import SimpleITK as Sitk
 
     statistics: Any = Sitk.LabelShapeStatisticsImageFilter()
@@ -57,8 +57,8 @@ def of_simpleitk(mask: Mask) -> tuple[float, float]:
     return statistics.GetPhysicalSize(1), statistics.GetPerimeter(1)
 
 
-def of_shapely(mask: Mask) -> float:
-    """Area of the convex hull of the pixels' squares by shapely."""
+def measure_shapely(mask: Mask) -> float:
+    """Measure the area of the convex hull of the pixels' squares with shapely."""
     from shapely.geometry import MultiPoint
 
     inner = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
@@ -79,7 +79,7 @@ def main() -> None:
     worst: dict[str, list[float]] = {}
     described: list[tuple[str, str, int, np.ndarray, np.ndarray]] = []
     pairs = apart = pieces = 0
-    for place, (taxon, name, found, pairing) in enumerate(pictures(options.folder)):
+    for place, (taxon, name, found, pairing) in enumerate(read_pictures(options.folder)):
         line = find_middle_line(average_masks([(np.any(list(found.values()), axis=0), upright)])) if found else None
         for whole in found.values() if place % options.every == 0 else ():
             pieces += 1
@@ -91,14 +91,14 @@ def main() -> None:
                 abs(shoelace - ours["area_px"]) / ours["area_px"]
             )
             if has["SimpleITK"]:
-                area, perimeter = of_simpleitk(mask)
+                area, perimeter = measure_simpleitk(mask)
                 worst.setdefault("area against SimpleITK, px", []).append(abs(area - ours["area_px"]))
                 worst.setdefault("perimeter against SimpleITK, relative", []).append(
                     abs(perimeter - ours["perimeter_px"]) / perimeter
                 )
             if has["shapely"]:
                 worst.setdefault("solidity against shapely", []).append(
-                    abs(ours["area_px"] / of_shapely(mask) - ours["solidity"])
+                    abs(ours["area_px"] / measure_shapely(mask) - ours["solidity"])
                 )
             _, laid = trace_outline(mask, upright)
             coefficients = elliptic_fourier(laid, HARMONICS)
@@ -128,11 +128,11 @@ def main() -> None:
     print(f"{'largest difference':>22}{'median':>12}")
     for what, values in worst.items():
         print(f"{max(values):>22.2e}{np.median(values):>12.2e}  {what}")
-    retrieval(described)
+    print_retrieval(described)
 
 
-def retrieval(described: list[tuple[str, str, int, np.ndarray, np.ndarray]]) -> None:
-    """Print how well outlines find their taxon."""
+def print_retrieval(described: list[tuple[str, str, int, np.ndarray, np.ndarray]]) -> None:
+    """Print the mean average precision of retrieving the same taxon by outlines."""
     print("\nmAP of finding the same taxon by the outline alone (by chance in brackets)")
     names = list(dict.fromkeys((taxon, name) for taxon, name, *_ in described))
     place = {name: number for number, name in enumerate(names)}
@@ -144,15 +144,20 @@ def retrieval(described: list[tuple[str, str, int, np.ndarray, np.ndarray]]) -> 
             values = np.stack([each[column] for each in rows]).astype(np.float64)
             away = ((values[:, None] - values[None]) ** 2).sum(axis=2)
             where = np.array([place[each[0], each[1]] for each in rows])
-            print(f"  {kind}, pair {pair}: {mean_ap(-away, taxa[where])}")
+            print(f"  {kind}, pair {pair}: {score_rankings(-away, taxa[where])}")
             total[np.ix_(where, where)] -= away
             shared[np.ix_(where, where)] += 1
         together = np.where(shared > 0, total / np.maximum(shared, 1), -np.inf)
-        print(f"  {kind}, all pairs together: {mean_ap(together, taxa)}")
+        print(f"  {kind}, all pairs together: {score_rankings(together, taxa)}")
 
 
-def mean_ap(similarity: np.ndarray, taxa: np.ndarray) -> str:
-    """Score rankings; queries without a fellow are left out."""
+def score_rankings(similarity: np.ndarray, taxa: np.ndarray) -> str:
+    """Compute mAP and chance level of rankings, as text; queries without a relevant answer are left out.
+
+    Args:
+        similarity: float64 (N, N).
+        taxa: text (N,).
+    """
     found, chance = [], []
     for query in range(len(taxa)):
         others = np.arange(len(taxa)) != query

@@ -1,11 +1,10 @@
-"""How well a trait's vector finds specimens of the same kind, next to the usual ways of comparing photographs.
+"""Compare retrieval by trait vectors with baselines that describe the photograph in other ways.
 
     python benchmarks/bench_retrieval.py INDEX --labels COLLECTION/labels --relevant-by infraspecificEpithet
 
-Every region asks once for all others of its trait; an answer is right if its specimen has the same value in the column.
-All methods (see `evaluate.baselines`) describe the same regions, once with the masks that people drew and once with
-those that the index holds, in one run and one table. With --without-background every specimen stands on the same grey
-for every method.
+Every region is a query for all others of its trait; relevant are specimens with the same value in the column. All
+methods (see `evaluate.baselines`) describe the same regions, once with the drawn masks (labels) and once with the found
+masks (of the index). With --without-background the background of every photograph is replaced by the same grey.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from sst_retrieval.imaging.images import read_labels
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Floats, Frame, Mask
 
-Described = dict[tuple[str, str], dict[str, dict[str, Floats]]]
-"""(method, whose masks) -> trait -> specimen -> float32 (d,)."""
+Vectors = dict[tuple[str, str], dict[str, dict[str, Floats]]]
+"""(method, "drawn" or "found") -> trait -> specimen -> float32 (d,)."""
 
 
-def masks_of(index: Index, specimen: str, labels: Path) -> Iterator[tuple[str, str, Mask, Frame]]:
-    """Give (whose mask, trait, mask, frame) for every trait that is there."""
+def iterate_masks(index: Index, specimen: str, labels: Path) -> Iterator[tuple[str, str, Mask, Frame]]:
+    """Yield ("found" or "drawn", trait, mask, frame) for every trait of a specimen."""
     path = labels / f"{specimen}.png"
     drawn = read_labels(path) if path.is_file() else None
     for trait in index.traits:
@@ -49,12 +48,12 @@ def masks_of(index: Index, specimen: str, labels: Path) -> Iterator[tuple[str, s
             yield "drawn", trait, drawn == index.trait_numbers[trait], region.frame
 
 
-def described(index: Index, labels: Path, *, plain: bool) -> Described:
-    """Describe every region by every method; `plain` takes the background away first."""
+def describe_regions(index: Index, labels: Path, *, plain: bool) -> Vectors:
+    """Describe every region by every method; with `plain`, on photographs without background."""
     embedder = load_embedder(index.settings["embedder"]["engine"], "auto")
-    result: Described = defaultdict(lambda: defaultdict(dict))
+    result: Vectors = defaultdict(lambda: defaultdict(dict))
     for specimen in index.specimens():
-        regions = list(masks_of(index, specimen.id, labels))
+        regions = list(iterate_masks(index, specimen.id, labels))
         if not regions:
             continue
         image = index.photograph(specimen.id)
@@ -71,32 +70,32 @@ def described(index: Index, labels: Path, *, plain: bool) -> Described:
     return result
 
 
-def line(name: str, scores: Mapping[str, RetrievalScore], traits: list[str]) -> list[str]:
-    """Write one method: means over traits, then the mAP of every trait."""
+def format_row(name: str, scores: Mapping[str, RetrievalScore], traits: list[str]) -> list[str]:
+    """Format the row of a method: means over traits, then the mAP of every trait."""
     means = np.mean([(s.mean_ap, s.recall_at_5, s.precision_at_1) for s in scores.values()], axis=0)
     each = [f"{scores[trait].mean_ap:.3f}" if trait in scores else "-" for trait in traits]
     return [name, *(f"{value:.3f}" for value in means), *each]
 
 
 def main() -> None:
-    """Describe, ask, and print the table."""
+    """Describe, query, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("index", type=Path)
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--relevant-by", required=True)
     parser.add_argument("--without-background", action="store_true")
     options = parser.parse_args()
-    # On one grey for all, the background says nothing: equal answers would come in the order of their names.
+    # With the same grey everywhere the background is no information; ties would be ordered by name.
     methods = [name for name in METHODS if name != "background" or not options.without_background]
     with open_index(options.index) as index:
-        found = described(index, options.labels, plain=options.without_background)
+        found = describe_regions(index, options.labels, plain=options.without_background)
         values = column_values(index, options.relevant_by)
         for whose in ("drawn", "found"):
             rows, traits = [], []
             for method in ("trait", *methods):
                 scores = score(method, found[method, whose], values, column=options.relevant_by, blocks=index.blocks)
                 traits = traits or list(scores)
-                rows.append(line(method, scores, traits))
+                rows.append(format_row(method, scores, traits))
             chance = [f"{each.chance:.3f}" for each in scores.values()]
             rows.append(["by chance", "", "", "", *chance])
             print(f"masks {whose}; relevant = same {options.relevant_by}")

@@ -3,9 +3,9 @@
     python benchmarks/bench_search.py                  # 100,000 regions x 600 values
     python benchmarks/bench_search.py --regions 20000 --readings 8
 
-Both see the same vectors (random blocks of unit length) and queries, take turns in one process, and must agree on every
-answer. Brute force holds all vectors in memory and multiplies all of them; the index is mapped from its file. The ratio
-is what to compare between machines; each line is the median over the queries.
+Both search the same vectors (random blocks of unit length) with the same queries, in turn and in one process, and must
+give the same answers. Brute force holds all vectors in memory and multiplies all of them; the index is memory-mapped.
+Times are medians over the queries. Compare ratios, not times, between computers.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--regions", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=15)
-    parser.add_argument("--readings", type=int, default=1, help="vectors a query (ways a specimen may lie)")
+    parser.add_argument("--readings", type=int, default=1, help="vectors per query (pose variants)")
     parser.add_argument("-k", type=int, default=12)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def main() -> None:
             ids = None
             if share is not None:
                 ids = np.sort(rng.choice(len(vectors), max(options.k + 1, int(share * len(vectors))), replace=False))
-            # The file's pages come into memory.
+            # Warm up: load the pages of the file.
             index.search([Example(queries[0])], options.k, weights=WEIGHTS, ids=ids)
             mine, other = [], []
             for query in queries:
