@@ -1,23 +1,23 @@
 """From an index back to files that other programs read.
 
-    labels        label pictures with the user's own numbers
-    coco          masks as COCO JSON
-    tables        the trait table (CSV, Parquet) and the vectors (.npz, Parquet)
-    outlines      TPS files, and silhouettes for Momocs
-    matrices      distances (CSV, PHYLIP, NEXUS) and continuous characters (NEXUS, CSV)
-    darwin_core   a Darwin Core Archive with measurements and regions
+    labels               label pictures with the user's own numbers
+    coco                 masks as COCO JSON
+    tabular              the trait table (CSV, Parquet) and the vectors (.npz, Parquet)
+    morphometrics        outlines as TPS files, and silhouettes for Momocs
+    matrices             distances (CSV, PHYLIP, NEXUS) and continuous characters (NEXUS, CSV)
+    darwin_core_archive  a Darwin Core Archive with measurements and regions (darwin_core_terms: its vocabulary)
 
-Every file says where it came from (`about`), and leaves out masks that were rejected.
+Every file says where it came from (`file_provenance`), and leaves out masks that were rejected.
 """
 
 from __future__ import annotations
 
 from sst_retrieval.export.coco import export_coco
-from sst_retrieval.export.darwin_core import export_darwin_core
+from sst_retrieval.export.darwin_core_archive import export_darwin_core
 from sst_retrieval.export.labels import export_masks, label_map, regions
 from sst_retrieval.export.matrices import export_characters, export_distances
-from sst_retrieval.export.outlines import export_silhouettes, export_tps
-from sst_retrieval.export.tables import export_table, export_vectors
+from sst_retrieval.export.morphometrics import export_silhouettes, export_tps
+from sst_retrieval.export.tabular import export_table, export_vectors
 
 __all__ = [
     "export_characters",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from sst_retrieval.export.about import about, condition, in_a_line, write_beside
+from sst_retrieval.export.file_provenance import combine_predicate, file_provenance, provenance_line, write_provenance
 from sst_retrieval.files import write_text
 from sst_retrieval.imaging.masks import area, decode
 from sst_retrieval.search.index import Index
@@ -32,7 +32,7 @@ def export_coco(
     Returns:
         The number of masks.
     """
-    chosen = condition(where, min_confidence)
+    chosen = combine_predicate(where, min_confidence)
     named = index.trait_table(traits, where=chosen).arrow(["region_id", "specimen"])
     owners = {name: number for number, name in enumerate(dict.fromkeys(named.column("specimen").to_pylist()), start=1)}
     photographs = {each.id: each.image.name for each in index.specimens() if each.id in owners}
@@ -54,9 +54,13 @@ def export_coco(
                 "score": region.confidence,
             }
         )
-    said = about(index, "masks", traits=traits, where=where, min_confidence=min_confidence)
+    provenance = file_provenance(index, "masks", traits=traits, where=where, min_confidence=min_confidence)
     document = {
-        "info": {"description": in_a_line(said), "date_created": said["written"], "provenance": said},
+        "info": {
+            "description": provenance_line(provenance),
+            "date_created": provenance["written"],
+            "provenance": provenance,
+        },
         "licenses": [],
         "images": [
             {"id": owners[name], "file_name": photographs[name], "specimen": name, "height": size[0], "width": size[1]}
@@ -66,5 +70,5 @@ def export_coco(
         "annotations": annotations,
     }
     write_text(path, json.dumps(document, ensure_ascii=False, default=str))
-    write_beside(path, said)
+    write_provenance(path, provenance)
     return len(annotations)

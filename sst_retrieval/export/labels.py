@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.export.about import about, write_beside
+from sst_retrieval.export.file_provenance import file_provenance, write_provenance
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import write_png
 from sst_retrieval.index.reviews import make_absent
@@ -77,8 +77,10 @@ def export_masks(
         The files, in the order of the specimens; none of a specimen that is not indexed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    said = about(index, "label pictures", where=where, min_confidence=min_confidence, numbers=dict(index.trait_numbers))
-    write_beside(folder, said)
+    provenance = file_provenance(
+        index, "label pictures", where=where, min_confidence=min_confidence, numbers=dict(index.trait_numbers)
+    )
+    write_provenance(folder, provenance)
     specimens, written = index.specimens(where), []
     for done, specimen in enumerate(specimens, start=1):
         labels = label_map(index, specimen.id, min_confidence=min_confidence)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sst_retrieval.describe.measure import MEASUREMENTS
 from sst_retrieval.errors import InputError, QueryError
-from sst_retrieval.export.about import about, condition, in_a_line, write_beside
+from sst_retrieval.export.file_provenance import combine_predicate, file_provenance, provenance_line, write_provenance
 from sst_retrieval.files import write_text
 from sst_retrieval.index.duck import column_namer
 from sst_retrieval.morphology import trees
@@ -53,8 +53,10 @@ def export_distances(
     Raises:
         InputError: the file is of another kind, or two names become the same.
     """
-    matrix = index.distances(trait, by=by, between=between, where=condition(where, min_confidence), weights=weights)
-    said = about(
+    matrix = index.distances(
+        trait, by=by, between=between, where=combine_predicate(where, min_confidence), weights=weights
+    )
+    provenance = file_provenance(
         index, f"distances: {matrix.about}", trait=trait, by=by, between=between if by else None, where=where,
         min_confidence=min_confidence, weights=None if weights is None else dict(weights),
     )  # fmt: skip
@@ -69,10 +71,10 @@ def export_distances(
         names = plain_names(matrix.labels)
         rows = [f"    {name} " + " ".join(map(_number, row)) for name, row in zip(names, matrix.values, strict=True)]
         fields = ["  FORMAT TRIANGLE=BOTH DIAGONAL LABELS=LEFT;", "  MATRIX", *rows, "  ;"]
-        text = _nexus(names, "DISTANCES", fields, in_a_line(said))
+        text = _nexus(names, "DISTANCES", fields, provenance_line(provenance))
     else:
         raise InputError(f"{path.name}: distances are written as .csv, .phy or .nex; end the file's name so")
-    _write(path, text, said)
+    _write(path, text, provenance)
     return matrix
 
 
@@ -108,7 +110,7 @@ def export_characters(
     Raises:
         InputError: the file is of another kind, two names become the same, or no name is in the tree.
     """
-    table = index.trait_table(traits, where=condition(where, min_confidence), scale=scale)
+    table = index.trait_table(traits, where=combine_predicate(where, min_confidence), scale=scale)
     if by not in table.columns:
         raise QueryError(f"the index has no column {by!r}; it has: {', '.join(table.columns)}")
     found = _means(to_label_frame(table.arrow()), by, column_namer(index.columns))
@@ -118,7 +120,7 @@ def export_characters(
         matched = trees.match_aloud(list(found.index), trees.read_tree(tree))
         found = found.loc[list(matched.tips)]
         found.index = pd.Index(plain_names(list(matched.tips.values())), name=by)
-    said = about(
+    provenance = file_provenance(
         index, f"means of each {by}", by=by, traits=traits, where=where, min_confidence=min_confidence,
         mm_per_pixel=scale or None, tree=None if tree is None else str(tree),
     )  # fmt: skip
@@ -132,10 +134,10 @@ def export_characters(
         ]
         fields = [f"  DIMENSIONS NCHAR={found.shape[1]};", "  FORMAT DATATYPE=CONTINUOUS MISSING=? GAP=-;"]
         fields += ["  CHARSTATELABELS", *labels[:-1], labels[-1].rstrip(",") + ";", "  MATRIX", *rows, "  ;"]
-        text = _nexus(list(found.index), "CHARACTERS", fields, in_a_line(said))
+        text = _nexus(list(found.index), "CHARACTERS", fields, provenance_line(provenance))
     else:
         raise InputError(f"{path.name}: characters are written as .nex or .csv; end the file's name so")
-    _write(path, text, said)
+    _write(path, text, provenance)
     return found
 
 
@@ -181,6 +183,6 @@ def _number(value: float) -> str:
     return "?" if math.isnan(value) else f"{value:.9g}"
 
 
-def _write(path: Path, text: str, said: Mapping[str, Any]) -> None:
+def _write(path: Path, text: str, provenance: Mapping[str, Any]) -> None:
     write_text(path, text)
-    write_beside(path, said)
+    write_provenance(path, provenance)

@@ -34,7 +34,7 @@ import sst_retrieval as sst
 from sst_retrieval.cli import app
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.errors import InputError
-from sst_retrieval.export.terms import occurrence_terms
+from sst_retrieval.export.darwin_core_terms import occurrence_terms
 from sst_retrieval.search.index import Index, open_index
 
 REJECTED = IDS[5]

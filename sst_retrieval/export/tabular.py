@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from sst_retrieval.errors import InputError
-from sst_retrieval.export.about import about, as_text, condition, write_beside
+from sst_retrieval.export.file_provenance import combine_predicate, file_provenance, provenance_json, write_provenance
 from sst_retrieval.files import atomic_write
 from sst_retrieval.morphology.scales import Scale
 from sst_retrieval.search.index import Index
@@ -45,16 +45,16 @@ def export_table(
         InputError: the file is of another kind.
     """
     kind = _kind(path, (".csv", ".parquet"))
-    table = index.trait_table(traits, where=condition(where, min_confidence), scale=scale).arrow()
-    said = about(
+    table = index.trait_table(traits, where=combine_predicate(where, min_confidence), scale=scale).arrow()
+    provenance = file_provenance(
         index, "trait table", traits=traits, where=where, min_confidence=min_confidence, mm_per_pixel=scale or None
     )
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         if kind == ".csv":
             pyarrow.csv.write_csv(table, file)
         else:
-            pq.write_table(_with_provenance(table, as_text(said)), file)
-    write_beside(path, said)
+            pq.write_table(_with_provenance(table, provenance_json(provenance)), file)
+    write_provenance(path, provenance)
     return int(table.num_rows)
 
 
@@ -86,25 +86,32 @@ def export_vectors(
         InputError: the file is of another kind.
     """
     kind = _kind(path, (".npz", ".parquet"))
-    chosen = condition(where, min_confidence)
+    chosen = combine_predicate(where, min_confidence)
     table = index.trait_table(traits, where=chosen).arrow(["region_id", "specimen", "trait"])
     # Regions are numbered by trait.
     names = list(dict.fromkeys(table.column("trait").to_pylist()))
     parts = [index.trait_vectors(trait, where=chosen)[1] for trait in names]
     vectors = np.concatenate([np.zeros((0, sum(index.blocks.values())), np.float32), *parts])
-    said = about(index, "vectors", traits=traits, where=where, min_confidence=min_confidence)
+    provenance = file_provenance(index, "vectors", traits=traits, where=where, min_confidence=min_confidence)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         if kind == ".npz":
             columns: dict[str, Any] = {name: np.array(table.column(name).to_pylist()) for name in table.column_names}
             blocks, widths = np.array(list(index.blocks)), np.array(list(index.blocks.values()))
-            np.savez(file, **columns, vectors=vectors, blocks=blocks, widths=widths, provenance=np.array(as_text(said)))
+            np.savez(
+                file,
+                **columns,
+                vectors=vectors,
+                blocks=blocks,
+                widths=widths,
+                provenance=np.array(provenance_json(provenance)),
+            )
         else:
             edges = pairwise(np.cumsum([0, *index.blocks.values()]).tolist())
             for block, (start, stop) in zip(index.blocks, edges, strict=True):
                 flat = pa.array(np.ascontiguousarray(vectors[:, start:stop]).ravel())
                 table = table.append_column(block, pa.FixedSizeListArray.from_arrays(flat, stop - start))
-            pq.write_table(_with_provenance(table, as_text(said)), file)
-    write_beside(path, said)
+            pq.write_table(_with_provenance(table, provenance_json(provenance)), file)
+    write_provenance(path, provenance)
     return len(vectors)
 
 
@@ -115,5 +122,5 @@ def _kind(path: Path, kinds: tuple[str, ...]) -> str:
     return suffix
 
 
-def _with_provenance(table: pa.Table, said: str) -> pa.Table:
-    return table.replace_schema_metadata({**(table.schema.metadata or {}), b"provenance": said.encode()})
+def _with_provenance(table: pa.Table, provenance: str) -> pa.Table:
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), b"provenance": provenance.encode()})

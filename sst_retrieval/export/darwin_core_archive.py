@@ -26,10 +26,16 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from sst_retrieval.describe.measure import MEASUREMENTS
-from sst_retrieval.export.about import about, as_text, condition, in_a_line, write_beside
-from sst_retrieval.export.terms import DCTERMS as _DCTERMS
-from sst_retrieval.export.terms import DWC as _DWC
-from sst_retrieval.export.terms import media_terms, occurrence_terms
+from sst_retrieval.export.darwin_core_terms import DCTERMS as _DCTERMS
+from sst_retrieval.export.darwin_core_terms import DWC as _DWC
+from sst_retrieval.export.darwin_core_terms import media_terms, occurrence_terms
+from sst_retrieval.export.file_provenance import (
+    combine_predicate,
+    file_provenance,
+    provenance_json,
+    provenance_line,
+    write_provenance,
+)
 from sst_retrieval.files import atomic_write
 from sst_retrieval.index.duck import column_namer
 from sst_retrieval.morphology.scales import IN_MILLIMETRES, Scale
@@ -72,16 +78,18 @@ def export_darwin_core(
     Returns:
         The number of regions.
     """
-    chosen = condition(where, min_confidence)
+    chosen = combine_predicate(where, min_confidence)
     rows = index.trait_table(traits, where=chosen, scale=scale).arrow().to_pylist()
     regions = list(index.drawn(traits, where=chosen))
     shown = {region.specimen for region in regions}
     specimens = [each for each in index.specimens() if each.id in shown]
-    said = about(index, "Darwin Core Archive", traits=traits, where=where, min_confidence=min_confidence)
+    provenance = file_provenance(
+        index, "Darwin Core Archive", traits=traits, where=where, min_confidence=min_confidence
+    )
     terms, of_media = occurrence_terms(index.columns), media_terms(index.columns)
     records = _records(specimens, terms.pop(_OCCURRENCE_ID, None), list(terms.values()))
     core = {each.id: record.id for record in records for each in record.specimens}
-    facts = _facts(rows, core, said, column_namer(index.columns))
+    facts = _facts(rows, core, provenance, column_namer(index.columns))
     files = [
         _File("occurrence.csv", _DWC + "Occurrence", [_OCCURRENCE_ID, *terms], _occurrences(records)),
         _File("measurementorfact.csv", _DWC + "MeasurementOrFact", [_DWC + term for term in _FACTS], facts),
@@ -90,11 +98,11 @@ def export_darwin_core(
     ]
     with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("meta.xml", _meta(files))
-        archive.writestr("eml.xml", _eml(said))
-        archive.writestr("provenance.json", as_text(said))
+        archive.writestr("eml.xml", _eml(provenance))
+        archive.writestr("provenance.json", provenance_json(provenance))
         for number, each in enumerate(files):
             archive.writestr(each.name, _csv(["coreid" if number else "id", *map(_last, each.fields)], each.lines))
-    write_beside(path, said)
+    write_provenance(path, provenance)
     return len(regions)
 
 
@@ -154,7 +162,10 @@ def _occurrences(records: Sequence[_Record]) -> Iterable[Sequence[object]]:
 
 
 def _facts(
-    rows: Sequence[Mapping[str, Any]], core: Mapping[str, str], said: Mapping[str, Any], name_of: Callable[[str], str]
+    rows: Sequence[Mapping[str, Any]],
+    core: Mapping[str, str],
+    provenance: Mapping[str, Any],
+    name_of: Callable[[str], str],
 ) -> Iterable[Sequence[object]]:
     known = {name: (unit, meaning) for name, (unit, meaning) in MEASUREMENTS.items()}
     for pixels, (name, power) in IN_MILLIMETRES.items():
@@ -170,7 +181,7 @@ def _facts(
                 what = f"{row['trait']} {name}"
                 yield (
                     *(core[row["specimen"]], identity, what, repr(float(value)), "" if unit == "1" else unit),
-                    *(meaning, said["program"], said["written"], remarks),
+                    *(meaning, provenance["program"], provenance["written"], remarks),
                 )
 
 
@@ -238,10 +249,10 @@ def _meta(files: Sequence[_File]) -> str:
     return "\n".join([*lines, "</archive>", ""])
 
 
-def _eml(said: Mapping[str, Any]) -> str:
+def _eml(provenance: Mapping[str, Any]) -> str:
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<eml:eml xmlns:eml="https://eml.ecoinformatics.org/eml-2.2.0" packageId="export" system="sst-retrieval">'
-        f"\n  <dataset>\n    <title>Traits of {escape(said['index']['name'])}</title>\n"
-        f"    <abstract><para>{escape(in_a_line(said))}</para></abstract>\n  </dataset>\n</eml:eml>\n"
+        f"\n  <dataset>\n    <title>Traits of {escape(provenance['index']['name'])}</title>\n"
+        f"    <abstract><para>{escape(provenance_line(provenance))}</para></abstract>\n  </dataset>\n</eml:eml>\n"
     )

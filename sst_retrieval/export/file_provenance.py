@@ -1,4 +1,4 @@
-"""Where an exported file came from: said in the file where its format allows, and always in a file beside it."""
+"""Where an exported file came from: record in the file where its format allows, and always in a file beside it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ COLOURS = (
 )
 
 
-def about(index: Index, what: str, **selection: object) -> dict[str, Any]:
-    """Say where an export comes from, in JSON values.
+def file_provenance(index: Index, what: str, **selection: object) -> dict[str, Any]:
+    """Describe where an export comes from, in JSON values.
 
     Args:
         index: what is exported.
         what: what the file holds, in words.
-        **selection: what was asked for; None is left out.
+        **selection: what was chosen to be exported; None is left out.
     """
     info = index.info()
     rejected = sum(review.decision == "reject" for review in index.reviews())
@@ -40,27 +40,27 @@ def about(index: Index, what: str, **selection: object) -> dict[str, Any]:
     }
 
 
-def write_beside(path: Path, said: Mapping[str, Any]) -> None:
+def write_provenance(path: Path, record: Mapping[str, Any]) -> None:
     """Write `NAME.provenance.json` beside a file, or `provenance.json` into a folder."""
     beside = path / "provenance.json" if path.is_dir() else path.with_name(f"{path.name}.provenance.json")
-    write_text(beside, as_text(said))
+    write_text(beside, provenance_json(record))
 
 
-def as_text(said: Mapping[str, Any]) -> str:
-    """Write as JSON."""
-    return json.dumps(said, indent=1, ensure_ascii=False, default=str) + "\n"
+def provenance_json(record: Mapping[str, Any]) -> str:
+    """Format a record of `file_provenance` as JSON."""
+    return json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n"
 
 
-def in_a_line(said: Mapping[str, Any]) -> str:
-    """Say the most important things in one line of ASCII, for comments; it holds no brackets."""
-    chosen = ", ".join(f"{name}: {value}" for name, value in said["selection"].items()) or "everything"
-    line = f"{said['what']}; {said['program']}, {said['written']}; index {said['index']['name']}, generation "
-    line += f"{said['index']['generation']}; {chosen}; {said['rejected_masks_left_out']} rejected masks left out"
+def provenance_line(record: Mapping[str, Any]) -> str:
+    """Format a record of `file_provenance` as one line of ASCII without brackets, for comments in a file."""
+    chosen = ", ".join(f"{name}: {value}" for name, value in record["selection"].items()) or "everything"
+    line = f"{record['what']}; {record['program']}, {record['written']}; index {record['index']['name']}, generation "
+    line += f"{record['index']['generation']}; {chosen}; {record['rejected_masks_left_out']} rejected masks left out"
     return line.encode("ascii", "replace").decode().translate(str.maketrans("[]\n", "() "))
 
 
-def condition(where: str | None, min_confidence: float) -> str | None:
-    """Join a predicate and a least confidence."""
+def combine_predicate(where: str | None, min_confidence: float) -> str | None:
+    """Combine a predicate and a least confidence into one predicate; None if there is neither."""
     if not min_confidence:
         return where
     # Of the mask: a collection may have a column `confidence` of its own.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from skimage.draw import polygon
 
-from sst_retrieval.export.about import about, condition, in_a_line, write_beside
+from sst_retrieval.export.file_provenance import combine_predicate, file_provenance, provenance_line, write_provenance
 from sst_retrieval.files import write_text
 from sst_retrieval.imaging.images import write_jpeg
 from sst_retrieval.morphology.outlines import POINTS
@@ -45,9 +45,9 @@ def export_tps(
     Returns:
         The number of outlines.
     """
-    found = index.outlines(trait, points=points, where=condition(where, min_confidence), scale=scale)
+    found = index.outlines(trait, points=points, where=combine_predicate(where, min_confidence), scale=scale)
     photographs = {each.id: each.image.name for each in index.specimens()}
-    said = about(
+    provenance = file_provenance(
         index,
         f"outlines of {trait}, (semi-)landmarks in pixels, y up",
         trait=trait,
@@ -60,12 +60,16 @@ def export_tps(
     for number, name in enumerate(found.specimens):
         height = found.sizes[number][0]
         lines = [f"LM={points}", *(f"{x:.3f} {height - y:.3f}" for x, y in found.photograph[number].tolist())]
-        lines += [f"IMAGE={photographs[name]}", f"ID={name}__{found.sides[number]}", f"COMMENT={in_a_line(said)}"]
+        lines += [
+            f"IMAGE={photographs[name]}",
+            f"ID={name}__{found.sides[number]}",
+            f"COMMENT={provenance_line(provenance)}",
+        ]
         if math.isfinite(found.scale[number]):
             lines.append(f"SCALE={found.scale[number]:.8g}")
         blocks.append("\n".join(lines) + "\n")
     write_text(path, "".join(blocks))
-    write_beside(path, said)
+    write_provenance(path, provenance)
     return len(found)
 
 
@@ -96,9 +100,11 @@ def export_silhouettes(
         The files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    said = about(index, f"silhouettes of {trait}", trait=trait, where=where, min_confidence=min_confidence)
-    write_beside(folder, said)
-    found = index.outlines(trait, points=512, where=condition(where, min_confidence))
+    provenance = file_provenance(
+        index, f"silhouettes of {trait}", trait=trait, where=where, min_confidence=min_confidence
+    )
+    write_provenance(folder, provenance)
+    found = index.outlines(trait, points=512, where=combine_predicate(where, min_confidence))
     written = []
     for name, side, curve in zip(found.specimens, found.sides, found.laid, strict=True):
         corner = curve.min(axis=0) - margin
