@@ -30,7 +30,7 @@ from streamlit.testing.v1 import AppTest
 from sst_retrieval import open_index
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.imaging import masks
-from sst_retrieval.index.shards import Row
+from sst_retrieval.index.shards import ShardRow
 from sst_retrieval.index.store import Store
 from sst_retrieval.types import Frame, Region, Specimen
 
@@ -162,7 +162,7 @@ def make_index(path: Path, specimens: int) -> None:
         store.commit(collection, numbers=TRAITS, provenance={"supports": [], "photographs": {}})
 
 
-def make_regions(names: list[str]) -> Iterator[list[Row]]:
+def make_regions(names: list[str]) -> Iterator[list[ShardRow]]:
     """Make synthetic regions of specimens, one list per shard."""
     rng = np.random.default_rng(1)
     drawn = np.zeros((60, 90), dtype=bool)

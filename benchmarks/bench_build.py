@@ -28,8 +28,8 @@ from sst_retrieval.build.regions import describe_regions
 from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_order
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.imaging.images import read_image
-from sst_retrieval.index.folder import IndexFolder
-from sst_retrieval.index.thumbnails import write_small_pictures
+from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.index.thumbnails import write_thumbnails
 from sst_retrieval.provenance import peak_memory
 from sst_retrieval.track.contract import Memory
 from sst_retrieval.types import Skipped, Specimen
@@ -81,17 +81,17 @@ def main(collection_folder: Path, workers: int | None, repeats: int) -> None:
             memories[group] = engines.propagator.remember(supports.load(group))
     _print_times("remember a group's support", times)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = IndexFolder(Path(scratch))
+        paths = IndexPaths(Path(scratch))
         for part in ("thumbnails", "crops"):
-            (folder.path / part).mkdir()
-        time_steps(engines, memories, targets, folder)
+            (paths.root / part).mkdir()
+        time_steps(engines, memories, targets, paths)
         print(f"peak memory {_peak_memory_gb():.2f} GB")
-        time_batches(engines, memories, targets, folder, (1, choose_workers(workers, engines)), repeats)
+        time_batches(engines, memories, targets, paths, (1, choose_workers(workers, engines)), repeats)
     print(f"peak memory {_peak_memory_gb():.2f} GB")
 
 
 def time_steps(
-    engines: Engines, memories: Mapping[str, Memory], targets: Sequence[Specimen], folder: IndexFolder
+    engines: Engines, memories: Mapping[str, Memory], targets: Sequence[Specimen], paths: IndexPaths
 ) -> None:
     """Time every step, photograph by photograph."""
     times: dict[str, Times] = defaultdict(Times)
@@ -105,7 +105,7 @@ def time_steps(
             describe_regions(specimen.id, image, found, memory.traits, engines.embedder)
         with times["write small pictures"].measure():
             masks = dict(zip(memory.traits, found.masks, strict=True))
-            write_small_pictures(folder, specimen.id, image, masks)
+            write_thumbnails(paths, specimen.id, image, masks)
     for step, each in times.items():
         _print_times(step, each)
 
@@ -114,14 +114,14 @@ def time_batches(
     engines: Engines,
     memories: Mapping[str, Memory],
     targets: Sequence[Specimen],
-    folder: IndexFolder,
+    paths: IndexPaths,
     workers: Sequence[int],
     repeats: int,
 ) -> None:
     """Time the whole processing of photographs, alternating between the numbers of workers."""
     batches = [Batch([Task(one, "", "")], memories[one.group], {}, UNCHANGED) for one in targets]
     times: dict[int, Times] = defaultdict(Times)
-    process = partial(process_batch, engines=engines, folder=folder, budget=PixelBudget())
+    process = partial(process_batch, engines=engines, paths=paths, budget=PixelBudget())
     for _ in range(repeats):
         for count in dict.fromkeys(workers):
             with times[count].measure():

@@ -12,7 +12,7 @@ from sst_retrieval.build.job import BuildState, Job
 from sst_retrieval.build.report import BuildReport
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.engines import PROPAGATORS
-from sst_retrieval.index.thumbnails import remove_small_pictures
+from sst_retrieval.index.thumbnails import remove_thumbnails
 from sst_retrieval.track.contract import Propagator
 from sst_retrieval.types import Skipped
 
@@ -28,20 +28,20 @@ def commit_build(job: Job, state: BuildState) -> BuildReport:
         What it did.
     """
     state.shards.write()
-    indexed = job.store.done().keys()
+    indexed = job.store.indexed_hashes().keys()
     gone = indexed - {specimen.id for specimen in job.collection.specimens}
     unreadable = indexed & {skipped.specimen for skipped in _list_skipped(job, state)}
     removed = sorted(gone | unreadable) if job.settings.prune else []
     generation = _commit(job, state, complete=True, indexed=len(indexed) - len(removed))
     for specimen in removed:
-        remove_small_pictures(job.store, specimen)
+        remove_thumbnails(job.store.paths, specimen)
     return _make_report(job, state, generation, removed=tuple(removed), vanished=len(gone - set(removed)))
 
 
 def commit_interrupted(job: Job, state: BuildState) -> None:
     """Make searchable what an interrupted build has done, unless a rebuild has less than the index had before."""
     state.shards.write()
-    previous, indexed = job.store.generation, len(job.store.done())
+    previous, indexed = job.store.generation, len(job.store.indexed_hashes())
     if indexed >= (1 if previous is None else previous.provenance["photographs"]["indexed"]):
         _commit(job, state, complete=False, indexed=indexed)
 

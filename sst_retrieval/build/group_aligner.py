@@ -26,7 +26,7 @@ class GroupAligner:
         """
         self._job = job
         self._shards = shards
-        self._stored = job.store.notes()
+        self._stored = job.store.read_notes()
         self._reference: Memory | None = None
 
     def align(self, group: str, memory: Memory, supports: Sequence[Support]) -> Alignment:

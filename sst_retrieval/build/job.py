@@ -14,7 +14,7 @@ from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.shard_writer import ShardWriter
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.engines import Engines
-from sst_retrieval.index.shards import Row
+from sst_retrieval.index.shards import ShardRow
 from sst_retrieval.index.store import Store
 from sst_retrieval.types import Skipped
 
@@ -89,7 +89,7 @@ class BuildState:
         """Mean seconds a photograph, those for the supports included; None before the first."""
         return self.seconds / self.processed if self.processed else None
 
-    def add(self, result: Sequence[Row] | Skipped) -> None:
+    def add(self, result: Sequence[ShardRow] | Skipped) -> None:
         """Count a photograph and keep its rows; now and then a shard is written."""
         if isinstance(result, Skipped):
             self.skipped.append(result)

@@ -19,9 +19,9 @@ from sst_retrieval.build.workers import PixelBudget
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import ImageError, InputError
 from sst_retrieval.imaging.images import image_size, read_image
-from sst_retrieval.index.folder import IndexFolder
-from sst_retrieval.index.shards import Row
-from sst_retrieval.index.thumbnails import write_small_pictures
+from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.index.shards import ShardRow
+from sst_retrieval.index.thumbnails import write_thumbnails
 from sst_retrieval.track.contract import Memory, Propagator, batch_of, checked
 from sst_retrieval.types import Propagated, RGBImage, Skipped, Support
 
@@ -68,14 +68,14 @@ def cut_batches(propagator: Propagator, tasks: Sequence[Task]) -> Iterator[Seque
 
 
 def process_batch(
-    batch: Batch, engines: Engines, folder: IndexFolder, budget: PixelBudget
-) -> list[list[Row] | Skipped]:
+    batch: Batch, engines: Engines, paths: IndexPaths, budget: PixelBudget
+) -> list[list[ShardRow] | Skipped]:
     """Propagate to the photographs of a batch, describe and measure them, and write their thumbnails and crops.
 
     Args:
         batch: the photographs.
         engines: the models.
-        folder: the index, for thumbnails and crops; nothing else in it is touched.
+        paths: of the index, for thumbnails and crops; nothing else in it is touched.
         budget: is waited for, if large photographs are in process.
 
     Returns:
@@ -87,7 +87,7 @@ def process_batch(
     try:
         with budget.reserve(sum(_count_pixels(task) for task in batch.tasks)):
             results = _propagate(engines.propagator, batch)
-            return [_describe(result, batch, engines, folder) for result in results]
+            return [_describe(result, batch, engines, paths) for result in results]
     except Exception as error:
         error.add_note(f"at work on {', '.join(task.specimen.id for task in batch.tasks)}")
         raise
@@ -135,28 +135,28 @@ def _propagate_together(
 
 
 def _describe(
-    result: tuple[_Photograph, Propagated] | Skipped, batch: Batch, engines: Engines, folder: IndexFolder
-) -> list[Row] | Skipped:
+    result: tuple[_Photograph, Propagated] | Skipped, batch: Batch, engines: Engines, paths: IndexPaths
+) -> list[ShardRow] | Skipped:
     """Make the rows of one photograph, or record why it is skipped."""
     if isinstance(result, Skipped):
         return result
     photograph, found = result
     try:
-        return _make_rows(photograph, found, batch, engines, folder)
+        return _make_rows(photograph, found, batch, engines, paths)
     except InputError as error:
         return _skip(photograph.task, error)
 
 
 def _make_rows(
-    photograph: _Photograph, found: Propagated, batch: Batch, engines: Engines, folder: IndexFolder
-) -> list[Row]:
+    photograph: _Photograph, found: Propagated, batch: Batch, engines: Engines, paths: IndexPaths
+) -> list[ShardRow]:
     task, image = photograph.task, photograph.image
     specimen, traits = task.specimen.id, batch.memory.traits
     if specimen in batch.annotations:
         found = replace_drawn(found, traits, batch.annotations[specimen])
     found = batch.alignment.apply(replace_reviewed(found, traits, task.reviews))
     regions = describe_regions(specimen, image, found, traits, engines.embedder)
-    write_small_pictures(folder, specimen, image, dict(zip(traits, found.masks, strict=True)))
+    write_thumbnails(paths, specimen, image, dict(zip(traits, found.masks, strict=True)))
     return [(region, task.content, task.supports) for region in regions]
 
 

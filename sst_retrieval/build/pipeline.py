@@ -82,7 +82,7 @@ def build_index(
         plan = make_plan(
             collection,
             annotated,
-            store.done(),
+            store.indexed_hashes(),
             reviews=group_by_photograph(store.reviews()),
             groups=settings.groups,
             progress=partial(progress, "looking for new photographs"),
@@ -135,7 +135,7 @@ def _open_store(output: Path, engines: Engines, *, rebuild: bool) -> Iterator[St
     store = Store.open(output) if Store.exists(output) else Store.create(output, settings=recipe, blocks=blocks)
     with store.lock():
         if rebuild:
-            store.rebuild(settings=recipe, blocks=blocks)
+            store.begin_rebuild(settings=recipe, blocks=blocks)
         else:
             store.require_same_model(recipe)
         yield store
@@ -144,7 +144,7 @@ def _open_store(output: Path, engines: Engines, *, rebuild: bool) -> Iterator[St
 def _find_traits(job: Job, state: BuildState) -> None:
     """Process all photographs of the plan, in its order, and keep their rows."""
     start = time.monotonic()
-    process = partial(process_batch, engines=job.engines, folder=job.store, budget=PixelBudget())
+    process = partial(process_batch, engines=job.engines, paths=job.store.paths, budget=PixelBudget())
     with closing(map_in_order(process, _prepare_batches(job, state), job.workers)) as results:
         for result in chain.from_iterable(results):
             state.add(result)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sst_retrieval.index.shards import Row
+from sst_retrieval.index.shards import ShardRow
 from sst_retrieval.index.store import Store
 
 SHARD_PHOTOGRAPHS = 256
@@ -24,11 +24,11 @@ class ShardWriter:
             store: the index; the caller holds its lock.
         """
         self._store = store
-        self._rows: list[Sequence[Row]] = []
+        self._rows: list[Sequence[ShardRow]] = []
         self._notes: dict[str, Any] = {}
         self._written = time.monotonic()
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[ShardRow]) -> None:
         """Take the rows of one photograph in hand."""
         self._rows.append(rows)
 

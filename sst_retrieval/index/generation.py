@@ -1,11 +1,12 @@
-"""Room 5c, the making of it: from shards and a specimen table to one generation (a catalog and its vector files).
+"""Write a generation (a catalog and its vector files) from shards and a specimen table.
 
-1. The newest rows of each specimen are chosen from the shards, and numbered by trait, then specimen.
-2. With the specimen table (`index.snapshot`) they become the catalog and, one trait at a time, the vector files,
-   whitened by what that trait's regions share.
+1. The newest rows of each specimen are selected from the shards, and numbered by trait, then specimen.
+2. They are joined with the specimen table (`index.snapshot`) and written to the catalog.
+3. Trait by trait, vectors are whitened (`index.whitening`) and written to a FAISS file.
+4. The ids of catalog and vector files are compared.
 
-DuckDB does the joining and sorting within a fixed amount of memory, on disk where it must. Vectors never pass through
-it: of a region it only says in which shard, at which place, the vector stands.
+DuckDB joins and sorts within a fixed amount of memory and spills to disk. Vectors never pass through it: it only tells
+the shard and the row that hold the vector of a region.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.catalog import PROGRAM_COLUMNS, Catalog
 from sst_retrieval.index.duck import column_namer, memory_settings, quote_name, quote_text
-from sst_retrieval.index.folder import catalog_file, vector_file, whitening_file
+from sst_retrieval.index.paths import GenerationPaths
 from sst_retrieval.index.reviews import DECISIONS, Review, latest_reviews
 from sst_retrieval.index.shards import read_vectors
 from sst_retrieval.index.vectors import VectorIndex, write_vectors
@@ -54,25 +55,28 @@ CREATE TABLE regions AS
 """
 
 
-def indexed(shards: Sequence[Path], scratch: Path) -> dict[str, tuple[str, str]]:
-    """Say which photographs the shards hold, without reading a vector.
+def read_hashes(shards: Sequence[Path], scratch: Path) -> dict[str, tuple[str, str]]:
+    """Read what the newest rows of each specimen were made from, without reading a vector.
 
     Args:
         shards: files of `index.shards.write_shard`; a higher number is newer.
-        scratch: folder for what does not fit into memory; made if it is needed.
+        scratch: folder to spill to; made if it is needed.
 
     Returns:
         specimen -> (content hash of its photograph, hash of the supports its masks were made from).
+
+    Raises:
+        IndexFolderError: a shard cannot be read.
     """
     if not shards:
         return {}
-    with _workbench(shards, scratch) as connection:
+    with _connect(shards, scratch) as connection:
         sql = "SELECT specimen, any_value(content_hash), any_value(support_hash) FROM live GROUP BY specimen"
         return {name: (content, support) for name, content, support in connection.execute(sql).fetchall()}
 
 
 def write_generation(
-    folder: Path,
+    paths: GenerationPaths,
     *,
     shards: Sequence[Path],
     snapshot: Path,
@@ -84,22 +88,25 @@ def write_generation(
     """Write the catalog and the vector files of a generation, and check them against each other.
 
     Args:
-        folder: an empty folder.
+        paths: of the generation; its folder is empty.
         shards: files of `index.shards.write_shard`, at least one; a higher number is newer.
         snapshot: file of `index.snapshot.write_snapshot`; regions of specimens it does not know are left out.
         skipped: specimens that could not be indexed, and why.
         blocks: block name -> number of values.
-        shrinkage: blocks that are whitened (see `index.whitening`).
-        reviews: what people decided about masks, oldest first.
+        shrinkage: block -> ridge of its whitening (see `index.whitening.SHRINKAGE`).
+        reviews: the whole record, oldest first.
 
     Returns:
         The names of the traits.
+
+    Raises:
+        IndexFolderError: a shard cannot be read, or the files do not match.
     """
-    (folder / "vectors").mkdir()
-    with _workbench(shards, folder / "spill", catalog_file(folder)) as connection:
-        _write_catalog(connection, folder, snapshot, skipped, reviews)
-        traits = _write_vectors(connection, folder, shards, blocks, shrinkage)
-    _verify(folder, traits, blocks)
+    paths.vector_folder.mkdir()
+    with _connect(shards, paths.folder / "spill", paths.catalog_file) as connection:
+        _write_catalog(connection, paths.folder, snapshot, skipped, reviews)
+        traits = _write_vectors(connection, paths, shards, blocks, shrinkage)
+    _verify(paths, traits, blocks)
     return traits
 
 
@@ -118,15 +125,15 @@ def _write_catalog(
     ).fetchall()
     connection.execute(_NUMBERS).fetchall()
     connection.execute(_REGIONS).fetchall()
-    connection.execute(_measurement_table(connection)).fetchall()
+    connection.execute(_measurement_sql(connection)).fetchall()
     _write_reviews(connection, folder / "reviews.parquet", list(latest_reviews(reviews).values()))
-    connection.execute(_searchable_table(connection)).fetchall()
+    connection.execute(_searchable_sql(connection)).fetchall()
     connection.execute(f"CREATE TABLE skipped AS FROM read_parquet({quote_text(reasons)})").fetchall()
     reasons.unlink()
 
 
 def _write_reviews(connection: duckdb.DuckDBPyConnection, scratch: Path, reviews: Sequence[Review]) -> None:
-    """Write the decisions that count on the photographs as they are now."""
+    """Write the reviews that count on the photographs as they are now."""
     names = ("specimen", "trait", "content", "reviewer", "time", "comment")
     table = {n: pa.array([getattr(row, n) for row in reviews], pa.string()) for n in names}
     table["review"] = pa.array([DECISIONS[row.decision] for row in reviews], pa.string())
@@ -142,7 +149,7 @@ def _write_reviews(connection: duckdb.DuckDBPyConnection, scratch: Path, reviews
 
 def _write_vectors(
     connection: duckdb.DuckDBPyConnection,
-    folder: Path,
+    paths: GenerationPaths,
     shards: Sequence[Path],
     blocks: Mapping[str, int],
     shrinkage: Mapping[str, float],
@@ -153,41 +160,41 @@ def _write_vectors(
     found = connection.execute(sql).fetchnumpy()
     ids = np.sort(found["region_id"])
     rows = np.searchsorted(ids, found["region_id"])
-    paths = {int(path.stem): path for path in shards}
-    # On disk, because the vectors of all traits would not always fit into memory. (A file of nothing cannot be mapped.)
-    scratch = folder / "vectors.scratch"
+    shard_files = {int(path.stem): path for path in shards}
+    # On disk, because the vectors of all traits would not always fit into memory. (An empty file cannot be mapped.)
+    scratch = paths.folder / "vectors.scratch"
     vectors = np.memmap(scratch, np.float32, "w+", shape=(len(ids) + 1, dim))
     # Where one shard ends and the next begins.
     for start, stop in pairwise(np.flatnonzero(np.diff(found["shard"], prepend=-1, append=-1))):
-        shard = paths[int(found["shard"][start])]
+        shard = shard_files[int(found["shard"][start])]
         vectors[rows[start:stop]] = read_vectors(shard, found["place"][start:stop], dim)
-    # Regions are numbered by trait, so those of a trait stand together.
+    # Regions are numbered by trait, so those of a trait are contiguous.
     traits = connection.execute("SELECT trait, max(region_id) FROM regions GROUP BY trait ORDER BY 2").fetchall()
     begin = 0
     for trait, last in traits:
         end = int(np.searchsorted(ids, last, side="right"))
-        write_whitening(whitening_file(folder, trait), whiten(vectors[begin:end], blocks, shrinkage))
-        write_vectors(vector_file(folder, trait), ids[begin:end], vectors[begin:end])
+        write_whitening(paths.whitening_file(trait), whiten(vectors[begin:end], blocks, shrinkage))
+        write_vectors(paths.vector_file(trait), ids[begin:end], vectors[begin:end])
         begin = end
     del vectors
     scratch.unlink()
     return [trait for trait, _ in traits]
 
 
-def _verify(folder: Path, traits: Sequence[str], blocks: Mapping[str, int]) -> None:
-    """Compare what was written with itself, before anybody may read it."""
-    with Catalog(catalog_file(folder)) as made:
+def _verify(paths: GenerationPaths, traits: Sequence[str], blocks: Mapping[str, int]) -> None:
+    """Check that catalog and vector files hold the same regions, before any reader sees them."""
+    with Catalog(paths.catalog_file) as catalog:
         for trait in traits:
-            path = vector_file(folder, trait)
-            if not np.array_equal(made.region_ids(trait), VectorIndex(path, blocks).ids):
+            path = paths.vector_file(trait)
+            if not np.array_equal(catalog.region_ids(trait), VectorIndex(path, blocks).ids):
                 raise IndexFolderError(f"{path} does not hold the regions of its catalog; run the build again")
 
 
 @contextmanager
-def _workbench(
+def _connect(
     shards: Sequence[Path], scratch: Path, database: Path | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database (in memory if none is named) that sees the newest rows of each specimen as `live`."""
+    """Open a database (in memory if none is named) with the newest rows of each specimen as the view `live`."""
     target = ":memory:" if database is None else str(database)
     with duckdb.connect(target, config=memory_settings(scratch)) as connection:
         try:
@@ -198,17 +205,19 @@ def _workbench(
         yield connection
 
 
-def _measurement_table(connection: duckdb.DuckDBPyConnection) -> str:
+def _measurement_sql(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return the SQL that makes the table `measurements`."""
     found = connection.execute("SELECT DISTINCT unnest(map_keys(measurements)) AS n FROM live ORDER BY n").fetchall()
     columns = "".join(f", map_extract(measurements, {quote_text(n)})[1] AS {quote_name(n)}" for (n,) in found)
     return f"""CREATE TABLE measurements AS SELECT region_id{columns}
                FROM rows JOIN numbers USING (shard, place) WHERE rows.present ORDER BY region_id"""
 
 
-def _searchable_table(connection: duckdb.DuckDBPyConnection) -> str:
-    """List each name once: the collection's own columns win over this program's, which have "sst:" before them then.
+def _searchable_sql(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return the SQL that makes the table `searchable`.
 
-    A table, not a view: a predicate is then one scan, several times faster than two joins.
+    Each name occurs once: a column of the collection shadows this program's, which then has the prefix "sst:". A table,
+    not a view: a predicate is then one scan, several times faster than two joins.
     """
     columns = {table: _columns(connection, table) for table in ("specimens", "regions", "measurements")}
     parts = ['r.region_id AS "sst:region"', 'r.trait AS "sst:trait"', 'r.present AS "sst:present"']

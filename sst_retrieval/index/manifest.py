@@ -1,6 +1,6 @@
-"""Room 5c, the first page of it: what an index folder says about itself, in `manifest.json`.
+"""The manifest of an index, `manifest.json`: its recipe and its current generation.
 
-The file is replaced as a whole by an atomic rename; whoever has read it knows one consistent state of the index.
+The file is replaced as a whole by an atomic rename; one read of it is one consistent state of the index.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from sst_retrieval.errors import IndexFolderError, ModelMismatchError
 
 FORMAT = "sst-retrieval index"
 SCHEMA = 1
-"""Raised by one whenever an older program could misread the folder."""
+"""Version of the layout; incremented whenever an older program could misread the folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How regions are made: regions of different recipes cannot be compared.
+    """How regions are made. Regions of different recipes cannot be compared.
 
     Attributes:
         settings: model names, checksums, sizes: everything that changes a mask or a vector (JSON values).
@@ -63,7 +63,7 @@ class Manifest:
     generation: Generation | None
 
     def to_json(self) -> str:
-        """Write as text."""
+        """Serialise to JSON."""
         return json.dumps({"format": FORMAT, "schema": SCHEMA, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -107,13 +107,18 @@ def same_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return not _differences(one, other)
 
 
-def require_same(folder: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Refuse to mix regions of different models.
+def require_same(folder: Path, stored: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+    """Check that settings are those of an index: regions of different models must not be mixed.
+
+    Args:
+        folder: the index, for the message.
+        stored: settings of the index.
+        requested: settings of the build.
 
     Raises:
         ModelMismatchError: names each setting that differs, both values, and the way out.
     """
-    differences = _differences(stored, asked)
+    differences = _differences(stored, requested)
     if differences:
         lines = "\n".join(f"  {name}: {old} in the index, {new} now" for name, (old, new) in differences.items())
         raise ModelMismatchError(
@@ -122,26 +127,26 @@ def require_same(folder: Path, stored: Mapping[str, Any], asked: Mapping[str, An
         )
 
 
-def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    known = _renamed(stored, asked)
-    old = {name: json.dumps(value, sort_keys=True, ensure_ascii=False) for name, value in known.items()}
-    new = {name: json.dumps(value, sort_keys=True, ensure_ascii=False) for name, value in asked.items()}
+def _differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    comparable = _rename_weights(stored, requested)
+    old = {name: json.dumps(value, sort_keys=True, ensure_ascii=False) for name, value in comparable.items()}
+    new = {name: json.dumps(value, sort_keys=True, ensure_ascii=False) for name, value in requested.items()}
     names = sorted(old.keys() | new.keys())
     missing = "not set"
     return {n: (old.get(n, missing), new.get(n, missing)) for n in names if old.get(n) != new.get(n)}
 
 
-def _renamed(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Call the weights of stored settings as they are called now, where their content is the same."""
-    old, new = _part(stored, "weights"), _part(asked, "weights")
+def _rename_weights(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give weights in stored settings their requested names, where their content is the same."""
+    old, new = _part(stored, "weights"), _part(requested, "weights")
     same = [role for role in old if _content(old[role]) is not None and _content(old[role]) == _content(new.get(role))]
     if not same:
         return stored
     renamed = {**stored, "weights": {**old, **{role: new[role] for role in same}}}
     for role in same:
-        before, now = _part(stored, role), _part(asked, role)
+        before, now = _part(stored, role), _part(requested, role)
         names = str(old[role].get("name")), str(new[role].get("name"))
-        if _differs_by(*names, str(before.get("model")), str(now.get("model"))):
+        if _differ_by_name(*names, str(before.get("model")), str(now.get("model"))):
             renamed[role] = {**before, "model": now["model"]}
     return renamed
 
@@ -152,13 +157,13 @@ def _part(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _content(weights: Any) -> dict[str, Any] | None:
-    """Take what weights are called from what is known of them; None if their checksum is not known."""
+    """Return a description of weights without their names; None if it has no checksum."""
     if not isinstance(weights, Mapping) or not isinstance(weights.get("sha256"), str):
         return None
     return {key: value for key, value in weights.items() if key not in ("name", "file", "licence")}
 
 
-def _differs_by(name: str, other_name: str, model: str, other_model: str) -> bool:
-    """Say whether two descriptions of a model differ by one name, at whichever place it stands, and nothing else."""
+def _differ_by_name(name: str, other_name: str, model: str, other_model: str) -> bool:
+    """Say whether two descriptions of a model differ by one name, at one place, and by nothing else."""
     places = (start for start in range(len(model)) if model.startswith(f" {name} ", start))
     return any(f"{model[:place]} {other_name} {model[place + len(name) + 2 :]}" == other_model for place in places)

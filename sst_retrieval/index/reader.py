@@ -19,7 +19,7 @@ from sst_retrieval.index.duck import CLOSED
 from sst_retrieval.index.manifest import Generation
 from sst_retrieval.index.reviews import Review, apply_review_mask, make_review
 from sst_retrieval.index.store import Store
-from sst_retrieval.index.thumbnails import read_small_picture
+from sst_retrieval.index.thumbnails import read_thumbnail
 from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.index.whitening import read_whitening
 from sst_retrieval.types import Floats, Mask, Region, RGBImage, Skipped, Specimen
@@ -31,19 +31,21 @@ class Reader:
     def __init__(self, store: Store, generation: Generation, reach: ReadPolicy | None = None) -> None:
         """Use `search.index.open_index`."""
         self._store, self._generation, self._read_policy = store, generation, reach
+        self._paths = store.paths
         self._deciding = Lock()
         self.blocks: Mapping[str, int] = generation.recipe.blocks
-        self.catalog = Catalog(store.catalog(generation.number))
+        files, inside = store.paths.generation(generation.number), store.paths.require_inside
+        self.catalog = Catalog(inside(files.catalog_file))
         try:
             self._counts = self.catalog.counts()
             self.state = store.state()
             self.catalog.apply_reviews(store.reviews())
             # All files are opened now: a later commit may remove them, and open files stay readable.
             self.vector_indexes = VectorIndexes(
-                {trait: VectorIndex(store.vectors(generation.number, trait), self.blocks) for trait in self._counts}
+                {trait: VectorIndex(inside(files.vector_file(trait)), self.blocks) for trait in self._counts}
             )
             self.whitenings = {
-                trait: read_whitening(store.whitening(generation.number, trait), self.blocks) for trait in self._counts
+                trait: read_whitening(inside(files.whitening_file(trait)), self.blocks) for trait in self._counts
             }
         except BaseException:
             self.catalog.close()
@@ -95,7 +97,7 @@ class Reader:
         skipped = self.skipped()
         reasons = sorted({row.reason for row in skipped})
         return {
-            "path": str(self._store.path),
+            "path": str(self._paths.root),
             "generation": self._generation.number,
             "specimens": self.catalog.specimen_count(),
             "traits": {trait: {"number": self.trait_numbers[trait], **self._counts[trait]} for trait in self.traits},
@@ -108,7 +110,7 @@ class Reader:
 
     def size(self) -> int:
         """Add up the files of the index folder, in bytes: a moment for each thousand of them."""
-        return self._store.size()
+        return self._paths.total_bytes()
 
     def region(self, specimen: str, trait: str) -> Region:
         """Return one trait of one specimen as it is stored.
@@ -166,13 +168,11 @@ class Reader:
 
     def thumbnail(self, specimen: str) -> bytes | None:
         """Return the small picture of a specimen as a JPEG file; None if there is none."""
-        return read_small_picture(self._store.thumbnail(self.specimen(specimen).id), self._store.path)
+        return read_thumbnail(self._paths.thumbnail_file(self.specimen(specimen).id), self._paths)
 
     def crop(self, specimen: str, trait: str) -> bytes | None:
         """Return the small picture of a trait, with its outline, as a JPEG file; None if there is none."""
-        return read_small_picture(
-            self._store.crop(self.specimen(specimen).id, self.require_trait(trait)), self._store.path
-        )
+        return read_thumbnail(self._paths.crop_file(self.specimen(specimen).id, self.require_trait(trait)), self._paths)
 
     def specimen(self, name: str) -> Specimen:
         """Return a specimen by its id.
@@ -208,7 +208,7 @@ class Reader:
         """
         path = self.specimen(specimen).image
         if self._read_policy is not None:
-            self._read_policy.check(path, self._store.path)
+            self._read_policy.check(path, self._paths.root)
         if not path.is_file():
             raise ImageError(f"the photograph of {specimen} is no longer at {path}; build again, with --images FOLDER")
         if self._read_policy is None:

@@ -1,8 +1,8 @@
-"""Room 5: one shard: the regions of some photographs as a Parquet file, written once and never changed.
+"""A shard: the regions of some photographs as a Parquet file, written once and never changed.
 
-The shards are the truth of an index; the catalog and the vector files are made from them and can be made again.
-All rows of a specimen stand in one shard, and the shard with the highest number knows best: an older row of the same
-specimen is history. A specimen is taken out by a last row that says `removed`.
+Shards are the source data of an index; the catalog and the vector files are derived from them and can be made again.
+All rows of a specimen are in one shard. Rows in a shard of a higher number replace older rows of the same specimen; a
+tombstone, a row with `removed`, removes the specimen.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.types import Floats, Region
 
-Row: TypeAlias = tuple[Region, str, str]
+ShardRow: TypeAlias = tuple[Region, str, str]
 """A region, the content hash of its photograph, and the hash of the supports its mask was made from."""
 
 COLUMNS = pa.schema(
@@ -46,35 +46,35 @@ COLUMNS = pa.schema(
 _NOTES = b"sst-retrieval notes"
 
 UNIT_TOLERANCE = 1e-5
-"""How far the length of a block may be from 1; the exactness of a search rests on it (see `index.vectors.SLACK`)."""
+"""How far the length of a block may be from 1; `index.query_vectors.ERROR_BOUND` depends on it."""
 
 
-def write_shard(path: Path, rows: Sequence[Row], notes: Mapping[str, Any] | None = None) -> None:
+def write_shard(path: Path, rows: Sequence[ShardRow], notes: Mapping[str, Any] | None = None) -> None:
     """Write regions to a Parquet file.
 
     Args:
         path: the file; its folder exists.
         rows: regions with their hashes, absent traits included; may be empty.
-        notes: what else a later build must know (JSON values); kept beside the columns, in the file's own metadata.
+        notes: what else a later build must know (JSON values); stored in the metadata of the Parquet file.
     """
-    _write(path, [_record(*row) for row in rows], notes)
+    _write(path, [_to_record(*row) for row in rows], notes)
 
 
 def read_notes(path: Path) -> dict[str, Any]:
-    """Read the notes of a shard; none of one that an older program wrote.
+    """Read the notes of a shard; empty if an older program wrote it.
 
     Raises:
         IndexFolderError: the file cannot be read.
     """
     try:
-        kept = (pq.read_schema(path).metadata or {}).get(_NOTES)
-        return {} if kept is None else dict(json.loads(kept))
+        notes = (pq.read_schema(path).metadata or {}).get(_NOTES)
+        return {} if notes is None else dict(json.loads(notes))
     except (OSError, ValueError, TypeError) as error:
         raise IndexFolderError(f"{path} cannot be read; rebuild the index (--rebuild): {error}") from error
 
 
 def write_tombstones(path: Path, specimens: Sequence[str]) -> None:
-    """Write the rows that take specimens out of an index.
+    """Write the rows that remove specimens from an index.
 
     Args:
         path: the file; its folder exists.
@@ -83,8 +83,8 @@ def write_tombstones(path: Path, specimens: Sequence[str]) -> None:
     _write(path, [{"specimen": specimen, "removed": True} for specimen in specimens])
 
 
-def check_rows(rows: Sequence[Row], blocks: Mapping[str, int]) -> None:
-    """Refuse regions that would spoil every later search.
+def check_rows(rows: Sequence[ShardRow], blocks: Mapping[str, int]) -> None:
+    """Check regions before they are written.
 
     Args:
         rows: regions with their hashes.
@@ -112,7 +112,7 @@ def read_vectors(path: Path, places: npt.NDArray[np.int64], dim: int) -> Floats:
     Args:
         path: the shard.
         places: int64 (n,), rows of the shard, counted from 0; each has a vector.
-        dim: values a vector has, D.
+        dim: values in a vector, D.
 
     Returns:
         float32 (n, D).
@@ -132,7 +132,7 @@ def _check_vector(vector: Floats, blocks: Mapping[str, int], name: str) -> None:
             raise ValueError(f"{name}: the {block} block has length {length:g}; it must be 1 (or all zeros)")
 
 
-def _record(region: Region, content_hash: str, support_hash: str) -> dict[str, object]:
+def _to_record(region: Region, content_hash: str, support_hash: str) -> dict[str, object]:
     return {
         "specimen": region.specimen,
         "content_hash": content_hash,

@@ -1,6 +1,6 @@
-"""Room 5c: the specimen table of a generation: the collection's table as it was at the commit, as a Parquet file.
+"""The specimen table of a generation: the collection's table as it was at the commit, as a Parquet file.
 
-An indexed specimen that has left the table keeps the row that it had, brought to the columns and types of today.
+An indexed specimen that has left the table keeps the row that it had, cast to the present columns and types.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from sst_retrieval.index.catalog import PROGRAM_COLUMNS
 from sst_retrieval.index.duck import memory_settings, quote_name, quote_text
 
 
-def write_snapshot(path: Path, collection: Collection, *, previous: Path | None, kept: Sequence[str]) -> None:
+def write_snapshot(path: Path, collection: Collection, *, previous: Path | None, retained: Sequence[str]) -> None:
     """Write the specimen table of a generation to a Parquet file.
 
     Args:
         path: the file to write.
         collection: the table as it is now.
         previous: snapshot of the generation before, if there is one.
-        kept: specimens that are indexed but not in the table; each that `previous` knows keeps its old row.
+        retained: specimens that are indexed but not in the table; each that `previous` knows keeps its old row.
 
     Raises:
         CollectionError: two columns differ only in capitals, or a column has a reserved name.
     """
     check_column_prefix(collection.columns, str(collection.source))
     _check_capitals(collection.columns)
-    fresh, names = path.with_name(".fresh.tmp"), path.with_name(".kept.tmp")
+    fresh, names = path.with_name(".fresh.tmp"), path.with_name(".retained.tmp")
     _write_specimens(fresh, collection)
-    pq.write_table(pa.table({"name": pa.array(kept, pa.string())}), names)
+    pq.write_table(pa.table({"name": pa.array(retained, pa.string())}), names)
     typed = ", ".join(
         f"CAST({quote_name(column)} AS {kind}) AS {quote_name(column)}" for column, kind in collection.columns.items()
     )
@@ -70,12 +70,12 @@ def _check_capitals(columns: Mapping[str, str]) -> None:
 
 
 def _old_columns(connection: duckdb.DuckDBPyConnection, previous: Path, columns: Mapping[str, str]) -> str:
-    """List the columns of an older snapshot, brought to today's types; a value that does not fit becomes empty."""
-    today = {name.casefold(): kind for name, kind in columns.items()}
+    """Select the columns of an older snapshot, cast to the present types; a value that does not fit becomes NULL."""
+    types = {name.casefold(): kind for name, kind in columns.items()}
     rows = connection.execute(f"DESCRIBE FROM read_parquet({quote_text(previous)})").fetchall()
     return ", ".join(
-        f"TRY_CAST({quote_name(name)} AS {today[name.casefold()]}) AS {quote_name(name)}"
-        if name.casefold() in today
+        f"TRY_CAST({quote_name(name)} AS {types[name.casefold()]}) AS {quote_name(name)}"
+        if name.casefold() in types
         else quote_name(name)
         for name, *_ in rows
     )

@@ -135,7 +135,7 @@ def test_what_an_index_was_made_with_is_written_down(unkilled: tuple[Path, Path]
 
 def test_every_specimen_has_a_small_picture(unkilled: tuple[Path, Path]) -> None:
     store = Store.open(unkilled[1])
-    assert all(store.thumbnail(name).is_file() for name, _ in TEN)
+    assert all(store.paths.thumbnail_file(name).is_file() for name, _ in TEN)
 
 
 # ----------------------------------------------------------------------------------------------------- once more
@@ -248,7 +248,7 @@ def test_a_vanished_specimen_stays_until_it_is_pruned(table: Path) -> None:
     report = build_fake(table, index, replace(FAKES, prune=True))
     assert (report.vanished, report.removed, report.processed) == (0, ("b4",), 0)
     assert ("b4", "spot") not in every_region(index)
-    assert not Store.open(index).thumbnail("b4").exists()
+    assert not Store.open(index).paths.thumbnail_file("b4").exists()
 
 
 # ------------------------------------------------------------------------------------------------- what goes wrong
@@ -272,7 +272,7 @@ def test_a_photograph_that_became_bad_is_taken_out_by_prune_only(table: Path) ->
     build_fake(table, index)
     (table.parent / "images" / "r1.png").write_bytes(b"no picture")
     build_fake(table, index)
-    assert len(Store.open(index).shards()) == 1
+    assert len(Store.open(index).paths.list_shards()) == 1
     with open_index(index) as opened:
         assert opened.region("r1", "spot").present
     assert build_fake(table, index, replace(FAKES, prune=True)).removed == ("r1",)

@@ -127,7 +127,8 @@ def test_an_index_of_an_older_program_opens_and_is_brought_up_to_date(folder: Pa
     build_compass(folder)
     before = frames(folder)
     store = Store.open(folder / "index")
-    for shard in store.shards():  # As the older program wrote it: other hashes for b, and nothing about its frame.
+    # As the older program wrote it: other hashes for b, and nothing about its frame.
+    for shard in store.paths.list_shards():
         table = pq.read_table(shard)
         groups = [name[0] for name in table.column("specimen").to_pylist()]
         hashes = table.column("support_hash").to_pylist()
@@ -135,9 +136,9 @@ def test_an_index_of_an_older_program_opens_and_is_brought_up_to_date(folder: Pa
         place = table.column_names.index("support_hash")
         table = table.set_column(place, "support_hash", pa.array(old, pa.string()))
         pq.write_table(table.replace_schema_metadata(None), shard)
-    manifest = json.loads(store.manifest_file.read_text())
+    manifest = json.loads(store.paths.manifest_file.read_text())
     del manifest["generation"]["provenance"]["alignments"]
-    store.manifest_file.write_text(json.dumps(manifest))
+    store.paths.manifest_file.write_text(json.dumps(manifest))
     assert frames(folder) == before
     report = build_compass(folder)
     assert (report.processed, report.reused) == (4, 4)

@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 
 import sst_retrieval as sst
 from sst_retrieval.files import inside
-from sst_retrieval.index.thumbnails import MOST_BYTES
+from sst_retrieval.index.thumbnails import MAX_BYTES
 
 HOME = Path(__file__).resolve().parents[2] / "app" / "Home.py"
 SECRET = (1, 200, 3)
@@ -142,7 +142,7 @@ def test_small_pictures_come_from_the_index_only(museum: Path) -> None:
         thumbnail.unlink()
         Image.new("L", (4000, 4000)).save(thumbnail)
         assert index.thumbnail("r1") is None
-        thumbnail.write_bytes(thumbnail.read_bytes() + b"0" * MOST_BYTES)
+        thumbnail.write_bytes(thumbnail.read_bytes() + b"0" * MAX_BYTES)
         assert index.thumbnail("r1") is None
 
 

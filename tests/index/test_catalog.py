@@ -223,7 +223,7 @@ def test_measurements_are_columns_of_numbers(catalog: Catalog) -> None:
 
 def test_a_measurement_that_is_missing_is_nan(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a", measurements={"hue": 1}), a_region("b", measurements={"area": 2})])
-    with Catalog(store.catalog(1)) as catalog:
+    with Catalog(store.paths.generation(1).catalog_file) as catalog:
         table = catalog.measurements("wing")
         np.testing.assert_array_equal(table["hue"], [1, np.nan])
         np.testing.assert_array_equal(table["area"], [np.nan, 2])

@@ -136,7 +136,7 @@ def test_the_next_commit_writes_the_reviews_into_the_catalog(tmp_path: Path) -> 
     with store.lock():
         store.append([])
         store.commit(a_collection(IDS), numbers={"wing": 7}, provenance={})
-    with duckdb.connect(str(store.catalog(2)), read_only=True) as catalog:
+    with duckdb.connect(str(store.paths.generation(2).catalog_file), read_only=True) as catalog:
         rows = catalog.execute("SELECT specimen, review, reviewer FROM reviews").fetchall()
         assert rows == [("b", "accepted", "Mary")]
         rows = catalog.execute("SELECT specimen FROM searchable WHERE review = 'accepted'").fetchall()

@@ -31,8 +31,8 @@ def content(store: Store, trait: str = "wing") -> dict[str, np.ndarray]:
     """Specimen -> vector, of the regions that readers see."""
     assert store.generation is not None
     number = store.generation.number
-    vectors = VectorIndex(store.vectors(number, trait), BLOCKS)
-    with Catalog(store.catalog(number)) as catalog:
+    vectors = VectorIndex(store.paths.generation(number).vector_file(trait), BLOCKS)
+    with Catalog(store.paths.generation(number).catalog_file) as catalog:
         owners = catalog.owners(vectors.ids.tolist())
         return {owners[i][0]: v for i, v in zip(vectors.ids.tolist(), vectors.reconstruct(vectors.ids), strict=True)}
 
@@ -42,7 +42,7 @@ def test_what_is_appended_and_committed_comes_back(tmp_path: Path) -> None:
     found = content(store)
     assert sorted(found) == ["a", "b"]
     np.testing.assert_array_equal(found["b"], a_region("b").vector)
-    assert store.done() == {name: ("c", "s") for name in "abc"}
+    assert store.indexed_hashes() == {name: ("c", "s") for name in "abc"}
     assert Store.open(tmp_path / "index").generation == store.generation
     assert store.generation is not None
     assert store.generation.numbers == {"wing": 7}
@@ -65,8 +65,8 @@ def test_the_newest_rows_of_a_specimen_count_and_its_older_traits_go(tmp_path: P
         store.append(rows([a_region("a", vector=a_vector(99))], content="new"))
         commit(store, ["a", "b"])
     np.testing.assert_array_equal(content(store)["a"], a_vector(99))
-    assert store.done() == {"a": ("new", "s"), "b": ("c", "s")}
-    with Catalog(store.catalog(2)) as catalog:
+    assert store.indexed_hashes() == {"a": ("new", "s"), "b": ("c", "s")}
+    with Catalog(store.paths.generation(2).catalog_file) as catalog:
         assert catalog.region("a", "spot") is None
         assert "spot" not in catalog.counts()
 
@@ -87,7 +87,7 @@ def test_a_specimen_that_left_the_table_stays_with_its_old_row_until_pruned(tmp_
         for _ in range(3):
             store.commit(a_collection(["a"], weight=["3"]), numbers={"wing": 7}, provenance={})
             assert store.generation is not None
-            with Catalog(store.catalog(store.generation.number)) as catalog:
+            with Catalog(store.paths.generation(store.generation.number).catalog_file) as catalog:
                 kept = catalog.specimen("b")
                 assert kept is not None
                 assert kept.metadata == {"catalogNumber": "b", "weight": None, "sex": "male"}
@@ -95,7 +95,7 @@ def test_a_specimen_that_left_the_table_stays_with_its_old_row_until_pruned(tmp_
         assert sorted(content(store)) == ["a", "b"]
         commit(store, ["a"], prune=True)
         assert sorted(content(store)) == ["a"]
-        assert set(store.done()) == {"a"}
+        assert set(store.indexed_hashes()) == {"a"}
         commit(store, ["a", "b"])
         assert sorted(content(store)) == ["a"]
         store.append(rows([a_region("b")]))
@@ -108,7 +108,7 @@ def test_an_old_row_is_brought_to_the_types_of_today(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a"), a_region("b")], old)
     with store.lock():
         store.commit(a_collection(["a"], {"mass": "BIGINT"}, mass=[5]), numbers={}, provenance={})
-    with Catalog(store.catalog(2)) as catalog:
+    with Catalog(store.paths.generation(2).catalog_file) as catalog:
         assert catalog.columns == {"catalogNumber": "VARCHAR", "mass": "BIGINT"}
         assert [row.metadata["mass"] for row in catalog.specimens()] == [5, 12]
 
@@ -116,7 +116,7 @@ def test_an_old_row_is_brought_to_the_types_of_today(tmp_path: Path) -> None:
 def test_skipped_specimens_are_recorded_and_an_old_region_of_theirs_stays_until_pruned(tmp_path: Path) -> None:
     skipped = [Skipped("b", "image", "b.png is cut off"), Skipped("c", "support", "no support for erato")]
     store = built(tmp_path / "index", [a_region("a"), a_region("b")], a_collection(["a", "b", "c"]), skipped=skipped)
-    with Catalog(store.catalog(1)) as catalog:
+    with Catalog(store.paths.generation(1).catalog_file) as catalog:
         assert catalog.skipped() == skipped
         assert catalog.specimen_count() == 3
     assert sorted(content(store)) == ["a", "b"]
@@ -129,7 +129,7 @@ def test_an_index_of_nothing_but_skipped_specimens_is_whole(tmp_path: Path) -> N
     store = Store.create(tmp_path / "index", settings=SETTINGS, blocks=BLOCKS)
     with store.lock():
         commit(store, ["a"], skipped=[Skipped("a", "image", "gone")])
-    with Catalog(store.catalog(1)) as catalog:
+    with Catalog(store.paths.generation(1).catalog_file) as catalog:
         assert catalog.counts() == {}
 
 
@@ -165,9 +165,9 @@ def test_traits_with_odd_names_get_files_of_their_own(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a", trait) for trait in traits], numbers={"spot": 3})
     for trait in traits:
         np.testing.assert_array_equal(content(store, trait)["a"], a_region("a", trait).vector)
-    names = {store.vectors(1, trait).name.casefold() for trait in traits}
+    names = {store.paths.generation(1).vector_file(trait).name.casefold() for trait in traits}
     assert len(names) == len(traits)
-    assert {path.parent for path in map(store.thumbnail, traits)} == {tmp_path / "index" / "thumbnails"}
+    assert {path.parent for path in map(store.paths.thumbnail_file, traits)} == {tmp_path / "index" / "thumbnails"}
     assert store.generation is not None
     assert store.generation.numbers["spot"] == 3
     assert sorted(store.generation.numbers.values()) == list(range(3, 3 + len(traits)))
@@ -198,7 +198,7 @@ def test_vectors_that_would_spoil_a_search_are_refused(tmp_path: Path, vector: n
         store.append(rows([a_region("a", vector=vector)]))
     with store.lock(), pytest.raises(ValueError, match="given twice"):
         store.append(rows([a_region("a"), a_region("a")]))
-    assert store.done() == {}
+    assert store.indexed_hashes() == {}
 
 
 def test_a_folder_with_other_things_is_not_used(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_another_model_is_refused_with_each_difference(tmp_path: Path) -> None:
     assert "pose: not set in the index, true now" in text
     assert "propagator" not in text
     assert "--rebuild" in text
-    assert store.done() == {"a": ("c", "s")}
+    assert store.indexed_hashes() == {"a": ("c", "s")}
 
 
 def test_a_rebuild_keeps_the_old_state_readable_until_it_is_committed(tmp_path: Path) -> None:
@@ -286,20 +286,20 @@ def test_a_rebuild_keeps_the_old_state_readable_until_it_is_committed(tmp_path: 
     blocks = {"pattern": 9}
     vector = np.eye(9, dtype=np.float32)[0]
     with store.lock():
-        store.rebuild(settings=NEW_SETTINGS, blocks=blocks)
-        assert store.done() == {}
+        store.begin_rebuild(settings=NEW_SETTINGS, blocks=blocks)
+        assert store.indexed_hashes() == {}
         store.append(rows([a_region("a", vector=vector)]))
     again = Store.open(tmp_path / "index")
     assert sorted(content(again)) == ["a", "b"]
     with again.lock():
         assert sorted(content(again)) == ["a", "b"]
         again.require_same_model(NEW_SETTINGS)
-        again.rebuild(settings=NEW_SETTINGS, blocks=blocks)
-        assert set(again.done()) == {"a"}
+        again.begin_rebuild(settings=NEW_SETTINGS, blocks=blocks)
+        assert set(again.indexed_hashes()) == {"a"}
         commit(again, ["a", "b"])
     assert again.generation is not None
     assert again.generation.recipe.blocks == blocks
-    vectors = VectorIndex(again.vectors(2, "wing"), blocks)
+    vectors = VectorIndex(again.paths.generation(2).vector_file("wing"), blocks)
     np.testing.assert_array_equal(vectors.reconstruct(vectors.ids), vector[None])
     assert sorted(path.name for path in (tmp_path / "index" / "shards").iterdir()) == ["000001.parquet"]
 
@@ -307,27 +307,27 @@ def test_a_rebuild_keeps_the_old_state_readable_until_it_is_committed(tmp_path: 
 def test_a_rebuild_with_the_same_settings_also_starts_anew(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a")])
     with store.lock():
-        store.rebuild(settings=SETTINGS, blocks=BLOCKS)
-        assert store.done() == {}
+        store.begin_rebuild(settings=SETTINGS, blocks=BLOCKS)
+        assert store.indexed_hashes() == {}
         store.require_same_model(SETTINGS)
-        assert store.done() == {}
+        assert store.indexed_hashes() == {}
         commit(store, ["a"])
-    with Catalog(store.catalog(2)) as catalog:
+    with Catalog(store.paths.generation(2).catalog_file) as catalog:
         assert catalog.counts() == {}
 
 
 def test_a_rebuild_can_be_given_up(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a")])
     with store.lock():
-        store.rebuild(settings=NEW_SETTINGS, blocks=BLOCKS)
+        store.begin_rebuild(settings=NEW_SETTINGS, blocks=BLOCKS)
         store.append(rows([a_region("b")]))
     with store.lock():
-        store.rebuild(settings={"third": 3}, blocks=BLOCKS)
-        assert store.done() == {}
+        store.begin_rebuild(settings={"third": 3}, blocks=BLOCKS)
+        assert store.indexed_hashes() == {}
         store.append(rows([a_region("c")]))
     with store.lock():
         store.require_same_model(SETTINGS)
-        assert set(store.done()) == {"a"}
+        assert set(store.indexed_hashes()) == {"a"}
         commit(store, ["a", "b", "c"])
     assert sorted(content(store)) == ["a"]
 
@@ -376,7 +376,7 @@ def test_two_that_begin_an_index_at_once_do_not_write_over_each_other(tmp_path: 
 
 def test_the_size_can_be_asked_while_files_come_and_go(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a")])
-    least, done = store.size(), threading.Event()
+    least, done = store.paths.total_bytes(), threading.Event()
     folder = tmp_path / "index" / "thumbnails"
 
     def coming_and_going() -> None:
@@ -390,7 +390,7 @@ def test_the_size_can_be_asked_while_files_come_and_go(tmp_path: Path) -> None:
     thread = threading.Thread(target=coming_and_going)
     thread.start()
     try:
-        assert all(store.size() >= least for _ in range(150))
+        assert all(store.paths.total_bytes() >= least for _ in range(150))
     finally:
         done.set()
         thread.join()
@@ -432,7 +432,7 @@ def test_a_broken_shard_is_named(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a")])
     (tmp_path / "index" / "shards" / "000000.parquet").write_bytes(b"PAR1")
     with pytest.raises(IndexFolderError, match="000000"):
-        store.done()
+        store.indexed_hashes()
 
 
 KILL_AT_EVERY = 23  # 1 tries each moment, and takes minutes
@@ -447,7 +447,7 @@ def walk(path: Path, journal: Path) -> None:
             store.append(rows([a_region("a"), a_region("b")]))
             journal.write_text("1")
         if done < 2:
-            assert set(store.done()) == {"a", "b"}
+            assert set(store.indexed_hashes()) == {"a", "b"}
             commit(store, ["a", "b"])
             journal.write_text("2")
         if done < 3:
@@ -455,11 +455,11 @@ def walk(path: Path, journal: Path) -> None:
             commit(store, ["a", "c"], prune=True)
             journal.write_text("3")
         if done < 4:
-            store.rebuild(settings=NEW_SETTINGS, blocks=BLOCKS)
+            store.begin_rebuild(settings=NEW_SETTINGS, blocks=BLOCKS)
             store.append(rows([a_region("d")]))
             journal.write_text("4")
         if done < 5:
-            assert set(store.done()) == {"d"}
+            assert set(store.indexed_hashes()) == {"d"}
             commit(store, ["a", "c", "d"])
             journal.write_text("5")
 

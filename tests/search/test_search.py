@@ -281,11 +281,12 @@ def test_an_index_that_lost_its_generation_says_so(tmp_path: Path) -> None:
 
 def test_an_index_that_cannot_be_opened_lets_go_of_its_catalog(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a")])
-    store.vectors(1, "wing").write_bytes(b"no vectors")
+    store.paths.generation(1).vector_file("wing").write_bytes(b"no vectors")
     with pytest.raises(IndexFolderError, match=r"wing\.faiss") as caught:
         open_index(tmp_path / "index")
     assert caught.traceback  # As long as somebody looks at the error, nothing is let go of by itself.
-    duckdb.connect(str(store.catalog(1))).close()  # It could not be opened to write if the catalog were still open.
+    # It could not be opened to write if the catalog were still open.
+    duckdb.connect(str(store.paths.generation(1).catalog_file)).close()
 
 
 def test_an_index_can_be_read_where_nothing_can_be_written(folder: Path, tmp_path: Path) -> None:

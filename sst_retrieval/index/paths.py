@@ -1,0 +1,169 @@
+"""Where every file lies in an index folder. No other module knows a path inside one.
+
+    manifest.json                               settings, current generation; replaced by an atomic rename
+    shards/000042.parquet                       source data: one row a region, never changed
+    specimens/0003.parquet                      source data: the collection's table as it was at commit 3
+    generations/0003/catalog.duckdb             derived from the two above
+    generations/0003/vectors/forewing.faiss     derived: one a trait, under the catalog's region ids
+    reviews/decisions.jsonl                     source data: reviews of masks, appended at any time
+    thumbnails/, crops/                         derived: small pictures of specimens, and of their traits
+
+A file whose name is not one that this program writes, such as a copy that somebody made, is neither read nor removed.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.files import file_name, inside
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationPaths:
+    """The paths of one generation's files; the files need not exist.
+
+    Attributes:
+        folder: of the generation; while it is written, under a temporary name.
+    """
+
+    folder: Path
+
+    @property
+    def catalog_file(self) -> Path:
+        """The DuckDB file."""
+        return self.folder / "catalog.duckdb"
+
+    @property
+    def vector_folder(self) -> Path:
+        """The folder of the files that there are one a trait."""
+        return self.folder / "vectors"
+
+    def vector_file(self, trait: str) -> Path:
+        """Return the FAISS file of a trait."""
+        return self.vector_folder / f"{file_name(trait)}.faiss"
+
+    def whitening_file(self, trait: str) -> Path:
+        """Return the NumPy archive with the whitening of a trait."""
+        return self.vector_folder / f"{file_name(trait)}.whitening.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPaths:
+    """The paths of an index folder; the files need not exist.
+
+    Attributes:
+        root: the index folder.
+    """
+
+    root: Path
+
+    def require_valid_root(self) -> None:
+        """Check that DuckDB can open files in this folder.
+
+        Raises:
+            IndexFolderError: there is a question mark in its path, where DuckDB takes the name of a file to end.
+        """
+        if "?" in str(self.root):
+            raise IndexFolderError(
+                f"an index cannot lie at {self.root}: its database takes a ? in a path for the end of the path; "
+                "rename the folder with the ?"
+            )
+
+    def require_inside(self, path: Path) -> Path:
+        """Return a path of the index, unless it is a link that leads out of the index.
+
+        In an index from somebody else, such a link would make this program read and write anywhere.
+
+        Raises:
+            IndexFolderError: it is one.
+        """
+        if not inside(path, [self.root]):
+            raise IndexFolderError(f"{path} is a link that leads out of the index; put the files themselves there")
+        return path
+
+    @property
+    def manifest_file(self) -> Path:
+        """The manifest (see `index.manifest`)."""
+        return self.root / "manifest.json"
+
+    @property
+    def decisions_file(self) -> Path:
+        """The record of reviews (see `index.reviews`)."""
+        return self.root / "reviews" / "decisions.jsonl"
+
+    @property
+    def lock_file(self) -> Path:
+        """The lock that a build holds."""
+        return self.root / ".lock"
+
+    @property
+    def spill_folder(self) -> Path:
+        """Where DuckDB writes what does not fit into memory."""
+        return self.root / ".spill"
+
+    @property
+    def build_folders(self) -> list[Path]:
+        """The folders that a build writes into."""
+        return [self.root / name for name in ("shards", "specimens", "generations", "thumbnails", "crops")]
+
+    def generation(self, number: int) -> GenerationPaths:
+        """Return the paths of a generation."""
+        return GenerationPaths(self.root / "generations" / f"{number:04d}")
+
+    def snapshot_file(self, number: int) -> Path:
+        """Return the specimen table of a generation."""
+        return self.root / "specimens" / f"{number:04d}.parquet"
+
+    def shard_file(self, number: int) -> Path:
+        """Return the file of a shard."""
+        return self.root / "shards" / f"{number:06d}.parquet"
+
+    def list_shards(self, first: int = 0) -> list[Path]:
+        """List the files of the shards that exist, from a number on, oldest first."""
+        found = _select_numbered((self.root / "shards").glob("*.parquet"), self.shard_file)
+        return [found[number] for number in sorted(found) if number >= first]
+
+    def list_commits(self) -> list[tuple[int, Path]]:
+        """List the folders and specimen tables of generations that exist: (number of the generation, path)."""
+        folders = (self.root / "generations").glob("*")
+        generations = _select_numbered(folders, lambda number: self.generation(number).folder)
+        snapshots = _select_numbered((self.root / "specimens").glob("*.parquet"), self.snapshot_file)
+        return [*generations.items(), *snapshots.items()]
+
+    def thumbnail_file(self, specimen: str) -> Path:
+        """Return the thumbnail of a specimen."""
+        return self.root / "thumbnails" / f"{file_name(specimen)}.jpg"
+
+    def crop_file(self, specimen: str, trait: str) -> Path:
+        """Return the crop of one trait of a specimen."""
+        return self.root / "crops" / file_name(trait) / f"{file_name(specimen)}.jpg"
+
+    def list_crops(self, specimen: str) -> list[Path]:
+        """List the crops of a specimen that exist."""
+        return list((self.root / "crops").glob(f"*/{glob.escape(file_name(specimen))}.jpg"))
+
+    def list_crop_folders(self) -> list[Path]:
+        """List the folders of crops that exist, one a trait; a link out of the index is not one."""
+        return [path for path in (self.root / "crops").glob("*") if path.is_dir() and inside(path, [self.root])]
+
+    def total_bytes(self) -> int:
+        """Add up the sizes of all files, in bytes; files may come and go meanwhile."""
+        return sum(_bytes(Path(folder, name)) for folder, _, names in os.walk(self.root) for name in names)
+
+
+def _select_numbered(found: Iterable[Path], path_of: Callable[[int], Path]) -> dict[int, Path]:
+    """Select the paths whose name is a number as this program writes it: number -> path."""
+    numbers = {path: int(path.stem) for path in found if path.stem.isdecimal()}
+    return {number: path for path, number in numbers.items() if path == path_of(number)}
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # A build renamed or removed it meanwhile.
