@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sst_retrieval.cli.scoring import column_values
+from sst_retrieval.cli.index_scores import column_values
 from sst_retrieval.describe.contract import TextEmbedder
 from sst_retrieval.describe.openclip import POOLINGS
 from sst_retrieval.describe.region_vectors import embed_regions

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sst_retrieval.cli.scoring import column_values
+from sst_retrieval.cli.index_scores import column_values
 from sst_retrieval.describe.region_vectors import embed_regions
 from sst_retrieval.engines import load_embedder
 from sst_retrieval.errors import QueryError

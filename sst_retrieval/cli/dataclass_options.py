@@ -39,7 +39,7 @@ def options_of(
             `Annotated[int, typer.Option(...)]`.
     """
     defaults = settings()
-    parameters = {name: _parameter(name, hint, value, options) for name, hint, value in _leaves(defaults)}
+    parameters = {name: _make_parameter(name, hint, value, options) for name, hint, value in _list_fields(defaults)}
     wanted = list(parameters if options is None else options)
     assert set(wanted) <= set(parameters), f"{settings.__name__} has no {', '.join(set(wanted) - set(parameters))}"
 
@@ -48,9 +48,9 @@ def options_of(
         (place,) = [name for name, hint in hints.items() if hint is settings]
 
         @wraps(command)
-        def called(**values: Any) -> None:
-            told = {name: values.pop(name) for name in wanted}
-            command(**values, **{place: _filled(defaults, told)})
+        def call_command(**values: Any) -> None:
+            given = {name: values.pop(name) for name in wanted}
+            command(**values, **{place: _replace_fields(defaults, given)})
 
         own = [
             each.replace(annotation=hints[each.name], kind=inspect.Parameter.KEYWORD_ONLY)
@@ -58,25 +58,25 @@ def options_of(
             if each.name != place
         ]
         signature = inspect.Signature([*own, *(parameters[name] for name in wanted)])
-        called.__signature__ = signature  # type: ignore[attr-defined]
-        called.__annotations__ = {each.name: each.annotation for each in signature.parameters.values()}
-        return called
+        call_command.__signature__ = signature  # type: ignore[attr-defined]
+        call_command.__annotations__ = {each.name: each.annotation for each in signature.parameters.values()}
+        return call_command
 
     return decorate
 
 
-def _leaves(defaults: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Go through the fields and those of dataclasses inside: name, type, default."""
+def _list_fields(defaults: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the fields and those of dataclasses inside: name, type, default."""
     hints = get_type_hints(type(defaults), include_extras=True)
     for field in fields(defaults):
         value = getattr(defaults, field.name)
         if is_dataclass(value):
-            yield from _leaves(value)
+            yield from _list_fields(value)
         else:
             yield field.name, hints[field.name], value
 
 
-def _parameter(name: str, hint: Any, value: Any, options: Mapping[str, OptionInfo] | None) -> inspect.Parameter:
+def _make_parameter(name: str, hint: Any, value: Any, options: Mapping[str, OptionInfo] | None) -> inspect.Parameter:
     """Describe a field as typer wants a parameter described."""
     kind, option = get_args(hint)[:2] if get_origin(hint) is Annotated else (hint, None)
     if options is not None:
@@ -87,14 +87,14 @@ def _parameter(name: str, hint: Any, value: Any, options: Mapping[str, OptionInf
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=Annotated[kind, option])
 
 
-def _filled(defaults: Settings, told: Mapping[str, Any]) -> Settings:
-    """Return the settings with what the command line said."""
+def _replace_fields(defaults: Settings, given: Mapping[str, Any]) -> Settings:
+    """Return the settings with the values of the command line."""
     changes: dict[str, Any] = {}
     for field in fields(defaults):  # type: ignore[arg-type]
         value = getattr(defaults, field.name)
         if is_dataclass(value):
-            changes[field.name] = _filled(value, told)
-        elif field.name in told:
-            said = told[field.name]
-            changes[field.name] = tuple(said or ()) if isinstance(value, tuple) else said
+            changes[field.name] = _replace_fields(value, given)
+        elif field.name in given:
+            new = given[field.name]
+            changes[field.name] = tuple(new or ()) if isinstance(value, tuple) else new
     return replace(defaults, **changes)  # type: ignore[type-var]

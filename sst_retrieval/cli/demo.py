@@ -1,4 +1,4 @@
-"""`sst-retrieval demo`: the whole road, once, on a synthetic museum drawer."""
+"""`sst-retrieval demo`: build, search and evaluate once, on a synthetic museum drawer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import typer
 
 from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.build.settings import BuildSettings
-from sst_retrieval.cli.hits import hits_sheet, indexed_tile, table
+from sst_retrieval.cli.hits import draw_hits, format_hits, make_query_tile
+from sst_retrieval.cli.index_scores import score_masks, score_retrieval
 from sst_retrieval.cli.options import Device
 from sst_retrieval.cli.progress import ProgressBar
-from sst_retrieval.cli.scoring import score_masks, score_retrieval
 from sst_retrieval.export import regions
 from sst_retrieval.imaging.images import write_png
 from sst_retrieval.imaging.masks import decode
@@ -40,18 +40,18 @@ def demo_command(
         report = build_index(drawer, output / "supports", output / "index", settings=settings, progress=progress)
     typer.echo(report.text())
     with open_index(output / "index") as index:
-        typer.echo("\n" + scores(index, output / "labels"))
-        query = first_target(index, TRAIT)
+        typer.echo("\n" + format_scores(index, output / "labels"))
+        query = choose_target(index, TRAIT)
         hits = index.search(like=(query, TRAIT), k=12)
         heading = f"{TRAIT} like that of {query}"
-        typer.echo(f"\nWhose {heading}?\n{table(hits)}")
-        write_png(output / "contact_sheet.png", hits_sheet(index, indexed_tile(index, query, TRAIT), hits, heading))
-        write_png(output / "overlay_sheet.png", masks_sheet(index, OVERLAYS))
+        typer.echo(f"\nWhose {heading}?\n{format_hits(hits)}")
+        write_png(output / "contact_sheet.png", draw_hits(index, make_query_tile(index, query, TRAIT), hits, heading))
+        write_png(output / "overlay_sheet.png", draw_masks(index, OVERLAYS))
     typer.echo(f"\nLook at {output / 'contact_sheet.png'} and {output / 'overlay_sheet.png'}.")
 
 
-def scores(index: Index, labels: Path) -> str:
-    """Compare the masks and the search with what was drawn."""
+def format_scores(index: Index, labels: Path) -> str:
+    """Compare the masks and the search with what was drawn, as text."""
     return "\n\n".join(
         (
             "Masks found, compared with the masks drawn:",
@@ -66,14 +66,14 @@ def scores(index: Index, labels: Path) -> str:
     )
 
 
-def first_target(index: Index, trait: str) -> str:
+def choose_target(index: Index, trait: str) -> str:
     """Choose the first specimen that shows a trait and was not annotated."""
     supports = {each["specimen"] for each in index.info()["provenance"]["supports"]}
     found = [str(name) for name in index.measurements(trait)["specimen"]]
     return next((name for name in found if name not in supports), found[0])
 
 
-def masks_sheet(index: Index, count: int) -> RGBImage:
+def draw_masks(index: Index, count: int) -> RGBImage:
     """Draw the masks found on the first specimens that were not annotated."""
     supports = {each["specimen"] for each in index.info()["provenance"]["supports"]}
     shown = [each for each in index.specimens() if each.id not in supports][:count]

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from sst_retrieval.cli.index_scores import USUAL_COLUMNS, choose_column, score_masks, score_retrieval
 from sst_retrieval.cli.options import IndexFolder, Json
-from sst_retrieval.cli.scoring import USUAL_COLUMNS, score_masks, score_retrieval, usual_column
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import MaskScores, RetrievalScores
 from sst_retrieval.search.index import open_index
@@ -42,7 +42,7 @@ def evaluate_command(
         )
     with open_index(index) as opened:
         masks = None if labels is None else score_masks(opened, labels)
-        column = relevant_by or usual_column(opened)
+        column = relevant_by or choose_column(opened)
         retrieval = None if column is None else score_retrieval(opened, column, apart=apart, expand=expand)
     typer.echo(_as_json(masks, retrieval) if as_json else _as_text(masks, retrieval))
 

@@ -20,7 +20,7 @@ from sst_retrieval.search.index import Index, open_index
 app = typer.Typer(no_args_is_help=True, help="Write what an index holds to files that other programs read.")
 
 Output = Annotated[Path, typer.Argument(help="File to write; its ending says which kind.")]
-Least = Annotated[float, typer.Option(help="Leave out masks less sure than this.", min=0.0, max=1.0)]
+MinConfidence = Annotated[float, typer.Option(help="Leave out masks less sure than this.", min=0.0, max=1.0)]
 Trait = Annotated[str, typer.Option(help="Name of the trait.")]
 Traits = Annotated[list[str] | None, typer.Option("--trait", help="Name of a trait; may be repeated. All by default.")]
 ScaleFile = Annotated[
@@ -38,18 +38,23 @@ def export_masks_command(
     index: IndexFolder,
     output: Annotated[Path, typer.Argument(help="Folder for the label pictures; made if it does not exist.")],
     where: Where = None,
-    min_confidence: Least = 0.0,
+    min_confidence: MinConfidence = 0.0,
 ) -> None:
     """Write a label picture (PNG) for every specimen, named after it, with your own label numbers."""
     with open_index(index) as opened, ProgressBar() as progress:
-        tell = partial(progress, "writing masks")
-        written = export.export_masks(opened, output, where=where, min_confidence=min_confidence, progress=tell)
+        written = export.export_masks(
+            opened,
+            output,
+            where=where,
+            min_confidence=min_confidence,
+            progress=partial(progress, "writing masks"),
+        )
     typer.echo(f"{len(written)} label pictures in {output}")
 
 
 @app.command("coco")
 def export_coco_command(
-    index: IndexFolder, output: Output, trait: Traits = None, where: Where = None, min_confidence: Least = 0.0
+    index: IndexFolder, output: Output, trait: Traits = None, where: Where = None, min_confidence: MinConfidence = 0.0
 ) -> None:
     """Write masks as COCO JSON (compressed run-length code), which keeps traits that overlap."""
     with open_index(index) as opened:
@@ -63,13 +68,13 @@ def export_table_command(
     output: Output,
     trait: Traits = None,
     where: Where = None,
-    min_confidence: Least = 0.0,
+    min_confidence: MinConfidence = 0.0,
     scale: ScaleFile = None,
 ) -> None:
     """Write the trait table (.csv or .parquet): one row a region, with your columns and every measurement."""
     with open_index(index) as opened:
         count = export.export_table(
-            opened, output, traits=trait, where=where, min_confidence=min_confidence, scale=_scale(opened, scale)
+            opened, output, traits=trait, where=where, min_confidence=min_confidence, scale=_read_scales(opened, scale)
         )
     typer.echo(f"{count} rows in {output}")
 
@@ -81,15 +86,15 @@ def export_outlines_command(
     trait: Trait,
     points: Annotated[int, typer.Option(help="Points an outline has in a .tps file.", min=8)] = 128,
     where: Where = None,
-    min_confidence: Least = 0.0,
+    min_confidence: MinConfidence = 0.0,
     scale: ScaleFile = None,
 ) -> None:
     """Write a trait's outlines: a .tps file (y up, SCALE where it is known), or a folder of black shapes on white."""
     with open_index(index) as opened:
         if output.suffix.lower() == ".tps":
-            known = _scale(opened, scale)
+            scales = _read_scales(opened, scale)
             count = export.export_tps(
-                opened, output, trait=trait, points=points, where=where, min_confidence=min_confidence, scale=known
+                opened, output, trait=trait, points=points, where=where, min_confidence=min_confidence, scale=scales
             )
         else:
             count = len(
@@ -106,7 +111,7 @@ def export_distances_command(
     by: By = None,
     between: Between = "mean",
     where: Where = None,
-    min_confidence: Least = 0.0,
+    min_confidence: MinConfidence = 0.0,
     weights: Weights = None,
 ) -> None:
     """Write a distance matrix (.csv, .phy for PHYLIP, or .nex for NEXUS) of specimens or groups."""
@@ -131,14 +136,14 @@ def export_characters_command(
     by: Annotated[str, typer.Option(help="Column whose values are the groups.")] = "scientificName",
     trait: Traits = None,
     where: Where = None,
-    min_confidence: Least = 0.0,
+    min_confidence: MinConfidence = 0.0,
     scale: ScaleFile = None,
     tree: Annotated[
         Path | None, typer.Option(help="Newick or NEXUS: spell names as its tips, list the others.")
     ] = None,
 ) -> None:
     """Write the mean of every measurement in every group (.nex: continuous characters; .csv for R)."""
-    with open_index(index) as opened, _said():
+    with open_index(index) as opened, _print_warnings():
         found = export.export_characters(
             opened,
             output,
@@ -146,7 +151,7 @@ def export_characters_command(
             traits=trait,
             where=where,
             min_confidence=min_confidence,
-            scale=_scale(opened, scale),
+            scale=_read_scales(opened, scale),
             tree=tree,
         )
     typer.echo(f"{len(found)} groups x {found.shape[1]} characters in {output}")
@@ -158,20 +163,20 @@ def export_darwin_core_command(
     output: Output,
     trait: Traits = None,
     where: Where = None,
-    min_confidence: Least = 0.0,
+    min_confidence: MinConfidence = 0.0,
     scale: ScaleFile = None,
 ) -> None:
     """Write a Darwin Core Archive (.zip): measurements (MeasurementOrFact) and regions (Audiovisual Core)."""
     with open_index(index) as opened:
         count = export.export_darwin_core(
-            opened, output, traits=trait, where=where, min_confidence=min_confidence, scale=_scale(opened, scale)
+            opened, output, traits=trait, where=where, min_confidence=min_confidence, scale=_read_scales(opened, scale)
         )
     typer.echo(f"{count} regions in {output}")
 
 
 @app.command("vectors")
 def export_vectors_command(
-    index: IndexFolder, output: Output, trait: Traits = None, where: Where = None, min_confidence: Least = 0.0
+    index: IndexFolder, output: Output, trait: Traits = None, where: Where = None, min_confidence: MinConfidence = 0.0
 ) -> None:
     """Write the vectors (.npz or .parquet)."""
     with open_index(index) as opened:
@@ -179,8 +184,8 @@ def export_vectors_command(
     typer.echo(f"{count} vectors in {output}")
 
 
-def _scale(index: Index, path: Path | None) -> Scale | None:
-    """Read scales; say which groups have none and which are none."""
+def _read_scales(index: Index, path: Path | None) -> Scale | None:
+    """Read scales; print which groups have none, and which are no groups of the index."""
     if path is None:
         return None
     scales = read_scales(path)
@@ -196,8 +201,8 @@ def _scale(index: Index, path: Path | None) -> Scale | None:
 
 
 @contextmanager
-def _said() -> Iterator[None]:
-    """Say warnings as a line for a person."""
+def _print_warnings() -> Iterator[None]:
+    """Print warnings as lines for a person."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

@@ -1,4 +1,4 @@
-"""How hits are shown: as a table of text, and as pictures."""
+"""Hits for people: as a table of text, and as a contact sheet."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from sst_retrieval.pictures.sheets import Tile
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Hit, RGBImage
 
-CAPTION = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality")
+CAPTION_COLUMNS = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality")
 """Columns of usual collections that say most about a hit; the first three that an index has are shown."""
 
 
-def table(hits: Sequence[Hit]) -> str:
+def format_hits(hits: Sequence[Hit]) -> str:
     """Write hits as aligned text."""
     if not hits:
         return "no specimen answers this search"
-    shown = caption(hits[0].metadata)
+    shown = choose_columns(hits[0].metadata)
     head = ("specimen", "rank", "similarity", *hits[0].blocks, "confidence", *shown)
     rows = [
         (
@@ -30,21 +30,21 @@ def table(hits: Sequence[Hit]) -> str:
     return format_table(head, rows)
 
 
-def caption(columns: Mapping[str, object]) -> list[str]:
+def choose_columns(columns: Mapping[str, object]) -> list[str]:
     """Choose the columns that say most about a hit."""
-    return [name for name in CAPTION if name in columns][:3]
+    return [name for name in CAPTION_COLUMNS if name in columns][:3]
 
 
-def hits_sheet(index: Index, query: Tile | None, hits: Sequence[Hit], heading: str = "") -> RGBImage:
+def draw_hits(index: Index, query: Tile | None, hits: Sequence[Hit], heading: str = "") -> RGBImage:
     """Draw a search: the query (None if it was words), then the hits."""
-    columns = caption(index.columns)
+    columns = choose_columns(index.columns)
     tiles = [sheets.hit_tile(hit, index.photograph(hit.specimen), columns=columns) for hit in hits]
     return sheets.contact_sheet(query, tiles, heading=heading)
 
 
-def indexed_tile(index: Index, specimen: str, trait: str) -> Tile:
-    """Show the region that was asked with."""
-    columns = caption(index.columns)
+def make_query_tile(index: Index, specimen: str, trait: str) -> Tile:
+    """Make the tile of the region that is the query."""
+    columns = choose_columns(index.columns)
     metadata = index.specimen(specimen).metadata
     line = " · ".join(str(metadata[name]) for name in columns if metadata[name] not in (None, ""))
     return Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen, [line] if line else [])

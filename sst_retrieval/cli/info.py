@@ -15,10 +15,10 @@ def info_command(index: IndexFolder, as_json: Json = False) -> None:
     """Say what is in an index and how it was made."""
     with open_index(index) as opened:
         info = {**opened.info(), "bytes": opened.size()}
-    typer.echo(json.dumps(info, indent=2, ensure_ascii=False) if as_json else _readable(info))
+    typer.echo(json.dumps(info, indent=2, ensure_ascii=False) if as_json else _format_info(info))
 
 
-def _readable(info: dict[str, Any]) -> str:
+def _format_info(info: dict[str, Any]) -> str:
     made = info["provenance"]
     settings = info["settings"]
     lines = [f"{info['path']}: generation {info['generation']}, {info['bytes'] / 1024**2:.1f} MB"]

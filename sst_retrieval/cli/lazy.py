@@ -37,11 +37,11 @@ class CommandSource:
         return typer.main.get_command(parent)
 
 
-class LoadedWhenUsed(Mapping[str, Any]):
+class LazyCommands(Mapping[str, Any]):
     """Name -> click command, which is imported when it is looked up."""
 
     def __init__(self, sources: Mapping[str, CommandSource]) -> None:
-        """Remember where the commands are."""
+        """Take the sources of the commands; none is imported."""
         self._sources = sources
         self._loaded: dict[str, Any] = {}
 
@@ -52,7 +52,7 @@ class LoadedWhenUsed(Mapping[str, Any]):
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the names, in the order they are listed."""
+        """Iterate over the names, in the order they are listed."""
         return iter(self._sources)
 
     def __len__(self) -> int:
@@ -66,9 +66,9 @@ class LazyGroup(TyperGroup):
     sources: Mapping[str, CommandSource] = {}
 
     def __init__(self, **settings: Any) -> None:
-        """Take over typer's settings, but not the (empty) table of commands that comes with them."""
+        """Keep typer's settings, but not the (empty) table of commands that comes with them."""
         super().__init__(**settings)
-        self.commands = cast(Any, LoadedWhenUsed(self.sources))
+        self.commands = cast(Any, LazyCommands(self.sources))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names; typer's own would import every command."""

@@ -13,7 +13,7 @@ from sst_retrieval.errors import SSTError
 
 REFUSED = 2
 STOPPED = 128 + signal.SIGINT
-"""Exit codes: what was asked for cannot be done; a person stopped it, as a shell says it."""
+"""Exit codes: the command cannot be carried out; the user stopped it (128 + SIGINT, as in a shell)."""
 
 
 def _command(module: str, attribute: str, text: str) -> CommandSource:
@@ -64,7 +64,7 @@ COMMANDS = {
 
 
 class Commands(LazyGroup):
-    """Says errors in a line for a person; one that is neither ours nor the disk's is a bug and keeps its traceback."""
+    """Prints errors as lines for people; one that is neither ours nor the disk's is a bug and keeps its traceback."""
 
     sources = COMMANDS
 
@@ -80,7 +80,7 @@ class Commands(LazyGroup):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # Somebody closed the pipe (`... | head`); the caller ends quietly.
+            raise  # The reader closed the pipe (`... | head`); the caller ends quietly.
         except (SSTError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
@@ -102,17 +102,17 @@ app = typer.Typer(
 )
 
 
-def _say_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"sst-retrieval {sst_retrieval.__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def everything(
+def set_options(
     debug: Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version.")
     ] = False,
 ) -> None:
     """Annotate one specimen, find its traits on every other specimen, then search the collection by trait."""

@@ -35,7 +35,7 @@ TABLE_OPTIONS = {
 
 
 def read_weights(text: str | None) -> dict[str, float] | None:
-    """Read what was given to `--weights`; None if nothing was.
+    """Parse the text of `--weights`; None without it.
 
     >>> read_weights("pattern=1, colour=0.5")
     {'pattern': 1.0, 'colour': 0.5}

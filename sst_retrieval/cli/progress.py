@@ -1,4 +1,4 @@
-"""How far a long piece of work has come: a bar on a terminal, a line now and then in a log."""
+"""Progress of a long command: a bar on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ProgressBar:
         self._terminal = self._stream.isatty()
         self._stage = ""
         self._bar: tqdm[None] | None = None
-        self._begun = self._last = time.monotonic()
+        self._start = self._last = time.monotonic()
 
     def __enter__(self) -> Self:
         """Return the bar itself."""
@@ -41,11 +41,11 @@ class ProgressBar:
         self._close()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Take notice: `done` of `total` have passed this stage."""
+        """Show that `done` of `total` have passed this stage."""
         if stage != self._stage:
             self._close()
-            self._stage, self._begun = stage, time.monotonic()
-            self._last = self._begun
+            self._stage, self._start = stage, time.monotonic()
+            self._last = self._start
             if total == 1:
                 print(stage, file=self._stream, flush=True)
         if total == 1:
@@ -62,7 +62,7 @@ class ProgressBar:
 
     def _write(self, done: int, total: int) -> None:
         self._last = time.monotonic()
-        elapsed = self._last - self._begun
+        elapsed = self._last - self._start
         rate = done / elapsed if elapsed else 0.0
         left = f", {tqdm.format_interval((total - done) / rate)} left" if rate and done < total else ""
         print(f"{self._stage}: {done}/{total}, {rate:.1f}/s{left}", file=self._stream, flush=True)

@@ -1,4 +1,4 @@
-"""`sst-retrieval search`: read what is asked with, answer, print."""
+"""`sst-retrieval search`: read the query, search, print."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from sst_retrieval.cli.dataclass_options import options_of
-from sst_retrieval.cli.hits import hits_sheet, indexed_tile, table
+from sst_retrieval.cli.hits import draw_hits, format_hits, make_query_tile
 from sst_retrieval.cli.options import ClipModel, ClipPretrained, IndexFolder, Json, Weights, Where, read_weights
-from sst_retrieval.cli.sentence import answer_sentence, describe_words, explain_sentence, read_sentence
+from sst_retrieval.cli.search_text import answer_sentence, describe_words, explain_sentence, read_sentence
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.imaging.images import read_image, write_png
@@ -28,7 +28,7 @@ from sst_retrieval.words import Question
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """What a search is asked with, and how: `like`, or `image` and `mask`, or `text`, which may go with one `like`."""
+    """A query and how it is answered: `like`, or `image` and `mask`, or `text`, which may go with one `like`."""
 
     like: Annotated[
         tuple[str, ...],
@@ -71,13 +71,13 @@ class SearchOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Example:
-    """What is asked with besides words.
+    """The part of a query that is no sentence.
 
     Attributes:
         trait: the trait to compare, where one was named.
         picture: draws the example for the contact sheet; None if there are only words.
         like: regions of the index.
-        vectors: of a photograph from outside, float32 (readings, D).
+        vectors: of a photograph from outside, float32 (variants, D).
     """
 
     trait: str | None
@@ -103,12 +103,12 @@ def search_command(index: IndexFolder, options: SearchOptions) -> None:
             hits = _answer_example(opened, options, example, weights)
         if options.contact_sheet is not None:
             picture = None if example.picture is None else example.picture()
-            write_png(options.contact_sheet, hits_sheet(opened, picture, hits, _heading(options, example)))
+            write_png(options.contact_sheet, draw_hits(opened, picture, hits, _make_heading(options, example)))
             typer.echo(f"contact sheet: {options.contact_sheet}", err=True)
         typer.echo(
             json.dumps([hit.as_dict() for hit in hits], indent=2, ensure_ascii=False)
             if options.as_json
-            else table(hits)
+            else format_hits(hits)
         )
 
 
@@ -137,15 +137,15 @@ def _read_example(
     """Read `--like`, or `--image` and `--mask`; a sentence may name an example, too, or do without one.
 
     Raises:
-        QueryError: nothing is asked with, or two things are.
+        QueryError: there is no query, or there are two.
     """
     trait = options.trait or (sentence.trait if sentence else None)
     named = options.like or ((sentence.example,) if sentence and sentence.example else ())
     if named and options.image is None and options.mask is None:
-        pairs = _pairs(index, named, trait)
-        return _Example(trait, lambda: indexed_tile(index, *pairs[0]), like=pairs)
+        pairs = _read_pairs(index, named, trait)
+        return _Example(trait, lambda: make_query_tile(index, *pairs[0]), like=pairs)
     if not named and options.image is not None and options.mask is not None:
-        return _outside(index, options.image, options.mask, _trait(index, trait), load)
+        return _read_photograph(index, options.image, options.mask, _require_trait(index, trait), load)
     if sentence is None or named or options.image is not None or options.mask is not None:
         raise QueryError(
             "ask with a specimen of the index (--like), a photograph (--image and --mask), or in words (--text)"
@@ -179,7 +179,7 @@ def _answer_example(
 ) -> list[Hit]:
     return index.search(
         like=example.like,
-        unlike=_pairs(index, options.unlike, example.trait),
+        unlike=_read_pairs(index, options.unlike, example.trait),
         vectors=example.vectors,
         trait=example.trait,
         k=options.k or 12,
@@ -200,7 +200,7 @@ def _load_embedder(index: Index, options: SearchOptions) -> Embedder:
     )
 
 
-def _trait(index: Index, trait: str | None) -> str:
+def _require_trait(index: Index, trait: str | None) -> str:
     if trait is None and len(index.traits) == 1:
         return index.traits[0]
     if trait not in index.traits:
@@ -209,23 +209,23 @@ def _trait(index: Index, trait: str | None) -> str:
     return trait
 
 
-def _pairs(index: Index, named: Sequence[str], trait: str | None) -> list[Pair]:
+def _read_pairs(index: Index, named: Sequence[str], trait: str | None) -> list[Pair]:
     """Read SPECIMEN or SPECIMEN:TRAIT; a colon that no trait follows belongs to the specimen's name."""
     pairs = []
     for name in named:
         specimen, colon, own = name.rpartition(":")
-        pairs.append((specimen, own) if colon and own in index.traits else (name, _trait(index, trait)))
+        pairs.append((specimen, own) if colon and own in index.traits else (name, _require_trait(index, trait)))
     return pairs
 
 
-def _outside(index: Index, photo: Path, mask: Path, trait: str, load: Callable[[], Embedder]) -> _Example:
+def _read_photograph(index: Index, photo: Path, mask: Path, trait: str, load: Callable[[], Embedder]) -> _Example:
     image = read_image(photo)
     drawn = read_mask(mask, image, trait=trait, number=index.trait_numbers[trait])
     return _Example(trait, lambda: Tile(image, {trait: drawn}, photo.name), vectors=query_vectors(image, drawn, load()))
 
 
-def _heading(options: SearchOptions, example: _Example) -> str:
-    """Say what was asked, for people."""
+def _make_heading(options: SearchOptions, example: _Example) -> str:
+    """Describe the query, as the heading of a contact sheet."""
     where = f", where {options.where}" if options.where else ""
     if options.text:
         return options.text + where

@@ -44,12 +44,12 @@ def app_command(
     Photographs are opened only inside the index and the folder of its collection's table, links followed; --images
     names more folders. So an index that came from elsewhere shows nothing else of this computer.
     """
-    _check(index, images or [])
+    _check_arguments(index, images or [])
     given = {"--supports": supports, "--clip-model": clip_model, "--clip-pretrained": clip_pretrained}
     options = [word for folder in images or [] for word in ("--images", str(folder))]
     options += [word for name, value in given.items() if value is not None for word in (name, str(value))]
     # -P: the folder that one stands in may be a stranger's index; no file of it is run.
-    words = [sys.executable, "-P", "-m", "streamlit", "run", str(home()), "--server.port", str(port)]
+    words = [sys.executable, "-P", "-m", "streamlit", "run", str(find_app()), "--server.port", str(port)]
     words += ["--server.address", address, "--", *([str(index)] if index is not None else []), *options]
     typer.echo(f"open http://{address}:{port} in a browser; Ctrl+C ends the app", err=True)
     with subprocess.Popen(words) as server:
@@ -61,7 +61,7 @@ def app_command(
     raise typer.Exit(code)
 
 
-def _check(index: Path | None, images: Sequence[Path]) -> None:
+def _check_arguments(index: Path | None, images: Sequence[Path]) -> None:
     """Refuse what the app could not show.
 
     Raises:
@@ -79,7 +79,7 @@ def _check(index: Path | None, images: Sequence[Path]) -> None:
         raise InputError("the app needs Streamlit; install it with: pip install 'sst-retrieval[app]'")
 
 
-def home() -> Path:
+def find_app() -> Path:
     """Find the app: beside the package in a checkout, or where a wheel puts it."""
     for folder in (PACKAGE.parent / "app", PACKAGE.parent / "sst_retrieval_app"):
         if (folder / "sst_app").is_dir():

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented import BLOCKS, DIM, SETTINGS, a_collection, a_mask, a_region, a_vector, built, rows, unit
 
-from sst_retrieval.cli.scoring import score_retrieval
+from sst_retrieval.cli.index_scores import score_retrieval
 from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
 from sst_retrieval.evaluate import average_precision
 from sst_retrieval.export import export_table

@@ -1,4 +1,4 @@
-"""`sst-retrieval search --text`: a question in plain words, how it was read, and its answer."""
+"""The sentence of `sst-retrieval search --text`: read, explained, answered."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from sst_retrieval.words import Question, answer, described, remaining, understa
 
 
 def read_sentence(index: Index, text: str, *, like: str | None, ignored: Sequence[str]) -> Question:
-    """Read the sentence and take out the parts that the person does not mean.
+    """Read the sentence and remove the parts that the user does not mean.
 
     Raises:
         QueryError: a part to be ignored is not there, or nothing at all was understood.
     """
     question = understand(index, text, like=like)
     for words in ignored:
-        meant = [part for part in question.parts if words.casefold() in (part.words.casefold(), part.kind)]
-        if not meant:
+        named = [part for part in question.parts if words.casefold() in (part.words.casefold(), part.kind)]
+        if not named:
             known = ", ".join(repr(part.words) for part in question.parts if part.words) or "nothing"
             raise QueryError(f"--ignore {words!r} is no part of the sentence as it was read; its parts are: {known}")
-        for part in meant:
+        for part in named:
             question = question.without(part)
     if not question.parts and not question.similar and not question.doubts:
         unknown = ", ".join(question.unknown) or "no word of it says anything"
@@ -63,14 +63,14 @@ def answer_sentence(
     where: str | None,
     weights: Mapping[str, float] | None,
 ) -> list[Hit]:
-    """Say how the sentence was read, answer it, and say what left nothing if nothing is left."""
+    """Print how the sentence was read, and answer it; without hits, print which condition excludes how many."""
     # What was not measured is asked all the same if the model compares it.
     for line in (question if described is None else replace(question, unknown=())).lines():
         typer.echo(f"  {line}", err=True)
     hits = answer(index, question, k=k, trait=trait, vectors=vectors, described=described, where=where, weights=weights)
-    looked_at = trait or question.trait
-    if not hits and looked_at is not None:
-        typer.echo(f"of the specimens with {looked_at}, fulfil", err=True)
-        for part, alone, left in remaining(index, question, looked_at):
+    compared = trait or question.trait
+    if not hits and compared is not None:
+        typer.echo(f"of the specimens with {compared}, fulfil", err=True)
+        for part, alone, left in remaining(index, question, compared):
             typer.echo(f"  {part.words}: {alone}; with all before it: {left}", err=True)
     return hits

@@ -13,12 +13,12 @@ from sst_retrieval.search.index import Index
 from sst_retrieval.types import Scalar
 
 USUAL_COLUMNS = ("infraspecificEpithet", "scientificName", "group")
-"""Which specimens are alike: the first of these columns that has more than one value."""
+"""Which specimens belong together: the first of these columns that has more than one value."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Annotated:
-    """What an index remembers of a support."""
+class _SupportRecord:
+    """A support as the history of an index names it."""
 
     specimen: str
     group: str
@@ -32,16 +32,16 @@ def score_masks(index: Index, labels: Path) -> MaskScores:
         labels,
         lambda specimen: label_map(index, specimen),
         groups={specimen.id: specimen.group for specimen in index.specimens()},
-        supports=[_Annotated(each["specimen"], each["group"], tuple(each["traits"])) for each in supports],
+        supports=[_SupportRecord(each["specimen"], each["group"], tuple(each["traits"])) for each in supports],
         numbers=index.trait_numbers,
     )
 
 
 def score_retrieval(index: Index, column: str, *, apart: str | None = None, expand: int = 0) -> RetrievalScores:
-    """Ask with every region of an index.
+    """Score the search: every region of an index is the query once.
 
     Args:
-        index: what to ask.
+        index: the index.
         column: a hit is right if it shares the query's value here.
         apart: hits that share the query's value here are left out (see `evaluate.retrieval_scores`).
         expand: as in `Index.search`.
@@ -64,8 +64,8 @@ def column_values(index: Index, column: str) -> dict[str, Scalar]:
     return {each.id: each.metadata.get(column, each.group) for each in index.specimens()}
 
 
-def usual_column(index: Index) -> str | None:
-    """Choose the column that says which specimens are alike; None if there is none."""
+def choose_column(index: Index) -> str | None:
+    """Choose the column whose values say which specimens belong together; None if there is none."""
     for column in USUAL_COLUMNS:
         if column in index.columns or column == "group":
             values = {value for value in column_values(index, column).values() if value not in (None, "")}
