@@ -9,7 +9,7 @@ Boxes are half-open: (x0, y0, x1, y1) holds x0 <= x < x1.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -226,22 +226,3 @@ class Hit:
             "confidence": self.confidence,
             "metadata": {k: v.isoformat() if isinstance(v, datetime.date) else v for k, v in self.metadata.items()},
         }
-
-
-def unit(vector: npt.NDArray[Any]) -> Floats:
-    """Bring a vector to unit length, float32 (D,); one of zeros stays zero.
-
-    >>> unit(np.array([3.0, 4.0])).tolist() == np.float32([0.6, 0.8]).tolist()
-    True
-    """
-    made: Floats = (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
-    return made
-
-
-def unit_blocks(vectors: Floats, blocks: Sequence[slice]) -> Doubles:
-    """Bring each block of vectors, float32 (n, D), to unit length in double precision; a block of zeros stays zero."""
-    result = vectors.astype(np.float64)
-    for block in blocks:
-        lengths = np.sqrt((result[:, block] ** 2).sum(axis=1, keepdims=True))
-        result[:, block] /= np.where(lengths > 0, lengths, 1)
-    return result

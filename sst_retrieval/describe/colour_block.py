@@ -8,8 +8,9 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from skimage.color import rgb2lab
 
+from sst_retrieval.describe.unit_vectors import normalise
 from sst_retrieval.imaging.masks import box
-from sst_retrieval.types import Doubles, Floats, Mask, RGBImage, unit
+from sst_retrieval.types import Doubles, Floats, Mask, RGBImage
 
 COLOUR_STEP = 25.0  # Distance (CIE 1976 ΔE) of neighbouring reference colours.
 COLOUR_SPREAD = 12.0  # Standard deviation (ΔE) of a pixel's soft assignment, so that a little light changes little.
@@ -43,7 +44,7 @@ def compute_colour_block(image: RGBImage, mask: Mask) -> Floats:
     distance = cdist(lab * scale, reference_colours() * scale, "sqeuclidean")
     # Relative to the nearest reference, so that even a colour far from all of them counts fully.
     shares = np.exp(-(distance - distance.min(axis=1, keepdims=True)) / 2)
-    return unit(np.sqrt((shares / shares.sum(axis=1, keepdims=True)).mean(axis=0)))
+    return normalise(np.sqrt((shares / shares.sum(axis=1, keepdims=True)).mean(axis=0)))
 
 
 @functools.cache

@@ -23,11 +23,12 @@ from PIL import Image
 from sst_retrieval.describe.colour_block import compute_colour_block, reference_colours
 from sst_retrieval.describe.contract import Embedder, RegionEmbedder
 from sst_retrieval.describe.shape_block import GRID_SIDE, HARMONICS, compute_shape_block
+from sst_retrieval.describe.unit_vectors import normalise
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import blend_with_grey, foreground_coverage
 from sst_retrieval.imaging.masks import box
-from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, MaskStack, RGBImage, unit
+from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, MaskStack, RGBImage
 
 VERSION = 2
 """Changes whenever the same photograph and mask would give another vector."""
@@ -144,7 +145,7 @@ def _pattern_blocks(image: RGBImage, frame: Frame, coverages: Sequence[Floats], 
     # Of each view the coverages of all traits.
     coverages_of_view = zip(*(2 * _with_mirror(coverage) for coverage in coverages), strict=True)
     means = [[pool(grid, each) for each in own] for grid, own in zip(grids, coverages_of_view, strict=True)]
-    return [unit(np.sum(of_trait, axis=0)) for of_trait in zip(*means, strict=True)]
+    return [normalise(np.sum(of_trait, axis=0)) for of_trait in zip(*means, strict=True)]
 
 
 def _remove_background(view: RGBImage, image: RGBImage, frame: Frame) -> RGBImage:
@@ -167,7 +168,7 @@ def _embed_whole_regions(view: RGBImage, coverages: Sequence[Floats], embedder: 
         raise ModelError(
             f"embedder {embedder.name} answered with shapes {shapes}; it must give finite numbers of shape {expected}"
         )
-    return [unit(vector) for vector in answers[0] + answers[1]]
+    return [normalise(vector) for vector in answers[0] + answers[1]]
 
 
 def _compute_features(views: list[RGBImage], embedder: Embedder) -> list[FeatureGrid]:

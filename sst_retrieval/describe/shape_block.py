@@ -12,8 +12,9 @@ import pyefd
 from scipy import ndimage
 from skimage.measure import find_contours, label
 
+from sst_retrieval.describe.unit_vectors import normalise
 from sst_retrieval.imaging import frames
-from sst_retrieval.types import Doubles, Floats, Frame, Mask, unit
+from sst_retrieval.types import Doubles, Floats, Frame, Mask
 
 HARMONICS = 12
 GRID_SIDE = 12  # Rows and columns of the occupancy grid.
@@ -48,7 +49,7 @@ def compute_shape_block(mask: Mask, frame: Frame) -> Floats:
             piece = _fill_holes(labelled == number + 1)
             amplitudes += areas[number] * _fourier_amplitudes(piece)
             grid += areas[number] * _occupancy_grid(piece, midline)
-    return unit(np.concatenate([unit(amplitudes), unit(grid)]))
+    return normalise(np.concatenate([normalise(amplitudes), normalise(grid)]))
 
 
 def _fill_holes(piece: Mask) -> Mask:
@@ -89,7 +90,7 @@ def _fourier_amplitudes(piece: Mask) -> Doubles:
     a, b, c, d = pyefd.elliptic_fourier_descriptors(outline[moved][:, ::-1], order=HARMONICS).T
     # An ellipse is the sum of two circles run through in opposite senses; their radii depend on nothing else.
     radii = np.hypot([a + d, a - d], [c - b, c + b]) * np.arange(1, HARMONICS + 1)
-    return np.asarray(unit(radii.ravel()), dtype=np.float64)
+    return np.asarray(normalise(radii.ravel()), dtype=np.float64)
 
 
 def _occupancy_grid(piece: Mask, midline: float) -> Doubles:
@@ -112,4 +113,4 @@ def _occupancy_grid(piece: Mask, midline: float) -> Doubles:
     edges = np.linspace(-1, 1, GRID_SIDE + 1)
     counts, _, _ = np.histogram2d(y / extent, x / extent, bins=(edges, edges))
     grid = ndimage.gaussian_filter(counts, 0.8)
-    return np.asarray(unit(((1 - on_left) * grid + on_left * grid[:, ::-1]).ravel()), dtype=np.float64)
+    return np.asarray(normalise(((1 - on_left) * grid + on_left * grid[:, ::-1]).ravel()), dtype=np.float64)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sst_retrieval.types import Doubles, Floats, unit_blocks
+from sst_retrieval.describe.unit_vectors import normalise_blocks
+from sst_retrieval.types import Doubles, Floats
 
 SLACK = 5e-5
 """More than single precision and blocks of not quite unit length can change a similarity."""
@@ -55,7 +56,7 @@ class Weighed:
             weights: float64 (B,), not negative, not all zero.
         """
         shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
-        examples = [(unit_blocks(example.readings, blocks), float(example.share)) for example in query]
+        examples = [(normalise_blocks(example.readings, blocks), float(example.share)) for example in query]
         width = np.repeat(shares, [block.stop - block.start for block in blocks])
         line = None
         if all(len(readings) == 1 for readings, _ in examples):

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sst_retrieval.describe.unit_vectors import normalise_blocks
 from sst_retrieval.errors import IndexFolderError, SSTError
 from sst_retrieval.index.query_vectors import Example, Weighed
-from sst_retrieval.types import Doubles, Floats, unit_blocks
+from sst_retrieval.types import Doubles, Floats
 
 Ids = npt.NDArray[np.int64]
 
@@ -245,7 +246,7 @@ class VectorIndex:
         """Score rows in double precision: float64 (n,) and, block by block, float64 (n, B)."""
         cosines = np.zeros((len(rows), len(self._blocks)))
         for start in range(0, len(rows), CHUNK):
-            vectors = unit_blocks(self._vectors[rows[start : start + CHUNK]], self._blocks)
+            vectors = normalise_blocks(self._vectors[rows[start : start + CHUNK]], self._blocks)
             for readings, share in asked.examples:
                 cosines[start : start + CHUNK] += share * self._best_reading(readings, vectors, asked.weights)
         # Beyond nine digits a similarity is rounding noise, and noise must not decide between equals.
