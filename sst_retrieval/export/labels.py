@@ -71,7 +71,7 @@ def export_masks(
         folder: where to; made if it does not exist. Older files of the same names are replaced.
         where: predicate over the collection's columns, see `Index.specimens`.
         min_confidence: leave out masks less sure than this, 0..1.
-        progress: is told how many of how many specimens are done.
+        progress: called with how many specimens are done, of how many.
 
     Returns:
         The files, in the order of the specimens; none of a specimen that is not indexed.

@@ -117,7 +117,7 @@ def export_characters(
     if tree is None:
         found.index = pd.Index(plain_names(list(found.index)), name=by)
     else:
-        matched = trees.match_aloud(list(found.index), trees.read_tree(tree))
+        matched = trees.match_tips_and_warn(list(found.index), trees.read_tree(tree))
         found = found.loc[list(matched.tips)]
         found.index = pd.Index(plain_names(list(matched.tips.values())), name=by)
     provenance = file_provenance(

@@ -85,7 +85,7 @@ def export_silhouettes(
 ) -> list[Path]:
     """Write every outline as a black shape on white (JPEG), as `Momocs::import_jpg` reads them.
 
-    They are laid like the annotated specimen, right ones seen in a mirror, at the photograph's own scale.
+    They are aligned to the annotated specimen, right ones seen in a mirror, at the photograph's own scale.
 
     Args:
         index: what to export.
@@ -94,7 +94,7 @@ def export_silhouettes(
         where: predicate, see `Index.search`.
         min_confidence: leave out masks less sure than this, 0..1.
         margin: pixels of white around a shape.
-        progress: is told how many of how many outlines are done.
+        progress: called with how many outlines are done, of how many.
 
     Returns:
         The files.

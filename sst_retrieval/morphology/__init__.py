@@ -1,4 +1,6 @@
 """Room 7: from regions to a data set: outlines, sides, spaces, distances, statistics, trees.
 
-Pure functions over arrays and tables; `search.index.Index` hands them what the catalog and the vector files hold.
+Functions of an index's reader (`search.index.Index` offers them as methods): `selection` (regions, their columns and
+vectors), `trait_table`, `scales`, `forms` (outlines, sides, asymmetry), `comparison` (spaces, distances, tests, what to
+annotate next). The other modules are pure functions over arrays and tables, and know no index.
 """

@@ -32,7 +32,7 @@ from sst_retrieval.morphology.selection import (
     values_of_groups,
 )
 from sst_retrieval.morphology.statistics import Disparity, Mantel, compute_disparity, mantel_test
-from sst_retrieval.morphology.support_suggestions import Suggestion, suggest
+from sst_retrieval.morphology.support_suggestions import Suggestion, suggest_specimens
 from sst_retrieval.morphology.trees import read_tree
 
 
@@ -245,4 +245,4 @@ def suggest_support(reader: Reader, n: int = 5) -> list[Suggestion]:
         if row.stage == "support" and row.specimen in owners:
             waiting.setdefault(owners[row.specimen], []).append(row.specimen)
     mean = {name: float(np.mean(values)) for name, values in doubts.items()}
-    return suggest(groups, unit_vectors_by_specimen(reader), mean, reader.support_specimens(), waiting, n)
+    return suggest_specimens(groups, unit_vectors_by_specimen(reader), mean, reader.support_specimens(), waiting, n)

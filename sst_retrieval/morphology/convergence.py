@@ -52,9 +52,9 @@ def convergence_by_tree(distances: DistanceMatrix, tree: Any) -> Convergence:
     Raises:
         InputError: fewer than two groups are in the tree. Single ones that are not are listed, with a warning.
     """
-    matched = trees.match_aloud(distances.labels, tree)
+    matched = trees.match_tips_and_warn(distances.labels, tree)
     distances = distances.only(list(matched.tips))
-    ways, unit = trees.along_branches(tree, list(matched.tips.values()))
+    ways, unit = trees.branch_distances(tree, list(matched.tips.values()))
     table = _pairs(distances)
     table["tree_distance"] = ways[np.triu_indices(len(distances), 1)]
     table["closer_than"] = _share_above(table["trait_distance"].to_numpy())

@@ -1,4 +1,4 @@
-"""Libraries that only this room needs, and what to do if one is missing."""
+"""Libraries that only this package needs, and what to do if one is missing."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 1. The outline of a mask's largest piece is traced by marching squares (Lorensen and Cline 1987) on a picture blurred by
    one pixel: between bare pixels it would be a staircase, longer in some directions than in others, and points equally
    far apart on it would lie elsewhere on a specimen that is turned.
-2. It is laid like the annotated specimen: turned, and seen in a mirror where the specimen lies so, or where it is the
+2. It is aligned to the annotated specimen: turned, and seen in a mirror where the specimen lies so, or where it is the
    right one of a pair. Sizes stay as they are.
 3. It starts where the ray from its centroid "up" leaves it, runs counter-clockwise (y pointing up), and its points are
    equally far apart along it.
@@ -34,13 +34,13 @@ Curve: TypeAlias = npt.NDArray[np.float64]
 """float64 (P, 2): a closed curve, the first point not repeated."""
 
 POINTS = 128
-"""How many points an outline has, unless another number is asked for."""
+"""How many points an outline has, unless another number is given."""
 
 BLUR = 1.0
 """Standard deviation, in pixels, of the blur before tracing."""
 
 HARMONICS = 12
-"""How many harmonics describe an outline, unless another number is asked for."""
+"""How many harmonics describe an outline, unless another number is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Outlines:
         specimens: N ids.
         sides: N words: "left", "right", "median" or, if sides were not told apart, "".
         photograph: float64 (N, P, 2), (x, y) in pixels of the photograph, y down.
-        laid: float64 (N, P, 2), (x, y) in pixels, y up, laid like the annotated specimen, right ones seen in a mirror;
+        laid: float64 (N, P, 2), (x, y) in pixels, y up, aligned to the annotated specimen, right ones seen in a mirror;
             the centroid is the origin.
         sizes: (height, width) of the N photographs.
         scale: float64 (N,), millimetres a pixel, NaN where it is not known.
@@ -91,7 +91,7 @@ def trace_outline(
 
     Args:
         mask: bool (H, W), not empty.
-        frame: how the specimen lies.
+        frame: the specimen's frame.
         points: how many points, at least 8.
         up: radians by which "up" is turned clockwise (as seen) from the frame's own.
         mirror: see it in a mirror, left and right exchanged: for the right one of a pair.
@@ -104,13 +104,13 @@ def trace_outline(
     """
     if points < 8:
         raise InputError(f"an outline of {points} points is none; ask for 8 or more")
-    traced = _traced(mask)
-    turn = _laying(frame, up, mirror=mirror)
+    traced = _trace_largest_piece(mask)
+    turn = _upright_transform(frame, up, mirror=mirror)
     laid = traced @ turn.T
     laid = laid - _centroid(laid)
     if masks.signed_area(laid) < 0:
         laid = laid[::-1]
-    even = _evenly(_from_above(laid), points)
+    even = _resample_evenly(_start_at_top(laid), points)
     # Back to the photograph: the turn is orthogonal, so its inverse is its transpose.
     return even @ turn + _centroid(traced), even
 
@@ -140,7 +140,7 @@ def elliptic_fourier(curve: Curve, harmonics: int = HARMONICS, *, rotate: bool =
     return np.asarray(found / half_axis, dtype=np.float64)
 
 
-def _traced(mask: Mask) -> Curve:
+def _trace_largest_piece(mask: Mask) -> Curve:
     """Trace the outer edge of the largest piece, (x, y) in pixels, the first point repeated."""
     x0, y0, x1, y1 = masks.box(mask)
     if x0 == x1:
@@ -156,7 +156,7 @@ def _traced(mask: Mask) -> Curve:
     return np.asarray(curve[:, ::-1] + (x0 - 3.5, y0 - 3.5), dtype=np.float64)
 
 
-def _laying(frame: Frame, up: float, *, mirror: bool) -> npt.NDArray[np.float64]:
+def _upright_transform(frame: Frame, up: float, *, mirror: bool) -> npt.NDArray[np.float64]:
     """Build the orthogonal map from photograph pixels (y down) to the upright specimen (y up)."""
     a, b, _, d, e, _ = frame.matrix
     linear = np.array([[a, b], [d, e]]) / math.sqrt(abs(a * e - b * d))
@@ -175,7 +175,7 @@ def _centroid(curve: Curve) -> npt.NDArray[np.float64]:
     return np.asarray(curve[0] + inside, dtype=np.float64)
 
 
-def _from_above(curve: Curve) -> Curve:
+def _start_at_top(curve: Curve) -> Curve:
     """Let a closed curve (first point repeated) start where the ray up from the origin crosses it last."""
     (x0, y0), (x1, y1) = curve[:-1].T, curve[1:].T
     crossing = np.flatnonzero((x0 > 0) != (x1 > 0))
@@ -187,7 +187,7 @@ def _from_above(curve: Curve) -> Curve:
     return np.vstack([start, curve[after:-1], curve[:after], start])
 
 
-def _evenly(curve: Curve, points: int) -> Curve:
+def _resample_evenly(curve: Curve, points: int) -> Curve:
     """Walk along a closed curve (first point repeated) in equal steps."""
     steps = np.hypot(*np.diff(curve, axis=0).T)
     along = np.concatenate([[0], np.cumsum(steps)])

@@ -1,6 +1,6 @@
 """Left and right: where the middle line of a group's specimens runs, and on which side of it a trait's pieces lie.
 
-1. The masks of a group, laid like its annotated specimen, are averaged: what one specimen lost, the others show.
+1. The masks of a group, aligned to its annotated specimen, are averaged: what one specimen lost, the others show.
 2. The line over which that average is most like its mirror image is the middle line (found among all turns, near the
    upright before the others). Unless most of the average lies on its own mirror image, there is none: a fish seen from
    its side has no left and right fin.
@@ -59,7 +59,7 @@ class Axis:
 
 
 def average_masks(specimens: Iterable[tuple[Mask, Frame]]) -> Floats:
-    """Average the masks of a group, laid like its annotated specimen.
+    """Average the masks of a group, aligned to its annotated specimen.
 
     Args:
         specimens: of each, all its traits in one mask, bool (H, W), and how it lies; at least one.
@@ -103,7 +103,7 @@ def split_sides(mask: Mask, frame: Frame, axis: Axis | None) -> dict[str, Mask]:
 
     Args:
         mask: bool (H, W).
-        frame: how the specimen lies.
+        frame: the specimen's frame.
         axis: the middle line of its group; None if there is none.
 
     Returns:

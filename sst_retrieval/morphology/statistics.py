@@ -32,7 +32,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class PermutationTest:
     """A permutation test.
 
     Attributes:
@@ -69,8 +69,8 @@ class Disparity:
     """
 
     table: Any
-    permdisp: Test | None
-    permanova: Test | None
+    permdisp: PermutationTest | None
+    permanova: PermutationTest | None
     about: str
 
 
@@ -188,13 +188,13 @@ def _interval(squares: Doubles, found: float) -> tuple[float, float]:
     return found / factor, found * factor
 
 
-def _test(name: str, matrix: Any, groups: Sequence[str], permutations: int, seed: int) -> Test:
+def _test(name: str, matrix: Any, groups: Sequence[str], permutations: int, seed: int) -> PermutationTest:
     # Around means, not medians: distances are Euclidean, so the mean is exact.
     options = {"test": "centroid", "dimensions": len(groups), "warn_neg_eigval": False} if name == "permdisp" else {}
     found = getattr(required("skbio.stats.distance"), name)(
         matrix, list(groups), permutations=permutations, seed=seed, **options
     )
-    return Test(
+    return PermutationTest(
         name=name.upper(),
         statistic=float(found["test statistic"]),
         p_value=float(found["p-value"]),

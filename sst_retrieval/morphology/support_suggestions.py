@@ -39,7 +39,7 @@ class Suggestion:
     reason: str
 
 
-def suggest(
+def suggest_specimens(
     groups: Mapping[str, Sequence[str]],
     vectors: Mapping[str, Mapping[str, Floats]],
     doubts: Mapping[str, float],
@@ -60,15 +60,17 @@ def suggest(
     Returns:
         At most n, the most useful first; groups without any support before the others.
     """
-    found = [_first_of(group, names) for group, names in sorted(waiting.items(), key=lambda item: -len(item[1]))]
+    found = [
+        _suggest_first_support(group, names) for group, names in sorted(waiting.items(), key=lambda item: -len(item[1]))
+    ]
     chosen: list[Suggestion] = []
     for group, names in sorted(groups.items()):
-        chosen += _of_group(group, names, vectors, doubts, annotated, n)
+        chosen += _suggest_in_group(group, names, vectors, doubts, annotated, n)
     chosen.sort(key=lambda each: (-each.gain, each.specimen))
     return [*found, *chosen][:n]
 
 
-def _first_of(group: str, names: Sequence[str]) -> Suggestion:
+def _suggest_first_support(group: str, names: Sequence[str]) -> Suggestion:
     first = min(names)
     reason = (
         f"no specimen of {group} is annotated, so {len(names)} of its photographs were skipped; any of them will do"
@@ -76,7 +78,7 @@ def _first_of(group: str, names: Sequence[str]) -> Suggestion:
     return Suggestion(first, group, float(len(names)), len(names), float("nan"), reason)
 
 
-def _of_group(
+def _suggest_in_group(
     group: str,
     names: Sequence[str],
     vectors: Mapping[str, Mapping[str, Floats]],
@@ -121,14 +123,14 @@ def _similarity(
     traits = sorted({trait for name in (*rows, *columns) for trait in vectors.get(name, {})})
     total, shown = np.zeros((len(rows), len(columns))), np.zeros((len(rows), len(columns)))
     for trait in traits:
-        one, here = _stacked(rows, trait, vectors)
-        other, there = _stacked(columns, trait, vectors)
+        one, here = _stack_vectors(rows, trait, vectors)
+        other, there = _stack_vectors(columns, trait, vectors)
         total += np.maximum(one @ other.T, 0)
         shown += here[:, None] | there[None]
     return np.asarray(total / np.maximum(shown, 1), dtype=np.float64)
 
 
-def _stacked(
+def _stack_vectors(
     names: Sequence[str], trait: str, vectors: Mapping[str, Mapping[str, Floats]]
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
     known = [vectors.get(name, {}).get(trait) for name in names]

@@ -1,4 +1,4 @@
-"""The trait table: one row a region, read when it is asked for."""
+"""The trait table: one row a region, read lazily."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from sst_retrieval.types import Doubles
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """Names of a collection and tips of a tree, brought together.
+class TipMatch:
+    """Names of a collection matched with the tips of a tree.
 
     Attributes:
         tips: name in the collection -> tip of the tree, in the collection's order.
@@ -68,42 +68,42 @@ def read_tree(path: str | Path) -> Any:
         )
     except Exception as error:  # DendroPy's readers raise errors of many unrelated classes.
         raise InputError(f"{path} is no {kind} tree that can be read ({error})") from error
-    if not trees or len(tips(trees[0])) < 2:
+    if not trees or len(tip_names(trees[0])) < 2:
         raise InputError(f"{path} holds no tree of two tips or more")
-    names = [_plain(tip) for tip in tips(trees[0])]
+    names = [_plain(tip) for tip in tip_names(trees[0])]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"{path}: these tips occur more than once: {', '.join(twice)}; keep one of each")
     return trees[0]
 
 
-def tips(tree: Any) -> list[str]:
+def tip_names(tree: Any) -> list[str]:
     """Return the names of a tree's tips, in the tree's order."""
     return [leaf.taxon.label for leaf in tree.leaf_node_iter() if leaf.taxon is not None]
 
 
-def match(names: Iterable[str], tree: Any) -> Match:
-    """Bring names and tips together; spaces and underscores are the same.
+def match_tips(names: Iterable[str], tree: Any) -> TipMatch:
+    """Match names with the tips of a tree; spaces and underscores are the same.
 
     Args:
         names: of species, say, as the collection has them.
         tree: from `read_tree`.
     """
-    by_name = {_plain(tip): tip for tip in tips(tree)}
+    by_name = {_plain(tip): tip for tip in tip_names(tree)}
     wanted = list(dict.fromkeys(names))
     found = {name: by_name[_plain(name)] for name in wanted if _plain(name) in by_name}
     used = set(found.values())
     missing = tuple(name for name in wanted if name not in found)
-    return Match(found, missing, tuple(tip for tip in tips(tree) if tip not in used))
+    return TipMatch(found, missing, tuple(tip for tip in tip_names(tree) if tip not in used))
 
 
-def match_aloud(names: Iterable[str], tree: Any) -> Match:
-    """Do as `match`, and warn of every name that does not match: none is left out in silence.
+def match_tips_and_warn(names: Iterable[str], tree: Any) -> TipMatch:
+    """Do as `match_tips`, and warn of every name that does not match: none is left out in silence.
 
     Raises:
         InputError: fewer than two names match.
     """
-    found = match(names, tree)
+    found = match_tips(names, tree)
     if len(found.tips) < 2:
         raise InputError(f"fewer than two names are in the tree; {found.report()}")
     if found.report():
@@ -111,7 +111,7 @@ def match_aloud(names: Iterable[str], tree: Any) -> Match:
     return found
 
 
-def along_branches(tree: Any, names: Sequence[str]) -> tuple[Doubles, str]:
+def branch_distances(tree: Any, names: Sequence[str]) -> tuple[Doubles, str]:
     """Measure the way from tip to tip.
 
     Args:

@@ -1,1 +1,1 @@
-"""Room 6: an index opened to be asked: searches and their exact answers, photographs from outside."""
+"""Room 6: an index opened to be searched: queries, exact searches, photographs from outside."""

@@ -1,4 +1,4 @@
-"""A photograph from outside the index, and the mask of one trait on it, become a query."""
+"""A photograph from outside the index, with the mask of one trait, as query vectors; and the embedder for it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.describe.region_vectors import describe_embedder, embed_regions
 from sst_retrieval.engines import EMBEDDERS, ModelOptions, load_embedder
 from sst_retrieval.errors import ModelMismatchError, QueryError
-from sst_retrieval.imaging import frames as pose
 from sst_retrieval.imaging.foreground import frame_specimen
+from sst_retrieval.imaging.frames import pose_hypotheses
 from sst_retrieval.imaging.images import read_labels
 from sst_retrieval.index.origin import from_anywhere
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Floats, Mask, RGBImage
 
 TURNS = 8
-"""In how many positions, all the way round, a specimen from outside is seen: nobody knows how it lies."""
+"""How many turns of a specimen from outside are described, all the way round: how it lies is not known."""
 
 
 def read_mask(path: Path, image: RGBImage, *, trait: str, number: int) -> Mask:
@@ -59,7 +59,7 @@ def read_mask(path: Path, image: RGBImage, *, trait: str, number: int) -> Mask:
 
 
 def query_vectors(image: RGBImage, mask: Mask, embedder: Embedder) -> Floats:
-    """Describe one trait on a photograph, in every position its specimen may have.
+    """Describe one trait on a photograph, once a turn that its specimen may have.
 
     Args:
         image: uint8 (H, W, 3).
@@ -67,18 +67,18 @@ def query_vectors(image: RGBImage, mask: Mask, embedder: Embedder) -> Floats:
         embedder: the one that the index was made with.
 
     Returns:
-        float32 (M, D), one vector a position; `Index.search(vectors=...)` takes the best of them.
+        float32 (M, D), one vector a turn (the query's pose variants); `Index.search(vectors=...)` takes the best.
 
     Raises:
         QueryError: the mask lies where no specimen is.
     """
     # The mirror images that come after the turns would give the same vectors: these do not tell left from right.
-    frames = pose.pose_hypotheses(frame_specimen(image), TURNS)[:TURNS]
+    frames = pose_hypotheses(frame_specimen(image), TURNS)[:TURNS]
     vectors = [embed_regions(image, mask[None], frame, embedder)[0] for frame in frames]
-    seen = [vector for vector in vectors if vector is not None]
-    if not seen:
+    described = [vector for vector in vectors if vector is not None]
+    if not described:
         raise QueryError("the mask lies outside the specimen of its photograph; draw it on the specimen")
-    return np.stack(seen)
+    return np.stack(described)
 
 
 _HUB = "hf-hub:"
@@ -128,26 +128,26 @@ def embedder_of(
         )
     name = engine or made_with["engine"]
     embedder = load_embedder(name, device, options if name == "openclip" else None)
-    now = {"engine": name, **describe_embedder(embedder)}
-    if now != made_with:
+    loaded = {"engine": name, **describe_embedder(embedder)}
+    if loaded != made_with:
         raise ModelMismatchError(
-            f"the index was made with {made_with}, and this is {now}: their vectors cannot be compared; "
+            f"the index was made with {made_with}, and this is {loaded}: their vectors cannot be compared; "
             "build the index again with --rebuild, or ask with a specimen of the index (--like)"
         )
     return embedder
 
 
 def _options(index: Index, clip_model: str | None, clip_pretrained: str | None) -> ModelOptions:
-    """Say which CLIP model to load: the one that is named, else the one that the index was built with."""
+    """Choose the CLIP model to load: the one that is named, else the one that the index was built with."""
     made = index.info()["provenance"]
     built = made.get("settings", {}).get("models") or {}
-    start = Path(made.get("folder") or "")  # Where the build ran; paths were told from there.
-    told = {
+    start = Path(made.get("folder") or "")  # Where the build ran; relative paths start there.
+    recorded = {
         name: from_anywhere(name, built[name], start) if built.get(name) else None
         for name in ("clip_model", "clip_pretrained")
     }
     return ModelOptions(
-        clip_model=clip_model or told["clip_model"],
-        clip_pretrained=clip_pretrained or told["clip_pretrained"],
+        clip_model=clip_model or recorded["clip_model"],
+        clip_pretrained=clip_pretrained or recorded["clip_pretrained"],
         clip_pooling=built.get("clip_pooling") or "dense",
     )

@@ -63,15 +63,16 @@ def search(
             several traits, specimens are ranked by the mean of the traits. They are left out of the hits.
         unlike: the same of what hits should not resemble; counts half as much as `like`.
         vectors: float32 (M, D) or (D,), made from another photograph with the index's own settings. Several
-            vectors are several ways the specimen may lie: a region is judged by the one it resembles most.
-        trait: the trait to search among, whatever the examples' trait; without it, each example asks for its own.
+            vectors are variants of the specimen's pose: a region is compared with the one it resembles most.
+        trait: the trait to search among, whatever the examples' trait; without it, each example's own.
         k: how many hits, at least 1; fewer come back only if fewer match.
         where: DuckDB predicate over the collection's columns, `confidence` and the measurements (see
-            `index.catalog`). The region of every trait that is asked for must satisfy it.
+            `index.catalog`). The region of every trait of the query must satisfy it.
         weights: block name -> weight, 0 or more; a block that is not named has weight 0; None weighs all alike.
-        expand: ask again together with so many of the first hits; 0 asks once. More of the same kind are found if
-            the first hits are right, and fewer if they are wrong. Similarities are then those to all of them.
-        among: ids of the only regions that may answer (`Hit.region_id`, `region_id` of the trait table); None lets
+        expand: search again with the query expanded by so many of the first hits; 0 searches once. More of the same
+            kind are found if the first hits are right, and fewer if they are wrong. Similarities are then those to
+            all of them.
+        among: ids of the only regions that may be hits (`Hit.region_id`, `region_id` of the trait table); None lets
             all of them. Any number of them is quicker than a predicate that lists them.
 
     Returns:
