@@ -43,7 +43,8 @@ from training_examples import (
 )
 from training_pairs import compute_pair_weights, is_within, list_pairs, match_pairs, read_labelled_groups
 
-from sst_retrieval.track.dense.decoder import Clues, Decoder, recalled
+from sst_retrieval.track.dense.decoder import Decoder, DecoderInputs, build_key_inputs
+from sst_retrieval.track.dense.keys import KeyVotes
 from sst_retrieval.track.dense.propagator import DensePropagator
 
 NO_KEYS_SHARE = 0.3  # Share of examples in which the votes by keys are replaced by those of the matching.
@@ -174,12 +175,12 @@ def _compute_key_losses(
     return {"votes": _compute_vote_loss(shares, example, wanted)}
 
 
-def _replace_key_votes(inputs: Clues) -> Clues:
+def _replace_key_votes(inputs: DecoderInputs) -> DecoderInputs:
     """Replace the votes by keys by those of the matching, so that the decoder does not rely on keys alone."""
     shares = functional.avg_pool2d(inputs.traits[:, 0] + 0.5, 2)
     nothing = functional.avg_pool2d(inputs.target[-1:] + 0.5, 2)
     distance = functional.avg_pool2d(inputs.target[-2:-1] + 0.5, 2)[0] * 20  # About the scale of the keys' distances.
-    return replace(inputs, recalled=recalled(torch.cat([nothing, shares]), distance, inputs.rivals))
+    return replace(inputs, keys=build_key_inputs(KeyVotes(torch.cat([nothing, shares]), distance), inputs.rivals))
 
 
 def _compute_mask_losses(

@@ -22,11 +22,11 @@ from torch.nn import functional
 from training_examples import load_decoder, view_target
 from training_pairs import is_within, list_pairs
 
-from sst_retrieval.track.dense.decoder import Decoder, clues, evidence
-from sst_retrieval.track.dense.presence import Presence, signs
+from sst_retrieval.track.dense.decoder import Decoder, build_decoder_inputs, build_presence_inputs
+from sst_retrieval.track.dense.presence import PresenceNetwork, compute_presence_features
 from sst_retrieval.track.dense.refine import compute_initial_masks, compute_layer_posteriors
 from sst_retrieval.track.dense.settings import DenseSettings
-from sst_retrieval.track.dense.view import weighed
+from sst_retrieval.track.dense.view import fuse_votes
 
 STEPS = 600
 FALSE_ABSENCE_COST = 6.0  # Cost of calling a present trait absent, relative to the opposite error.
@@ -69,13 +69,16 @@ def train(
 @torch.inference_mode()
 def _compute_signs(network: Decoder, path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the classifier's inputs for a pair, float32 (T, SIGNS), and the traits' presence, float32 (T,)."""
-    example, seen = view_target(network, path)
-    both, rivals = weighed(seen), example.inputs.rivals.numpy()
-    posteriors = compute_layer_posteriors(seen.view, both.both, rivals, colour=DenseSettings().colour)
+    example, match = view_target(network, path)
+    fused, rivals = fuse_votes(match), example.inputs.rivals.numpy()
+    posteriors = compute_layer_posteriors(match.view, fused.shares, rivals, colour=DenseSettings().colour)
     first = compute_initial_masks(posteriors, rivals)
-    inputs = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels, both.recalled)
+    inputs = build_decoder_inputs(
+        match.view, match.shares, match.distance, match.warped_masks, first, rivals, match.levels, fused.key_votes
+    )
     logits, _ = network(inputs)
-    return signs(evidence(inputs, logits)), (example.truth.sum((1, 2)) > MIN_PIXELS).float()
+    features = compute_presence_features(build_presence_inputs(inputs, logits))
+    return features, (example.truth.sum((1, 2)) > MIN_PIXELS).float()
 
 
 def _compute_weights(homes: npt.NDArray[np.str_], there: npt.NDArray[np.float32]) -> torch.Tensor:
@@ -88,8 +91,8 @@ def _compute_weights(homes: npt.NDArray[np.str_], there: npt.NDArray[np.float32]
     return torch.tensor(weights / weights.sum(), dtype=torch.float32)
 
 
-def _fit(numbers: torch.Tensor, there: torch.Tensor, weights: torch.Tensor) -> Presence:
-    presence = Presence()
+def _fit(numbers: torch.Tensor, there: torch.Tensor, weights: torch.Tensor) -> PresenceNetwork:
+    presence = PresenceNetwork()
     presence.mean, presence.spread = numbers.mean(0), numbers.std(0) + 1e-6
     torch.nn.init.normal_(presence.answer.weight, std=0.3)
     optimiser = torch.optim.AdamW(presence.parameters(), lr=1e-2, weight_decay=0.1)

@@ -10,10 +10,10 @@ import torch
 from torch.nn import functional
 from training_pairs import LEVELS, SUPPORTS_SUFFIX
 
-from sst_retrieval.track.dense.decoder import Clues, Decoder, clues, recalled
-from sst_retrieval.track.dense.keys import Spreads, recall, spreads
+from sst_retrieval.track.dense.decoder import Decoder, DecoderInputs, build_decoder_inputs, build_key_inputs
+from sst_retrieval.track.dense.keys import ChannelStatistics, KeyVotes, compute_channel_statistics, vote_by_keys
 from sst_retrieval.track.dense.matching import compute_cell_colours
-from sst_retrieval.track.dense.view import Seen, bend
+from sst_retrieval.track.dense.view import TargetMatch, warp_to_target
 from sst_retrieval.types import Frame, RGBImage
 
 CROP_SIDE = 256  # Edge of a training crop, in pixels of the view.
@@ -36,7 +36,7 @@ class TrainingExample:
         names: of the traits.
     """
 
-    inputs: Clues
+    inputs: DecoderInputs
     levels: list[list[torch.Tensor]]
     colours: torch.Tensor
     labels: torch.Tensor
@@ -61,7 +61,7 @@ def read_example(path: Path) -> TrainingExample:
     levels = [[torch.from_numpy(one.astype(np.float32)) for one in supports[name]] for name in LEVELS]
     labels = torch.from_numpy(supports["labels"].astype(np.float32) / 255)
     nothing = labels.new_zeros(labels.shape[1:])
-    inputs = clues(
+    inputs = build_decoder_inputs(
         view,
         kept["shares"].astype(np.float32),
         kept["distance"].astype(np.float32),
@@ -69,7 +69,7 @@ def read_example(path: Path) -> TrainingExample:
         kept["first"].astype(np.float32) / 255,
         kept["rivals"],
         [torch.from_numpy(kept[name].astype(np.float32)) for name in LEVELS],
-        (nothing, nothing[0]),
+        KeyVotes(nothing, nothing[0]),
     )
     flows = torch.from_numpy(kept["flows"].astype(np.float32))
     by_support = [list(one) for one in zip(*levels, strict=True)]
@@ -82,7 +82,7 @@ def read_example(path: Path) -> TrainingExample:
 
 def add_key_votes(
     network: Decoder, example: TrainingExample, wanted: torch.Tensor | None = None
-) -> tuple[Clues, torch.Tensor]:
+) -> tuple[DecoderInputs, torch.Tensor]:
     """Compute the keys and their votes.
 
     Args:
@@ -93,30 +93,34 @@ def add_key_votes(
     Returns:
         The decoder's inputs with the votes, and the votes: float32 (1 + T, G / 2, G / 2).
     """
-    like = spreads(example.levels[0])
+    like = compute_channel_statistics(example.levels[0])
     target = network.keys(example.inputs.levels, example.target_colours, like)
-    shares, distance = recall(network.keys, target, warp_supports(network, example, like), wanted)
-    return replace(example.inputs, recalled=recalled(shares, distance, example.inputs.rivals)), shares
+    votes = vote_by_keys(network.keys, target, warp_supports(network, example, like), wanted)
+    return replace(example.inputs, keys=build_key_inputs(votes, example.inputs.rivals)), votes.shares
 
 
-def warp_supports(network: Decoder, example: TrainingExample, like: Spreads) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def warp_supports(
+    network: Decoder, example: TrainingExample, like: ChannelStatistics
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Warp keys and labels of the supports onto the target."""
     each = zip(example.levels, example.colours, example.labels, example.flows, strict=True)
     return [
-        (bend(network.keys(levels, colours, like), flow), bend(labels, flow)) for levels, colours, labels, flow in each
+        (warp_to_target(network.keys(levels, colours, like), flow), warp_to_target(labels, flow))
+        for levels, colours, labels, flow in each
     ]
 
 
-def view_target(network: Decoder, path: Path) -> tuple[TrainingExample, Seen]:
+def view_target(network: Decoder, path: Path) -> tuple[TrainingExample, TargetMatch]:
     """Read a pair, and rebuild the propagator's view of its target."""
     example, kept = read_example(path), np.load(path)
-    like = spreads(example.levels[0])
+    like = compute_channel_statistics(example.levels[0])
     keys = network.keys(example.inputs.levels, example.target_colours, like)
-    votes = recall(network.keys, keys, warp_supports(network, example, like))
-    shares, distance, bent = (kept[name].astype(np.float32) for name in ("shares", "distance", "bent"))
+    votes = vote_by_keys(network.keys, keys, warp_supports(network, example, like))
+    shares, distance, warped_masks = (kept[name].astype(np.float32) for name in ("shares", "distance", "bent"))
     upright = Frame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))  # Not used: the view is already warped.
-    seen = Seen(upright, kept["view"], shares, distance, bent, example.inputs.levels, tuple(example.flows), votes)
-    return example, seen
+    levels, displacements = example.inputs.levels, tuple(example.flows)
+    match = TargetMatch(upright, kept["view"], shares, distance, warped_masks, levels, displacements, votes)
+    return example, match
 
 
 def flip_randomly(example: TrainingExample, rng: np.random.Generator) -> TrainingExample:
@@ -127,10 +131,10 @@ def flip_randomly(example: TrainingExample, rng: np.random.Generator) -> Trainin
     flows = example.flows.flip(axes)
     for axis in axes:
         flows[:, -1 - axis] *= -1  # Component 0 of a flow is along the last axis.
-    flipped = Clues(
+    flipped = DecoderInputs(
         torch.cat([pixels, inputs.target[12:].flip(axes)]),
         inputs.traits.flip(axes),
-        inputs.recalled.flip(axes),
+        inputs.keys.flip(axes),
         tuple(level.flip(axes) for level in inputs.levels),
         inputs.rivals,
     )
@@ -141,7 +145,7 @@ def flip_randomly(example: TrainingExample, rng: np.random.Generator) -> Trainin
     return TrainingExample(flipped, levels, colours, labels, target_colours, flows, truth, example.names)
 
 
-def augment(inputs: Clues, truth: torch.Tensor, rng: np.random.Generator) -> tuple[Clues, torch.Tensor]:
+def augment(inputs: DecoderInputs, truth: torch.Tensor, rng: np.random.Generator) -> tuple[DecoderInputs, torch.Tensor]:
     """Recolour and crop an example, and keep up to MAX_TRAITS random traits."""
     pixels = functional.pixel_shuffle(inputs.target[:12], 2)
     brighter = torch.tensor(rng.normal(1, 0.15, (3, 1, 1)), dtype=torch.float32)
@@ -157,10 +161,10 @@ def augment(inputs: Clues, truth: torch.Tensor, rng: np.random.Generator) -> tup
         scale = side // grid.shape[-1]
         return grid[..., rows // scale : (rows + size) // scale, columns // scale : (columns + size) // scale]
 
-    inputs = Clues(
+    inputs = DecoderInputs(
         cut(target),
         cut(inputs.traits)[some],
-        cut(inputs.recalled)[some],
+        cut(inputs.keys)[some],
         tuple(cut(level) for level in inputs.levels),
         inputs.rivals[some][:, some],
     )

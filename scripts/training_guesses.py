@@ -35,7 +35,7 @@ def draw_guess(pair: Path, propagator: DensePropagator, network: Decoder) -> npt
         propagator: a dense propagator with a decoder.
         network: the network of that decoder, which makes the keys.
     """
-    example, seen = view_target(network, pair)
-    masks = torch.from_numpy(propagator.draw(seen, example.inputs.rivals.numpy()).soft > 0.5).float()
+    example, match = view_target(network, pair)
+    masks = torch.from_numpy(propagator.predict_masks(match, example.inputs.rivals.numpy()).soft > 0.5).float()
     cells: npt.NDArray[np.uint8] = (functional.avg_pool2d(masks, 2).numpy() * 255 + 0.5).astype(np.uint8)
     return cells

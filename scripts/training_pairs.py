@@ -121,18 +121,18 @@ def _save_supports(path: Path, propagator: DensePropagator, memory: DenseMemory,
 
 
 def _save_pair(path: Path, propagator: DensePropagator, memory: DenseMemory, target: Support) -> None:
-    seen = propagator.look(memory, target.image)
+    match = propagator.match(memory, target.image)
     colour, rivals = propagator.settings.colour, memory.rivals
-    first = compute_initial_masks(compute_layer_posteriors(seen.view, seen.shares, rivals, colour=colour), rivals)
+    first = compute_initial_masks(compute_layer_posteriors(match.view, match.shares, rivals, colour=colour), rivals)
     drawn = dict(zip(target.traits, target.masks, strict=True))
     empty = np.zeros(target.image.shape[:2], dtype=bool)
-    truth = [frames.warp_mask(drawn.get(t, empty), seen.frame, propagator.settings.side) for t in memory.traits]
-    levels = {name: level.cpu().numpy().astype(np.float16) for name, level in zip(LEVELS, seen.levels, strict=True)}
+    truth = [frames.warp_mask(drawn.get(t, empty), match.frame, propagator.settings.side) for t in memory.traits]
+    levels = {name: level.cpu().numpy().astype(np.float16) for name, level in zip(LEVELS, match.levels, strict=True)}
     arrays: dict[str, Any] = dict(
-        view=seen.view, shares=seen.shares.astype(np.float16), distance=seen.distance.astype(np.float16),
-        bent=seen.bent.astype(np.float16), first=_to_bytes(first), rivals=memory.rivals,
+        view=match.view, shares=match.shares.astype(np.float16), distance=match.distance.astype(np.float16),
+        bent=match.warped_masks.astype(np.float16), first=_to_bytes(first), rivals=memory.rivals,
         truth=_to_bytes(np.stack(truth)), names=np.array(memory.traits),
-        flows=torch.stack(seen.flows).cpu().numpy().astype(np.float16),
+        flows=torch.stack(match.displacements).cpu().numpy().astype(np.float16),
     )  # fmt: skip
     np.savez(path, allow_pickle=False, **arrays, **levels)
 

@@ -1,11 +1,11 @@
-"""A small network that turns votes into masks: it has learnt what the matching cannot know.
+"""The decoder: a small network that turns label votes into masks.
 
-The dense propagator's votes say which trait a place of a target resembles on the support. They are good inside a trait
-and poor at its rim, and they break legs and antennae into pieces. The decoder sees the votes of one trait, those of its
-rivals, the support's own mask bent to the target's proportions, and the target's pixels and features. It answers with
-the trait's mask at the full size of the view, with the IoU that it expects of that mask (as SAM's mask decoder does,
-Kirillov et al. 2023, arXiv 2304.02643) and with how likely the trait is there at all (`presence.py`). It knows no trait
-by name: every trait of every animal goes through the same weights.
+The votes say which trait a cell of a target resembles on the support. They are good inside a trait and poor at its rim,
+and they fragment legs and antennae. The decoder sees the votes of one trait, those of its rivals, the support's mask
+warped to the target, and the target's pixels and features. It predicts the trait's mask at the full size of the view,
+the IoU to expect of that mask (as SAM's mask decoder does, Kirillov et al. 2023, arXiv 2304.02643) and the probability
+that the trait is present (`presence.py`). It is agnostic of classes: every trait of every animal goes through the same
+weights.
 
 A U-Net (Ronneberger et al. 2015) of four scales. What depends on the target alone is computed once for all traits.
 `scripts/train_decoder.py` and `train_presence.py` trained it; decoder.json beside the weights says on what.
@@ -23,59 +23,68 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sst_retrieval.track.dense.keys import FEATURES, SEEN, Keys, at_once, block, doubled
-from sst_retrieval.track.dense.presence import Evidence, Presence, signs
+from sst_retrieval.track.dense.keys import (
+    LEVEL_CHANNELS,
+    TARGET_CHANNELS,
+    KeyNetwork,
+    KeyVotes,
+    apply_to_parts,
+    build_block,
+    upsample,
+)
+from sst_retrieval.track.dense.presence import PresenceInputs, PresenceNetwork, compute_presence_features
 from sst_retrieval.types import Floats, RGBImage
 
-WIDTHS = (8, 24, 48, 64)
-"""Channels of a trait at each scale; each is half as fine as the one before, the first has cells of two pixels."""
+TRAIT_CHANNELS = (8, 24, 48, 64)
+"""Channels of a trait at each scale; the first has cells of 2 pixels, each next one half the resolution."""
 
-TARGET = 14  # Channels of the target: four pixels' colours, how far its matches are, the share of "no trait".
-TRAIT = 5  # Channels of a trait: its votes, its bent mask, a first mask by colour; its rivals' votes and bent masks.
-RECALLED = 3  # Channels of a trait at the second scale: votes by keys, its rivals', how far the best key is.
-COMPETING = (2, 3)  # Scales at which a trait hears of its rivals.
+TARGET_INPUTS = 14  # Channels of the target: four pixels' colours, distance of its best match, share of "no trait".
+TRAIT_INPUTS = 5  # Channels of a trait: its votes, warped mask and initial mask; its rivals' votes and warped masks.
+KEY_INPUTS = 3  # Channels of a trait at the second scale: votes by keys, its rivals', distance of the best key.
+RIVAL_SCALES = (2, 3)  # Scales at which a trait's features get the maximum of its rivals' added.
 
 
 @dataclass(frozen=True, slots=True)
-class Clues:
-    """What the decoder is told about one target.
+class DecoderInputs:
+    """What the decoder sees of one target.
 
     Attributes:
-        target: float32 (TARGET, G, G).
-        traits: float32 (T, TRAIT, G, G).
-        recalled: float32 (T, RECALLED, G / 2, G / 2).
-        levels: float32 (FEATURES[l], G / 2, G / 2) and so on, the trunk's levels of the view.
+        target: float32 (TARGET_INPUTS, G, G).
+        traits: float32 (T, TRAIT_INPUTS, G, G).
+        keys: float32 (T, KEY_INPUTS, G / 2, G / 2).
+        levels: float32 (LEVEL_CHANNELS[l], G / 2, G / 2) and so on, the trunk's levels of the view.
         rivals: bool (T, T), which traits never share a pixel.
     """
 
     target: torch.Tensor
     traits: torch.Tensor
-    recalled: torch.Tensor
+    keys: torch.Tensor
     levels: tuple[torch.Tensor, ...]
     rivals: torch.Tensor
 
 
-def clues(
+def build_decoder_inputs(
     view: RGBImage,
     shares: Floats,
     distance: Floats,
-    bent: Floats,
-    first: Floats,
+    warped_masks: Floats,
+    initial_masks: Floats,
     rivals: npt.NDArray[np.bool_],
     levels: Sequence[torch.Tensor],
-    votes: tuple[torch.Tensor, torch.Tensor],
-) -> Clues:
-    """Put together what the decoder is told.
+    key_votes: KeyVotes,
+) -> DecoderInputs:
+    """Build the decoder's inputs of one target.
 
     Args:
         view: uint8 (2 G, 2 G, 3).
         shares: float32 (1 + T, G, G), votes for "no trait" and for each trait.
-        distance: float32 (G, G), squared feature distance to the best match.
-        bent: float32 (T, G, G), the supports' masks in the target's proportions, 0..1.
-        first: float32 (T, G, G), masks by votes and colours, above 0.5 where a trait wins.
+        distance: float32 (G, G), squared descriptor distance to the best match.
+        warped_masks: float32 (T, G, G), the supports' masks warped to the target, 0..1.
+        initial_masks: float32 (T, G, G), masks by votes and colours, above 0.5 where a trait wins; see
+            `track.dense.refine.compute_initial_masks`.
         rivals: bool (T, T), which traits never share a pixel.
-        levels: the trunk's levels of the view, of strides 4, 8 and 16, float32 (C, ., .).
-        votes: from `recall`.
+        levels: the trunk's levels of the view, of strides 4, 8 and 16, float32 (C, h, w).
+        key_votes: from `track.dense.keys.vote_by_keys`.
     """
     pixels = torch.from_numpy(view.copy()).permute(2, 0, 1).float() / 127.5 - 1
     target = torch.cat(
@@ -87,112 +96,136 @@ def clues(
     )
     own = shares[1:]
     competing = torch.from_numpy(rivals)
-    votes_of_rivals, bent_of_rivals = (strongest_rival(torch.from_numpy(each), competing) for each in (own, bent))
-    alone = (torch.from_numpy(each) for each in (own, bent, np.clip(first, 0, 1)))
-    traits = torch.stack([*alone, votes_of_rivals, bent_of_rivals], dim=1) - 0.5
-    return Clues(target, traits, recalled(*votes, competing), tuple(levels), competing)
+    rival_votes, rival_masks = (
+        compute_strongest_rival(torch.from_numpy(each), competing) for each in (own, warped_masks)
+    )
+    alone = (torch.from_numpy(each) for each in (own, warped_masks, np.clip(initial_masks, 0, 1)))
+    traits = torch.stack([*alone, rival_votes, rival_masks], dim=1) - 0.5
+    return DecoderInputs(target, traits, build_key_inputs(key_votes, competing), tuple(levels), competing)
 
 
-def recalled(shares: torch.Tensor, distance: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
-    """Arrange the votes by keys, float32 (1 + T, ., .) and (., .), as the decoder reads them: (T, RECALLED, ., .)."""
-    own = shares[1:]
-    far = (distance.clamp(max=20) / 20).expand_as(own)
-    return torch.stack([own, strongest_rival(own, rivals), far], dim=1) - 0.5
+def build_key_inputs(key_votes: KeyVotes, rivals: torch.Tensor) -> torch.Tensor:
+    """Build the decoder's input of the votes by keys: float32 (T, KEY_INPUTS, G / 2, G / 2)."""
+    own = key_votes.shares[1:]
+    distance = (key_votes.distance.clamp(max=20) / 20).expand_as(own)
+    return torch.stack([own, compute_strongest_rival(own, rivals), distance], dim=1) - 0.5
 
 
-def strongest_rival(stack: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
-    """The greatest value of any rival, trait by trait, 0 without rivals: as `stack`, float32 (T, ...)."""
-    # One after the other: to gather them first, for one maximum, takes three times as long.
+def compute_strongest_rival(stack: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
+    """Compute the maximum over a trait's rivals, trait by trait, 0 without rivals.
+
+    Args:
+        stack: float32 (T, ...).
+        rivals: bool (T, T).
+
+    Returns:
+        float32 (T, ...).
+    """
+    # One after the other: gathering them first, for one maximum, takes three times as long.
     competing = [[stack[other] for other in others.nonzero()[:, 0].tolist()] for others in rivals]
     nothing = torch.zeros_like(stack[0])
     return torch.stack([reduce(torch.maximum, others) if others else nothing for others in competing])
 
 
 class Decoder(nn.Module):
-    """See the top of this module."""
+    """The U-Net described at the top of this module.
+
+    The modules keep the names under which the trained weights are stored: `seen` and `features` encode the target,
+    `joined` encodes a trait together with the target, `against` adds the rivals, `deep` is the bottleneck, `narrowed`
+    and `raised` lead back up, `pixels` makes the mask; `quality` estimates the IoU, `presence` the presence.
+    """
 
     def __init__(self) -> None:
-        """Build the network; untrained, it answers with the first mask as it is."""
+        """Build the network; untrained, it answers with the initial mask as it is."""
         super().__init__()
-        scales = range(1, len(WIDTHS))
-        self.keys = Keys()
-        self.seen = nn.ModuleList([block(TARGET, SEEN[0], normalised=False)])
-        self.joined = nn.ModuleList([block(TRAIT + SEEN[0], WIDTHS[0], normalised=False)])
-        joining = zip(FEATURES, SEEN[1:], strict=True)
+        widths = TRAIT_CHANNELS
+        scales = range(1, len(widths))
+        self.keys = KeyNetwork()
+        self.seen = nn.ModuleList([build_block(TARGET_INPUTS, TARGET_CHANNELS[0], normalised=False)])
+        self.joined = nn.ModuleList([build_block(TRAIT_INPUTS + TARGET_CHANNELS[0], widths[0], normalised=False)])
+        joining = zip(LEVEL_CHANNELS, TARGET_CHANNELS[1:], strict=True)
         self.features = nn.ModuleList(nn.Conv2d(count, width, 1) for count, width in joining)
-        self.seen.extend(block(SEEN[scale - 1] + SEEN[scale], SEEN[scale]) for scale in scales)
+        self.seen.extend(
+            build_block(TARGET_CHANNELS[scale - 1] + TARGET_CHANNELS[scale], TARGET_CHANNELS[scale]) for scale in scales
+        )
         self.joined.extend(
             nn.Sequential(
-                block(WIDTHS[scale - 1] + SEEN[scale] + (RECALLED if scale == 1 else 0), WIDTHS[scale]),
-                block(WIDTHS[scale], WIDTHS[scale]),
+                build_block(
+                    widths[scale - 1] + TARGET_CHANNELS[scale] + (KEY_INPUTS if scale == 1 else 0), widths[scale]
+                ),
+                build_block(widths[scale], widths[scale]),
             )
             for scale in scales
         )
-        self.against = nn.ModuleList(nn.Conv2d(WIDTHS[scale], WIDTHS[scale], 1, bias=False) for scale in COMPETING)
-        self.deep = nn.Sequential(block(WIDTHS[-1], WIDTHS[-1]), block(WIDTHS[-1], WIDTHS[-1]))
-        self.narrowed = nn.ModuleList(nn.Conv2d(WIDTHS[scale], WIDTHS[scale - 1], 1) for scale in scales)
+        self.against = nn.ModuleList(nn.Conv2d(widths[scale], widths[scale], 1, bias=False) for scale in RIVAL_SCALES)
+        self.deep = nn.Sequential(build_block(widths[-1], widths[-1]), build_block(widths[-1], widths[-1]))
+        self.narrowed = nn.ModuleList(nn.Conv2d(widths[scale], widths[scale - 1], 1) for scale in scales)
         self.raised = nn.ModuleList(
-            [block(2 * WIDTHS[0] + SEEN[0], WIDTHS[0], normalised=False)]
-            + [block(2 * WIDTHS[scale], WIDTHS[scale]) for scale in range(1, len(WIDTHS) - 1)]
+            [build_block(2 * widths[0] + TARGET_CHANNELS[0], widths[0], normalised=False)]
+            + [build_block(2 * widths[scale], widths[scale]) for scale in range(1, len(widths) - 1)]
         )
-        self.pixels = nn.Conv2d(WIDTHS[0], 4, 3, padding=1)
+        self.pixels = nn.Conv2d(widths[0], 4, 3, padding=1)
         for tensor in [*self.pixels.parameters(), *self.against.parameters()]:
             nn.init.zeros_(tensor)
-        self.quality = nn.Sequential(nn.Linear(2 * WIDTHS[-1] + WIDTHS[1] + 4, 64), nn.ReLU(), nn.Linear(64, 1))
-        self.presence = Presence()
+        self.quality = nn.Sequential(nn.Linear(2 * widths[-1] + widths[1] + 4, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.presence = PresenceNetwork()
 
-    def forward(self, clue: Clues) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make the masks of one target.
+    def forward(self, inputs: DecoderInputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predict the masks of one target.
 
         Returns:
             float32 (T, 2 G, 2 G), logits of the masks; float32 (T, 2), logits of the expected IoU and of the trait's
-            being there at all.
+            presence.
         """
-        seen = self._see(clue)
-        kept = [at_once(self.joined[0], clue.traits, seen[0])]
-        for scale in range(1, len(WIDTHS)):
-            recalled = [clue.recalled] if scale == 1 else []
+        target = self._encode_target(inputs)
+        kept = [apply_to_parts(self.joined[0], inputs.traits, target[0])]
+        for scale in range(1, len(TRAIT_CHANNELS)):
+            keys = [inputs.keys] if scale == 1 else []
             first, second = self.joined[scale].children()
-            joined = second(at_once(first, functional.avg_pool2d(kept[-1], 2), seen[scale], *recalled))
-            if scale in COMPETING:
-                joined = joined + self.against[COMPETING.index(scale)](strongest_rival(joined, clue.rivals))
+            joined = second(apply_to_parts(first, functional.avg_pool2d(kept[-1], 2), target[scale], *keys))
+            if scale in RIVAL_SCALES:
+                rival = compute_strongest_rival(joined, inputs.rivals)
+                joined = joined + self.against[RIVAL_SCALES.index(scale)](rival)
             kept.append(joined)
         deep = self.deep(kept[-1])
         up, middle = deep, deep
-        for scale in reversed(range(len(WIDTHS) - 1)):
-            finest = [seen[0]] if scale == 0 else []
-            up = at_once(self.raised[scale], doubled(self.narrowed[scale](up)), kept[scale], *finest)
+        for scale in reversed(range(len(TRAIT_CHANNELS) - 1)):
+            finest = [target[0]] if scale == 0 else []
+            up = apply_to_parts(self.raised[scale], upsample(self.narrowed[scale](up)), kept[scale], *finest)
             middle = up if scale == 1 else middle
-        logits = (functional.pixel_shuffle(self.pixels(up), 2) + doubled(4 * clue.traits[:, 2:3]))[:, 0]
-        expected, there = self._expected(logits, deep, middle, clue), self.presence(signs(evidence(clue, logits)))
-        return logits, torch.stack([expected, there], dim=1)
+        logits = (functional.pixel_shuffle(self.pixels(up), 2) + upsample(4 * inputs.traits[:, 2:3]))[:, 0]
+        expected = self._estimate_iou(logits, deep, middle, inputs)
+        present = self.presence(compute_presence_features(build_presence_inputs(inputs, logits)))
+        return logits, torch.stack([expected, present], dim=1)
 
-    def _see(self, clue: Clues) -> list[torch.Tensor]:
-        """What depends on the target alone, scale by scale: float32 (1, SEEN[s], ., .)."""
-        seen = [self.seen[0](clue.target[None])]
-        for scale, level in enumerate(clue.levels):
-            both = [functional.avg_pool2d(seen[-1], 2), self.features[scale](level[None])]
-            seen.append(self.seen[scale + 1](torch.cat(both, dim=1)))
-        return seen
+    def _encode_target(self, inputs: DecoderInputs) -> list[torch.Tensor]:
+        """Encode what depends on the target alone, scale by scale: float32 (1, TARGET_CHANNELS[s], h, w)."""
+        maps = [self.seen[0](inputs.target[None])]
+        for scale, level in enumerate(inputs.levels):
+            both = [functional.avg_pool2d(maps[-1], 2), self.features[scale](level[None])]
+            maps.append(self.seen[scale + 1](torch.cat(both, dim=1)))
+        return maps
 
-    def _expected(self, logits: torch.Tensor, deep: torch.Tensor, middle: torch.Tensor, clue: Clues) -> torch.Tensor:
-        """Judge the masks by what lies under them: float32 (T,), logits of the IoU.
+    def _estimate_iou(
+        self, logits: torch.Tensor, deep: torch.Tensor, middle: torch.Tensor, inputs: DecoderInputs
+    ) -> torch.Tensor:
+        """Estimate the IoU of the masks from the features under them: float32 (T,), logits.
 
-        Gradients stop here: judging must not change what is judged.
+        Gradients stop here: the estimate must not change the masks.
         """
         soft = torch.sigmoid(logits.detach())[:, None]
         fine = functional.avg_pool2d(soft, 4)
         coarse = functional.avg_pool2d(soft, 16)
         under = (middle.detach() * fine).sum((2, 3)) / (fine.sum((2, 3)) + 1)
         inside = (deep.detach() * coarse).sum((2, 3)) / (coarse.sum((2, 3)) + 0.1)
-        sure = (2 * soft - 1).abs()
+        certainty = (2 * soft - 1).abs()
         cells = functional.avg_pool2d(soft, 2)
-        votes, bent = clue.traits[:, :1] + 0.5, clue.traits[:, 1:2] + 0.5
+        votes, warped = inputs.traits[:, :1] + 0.5, inputs.traits[:, 1:2] + 0.5
         numbers = torch.cat(
             [
-                (soft * sure).sum((2, 3)) / (soft.sum((2, 3)) + 1),
+                (soft * certainty).sum((2, 3)) / (soft.sum((2, 3)) + 1),
                 (cells * votes).sum((2, 3)) / (cells.sum((2, 3)) + 1),
-                torch.minimum(cells, bent).sum((2, 3)) / (torch.maximum(cells, bent).sum((2, 3)) + 1),
+                torch.minimum(cells, warped).sum((2, 3)) / (torch.maximum(cells, warped).sum((2, 3)) + 1),
                 (cells.sum((2, 3)) + 1).log() / 10,
             ],
             dim=1,
@@ -201,8 +234,13 @@ class Decoder(nn.Module):
         return answer[:, 0]
 
 
-def evidence(clue: Clues, logits: torch.Tensor) -> Evidence:
-    """Arrange what speaks for or against the traits' being there, for masks of the given logits, (T, 2 G, 2 G)."""
-    votes, bent = clue.traits[:, 0] + 0.5, clue.traits[:, 1] + 0.5
-    masks, distance = torch.sigmoid(logits.detach()), clue.target[-2] + 0.5
-    return Evidence(masks, bent, votes, distance, clue.recalled[:, 0] + 0.5, clue.recalled[0, 2] + 0.5)
+def build_presence_inputs(inputs: DecoderInputs, logits: torch.Tensor) -> PresenceInputs:
+    """Build the inputs of the presence features from masks of the given logits, float32 (T, 2 G, 2 G)."""
+    return PresenceInputs(
+        masks=torch.sigmoid(logits.detach()),
+        warped_masks=inputs.traits[:, 1] + 0.5,
+        votes=inputs.traits[:, 0] + 0.5,
+        distance=inputs.target[-2] + 0.5,
+        key_shares=inputs.keys[:, 0] + 0.5,
+        key_distance=inputs.keys[0, 2] + 0.5,
+    )

@@ -1,14 +1,15 @@
-"""Keys: what of a network's features tells one trait from another, learnt on labelled specimens.
+"""Keys: learnt descriptors of grid cells by which labels are transferred a second time.
 
-The trunk's features come from everyday photographs. A small network turns them into short keys, so that the same trait
-of two specimens has like keys and a leg's key is unlike an antenna's. Cells then vote as in the matching, but may look
-much farther. Like the keys of a space-time memory network (Oh et al. 2019, arXiv 1904.00607); trained with the decoder.
+The trunk's features were learnt on everyday photographs. A small network, trained on labelled specimens, maps them to
+short keys, so that a trait has similar keys on two specimens and a leg's key differs from an antenna's. Cells then vote
+as in `track.dense.matching`, with a window twice as wide. As the keys of a space-time memory network (Oh et al. 2019,
+arXiv 1904.00607); trained together with the decoder, whose weights file holds the keys' weights too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import nn
@@ -16,132 +17,157 @@ from torch.nn import functional
 
 from sst_retrieval.track.dense.matching import MatchSettings, Votes, compute_cell_centres
 
-SEEN = (16, 24, 32, 48)
-"""Channels of the target at each scale, computed once for all traits."""
+TARGET_CHANNELS = (16, 24, 32, 48)
+"""Channels of the target's feature maps at each scale of decoder and key network, finest first."""
 
-FEATURES = (24, 40, 112)
-"""Channels of the trunk's levels that join at the second to fourth scale."""
+LEVEL_CHANNELS = (24, 40, 112)
+"""Channels of the trunk's levels (strides 4, 8, 16), which join at the second to fourth scale."""
 
-COLOURS = 3
-KEY = 32  # Numbers of a key.
-Spreads: TypeAlias = Sequence[tuple[torch.Tensor, torch.Tensor]]
-"""Mean and spread of every channel, level by level: float32 (C, 1, 1)."""
+COLOUR_CHANNELS = 3
+KEY_CHANNELS = 32
+ChannelStatistics: TypeAlias = Sequence[tuple[torch.Tensor, torch.Tensor]]
+"""Mean and standard deviation of every channel, level by level: float32 (C, 1, 1)."""
 
-REACH = MatchSettings(window=0.1, position_cost=0.0, temperature=1.0)
-"""How far keys are compared. Keys hold their place themselves and are as long as they are choosy."""
+KEY_MATCH = MatchSettings(window=0.1, position_cost=0.0, temperature=1.0)
+"""How keys are compared. They contain their position, and their length sets the temperature."""
 
 
-def block(inside: int, outside: int, *, normalised: bool = True) -> nn.Sequential:
-    """Convolve, perhaps normalise, rectify."""
-    convolution = nn.Conv2d(inside, outside, 3, padding=1, bias=not normalised)
-    middle = [nn.GroupNorm(4, outside)] if normalised else []
+class KeyVotes(NamedTuple):
+    """The result of a vote by keys.
+
+    Attributes:
+        shares: float32 (1 + T, G / 2, G / 2), shares of the votes for "no trait" and each trait.
+        distance: float32 (G / 2, G / 2), squared distance to the best key.
+    """
+
+    shares: torch.Tensor
+    distance: torch.Tensor
+
+
+def build_block(inputs: int, outputs: int, *, normalised: bool = True) -> nn.Sequential:
+    """Build a 3 x 3 convolution, perhaps group normalisation, and ReLU.
+
+    Args:
+        inputs, outputs: channels.
+        normalised: whether group normalisation replaces the convolution's bias.
+    """
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=not normalised)
+    middle = [nn.GroupNorm(4, outputs)] if normalised else []
     return nn.Sequential(convolution, *middle, nn.ReLU(inplace=True))
 
 
-def at_once(step: nn.Module, *parts: torch.Tensor) -> torch.Tensor:
-    """Send parts through a `block` as if they were joined along the channels.
+def apply_to_parts(block: nn.Module, *parts: torch.Tensor) -> torch.Tensor:
+    """Apply a block of `build_block` to the concatenation of some parts without concatenating them.
 
-    Each is float32 (T, C, ., .), or (1, C, ., .) where all traits share it. A convolution of joined parts is the sum of
-    the parts' convolutions; so what all traits share is worked out once, and nothing is copied to join it.
+    A convolution of concatenated parts is the sum of the parts' convolutions; so what all traits share is computed
+    once, and nothing is copied.
+
+    Args:
+        block: from `build_block`.
+        parts: float32 (T, C, h, w) each, or (1, C, h, w) where all traits share it.
+
+    Returns:
+        float32 (T, outputs, h, w).
     """
-    convolution, *rest = step.children()
+    convolution, *rest = block.children()
     assert isinstance(convolution, nn.Conv2d)
     weights = convolution.weight.split([part.shape[1] for part in parts], dim=1)
     total = functional.conv2d(parts[0], weights[0], convolution.bias, padding=1)
     for part, weight in zip(parts[1:], weights[1:], strict=True):
         total = total + functional.conv2d(part, weight, padding=1)
-    for each in rest:
-        total = each(total)
+    for layer in rest:
+        total = layer(total)
     return total
 
 
-class Keys(nn.Module):
-    """Describes every cell of stride 4 so that the same trait of two specimens is described alike.
+class KeyNetwork(nn.Module):
+    """Computes a key for every cell of stride 4: a linear projection of the features plus a small U-Net's correction.
 
-    Like the keys of a space-time memory network (Oh et al. 2019, arXiv 1904.00607). The features were learnt on
-    everyday photographs; what of them tells an antenna from a leg is learnt here.
+    The modules keep the names under which the trained weights are stored: `straight` is the linear projection,
+    `entries`, `around` and `finer` are the U-Net's lateral connections, deepest blocks and upward path, `key` its
+    output, `place` the weight of the position.
     """
 
     def __init__(self) -> None:
         """Build the network, untrained."""
         super().__init__()
-        self.straight = nn.ModuleList(nn.Conv2d(count, KEY, 1, bias=False) for count in (*FEATURES, COLOURS))
-        entering = zip((*FEATURES, COLOURS), (*SEEN[1:], SEEN[0]), strict=True)
-        self.entries = nn.ModuleList(nn.Conv2d(count, width, 1) for count, width in entering)
+        counts = (*LEVEL_CHANNELS, COLOUR_CHANNELS)
+        self.straight = nn.ModuleList(nn.Conv2d(count, KEY_CHANNELS, 1, bias=False) for count in counts)
+        lateral = zip(counts, (*TARGET_CHANNELS[1:], TARGET_CHANNELS[0]), strict=True)
+        self.entries = nn.ModuleList(nn.Conv2d(count, width, 1) for count, width in lateral)
         self.around = nn.Sequential(
-            block(SEEN[3], SEEN[3], normalised=False), block(SEEN[3], SEEN[3], normalised=False)
+            build_block(TARGET_CHANNELS[3], TARGET_CHANNELS[3], normalised=False),
+            build_block(TARGET_CHANNELS[3], TARGET_CHANNELS[3], normalised=False),
         )
-        widths = (SEEN[1] + SEEN[2] + SEEN[0], SEEN[2] + SEEN[3])
+        widths = (TARGET_CHANNELS[1] + TARGET_CHANNELS[2] + TARGET_CHANNELS[0], TARGET_CHANNELS[2] + TARGET_CHANNELS[3])
         self.finer = nn.ModuleList(
-            block(width, wanted, normalised=False) for width, wanted in zip(widths, SEEN[1:3], strict=True)
+            build_block(width, outputs, normalised=False)
+            for width, outputs in zip(widths, TARGET_CHANNELS[1:3], strict=True)
         )
-        self.key = nn.Conv2d(SEEN[1], KEY, 1)
+        self.key = nn.Conv2d(TARGET_CHANNELS[1], KEY_CHANNELS, 1)
         self.place = nn.Parameter(torch.tensor(8.0))
 
     def forward(
         self,
         levels: Sequence[torch.Tensor],
         colours: torch.Tensor,
-        like: Spreads,
+        statistics: ChannelStatistics,
     ) -> torch.Tensor:
-        """Describe a view.
+        """Compute the keys of a view.
 
         Args:
-            levels: the trunk's levels of strides 4, 8 and 16, float32 (C, ., .).
-            colours: float32 (COLOURS, G / 2, G / 2), see `track.dense.matching.compute_cell_colours`.
-            like: mean and spread of each level on the support, see `spreads`.
+            levels: the trunk's levels of strides 4, 8 and 16, float32 (C, h, w).
+            colours: float32 (COLOUR_CHANNELS, G / 2, G / 2), see `track.dense.matching.compute_cell_colours`.
+            statistics: mean and standard deviation of each level on the group's first support, see
+                `compute_channel_statistics`.
 
         Returns:
-            float32 (KEY, G / 2, G / 2).
+            float32 (KEY_CHANNELS, G / 2, G / 2).
         """
-        evened = [((level - mean) / spread)[None] for level, (mean, spread) in zip(levels, like, strict=True)]
-        seen = [*evened, colours[None]]
-        entered = [torch.relu(entry(each)) for entry, each in zip(self.entries, seen, strict=True)]
-        up = doubled(self.around(entered[2]))
-        up = doubled(self.finer[1](torch.cat([entered[1], up], dim=1)))
-        around = self.key(self.finer[0](torch.cat([entered[0], entered[3], up], dim=1)))
-        plain = [*(functional.normalize(level, dim=1) for level in evened), colours[None]]
-        flat = [turn(each) for turn, each in zip(self.straight, plain, strict=True)]
-        straight = flat[0] + flat[3] + doubled(flat[1] + doubled(flat[2]))
-        answer: torch.Tensor = (4 * straight + around)[0]
-        return answer
+        standard = [((level - mean) / spread)[None] for level, (mean, spread) in zip(levels, statistics, strict=True)]
+        inputs = [*standard, colours[None]]
+        lateral = [torch.relu(entry(each)) for entry, each in zip(self.entries, inputs, strict=True)]
+        up = upsample(self.around(lateral[2]))
+        up = upsample(self.finer[1](torch.cat([lateral[1], up], dim=1)))
+        correction = self.key(self.finer[0](torch.cat([lateral[0], lateral[3], up], dim=1)))
+        unit = [*(functional.normalize(level, dim=1) for level in standard), colours[None]]
+        flat = [project(each) for project, each in zip(self.straight, unit, strict=True)]
+        linear = flat[0] + flat[3] + upsample(flat[1] + upsample(flat[2]))
+        keys: torch.Tensor = (4 * linear + correction)[0]
+        return keys
 
-    def placed(self, keys: torch.Tensor) -> torch.Tensor:
-        """Append where each cell lies, so that near cells are more alike than far ones: (KEY + 2, G / 2, G / 2)."""
+    def append_positions(self, keys: torch.Tensor) -> torch.Tensor:
+        """Append the position of each cell, so that near cells are more similar: (KEY_CHANNELS + 2, G / 2, G / 2)."""
         places = compute_cell_centres(keys.shape[-1]).to(keys.device).T.reshape(2, *keys.shape[1:])
         return torch.cat([keys, self.place * places])
 
 
-def spreads(levels: Sequence[torch.Tensor]) -> Spreads:
-    """Mean and spread of every channel of every level: pairs of float32 (C, 1, 1)."""
+def compute_channel_statistics(levels: Sequence[torch.Tensor]) -> ChannelStatistics:
+    """Compute mean and standard deviation of every channel of every level: pairs of float32 (C, 1, 1)."""
     return [(level.mean((1, 2), keepdim=True), level.std((1, 2), keepdim=True) + 1e-3) for level in levels]
 
 
-def recall(
-    keys: Keys,
+def vote_by_keys(
+    network: KeyNetwork,
     target: torch.Tensor,
     supports: Sequence[tuple[torch.Tensor, torch.Tensor]],
-    wanted: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Let supports vote on every cell of a target by their keys.
+    region: torch.Tensor | None = None,
+) -> KeyVotes:
+    """Transfer the labels of supports to every cell of a target by the similarity of keys.
 
     Args:
-        keys: the network that made the keys.
-        target: float32 (KEY, G / 2, G / 2).
-        supports: keys and labels, float32 (KEY, G / 2, G / 2) and (1 + T, G / 2, G / 2), in the target's proportions.
-        wanted: bool (G / 2, G / 2), places near which votes are wanted; None for all places with a label.
-
-    Returns:
-        float32 (1 + T, G / 2, G / 2), shares of the votes for "no trait" and each trait; float32 (G / 2, G / 2), the
-        squared distance to the best key.
+        network: the one that computed the keys.
+        target: float32 (KEY_CHANNELS, G / 2, G / 2).
+        supports: keys and labels, float32 (KEY_CHANNELS, G / 2, G / 2) and (1 + T, G / 2, G / 2), warped to the target.
+        region: bool (G / 2, G / 2), cells near which votes are wanted; None for all cells with a label.
     """
     labelled = torch.stack([labels[1:].amax(0) > 0 for _, labels in supports]).any(0)
-    votes = Votes(keys.placed(target), labelled if wanted is None else labelled & wanted, REACH)
-    for one, labels in supports:
-        votes.add(keys.placed(one), labels)
-    return votes.result()
+    votes = Votes(network.append_positions(target), labelled if region is None else labelled & region, KEY_MATCH)
+    for keys, labels in supports:
+        votes.add(network.append_positions(keys), labels)
+    return KeyVotes(*votes.result())
 
 
-def doubled(grid: torch.Tensor) -> torch.Tensor:
-    """Twice as fine: float32 (N, C, h, w) to (N, C, 2 h, 2 w)."""
+def upsample(grid: torch.Tensor) -> torch.Tensor:
+    """Double the resolution bilinearly: float32 (N, C, h, w) to (N, C, 2 h, 2 w)."""
     return functional.interpolate(grid, scale_factor=2, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""What the dense propagator keeps of its supports."""
+"""The memory of the dense propagator: the supports of one group, encoded."""
 
 from __future__ import annotations
 
@@ -11,83 +11,92 @@ import numpy.typing as npt
 import torch
 
 from sst_retrieval.imaging import frames
-from sst_retrieval.track.dense.keys import Spreads
+from sst_retrieval.track.dense.keys import ChannelStatistics
 from sst_retrieval.track.dense.matching import Normalisation, PCAProjection
 from sst_retrieval.types import Floats, Frame, Mask, MaskStack, Support
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """A support, described at one scale in its own frame.
+class SupportGrid:
+    """Descriptors and labels of a support at one resolution, in its own frame.
 
     Attributes:
-        norm, compressed: made on the first support and used for all pictures of the group.
-        features: float32 (dimensions, G, G).
+        normalisation, projection: computed from the first support and used for all images of the group.
+        descriptors: float32 (dimensions, G, G), projected.
         labels: float32 (1 + T, G, G): share of the cell without any trait, then with each.
     """
 
-    norm: Normalisation
-    compressed: PCAProjection
-    features: torch.Tensor
+    normalisation: Normalisation
+    projection: PCAProjection
+    descriptors: torch.Tensor
     labels: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
-    """One support, described.
+class SupportEncoding:
+    """One support, encoded.
 
     Attributes:
-        frame: how it lies; the frame of everything below.
-        poses: frames in which the support was described coarsely, `frame` first.
-        coarse: float32 (P, D, g, g), in every pose.
-        coarse_norm: see `track.dense.matching.Normalisation`.
-        specimen: bool (P, g * g), cells that show the specimen.
-        middle, fine: the support at the scale of the displacement and of the traits.
-        spreads: of the trunk's levels of strides 4, 8 and 16; those of the first support are used for all pictures.
-        keys: of the decoder, float32 (KEY, S / 4, S / 4); None without one.
-        key_labels: as the fine labels, on the keys' grid.
+        frame: in which the specimen is upright like the group's first support; the frame of everything below.
+        poses: frames in which the support was encoded to estimate poses, `frame` first.
+        pose_descriptors: float32 (P, D, g, g), one grid a pose.
+        pose_normalisation: see `track.dense.matching.Normalisation`.
+        pose_foreground: bool (P, g * g), cells that show the specimen, one row a pose.
+        displacement_grid, transfer_grid: the support at the resolution at which displacements are estimated, and at
+            the one at which labels are transferred.
+        statistics: of the trunk's levels of strides 4, 8 and 16; the first support's are used for all images.
+        keys: of the decoder, float32 (KEY_CHANNELS, S / 4, S / 4); None without one.
+        key_labels: as `transfer_grid.labels`, on the keys' grid.
     """
 
     frame: Frame
     poses: tuple[Frame, ...]
-    coarse: torch.Tensor
-    coarse_norm: Normalisation
-    specimen: torch.Tensor
-    middle: Scale
-    fine: Scale
-    spreads: Spreads
+    pose_descriptors: torch.Tensor
+    pose_normalisation: Normalisation
+    pose_foreground: torch.Tensor
+    displacement_grid: SupportGrid
+    transfer_grid: SupportGrid
+    statistics: ChannelStatistics
     keys: torch.Tensor | None
     key_labels: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class DenseMemory:
-    """The supports of one group, described.
+    """The supports of one group, encoded.
 
     Attributes:
         traits: names of the T traits.
-        rivals: bool (T, T): traits that never share a pixel on a support, so that they compete for pixels.
-        supports: all of them lie like the first.
+        rivals: bool (T, T): pairs of traits that never share a pixel on a support, so that they compete for pixels.
+        supports: their encodings; the frames of all are aligned to the first.
     """
 
     traits: tuple[str, ...]
     rivals: npt.NDArray[np.bool_]
-    supports: tuple[Remembered, ...]
+    supports: tuple[SupportEncoding, ...]
 
 
-def rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Say which traits never share pixels on a support, or less than a twentieth of either: bool (T, T)."""
+def find_rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Find pairs of traits that exclude each other: on no support do they share a twentieth of either's pixels.
+
+    Args:
+        supports: of one group.
+        traits: names of the T traits.
+
+    Returns:
+        bool (T, T), symmetric, False on the diagonal.
+    """
     rivals = ~np.eye(len(traits), dtype=bool)
     for support in supports:
-        shared = _shared_pixels(support.masks)
+        shared = _count_shared_pixels(support.masks)
         places = [traits.index(trait) for trait in support.traits]
         rivals[np.ix_(places, places)] &= 20 * shared < np.diag(shared)[:, None]
     both: npt.NDArray[np.bool_] = rivals & rivals.T
     return both
 
 
-def _shared_pixels(masks: MaskStack) -> npt.NDArray[np.int64]:
-    """Count the pixels that every two masks share: int64 (T, T).
+def _count_shared_pixels(masks: MaskStack) -> npt.NDArray[np.int64]:
+    """Count the pixels that each pair of masks shares: int64 (T, T).
 
     Eight pixels a byte: as numbers, the masks of a photograph of 40 megapixels would fill gigabytes.
     """
@@ -99,15 +108,25 @@ def _shared_pixels(masks: MaskStack) -> npt.NDArray[np.int64]:
     return shared
 
 
-def support_labels(support: Support, traits: Sequence[str], frame: Frame, side: int) -> Floats:
-    """How much of every pixel of the view no trait covers, then each trait: float32 (1 + T, side, side)."""
-    drawn = dict(zip(support.traits, support.masks, strict=True))
+def compute_support_labels(support: Support, traits: Sequence[str], frame: Frame, side: int) -> Floats:
+    """Compute how much of every pixel of a view is covered by no trait, then by each trait.
+
+    Args:
+        support: an annotated specimen; a trait that it lacks covers nothing.
+        traits: names of the T traits.
+        frame: of the view.
+        side: edge of the view, in pixels.
+
+    Returns:
+        float32 (1 + T, side, side), 0..1.
+    """
+    masks = dict(zip(support.traits, support.masks, strict=True))
     empty = np.zeros(support.masks.shape[1:], dtype=bool)
-    coverages = [frames.warp_mask(drawn.get(trait, empty), frame, side) for trait in traits]
-    return np.stack([1 - frames.warp_mask(drawn_pixels(support), frame, side), *coverages])
+    coverages = [frames.warp_mask(masks.get(trait, empty), frame, side) for trait in traits]
+    return np.stack([1 - frames.warp_mask(join_masks(support), frame, side), *coverages])
 
 
-def drawn_pixels(support: Support) -> Mask:
-    """Pixels of a support that show any trait."""
-    drawn: Mask = np.asarray(support.masks.any(axis=0))
-    return drawn
+def join_masks(support: Support) -> Mask:
+    """Return the union of a support's masks: bool (H, W)."""
+    union: Mask = np.asarray(support.masks.any(axis=0))
+    return union

@@ -1,16 +1,24 @@
-"""The default propagator: dense matching of features against one annotated specimen. No download.
+"""The default propagator: dense correspondence of network features with annotated specimens. No download.
 
-1. `remember`: the support is described cell by cell, coarsely in every pose (turned, mirrored) and finely as it lies.
-2. Pose: a target is described coarsely once and compared with the support in every pose. The best pose's matched cells
-   give the similarity transform (turn, size, place) that lays the target like the support.
-3. Match: seen through that frame, every cell of the target softly takes over the labels of the most similar cells of
-   the support nearby. With a decoder, cells vote a second time, by keys that were learnt (`keys.py`), and look farther.
-4. Pixels: rules sharpen the votes by the target's own colours and edges (`refine.py`); a small network, trained on
-   labelled specimens, makes masks of them, too (`decoder.py`). It is heard where learnt and plain votes disagree, and
-   only on animals that look to the keys like those they know (`track.dense.view.weighed`). Without a decoder the rules
-   decide alone.
+1. Encode the supports (`remember`). Each support is described by a grid of feature descriptors: coarsely in every pose
+   (16 rotations, mirrored and not), finely in its own frame. Fine descriptors are projected on principal components.
+2. Estimate the pose. A target is described coarsely once and matched with the supports in every pose by nearest
+   neighbours. A similarity transform (rotation, scale, translation, reflection) fitted to the matched cells of the best
+   poses aligns the target with the support. No axis of the animal is assumed.
+3. Estimate a displacement field. Within the aligned view, cells attend to similar cells of the support in a wide
+   window; the expected offset, smoothed with the matches' confidence, warps the support to the target's proportions.
+4. Transfer the labels. Cells of 2 pixels take the labels of the most similar cells of the warped supports nearby (a
+   softmax over descriptor distances, `matching.py`). The result is a share of votes for each trait in each cell.
+5. Transfer the labels again, by learnt keys (`keys.py`), in a wider window; only with a decoder. The two kinds of votes
+   are fused (`view.py`): keys are weighted by how well the specimen is in distribution.
+6. Compute masks by rules (`refine.py`): colour likelihoods learnt on this photograph turn votes into posteriors, a
+   guided filter aligns them with edges, and traits that exclude each other compete for pixels.
+7. Compute masks by a network (`decoder.py`), with an expected IoU and the probability that the trait is present
+   (`presence.py`). The decoder is weighted by the disagreement of the two kinds of votes and by the in-distribution
+   score; without a decoder, the rules decide alone.
+8. Warp the masks back to the photograph.
 
-This is not SAM 2; it plays its part where no checkpoint is at hand.
+This is not SAM 2; it takes its place where no checkpoint is at hand.
 """
 
 from __future__ import annotations
@@ -27,8 +35,8 @@ from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import foreground_mask, frame_specimen
 from sst_retrieval.imaging.pyramid import Pyramid, mask_pyramid
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
-from sst_retrieval.track.dense.decoder import clues
-from sst_retrieval.track.dense.keys import spreads
+from sst_retrieval.track.dense.decoder import build_decoder_inputs
+from sst_retrieval.track.dense.keys import KeyVotes, compute_channel_statistics
 from sst_retrieval.track.dense.matching import (
     DescriptorSettings,
     PCAProjection,
@@ -40,30 +48,50 @@ from sst_retrieval.track.dense.matching import (
 )
 from sst_retrieval.track.dense.memory import (
     DenseMemory,
-    Remembered,
-    Scale,
-    drawn_pixels,
-    rivals,
-    support_labels,
+    SupportEncoding,
+    SupportGrid,
+    compute_support_labels,
+    find_rivals,
+    join_masks,
 )
 from sst_retrieval.track.dense.refine import compute_initial_masks, compute_layer_posteriors, refine
 from sst_retrieval.track.dense.settings import DenseSettings, compute_settings_hash
-from sst_retrieval.track.dense.trained_decoder import Drawn, TrainedDecoder
-from sst_retrieval.track.dense.view import Seen, bend, busy, cut, recallable, weighed
+from sst_retrieval.track.dense.trained_decoder import SoftMasks, TrainedDecoder
+from sst_retrieval.track.dense.view import (
+    TargetMatch,
+    crop_match,
+    find_active_window,
+    fuse_votes,
+    warp_keys,
+    warp_to_target,
+)
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
 VERSION = 7
 """Changes whenever the same settings would give other masks."""
 
-WON = 0.5
+MAJORITY = 0.5
 """Share of the votes above which a trait wins a cell."""
 
-LEAST = 0.1
-"""Share of a cell that a trait is taken to cover at least, where it is hardly in sight at all."""
+MIN_COVERAGE = 0.1
+"""Lower bound of the share of a cell that a trait is expected to cover, where the warped masks hardly show it."""
+
+FOREGROUND_SHARE = 0.3
+"""Share of a cell above which it shows the specimen when the pose is estimated."""
+
+PRESENCE_SCALE = 0.08
+"""Width of the logistic function that turns a trait's median distance, less `absence_distance`, into a probability."""
 
 
 class DensePropagator:
-    """Carries masks from annotated specimens to others by matching features (a `Propagator`)."""
+    """Transfers masks from annotated specimens to others by dense correspondence (a `Propagator`).
+
+    Attributes:
+        name: model, weights and a hash of the settings in one line; goes into the provenance.
+        trunk: the network whose features are compared.
+        settings: of every step.
+        decoder: the trained decoder, or None.
+    """
 
     concurrent = True
 
@@ -78,10 +106,10 @@ class DensePropagator:
         """Take a network, or load one.
 
         Args:
-            device: "auto", "cpu" or "cuda"; not looked at when a trunk is given.
+            device: "auto", "cpu" or "cuda"; ignored when a trunk is given.
             trunk: a network that is already loaded.
-            settings: how to look.
-            decoder: makes masks of the votes; None for rules that were not learnt.
+            settings: of every step; None for the defaults.
+            decoder: predicts masks from the votes; None for rules without learnt parts.
 
         Raises:
             ModelError: as `EfficientNetTrunk`.
@@ -90,243 +118,305 @@ class DensePropagator:
         self.settings = settings if settings is not None else DenseSettings()
         self.decoder = decoder
         places = compute_cell_centres(self.settings.pose_descriptor.cells)
-        self._apart = self.settings.pose_position_cost * torch.cdist(places, places) ** 2
-        # Another way of looking gives other masks, which must not be mixed with old ones in one index.
-        how = compute_settings_hash(self.settings)
-        by = "" if decoder is None else f", {decoder.name}"
-        self.name = f"dense matching {VERSION}{by} on {self.trunk.name} at {self.settings.side} px, settings {how}"
+        self._position_costs = self.settings.pose_position_cost * torch.cdist(places, places) ** 2
+        # Other settings give other masks, which must not be mixed in one index.
+        settings_hash = compute_settings_hash(self.settings)
+        weights = "" if decoder is None else f", {decoder.name}"
+        self.name = (
+            f"dense matching {VERSION}{weights} on {self.trunk.name} at {self.settings.side} px, "
+            f"settings {settings_hash}"
+        )
 
     @torch.inference_mode()
     def remember(self, supports: Sequence[Support]) -> DenseMemory:
-        """Describe the supports of a group; those after the first are laid like the first."""
+        """Encode the supports of a group; those after the first are aligned to the first."""
         traits = tuple(dict.fromkeys(trait for support in supports for trait in support.traits))
-        start = frame_specimen(supports[0].image, drawn=drawn_pixels(supports[0]))
-        first = self._describe(supports[0], traits, start)
-        described = [first]
+        start = frame_specimen(supports[0].image, drawn=join_masks(supports[0]))
+        first = self._encode_support(supports[0], traits, start)
+        encodings = [first]
         for support in supports[1:]:
-            frame = self._lay(Pyramid(support.image), [first])
-            described.append(self._describe(support, traits, frame, like=first))
-        return DenseMemory(traits, rivals(supports, traits), tuple(described))
+            frame = self._estimate_frame(Pyramid(support.image), [first])
+            encodings.append(self._encode_support(support, traits, frame, first=first))
+        return DenseMemory(traits, find_rivals(supports, traits), tuple(encodings))
 
     def propagate(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[Propagated]:
         """Find the traits on every image, each by itself."""
-        return [found for found, _ in self.familiarly(memory, images)]
+        return [found for found, _ in self.propagate_with_in_distribution_score(memory, images)]
 
     @torch.inference_mode()
-    def familiarly(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[tuple[Propagated, float]]:
-        """Find the traits, and say of every specimen how familiar it is to what was learnt, 0..1."""
+    def propagate_with_in_distribution_score(
+        self, memory: DenseMemory, images: Sequence[RGBImage]
+    ) -> list[tuple[Propagated, float]]:
+        """Find the traits on every image, with the in-distribution score of each specimen.
+
+        Args:
+            memory: from `remember`.
+            images: uint8 (H, W, 3) each.
+
+        Returns:
+            Per image, the masks at its size and a score 0..1, see `track.dense.view.compute_in_distribution_score`; 0
+            without a decoder.
+        """
         answers = []
         for image in images:
-            seen = self.look(memory, image)
-            drawn = self.draw(seen, memory.rivals)
-            masks = frames.unwarp_masks(drawn.soft, seen.frame, image.shape[:2])
-            answers.append((Propagated(masks, drawn.confidence, seen.frame), drawn.familiar))
+            match = self.match(memory, image)
+            predicted = self.predict_masks(match, memory.rivals)
+            masks = frames.unwarp_masks(predicted.soft, match.frame, image.shape[:2])
+            answers.append((Propagated(masks, predicted.confidence, match.frame), predicted.in_distribution))
         return answers
 
     @torch.inference_mode()
-    def look(self, memory: DenseMemory, image: RGBImage) -> Seen:
-        """See an image as it lies like the supports, and match it with them; what masks are made of."""
-        copies = Pyramid(image)
-        frame = self._lay(copies, memory.supports)
-        view = frames.warp_image(copies, frame, self.settings.side)
-        return self._match(frame, view, memory)
-
-    @torch.inference_mode()
-    def draw(self, seen: Seen, rivals: npt.NDArray[np.bool_]) -> Drawn:
-        """Make the masks of a view from what is seen of it.
+    def match(self, memory: DenseMemory, image: RGBImage) -> TargetMatch:
+        """Align an image with the supports and match it with them (steps 2 to 5).
 
         Args:
-            seen: see `look`.
-            rivals: bool (T, T), pairs of traits that never share a pixel.
+            memory: from `remember`.
+            image: uint8 (H, W, 3).
         """
-        place = busy(seen)
-        near = cut(seen, place)
-        drawn = self._by_rules(near, rivals) if self.decoder is None else self._decoded(near, rivals, self.decoder)
-        soft = np.zeros((len(rivals), *seen.view.shape[:2]), dtype=np.float32)
-        soft[:, place.rows(2), place.columns(2)] = drawn.soft
-        return replace(drawn, soft=soft)
+        copies = Pyramid(image)
+        frame = self._estimate_frame(copies, memory.supports)
+        view = frames.warp_image(copies, frame, self.settings.side)
+        return self._match_view(frame, view, memory)
 
-    def _decoded(self, seen: Seen, rivals: npt.NDArray[np.bool_], decoder: TrainedDecoder) -> Drawn:
+    @torch.inference_mode()
+    def predict_masks(self, match: TargetMatch, rivals: npt.NDArray[np.bool_]) -> SoftMasks:
+        """Predict the masks of a view from its votes (steps 6 and 7).
+
+        Args:
+            match: see `match`.
+            rivals: bool (T, T), pairs of traits that never share a pixel.
+
+        Returns:
+            Masks at the size of the view; 0 outside the window in which any trait may lie.
+        """
+        window = find_active_window(match)
+        cropped = crop_match(match, window)
+        if self.decoder is None:
+            predicted = self._predict_by_rules(cropped, rivals)
+        else:
+            predicted = self._predict_with_decoder(cropped, rivals, self.decoder)
+        soft = np.zeros((len(rivals), *match.view.shape[:2]), dtype=np.float32)
+        soft[:, window.rows(2), window.columns(2)] = predicted.soft
+        return replace(predicted, soft=soft)
+
+    def _predict_with_decoder(
+        self, match: TargetMatch, rivals: npt.NDArray[np.bool_], decoder: TrainedDecoder
+    ) -> SoftMasks:
         colour = self.settings.colour
-        votes = weighed(seen)
-        posteriors = compute_layer_posteriors(seen.view, votes.both, rivals, colour=colour)
-        ruled, sure = refine(seen.view, votes.both, rivals, colour=colour, posteriors=posteriors)
-        first = compute_initial_masks(posteriors, rivals)
-        told = clues(seen.view, seen.shares, seen.distance, seen.bent, first, rivals, seen.levels, votes.recalled)
-        presence = self._presence(seen.shares, seen.distance, seen.bent)
-        return decoder.decode(told, Drawn(ruled, sure), presence, familiar=votes.familiar, doubt=votes.doubt)
+        votes = fuse_votes(match)
+        posteriors = compute_layer_posteriors(match.view, votes.shares, rivals, colour=colour)
+        soft, confidence = refine(match.view, votes.shares, rivals, colour=colour, posteriors=posteriors)
+        inputs = build_decoder_inputs(
+            match.view,
+            match.shares,
+            match.distance,
+            match.warped_masks,
+            compute_initial_masks(posteriors, rivals),
+            rivals,
+            match.levels,
+            votes.key_votes,
+        )
+        return decoder.decode(
+            inputs,
+            SoftMasks(soft, confidence),
+            self._compute_presence(match.shares, match.distance, match.warped_masks),
+            in_distribution=votes.in_distribution,
+            disagreement=votes.disagreement,
+        )
 
-    def _by_rules(self, seen: Seen, rivals: npt.NDArray[np.bool_]) -> Drawn:
-        presence = self._presence(seen.shares, seen.distance, seen.bent)
-        lost, wins = presence < 0.5, (seen.shares[1:] > WON).any(axis=(1, 2))
-        shares = seen.shares.copy()
-        shares[1:][lost & wins] = 0
-        soft, sure = refine(seen.view, shares, rivals, colour=self.settings.colour)
+    def _predict_by_rules(self, match: TargetMatch, rivals: npt.NDArray[np.bool_]) -> SoftMasks:
+        presence = self._compute_presence(match.shares, match.distance, match.warped_masks)
+        absent, wins = presence < 0.5, (match.shares[1:] > MAJORITY).any(axis=(1, 2))
+        shares = match.shares.copy()
+        shares[1:][absent & wins] = 0
+        soft, certainty = refine(match.view, shares, rivals, colour=self.settings.colour)
         # The votes for a trait that wins nowhere stay till here: without them the others' masks would change.
-        soft[lost & ~wins] = 0
-        confidence: Floats = np.where(lost, 1 - presence, sure * presence).astype(np.float32)
-        return Drawn(soft, confidence)
+        soft[absent & ~wins] = 0
+        confidence: Floats = np.where(absent, 1 - presence, certainty * presence).astype(np.float32)
+        return SoftMasks(soft, confidence)
 
-    def _describe(
-        self, support: Support, traits: Sequence[str], frame: Frame, *, like: Remembered | None = None
-    ) -> Remembered:
+    def _encode_support(
+        self, support: Support, traits: Sequence[str], frame: Frame, *, first: SupportEncoding | None = None
+    ) -> SupportEncoding:
+        """Encode a support in a frame; with the normalisation, projection and statistics of the first, if given."""
         settings = self.settings
         poses = frames.pose_hypotheses(frame, settings.pose_rotations)
         image = Pyramid(support.image)
-        views = [frames.warp_image(image, turned, settings.pose_side) for turned in poses]
-        norm = like.coarse_norm if like else None
-        coarse, norm = compute_descriptors(self.trunk.levels(np.stack(views)), views, settings.pose_descriptor, norm)
-        found = foreground_mask(support.image)
-        specimen = mask_pyramid(drawn_pixels(support) | found)
+        views = [frames.warp_image(image, pose, settings.pose_side) for pose in poses]
+        descriptors, normalisation = compute_descriptors(
+            self.trunk.levels(np.stack(views)),
+            views,
+            settings.pose_descriptor,
+            first.pose_normalisation if first else None,
+        )
+        specimen = mask_pyramid(join_masks(support) | foreground_mask(support.image))
         cells = settings.pose_descriptor.cells
-        shown = [
-            average_over_cells(frames.warp_mask(specimen, turned, settings.pose_side), cells) > 0.3 for turned in poses
-        ]
+        coverages = [frames.warp_mask(specimen, pose, settings.pose_side) for pose in poses]
+        foreground = [average_over_cells(coverage, cells) > FOREGROUND_SHARE for coverage in coverages]
         view = frames.warp_image(image, frame, settings.side)
         levels = self.trunk.levels(view[None], deepest=4)
-        labels = support_labels(support, traits, frame, settings.side)
-        fine = self._scale(levels, view, labels, settings.transfer_descriptor, like.fine if like else None)
-        seen = [level[0] for level in levels[1:]]
-        relative = like.spreads if like else spreads(seen)
-        return Remembered(
+        labels = compute_support_labels(support, traits, frame, settings.side)
+        transfer_grid = self._describe_support(
+            levels, view, labels, settings.transfer_descriptor, first.transfer_grid if first else None
+        )
+        key_levels = [level[0] for level in levels[1:]]
+        statistics = first.statistics if first else compute_channel_statistics(key_levels)
+        return SupportEncoding(
             frame=frame,
             poses=tuple(poses),
-            coarse=coarse,
-            coarse_norm=norm,
-            specimen=torch.from_numpy(np.stack(shown).reshape(len(poses), -1)).to(coarse.device),
-            middle=self._scale(levels, view, labels, settings.displacement_descriptor, like.middle if like else None),
-            fine=fine,
-            spreads=relative,
-            keys=None if self.decoder is None else self.decoder.keys(view, seen, relative),
-            key_labels=functional.adaptive_avg_pool2d(fine.labels, seen[0].shape[-1]),
+            pose_descriptors=descriptors,
+            pose_normalisation=normalisation,
+            pose_foreground=torch.from_numpy(np.stack(foreground).reshape(len(poses), -1)).to(descriptors.device),
+            displacement_grid=self._describe_support(
+                levels, view, labels, settings.displacement_descriptor, first.displacement_grid if first else None
+            ),
+            transfer_grid=transfer_grid,
+            statistics=statistics,
+            keys=None if self.decoder is None else self.decoder.compute_keys(view, key_levels, statistics),
+            key_labels=functional.adaptive_avg_pool2d(transfer_grid.labels, key_levels[0].shape[-1]),
         )
 
-    def _scale(
+    def _describe_support(
         self,
         levels: Sequence[torch.Tensor],
         view: RGBImage,
         labels: Floats,
-        look: DescriptorSettings,
-        like: Scale | None,
-    ) -> Scale:
-        grid, norm = compute_descriptors(levels, [view], look, like.norm if like else None)
-        compressed = like.compressed if like else PCAProjection(grid[0], self.settings.pca_dimensions)
-        shares = torch.from_numpy(np.stack([average_over_cells(each, look.cells) for each in labels])).to(grid.device)
-        return Scale(norm, compressed, compressed(grid[0]), shares)
+        settings: DescriptorSettings,
+        first: SupportGrid | None,
+    ) -> SupportGrid:
+        """Compute projected descriptors and labels of a support's view at one resolution."""
+        grid, normalisation = compute_descriptors(levels, [view], settings, first.normalisation if first else None)
+        projection = first.projection if first else PCAProjection(grid[0], self.settings.pca_dimensions)
+        shares = np.stack([average_over_cells(label, settings.cells) for label in labels])
+        return SupportGrid(normalisation, projection, projection(grid[0]), torch.from_numpy(shares).to(grid.device))
 
-    def _lay(self, image: Pyramid[RGBImage], supports: Sequence[Remembered]) -> Frame:
-        """Find the frame in which the image lies like the supports."""
+    def _estimate_frame(self, image: Pyramid[RGBImage], supports: Sequence[SupportEncoding]) -> Frame:
+        """Estimate the frame in which the image is aligned with the supports (step 2)."""
         start = frame_specimen(image.full)
-        target = self._glance(image, start, supports[0])  # The supports of a group share their norm.
-        found = []
+        target = self._describe_coarsely(image, start, supports[0])  # The supports of a group share the normalisation.
+        hypotheses = []
         for support in supports:
-            for turned, cells, shown in zip(support.poses, support.coarse, support.specimen, strict=True):
-                likeness, partner = self._partners(cells, shown, target)
-                found.append((likeness, support, turned, shown, partner))
-        best = sorted(found, key=lambda one: -one[0])[: self.settings.pose_candidates]
-        tried = []
-        for _, support, turned, shown, partner in best:
-            upright_to_turned = frames.compose(turned, frames.invert(support.frame))
-            frame = frames.compose(frames.invert(upright_to_turned), self._moved(start, shown, partner))
+            poses = zip(support.poses, support.pose_descriptors, support.pose_foreground, strict=True)
+            for pose, descriptors, foreground in poses:
+                similarity, nearest = self._match_nearest(descriptors, foreground, target)
+                hypotheses.append((similarity, support, pose, foreground, nearest))
+        best = sorted(hypotheses, key=lambda one: -one[0])[: self.settings.pose_candidates]
+        candidates = []
+        for _, support, pose, foreground, nearest in best:
+            upright_to_pose = frames.compose(pose, frames.invert(support.frame))
+            frame = frames.compose(frames.invert(upright_to_pose), self._fit_frame(start, foreground, nearest))
+            upright, foreground = support.pose_descriptors[0], support.pose_foreground[0]
             for _ in range(self.settings.pose_refinements):
-                _, partner = self._partners(support.coarse[0], support.specimen[0], self._glance(image, frame, support))
-                frame = self._moved(frame, support.specimen[0], partner)
-            likeness, _ = self._partners(support.coarse[0], support.specimen[0], self._glance(image, frame, support))
-            tried.append((likeness, frame))
-        _, best_frame = max(tried, key=lambda one: one[0])
+                target = self._describe_coarsely(image, frame, support)
+                _, nearest = self._match_nearest(upright, foreground, target)
+                frame = self._fit_frame(frame, foreground, nearest)
+            similarity, _ = self._match_nearest(upright, foreground, self._describe_coarsely(image, frame, support))
+            candidates.append((similarity, frame))
+        _, best_frame = max(candidates, key=lambda one: one[0])
         return best_frame
 
-    def _glance(self, image: Pyramid[RGBImage], frame: Frame, support: Remembered) -> torch.Tensor:
-        """Describe an image coarsely through a frame: float32 (D, g * g)."""
+    def _describe_coarsely(self, image: Pyramid[RGBImage], frame: Frame, support: SupportEncoding) -> torch.Tensor:
+        """Compute the pose descriptors of an image in a frame: float32 (D, g * g)."""
         view = frames.warp_image(image, frame, self.settings.pose_side)
-        grid, _ = compute_descriptors(
-            self.trunk.levels(view[None]), [view], self.settings.pose_descriptor, support.coarse_norm
-        )
+        levels = self.trunk.levels(view[None])
+        grid, _ = compute_descriptors(levels, [view], self.settings.pose_descriptor, support.pose_normalisation)
         return grid[0].flatten(1)
 
-    def _partners(self, cells: torch.Tensor, shown: torch.Tensor, target: torch.Tensor) -> tuple[float, torch.Tensor]:
-        """Give every specimen cell of the support its most similar cell of the target; the mean likeness, the cells."""
-        apart = self._apart.to(target.device)[shown]
-        best, partner = torch.addmm(apart, cells.flatten(1)[:, shown].T, target, beta=-1).max(dim=1)
-        return float(best.mean()), partner
+    def _match_nearest(
+        self, descriptors: torch.Tensor, foreground: torch.Tensor, target: torch.Tensor
+    ) -> tuple[float, torch.Tensor]:
+        """Find the most similar target cell of every foreground cell of a support.
 
-    def _moved(self, frame: Frame, shown: torch.Tensor, partner: torch.Tensor) -> Frame:
-        """Move a frame so that matched cells of support and target come to lie on each other."""
+        Args:
+            descriptors: float32 (D, g, g), of the support.
+            foreground: bool (g * g).
+            target: float32 (D, g * g).
+
+        Returns:
+            The mean similarity (inner product less the position's cost); int64 (foreground cells,), target cells.
+        """
+        costs = self._position_costs.to(target.device)[foreground]
+        best, nearest = torch.addmm(costs, descriptors.flatten(1)[:, foreground].T, target, beta=-1).max(dim=1)
+        return float(best.mean()), nearest
+
+    def _fit_frame(self, frame: Frame, foreground: torch.Tensor, nearest: torch.Tensor) -> Frame:
+        """Compose a frame with the similarity transform fitted to matched cells of support and target."""
         places = compute_cell_centres(self.settings.pose_descriptor.cells).double().numpy()
-        moved = frames.fit_similarity(places[shown.cpu().numpy()], places[partner.cpu().numpy()])
-        return frame if moved is None else frames.compose(frames.invert(moved), frame)
+        fitted = frames.fit_similarity(places[foreground.cpu().numpy()], places[nearest.cpu().numpy()])
+        return frame if fitted is None else frames.compose(frames.invert(fitted), frame)
 
-    def _match(self, frame: Frame, view: RGBImage, memory: DenseMemory) -> Seen:
-        """Let the supports vote on every cell of the view, each bent to the target's proportions first."""
+    def _match_view(self, frame: Frame, view: RGBImage, memory: DenseMemory) -> TargetMatch:
+        """Warp each support to the view, and transfer the labels to every cell (steps 3 to 5)."""
         settings, first = self.settings, memory.supports[0]
         levels = self.trunk.levels(view[None], deepest=4)
-        middle, _ = compute_descriptors(levels, [view], settings.displacement_descriptor, first.middle.norm)
-        fine, _ = compute_descriptors(levels, [view], settings.transfer_descriptor, first.fine.norm)
-        flows = tuple(self._flow(first.middle.compressed(middle[0]), support) for support in memory.supports)
-        pairs = zip(memory.supports, flows, strict=True)
-        bent = [(bend(each.fine.features, flow), bend(each.fine.labels, flow)) for each, flow in pairs]
-        wanted = torch.stack([labels[1:].amax(0) > 0 for _, labels in bent]).any(0)
-        votes = Votes(first.fine.compressed(fine[0]), wanted, settings.transfer_match)
-        for features, labels in bent:
-            votes.add(features, labels)
+        coarse, _ = compute_descriptors(
+            levels, [view], settings.displacement_descriptor, first.displacement_grid.normalisation
+        )
+        fine, _ = compute_descriptors(levels, [view], settings.transfer_descriptor, first.transfer_grid.normalisation)
+        target = first.displacement_grid.projection(coarse[0])
+        displacements = tuple(self._estimate_displacement(target, support) for support in memory.supports)
+        grids = [support.transfer_grid for support in memory.supports]
+        warped = [
+            (warp_to_target(grid.descriptors, field), warp_to_target(grid.labels, field))
+            for grid, field in zip(grids, displacements, strict=True)
+        ]
+        labelled = torch.stack([labels[1:].amax(0) > 0 for _, labels in warped]).any(0)
+        votes = Votes(first.transfer_grid.projection(fine[0]), labelled, settings.transfer_match)
+        for descriptors, labels in warped:
+            votes.add(descriptors, labels)
         shares, distance = votes.result()
-        masks = torch.stack([labels[1:] for _, labels in bent]).mean(0)
-        known = tuple(level[0] for level in levels[1:])
-        return Seen(
-            frame,
-            view,
-            shares.cpu().numpy(),
-            distance.cpu().numpy(),
-            masks.cpu().numpy(),
-            known,
-            flows,
-            self._recalled(memory, view, known, flows),
+        key_levels = tuple(level[0] for level in levels[1:])
+        return TargetMatch(
+            frame=frame,
+            view=view,
+            shares=shares.cpu().numpy(),
+            distance=distance.cpu().numpy(),
+            warped_masks=torch.stack([labels[1:] for _, labels in warped]).mean(0).cpu().numpy(),
+            levels=key_levels,
+            displacements=displacements,
+            key_votes=self._vote_by_keys(memory, view, key_levels, displacements),
         )
 
-    def _recalled(
+    def _vote_by_keys(
         self,
         memory: DenseMemory,
         view: RGBImage,
         levels: tuple[torch.Tensor, ...],
-        flows: tuple[torch.Tensor, ...],
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        displacements: tuple[torch.Tensor, ...],
+    ) -> KeyVotes | None:
         if self.decoder is None:
             return None
-        supports = [recallable(support, flow) for support, flow in zip(memory.supports, flows, strict=True)]
-        return self.decoder.recall(self.decoder.keys(view, levels, memory.supports[0].spreads), supports)
+        supports = [warp_keys(support, field) for support, field in zip(memory.supports, displacements, strict=True)]
+        keys = self.decoder.compute_keys(view, levels, memory.supports[0].statistics)
+        return self.decoder.vote_by_keys(keys, supports)
 
-    def _presence(self, shares: Floats, distance: Floats, bent: Floats) -> Floats:
-        """Say for each trait how well its cells match the support's: float32 (T,), 0..1, under 0.5 for a lost trait.
+    def _compute_presence(self, shares: Floats, distance: Floats, warped_masks: Floats) -> Floats:
+        """Compute the probability of each trait's presence from its matches: float32 (T,), under 0.5 if absent.
 
         Where a wing is torn off every cell still has a best match, but a bad one; or the cells go to other traits, and
-        the trait wins none. A trait that is thinner than a cell, or drawn on some of the supports only, cannot win more
-        than a part of one: its votes are compared with what it covers there (`bent`).
+        the trait wins none. A trait that is thinner than a cell, or annotated on some of the supports only, cannot win
+        more than a part of one: its votes are compared with the share of the cell that its warped mask covers.
         """
-        doubts = []
-        for share, mask in zip(shares[1:], bent, strict=True):
-            if not (share > WON).any():
-                share = share / max(float(mask.max()), LEAST)
-            won = distance[share > WON]
-            doubts.append(np.median(won) - self.settings.absence_distance if len(won) else WON - share.max())
-        presence: Floats = (1 / (1 + np.exp(np.array(doubts) / 0.08))).astype(np.float32)
+        excess = []
+        for share, mask in zip(shares[1:], warped_masks, strict=True):
+            if not (share > MAJORITY).any():
+                share = share / max(float(mask.max()), MIN_COVERAGE)
+            won = distance[share > MAJORITY]
+            excess.append(np.median(won) - self.settings.absence_distance if len(won) else MAJORITY - share.max())
+        presence: Floats = (1 / (1 + np.exp(np.array(excess) / PRESENCE_SCALE))).astype(np.float32)
         return presence
 
-    def _flow(self, target: torch.Tensor, support: Remembered) -> torch.Tensor:
-        """Find where on the support the like of every place of a target lies: float32 (2, g, g).
+    def _estimate_displacement(self, target: torch.Tensor, support: SupportEncoding) -> torch.Tensor:
+        """Estimate the displacement field from a target to a support: float32 (2, g, g), shares of the view's edge.
 
-        Specimens of one species differ in proportions: a similarity transform leaves a head beside a head.
+        Specimens of one species differ in proportions: a similarity transform leaves a head beside a head. The expected
+        position of the match is the soft argmax of the similarities: positions are transferred like labels.
         """
-        settings, scale = self.settings, support.middle
-        places = (
-            compute_cell_centres(settings.displacement_descriptor.cells)
-            .T.reshape(2, *target.shape[1:])
-            .to(target.device)
-        )
-        votes = Votes(target, scale.labels[1:].amax(0) > 0, settings.displacement_match)
-        votes.add(scale.features, places)
-        found, distance = votes.result()
-        return smooth_displacement(
-            found - places,
-            votes.active_cells() * torch.exp(-distance / settings.displacement_distance),
-            settings.displacement_sigma,
-        )
+        settings, grid = self.settings, support.displacement_grid
+        centres = compute_cell_centres(settings.displacement_descriptor.cells)
+        places = centres.T.reshape(2, *target.shape[1:]).to(target.device)
+        votes = Votes(target, grid.labels[1:].amax(0) > 0, settings.displacement_match)
+        votes.add(grid.descriptors, places)
+        matched, distance = votes.result()
+        confidence = votes.active_cells() * torch.exp(-distance / settings.displacement_distance)
+        return smooth_displacement(matched - places, confidence, settings.displacement_sigma)

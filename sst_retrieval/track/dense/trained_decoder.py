@@ -1,4 +1,4 @@
-"""The decoder with its weights: what the dense propagator asks."""
+"""The decoder with its trained weights, as the dense propagator uses it."""
 
 from __future__ import annotations
 
@@ -12,33 +12,37 @@ import numpy as np
 import torch
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.track.dense.decoder import Clues, Decoder, strongest_rival
-from sst_retrieval.track.dense.keys import Spreads, recall
+from sst_retrieval.track.dense.decoder import Decoder, DecoderInputs, compute_strongest_rival
+from sst_retrieval.track.dense.keys import ChannelStatistics, KeyVotes, vote_by_keys
 from sst_retrieval.track.dense.matching import compute_cell_colours
 from sst_retrieval.types import Floats, RGBImage
 
-SHARE = 0.8  # Of the decoder in the masks where the votes leave doubt; the rest is the rules'.
+SHARE = 0.8
+"""Weight of the decoder in masks where the two kinds of votes disagree; the rest is the rules'."""
 
-LOST = 0.75  # Of the decoder in what is lost on an animal that is strange to it; the rest is the matching's.
-GOOD = 0.8  # Expected IoU from which a mask is kept, whatever speaks against its trait's being there.
+PRESENCE_SHARE = 0.75
+"""Weight of the decoder in a trait's presence on an animal that is out of distribution; the rest is the matching's."""
+
+RELIABLE_IOU = 0.8
+"""Expected IoU from which a mask is kept, even if its trait is more likely absent."""
 
 WEIGHTS = Path(__file__).with_name("decoder.pt")
 """The trained weights that come with the program; decoder.json beside them says how they were made."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class SoftMasks:
     """The masks of one view.
 
     Attributes:
         soft: float32 (T, S, S), above 0.5 where a trait wins.
-        confidence: float32 (T,), 0..1: the IoU to expect; of a trait without a mask, how sure its absence is.
-        familiar: 0..1, how well what was learnt fits this specimen; 0 where nothing learnt was asked.
+        confidence: float32 (T,), 0..1: the expected IoU; of a trait without a mask, the probability of its absence.
+        in_distribution: 0..1, see `track.dense.view.compute_in_distribution_score`; 0 where no learnt part was used.
     """
 
     soft: Floats
     confidence: Floats
-    familiar: float = 0.0
+    in_distribution: float = 0.0
 
 
 class TrainedDecoder:
@@ -54,7 +58,7 @@ class TrainedDecoder:
         Args:
             weights: a state dictionary of `Decoder`, as `scripts/train_decoder.py` writes it.
             device: where it runs.
-            share: of the decoder in doubtful masks and their confidences, 0..1; the rest is the rules'.
+            share: weight of the decoder where votes disagree, in masks and confidences, 0..1; the rest is the rules'.
 
         Raises:
             ModelError: the file is missing, broken, or of another network.
@@ -76,68 +80,78 @@ class TrainedDecoder:
         self.name = f"decoder {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}{mixed}"
 
     @torch.inference_mode()
-    def keys(self, view: RGBImage, levels: Sequence[torch.Tensor], like: Spreads) -> torch.Tensor:
-        """Describe a view.
+    def compute_keys(
+        self, view: RGBImage, levels: Sequence[torch.Tensor], statistics: ChannelStatistics
+    ) -> torch.Tensor:
+        """Compute the keys of a view.
 
         Args:
             view: uint8 (S, S, 3).
-            levels: the trunk's levels of the view, of strides 4, 8 and 16, float32 (C, ., .).
-            like: of the group's first support, to which keys are relative, see `spreads`.
+            levels: the trunk's levels of the view, of strides 4, 8 and 16, float32 (C, h, w).
+            statistics: of the group's first support, see `track.dense.keys.compute_channel_statistics`.
 
         Returns:
-            float32 (KEY, S / 4, S / 4).
+            float32 (KEY_CHANNELS, S / 4, S / 4).
         """
         moved = [level.to(self._device) for level in levels]
         colours = torch.from_numpy(compute_cell_colours(view, levels[0].shape[-1])).to(self._device)
-        relative = [(mean.to(self._device), spread.to(self._device)) for mean, spread in like]
-        keys: torch.Tensor = self._network.keys(moved, colours, relative)
+        standard = [(mean.to(self._device), deviation.to(self._device)) for mean, deviation in statistics]
+        keys: torch.Tensor = self._network.keys(moved, colours, standard)
         return keys
 
     @torch.inference_mode()
-    def recall(
-        self, keys: torch.Tensor, supports: Sequence[tuple[torch.Tensor, torch.Tensor]]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Let supports vote on a view by its keys and theirs, see `recall`."""
+    def vote_by_keys(self, keys: torch.Tensor, supports: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> KeyVotes:
+        """Transfer labels to a view by its keys, see `track.dense.keys.vote_by_keys`; the result is on the CPU."""
         moved = [(theirs.to(self._device), labels.to(self._device)) for theirs, labels in supports]
-        shares, distance = recall(self._network.keys, keys, moved)
-        return shares.cpu(), distance.cpu()
+        shares, distance = vote_by_keys(self._network.keys, keys, moved)
+        return KeyVotes(shares.cpu(), distance.cpu())
 
     @torch.inference_mode()
     def decode(
-        self, told: Clues, ruled: Drawn, presence: Floats, *, familiar: float = 1.0, doubt: Floats | float = 1.0
-    ) -> Drawn:
-        """Make the masks of one target.
+        self,
+        inputs: DecoderInputs,
+        by_rules: SoftMasks,
+        presence: Floats,
+        *,
+        in_distribution: float = 1.0,
+        disagreement: Floats | float = 1.0,
+    ) -> SoftMasks:
+        """Predict the masks of one target, and combine them with those of the rules.
 
-        The rules follow a colour's edge to the pixel, the decoder knows which pieces belong together. It is heard
-        where the votes leave doubt, on animals like those that it has learnt from. What it holds for lost or for badly
-        drawn is heard on every animal: on strange ones the rules are too sure of themselves. A good mask is not lost.
+        The rules align edges to the pixel, the decoder knows which fragments belong together. In the masks, it is
+        weighted by the disagreement of the two kinds of votes and by how well the animal is in distribution. Its
+        presence and expected IoU count on every animal: out of distribution the rules are overconfident. A mask with
+        a high expected IoU is never removed.
 
         Args:
-            told: what is known of it.
-            ruled: what the rules make of the same votes.
-            presence: float32 (T,), 0..1, how likely each trait is there by the matching alone.
-            familiar: 0..1, how well what was learnt fits this specimen.
-            doubt: float32 (T,), 0..1, how little the votes agree on a trait.
+            inputs: of the network.
+            by_rules: the masks that `track.dense.refine.refine` makes of the same votes.
+            presence: float32 (T,), 0..1, probability of each trait's presence by the matching alone.
+            in_distribution: 0..1, see `track.dense.view.compute_in_distribution_score`.
+            disagreement: float32 (T,), 0..1, of the two kinds of votes on a trait.
+
+        Returns:
+            The masks at the size of the view, with calibrated confidences.
         """
-        moved = Clues(
-            told.target.to(self._device),
-            told.traits.to(self._device, memory_format=torch.channels_last),
-            told.recalled.to(self._device, memory_format=torch.channels_last),
-            tuple(level.to(self._device) for level in told.levels),
-            told.rivals.to(self._device),
+        moved = DecoderInputs(
+            inputs.target.to(self._device),
+            inputs.traits.to(self._device, memory_format=torch.channels_last),
+            inputs.keys.to(self._device, memory_format=torch.channels_last),
+            tuple(level.to(self._device) for level in inputs.levels),
+            inputs.rivals.to(self._device),
         )
-        logits, judgement = self._network(moved)
-        likely = torch.sigmoid(logits).cpu()
-        expected, there = torch.sigmoid(judgement).cpu().numpy().T
-        margin = (likely - strongest_rival(likely, told.rivals.cpu()).clamp(min=0.5)).numpy()
-        known = familiar + (1 - familiar) * LOST
-        there = known * there + (1 - known) * presence
-        share = np.broadcast_to(np.float32(self._share) * doubt, there.shape)
-        heard = np.float32(familiar) * share[:, None, None]
-        soft: Floats = ((1 - heard) * ruled.soft + heard * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
-        sure = (1 - share) * ruled.confidence + share * expected
-        soft[(there < 0.5) & (sure < GOOD)] = 0
+        logits, estimates = self._network(moved)
+        probability = torch.sigmoid(logits).cpu()
+        expected, present = torch.sigmoid(estimates).cpu().numpy().T
+        margin = (probability - compute_strongest_rival(probability, inputs.rivals.cpu()).clamp(min=0.5)).numpy()
+        presence_weight = in_distribution + (1 - in_distribution) * PRESENCE_SHARE
+        present = presence_weight * present + (1 - presence_weight) * presence
+        share = np.broadcast_to(np.float32(self._share) * disagreement, present.shape)
+        weight = np.float32(in_distribution) * share[:, None, None]
+        soft: Floats = ((1 - weight) * by_rules.soft + weight * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
+        iou = (1 - share) * by_rules.confidence + share * expected
+        soft[(present < 0.5) & (iou < RELIABLE_IOU)] = 0
         empty = ~(soft > 0.5).any(axis=(1, 2))
-        drawn = np.where(there < 0.5, (sure + there) / 2, sure)
-        confidence: Floats = np.where(empty, 1 - there, drawn).astype(np.float32)
-        return Drawn(soft, confidence, familiar)
+        confident = np.where(present < 0.5, (iou + present) / 2, iou)
+        confidence: Floats = np.where(empty, 1 - present, confident).astype(np.float32)
+        return SoftMasks(soft, confidence, in_distribution)

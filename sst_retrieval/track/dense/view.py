@@ -1,4 +1,4 @@
-"""What the dense propagator sees of a target, and which part of it is worth work."""
+"""A target matched with the supports: the view, its votes, and how votes of matching and keys are fused."""
 
 from __future__ import annotations
 
@@ -8,50 +8,58 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from sst_retrieval.track.dense.keys import doubled
+from sst_retrieval.track.dense.keys import KeyVotes, upsample
 from sst_retrieval.track.dense.matching import sample_displaced
-from sst_retrieval.track.dense.memory import Remembered
+from sst_retrieval.track.dense.memory import SupportEncoding
 from sst_retrieval.types import Floats, Frame, RGBImage
 
-MARGIN = 16  # Cells around everything that may be a trait, in which colours of the surroundings are learnt.
-FEW = 16  # Cells of the keys' grid; a trait of no more than these is hardly seen by the keys.
-STRANGE = 7.5  # Mean squared distance of the best keys from which a specimen is strange: known ones lie at 2.5 to 7.
-STRANGER = 0.25  # How quickly trust is lost there.
-AGREED = 0.9  # Soft IoU of the two kinds of votes above which a trait needs no decoder,
-APART = 0.6  # and below which the decoder gets all of its share.
+MARGIN = 16  # Cells around everything that may be a trait, from which the colours of the background are learnt.
+SMALL_TRAIT = 16  # Cells of the keys' grid; the votes by keys for a trait of this size have half their weight.
+
+IN_DISTRIBUTION_DISTANCE = 7.5
+"""Mean squared distance of the best keys at which the in-distribution score is 0.5. In training: 2.5 to 7."""
+
+IN_DISTRIBUTION_SCALE = 0.25
+"""Width of the logistic function there, in squared distance."""
+
+AGREEMENT_IOU = 0.9
+"""Soft IoU of the two kinds of votes above which a trait does not need the decoder."""
+
+DISAGREEMENT_IOU = 0.6
+"""Soft IoU of the two kinds of votes below which the decoder has its full weight."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """An image seen through the frame in which it lies like the supports, and what the matching says of it.
+class TargetMatch:
+    """A target in the frame in which it is aligned with the supports, and the result of the matching.
 
     Attributes:
-        frame: how it lies.
-        view: uint8 (S, S, 3), seen through the frame.
+        frame: of the view.
+        view: uint8 (S, S, 3), the target warped to the frame.
         shares: float32 (1 + T, G, G), the shares of the votes: for "no trait" and for each trait.
-        distance: float32 (G, G), how far the best match of every cell is, see `Votes.result`.
-        bent: float32 (T, G, G), the supports' masks in the target's proportions, their mean, 0..1.
-        levels: the trunk's levels of strides 4, 8 and 16, float32 (C, ., .).
-        flows: displacement field to every support, float32 (2, g, g) each.
-        recalled: votes by the decoder's keys, see `track.dense.keys.recall`; None without a decoder.
+        distance: float32 (G, G), squared descriptor distance of every cell's best match, see `Votes.result`.
+        warped_masks: float32 (T, G, G), the supports' masks warped to the target, their mean, 0..1.
+        levels: the trunk's levels of strides 4, 8 and 16, float32 (C, h, w).
+        displacements: field from the target to every support, float32 (2, g, g) each, as a share of the view's edge.
+        key_votes: see `track.dense.keys.vote_by_keys`; None without a decoder.
     """
 
     frame: Frame
     view: RGBImage
     shares: Floats
     distance: Floats
-    bent: Floats
+    warped_masks: Floats
     levels: tuple[torch.Tensor, ...]
-    flows: tuple[torch.Tensor, ...]
-    recalled: tuple[torch.Tensor, torch.Tensor] | None = None
+    displacements: tuple[torch.Tensor, ...]
+    key_votes: KeyVotes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A part of a view, in cells of its finest grid; a whole number of the coarsest level's cells.
+class CellWindow:
+    """A rectangular part of a view, in cells of its finest grid; a whole number of the coarsest level's cells.
 
     Attributes:
-        top, left, bottom, right: cells, of two pixels.
+        top, left, bottom, right: cells, of two pixels; bottom and right are exclusive.
     """
 
     top: int
@@ -60,117 +68,132 @@ class Place:
     right: int
 
     def rows(self, scale: float = 1) -> slice:
-        """Rows of a grid that is `scale` times as fine."""
+        """Return the rows of a grid with `scale` times the resolution."""
         return slice(int(self.top * scale), int(self.bottom * scale))
 
     def columns(self, scale: float = 1) -> slice:
-        """Columns of a grid that is `scale` times as fine."""
+        """Return the columns of a grid with `scale` times the resolution."""
         return slice(int(self.left * scale), int(self.right * scale))
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
-    """Votes by keys and votes of the matching, weighed with each other.
+class FusedVotes:
+    """The votes of the matching and the votes by keys, combined.
 
     Attributes:
-        recalled: votes by keys, float32 (1 + T, G / 2, G / 2), and how far the best key is; where keys are not to be
-            trusted, the matching's votes.
-        both: float32 (1 + T, G, G), the votes of the matching where both kinds agree, their mean where they do not.
-        familiar: 0..1, how well the keys know what they see, see `familiarity`.
-        doubt: float32 (T,), 0..1, how little the two kinds of votes agree on a trait.
+        key_votes: votes by keys; where they are not reliable, the matching's.
+        shares: float32 (1 + T, G, G), the votes of the matching where both kinds agree, their mean where they do not.
+        in_distribution: 0..1, see `compute_in_distribution_score`.
+        disagreement: float32 (T,), 0..1, of the two kinds of votes on a trait.
     """
 
-    recalled: tuple[torch.Tensor, torch.Tensor]
-    both: Floats
-    familiar: float
-    doubt: Floats
+    key_votes: KeyVotes
+    shares: Floats
+    in_distribution: float
+    disagreement: Floats
 
 
-def weighed(seen: Seen) -> Weighed:
-    """Weigh the votes by keys, whose cells are twice as large, with those of the matching.
+def fuse_votes(match: TargetMatch) -> FusedVotes:
+    """Combine the votes by keys, whose cells are twice as large, with those of the matching.
 
-    Keys count less on a specimen that is strange to them, and for a trait that is small for their cells. Where both
-    agree the matching has the word, whose cells show a trait's edge better.
-    """
-    assert seen.recalled is not None
-    shares, distance = seen.recalled
-    matched = torch.from_numpy(seen.shares)
-    coarse = functional.avg_pool2d(matched, 2)
-    size = torch.from_numpy(seen.bent).sum((1, 2)) / 4
-    seen_well = size / (size + FEW)
-    overall = (seen_well * size).sum() / size.sum().clamp(min=1e-6)
-    familiar = familiarity(shares, distance)
-    trust = familiar * torch.cat([overall[None], seen_well])[:, None, None]
-    agreed = torch.minimum(coarse, shares)[1:].sum((1, 2)) / torch.maximum(coarse, shares)[1:].sum((1, 2)).clamp(
-        min=1e-6
-    )
-    doubt = ((AGREED - agreed) / (AGREED - APART)).clamp(0, 1)
-    shares = trust * shares + (1 - trust) * coarse
-    unsure = torch.cat([doubt.amax()[None], doubt])[:, None, None]
-    both = matched + unsure * (doubled(shares[None])[0] - matched) / 2
-    both = both / both.sum(0).clamp(min=1e-6)
-    return Weighed((shares, distance), both.numpy(), familiar, doubt.numpy())
-
-
-def familiarity(shares: torch.Tensor, distance: torch.Tensor) -> float:
-    """Say how well the keys know what they see, 0..1.
-
-    Keys were learnt on a few kinds of animals. On those, and on what looks like them to the keys, the best key of a
-    cell is near. On a strange animal it is far, and plain matching is better than what was learnt elsewhere.
+    Keys count less on a specimen that is out of distribution, and for a trait that is small for their cells. Where both
+    agree the matching's votes are taken, whose cells resolve a trait's edge better.
 
     Args:
-        shares: float32 (1 + T, G / 2, G / 2), votes by keys.
-        distance: float32 (G / 2, G / 2), squared distance to the best key.
+        match: with votes by keys.
     """
-    shown = shares[1:].sum(0) > 0.5
-    if not shown.any():
+    assert match.key_votes is not None
+    shares, distance = match.key_votes
+    matched = torch.from_numpy(match.shares)
+    coarse = functional.avg_pool2d(matched, 2)
+    size = torch.from_numpy(match.warped_masks).sum((1, 2)) / 4
+    size_weight = size / (size + SMALL_TRAIT)
+    overall = (size_weight * size).sum() / size.sum().clamp(min=1e-6)
+    in_distribution = compute_in_distribution_score(match.key_votes)
+    weight = in_distribution * torch.cat([overall[None], size_weight])[:, None, None]
+    intersection, union = torch.minimum(coarse, shares)[1:], torch.maximum(coarse, shares)[1:]
+    iou = intersection.sum((1, 2)) / union.sum((1, 2)).clamp(min=1e-6)
+    disagreement = ((AGREEMENT_IOU - iou) / (AGREEMENT_IOU - DISAGREEMENT_IOU)).clamp(0, 1)
+    shares = weight * shares + (1 - weight) * coarse
+    mixing = torch.cat([disagreement.amax()[None], disagreement])[:, None, None]
+    fused = matched + mixing * (upsample(shares[None])[0] - matched) / 2
+    fused = fused / fused.sum(0).clamp(min=1e-6)
+    return FusedVotes(KeyVotes(shares, distance), fused.numpy(), in_distribution, disagreement.numpy())
+
+
+def compute_in_distribution_score(votes: KeyVotes) -> float:
+    """Compute how well a specimen lies in the distribution on which the keys were trained.
+
+    The keys were trained on a few kinds of animals. On those, and on animals that resemble them, the best key of a cell
+    is near; out of distribution it is far, and plain matching is better than what was learnt elsewhere. As in
+    nearest-neighbour detection of out-of-distribution samples (Sun et al. 2022, arXiv 2204.06507), but the neighbours
+    are keys of the supports.
+
+    Args:
+        votes: by keys.
+
+    Returns:
+        0..1, a logistic function of the mean squared distance to the best key over cells that vote for a trait; 1 where
+        no cell does.
+    """
+    shares, distance = votes
+    labelled = shares[1:].sum(0) > 0.5
+    if not labelled.any():
         return 1.0
-    return float(torch.sigmoid((STRANGE - distance[shown].mean()) / STRANGER))
+    return float(torch.sigmoid((IN_DISTRIBUTION_DISTANCE - distance[labelled].mean()) / IN_DISTRIBUTION_SCALE))
 
 
-def busy(seen: Seen) -> Place:
-    """Find the part of a view in which any trait may lie; the rest is not worth the work."""
-    wanted = (seen.bent > 0.01).any(axis=0) | (seen.shares[0] < 0.98)
-    cells = len(wanted)
-    step = cells // seen.levels[-1].shape[-1]
-    if not wanted.any():
-        return Place(0, 0, cells, cells)
+def find_active_window(match: TargetMatch) -> CellWindow:
+    """Find the part of a view in which any trait may lie, with a margin; masks are computed there only."""
+    possible = (match.warped_masks > 0.01).any(axis=0) | (match.shares[0] < 0.98)
+    cells = len(possible)
+    step = cells // match.levels[-1].shape[-1]
+    if not possible.any():
+        return CellWindow(0, 0, cells, cells)
     ends = []
     for axis in (1, 0):
-        found = np.flatnonzero(wanted.any(axis=axis))
+        found = np.flatnonzero(possible.any(axis=axis))
         start = max(0, (int(found[0]) - MARGIN) // step * step)
         ends.append((start, min(cells, -(-(int(found[-1]) + 1 + MARGIN) // step) * step)))
     (top, bottom), (left, right) = ends
-    return Place(top, left, bottom, right)
+    return CellWindow(top, left, bottom, right)
 
 
-def cut(seen: Seen, place: Place) -> Seen:
-    """Keep a part of what is seen; the frame and the flows stay those of the whole view."""
-    cells = seen.shares.shape[-1]
+def crop_match(match: TargetMatch, window: CellWindow) -> TargetMatch:
+    """Crop view, votes and features to a window; frame and displacements stay those of the whole view."""
+    cells = match.shares.shape[-1]
 
-    def part(grid: torch.Tensor) -> torch.Tensor:
+    def crop(grid: torch.Tensor) -> torch.Tensor:
         scale = grid.shape[-1] / cells
-        return grid[..., place.rows(scale), place.columns(scale)]
+        return grid[..., window.rows(scale), window.columns(scale)]
 
-    recalled = None if seen.recalled is None else (part(seen.recalled[0]), part(seen.recalled[1]))
-    within = (..., place.rows(), place.columns())
+    within = (..., window.rows(), window.columns())
     return replace(
-        seen,
-        view=seen.view[place.rows(2), place.columns(2)],
-        shares=seen.shares[within],
-        distance=seen.distance[within],
-        bent=seen.bent[within],
-        levels=tuple(part(level) for level in seen.levels),
-        recalled=recalled,
+        match,
+        view=match.view[window.rows(2), window.columns(2)],
+        shares=match.shares[within],
+        distance=match.distance[within],
+        warped_masks=match.warped_masks[within],
+        levels=tuple(crop(level) for level in match.levels),
+        key_votes=None if match.key_votes is None else KeyVotes(*(crop(grid) for grid in match.key_votes)),
     )
 
 
-def bend(grid: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
-    """Move what is known of a support to where its like lies on the target: float32 (C, G, G) both."""
-    return sample_displaced(grid, functional.interpolate(flow[None], size=grid.shape[1:], mode="bilinear")[0])
+def warp_to_target(grid: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
+    """Warp a grid of a support to a target by a displacement field of any resolution.
+
+    Args:
+        grid: float32 (C, G, G).
+        displacement: float32 (2, g, g), from the target to the support.
+
+    Returns:
+        float32 (C, G, G).
+    """
+    field = functional.interpolate(displacement[None], size=grid.shape[1:], mode="bilinear")[0]
+    return sample_displaced(grid, field)
 
 
-def recallable(support: Remembered, flow: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give the keys and labels of a support in a target's proportions."""
+def warp_keys(support: SupportEncoding, displacement: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Warp keys and labels of a support to a target: float32 (KEY_CHANNELS, ., .) and (1 + T, ., .)."""
     assert support.keys is not None
-    return bend(support.keys, flow), bend(support.key_labels, flow)
+    return warp_to_target(support.keys, displacement), warp_to_target(support.key_labels, displacement)

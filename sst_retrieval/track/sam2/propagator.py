@@ -25,7 +25,7 @@ from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames as pose
 from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.nets.device import resolve_device
-from sst_retrieval.track.dense.memory import rivals
+from sst_retrieval.track.dense.memory import find_rivals
 from sst_retrieval.track.dense.propagator import DensePropagator
 from sst_retrieval.track.sam2.adapter import Adapters
 from sst_retrieval.track.sam2.checkpoint import load_checkpoint
@@ -136,7 +136,7 @@ class Sam2Propagator:
             places = tuple(traits.index(trait) for trait in own)
             prepared = self.network.prepare(parts)
             known.append(Known(places, parts, prepared, encoded[where[0]], masks[where[0]][rows[0]]))
-        return Sam2Memory(traits, supports[0].group, rivals(supports, traits), tuple(known), dense)
+        return Sam2Memory(traits, supports[0].group, find_rivals(supports, traits), tuple(known), dense)
 
     @torch.inference_mode()
     def propagate(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Propagated]:

@@ -27,8 +27,8 @@ KEPT = 0.8
 
 
 FAMILIAR = 0.5
-"""How familiar to the decoder's keys (`track.dense.view.familiarity`) a specimen must be; on moths the network does
-harm."""
+"""In-distribution score (`track.dense.view.compute_in_distribution_score`) from which the network corrects masks; on
+moths it does harm."""
 
 
 class TrackerPropagator(Sam2Propagator):
@@ -70,7 +70,7 @@ class TrackerPropagator(Sam2Propagator):
     def _propagate(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Propagated]:
         if self._dense is None or memory.dense is None:
             return super()._propagate(memory, images)
-        known = self._dense.familiarly(memory.dense, images)
+        known = self._dense.propagate_with_in_distribution_score(memory.dense, images)
         answers = [guess for guess, _ in known]
         doubtful = [
             place

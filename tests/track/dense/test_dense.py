@@ -13,11 +13,12 @@ from scipy import ndimage
 from sst_retrieval.imaging import frames
 from sst_retrieval.synthetic.species import SPECIES
 from sst_retrieval.synthetic.specimen import Plan, draw_specimen
+from sst_retrieval.track.dense.keys import KeyVotes
 from sst_retrieval.track.dense.memory import DenseMemory
 from sst_retrieval.track.dense.propagator import DensePropagator
 from sst_retrieval.track.dense.refine import refine
 from sst_retrieval.track.dense.trained_decoder import TrainedDecoder
-from sst_retrieval.track.dense.view import Seen, busy, cut
+from sst_retrieval.track.dense.view import TargetMatch, crop_match, find_active_window
 from sst_retrieval.types import Frame, Mask, MaskStack, Propagated, RGBImage, Support
 
 TRAITS = ("forewing_band", "hindwing_bar")
@@ -176,56 +177,56 @@ def test_supports_with_different_traits_are_pooled(propagator: DensePropagator, 
 
 
 @pytest.fixture(scope="module")
-def unvoted(propagator: DensePropagator) -> Callable[[float, bool], tuple[Seen, DenseMemory]]:
-    """Look at the support, but let the bar get at most a share of every vote; by keys as well, far from every key."""
+def unvoted(propagator: DensePropagator) -> Callable[[float, bool], tuple[TargetMatch, DenseMemory]]:
+    """Match the support with itself, but limit the bar's share of every vote; by keys as well, far from every key."""
     image, masks = draw("fresh", 0)
     support = Support("first", "g", image, TRAITS, np.stack([masks[trait] for trait in TRAITS]))
 
-    def look(most: float, decoded: bool) -> tuple[Seen, DenseMemory]:
+    def match_limited(most: float, decoded: bool) -> tuple[TargetMatch, DenseMemory]:
         able = DensePropagator(trunk=propagator.trunk, decoder=TrainedDecoder() if decoded else None)
         memory = able.remember([support])
-        seen = able.look(memory, image)
-        shares = seen.shares.copy()
+        match = able.match(memory, image)
+        shares = match.shares.copy()
         shares[2] = np.minimum(shares[2], most)
         shares[0] = 1 - shares[1:].sum(axis=0)
-        recalled = None
-        if seen.recalled is not None:
-            by_keys, distance = seen.recalled[0].clone(), seen.recalled[1] + 10
+        key_votes = None
+        if match.key_votes is not None:
+            by_keys, distance = match.key_votes.shares.clone(), match.key_votes.distance + 10
             by_keys[2] = by_keys[2].clamp(max=most)
             by_keys[0] = 1 - by_keys[1:].sum(0)
-            recalled = (by_keys, distance)
-        return replace(seen, shares=shares, recalled=recalled), memory
+            key_votes = KeyVotes(by_keys, distance)
+        return replace(match, shares=shares, key_votes=key_votes), memory
 
-    return look
+    return match_limited
 
 
 @pytest.mark.parametrize("decoded", [False, True], ids=["rules", "decoder"])
 def test_a_trait_that_nothing_votes_for_is_surely_absent(
-    propagator: DensePropagator, unvoted: Callable[[float, bool], tuple[Seen, DenseMemory]], decoded: bool
+    propagator: DensePropagator, unvoted: Callable[[float, bool], tuple[TargetMatch, DenseMemory]], decoded: bool
 ) -> None:
-    seen, memory = unvoted(0.0, decoded)
+    match, memory = unvoted(0.0, decoded)
     able = DensePropagator(trunk=propagator.trunk, decoder=TrainedDecoder() if decoded else None)
-    drawn = able.draw(seen, memory.rivals)
-    assert (drawn.soft > 0.5).any(axis=(1, 2)).tolist() == [True, False]
-    # The decoder has the greater say on an animal that is strange to it, and this one shows a bar where one should be.
-    assert drawn.confidence[1] > (0.5 if decoded else 0.99)
-    assert propagator._presence(seen.shares, seen.distance, seen.bent)[1] < 0.01
+    predicted = able.predict_masks(match, memory.rivals)
+    assert (predicted.soft > 0.5).any(axis=(1, 2)).tolist() == [True, False]
+    # Out of distribution the decoder has the greater weight, and this animal shows a bar where one should be.
+    assert predicted.confidence[1] > (0.5 if decoded else 0.99)
+    assert propagator._compute_presence(match.shares, match.distance, match.warped_masks)[1] < 0.01
 
 
 def test_a_trait_with_some_votes_but_no_cell_is_less_surely_absent(
-    propagator: DensePropagator, unvoted: Callable[[float, bool], tuple[Seen, DenseMemory]]
+    propagator: DensePropagator, unvoted: Callable[[float, bool], tuple[TargetMatch, DenseMemory]]
 ) -> None:
     sure = []
     for most in (0.0, 0.3, 0.45):
-        seen, memory = unvoted(most, False)
-        drawn = propagator.draw(seen, memory.rivals)
-        assert not (drawn.soft[1] > 0.5).any()
-        sure.append(float(drawn.confidence[1]))
+        match, memory = unvoted(most, False)
+        predicted = propagator.predict_masks(match, memory.rivals)
+        assert not (predicted.soft[1] > 0.5).any()
+        sure.append(float(predicted.confidence[1]))
         # The band's mask is that of the same votes, whatever becomes of the bar.
-        near = cut(seen, busy(seen))
+        near = crop_match(match, find_active_window(match))
         expected, _ = refine(near.view, near.shares, memory.rivals, colour=propagator.settings.colour)
-        place = busy(seen)
-        assert np.array_equal(drawn.soft[0, place.rows(2), place.columns(2)], expected[0])
+        place = find_active_window(match)
+        assert np.array_equal(predicted.soft[0, place.rows(2), place.columns(2)], expected[0])
     assert sure[0] > sure[1] > sure[2] > 0.5
 
 
@@ -234,10 +235,10 @@ def test_a_trait_too_thin_to_win_a_cell_is_judged_by_what_it_covers(propagator: 
     shares = np.zeros((3, 8, 8), np.float32)
     shares[1, 2], shares[2, 5] = 0.35, 0.05
     shares[0] = 1 - shares[1:].sum(axis=0)
-    bent = np.zeros((2, 8, 8), np.float32)
-    bent[0, 2], bent[1, 5] = 0.4, 0.4
+    warped_masks = np.zeros((2, 8, 8), np.float32)
+    warped_masks[0, 2], warped_masks[1, 5] = 0.4, 0.4
     near, far = (np.full((8, 8), distance, np.float32) for distance in (0.3, 1.5))
-    thin, lost = propagator._presence(shares, near, bent)
+    thin, lost = propagator._compute_presence(shares, near, warped_masks)
     assert thin > 0.99
     assert lost < 0.02
-    assert propagator._presence(shares, far, bent)[0] < 0.01
+    assert propagator._compute_presence(shares, far, warped_masks)[0] < 0.01

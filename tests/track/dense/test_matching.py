@@ -32,11 +32,11 @@ def random_labels(seed: int, count: int = 3, cells: int = G) -> torch.Tensor:
 
 
 def slow_votes(
-    target: torch.Tensor, supports: list[tuple[torch.Tensor, torch.Tensor]], reach: MatchSettings
+    target: torch.Tensor, supports: list[tuple[torch.Tensor, torch.Tensor]], settings: MatchSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One softmax for every cell over the cells that its block may look at on all supports."""
+    """One softmax for every cell over the cells that its block may settings at on all supports."""
     cells = target.shape[-1]
-    radius = max(1, round(reach.window * cells))
+    radius = max(1, round(settings.window * cells))
     shares = np.zeros((len(supports[0][1]), cells, cells))
     nearest = np.zeros((cells, cells))
     rows, columns = np.mgrid[:cells, :cells]
@@ -45,30 +45,30 @@ def slow_votes(
             top, left = row // BLOCK * BLOCK, column // BLOCK * BLOCK
             seen = (rows >= top - radius) & (rows < top + BLOCK + radius)
             seen &= (columns >= left - radius) & (columns < left + BLOCK + radius)
-            place = reach.position_cost * ((rows - row) ** 2 + (columns - column) ** 2) / cells**2
+            place = settings.position_cost * ((rows - row) ** 2 + (columns - column) ** 2) / cells**2
             apart = [(features.numpy() - target[:, row, column, None, None].numpy()) ** 2 for features, _ in supports]
             distances = np.concatenate([(one.sum(0) + place)[seen] for one in apart])
             labels = np.concatenate([each.numpy()[:, seen] for _, each in supports], axis=1)
             nearest[row, column] = distances.min()
-            weights = np.exp((nearest[row, column] - distances) / reach.temperature)
+            weights = np.exp((nearest[row, column] - distances) / settings.temperature)
             shares[:, row, column] = labels @ weights / weights.sum()
     return shares, nearest
 
 
 @pytest.mark.parametrize(
-    "reach",
+    "settings",
     [MatchSettings(0.1, 5.0, 2.0), MatchSettings(0.2, 0.0, 0.5), MatchSettings(0.001, 40.0, 5.0)],
     ids=["near", "far", "least"],
 )
 @pytest.mark.parametrize("supports", [1, 2])
-def test_votes_are_a_softmax_over_the_window_of_all_supports(reach: MatchSettings, supports: int) -> None:
+def test_votes_are_a_softmax_over_the_window_of_all_supports(settings: MatchSettings, supports: int) -> None:
     target = random_grid(0)
     given = [(random_grid(1 + n), random_labels(9 + n)) for n in range(supports)]
-    votes = Votes(target, EVERYWHERE, reach)
+    votes = Votes(target, EVERYWHERE, settings)
     for features, labels in given:
         votes.add(features, labels)
     shares, distance = votes.result()
-    expected_shares, expected_distance = slow_votes(target, given, reach)
+    expected_shares, expected_distance = slow_votes(target, given, settings)
     assert shares.numpy() == pytest.approx(expected_shares, abs=1e-4)
     assert distance.numpy() == pytest.approx(expected_distance, abs=1e-3)
     assert votes.active_cells().all()
@@ -96,7 +96,7 @@ def test_the_order_of_supports_changes_nothing() -> None:
     assert answers[0] == pytest.approx(answers[1], abs=1e-5)
 
 
-def test_a_choosy_vote_takes_over_the_labels_of_an_equal_picture() -> None:
+def test_a_vote_of_low_temperature_takes_over_the_labels_of_an_equal_picture() -> None:
     grid, labels = random_grid(0), random_labels(1)
     votes = Votes(grid, EVERYWHERE, MatchSettings(0.1, 5.0, 0.01))
     votes.add(grid, labels)
@@ -105,13 +105,13 @@ def test_a_choosy_vote_takes_over_the_labels_of_an_equal_picture() -> None:
     assert distance.abs().max() < 1e-4
 
 
-def test_a_block_far_from_every_label_is_told_no_label_and_left_out() -> None:
+def test_a_block_far_from_every_label_gets_no_label_and_is_not_computed() -> None:
     cells = 32
     wanted = torch.zeros(cells, cells, dtype=torch.bool)
-    wanted[0, 0] = True  # Two cells of reach: only the first block sees it.
+    wanted[0, 0] = True  # Two cells of settings: only the first block sees it.
     target, features, labels = random_grid(0, cells=cells), random_grid(1, cells=cells), random_labels(2, cells=cells)
-    reach = MatchSettings(2 / cells, 5.0, 2.0)
-    votes, all_votes = Votes(target, wanted, reach), Votes(target, torch.ones_like(wanted), reach)
+    settings = MatchSettings(2 / cells, 5.0, 2.0)
+    votes, all_votes = Votes(target, wanted, settings), Votes(target, torch.ones_like(wanted), settings)
     for each in (votes, all_votes):
         each.add(features, labels)
     shares, distance = votes.result()
@@ -146,35 +146,35 @@ def test_no_label_anywhere_is_no_label_everywhere() -> None:
 # Displacement
 
 
-def test_no_displacement_carries_nothing_anywhere() -> None:
+def test_no_displacement_changes_nothing() -> None:
     grid = random_grid(0)
     assert sample_displaced(grid, torch.zeros(2, G, G)).numpy() == pytest.approx(grid.numpy(), abs=1e-5)
 
 
 def test_a_displacement_says_where_to_look() -> None:
     grid = random_grid(0)
-    flow = torch.zeros(2, G, G)
-    flow[0], flow[1] = 3 / G, -2 / G  # Three cells to the right, two up.
-    moved = sample_displaced(grid, flow)
+    field = torch.zeros(2, G, G)
+    field[0], field[1] = 3 / G, -2 / G  # Three cells to the right, two up.
+    moved = sample_displaced(grid, field)
     assert moved[:, 2:, :-3].numpy() == pytest.approx(grid[:, :-2, 3:].numpy(), abs=1e-4)
     assert moved[:, 5, -1].numpy() == pytest.approx(grid[:, 3, -1].numpy(), abs=1e-4)  # The edge is repeated.
 
 
 def test_a_constant_displacement_stays() -> None:
-    flow = torch.tensor([0.1, -0.05])[:, None, None].expand(2, 40, 40)
-    smooth = smooth_displacement(flow, torch.ones(40, 40), 0.06)
-    assert smooth.numpy() == pytest.approx(flow.numpy(), rel=0.01)
+    field = torch.tensor([0.1, -0.05])[:, None, None].expand(2, 40, 40)
+    smooth = smooth_displacement(field, torch.ones(40, 40), 0.06)
+    assert smooth.numpy() == pytest.approx(field.numpy(), rel=0.01)
 
 
-def test_an_untrusted_displacement_is_not_heard_but_told() -> None:
+def test_a_displacement_without_confidence_is_replaced_by_its_neighbours() -> None:
     weight = torch.ones(40, 40)
     weight[18:22, 18:22] = 0
-    flow = torch.full((2, 40, 40), 0.1)
-    flow[:, 18:22, 18:22] = -9
-    assert smooth_displacement(flow, weight, 0.06).numpy() == pytest.approx(np.full((2, 40, 40), 0.1), rel=0.01)
+    field = torch.full((2, 40, 40), 0.1)
+    field[:, 18:22, 18:22] = -9
+    assert smooth_displacement(field, weight, 0.06).numpy() == pytest.approx(np.full((2, 40, 40), 0.1), rel=0.01)
 
 
-def test_nothing_moves_far_from_every_trusted_cell() -> None:
+def test_nothing_moves_far_from_every_confident_cell() -> None:
     weight = torch.zeros(40, 40)
     weight[:5, :5] = 1
     smooth = smooth_displacement(torch.full((2, 40, 40), 0.1), weight, 0.05)
@@ -211,10 +211,10 @@ def levels_of(seed: int, count: int = 1) -> list[torch.Tensor]:
 
 
 def test_a_cell_has_unit_length_beside_its_colour() -> None:
-    look = DescriptorSettings(cells=8, level_weights=(0.5, 0, 1), colour_weight=0.3)
-    grid, norm = compute_descriptors(levels_of(0, 2), pictures(2), look)
+    settings = DescriptorSettings(cells=8, level_weights=(0.5, 0, 1), colour_weight=0.3)
+    grid, normalisation = compute_descriptors(levels_of(0, 2), pictures(2), settings)
     assert grid.shape == (2, 4 + 4 + 3, 8, 8)
-    assert len(norm.statistics) == 2
+    assert len(normalisation.statistics) == 2
     lengths = [(part**2).sum(1).numpy() for part in (grid[:, :4], grid[:, 4:8])]
     assert lengths[0] == pytest.approx(np.full((2, 8, 8), 0.5 / 1.5), abs=1e-5)
     assert lengths[1] == pytest.approx(np.full((2, 8, 8), 1 / 1.5), abs=1e-5)
@@ -229,26 +229,26 @@ def test_colour_is_scaled_lab() -> None:
 
 
 def test_the_norm_of_the_support_is_used_again() -> None:
-    look = DescriptorSettings(cells=8, level_weights=(0.5, 1, 1))
-    _, norm = compute_descriptors(levels_of(0), pictures(1), look)
-    other, same = compute_descriptors(levels_of(1), pictures(1), look, norm)
-    assert same is norm
+    settings = DescriptorSettings(cells=8, level_weights=(0.5, 1, 1))
+    _, normalisation = compute_descriptors(levels_of(0), pictures(1), settings)
+    other, same = compute_descriptors(levels_of(1), pictures(1), settings, normalisation)
+    assert same is normalisation
     level = levels_of(1)[2]
     mean, spread = levels_of(0)[2].mean((0, 2, 3)), levels_of(0)[2].std((0, 2, 3)) + 1e-3
     seen = (level[0] - mean[:, None, None]) / spread[:, None, None]
     expected = seen / (seen**2).sum(0).sqrt() * (1 / 2.5) ** 0.5
     assert other[0, 8:].numpy() == pytest.approx(expected.numpy(), abs=1e-5)
-    own, _ = compute_descriptors(levels_of(1), pictures(1), look)
+    own, _ = compute_descriptors(levels_of(1), pictures(1), settings)
     assert (own - other).abs().max() > 0.01
 
 
 def test_the_norm_is_the_first_pictures() -> None:
-    look = DescriptorSettings(cells=8, level_weights=(0.5, 1, 1), colour_weight=0.2)
+    settings = DescriptorSettings(cells=8, level_weights=(0.5, 1, 1), colour_weight=0.2)
     pair = [torch.cat(both) for both in zip(levels_of(0), levels_of(1), strict=True)]
-    together, norm = compute_descriptors(pair, pictures(2), look)
-    alone, own = compute_descriptors(levels_of(0), pictures(1), look)
+    together, normalisation = compute_descriptors(pair, pictures(2), settings)
+    alone, own = compute_descriptors(levels_of(0), pictures(1), settings)
     assert together[:1].numpy() == pytest.approx(alone.numpy(), abs=1e-5)
-    assert [mean.numpy() for mean, _ in norm.statistics] == [
+    assert [mean.numpy() for mean, _ in normalisation.statistics] == [
         pytest.approx(mean.numpy(), abs=1e-5) for mean, _ in own.statistics
     ]
 

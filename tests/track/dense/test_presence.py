@@ -1,4 +1,4 @@
-"""Lost traits: the signs that give them away, and how they are weighed."""
+"""Absent traits: the features that distinguish them, and the network that classifies these."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from sst_retrieval.track.dense.decoder import Decoder
-from sst_retrieval.track.dense.presence import SIGNS, Evidence, Presence, signs
+from sst_retrieval.track.dense.presence import (
+    PRESENCE_FEATURES,
+    PresenceInputs,
+    PresenceNetwork,
+    compute_presence_features,
+)
 from sst_retrieval.track.dense.trained_decoder import TrainedDecoder
 
 CELLS = 32
@@ -21,7 +26,7 @@ def square(left: int, cells: int = CELLS) -> torch.Tensor:
     return grid
 
 
-def evidence(*, second_matches: bool = True) -> Evidence:
+def presence_inputs(*, second_matches: bool = True) -> PresenceInputs:
     """Two traits side by side; the second may be lost: its place matches badly and gets hardly a vote."""
     places = torch.stack([square(4), square(20)])
     masks, votes, distance = torch.stack([square(4, 2 * CELLS), square(20, 2 * CELLS)]), places.clone(), places[0] * 0.2
@@ -33,14 +38,14 @@ def evidence(*, second_matches: bool = True) -> Evidence:
         votes[1] *= 0.2
         distance = distance + places[1] * 1.2
         far = far + square(20, CELLS // 2) * 8 / 20
-    recalled = torch.nn.functional.avg_pool2d(votes, 2)
-    return Evidence(masks, places, votes, distance, recalled, far)
+    key_shares = torch.nn.functional.avg_pool2d(votes, 2)
+    return PresenceInputs(masks, places, votes, distance, key_shares, far)
 
 
-def test_signs_are_of_each_trait_and_the_others() -> None:
-    numbers = signs(evidence(second_matches=False))
-    assert numbers.shape == (2, SIGNS)
-    size, under, under_others = numbers.T[:3]
+def test_features_are_of_each_trait_and_the_others() -> None:
+    features = compute_presence_features(presence_inputs(second_matches=False))
+    assert features.shape == (2, PRESENCE_FEATURES)
+    size, under, under_others = features.T[:3]
     assert size[0] == pytest.approx(0, abs=0.01)
     assert size[1] < -1
     assert under.tolist() == pytest.approx([0.2, 1.2], rel=0.1)
@@ -49,36 +54,43 @@ def test_signs_are_of_each_trait_and_the_others() -> None:
 
 
 def test_a_single_trait_is_compared_with_itself() -> None:
-    both = evidence()
-    alone = Evidence(both.masks[:1], both.bent[:1], both.votes[:1], both.distance, both.recalled[:1], both.far)
-    numbers = signs(alone)[0]
-    assert numbers[1] == numbers[2]
-
-
-def test_signs_do_not_depend_on_the_order_of_traits() -> None:
-    one = evidence(second_matches=False)
-    turned = Evidence(
-        one.masks.flip(0), one.bent.flip(0), one.votes.flip(0), one.distance, one.recalled.flip(0), one.far
+    both = presence_inputs()
+    alone = PresenceInputs(
+        both.masks[:1], both.warped_masks[:1], both.votes[:1], both.distance, both.key_shares[:1], both.key_distance
     )
-    torch.testing.assert_close(signs(turned), signs(one).flip(0))
+    features = compute_presence_features(alone)[0]
+    assert features[1] == features[2]
 
 
-def test_nothing_drawn_is_no_error() -> None:
-    both = evidence()
-    numbers = signs(replace(both, masks=both.masks * 0, bent=both.bent * 0))
-    assert torch.isfinite(numbers).all()
+def test_features_do_not_depend_on_the_order_of_traits() -> None:
+    one = presence_inputs(second_matches=False)
+    turned = PresenceInputs(
+        one.masks.flip(0),
+        one.warped_masks.flip(0),
+        one.votes.flip(0),
+        one.distance,
+        one.key_shares.flip(0),
+        one.key_distance,
+    )
+    torch.testing.assert_close(compute_presence_features(turned), compute_presence_features(one).flip(0))
+
+
+def test_empty_masks_are_no_error() -> None:
+    both = presence_inputs()
+    features = compute_presence_features(replace(both, masks=both.masks * 0, warped_masks=both.warped_masks * 0))
+    assert torch.isfinite(features).all()
 
 
 def test_untrained_every_trait_is_present() -> None:
-    assert (Presence()(signs(evidence(second_matches=False))) > 0).all()
+    assert (PresenceNetwork()(compute_presence_features(presence_inputs(second_matches=False))) > 0).all()
 
 
-def test_the_weights_that_come_with_the_program_tell_a_lost_trait() -> None:
+def test_the_trained_weights_recognise_an_absent_trait() -> None:
     presence = TrainedDecoder()._network.presence
-    assert isinstance(presence, Presence)
+    assert isinstance(presence, PresenceNetwork)
     with torch.no_grad():
-        there, lost = presence(signs(evidence(second_matches=False))).tolist()
-        whole = presence(signs(evidence())).tolist()
+        there, lost = presence(compute_presence_features(presence_inputs(second_matches=False))).tolist()
+        whole = presence(compute_presence_features(presence_inputs())).tolist()
     assert lost < 0 < there
     assert min(whole) > 0
 

@@ -131,21 +131,21 @@ def test_every_two_traits_of_a_layer_are_rivals() -> None:
 # Colour
 
 
-def test_chances_sum_to_one() -> None:
+def test_posteriors_sum_to_one() -> None:
     rng = np.random.default_rng(0)
     shares = rng.dirichlet((2, 1, 1, 0.2), size=(G, G)).transpose(2, 0, 1).astype(np.float32)
     view = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    chances = compute_posterior(view, shares, COLOUR)
-    assert chances.shape == (4, G, G)
-    assert (chances >= 0).all()
-    assert chances.sum(0) == pytest.approx(np.ones((G, G)), abs=1e-5)
+    posterior = compute_posterior(view, shares, COLOUR)
+    assert posterior.shape == (4, G, G)
+    assert (posterior >= 0).all()
+    assert posterior.sum(0) == pytest.approx(np.ones((G, G)), abs=1e-5)
 
 
-def test_without_evidence_the_votes_stay() -> None:
+def test_without_weights_of_colour_the_votes_stay() -> None:
     view = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     shares = votes_for(square(20, 30, 20, 40))
-    chances = compute_posterior(view, shares, ColourSettings(foreground_weight=0, trait_weight=0, own_share=1))
-    assert chances == pytest.approx(shares, abs=2e-3)
+    posterior = compute_posterior(view, shares, ColourSettings(foreground_weight=0, trait_weight=0, own_share=1))
+    assert posterior == pytest.approx(shares, abs=2e-3)
 
 
 @pytest.mark.parametrize("view", ["flat", "painted"])
@@ -159,12 +159,12 @@ def test_a_trait_without_votes_stays_absent(view: str) -> None:
     assert (soft[0] > 0.5).any()
 
 
-def test_a_class_without_cells_is_like_nothing() -> None:
-    looks = np.random.default_rng(0).normal(size=(50, 3))
+def test_a_class_without_cells_has_a_very_low_likelihood() -> None:
+    features = np.random.default_rng(0).normal(size=(50, 3))
     weights = np.zeros((2, 50), dtype=np.float32)
     weights[0] = 1
-    likeness = refining._compute_log_likelihood(looks, weights)
-    assert (likeness[1] < likeness[0] - 100).all()
+    likelihood = refining._compute_log_likelihood(features, weights)
+    assert (likelihood[1] < likelihood[0] - 100).all()
 
 
 def test_no_votes_for_any_trait_find_nothing() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sst_retrieval.track.dense.memory import rivals
+from sst_retrieval.track.dense.memory import find_rivals
 from sst_retrieval.types import Support
 
 TRAITS = ("a", "b", "c", "d")
@@ -36,7 +36,7 @@ def test_traits_that_share_less_than_a_twentieth_of_either_compete(shared: int) 
     masks = np.zeros((2, 31, 37), dtype=bool)
     masks[0].flat[:100] = True
     masks[1].flat[100 - shared : 300] = True
-    competing = rivals([a_support(masks, ("a", "b"))], ("a", "b"))
+    competing = find_rivals([a_support(masks, ("a", "b"))], ("a", "b"))
     assert np.array_equal(competing, ~np.eye(2, dtype=bool) & (shared < 5))
 
 
@@ -49,7 +49,7 @@ def test_rivals_are_those_of_every_support() -> None:
             for mask, (row, column) in zip(masks, corners, strict=True):
                 mask[row : row + 9, column : column + 11] = True
         supports = [a_support(first), a_support(second[1:], TRAITS[1:])]
-        assert np.array_equal(rivals(supports, TRAITS), counted_pixel_by_pixel(supports, TRAITS))
+        assert np.array_equal(find_rivals(supports, TRAITS), counted_pixel_by_pixel(supports, TRAITS))
 
 
 def test_rivals_of_a_large_photograph_need_less_memory_than_its_masks() -> None:
@@ -59,7 +59,7 @@ def test_rivals_of_a_large_photograph_need_less_memory_than_its_masks() -> None:
     traits = tuple("abcdefghij")
     tracemalloc.start()
     try:
-        competing = rivals([a_support(masks, traits)], traits)
+        competing = find_rivals([a_support(masks, traits)], traits)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
