@@ -107,7 +107,14 @@ def finetune_group(
         patience=settings.patience,
         seed=settings.seed,
     )
-    return cycle_training.finetune(propagator, own, photographs, output, settings=cycle_settings, tell=progress)  # type: ignore[arg-type]
+    return cycle_training.finetune(
+        propagator,  # type: ignore[arg-type]
+        own,
+        photographs,
+        output,
+        settings=cycle_settings,
+        tell=progress,
+    )
 
 
 def _read_up_to(count: int, paths: list[Path]) -> list[RGBImage]:

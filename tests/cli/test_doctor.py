@@ -73,8 +73,8 @@ def test_exactly_one_faiss(found: dict[str, str], ok: bool, word: str) -> None:
 
 
 def test_disk() -> None:
-    assert doctor.check_disk(doctor.ROOM, Path()).ok
-    assert not doctor.check_disk(doctor.ROOM - 1, Path()).ok
+    assert doctor.check_disk(doctor.MIN_FREE_BYTES, Path()).ok
+    assert not doctor.check_disk(doctor.MIN_FREE_BYTES - 1, Path()).ok
 
 
 def test_a_probe_reports_whatever_is_raised() -> None:
@@ -144,7 +144,7 @@ def test_this_computer_is_in_order() -> None:
 
 
 def test_report_shows_the_remedy_below_the_failure() -> None:
-    text = doctor.report([Check("a", True, "fine"), Check("b", False, "broken", "mend it")])
+    text = doctor.format_checks([Check("a", True, "fine"), Check("b", False, "broken", "mend it")])
     assert text.splitlines() == ["ok   a: fine", "FAIL b: broken", "       -> mend it"]
 
 
