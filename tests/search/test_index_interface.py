@@ -19,7 +19,7 @@ METHODS = {
         "(self, kind: 'type[BaseException] | None', error: 'BaseException | None', trace: 'TracebackType | "
         "None') -> 'None'"
     ),
-    "__init__": "(self, store: 'Store', generation: 'Generation', reach: 'Reach | None' = None) -> 'None'",
+    "__init__": "(self, store: 'Store', generation: 'Generation', reach: 'ReadPolicy | None' = None) -> 'None'",
     "asymmetry": (
         "(self, trait: 'str', *, by: 'str | None' = None, measurement: 'str' = 'area_px', where: 'str | None'"
         " = None) -> 'Asymmetry'"
