@@ -43,7 +43,7 @@ from sst_retrieval.index.query_vectors import Example
 from sst_retrieval.index.vectors import VectorIndex, write_vectors
 from sst_retrieval.track.sam2 import checkpoint as sam2_checkpoint
 from sst_retrieval.track.sam2 import network as sam2_network
-from sst_retrieval.track.sam2.network import MEAN, SPREAD, Sam2Network
+from sst_retrieval.track.sam2.network import MEAN, STD, Sam2Network
 from sst_retrieval.track.sam2.propagator import Sam2Propagator, Sam2Settings
 from sst_retrieval.types import Support
 
@@ -73,7 +73,7 @@ def read_configuration(name: str, side: int) -> dict[str, Any]:
 def make_random_network(name: str, side: int) -> Any:
     """Make a `SAM2Base` with random weights that predicts objects as present."""
     torch.manual_seed(0)
-    described = read_configuration(name, side) | sam2_checkpoint._AS_IN_VIDEO
+    described = read_configuration(name, side) | sam2_checkpoint.INFERENCE_OVERRIDES
     model = instantiate(OmegaConf.create(described | {"_target_": "sam2.modeling.sam2_base.SAM2Base"})).eval()
     with torch.no_grad():
         model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias += 2
@@ -86,7 +86,7 @@ def build_both(name: str, side: int, device: str, predictor: str = "published") 
     """Make this program's network and the official predictor with the same random weights."""
     model = make_random_network(name, side)
     target = f"{PREDICTORS[predictor]}.SAM2VideoPredictor"
-    described = read_configuration(name, side) | sam2_checkpoint._AS_IN_VIDEO | {"_target_": target}
+    described = read_configuration(name, side) | sam2_checkpoint.INFERENCE_OVERRIDES | {"_target_": target}
     official = instantiate(OmegaConf.create(described)).eval()
     official.load_state_dict(model.state_dict())
     return Sam2Network(model, torch.device(device)), official.to(device)
@@ -101,8 +101,8 @@ def run_official(official: Any, frames: np.ndarray, masks: torch.Tensor) -> torc
         frames: uint8 (2, S, S, 3).
         masks: of the support, bool (T, S, S).
     """
-    mean, spread = (torch.tensor(each)[:, None, None] for each in (MEAN, SPREAD))
-    pictures = (torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255 - mean) / spread
+    mean, std = (torch.tensor(each)[:, None, None] for each in (MEAN, STD))
+    pictures = (torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255 - mean) / std
     module: Any = importlib.import_module(type(official).__module__)
     module.load_video_frames = lambda **_: (pictures.to(official.device), frames.shape[1], frames.shape[2])
     module.tqdm = lambda each, **_: each
@@ -119,7 +119,7 @@ def run_official(official: Any, frames: np.ndarray, masks: torch.Tensor) -> torc
 def run_ours(network: Sam2Network, picture: np.ndarray, memory: Any) -> torch.Tensor:
     """Propagate onto one target, uint8 (S, S, 3): mask logits, float32 (T, S, S)."""
     found = network.track(network.encode(picture[None]), memory)
-    return network.enlarged(found.logits[0][:, None])[:, 0]
+    return network.upsample(found.logits[0][:, None])[:, 0]
 
 
 def measure(work: Callable[[], Any], device: str) -> tuple[float, Any]:
@@ -155,7 +155,9 @@ def compare_propagation(options: argparse.Namespace) -> float:
         masks = draw_rectangles(traits, options.side)
         with torch.inference_mode():
             once, memory = measure(
-                lambda: network.prepare([network.remember(network.encode(pictures[:1]), masks)]),  # noqa: B023
+                lambda: network.project_memories(
+                    [network.encode_conditioning_frame(network.encode(pictures[:1]), masks)]  # noqa: B023
+                ),
                 options.device,
             )
         times: dict[str, list[float]] = defaultdict(list)
@@ -256,7 +258,9 @@ def measure_parts(options: argparse.Namespace) -> None:
 def time_parts(network: Sam2Network, pictures: np.ndarray, traits: int, device: str) -> dict[str, float]:
     """Time the three parts on one target, in seconds."""
     encoder, encoded = measure(lambda: network.encode(pictures), device)
-    memory = network.prepare([network.remember(encoded, draw_rectangles(traits, network.side))])
+    memory = network.project_memories(
+        [network.encode_conditioning_frame(encoded, draw_rectangles(traits, network.side))]
+    )
     whole, _ = measure(lambda: network.track(encoded, memory), device)
     with network.autocast():
         attention, _ = measure(

@@ -45,8 +45,8 @@ from training_tracks import augment, compute_losses, read_pair, track
 from sst_retrieval.track.dense.propagator import DensePropagator
 from sst_retrieval.track.dense.trained_decoder import WEIGHTS, TrainedDecoder
 from sst_retrieval.track.sam2 import lite_trunk
-from sst_retrieval.track.sam2.checkpoint import build, load_checkpoint
-from sst_retrieval.track.sam2.memory import settled
+from sst_retrieval.track.sam2.checkpoint import build_network, load_checkpoint
+from sst_retrieval.track.sam2.memory import resolve_overlaps
 from sst_retrieval.track.sam2.network import Sam2Network
 
 PAIRS_PER_STEP = 3
@@ -161,9 +161,9 @@ class TrainingRun:
         torch.manual_seed(plan.seed)
         self.files, self.plan, self.step = files, plan, 0
         self.log: list[dict[str, Any]] = []
-        model = build(lite_trunk.CONFIG).eval() if plan.start is None else load_checkpoint(plan.start).model
+        model = build_network(lite_trunk.CONFIG).eval() if plan.start is None else load_checkpoint(plan.start).model
         if plan.start is None:
-            model.image_encoder.trunk.take_imagenet()
+            model.image_encoder.trunk.load_imagenet()
             _measure_channels(model.image_encoder.trunk, files, np.random.default_rng(plan.seed))
         model.image_encoder.trunk.requires_grad_(False)
         model.image_encoder.trunk.trust.requires_grad_(True)
@@ -255,7 +255,7 @@ def _measure_channels(trunk: lite_trunk.LiteTrunk, files: Sequence[Path], rng: n
     """Set mean and standard deviation of every channel of the trunk from a sample of pairs."""
     chosen = [files[place] for place in rng.permutation(len(files))[:MEASURED_PAIRS]]
     pairs = [read_pair(path) for path in chosen]
-    each = [trunk.coloured([level[1:] for level in pair.levels], pair.colours[1:]) for pair in pairs]
+    each = [trunk.append_colours([level[1:] for level in pair.levels], pair.colours[1:]) for pair in pairs]
     for stride, level in zip((4, 8, 16), zip(*each, strict=True), strict=True):
         values = torch.cat(level).transpose(0, 1).flatten(1)
         trunk.get_buffer(f"mean{stride}").copy_(values.mean(1)[:, None, None])
@@ -274,7 +274,9 @@ def score_pairs(network: Sam2Network, files: Sequence[Path]) -> dict[str, tuple[
         if not pair.names:
             continue
         made = [pair.first.numpy() > 0.5]
-        made += [settled(track(network, pair, with_guess=each)[1], pair.rivals) > 0.5 for each in (False, True)]
+        made += [
+            resolve_overlaps(track(network, pair, with_guess=each)[1], pair.rivals) > 0.5 for each in (False, True)
+        ]
         for place, name in enumerate(pair.names):
             drawn = pair.truth[place].numpy() > 0.5
             if drawn.any():

@@ -14,9 +14,9 @@ from training_guesses import DENSE_GUESS_SHARE, get_guess_path
 from training_pairs import LEVELS, SUPPORTS_SUFFIX
 
 from sst_retrieval.track.dense.matching import compute_cell_colours
-from sst_retrieval.track.sam2.cycle_training import ungated
-from sst_retrieval.track.sam2.network import Encoded, Sam2Network, Tracked
-from sst_retrieval.track.sam2.propagator import GUESS
+from sst_retrieval.track.sam2.cycle_training import without_object_scores
+from sst_retrieval.track.sam2.network import ImageFeatures, MaskPredictions, Sam2Network
+from sst_retrieval.track.sam2.propagator import PROMPT_LOGIT
 
 MAX_TRAITS = 4  # Per pair, after augmentation.
 
@@ -94,7 +94,7 @@ def augment(pair: TrainingPair, rng: np.random.Generator) -> TrainingPair:
 
 def track(
     network: Sam2Network, pair: TrainingPair, *, with_guess: bool, limit: float = 0.5
-) -> tuple[Tracked, torch.Tensor]:
+) -> tuple[MaskPredictions, torch.Tensor]:
     """Track the support's masks onto the target, with the gate off.
 
     For a network with smaller views the features are averaged over cells.
@@ -118,18 +118,18 @@ def track(
     pair = _downsample(pair, whole // network.side)
     encoder, decoder = network.model.image_encoder, network.model.sam_mask_decoder
     levels = [level.to(network.device) for level in pair.levels]
-    features, positions = encoder.neck(encoder.trunk.standardised(levels, pair.colours.to(network.device)))
-    encoded = Encoded((decoder.conv_s0(features[0]), decoder.conv_s1(features[1]), features[2]), positions[2])
+    features, positions = encoder.neck(encoder.trunk.standardise(levels, pair.colours.to(network.device)))
+    encoded = ImageFeatures((decoder.conv_s0(features[0]), decoder.conv_s1(features[1]), features[2]), positions[2])
     limits = torch.minimum(torch.tensor(limit), pair.drawn.amax((1, 2)) / 2)[:, None, None]
     masks = functional.interpolate((pair.drawn > limits).float()[None], size=network.side)[0] > 0.5
-    guess = (pair.first * 2 - 1) * GUESS
+    guess = (pair.first * 2 - 1) * PROMPT_LOGIT
     seeds = functional.adaptive_avg_pool2d(guess, network.side // 4)[None]
-    with ungated(network.model):
-        memory = network.remember(encoded.of(0), masks)
-        found = network.track(encoded.of(1), network.prepare([memory]), seeds if with_guess else None)
+    with without_object_scores(network.model):
+        memory = network.encode_conditioning_frame(encoded.select(0), masks)
+        found = network.track(encoded.select(1), network.project_memories([memory]), seeds if with_guess else None)
     logits = _upsample(found.logits, pair.truth.shape[-1])
-    if with_guess and network.trust is not None:
-        logits = logits + network.trust * (guess - _upsample(seeds, guess.shape[-1])).to(logits.device)
+    if with_guess and network.prompt_weight is not None:
+        logits = logits + network.prompt_weight * (guess - _upsample(seeds, guess.shape[-1])).to(logits.device)
     return found, logits
 
 
@@ -148,7 +148,7 @@ def _downsample(pair: TrainingPair, factor: int) -> TrainingPair:
     return replace(pair, levels=levels, colours=pooled(pair.colours), drawn=pooled(pair.drawn))
 
 
-def compute_losses(found: Tracked, logits: torch.Tensor, pair: TrainingPair) -> dict[str, torch.Tensor]:
+def compute_losses(found: MaskPredictions, logits: torch.Tensor, pair: TrainingPair) -> dict[str, torch.Tensor]:
     """Compute the losses of the masks, of the expected IoU and of presence, each a scalar."""
     truth = pair.truth.to(found.logits.device)
     crossed = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2))
@@ -159,6 +159,6 @@ def compute_losses(found: Tracked, logits: torch.Tensor, pair: TrainingPair) -> 
     iou = (made & drawn).sum((1, 2)) / (made | drawn).sum((1, 2)).clamp(min=1)
     return {
         "masks": (4 * crossed + dice * (0.3 + 0.7 * there)).mean(),
-        "expected": ((found.iou[0] - iou) ** 2).mean(),
-        "presence": 0.1 * functional.binary_cross_entropy_with_logits(found.score[0], there),
+        "expected": ((found.expected_iou[0] - iou) ** 2).mean(),
+        "presence": 0.1 * functional.binary_cross_entropy_with_logits(found.object_logits[0], there),
     }

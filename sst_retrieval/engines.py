@@ -178,9 +178,9 @@ def _make_dense(trunk: _SharedTrunk, *, decoded: bool) -> DensePropagator:
 
 def _make_sam2(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:
     from sst_retrieval.track.sam2.propagator import (  # Here, because they load PyTorch.
-        Sam2FilmPropagator,
         Sam2Propagator,
         Sam2Settings,
+        Sam2VideoPropagator,
     )
     from sst_retrieval.track.sam2.tracker import TrackerPropagator
 
@@ -198,7 +198,7 @@ def _make_sam2(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propaga
         names = ", ".join(each.name for each in WEIGHTS.values() if each.kind == "sam2")
         raise ModelError(f"--propagator {name} needs a --checkpoint: one of {names}, or the path of a .pt file")
     elif name == "sam2-video":
-        model = Sam2FilmPropagator(options.checkpoint, **keywords)
+        model = Sam2VideoPropagator(options.checkpoint, **keywords)
     else:
         dense = _make_dense(trunk, decoded=True) if name == "dense+sam2" else None
         model = Sam2Propagator(options.checkpoint, dense=dense, **keywords)

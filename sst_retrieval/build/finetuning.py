@@ -113,7 +113,7 @@ def finetune_group(
         photographs,
         output,
         settings=cycle_settings,
-        tell=progress,
+        progress=progress,
     )
 
 

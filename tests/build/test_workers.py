@@ -351,11 +351,11 @@ def test_models_that_cannot_are_not_asked_at_the_same_time(table: Path) -> None:
 
 
 def test_sam2_works_on_one_photograph_after_the_other() -> None:
-    from sst_retrieval.track.sam2.propagator import Sam2FilmPropagator, Sam2Propagator
+    from sst_retrieval.track.sam2.propagator import Sam2Propagator, Sam2VideoPropagator
 
     # Their network changes with the group (adapters); a film also with every photograph.
     assert not hasattr(Sam2Propagator, "concurrent")
-    assert not hasattr(Sam2FilmPropagator, "concurrent")
+    assert not hasattr(Sam2VideoPropagator, "concurrent")
 
 
 # ------------------------------------------------------------------------------------------------------------ a build
@@ -473,7 +473,7 @@ def test_the_built_in_models_answer_threads_as_they_answer_one(
     drawer: Path, monkeypatch: pytest.MonkeyPatch, propagator: str
 ) -> None:
     """Fresh models are asked by three threads at once: what is built when it is first needed is built under fire."""
-    monkeypatch.setattr("sst_retrieval.track.sam2.tracker.KEPT", 2.0)  # Every mask is doubtful.
+    monkeypatch.setattr("sst_retrieval.track.sam2.tracker.MIN_IOU", 2.0)  # Every mask is uncertain.
     collection = read_collection(drawer / "collection.csv")
     supports = read_supports(drawer / "supports", collection)
     targets = [each for each in collection.specimens if each.group == collection.specimens[0].group]

@@ -1,9 +1,10 @@
-"""What fine-tuning changes in SAM 2: small additions to the weights of its mask decoder and memory encoder.
+"""Adapters of SAM 2: low-rank or full updates of mask decoder and memory encoder, one per group.
 
-1. `trainable`: every weight matrix W of the two parts becomes W + B A with A and B of low rank (LoRA: Hu et al. 2021,
-   arXiv 2106.09685), B starting at zero; or the weights themselves are trained.
-2. `save`: what was learnt, as safetensors, which can hold nothing that runs, and a page that says where it is from.
-3. `Adapters`: while a group is worked on, its additions are in the weights; else the checkpoint's own are.
+1. `make_trainable`: every weight matrix W of the two modules becomes W + B A with A and B of low rank (LoRA: Hu et al.
+   2021, arXiv 2106.09685), B starting at zero; or the weights themselves are trained.
+2. `save`: the trained tensors as safetensors, which cannot hold code, and a JSON file with their provenance.
+3. `Adapters`: merges the update of a group into the weights while that group is processed, and restores the
+   checkpoint's weights for all others.
 
     adapter/
       adapter.json            group, traits, checksum of the checkpoint, settings, how the training went
@@ -31,21 +32,23 @@ from sst_retrieval.files import atomic_write, write_text
 
 FORMAT = "sst-retrieval SAM 2 adapter 1"
 PARTS = ("sam_mask_decoder", "memory_encoder")
-FIXED = ("sam_mask_decoder.conv_s0", "sam_mask_decoder.conv_s1", "sam_mask_decoder.iou_prediction_head")
-"""Parts of them that belong to the image encoder's pass, or that the loss of a cycle says nothing about."""
+"""Modules that are trained."""
 
-FIXED_SCORE = "sam_mask_decoder.pred_obj_score_head"
+FROZEN = ("sam_mask_decoder.conv_s0", "sam_mask_decoder.conv_s1", "sam_mask_decoder.iou_prediction_head")
+"""Their modules that belong to the image encoder's pass, or that the cycle loss does not supervise."""
+
+FROZEN_SCORE_HEAD = "sam_mask_decoder.pred_obj_score_head"
 
 
-class LowRank(nn.Module):
-    """Adds B A to a weight of any shape, read as a matrix with one row an output (or input) channel."""
+class LowRankUpdate(nn.Module):
+    """Adds B A to a weight of any shape, reshaped to a matrix with one row per index of its first axis."""
 
     def __init__(self, weight: torch.Tensor, rank: int) -> None:
-        """Start with an addition of zero.
+        """Initialise the update to zero.
 
         Args:
             weight: any shape with two or more dimensions.
-            rank: of the addition.
+            rank: of the update.
         """
         super().__init__()
         rows, columns = len(weight), weight[0].numel()
@@ -54,34 +57,34 @@ class LowRank(nn.Module):
         self.b = nn.Parameter(torch.zeros(rows, rank, device=weight.device))
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return the weight with the addition."""
+        """Return the weight plus the update, in the shape of the weight."""
         return weight + (self.b @ self.a).reshape(weight.shape)
 
 
-def trainable(model: Any, rank: int | None) -> dict[str, nn.Parameter]:
-    """Freeze a network but for what is to be learnt.
+def make_trainable(model: Any, rank: int | None) -> dict[str, nn.Parameter]:
+    """Freeze a network except for the parameters to train.
 
     Args:
         model: a `SAM2Base`; changed in place.
-        rank: of the additions; None to train the weights of the two parts themselves.
+        rank: of the low-rank updates; None to train the weights themselves.
 
     Returns:
-        Name -> parameter that learns.
+        Name -> trainable parameter.
     """
     model.requires_grad_(False)
     for name, module in list(model.named_modules()):
-        if not name.startswith(PARTS) or name.startswith((*FIXED, FIXED_SCORE)):
+        if not name.startswith(PARTS) or name.startswith((*FROZEN, FROZEN_SCORE_HEAD)):
             continue
         if rank is None:
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(True)
         elif isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank))
+            parametrize.register_parametrization(module, "weight", LowRankUpdate(module.weight, rank))
     return {name: each for name, each in model.named_parameters() if each.requires_grad}
 
 
-def learnt(model: Any) -> dict[str, torch.Tensor]:
-    """Copy what a network has learnt: names of the network's own weights, and of their low-rank parts, -> tensor."""
+def copy_trained_tensors(model: Any) -> dict[str, torch.Tensor]:
+    """Copy the trained tensors to the CPU: name of a weight, or of its low-rank factor (`.a`, `.b`), -> tensor."""
     return {
         name.replace(".parametrizations.weight.0.", ".weight."): each.detach().cpu().clone()
         for name, each in model.named_parameters()
@@ -89,8 +92,8 @@ def learnt(model: Any) -> dict[str, torch.Tensor]:
     }
 
 
-def changed(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Compute the weights that an adapter makes of a network's own: name -> tensor.
+def merge_weights(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Merge an adapter's tensors into a network's weights: name -> merged weight. The network is not changed.
 
     Raises:
         ModelError: the adapter does not fit the network.
@@ -99,32 +102,38 @@ def changed(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.
     names = sorted({name.removesuffix(".a").removesuffix(".b") for name in tensors})
     result = {}
     for name in names:
-        low = tensors.get(f"{name}.a"), tensors.get(f"{name}.b")
+        a, b = tensors.get(f"{name}.a"), tensors.get(f"{name}.b")
         full = tensors.get(name)
         weight = own.get(name)
         if weight is not None and full is not None and full.shape == weight.shape:
             result[name] = full.to(weight)
-        elif weight is not None and low[0] is not None and low[1] is not None and _fits(weight, low[0], low[1]):
-            result[name] = weight + (low[1] @ low[0]).reshape(weight.shape).to(weight)
+        elif weight is not None and a is not None and b is not None and _fits(weight, a, b):
+            result[name] = weight + (b @ a).reshape(weight.shape).to(weight)
         else:
             raise ModelError(f"the adapter's {name} does not fit the network; it was made with another architecture")
     return result
 
 
 def save(folder: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
-    """Write an adapter; the page that makes it one is written last."""
+    """Write an adapter: tensors first, then `adapter.json`, without which a folder is no adapter.
+
+    Args:
+        folder: where; must exist.
+        tensors: from `copy_trained_tensors`.
+        about: provenance, JSON-ready.
+    """
     with atomic_write(folder / "adapter.safetensors") as path:
         save_file({name: each.contiguous() for name, each in tensors.items()}, path)
     checksum = hashlib.sha256((folder / "adapter.safetensors").read_bytes()).hexdigest()
-    page = {"format": FORMAT, "sha256": checksum, **about}
-    write_text(folder / "adapter.json", json.dumps(page, indent=2, ensure_ascii=False) + "\n")
+    document = {"format": FORMAT, "sha256": checksum, **about}
+    write_text(folder / "adapter.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def load(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read an adapter.
 
     Returns:
-        Its tensors, and its page.
+        Its tensors, and the content of `adapter.json`.
 
     Raises:
         ModelError: the folder is no adapter, or a file of it is broken.
@@ -142,18 +151,18 @@ def load(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 class Adapters:
-    """The adapters of a build, one a group, in and out of a network.
+    """The adapters of a build, one a group, swapped in and out of a network.
 
     Attributes:
-        name: what they are, for the provenance; empty if there are none.
+        name: groups and checksums, for the provenance; empty if there are none.
     """
 
     def __init__(self, model: Any, folders: Sequence[Path], checkpoint: str) -> None:
-        """Read adapters and make their weights.
+        """Read adapters and compute their merged weights.
 
         Args:
             model: the network, with the checkpoint's own weights.
-            folders: one an adapter.
+            folders: folders of adapters.
             checkpoint: the checkpoint's SHA-256.
 
         Raises:
@@ -172,14 +181,14 @@ class Adapters:
                 )
             if group in self._weights:
                 raise ModelError(f"two adapters are for the group {group!r}; give one")
-            self._weights[group] = changed(model, tensors)
+            self._weights[group] = merge_weights(model, tensors)
             names.append(f"{group} {about['sha256'][:8]}")
         self.name = f", adapters: {', '.join(sorted(names))}" if names else ""
         state = model.state_dict()
         self._own = {name: state[name].clone() for each in self._weights.values() for name in each}
 
-    def use(self, group: str) -> None:
-        """Make the network that of a group: with its adapter, or the checkpoint's own."""
+    def activate(self, group: str) -> None:
+        """Load the weights of a group into the network: of its adapter, or the checkpoint's own."""
         if not self._own or group == self._active:
             return
         state, wanted = self._model.state_dict(), self._weights.get(group, {})

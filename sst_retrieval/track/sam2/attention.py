@@ -1,13 +1,14 @@
-"""SAM 2's memory attention: what does not depend on the target, or not on the trait, is computed once.
+"""SAM 2's memory attention, with everything that is independent of the target or of the trait computed once.
 
-1. `assemble`: the memories of the supports become one sequence of tokens a trait, by the sam2 package itself.
-2. `prepare`: the keys and values of that sequence in every layer, turned to their places. They know nothing of the
-   target, so this is done once, not once a target.
-3. `attend`: a target's features look at them. Up to the first look at the memory they know nothing of the trait, so
-   all traits share that far. Several targets stand in one row of queries, so the keys are not copied for each.
+1. `gather_memory_tokens`: the sam2 package itself chooses and concatenates the memory tokens of a trait.
+2. `project_memory`: keys and values of these tokens in every layer, with rotary position embedding. They do not depend
+   on the target, so they are computed once per memory bank.
+3. `attend`: the image features of targets attend to them. Before the first cross-attention the features do not depend
+   on the trait, so all traits share them. Several targets are concatenated into one sequence of queries, so that the
+   keys need not be copied for each.
 
-The numbers are those of `sam2.modeling.memory_attention.MemoryAttention` but for the rounding of floats.
-Ravi et al. (2024), arXiv 2408.00714; rotary positions: Su et al. (2021), arXiv 2104.09864.
+The values equal those of `sam2.modeling.memory_attention.MemoryAttention` up to floating-point rounding.
+Ravi et al. (2024), arXiv 2408.00714; rotary position embedding: Su et al. (2021), arXiv 2104.09864.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """Memories of T traits, ready to be looked at.
+class ProjectedMemory:
+    """Keys and values of the memory tokens of T traits.
 
     Attributes:
-        keys: float (T, heads, M, D) a layer, M tokens, turned to their places.
+        keys: float (T, heads, M, D) a layer, of M tokens, with rotary position embedding.
         values: float (T, heads, M, D) a layer.
     """
 
@@ -39,13 +40,13 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequenced:
-    """Memories of T traits as tokens.
+class MemoryTokens:
+    """Memory tokens of T traits.
 
     Attributes:
         tokens: float (T, M, C).
-        positions: float (T, M, C).
-        pointers: how many of the M, the last ones, are object pointers, which have no place in the picture.
+        positions: float (T, M, C), their positional encodings.
+        pointers: how many of the M, the last ones, are object pointers, which have no position in the image.
     """
 
     tokens: torch.Tensor
@@ -53,131 +54,138 @@ class Sequenced:
     pointers: int
 
 
-def assemble(model: Any, bank: Mapping[str, Mapping[int, Any]], frame: int, length: int) -> Sequenced:
-    """Let the sam2 package choose and order the memories that a frame looks at.
+def gather_memory_tokens(model: Any, bank: Mapping[str, Mapping[int, Any]], frame: int, length: int) -> MemoryTokens:
+    """Let the sam2 package choose and concatenate the memories that a frame attends to.
 
     Args:
         model: the `SAM2Base`.
-        bank: "cond_frame_outputs" and "non_cond_frame_outputs" -> frame -> memory, as the package writes them.
-        frame: number of the frame in its film.
-        length: frames of the film.
+        bank: "cond_frame_outputs" and "non_cond_frame_outputs" -> frame -> memory, in the package's own format.
+        frame: number of the frame in its video.
+        length: frames of the video.
+
+    Returns:
+        The memory tokens.
     """
     first = next(iter(bank["cond_frame_outputs"].values()))["obj_ptr"]
     side = model.sam_image_embedding_size
-    nothing = first.new_zeros(1).expand(side * side, len(first), model.hidden_dim)
-    listener = _Listener(model)
+    blank = first.new_zeros(1).expand(side * side, len(first), model.hidden_dim)
+    recorder = _AttentionRecorder(model)
     type(model)._prepare_memory_conditioned_features(
-        listener,
+        recorder,
         frame_idx=frame,
         is_init_cond_frame=False,
-        current_vision_feats=[nothing],
-        current_vision_pos_embeds=[nothing],
+        current_vision_feats=[blank],
+        current_vision_pos_embeds=[blank],
         feat_sizes=[(side, side)],
         output_dict=bank,
         num_frames=length,
     )
-    assert listener.heard is not None, "the sam2 package has not asked for its memory attention"
-    return listener.heard
+    assert recorder.tokens is not None, "the sam2 package did not call its memory attention"
+    return recorder.tokens
 
 
-class _Listener:
-    """Stands in for a network where the sam2 package gathers memories: hears what it would attend to."""
+class _AttentionRecorder:
+    """A proxy of a network that records the memory tokens with which the sam2 package calls memory attention."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self.heard: Sequenced | None = None
+        self.tokens: MemoryTokens | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def memory_attention(
-        self, *, curr: list[torch.Tensor], memory: torch.Tensor, memory_pos: torch.Tensor, **given: Any
+        self, *, curr: list[torch.Tensor], memory: torch.Tensor, memory_pos: torch.Tensor, **options: Any
     ) -> torch.Tensor:
-        self.heard = Sequenced(memory.float().transpose(0, 1), memory_pos.transpose(0, 1), given["num_obj_ptr_tokens"])
+        self.tokens = MemoryTokens(
+            memory.float().transpose(0, 1), memory_pos.transpose(0, 1), options["num_obj_ptr_tokens"]
+        )
         return curr[0]
 
 
-def prepare(model: Any, heard: Sequenced) -> Prepared:
-    """Compute the keys and values of memories, in every layer."""
+def project_memory(model: Any, memory: MemoryTokens) -> ProjectedMemory:
+    """Compute keys and values of memory tokens in every layer of the memory attention."""
     side = model.sam_image_embedding_size
     keys, values = [], []
     for layer in model.memory_attention.layers:
         attention = layer.cross_attn_image
-        tokens = heard.tokens + heard.positions if layer.pos_enc_at_cross_attn_keys else heard.tokens
-        key = _heads(attention, attention.k_proj(tokens))
-        spatial = key.shape[-2] - heard.pointers
-        placed = _turned(key[..., :spatial, :], _places(attention, side))
-        keys.append(torch.cat([placed, key[..., spatial:, :]], dim=-2))
-        values.append(_heads(attention, attention.v_proj(heard.tokens)).contiguous())
-    return Prepared(tuple(keys), tuple(values))
+        tokens = memory.tokens + memory.positions if layer.pos_enc_at_cross_attn_keys else memory.tokens
+        key = _split_heads(attention, attention.k_proj(tokens))
+        spatial = key.shape[-2] - memory.pointers
+        rotated = _rotate(key[..., :spatial, :], _rotary_table(attention, side))
+        keys.append(torch.cat([rotated, key[..., spatial:, :]], dim=-2))
+        values.append(_split_heads(attention, attention.v_proj(memory.tokens)).contiguous())
+    return ProjectedMemory(tuple(keys), tuple(values))
 
 
-def attend(model: Any, features: torch.Tensor, positions: torch.Tensor, prepared: Prepared) -> torch.Tensor:
-    """Let N pictures look at the memories of T traits.
+def attend(model: Any, features: torch.Tensor, positions: torch.Tensor, projected: ProjectedMemory) -> torch.Tensor:
+    """Condition the features of N images on the memories of T traits.
 
     Args:
         model: the `SAM2Base`, in evaluation mode.
-        features: float (N, C, h, w), the coarsest.
-        positions: float (N, C, h, w).
-        prepared: the memories.
+        features: float (N, C, h, w), the coarsest level.
+        positions: float (N, C, h, w), their positional encodings.
+        projected: keys and values of the memories.
 
     Returns:
-        float (N * T, C, h, w), the traits of a picture in a row.
+        float (N * T, C, h, w); the T traits of an image are consecutive.
     """
-    assert not model.training, "dropout is left out"
+    assert not model.training, "no dropout here: the model must be in evaluation mode"
     size = features.shape[-2:]
-    state, where = (each.flatten(2).transpose(1, 2)[:, None] for each in (features, positions))
+    state, encodings = (each.flatten(2).transpose(1, 2)[:, None] for each in (features, positions))
     if model.memory_attention.pos_enc_at_input:
-        state = state + 0.1 * where
-    # float (N, 1, L, C) up to the first look at the memory, float (N, T, L, C) after it.
-    for layer, keys, values in zip(model.memory_attention.layers, prepared.keys, prepared.values, strict=True):
-        state = _sum(state, _look_at_itself(layer, state, where))
-        state = _sum(state, _look_at_memory(layer, state, where, keys, values))
+        state = state + 0.1 * encodings
+    # float (N, 1, L, C) before the first cross-attention, float (N, T, L, C) after it.
+    for layer, keys, values in zip(model.memory_attention.layers, projected.keys, projected.values, strict=True):
+        state = _add(state, _self_attend(layer, state, encodings))
+        state = _add(state, _cross_attend(layer, state, encodings, keys, values))
         hidden = layer.linear1(layer.norm3(state))
         hidden = hidden.relu_() if layer.activation_str == "relu" else layer.activation(hidden)
-        state = _sum(state, layer.linear2(hidden))
-    seen: torch.Tensor = model.memory_attention.norm(state)
-    return seen.flatten(0, 1).transpose(1, 2).reshape(-1, seen.shape[-1], *size)
+        state = _add(state, layer.linear2(hidden))
+    conditioned: torch.Tensor = model.memory_attention.norm(state)
+    return conditioned.flatten(0, 1).transpose(1, 2).reshape(-1, conditioned.shape[-1], *size)
 
 
-def _look_at_itself(layer: Any, state: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+def _self_attend(layer: Any, state: torch.Tensor, encodings: torch.Tensor) -> torch.Tensor:
     attention = layer.self_attn
     normed = layer.norm1(state)
-    asking = (normed + where if layer.pos_enc_at_attn else normed).flatten(0, 1)
+    queries = (normed + encodings if layer.pos_enc_at_attn else normed).flatten(0, 1)
     normed = normed.flatten(0, 1)
-    places = _places(attention, round(normed.shape[1] ** 0.5))
-    query, key = (_turned(_heads(attention, each(asking)), places) for each in (attention.q_proj, attention.k_proj))
-    found = functional.scaled_dot_product_attention(query, key, _heads(attention, attention.v_proj(normed)))
-    joined: torch.Tensor = attention._recombine_heads(found)
+    table = _rotary_table(attention, round(normed.shape[1] ** 0.5))
+    query, key = (
+        _rotate(_split_heads(attention, each(queries)), table) for each in (attention.q_proj, attention.k_proj)
+    )
+    attended = functional.scaled_dot_product_attention(query, key, _split_heads(attention, attention.v_proj(normed)))
+    joined: torch.Tensor = attention._recombine_heads(attended)
     out: torch.Tensor = attention.out_proj(joined).unflatten(0, state.shape[:2])
     return out
 
 
-def _look_at_memory(
-    layer: Any, state: torch.Tensor, where: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+def _cross_attend(
+    layer: Any, state: torch.Tensor, encodings: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
 ) -> torch.Tensor:
-    attention, (pictures, _, tokens, _), traits = layer.cross_attn_image, state.shape, len(keys)
-    asking = layer.norm2(state)
+    attention, (images, _, tokens, _), traits = layer.cross_attn_image, state.shape, len(keys)
+    queries = layer.norm2(state)
     if layer.pos_enc_at_cross_attn_queries:
-        asking = asking + where
-    query = _heads(attention, attention.q_proj(asking.flatten(0, 1)))
-    query = _turned(query, _places(attention, round(tokens**0.5))).unflatten(0, state.shape[:2])
+        queries = queries + encodings
+    query = _split_heads(attention, attention.q_proj(queries.flatten(0, 1)))
+    query = _rotate(query, _rotary_table(attention, round(tokens**0.5))).unflatten(0, state.shape[:2])
     heads = query.shape[2]
-    # One row of queries a trait, all pictures in it: (T, heads, N * L, D).
-    row = query.expand(-1, traits, -1, -1, -1).permute(1, 2, 0, 3, 4).reshape(traits, heads, pictures * tokens, -1)
-    found = functional.scaled_dot_product_attention(row, keys, values)
-    found = found.unflatten(2, (pictures, tokens)).permute(2, 0, 3, 1, 4).flatten(3)
-    out: torch.Tensor = attention.out_proj(found)
+    # One sequence of queries a trait, with the tokens of all images: (T, heads, N * L, D).
+    sequence = query.expand(-1, traits, -1, -1, -1).permute(1, 2, 0, 3, 4).reshape(traits, heads, images * tokens, -1)
+    attended = functional.scaled_dot_product_attention(sequence, keys, values)
+    attended = attended.unflatten(2, (images, tokens)).permute(2, 0, 3, 1, 4).flatten(3)
+    out: torch.Tensor = attention.out_proj(attended)
     return out
 
 
-def _heads(attention: Any, features: torch.Tensor) -> torch.Tensor:
+def _split_heads(attention: Any, features: torch.Tensor) -> torch.Tensor:
     separated: torch.Tensor = attention._separate_heads(features, attention.num_heads)
     return separated
 
 
-def _places(attention: Any, side: int) -> torch.Tensor:
-    """Return the turns of a square of tokens: complex64 (side * side, D / 2); the package's own table, kept by it."""
+def _rotary_table(attention: Any, side: int) -> torch.Tensor:
+    """Return the rotary table of a square of tokens, complex64 (side * side, D / 2); the attention module caches it."""
     weight = attention.q_proj.weight
     if len(attention.freqs_cis) != side * side:
         attention.freqs_cis = attention.compute_cis(end_x=side, end_y=side)
@@ -186,13 +194,13 @@ def _places(attention: Any, side: int) -> torch.Tensor:
     return table
 
 
-def _turned(features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Turn tokens (..., k * L, D) to their places in k squares of L: pairs of features are complex numbers."""
+def _rotate(features: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """Apply rotary position embedding to tokens (..., k * L, D), k squares of L; feature pairs are complex numbers."""
     pairs = torch.view_as_complex(features.float().unflatten(-1, (-1, 2)).contiguous())
-    pairs = pairs.unflatten(-2, (-1, len(places))) * places
+    pairs = pairs.unflatten(-2, (-1, len(table))) * table
     return torch.view_as_real(pairs).flatten(-2).flatten(-3, -2).to(features.dtype)
 
 
-def _sum(state: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
-    """Add, in the memory of the update where its numbers are wide enough."""
+def _add(state: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+    """Add, in place where the type of the update is wide enough."""
     return update.add_(state) if update.dtype == torch.result_type(state, update) else state + update

@@ -1,10 +1,10 @@
-"""From a SAM 2 checkpoint, by name or by path, to a network: nothing in the file is ever run.
+"""From a SAM 2 checkpoint, by name or by path, to a network, without running any code in the file.
 
-1. The file: a name of `weights` (fetched before), or a path.
+1. The file: a name of `nets.weights` (fetched before), or a path.
 2. Its tensors are read with `weights_only`, so that a pickle in it cannot run code.
-3. The architecture: told by the tensors' own shapes, or by a YAML configuration in Meta's own format, of which only
-   the classes of the sam2 package are taken.
-4. Every tensor must find its place.
+3. The architecture is recognised by the shapes of the tensors, or described by a YAML configuration in Meta's format,
+   which may name only the classes of an allow-list.
+4. Every tensor must match a parameter or buffer of the network, and every one of these a tensor.
 
 Ravi et al. (2024), arXiv 2408.00714.
 """
@@ -49,8 +49,8 @@ _CLASSES = {
 _MOVED = {"sst_retrieval.models.tracker.LiteTrunk": "sst_retrieval.track.sam2.lite_trunk.LiteTrunk"}
 """Class path of an earlier version -> its path now; configurations written with the old path must still open."""
 
-# What the official predictors switch on for inference (`build_sam2_video_predictor`, `build_sam2`).
-_AS_IN_VIDEO = {"binarize_mask_from_pts_for_mem_enc": True, "compile_image_encoder": False}
+# Overrides of the official predictors for inference (`build_sam2_video_predictor`, `build_sam2`).
+INFERENCE_OVERRIDES = {"binarize_mask_from_pts_for_mem_enc": True, "compile_image_encoder": False}
 _STABLE_MASKS = {
     "sam_mask_decoder_extra_args": {
         "dynamic_multimask_via_stability": True,
@@ -62,13 +62,13 @@ _STABLE_MASKS = {
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A network with its weights, and where they are from.
+    """A network with its weights and their provenance.
 
     Attributes:
         model: a `sam2.modeling.sam2_base.SAM2Base` in evaluation mode, float32, on the CPU.
-        name: of the file, without its ending.
-        weights: name, file, sha256 and licence, for the provenance; config, the sha256 of an architecture of one's own:
-            the same weights in another network make other masks.
+        name: of the file, without its suffix.
+        weights: name, file, sha256 and licence, for the provenance; config, the sha256 of the configuration file, if
+            one was given: the same weights in another architecture make other masks.
     """
 
     model: Any
@@ -81,7 +81,7 @@ def load_checkpoint(checkpoint: str, config: Path | None = None) -> Checkpoint:
 
     Args:
         checkpoint: a name of `nets.weights.WEIGHTS`, or the path of a .pt file.
-        config: a YAML file in the format of the sam2 package's own; needed only for an architecture of one's own.
+        config: a YAML file in the sam2 package's format; needed only for an architecture that is not recognised.
 
     Raises:
         ModelError: the sam2 package or the file is missing, the file is broken, of another kind, or does not fit.
@@ -89,13 +89,13 @@ def load_checkpoint(checkpoint: str, config: Path | None = None) -> Checkpoint:
     _require_package()
     path = weights.find(checkpoint, "sam2")
     tensors = read_tensors(path)
-    model = build(config if config is not None else _official_config(tensors, path))
-    _fill(model, tensors, path)
+    model = build_network(config if config is not None else _official_config(tensors, path))
+    _load_tensors(model, tensors, path)
     return Checkpoint(model.eval(), path.stem, _provenance(checkpoint, path, config))
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a checkpoint, without running anything in it.
+    """Read the tensors of a checkpoint, without running any code in it: name -> tensor, on the CPU.
 
     Raises:
         ModelError: the file is missing, truncated, no checkpoint, or holds something else than tensors.
@@ -130,10 +130,10 @@ def _require_package() -> None:
 
 
 def _official_config(tensors: Mapping[str, torch.Tensor], path: Path) -> Path:
-    """Tell Meta's own architectures by their shapes; a file's name says nothing for sure."""
+    """Recognise the architecture by the shapes of the tensors, not by the file's name, and return its configuration."""
     import sam2
 
-    if lite_trunk.MARK in tensors:
+    if lite_trunk.SIGNATURE_TENSOR in tensors:
         return lite_trunk.CONFIG
     first = tensors.get("image_encoder.trunk.patch_embed.proj.weight")
     blocks = {name.split(".")[3] for name in tensors if name.startswith("image_encoder.trunk.blocks.")}
@@ -147,8 +147,18 @@ def _official_config(tensors: Mapping[str, torch.Tensor], path: Path) -> Path:
     return Path(sam2.__path__[0]) / "configs" / version / f"{version}_hiera_{letter}.yaml"
 
 
-def build(config: Path) -> Any:
-    """Make the network that a configuration describes, with random weights."""
+def build_network(config: Path) -> Any:
+    """Build the network that a configuration describes, with random weights.
+
+    Args:
+        config: a YAML file in the sam2 package's format.
+
+    Returns:
+        A `sam2.modeling.sam2_base.SAM2Base`.
+
+    Raises:
+        ModelError: it is no such file, or names a class that is not in the allow-list.
+    """
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -168,7 +178,7 @@ def build(config: Path) -> Any:
             f"{config} names {', '.join(foreign)}; only the classes of the sam2 package are taken, for your safety"
         )
     try:
-        model = instantiate(OmegaConf.create({**_STABLE_MASKS, **described, **_AS_IN_VIDEO}), _recursive_=True)
+        model = instantiate(OmegaConf.create({**_STABLE_MASKS, **described, **INFERENCE_OVERRIDES}), _recursive_=True)
     except (OmegaConfBaseException, RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ModelError(f"{config} does not describe a SAM 2 network: {error}") from error
     except Exception as error:  # hydra's own, which wraps whatever a class raises.
@@ -176,7 +186,7 @@ def build(config: Path) -> Any:
             raise
         raise ModelError(f"{config} does not describe a SAM 2 network: {error}") from error
     if not hasattr(model, "no_obj_ptr"):
-        # The sam2 package asks for it even where a configuration has no object pointers.
+        # The sam2 package reads it even if a configuration has no object pointers.
         model.register_buffer("no_obj_ptr", torch.zeros(1, model.hidden_dim), persistent=False)
     return model
 
@@ -196,7 +206,7 @@ def _with_current_targets(described: object) -> object:
 
 
 def _targets(described: object) -> Iterator[object]:
-    """Find every class that a configuration names, and hydra's other keys and ${...}, which may call something too."""
+    """Yield every class path of a configuration, and hydra's other keys and ${...}, which could run code too."""
     if isinstance(described, Mapping):
         for key, value in described.items():
             if key == "_target_":
@@ -212,7 +222,8 @@ def _targets(described: object) -> Iterator[object]:
         yield described
 
 
-def _fill(model: Any, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+def _load_tensors(model: Any, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load tensors into a network; refuse any that is missing, left over or of another shape."""
     own = model.state_dict()
     wrong = [
         f"{name} is {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"

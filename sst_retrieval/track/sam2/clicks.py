@@ -1,4 +1,4 @@
-"""Clicks to a mask with SAM 2's own image predictor."""
+"""From clicks to a mask with SAM 2's image predictor."""
 
 from __future__ import annotations
 
@@ -41,31 +41,39 @@ class Sam2Clicker:
 
     @torch.inference_mode()
     def look(self, image: RGBImage) -> Sam2Picture:
-        """Encode a photograph, not squashed: its longer edge fills the network's square."""
+        """Encode a photograph with its aspect ratio kept: its longer edge fills the network's square input."""
         ensure_torchvision()
         from sam2.sam2_image_predictor import SAM2ImagePredictor  # After torchvision, which it imports.
 
         height, width = image.shape[:2]
         frame = frames.square_frame((width / 2, height / 2), max(height, width), 0.0)
         predictor = SAM2ImagePredictor(self.network.model)
-        # It takes for granted that a picture is 1,024 pixels wide.
+        # The predictor assumes images of 1,024 pixels.
         predictor._bb_feat_sizes = [(self.network.side // stride,) * 2 for stride in (4, 8, 16)]
         with self.network.autocast():
-            # A copy: torch wants memory that it may write to.
+            # A copy, because torch needs writable memory.
             predictor.set_image(frames.warp_image(image, frame, self.network.side).copy())
         return Sam2Picture(self.network, predictor, frame, (height, width))
 
 
 class Sam2Picture:
-    """A photograph that SAM 2 has encoded."""
+    """A photograph encoded by SAM 2, ready for clicks (a `track.clicks.Picture`)."""
 
     def __init__(self, network: Sam2Network, predictor: Any, frame: Frame, size: tuple[int, int]) -> None:
-        """Keep what `Sam2Clicker.look` has made."""
+        """Store the image predictor, the frame it was given, and the photograph's (height, width)."""
         self._network, self._predictor, self._frame, self._size = network, predictor, frame, size
 
     @torch.inference_mode()
     def mask(self, inside: Sequence[Point] = (), outside: Sequence[Point] = (), box: Box | None = None) -> Clicked:
-        """Find what is meant; of several answers to a single click the one that SAM 2 expects to fit best.
+        """Predict the mask of the clicked trait; for a single click, the candidate with the highest expected IoU.
+
+        Args:
+            inside: points (x, y) on the trait, in pixels of the photograph.
+            outside: points beside it.
+            box: (left, top, right, bottom) around it.
+
+        Returns:
+            The mask, bool (H, W), and its expected IoU.
 
         Raises:
             QueryError: see `track.prompts.check_prompts`.
@@ -74,9 +82,9 @@ class Sam2Picture:
         points = [*inside, *outside]
         with self._network.autocast():
             logits, ious, _ = self._predictor.predict(
-                point_coords=self._seen(points) if points else None,
+                point_coords=self._to_network_pixels(points) if points else None,
                 point_labels=np.array([1] * len(inside) + [0] * len(outside)) if points else None,
-                box=None if box is None else self._seen([box[:2], box[2:]]).ravel(),
+                box=None if box is None else self._to_network_pixels([box[:2], box[2:]]).ravel(),
                 multimask_output=len(points) == 1 and box is None,
                 return_logits=True,
             )
@@ -85,8 +93,8 @@ class Sam2Picture:
         (mask,) = frames.unwarp_masks(soft[None], self._frame, self._size)
         return Clicked(mask, float(np.clip(ious[best], 0, 1)))
 
-    def _seen(self, points: Sequence[Sequence[float]]) -> npt.NDArray[np.float32]:
-        """Bring points of the photograph into the picture that SAM 2 sees: float32 (n, 2)."""
+    def _to_network_pixels(self, points: Sequence[Sequence[float]]) -> npt.NDArray[np.float32]:
+        """Convert points (x, y) of the photograph to pixels of the network's input: float32 (n, 2)."""
         a, b, c, d, e, f = self._frame.matrix
-        there = [(a * x + b * y + c, d * x + e * y + f) for x, y in points]
-        return np.array(there, dtype=np.float32) * self._network.side
+        warped = [(a * x + b * y + c, d * x + e * y + f) for x, y in points]
+        return np.array(warped, dtype=np.float32) * self._network.side

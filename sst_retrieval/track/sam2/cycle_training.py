@@ -1,13 +1,13 @@
-"""SAM 2 learns a group from its one annotated specimen: the cycle-consistent loss of the SST paper (OC-CCL).
+"""Fine-tuning of SAM 2 on a group with one annotated specimen: one-shot cycle-consistent loss (OC-CCL, SST paper).
 
-1. From the support onto an unlabelled target: the mask stays soft, so that gradients pass through it.
-2. The memory is reset; from the target, with that soft mask, back onto the support.
-3. What comes back is compared with what was drawn: binary cross-entropy and Dice.
+1. Propagate the support's masks to an unlabelled target; the predicted mask stays soft, so that gradients pass.
+2. Reset the memory and propagate from the target, with the soft mask, back to the support.
+3. Compare the returned masks with those drawn: binary cross-entropy and Dice.
 
 Written after the text of Feng et al. (2025, arXiv 2501.06749): they have published no code for this part (their
 repository, Imageomics/SST, lists it as still to be released), so nothing here was compared with theirs. Two choices are
-ours: object scores, which switch whole masks off, are left out of the cycle; held-out targets validate: how well does a
-mask that goes there and back fit? No label but the support's is ever used.
+ours: object scores, which switch whole masks off, are left out of the cycle; and held-out targets validate, by the IoU
+of the returned masks with those drawn. No label but the support's is used.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from torch.nn import functional
 from sst_retrieval.errors import ModelError
 from sst_retrieval.files import atomic_write
 from sst_retrieval.track.sam2 import adapter
-from sst_retrieval.track.sam2.memory import Known
-from sst_retrieval.track.sam2.network import PRESENT, Encoded, Sam2Network
+from sst_retrieval.track.sam2.memory import MemoryBank
+from sst_retrieval.track.sam2.network import PRESENT_LOGIT, ImageFeatures, Sam2Network
 from sst_retrieval.track.sam2.propagator import Sam2Propagator
 from sst_retrieval.types import RGBImage, Support
 
 
 @dataclass(frozen=True, slots=True)
 class CycleSettings:
-    """How to fine-tune.
+    """Settings of a fine-tuning. They are stored in `training.pt` and `adapter.json`: keep the field names.
 
     Attributes:
-        rank: of the low-rank additions; None trains mask decoder and memory encoder fully.
+        rank: of the low-rank updates; None trains mask decoder and memory encoder fully.
         rate: learning rate of AdamW (Loshchilov and Hutter 2019).
         epochs: most passes over the targets.
-        patience: epochs without a better validation after which it stops.
-        held_out: share of the targets that only validate.
-        seed: of the split, the order and the additions.
+        patience: epochs without a better validation after which the training stops.
+        held_out: share of the targets that are held out for validation.
+        seed: of the split, the order and the initialisation.
     """
 
     rank: int | None = 4
@@ -56,12 +56,12 @@ class CycleSettings:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """How one epoch went; the first, number 0, is the network before it learnt anything.
+    """Result of one epoch; number 0 is the network before training. Stored like `CycleSettings`.
 
     Attributes:
         number: from 0.
-        loss: mean over the targets that teach; NaN for number 0.
-        agreement: mean IoU, there and back, over the held-out targets.
+        loss: mean over the training targets; NaN for number 0.
+        agreement: validation: mean IoU of returned and drawn masks over the held-out targets.
     """
 
     number: int
@@ -76,21 +76,21 @@ def finetune(
     output: Path,
     *,
     settings: CycleSettings,
-    tell: Callable[[Epoch], None] = lambda epoch: None,
+    progress: Callable[[Epoch], None] = lambda epoch: None,
 ) -> list[Epoch]:
-    """Fine-tune SAM 2 on a group, and keep the best as an adapter.
+    """Fine-tune SAM 2 on a group, and save the best epoch as an adapter.
 
     Args:
-        propagator: SAM 2; its own weights stay as they are. Every target's features are kept in memory, 17 MB each at
-            1,024 px.
-        supports: annotated specimens of one group; each trait goes to and fro the first that shows it.
+        propagator: SAM 2; its own weights are not changed. The features of all targets are held in memory, 17 MB each
+            at 1,024 px.
+        supports: annotated specimens of one group; each trait is propagated from and to the first that shows it.
         images: unlabelled photographs of the group, two or more.
-        output: folder of the adapter; a training that was stopped there goes on.
-        settings: how to fine-tune.
-        tell: is told of every epoch.
+        output: folder of the adapter; an interrupted training there is resumed.
+        settings: of the training.
+        progress: called with every epoch.
 
     Returns:
-        The epochs. If the best is number 0 nothing got better, and no adapter is written.
+        The epochs. If the best is number 0, training did not help, and no adapter is written.
 
     Raises:
         ModelError: there are too few photographs, or the folder holds the training of something else.
@@ -98,16 +98,18 @@ def finetune(
     if len(images) < 2:
         raise ModelError("fine-tuning needs two photographs beside the annotated one: one to learn from, one to check")
     memory = propagator.remember(supports)
-    looks = [propagator.look(memory, [image])[0] for image in images]
-    # Out of inference mode: what it made cannot take part in learning.
-    targets = [_plain(look.encoded) for look in looks]
-    lessons = [replace(known, support=_plain(known.support), drawn=known.drawn.clone()) for known in memory.known]
-    model = _able_to_learn(copy.deepcopy(propagator.network.model))
+    # Cloned, because tensors made in inference mode cannot take part in autograd.
+    targets = [_clone_features(propagator.predict(memory, [image])[0].features) for image in images]
+    banks = [
+        replace(bank, support=_clone_features(bank.support), support_masks=bank.support_masks.clone())
+        for bank in memory.banks
+    ]
+    model = _clone_inference_tensors(copy.deepcopy(propagator.network.model))
     torch.manual_seed(settings.seed)
-    course = _Course(
+    training = _Training(
         network=Sam2Network(model, propagator.network.device),
-        parameters=adapter.trainable(model, settings.rank),
-        lessons=lessons,
+        parameters=adapter.make_trainable(model, settings.rank),
+        banks=banks,
         targets=targets,
         settings=settings,
         output=output,
@@ -120,29 +122,29 @@ def finetune(
             "content": _fingerprint(supports, images),
         },
     )
-    return course.run(tell)
+    return training.run(progress)
 
 
-class _Course:
-    """A training at work."""
+class _Training:
+    """A fine-tuning in progress."""
 
     def __init__(
         self,
         *,
         network: Sam2Network,
         parameters: Mapping[str, torch.nn.Parameter],
-        lessons: Sequence[Known],
-        targets: Sequence[Encoded],
+        banks: Sequence[MemoryBank],
+        targets: Sequence[ImageFeatures],
         settings: CycleSettings,
         output: Path,
         about: Mapping[str, Any],
     ) -> None:
-        self.network, self.lessons, self.settings, self.output = network, lessons, settings, output
+        self.network, self.banks, self.settings, self.output = network, banks, settings, output
         self.about = about
         order = list(targets)
         random.Random(settings.seed).shuffle(order)
-        held = max(1, round(settings.held_out * len(order)))
-        self.checking, self.teaching = order[:held], order[held:]
+        held_out = max(1, round(settings.held_out * len(order)))
+        self.validation_targets, self.training_targets = order[:held_out], order[held_out:]
         self.parameters = parameters
         self.optimizer = torch.optim.AdamW(parameters.values(), lr=settings.rate)
         self.epochs: list[Epoch] = []
@@ -151,31 +153,34 @@ class _Course:
     def best(self) -> Epoch:
         return max(self.epochs, key=lambda epoch: epoch.agreement)
 
-    def run(self, tell: Callable[[Epoch], None]) -> list[Epoch]:
-        """Learn until it gets no better."""
+    def run(self, progress: Callable[[Epoch], None]) -> list[Epoch]:
+        """Train until validation stops improving; return the epochs."""
         self.output.mkdir(parents=True, exist_ok=True)
         self._resume()
         if not self.epochs:
-            self.epochs.append(Epoch(0, float("nan"), self._agreement()))
-            tell(self.epochs[-1])
-        while len(self.epochs) <= self.settings.epochs and not self._stale():
+            self.epochs.append(Epoch(0, float("nan"), self._validate()))
+            progress(self.epochs[-1])
+        while len(self.epochs) <= self.settings.epochs and not self._has_stalled():
             number = len(self.epochs)
-            loss = self._learn(random.Random(1000 * self.settings.seed + number))
-            self.epochs.append(Epoch(number, loss, self._agreement()))
+            loss = self._train_epoch(random.Random(1000 * self.settings.seed + number))
+            self.epochs.append(Epoch(number, loss, self._validate()))
             if self.best is self.epochs[-1]:
-                self._keep()
-            self._note()
-            tell(self.epochs[-1])
+                self._save_adapter()
+            self._save_state()
+            progress(self.epochs[-1])
         return self.epochs
 
-    def _stale(self) -> bool:
+    def _has_stalled(self) -> bool:
         return len(self.epochs) - 1 - self.best.number >= self.settings.patience
 
-    def _learn(self, rng: random.Random) -> float:
+    def _train_epoch(self, rng: random.Random) -> float:
         losses = []
-        for target in rng.sample(self.teaching, len(self.teaching)):
+        for target in rng.sample(self.training_targets, len(self.training_targets)):
             self.optimizer.zero_grad()
-            parts = [cycle_loss(go_round(self.network, lesson, target), lesson.drawn) for lesson in self.lessons]
+            parts = [
+                compute_cycle_loss(propagate_cycle(self.network, bank, target), bank.support_masks)
+                for bank in self.banks
+            ]
             loss = torch.stack(parts).mean()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
@@ -184,21 +189,21 @@ class _Course:
         return sum(losses) / len(losses)
 
     @torch.no_grad()
-    def _agreement(self) -> float:
-        found = []
-        for target in self.checking:
-            for lesson in self.lessons:
-                back = self.network.enlarged(go_round(self.network, lesson, target)[:, None])[:, 0] > 0
-                drawn = lesson.drawn.to(back.device)
-                found.append(((back & drawn).sum((1, 2)) / (back | drawn).sum((1, 2))).mean())
-        return float(torch.stack(found).mean())
+    def _validate(self) -> float:
+        ious = []
+        for target in self.validation_targets:
+            for bank in self.banks:
+                back = self.network.upsample(propagate_cycle(self.network, bank, target)[:, None])[:, 0] > 0
+                drawn = bank.support_masks.to(back.device)
+                ious.append(((back & drawn).sum((1, 2)) / (back | drawn).sum((1, 2))).mean())
+        return float(torch.stack(ious).mean())
 
-    def _keep(self) -> None:
-        """Write the best so far: a training that is stopped leaves a usable adapter."""
-        page = {**self.about, "epochs": [asdict(epoch) | {"loss": str(epoch.loss)} for epoch in self.epochs]}
-        adapter.save(self.output, adapter.learnt(self.network.model), page)
+    def _save_adapter(self) -> None:
+        """Save the best epoch so far, so that an interrupted training leaves a usable adapter."""
+        document = {**self.about, "epochs": [asdict(epoch) | {"loss": str(epoch.loss)} for epoch in self.epochs]}
+        adapter.save(self.output, adapter.copy_trained_tensors(self.network.model), document)
 
-    def _note(self) -> None:
+    def _save_state(self) -> None:
         with atomic_write(self.output / "training.pt") as path:
             torch.save(
                 {
@@ -216,70 +221,82 @@ class _Course:
             if (self.output / "adapter.json").exists():
                 raise ModelError(f"{self.output} holds an adapter already; choose another folder, or remove it")
             return
-        noted = torch.load(path, map_location=self.network.device, weights_only=True)
-        if _taught(noted["about"]) != _taught(self.about):
+        state = torch.load(path, map_location=self.network.device, weights_only=True)
+        if _resumable_part(state["about"]) != _resumable_part(self.about):
             raise ModelError(
                 f"{self.output} holds a training of another group, other photographs, masks or settings; "
                 "choose another folder, or remove it"
             )
-        self.epochs = [Epoch(**epoch) for epoch in noted["epochs"]]
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(noted["learnt"][name])
-        self.optimizer.load_state_dict(noted["optimizer"])
+                parameter.copy_(state["learnt"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def _fingerprint(supports: Sequence[Support], images: Sequence[RGBImage]) -> str:
-    """Tell the photographs and masks of one training from those of another."""
+    """Compute a checksum of the photographs and masks of a training: SHA-256, hexadecimal."""
     digest = hashlib.sha256()
     for array in (*(each for support in supports for each in (support.image, support.masks)), *images):
         digest.update(repr(array.shape).encode() + array.tobytes())
     return digest.hexdigest()
 
 
-def _taught(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Say what must be the same for a training to go on; when it ends may be changed."""
-    lasting = {name: value for name, value in about["settings"].items() if name not in ("epochs", "patience")}
-    return {**about, "settings": lasting}
+def _resumable_part(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must be equal to resume a training: everything but `epochs` and `patience`."""
+    fixed = {name: value for name, value in about["settings"].items() if name not in ("epochs", "patience")}
+    return {**about, "settings": fixed}
 
 
-def go_round(network: Sam2Network, lesson: Known, target: Encoded) -> torch.Tensor:
-    """Follow a lesson's masks onto a target, forget, and follow them back: float32 (T, s, s), logits."""
-    with ungated(network.model):
-        memory = network.remember(lesson.support, lesson.drawn)
-        there = network.track(target, network.prepare([memory]))
-        # The soft mask, not its outline: a threshold would stop the gradient. Taken as present.
-        soft = replace(there, score=torch.full_like(there.score, PRESENT))
-        back = network.track(lesson.support, network.prepare([network.recall(target, soft)]))
+def propagate_cycle(network: Sam2Network, bank: MemoryBank, target: ImageFeatures) -> torch.Tensor:
+    """Propagate a support's masks to a target and, with only the target in memory, back to the support.
+
+    Args:
+        network: SAM 2.
+        bank: the support, its features and masks.
+        target: features of one image.
+
+    Returns:
+        float32 (T, s, s), logits of the returned masks on the support, at a quarter of the image's edge.
+    """
+    with without_object_scores(network.model):
+        memory = network.encode_conditioning_frame(bank.support, bank.support_masks)
+        there = network.track(target, network.project_memories([memory]))
+        # The soft mask, since a threshold would stop the gradient; the trait is taken as present.
+        soft = replace(there, object_logits=torch.full_like(there.object_logits, PRESENT_LOGIT))
+        back = network.track(bank.support, network.project_memories([network.encode_predicted_frame(target, soft)]))
     return back.logits[0]
 
 
-def cycle_loss(logits: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-    """Compare what came back with what was drawn: binary cross-entropy plus Dice, mean of the traits.
+def compute_cycle_loss(logits: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    """Compute binary cross-entropy plus Dice loss of returned masks, mean over the traits.
 
     Args:
-        logits: float32 (T, s, s).
-        drawn: bool (T, S, S).
+        logits: float32 (T, s, s), of the returned masks.
+        drawn: bool (T, S, S), masks drawn on the support.
+
+    Returns:
+        float32 scalar.
     """
     wanted = functional.interpolate(drawn[:, None].float().to(logits.device), size=logits.shape[1:], mode="area")[:, 0]
-    apart = functional.binary_cross_entropy_with_logits(logits, wanted)
-    chance = logits.sigmoid()
-    shared = 2 * (chance * wanted).sum((1, 2)) + 1
-    return apart + (1 - shared / (chance.sum((1, 2)) + wanted.sum((1, 2)) + 1)).mean()
+    cross_entropy = functional.binary_cross_entropy_with_logits(logits, wanted)
+    probability = logits.sigmoid()
+    overlap = 2 * (probability * wanted).sum((1, 2)) + 1
+    return cross_entropy + (1 - overlap / (probability.sum((1, 2)) + wanted.sum((1, 2)) + 1)).mean()
 
 
 @contextmanager
-def ungated(model: Any) -> Iterator[None]:
-    """Leave out the object score: where it says "not there" SAM 2 makes the mask a constant, and nothing is learnt."""
-    gated, model.pred_obj_scores = model.pred_obj_scores, False
+def without_object_scores(model: Any) -> Iterator[None]:
+    """Switch off object scores: an absent trait has constant mask logits, through which no gradient passes."""
+    before, model.pred_obj_scores = model.pred_obj_scores, False
     try:
         yield
     finally:
-        model.pred_obj_scores = gated
+        model.pred_obj_scores = before
 
 
-def _able_to_learn(model: Any) -> Any:
-    """Copy the tables that were made in inference mode, which cannot take part in learning."""
+def _clone_inference_tensors(model: Any) -> Any:
+    """Clone the cached tensors of a network that were made in inference mode, which cannot take part in autograd."""
     for module in model.modules():
         for name, value in vars(module).items():
             if torch.is_tensor(value) and value.is_inference():
@@ -289,5 +306,5 @@ def _able_to_learn(model: Any) -> Any:
     return model
 
 
-def _plain(encoded: Encoded) -> Encoded:
-    return Encoded(tuple(each.clone() for each in encoded.features), encoded.positions.clone())
+def _clone_features(images: ImageFeatures) -> ImageFeatures:
+    return ImageFeatures(tuple(each.clone() for each in images.features), images.positions.clone())

@@ -1,12 +1,13 @@
-"""The trunk of a small SAM 2 of our own: EfficientNet-lite0 up to stride 16, and the colour of every cell.
+"""Trunk of the small SAM 2 that comes with the program: EfficientNet-lite0 up to stride 16, and cell colours.
 
-1. The image encoder of Meta's SAM 2 is replaced by layers that a CPU can afford and that know everyday things already
-   (ImageNet weights, from the package registry). They do not learn.
-2. Channels differ in size by orders; each is brought to mean 0 and spread 1, by numbers kept with the weights.
-3. SAM 2 redraws a first guess from a description in cells of 16 pixels, in which thin things are lost. Here the guess
-   itself is added to what the mask decoder says (`trust`), so that only what is wrong with it must be learnt.
-4. `tracker.yaml` beside this file puts the sam2 package's own neck, memory and mask decoder behind it, so that
-   `track.sam2.checkpoint` loads such a network like any other.
+1. The image encoder of Meta's SAM 2 is replaced by a network that is fast on a CPU, pretrained on ImageNet (weights
+   from the package registry) and frozen.
+2. Channels differ in scale by orders of magnitude; each is standardised with a mean and a standard deviation that are
+   stored with the weights.
+3. SAM 2 decodes a mask prompt from features of 16 x 16 pixels, in which thin structures are lost. Here the prompt's
+   logits, weighted (`trust`), are added to the decoder's, so that the decoder learns the residual only.
+4. `tracker.yaml` beside this file adds the sam2 package's own neck, memory and mask decoder, so that
+   `track.sam2.checkpoint` loads the network like any other.
 
 Ravi et al. (2024), arXiv 2408.00714; Tan and Le (2019), arXiv 1905.11946.
 """
@@ -32,28 +33,29 @@ WEIGHTS = Path(__file__).with_name("tracker.pt")
 
 LICENCE = "MIT; learnt from photographs under CC BY 4.0 and CC BY-SA 4.0"
 
-MARK = "image_encoder.trunk.mean4"
-"""A tensor that only such a checkpoint has."""
+SIGNATURE_TENSOR = "image_encoder.trunk.mean4"
+"""Name of a tensor that only a checkpoint with this trunk has."""
 
-BLOCKS = 5  # Stages of the network up to stride 16; what is deeper is not asked for.
+STAGES = 5  # Of EfficientNet-lite0, up to stride 16; deeper ones are not used.
 
-_MEAN, _SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # What SAM 2's pictures are normalised by.
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # Of the normalisation of SAM 2's input.
 
 
 class LiteTrunk(nn.Module):
     """EfficientNet-lite0 as a trunk of the sam2 package.
 
     Attributes:
-        channel_list: features a level, coarsest first, as the package's neck wants to be told.
-        trust: what a first guess counts, as a share of its logits: the mask decoder only says what is wrong with it. It
-            lies here because this is the only part of the network that is not the sam2 package's.
+        channel_list: channels of every level, coarsest first, as the sam2 package's neck requires.
+        trust: scalar weight of a mask prompt's logits, added to the decoder's (`Sam2Network.prompt_weight`). It is a
+            parameter of the trunk because all other modules are the sam2 package's. Its name is a key of checkpoints,
+            as are those of the buffers `mean4` ... `spread16`.
     """
 
     def __init__(self) -> None:
-        """Build it with random weights; a checkpoint brings the trained ones."""
+        """Build the trunk with random weights; a checkpoint provides the trained ones."""
         super().__init__()
         network = random_network()
-        self.conv_stem, self.bn1, self.blocks = network.conv_stem, network.bn1, network.blocks[:BLOCKS]
+        self.conv_stem, self.bn1, self.blocks = network.conv_stem, network.bn1, network.blocks[:STAGES]
         fine, middle, coarse = CHANNELS[1] + 3, CHANNELS[2], CHANNELS[3] + 3
         self.channel_list = [coarse, middle, fine]
         self.trust = nn.Parameter(torch.tensor(0.8))
@@ -62,46 +64,49 @@ class LiteTrunk(nn.Module):
             self.register_buffer(f"spread{stride}", torch.ones(features, 1, 1))
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
-        """Describe pictures.
+        """Compute the feature levels of images.
 
         Args:
             batch: float32 (N, 3, S, S), normalised as for SAM 2.
 
         Returns:
-            float32 (N, C, S / s, S / s) for the strides s = 4, 8, 16.
+            float32 (N, C, S / s, S / s), standardised, for the strides s = 4, 8, 16.
         """
-        mean, spread = (batch.new_tensor(each)[:, None, None] for each in (_MEAN, _SPREAD))
-        pixels = ((batch * spread + mean) * 255).round().clamp(0, 255)
+        mean, std = (batch.new_tensor(each)[:, None, None] for each in (_MEAN, _STD))
+        pixels = ((batch * std + mean) * 255).round().clamp(0, 255)
         state = self.bn1(self.conv_stem((pixels - 127) / 128))
         levels = []
         for number, block in enumerate(self.blocks):
             state = block(state)
-            if number in (1, 2, BLOCKS - 1):
+            if number in (1, 2, STAGES - 1):
                 levels.append(state)
         views = pixels.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
-        seen = [torch.from_numpy(compute_cell_colours(view, levels[0].shape[-1])) for view in views]
-        return self.standardised(levels, torch.stack(seen).to(batch))
+        colours = [torch.from_numpy(compute_cell_colours(view, levels[0].shape[-1])) for view in views]
+        return self.standardise(levels, torch.stack(colours).to(batch))
 
-    def standardised(self, levels: Sequence[torch.Tensor], colours: torch.Tensor) -> list[torch.Tensor]:
-        """Bring every channel to mean 0 and spread 1.
+    def standardise(self, levels: Sequence[torch.Tensor], colours: torch.Tensor) -> list[torch.Tensor]:
+        """Append the colours and standardise every channel to mean 0 and standard deviation 1.
 
         Args:
             levels: float32 (N, C, ., .), the trunk's levels of strides 4, 8 and 16.
             colours: float32 (N, 3, S / 4, S / 4), see `track.dense.matching.compute_cell_colours`.
+
+        Returns:
+            float32 (N, C', ., .), the levels with colours.
         """
         out = []
-        for stride, level in zip((4, 8, 16), self.coloured(levels, colours), strict=True):
+        for stride, level in zip((4, 8, 16), self.append_colours(levels, colours), strict=True):
             out.append((level - self.get_buffer(f"mean{stride}")) / self.get_buffer(f"spread{stride}"))
         return out
 
     @staticmethod
-    def coloured(levels: Sequence[torch.Tensor], colours: torch.Tensor) -> list[torch.Tensor]:
-        """Put the colours beside the finest and the coarsest level."""
+    def append_colours(levels: Sequence[torch.Tensor], colours: torch.Tensor) -> list[torch.Tensor]:
+        """Concatenate the cell colours, float32 (N, 3, S / 4, S / 4), to the finest and the coarsest level."""
         fine, middle, coarse = levels
         return [torch.cat([fine, colours], 1), middle, torch.cat([coarse, functional.avg_pool2d(colours, 4)], 1)]
 
-    def take_imagenet(self) -> None:
-        """Take over the trained layers, and rest: they do not learn.
+    def load_imagenet(self) -> None:
+        """Load the ImageNet weights and freeze the trunk.
 
         Raises:
             ModelError: the weights are not installed, damaged, or do not fit.
@@ -117,11 +122,11 @@ class LiteTrunk(nn.Module):
 
 
 def resize(model: Any, side: int) -> None:
-    """Let a network look at pictures of another size; its weights fit any.
+    """Set the input size of a network; its weights fit any.
 
     Args:
         model: a `SAM2Base`; changed in place.
-        side: edge of the pictures in pixels, a multiple of 16.
+        side: edge of the input images in pixels, a multiple of 16.
     """
     cells = side // 16
     model.image_size, model.sam_image_embedding_size = side, cells

@@ -1,4 +1,4 @@
-"""What SAM 2 keeps of a group's supports, and what it saw on a target: the nouns of `sam2`, and how they are sorted."""
+"""What SAM 2 remembers of a group's supports and predicts on a target, and the conversions between them and masks."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ import torch
 
 from sst_retrieval.imaging import frames
 from sst_retrieval.track.dense.memory import DenseMemory
-from sst_retrieval.track.sam2.attention import Prepared
-from sst_retrieval.track.sam2.network import Encoded, Memory, Tracked
+from sst_retrieval.track.sam2.attention import ProjectedMemory
+from sst_retrieval.track.sam2.network import FrameMemory, ImageFeatures, MaskPredictions
 from sst_retrieval.types import Floats, Frame, Propagated, Support
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Traits that were drawn on the same supports.
+class MemoryBank:
+    """Memories of the T traits that were drawn on the same supports, the conditioning frames.
 
     Attributes:
-        traits: their places among all traits.
-        memories: one of each of those supports.
-        prepared: the same, ready for a target that is the next frame after them.
-        support: the first of those supports, encoded.
-        drawn: bool (T, S, S), their masks on it.
+        traits: indices of the T traits among all traits of the group.
+        conditioning: one memory per support.
+        projected: their keys and values, for a target that directly follows the supports.
+        support: features of the first of the supports.
+        support_masks: bool (T, S, S), the masks drawn on it.
     """
 
     traits: tuple[int, ...]
-    memories: tuple[Memory, ...]
-    prepared: Prepared
-    support: Encoded
-    drawn: torch.Tensor
+    conditioning: tuple[FrameMemory, ...]
+    projected: ProjectedMemory
+    support: ImageFeatures
+    support_masks: torch.Tensor
 
 
 @dataclass(slots=True)
-class Film:
-    """How far a long film has come.
+class VideoState:
+    """The state of a long video, which changes with every target.
 
     Attributes:
-        before: what was found on the targets so far, newest last: per target, one memory per entry of `known`.
-        place: how many targets there were.
+        recent: memories of the preceding targets, the newest last; per target one memory a memory bank.
+        targets: number of the preceding targets.
     """
 
-    before: list[list[Memory]] = field(default_factory=list)
-    place: int = 0
+    recent: list[list[FrameMemory]] = field(default_factory=list)
+    targets: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,79 +54,89 @@ class Sam2Memory:
 
     Attributes:
         traits: names of the T traits.
-        group: whose they are.
+        group: the group.
         rivals: bool (T, T): traits that never share a pixel on a support.
-        known: what is remembered; every trait is in one of them.
-        dense: the same supports as the dense propagator remembers them, if it helps.
-        film: how far a long film has come; not used otherwise.
+        banks: memory banks; every trait is in exactly one of them.
+        dense: the dense propagator's memory of the same supports, if it is used.
+        video: state of a long video; unused otherwise.
     """
 
     traits: tuple[str, ...]
     group: str
     rivals: npt.NDArray[np.bool_]
-    known: tuple[Known, ...]
+    banks: tuple[MemoryBank, ...]
     dense: DenseMemory | None
-    film: Film = field(default_factory=Film)
+    video: VideoState = field(default_factory=VideoState)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What SAM 2 saw through one frame.
+class PosedPredictions:
+    """SAM 2's predictions on one target, seen through one frame.
 
     Attributes:
         frame: the frame.
-        encoded: the picture.
-        found: per entry of `Sam2Memory.known`, its traits, N = 1.
-        guess: the masks that led it.
+        features: features of the target, warped to the frame.
+        predictions: one per memory bank, N = 1.
+        initial: the masks that were given as mask prompts, if any.
     """
 
     frame: Frame
-    encoded: Encoded
-    found: tuple[Tracked, ...]
-    guess: Propagated | None = None
+    features: ImageFeatures
+    predictions: tuple[MaskPredictions, ...]
+    initial: Propagated | None = None
 
     @property
-    def sureness(self) -> float:
-        """Object score times expected IoU, mean of all traits, 0..1."""
-        return float(torch.cat([(each.score.sigmoid() * each.iou.clamp(0, 1))[0] for each in self.found]).mean())
+    def pose_score(self) -> float:
+        """Object score times expected IoU, mean over all traits, 0..1."""
+        scores = [(each.object_logits.sigmoid() * each.expected_iou.clamp(0, 1))[0] for each in self.predictions]
+        return float(torch.cat(scores).mean())
 
 
-def settled(logits: torch.Tensor, competing: npt.NDArray[np.bool_]) -> Floats:
-    """Turn logits into shares, and give every pixel that competing traits claim to the one with the highest logit.
+def resolve_overlaps(logits: torch.Tensor, rivals: npt.NDArray[np.bool_]) -> Floats:
+    """Give every pixel that rival traits claim to the one with the highest logit; convert logits to probabilities.
 
     Args:
         logits: float32 (T, S, S).
-        competing: bool (T, T).
+        rivals: bool (T, T), traits that never share a pixel.
 
     Returns:
         float32 (T, S, S), 0..1, above 0.5 inside a mask.
     """
-    kept = logits.clone()
-    for trait, others in enumerate(competing):
+    resolved = logits.clone()
+    for trait, others in enumerate(rivals):
         if others.any():
             strongest = logits[torch.from_numpy(others).to(logits.device)].amax(dim=0)
-            kept[trait] = torch.where(logits[trait] < strongest, torch.minimum(logits[trait], -strongest), kept[trait])
-    shares: Floats = kept.sigmoid().cpu().numpy()
-    return shares
+            suppressed = torch.minimum(logits[trait], -strongest)
+            resolved[trait] = torch.where(logits[trait] < strongest, suppressed, resolved[trait])
+    probabilities: Floats = resolved.sigmoid().cpu().numpy()
+    return probabilities
 
 
-def drawn_through(support: Support, frame: Frame, side: int) -> torch.Tensor:
-    """See a support's masks through its frame: bool (T, S, S); a mask too thin to fill half a pixel is kept too."""
+def warp_support_masks(support: Support, frame: Frame, side: int) -> torch.Tensor:
+    """Warp a support's masks to its frame: bool (T, S, S), S = `side`.
+
+    The threshold is lowered for a mask that is too thin to fill half of any pixel, so that none becomes empty.
+    """
     soft = [frames.warp_mask(mask, frame, side) for mask in support.masks]
     return torch.from_numpy(np.stack([each >= min(0.5, max(float(each.max()) / 2, 1e-6)) for each in soft]))
 
 
-def of_picture(found: Tracked, picture: int) -> Tracked:
-    """Return what was found on one picture, N = 1."""
-    keep = slice(picture, picture + 1)
-    return Tracked(found.logits[keep], found.score[keep], found.iou[keep], found.pointers[keep])
+def merge_banks(
+    memory: Sam2Memory, predictions: Sequence[MaskPredictions]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Merge the predictions of all memory banks on one image, in the order of the memory's traits.
 
+    Args:
+        memory: the memory.
+        predictions: one per memory bank, N = 1.
 
-def in_order(memory: Sam2Memory, found: Sequence[Tracked]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Bring the parts of one picture's answer into the order of the memory's traits: logits, scores, IoUs."""
-    places = torch.tensor([trait for known in memory.known for trait in known.traits])
-    order = places.argsort().to(found[0].score.device)
-    logits, score, iou = (
-        torch.cat([getattr(each, name)[0] for each in found])[order] for name in ("logits", "score", "iou")
+    Returns:
+        Mask logits, float32 (T, s, s); object logits, float32 (T,); expected IoU, float32 (T,).
+    """
+    traits = torch.tensor([trait for bank in memory.banks for trait in bank.traits])
+    order = traits.argsort().to(predictions[0].object_logits.device)
+    logits, object_logits, expected_iou = (
+        torch.cat([getattr(each, name)[0] for each in predictions])[order]
+        for name in ("logits", "object_logits", "expected_iou")
     )
-    return logits, score, iou
+    return logits, object_logits, expected_iou

@@ -1,15 +1,15 @@
-"""SAM 2's parts, called so that nothing is computed twice.
+"""SAM 2's modules on a device, called in batches and without repeated work.
 
-The official video predictor runs one video with one object after the other. Here, for the same numbers:
+The official video predictor runs one video with one object after the other. Here, with the same results:
 
-1. `encode`: photographs become features, several in one batch.
-2. `remember`: the masks drawn on a support become a memory, once, all traits in one batch.
-3. `prepare`: what the targets will look at in it (see `track.sam2.attention`), once.
-4. `track`: every target with every trait: memory attention, then the mask decoder. What it finds is not made a memory,
-   and not enlarged, unless somebody asks.
+1. `encode`: image features, several images in one batch.
+2. `encode_conditioning_frame`: the masks drawn on a support become a memory, once, all traits in one batch.
+3. `project_memories`: keys and values of the memory bank (see `track.sam2.attention`), once.
+4. `track`: memory attention and mask decoder, for every target with every trait. Predicted masks are neither upsampled
+   nor encoded as memories unless asked for (`upsample`, `encode_predicted_frame`).
 
-A target is frame K of a video whose first K frames are the supports: two frames for one support, as in the paper.
-Ravi et al. (2024), arXiv 2408.00714.
+A target is frame K of a video whose first K frames, the conditioning frames, are the supports: a video of two frames
+for one support, as in the SST paper. Ravi et al. (2024), arXiv 2408.00714.
 """
 
 from __future__ import annotations
@@ -24,52 +24,52 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from sst_retrieval.track.sam2.attention import Prepared, assemble, attend, prepare
-from sst_retrieval.track.sam2.encoder import LeanEncoder
+from sst_retrieval.track.sam2.attention import ProjectedMemory, attend, gather_memory_tokens, project_memory
+from sst_retrieval.track.sam2.encoder import FusedEncoder
 
 MEAN = (0.485, 0.456, 0.406)
-SPREAD = (0.229, 0.224, 0.225)
-PRESENT = 10.0  # Score of an object that a person drew.
-NO_OBJ_SCORE = -1024.0  # The logits of a trait that is not there (`sam2.modeling.sam2_base`).
+STD = (0.229, 0.224, 0.225)
+PRESENT_LOGIT = 10.0  # Object logit of a trait that is taken as present.
+NO_OBJECT_LOGIT = -1024.0  # Mask logits of an absent trait (`NO_OBJ_SCORE` of `sam2.modeling.sam2_base`).
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """Features of N pictures.
+class ImageFeatures:
+    """Features of N images.
 
     Attributes:
-        features: float (N, C, h, w) each, finest first.
-        positions: float (N, C, h, w), of the coarsest, the same for every picture.
+        features: float (N, C, h, w) a level, finest first.
+        positions: float (N, C, h, w), positional encodings of the coarsest level, the same for every image.
     """
 
     features: tuple[torch.Tensor, ...]
     positions: torch.Tensor
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Return the number of images."""
         return len(self.features[0])
 
-    def of(self, picture: int) -> Encoded:
-        """Return the features of one picture."""
-        keep = slice(picture, picture + 1)
-        return Encoded(tuple(each[keep] for each in self.features), self.positions[keep])
+    def select(self, image: int) -> ImageFeatures:
+        """Return the features of one image, N = 1."""
+        keep = slice(image, image + 1)
+        return ImageFeatures(tuple(each[keep] for each in self.features), self.positions[keep])
 
-    def repeated(self, times: int) -> Encoded:
-        """Return every picture `times` times in a row, one for each trait; of one picture nothing is copied."""
-        return Encoded(_repeated(self.features, times), *_repeated([self.positions], times))
+    def repeat(self, times: int) -> ImageFeatures:
+        """Repeat every image `times` times consecutively, once a trait; a single image is not copied."""
+        return ImageFeatures(_repeat_maps(self.features, times), *_repeat_maps([self.positions], times))
 
 
-def _repeated(maps: Sequence[torch.Tensor], times: int) -> tuple[torch.Tensor, ...]:
+def _repeat_maps(maps: Sequence[torch.Tensor], times: int) -> tuple[torch.Tensor, ...]:
     return tuple(each[:, None].expand(-1, times, -1, -1, -1).flatten(0, 1) for each in maps)
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What the network keeps of one picture with T masks.
+class FrameMemory:
+    """SAM 2's memory of one frame with T masks.
 
     Attributes:
-        features: bfloat16 (T, D, h, w), as the official predictor keeps them.
-        positions: float (T, D, h, w).
+        features: bfloat16 (T, D, h, w), spatial memory, in the type that the official predictor stores.
+        positions: float (T, D, h, w), its positional encodings.
         pointers: float (T, C), one object pointer a mask.
     """
 
@@ -77,31 +77,38 @@ class Memory:
     positions: torch.Tensor
     pointers: torch.Tensor
 
-    def of(self, traits: Sequence[int]) -> Memory:
+    def select(self, traits: Sequence[int]) -> FrameMemory:
         """Return the memory of some of the masks."""
         rows = torch.as_tensor(list(traits), device=self.features.device)
-        return Memory(self.features[rows], self.positions[rows], self.pointers[rows])
+        return FrameMemory(self.features[rows], self.positions[rows], self.pointers[rows])
 
-    def as_frame(self) -> dict[str, Any]:
-        """Write it as the sam2 package does."""
+    def to_sam2(self) -> dict[str, Any]:
+        """Convert to an entry of the sam2 package's memory bank."""
         return {"maskmem_features": self.features, "maskmem_pos_enc": [self.positions], "obj_ptr": self.pointers}
 
 
 @dataclass(frozen=True, slots=True)
-class Tracked:
-    """T masks on N pictures.
+class MaskPredictions:
+    """Predicted masks of T traits on N images.
 
     Attributes:
-        logits: float32 (N, T, s, s), a quarter of the picture's edge; above 0 inside.
-        score: float32 (N, T), the object score's logit; above 0 if the trait is there.
-        iou: float32 (N, T), the IoU that the network expects of its mask.
+        logits: float32 (N, T, s, s), mask logits at a quarter of the image's edge; above 0 inside.
+        object_logits: float32 (N, T), logits of the object score; above 0 if the trait is present.
+        expected_iou: float32 (N, T), IoU that the network expects of its masks.
         pointers: float (N, T, C), object pointers, for a memory of these masks.
     """
 
     logits: torch.Tensor
-    score: torch.Tensor
-    iou: torch.Tensor
+    object_logits: torch.Tensor
+    expected_iou: torch.Tensor
     pointers: torch.Tensor
+
+    def select(self, image: int) -> MaskPredictions:
+        """Return the predictions of one image, N = 1."""
+        keep = slice(image, image + 1)
+        return MaskPredictions(
+            self.logits[keep], self.object_logits[keep], self.expected_iou[keep], self.pointers[keep]
+        )
 
 
 class Sam2Network:
@@ -109,9 +116,10 @@ class Sam2Network:
 
     Attributes:
         model: the `SAM2Base`.
-        side: edge of the square pictures it takes, in pixels.
-        reach: in a long film, how many frames a target looks back; the memories of more need not be kept.
-        trust: of a small network of our own (`tracker`), which corrects a first guess; Meta's redraw it.
+        side: edge of its square input images, in pixels.
+        max_object_pointers: how many frames back a target attends to in a long video; older memories need not be kept.
+        prompt_weight: weight with which a mask prompt is added to the mask logits, in a network that corrects prompts
+            (`lite_trunk`); None in Meta's, which draw the mask anew.
         device: where it runs; bfloat16 autocast on CUDA, float32 on the CPU, where bfloat16 is slower.
     """
 
@@ -120,172 +128,201 @@ class Sam2Network:
 
         Args:
             model: a `sam2.modeling.sam2_base.SAM2Base` in evaluation mode.
-            device: where it shall run.
+            device: where to run it.
         """
         self.model = model.to(device)
         self.side: int = model.image_size
-        self.reach: int = model.max_obj_ptrs_in_encoder
+        self.max_object_pointers: int = model.max_obj_ptrs_in_encoder
         self.device = device
-        self.trust: torch.Tensor | None = getattr(model.image_encoder.trunk, "trust", None)
-        self._encoder = LeanEncoder(self.model)
+        self.prompt_weight: torch.Tensor | None = getattr(model.image_encoder.trunk, "trust", None)
+        self._encoder = FusedEncoder(self.model)
 
     def autocast(self) -> Any:
-        """Return the context in which the network is called."""
+        """Return the context in which the network is called: bfloat16 autocast on CUDA, else none."""
         if self.device.type == "cuda":
             return torch.autocast("cuda", dtype=torch.bfloat16)
         return nullcontext()
 
-    def encode(self, pictures: npt.NDArray[np.uint8]) -> Encoded:
-        """Encode pictures, in one batch.
+    def encode(self, images: npt.NDArray[np.uint8]) -> ImageFeatures:
+        """Encode images in one batch.
 
         Args:
-            pictures: uint8 (N, S, S, 3), RGB, S = `side`.
+            images: uint8 (N, S, S, 3), RGB, S = `side`.
+
+        Returns:
+            Features of the N images.
         """
-        batch = torch.from_numpy(pictures.copy()).to(self.device).permute(0, 3, 1, 2).float() / 255
-        mean, spread = (torch.tensor(each, device=self.device)[:, None, None] for each in (MEAN, SPREAD))
+        batch = torch.from_numpy(images.copy()).to(self.device).permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(each, device=self.device)[:, None, None] for each in (MEAN, STD))
         with self.autocast():
-            features, positions = self._encoder((batch - mean) / spread)
-        return Encoded(features, positions)
+            features, positions = self._encoder((batch - mean) / std)
+        return ImageFeatures(features, positions)
 
-    def remember(self, picture: Encoded, masks: torch.Tensor) -> Memory:
-        """Encode what a person drew on one picture.
+    def encode_conditioning_frame(self, image: ImageFeatures, masks: torch.Tensor) -> FrameMemory:
+        """Encode the memory of a support: a conditioning frame with masks that a person drew.
 
         Args:
-            picture: one picture.
+            image: features of one image.
             masks: bool (T, S, S); none is empty.
+
+        Returns:
+            Memory of the T masks.
         """
-        features, positions, sizes = self._flat(picture.repeated(len(masks)))
+        features, positions, sizes = self._flatten(image.repeat(len(masks)))
         with self.autocast():
-            drawn = self.model.track_step(
+            output = self.model.track_step(
                 *(0, True, features, positions, sizes, None, masks[:, None].float().to(self.device), {}),
                 num_frames=1,
                 run_mem_encoder=False,
             )
-        # As the official predictor does between the drawing and the first step: a memory of the mask that it shows.
-        large = self.enlarged(drawn["pred_masks"])
-        return self._memory(features, sizes, large, drawn["object_score_logits"], drawn["obj_ptr"], by_person=True)
+        # As the official predictor does before it propagates: encode the mask that it outputs, not the one drawn.
+        large = self.upsample(output["pred_masks"])
+        return self._encode_memory(
+            features, sizes, large, output["object_score_logits"], output["obj_ptr"], from_prompt=True
+        )
 
-    def recall(self, picture: Encoded, found: Tracked) -> Memory:
-        """Encode what was found on one picture, so that it can be followed onto others.
-
-        Args:
-            picture: one picture.
-            found: its T masks, N = 1.
-        """
-        features, _, sizes = self._flat(picture.repeated(found.logits.shape[1]))
-        large = self.enlarged(found.logits[0][:, None])
-        return self._memory(features, sizes, large, found.score[0][:, None], found.pointers[0], by_person=False)
-
-    def prepare(
-        self, supports: Sequence[Memory], *, before: Sequence[Memory] = (), place: int | None = None
-    ) -> Prepared:
-        """Make memories ready for targets to look at.
+    def encode_predicted_frame(self, image: ImageFeatures, predictions: MaskPredictions) -> FrameMemory:
+        """Encode the memory of predicted masks on one image, to propagate them to others.
 
         Args:
-            supports: memories of K supports, each of the same T traits.
-            before: memories of the targets that came before in a film, the last one last.
-            place: how many targets came before in a long film; None for a film of the supports and one target.
+            image: features of one image.
+            predictions: its T masks, N = 1.
+
+        Returns:
+            Memory of the T masks.
         """
-        frame = len(supports) + (place or 0)
-        # The length of a film scales its distances in time, up to as many frames as have a pointer; then no more.
-        length = frame + 1 if place is None else max(frame + 1, self.reach)
+        features, _, sizes = self._flatten(image.repeat(predictions.logits.shape[1]))
+        large = self.upsample(predictions.logits[0][:, None])
+        object_logits, pointers = predictions.object_logits[0][:, None], predictions.pointers[0]
+        return self._encode_memory(features, sizes, large, object_logits, pointers, from_prompt=False)
+
+    def project_memories(
+        self,
+        conditioning: Sequence[FrameMemory],
+        *,
+        recent: Sequence[FrameMemory] = (),
+        previous_targets: int | None = None,
+    ) -> ProjectedMemory:
+        """Compute keys and values of a memory bank.
+
+        Args:
+            conditioning: memories of K supports, each of the same T traits.
+            recent: memories of the preceding targets of a long video, the newest last.
+            previous_targets: number of preceding targets in a long video; None for a video of the supports and a
+                single target.
+
+        Returns:
+            Keys and values for every target that follows these frames.
+        """
+        frame = len(conditioning) + (previous_targets or 0)
+        # The length of a video scales its temporal encodings, up to the number of frames that have a pointer.
+        length = frame + 1 if previous_targets is None else max(frame + 1, self.max_object_pointers)
         bank = {
-            "cond_frame_outputs": {i: each.as_frame() for i, each in enumerate(supports)},
-            "non_cond_frame_outputs": {frame - ago: each.as_frame() for ago, each in enumerate(reversed(before), 1)},
+            "cond_frame_outputs": {i: each.to_sam2() for i, each in enumerate(conditioning)},
+            "non_cond_frame_outputs": {frame - ago: each.to_sam2() for ago, each in enumerate(reversed(recent), 1)},
         }
         with self.autocast():
-            return prepare(self.model, assemble(self.model, bank, frame, length))
+            return project_memory(self.model, gather_memory_tokens(self.model, bank, frame, length))
 
-    def track(self, pictures: Encoded, prepared: Prepared, seeds: torch.Tensor | None = None) -> Tracked:
-        """Find T traits on N pictures.
+    def track(
+        self, images: ImageFeatures, memory: ProjectedMemory, mask_prompts: torch.Tensor | None = None
+    ) -> MaskPredictions:
+        """Predict the masks of T traits on N images.
 
         Args:
-            pictures: the targets.
-            prepared: the memories.
-            seeds: float32 (N, T, s, s), a first guess of the masks, as logits; a mask prompt of SAM's own. Where it
-                is nowhere above 0 it is no guess, and not used.
+            images: features of the targets.
+            memory: keys and values of the memory bank.
+            mask_prompts: float32 (N, T, s, s), logits of initial masks, as SAM's mask prompt. One that is nowhere
+                above 0 is not used.
+
+        Returns:
+            Masks of the T traits on the N images.
         """
-        count, traits = len(pictures), prepared.traits
+        count, traits = len(images), memory.traits
         with self.autocast():
-            seen = attend(self.model, pictures.features[-1], pictures.positions, prepared)
-            fine = _repeated(pictures.features[:-1], traits)
-            logits, score, iou, pointers = self._decode(seen, fine, None if seeds is None else seeds.flatten(0, 1))
-        return Tracked(
+            conditioned = attend(self.model, images.features[-1], images.positions, memory)
+            fine = _repeat_maps(images.features[:-1], traits)
+            prompts = None if mask_prompts is None else mask_prompts.flatten(0, 1)
+            logits, object_logits, expected_iou, pointers = self._decode(conditioned, fine, prompts)
+        return MaskPredictions(
             logits=logits.float().unflatten(0, (count, traits)),
-            score=score.float().unflatten(0, (count, traits)),
-            iou=iou.float().unflatten(0, (count, traits)),
+            object_logits=object_logits.float().unflatten(0, (count, traits)),
+            expected_iou=expected_iou.float().unflatten(0, (count, traits)),
             pointers=pointers.unflatten(0, (count, traits)),
         )
 
-    def enlarged(self, logits: torch.Tensor) -> torch.Tensor:
-        """Bring logits (M, 1, s, s) to the picture's own edge (M, 1, S, S)."""
+    def upsample(self, logits: torch.Tensor) -> torch.Tensor:
+        """Upsample logits (M, 1, s, s) bilinearly to the size of the input image (M, 1, S, S)."""
         return functional.interpolate(logits.float(), size=(self.side, self.side), mode="bilinear", align_corners=False)
 
     def _decode(
-        self, seen: torch.Tensor, fine: Sequence[torch.Tensor], seeds: torch.Tensor | None
+        self, conditioned: torch.Tensor, fine: Sequence[torch.Tensor], prompts: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Decode masks: `SAM2Base._forward_sam_heads`, without enlarging every candidate to the picture's own size.
+        """Decode masks as `SAM2Base._forward_sam_heads`, without upsampling every candidate.
 
         Args:
-            seen: float (B, C, h, w), what memory attention made of the features.
-            fine: float (B, C', h', w') each, finest first.
-            seeds: float32 (B, s, s).
+            conditioned: float (B, C, h, w), features after memory attention.
+            fine: float (B, C', h', w') a level, finest first.
+            prompts: float32 (B, s, s), mask prompts.
 
         Returns:
-            Of the best of the candidates: logits (B, s, s), object score (B,), IoU (B,), pointer (B, C).
+            Of the candidate with the highest expected IoU: mask logits (B, s, s), object logits (B,), expected IoU
+            (B,), object pointers (B, C).
         """
-        model, rows = self.model, torch.arange(len(seen), device=seen.device)
-        no_points = (seen.new_zeros(len(seen), 1, 2), seen.new_full((len(seen), 1), -1, dtype=torch.int32))
+        model, batch, device = self.model, len(conditioned), conditioned.device
+        rows = torch.arange(batch, device=device)
+        no_points = (conditioned.new_zeros(batch, 1, 2), conditioned.new_full((batch, 1), -1, dtype=torch.int32))
         sparse, dense = model.sam_prompt_encoder(points=no_points, boxes=None, masks=None)
-        if seeds is not None:
-            guessed = model.sam_prompt_encoder(points=None, boxes=None, masks=seeds[:, None].to(seen.device))[1]
-            dense = torch.where((seeds.amax(dim=(1, 2)) > 0).to(seen.device)[:, None, None, None], guessed, dense)
-        many = model._use_multimask(False, None)
-        logits, ious, tokens, score = model.sam_mask_decoder(
-            image_embeddings=seen,
+        if prompts is not None:
+            prompted = model.sam_prompt_encoder(points=None, boxes=None, masks=prompts[:, None].to(device))[1]
+            dense = torch.where((prompts.amax(dim=(1, 2)) > 0).to(device)[:, None, None, None], prompted, dense)
+        multimask = model._use_multimask(False, None)
+        logits, ious, tokens, object_logits = model.sam_mask_decoder(
+            image_embeddings=conditioned,
             image_pe=model.sam_prompt_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
-            multimask_output=many,
+            multimask_output=multimask,
             repeat_image=False,
             high_res_features=list(fine) or None,
         )
-        if seeds is not None and self.trust is not None:
-            used = seeds.amax(dim=(1, 2), keepdim=True) > 0
-            logits = logits + self.trust * torch.where(used, seeds, 0.0)[:, None].to(logits.device)
+        if prompts is not None and self.prompt_weight is not None:
+            used = prompts.amax(dim=(1, 2), keepdim=True) > 0
+            logits = logits + self.prompt_weight * torch.where(used, prompts, 0.0)[:, None].to(logits.device)
         best = ious.argmax(dim=-1)
         pointers = model.obj_ptr_proj(tokens[rows, best if tokens.shape[1] > 1 else 0 * best])
         logits = logits[rows, best]
         if model.pred_obj_scores:
-            there = (score > 0).to(score.dtype)
-            logits = torch.where(score[..., None] > 0, logits, NO_OBJ_SCORE)
-            pointers = self._if_there(pointers, score.sigmoid() if model.soft_no_obj_ptr else there)
-        return logits, score[:, 0], ious[rows, best], pointers
+            present = (object_logits > 0).to(object_logits.dtype)
+            logits = torch.where(object_logits[..., None] > 0, logits, NO_OBJECT_LOGIT)
+            pointers = self._blend_pointers(pointers, object_logits.sigmoid() if model.soft_no_obj_ptr else present)
+        return logits, object_logits[:, 0], ious[rows, best], pointers
 
-    def _if_there(self, pointers: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        """Give the pointer of a trait that is not there the value that stands for it."""
-        kept = there * pointers if self.model.fixed_no_obj_ptr else pointers
-        none: torch.Tensor = self.model.no_obj_ptr
-        return kept + (1 - there) * none
+    def _blend_pointers(self, pointers: torch.Tensor, presence: torch.Tensor) -> torch.Tensor:
+        """Blend object pointers (B, C) with the no-object pointer, by presence (B, 1), 0..1."""
+        kept = presence * pointers if self.model.fixed_no_obj_ptr else pointers
+        absent: torch.Tensor = self.model.no_obj_ptr
+        return kept + (1 - presence) * absent
 
-    def _memory(
+    def _encode_memory(
         self,
         features: list[torch.Tensor],
         sizes: list[tuple[int, int]],
         large: torch.Tensor,
-        score: torch.Tensor,
+        object_logits: torch.Tensor,
         pointers: torch.Tensor,
         *,
-        by_person: bool,
-    ) -> Memory:
+        from_prompt: bool,
+    ) -> FrameMemory:
+        """Run the memory encoder on masks (T, 1, S, S) of one frame; `from_prompt`: they were drawn, not predicted."""
         with self.autocast():
-            kept, positions = self.model._encode_new_memory(features, sizes, large, score, by_person)
-        return Memory(kept.to(torch.bfloat16), positions[-1], pointers)
+            spatial, positions = self.model._encode_new_memory(features, sizes, large, object_logits, from_prompt)
+        return FrameMemory(spatial.to(torch.bfloat16), positions[-1], pointers)
 
-    def _flat(self, pictures: Encoded) -> tuple[list[torch.Tensor], list[torch.Tensor], list[tuple[int, int]]]:
-        """Write features as the sam2 package does: (places, N, C)."""
-        sizes = [(each.shape[-2], each.shape[-1]) for each in pictures.features]
+    def _flatten(self, images: ImageFeatures) -> tuple[list[torch.Tensor], list[torch.Tensor], list[tuple[int, int]]]:
+        """Flatten features and positional encodings to the sam2 package's layout, (h * w, N, C); sizes are (h, w)."""
+        sizes = [(each.shape[-2], each.shape[-1]) for each in images.features]
         flat, positions = (
-            [each.flatten(2).permute(2, 0, 1) for each in group] for group in (pictures.features, [pictures.positions])
+            [each.flatten(2).permute(2, 0, 1) for each in group] for group in (images.features, [images.positions])
         )
         return flat, positions, sizes

@@ -1,10 +1,12 @@
-"""A small SAM 2 of our own as a propagator: it corrects the masks of which the dense propagator is not sure.
+"""The small SAM 2 that comes with the program, as a propagator that corrects uncertain masks of the dense propagator.
 
-The dense propagator lays the photograph and draws the masks. Those that promise an IoU of `KEPT` or more stay as they
-are; the others are what the network (`tracker`) is asked about, with them as its first guess: legs, antennae, heads. On
-beetle species that neither has learnt from this is better than either alone (benchmarks/README.md), and it costs
-nothing where all is well. On animals strange to what was learnt the network is not asked.
+1. The dense propagator finds the pose and the masks. A photograph whose masks all have an expected IoU of `MIN_IOU` or
+   more is done.
+2. Otherwise the network predicts all masks again, with those of the dense propagator as mask prompts, and the masks
+   below `MIN_IOU` are replaced (`merge_corrections`): mostly legs, antennae and heads.
+3. On specimens out of distribution of the training data the network is not used.
 
+On beetle species that neither was trained on this is better than either alone (benchmarks/README.md).
 Ravi et al. (2024), arXiv 2408.00714.
 """
 
@@ -22,17 +24,16 @@ from sst_retrieval.track.sam2.memory import Sam2Memory
 from sst_retrieval.track.sam2.propagator import Sam2Propagator, Sam2Settings
 from sst_retrieval.types import Propagated, RGBImage
 
-KEPT = 0.8
-"""IoU that the dense propagator promises of a mask, from which on the mask stays as it is."""
+MIN_IOU = 0.8
+"""A mask of the dense propagator with this expected IoU or more is kept."""
 
-
-FAMILIAR = 0.5
-"""In-distribution score (`track.dense.view.compute_in_distribution_score`) from which the network corrects masks; on
-moths it does harm."""
+MIN_IN_DISTRIBUTION = 0.5
+"""A specimen with a lower in-distribution score (`track.dense.view.compute_in_distribution_score`, 0..1) is not
+corrected: on moths, corrections make masks worse."""
 
 
 class TrackerPropagator(Sam2Propagator):
-    """Carries masks from annotated specimens to others, and corrects the doubtful ones (a `Propagator`)."""
+    """Propagates masks with the dense propagator and corrects the uncertain ones with SAM 2 (a `Propagator`)."""
 
     def __init__(
         self,
@@ -48,63 +49,65 @@ class TrackerPropagator(Sam2Propagator):
         """Load the network.
 
         Args:
-            checkpoint: its weights, as `scripts/train_tracker.py` makes them; None for those of the program.
+            checkpoint: weights trained by `scripts/train_tracker.py`; None for those of the program.
             config: see `Sam2Propagator`.
             device: "auto", "cpu" or "cuda".
-            settings: how to look.
-            dense: finds the pose and the first masks.
+            settings: see `Sam2Settings`.
+            dense: finds the pose and the initial masks.
             adapters: see `Sam2Propagator`.
-            batch: how many photographs are encoded at once; None for 1 on the CPU and 4 on a card.
+            batch: number of photographs that are encoded at once; None for 1 on the CPU and 4 on CUDA.
 
         Raises:
-            ModelError: the checkpoint is missing or broken, sam2 is not installed, or the device is not there.
+            ModelError: the checkpoint is missing or broken, sam2 is not installed, or the device is not available.
         """
         file = str(WEIGHTS) if checkpoint is None else checkpoint
         super().__init__(
             file, config=config, device=device, settings=settings, dense=dense, adapters=adapters, batch=batch
         )
-        self._familiar = FAMILIAR if checkpoint is None else 0.0  # One of somebody's own knows other animals.
-        self.name = f"small {self.name}, where that one promises an IoU below {KEPT:g}"  # Not Meta's.
+        # A checkpoint of the user's own was trained on other animals than the decoder's keys.
+        self._min_in_distribution = MIN_IN_DISTRIBUTION if checkpoint is None else 0.0
+        self.name = f"small {self.name}, where that one promises an IoU below {MIN_IOU:g}"  # "small": not Meta's.
         self.concurrent = not adapters  # With adapters, the network changes from group to group.
 
     def _propagate(self, memory: Sam2Memory, images: Sequence[RGBImage]) -> list[Propagated]:
         if self._dense is None or memory.dense is None:
             return super()._propagate(memory, images)
-        known = self._dense.propagate_with_in_distribution_score(memory.dense, images)
-        answers = [guess for guess, _ in known]
-        doubtful = [
-            place
-            for place, (guess, familiar) in enumerate(known)
-            if familiar >= self._familiar and (guess.confidence < KEPT).any()
+        found = self._dense.propagate_with_in_distribution_score(memory.dense, images)
+        results = [initial for initial, _ in found]
+        uncertain = [
+            i
+            for i, (initial, in_distribution) in enumerate(found)
+            if in_distribution >= self._min_in_distribution and (initial.confidence < MIN_IOU).any()
         ]
-        if doubtful:
-            some = [images[place] for place in doubtful]
-            looks = self.led(memory, some, [answers[place] for place in doubtful])
-            for place, image, look in zip(doubtful, some, looks, strict=True):
-                answers[place] = corrected(answers[place], self._answer(memory, image, look), memory.rivals)
-        return answers
+        if uncertain:
+            chosen = [images[i] for i in uncertain]
+            predictions = self.predict_from(memory, chosen, [results[i] for i in uncertain])
+            for i, image, predicted in zip(uncertain, chosen, predictions, strict=True):
+                refined = self._to_propagated(memory, image, predicted)
+                results[i] = merge_corrections(results[i], refined, memory.rivals)
+        return results
 
 
-def corrected(guess: Propagated, told: Propagated, rivals: npt.NDArray[np.bool_]) -> Propagated:
-    """Take the masks that were promised to be good from a guess, and the others from the network that corrects it.
+def merge_corrections(initial: Propagated, refined: Propagated, rivals: npt.NDArray[np.bool_]) -> Propagated:
+    """Keep the initial masks with an expected IoU of `MIN_IOU` or more, and replace the others.
 
     Args:
-        guess: masks and the IoU to expect of each.
-        told: masks of the same traits of the same photograph.
-        rivals: bool (T, T), traits that never share a pixel: one that was corrected takes its pixels from one that
-            was kept, as legs do that were taken for elytra.
+        initial: T masks of one photograph; confidence is their expected IoU.
+        refined: masks of the same traits on the same photograph.
+        rivals: bool (T, T), traits that never share a pixel: a replaced mask removes its pixels from the kept masks of
+            its rivals.
 
     Returns:
-        The masks; of those that were corrected, the confidence is the mean of both (where only one of them found the
-        trait, the guess counts as the likelihood of the other's answer). The cycle IoU, where it was asked for, is of
-        the corrected masks only.
+        The merged masks. The confidence of a replaced mask is the mean of both confidences; where only one of the two
+        found the trait, one minus the initial confidence enters the mean. The cycle IoU, if there is one, is given for
+        the replaced masks only, NaN for the others.
     """
-    again = guess.confidence < KEPT
-    agreed = guess.masks.any(axis=(1, 2)) == told.masks.any(axis=(1, 2))
-    seconded = np.where(agreed, guess.confidence, 1 - guess.confidence)
-    masks = np.where(again[:, None, None], told.masks, guess.masks)
-    for place in np.flatnonzero(~again):
-        masks[place] &= ~told.masks[rivals[place] & again].any(axis=0)
-    confidence = np.where(again, (seconded + told.confidence) / 2, guess.confidence).astype(np.float32)
-    cycle = None if told.cycle is None else np.where(again, told.cycle, np.nan).astype(np.float32)
-    return Propagated(masks, confidence, guess.frame, cycle)
+    replaced = initial.confidence < MIN_IOU
+    agree = initial.masks.any(axis=(1, 2)) == refined.masks.any(axis=(1, 2))
+    support = np.where(agree, initial.confidence, 1 - initial.confidence)
+    masks = np.where(replaced[:, None, None], refined.masks, initial.masks)
+    for trait in np.flatnonzero(~replaced):
+        masks[trait] &= ~refined.masks[rivals[trait] & replaced].any(axis=0)
+    confidence = np.where(replaced, (support + refined.confidence) / 2, initial.confidence).astype(np.float32)
+    cycle = None if refined.cycle is None else np.where(replaced, refined.cycle, np.nan).astype(np.float32)
+    return Propagated(masks, confidence, initial.frame, cycle)

@@ -90,7 +90,7 @@ def test_only_mask_decoder_and_memory_encoder_move(
     course: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path]
 ) -> None:
     before, after = make(sam2_files).network.model, make(sam2_files, course[0])
-    after._adapters.use("reds")
+    after._adapters.activate("reds")
     moved = {
         name
         for name, value in after.network.model.state_dict().items()
@@ -113,15 +113,15 @@ def test_another_group_keeps_the_checkpoints_own_weights(
 
 
 def test_the_gradient_crosses_the_whole_cycle(sam2_files: tuple[Path, Path], support: Support) -> None:
-    """What happens on the target must be learnt from: its decoder's pass has a gradient of its own."""
+    """The decoder's pass on the target gets a gradient too, not only that on the support."""
     propagator = make(sam2_files)
     memory = propagator.remember([support])
-    target = cycle_training._plain(propagator.look(memory, [scene(1)[0]])[0].encoded)
-    known = memory.known[0]
-    lesson = replace(known, support=cycle_training._plain(known.support), drawn=known.drawn.clone())
+    target = cycle_training._clone_features(propagator.predict(memory, [scene(1)[0]])[0].features)
+    bank = memory.banks[0]
+    bank = replace(bank, support=cycle_training._clone_features(bank.support), support_masks=bank.support_masks.clone())
     network = propagator.network
-    network.model = cycle_training._able_to_learn(network.model)
-    sam2_adapter.trainable(network.model, None)
+    network.model = cycle_training._clone_inference_tensors(network.model)
+    sam2_adapter.make_trainable(network.model, None)
     outward: list[torch.Tensor] = []
     track = network.track
 
@@ -131,7 +131,7 @@ def test_the_gradient_crosses_the_whole_cycle(sam2_files: tuple[Path, Path], sup
         return found
 
     network.track = watched  # type: ignore[method-assign, assignment]
-    loss = cycle_training.cycle_loss(cycle_training.go_round(network, lesson, target), lesson.drawn)
+    loss = cycle_training.compute_cycle_loss(cycle_training.propagate_cycle(network, bank, target), bank.support_masks)
     (gradient,) = torch.autograd.grad(loss, outward[:1])
     assert len(outward) == 2
     assert gradient.abs().max() > 0
@@ -148,7 +148,7 @@ def test_a_training_that_was_stopped_goes_on_and_ends_alike(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(make(sam2_files), [support], images, tmp_path / "stopped", settings=settings, tell=stop)
+        finetune(make(sam2_files), [support], images, tmp_path / "stopped", settings=settings, progress=stop)
     resumed = finetune(make(sam2_files), [support], images, tmp_path / "stopped", settings=settings)
     straight = finetune(make(sam2_files), [support], images, tmp_path / "straight", settings=settings)
     assert [epoch.number for epoch in resumed] == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""SAM 2 as a propagator: what is loaded, what is computed once, how a pose is found, what a long film is."""
+"""SAM 2 as a propagator: what is loaded, what is computed once, how a pose is found, what a long video is."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.track.sam2 import checkpoint
 from sst_retrieval.track.sam2.checkpoint import load_checkpoint
-from sst_retrieval.track.sam2.memory import Look, settled
-from sst_retrieval.track.sam2.propagator import Sam2FilmPropagator, Sam2Propagator, Sam2Settings
+from sst_retrieval.track.sam2.memory import PosedPredictions, resolve_overlaps
+from sst_retrieval.track.sam2.propagator import Sam2Propagator, Sam2Settings, Sam2VideoPropagator
 from sst_retrieval.types import RGBImage, Support
 
 
@@ -64,7 +64,7 @@ def test_a_support_is_encoded_once_and_a_target_once(
     monkeypatch.setattr(propagator.network, "encode", lambda views: calls.append(len(views)) or encode(views))
     memory = propagator.remember([support])
     assert calls == [1]
-    monkeypatch.setattr(propagator.network, "remember", None)
+    monkeypatch.setattr(propagator.network, "encode_conditioning_frame", None)
     propagator.propagate(memory, images[1:])
     assert calls == [1, 1, 1, 1, 1]
 
@@ -86,7 +86,7 @@ def test_targets_go_through_the_encoder_in_one_batch_where_that_helps(
         assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
 
 
-def test_the_pose_that_sam2_is_surest_of_counts(
+def test_the_pose_with_the_highest_score_is_taken(
     sam2_files: tuple[Path, Path], support: Support, images: list[RGBImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     propagator = make(sam2_files, turns=4, sure=0.9)
@@ -94,11 +94,13 @@ def test_the_pose_that_sam2_is_surest_of_counts(
     start = frame_specimen(images[1])
     wanted = frames.pose_hypotheses(start, 4)[6]  # Mirrored, and turned half way round.
     monkeypatch.setattr(
-        Look, "sureness", property(lambda self: 0.8 if self.frame == wanted else 0.5 - self.frame.matrix[0])
+        PosedPredictions,
+        "pose_score",
+        property(lambda self: 0.8 if self.frame == wanted else 0.5 - self.frame.matrix[0]),
     )
     assert propagator.propagate(memory, images[1:2])[0].frame == wanted
     straight = make(sam2_files, turns=4, sure=0.4)
-    monkeypatch.setattr(Look, "sureness", property(lambda self: 0.45 if self.frame == start else 0.9))
+    monkeypatch.setattr(PosedPredictions, "pose_score", property(lambda self: 0.45 if self.frame == start else 0.9))
     assert straight.propagate(straight.remember([support]), images[1:2])[0].frame == start
 
 
@@ -115,24 +117,28 @@ def test_masks_that_come_back_to_the_support_agree_with_it_or_not(
     assert plain.propagate(plain.remember([support]), images[1:2])[0].cycle is None
 
 
-def test_in_a_long_film_the_photographs_before_matter_and_memory_stays_bounded(
+def test_in_a_long_video_the_photographs_before_matter_and_memory_stays_bounded(
     sam2_files: tuple[Path, Path], support: Support, images: list[RGBImage]
 ) -> None:
-    film = make(sam2_files, Sam2FilmPropagator, sure=0.0)
-    assert "film of the group" in film.name
-    first, second = film.remember([support]), film.remember([support])
-    alone = film.propagate(first, [images[2]])[0]
-    after = film.propagate(second, [images[1], images[2]])[1]
+    propagator = make(sam2_files, Sam2VideoPropagator, sure=0.0)
+    assert "film of the group" in propagator.name
+    first, second = propagator.remember([support]), propagator.remember([support])
+    alone = propagator.propagate(first, [images[2]])[0]
+    after = propagator.propagate(second, [images[1], images[2]])[1]
     assert not np.array_equal(alone.confidence, after.confidence)
-    film.propagate(second, images * 4)
-    assert len(second.film.before) == film.network.reach - 1
-    assert second.film.place == 22
+    propagator.propagate(second, images * 4)
+    assert len(second.video.recent) == propagator.network.max_object_pointers - 1
+    assert second.video.targets == 22
 
 
 def test_competing_traits_share_no_pixel() -> None:
     logits = torch.tensor([[[2.0, 1.0, -1.0]], [[1.0, 3.0, -2.0]], [[5.0, 5.0, 5.0]]])
     rivals = np.array([[False, True, False], [True, False, False], [False, False, False]])
-    assert (settled(logits, rivals) > 0.5).tolist() == [[[True, False, False]], [[False, True, False]], [[True] * 3]]
+    assert (resolve_overlaps(logits, rivals) > 0.5).tolist() == [
+        [[True, False, False]],
+        [[False, True, False]],
+        [[True] * 3],
+    ]
 
 
 def test_a_truncated_checkpoint_is_said(sam2_files: tuple[Path, Path], tmp_path: Path) -> None:

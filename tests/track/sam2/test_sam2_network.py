@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 from small_sam2 import SIDE, configuration
 
-from sst_retrieval.track.sam2.attention import Sequenced, attend, prepare
+from sst_retrieval.track.sam2.attention import MemoryTokens, attend, project_memory
 from sst_retrieval.track.sam2.checkpoint import load_checkpoint
-from sst_retrieval.track.sam2.network import Memory, Sam2Network, Tracked
+from sst_retrieval.track.sam2.network import FrameMemory, MaskPredictions, Sam2Network
 
 TOLERANCE = 1e-5  # Logits are about 1; bits are lost where another batch takes another algorithm.
 
@@ -76,14 +76,16 @@ def official(
 
 
 @torch.inference_mode()
-def ours(network: Sam2Network, pictures: np.ndarray, memories: Sequence[Memory]) -> tuple[torch.Tensor, Tracked]:
-    found = network.track(network.encode(pictures), network.prepare(memories))
-    return network.enlarged(found.logits.flatten(0, 1)[:, None])[:, 0].unflatten(0, found.logits.shape[:2]), found
+def ours(
+    network: Sam2Network, pictures: np.ndarray, memories: Sequence[FrameMemory]
+) -> tuple[torch.Tensor, MaskPredictions]:
+    found = network.track(network.encode(pictures), network.project_memories(memories))
+    return network.upsample(found.logits.flatten(0, 1)[:, None])[:, 0].unflatten(0, found.logits.shape[:2]), found
 
 
 @torch.inference_mode()
-def remember(network: Sam2Network, picture: np.ndarray, masks: torch.Tensor) -> Memory:
-    return network.remember(network.encode(picture[None]), masks)
+def remember(network: Sam2Network, picture: np.ndarray, masks: torch.Tensor) -> FrameMemory:
+    return network.encode_conditioning_frame(network.encode(picture[None]), masks)
 
 
 @pytest.mark.parametrize("traits", [1, 3])
@@ -109,7 +111,7 @@ def test_the_comparison_can_fail(network: Sam2Network, film: tuple[Path, np.ndar
     logits, found = ours(network, pictures[[1, 2]], [remember(network, pictures[0], masks)])
     other, _ = ours(network, pictures[[1, 2]], [remember(network, pictures[3], masks)])
     assert logits.std(dim=(2, 3)).min() > 0.01
-    assert (found.score > 0).all()
+    assert (found.object_logits > 0).all()
     for one, two in ((logits[0], logits[1]), (logits[:, 0], logits[:, 1]), (logits, other)):
         assert (one - two).abs().max() > 100 * TOLERANCE
 
@@ -131,14 +133,14 @@ def test_a_long_film_is_the_official_long_film(
     folder, pictures = film
     expected = official(predictor, folder, range(20), masks)
     memory = remember(network, pictures[0], masks)
-    before: list[Memory] = []
+    before: list[FrameMemory] = []
     for place, picture in enumerate(pictures[1:]):
         encoded = network.encode(picture[None])
-        found = network.track(encoded, network.prepare([memory], before=before, place=place))
-        before = [*before, network.recall(encoded, found)][1 - network.reach :]
-        logits = network.enlarged(found.logits[0][:, None])[:, 0]
+        found = network.track(encoded, network.project_memories([memory], recent=before, previous_targets=place))
+        before = [*before, network.encode_predicted_frame(encoded, found)][1 - network.max_object_pointers :]
+        logits = network.upsample(found.logits[0][:, None])[:, 0]
         assert (logits - expected[place + 1]).abs().max() < TOLERANCE
-    assert len(before) == network.reach - 1
+    assert len(before) == network.max_object_pointers - 1
 
 
 @torch.inference_mode()
@@ -146,10 +148,10 @@ def test_a_first_guess_of_the_mask_is_listened_to(
     network: Sam2Network, film: tuple[Path, np.ndarray], masks: torch.Tensor
 ) -> None:
     _, pictures = film
-    memory, target = network.prepare([remember(network, pictures[0], masks)]), network.encode(pictures[[1]])
+    memory, target = network.project_memories([remember(network, pictures[0], masks)]), network.encode(pictures[[1]])
     quarter = masks[None, :, ::4, ::4].float() * 20 - 10
     quarter[0, 2] = -10  # Of the last trait nothing is known: "nowhere" is not a mask that SAM 2 knows as a prompt.
-    plain, seeded = network.track(target, memory), network.track(target, memory, seeds=quarter)
+    plain, seeded = network.track(target, memory), network.track(target, memory, mask_prompts=quarter)
     assert seeded.logits.shape == plain.logits.shape
     assert (seeded.logits - plain.logits)[0, :2].abs().amax(dim=(1, 2)).min() > 0.01
     assert (seeded.logits - plain.logits)[0, 2].abs().max() < TOLERANCE
@@ -161,7 +163,7 @@ def test_short_cuts_of_the_encoder_change_nothing(
 ) -> None:
     _, pictures = film
     short = network.encode(pictures[:2])
-    monkeypatch.setattr(network._encoder, "_table", None)  # Now the sam2 package encodes.
+    monkeypatch.setattr(network._encoder, "_position_table", None)  # Now the sam2 package encodes.
     long = network.encode(pictures[:2])
     assert [each.shape for each in short.features] == [each.shape for each in long.features]
     for one, other in zip(short.features, long.features, strict=True):
@@ -175,7 +177,7 @@ def test_a_network_built_otherwise_is_encoded_by_the_sam2_package(sam2_files: tu
     described["image_encoder"]["neck"] |= {"fpn_top_down_levels": None}
     model = instantiate(OmegaConf.create(described), _recursive_=True).eval()
     network = Sam2Network(model, torch.device("cpu"))
-    assert network._encoder._table is None
+    assert network._encoder._position_table is None
     assert len(network.encode(np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8)).features) == 3
 
 
@@ -191,7 +193,7 @@ def test_memory_attention_is_the_packages_wherever_positions_are_added(sam2_file
     for layer in model.memory_attention.layers:
         setattr(layer, at, not getattr(layer, at))
         layer.norm1.register_forward_hook(lambda *_: counted.append(1))
-    seen = attend(model, features, positions, prepare(model, Sequenced(tokens, places, 4)))
+    seen = attend(model, features, positions, project_memory(model, MemoryTokens(tokens, places, 4)))
     assert len(counted) == len(model.memory_attention.layers)
     for picture, trait in itertools.product(range(2), range(3)):
         expected = model.memory_attention(
@@ -214,7 +216,7 @@ def test_bfloat16_as_on_a_graphics_card_gives_nearly_the_same_masks(
     monkeypatch.setattr(network, "autocast", lambda: torch.autocast("cpu", dtype=torch.bfloat16))
     memory = remember(network, pictures[0], masks)
     rough, found = ours(network, pictures[[1, 2]], [memory])
-    assert rough.dtype == found.score.dtype == found.iou.dtype == torch.float32
+    assert rough.dtype == found.object_logits.dtype == found.expected_iou.dtype == torch.float32
     # Of random weights three candidates for a mask are about equally good: one of six may be another than before.
     apart = ((rough - exact).flatten(2).std(dim=2) / exact.flatten(2).std(dim=2)).flatten().sort().values
     assert apart[0] > 0
@@ -222,6 +224,6 @@ def test_bfloat16_as_on_a_graphics_card_gives_nearly_the_same_masks(
     encoded = network.encode(pictures[[1]])
     assert encoded.features[0].dtype == torch.bfloat16
     seeds = masks[None, :, ::4, ::4].float() * 20 - 10
-    seeded = network.track(encoded, network.prepare([memory]), seeds)
-    back = network.track(encoded, network.prepare([network.recall(encoded, seeded)]))
+    seeded = network.track(encoded, network.project_memories([memory]), seeds)
+    back = network.track(encoded, network.project_memories([network.encode_predicted_frame(encoded, seeded)]))
     assert torch.isfinite(back.logits).all()

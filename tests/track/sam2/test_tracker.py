@@ -1,4 +1,4 @@
-"""The small SAM 2 of our own: its trunk, and that the script which trains it teaches it something."""
+"""The small SAM 2 that comes with the program: its trunk, its training script, its propagator."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.track.dense.matching import compute_cell_colours
 from sst_retrieval.track.dense.propagator import DensePropagator
 from sst_retrieval.track.dense.trained_decoder import TrainedDecoder
-from sst_retrieval.track.sam2.checkpoint import build, load_checkpoint
+from sst_retrieval.track.sam2.checkpoint import build_network, load_checkpoint
 from sst_retrieval.track.sam2.lite_trunk import CONFIG, WEIGHTS, LiteTrunk, resize
-from sst_retrieval.track.sam2.network import MEAN, SPREAD, Sam2Network
+from sst_retrieval.track.sam2.network import MEAN, STD, Sam2Network
 from sst_retrieval.track.sam2.propagator import Sam2Propagator
-from sst_retrieval.track.sam2.tracker import TrackerPropagator, corrected
+from sst_retrieval.track.sam2.tracker import TrackerPropagator, merge_corrections
 from sst_retrieval.types import Propagated, Support
 
 SIDE = 96
@@ -100,9 +100,9 @@ def moving_shapes(folder: Path, trunk: EfficientNetTrunk, count: int, seed: int)
 def test_the_trunk_is_the_imagenet_network(trunk: EfficientNetTrunk) -> None:
     view, _ = picture(np.random.default_rng(0), np.array([[200, 180, 150], [90, 20, 40], [10, 60, 200]]))
     lite = LiteTrunk().eval()
-    lite.take_imagenet()
-    mean, spread = (torch.tensor(each)[:, None, None] for each in (MEAN, SPREAD))
-    batch = (torch.from_numpy(view).permute(2, 0, 1)[None] / 255 - mean) / spread
+    lite.load_imagenet()
+    mean, std = (torch.tensor(each)[:, None, None] for each in (MEAN, STD))
+    batch = (torch.from_numpy(view).permute(2, 0, 1)[None] / 255 - mean) / std
     fine, middle, coarse = lite(batch)
     wanted = trunk.levels(view[None], deepest=4)[1:]
     for found, level in zip((fine[:, :24], middle, coarse[:, :112]), wanted, strict=True):
@@ -165,7 +165,7 @@ def test_a_guess_is_what_the_dense_propagator_finds(script: ModuleType, drawer: 
 
 def test_the_checkpoint_needs_no_configuration(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    tensors = build(CONFIG).state_dict()
+    tensors = build_network(CONFIG).state_dict()
     torch.save({"model": {name: tensor.half() for name, tensor in tensors.items()}}, tmp_path / "tracker.pt")
     propagator = Sam2Propagator(str(tmp_path / "tracker.pt"), device="cpu")
     view, drawn = picture(np.random.default_rng(0), np.array([[200, 180, 150], [90, 20, 40], [10, 60, 200]]))
@@ -196,13 +196,13 @@ def test_no_other_path_of_an_earlier_version_opens(tmp_path: Path) -> None:
         load_checkpoint(str(WEIGHTS), tmp_path / "other.yaml")
 
 
-class Led:
-    """A dense propagator that always finds the same."""
+class ConstantDense:
+    """A dense propagator that always finds the same masks."""
 
     name = "the same"
 
-    def __init__(self, mask: np.ndarray, confidence: float = 1.0, familiar: float = 1.0) -> None:
-        self.familiar = familiar
+    def __init__(self, mask: np.ndarray, confidence: float = 1.0, in_distribution: float = 1.0) -> None:
+        self.in_distribution = in_distribution
         frame = frame_specimen(np.zeros((*mask.shape, 3), np.uint8))
         self.found = Propagated(mask[None], np.full(1, confidence, np.float32), frame)
 
@@ -212,19 +212,21 @@ class Led:
     def propagate(self, memory: Any, images: list[np.ndarray]) -> list[Propagated]:
         return [self.found for _ in images]
 
-    def familiarly(self, memory: Any, images: list[np.ndarray]) -> list[tuple[Propagated, float]]:
-        return [(self.found, self.familiar) for _ in images]
+    def propagate_with_in_distribution_score(
+        self, memory: Any, images: list[np.ndarray]
+    ) -> list[tuple[Propagated, float]]:
+        return [(self.found, self.in_distribution) for _ in images]
 
 
 def test_what_is_right_about_a_first_guess_stays_to_the_pixel(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    tensors = build(CONFIG).state_dict()
+    tensors = build_network(CONFIG).state_dict()
     tensors["image_encoder.trunk.trust"] += 100
     torch.save({"model": tensors}, tmp_path / "tracker.pt")
     rays = np.zeros((448, 448), bool)
     rays[100:300, 101:300:8] = rays[100:300, 102:300:8] = True
     view = np.where(rays[..., None], 30, 200).astype(np.uint8).repeat(3, axis=2)
-    propagator = Sam2Propagator(str(tmp_path / "tracker.pt"), device="cpu", dense=cast(Any, Led(rays)))
+    propagator = Sam2Propagator(str(tmp_path / "tracker.pt"), device="cpu", dense=cast(Any, ConstantDense(rays)))
     memory = propagator.remember([Support("a", "wings", view, ("rays",), rays[None])])
     found = propagator.propagate(memory, [view])[0].masks[0]
     assert (found & rays).sum() / (found | rays).sum() > 0.9
@@ -237,9 +239,9 @@ def test_masks_that_promise_to_be_good_stay_but_give_way_to_corrected_ones() -> 
     other[0, 0], other[1, :, 2:], other[2, 1] = True, True, True
     rivals = np.array([[False, True, False], [True, False, False], [False, False, False]])
     frame = frame_specimen(np.zeros((4, 6, 3), np.uint8))
-    guess = Propagated(masks, np.array([0.95, 0.6, 0.7], np.float32), frame)
-    told = Propagated(other, np.array([0.1, 0.8, 0.5], np.float32), frame, np.array([0.3, 0.4, 0.5], np.float32))
-    found = corrected(guess, told, rivals)
+    initial = Propagated(masks, np.array([0.95, 0.6, 0.7], np.float32), frame)
+    refined = Propagated(other, np.array([0.1, 0.8, 0.5], np.float32), frame, np.array([0.3, 0.4, 0.5], np.float32))
+    found = merge_corrections(initial, refined, rivals)
     assert np.array_equal(found.masks[0], masks[0] & ~other[1])
     assert np.array_equal(found.masks[1], other[1])
     assert np.array_equal(found.masks[2], other[2])
@@ -248,16 +250,16 @@ def test_masks_that_promise_to_be_good_stay_but_give_way_to_corrected_ones() -> 
     np.testing.assert_allclose(cast(Any, found.cycle), [np.nan, 0.4, 0.5], atol=1e-6)
 
 
-@pytest.mark.parametrize(("confidence", "familiar"), [(1.0, 1.0), (0.3, 0.1)])
-def test_where_all_is_sure_or_strange_the_network_is_not_asked(
-    monkeypatch: pytest.MonkeyPatch, confidence: float, familiar: float
+@pytest.mark.parametrize(("confidence", "in_distribution"), [(1.0, 1.0), (0.3, 0.1)])
+def test_confident_masks_and_specimens_out_of_distribution_are_not_corrected(
+    monkeypatch: pytest.MonkeyPatch, confidence: float, in_distribution: float
 ) -> None:
     rays = np.zeros((96, 96), bool)
     rays[20:70, 20:70:8] = True
     view = np.where(rays[..., None], 30, 200).astype(np.uint8).repeat(3, axis=2)
-    propagator = TrackerPropagator(device="cpu", dense=cast(Any, Led(rays, confidence, familiar)))
+    propagator = TrackerPropagator(device="cpu", dense=cast(Any, ConstantDense(rays, confidence, in_distribution)))
     memory = propagator.remember([Support("a", "wings", view, ("rays",), rays[None])])
-    monkeypatch.setattr(propagator.network, "encode", lambda pictures: pytest.fail("it was asked"))
+    monkeypatch.setattr(propagator.network, "encode", lambda pictures: pytest.fail("the network was used"))
     (found,) = propagator.propagate(memory, [view])
     assert np.array_equal(found.masks[0], rays)
     assert propagator.name.startswith("small SAM 2 tracker")
@@ -268,10 +270,10 @@ def test_weights_of_ones_own_are_asked_about_every_animal(monkeypatch: pytest.Mo
     rays = np.zeros((96, 96), bool)
     rays[20:70, 20:70] = True
     view = np.where(rays[..., None], 30, 200).astype(np.uint8).repeat(3, axis=2)
-    propagator = TrackerPropagator(str(own), device="cpu", dense=cast(Any, Led(rays, 0.3, 0.0)))
+    propagator = TrackerPropagator(str(own), device="cpu", dense=cast(Any, ConstantDense(rays, 0.3, 0.0)))
     memory = propagator.remember([Support("a", "wings", view, ("rays",), rays[None])])
-    monkeypatch.setattr(propagator.network, "encode", lambda pictures: pytest.fail("it was asked"))
-    with pytest.raises(pytest.fail.Exception, match="it was asked"):
+    monkeypatch.setattr(propagator.network, "encode", lambda pictures: pytest.fail("the network was used"))
+    with pytest.raises(pytest.fail.Exception, match="the network was used"):
         propagator.propagate(memory, [view])
 
 
@@ -285,7 +287,7 @@ def test_its_own_weights_mend_a_guess(drawer: Path) -> None:
     half = elytra.copy()
     half[: int(rows.mean())] = False
     drawn = replace(support, traits=("elytra",), masks=elytra[None])
-    propagator = TrackerPropagator(device="cpu", dense=cast(Any, Led(half, 0.5)))
+    propagator = TrackerPropagator(device="cpu", dense=cast(Any, ConstantDense(half, 0.5)))
     (found,) = propagator.propagate(propagator.remember([drawn]), [support.image])
     mended, left = ((mask & elytra).sum() / (mask | elytra).sum() for mask in (found.masks[0], half))
     assert mended > left + 0.1
