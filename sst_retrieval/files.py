@@ -48,8 +48,8 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_bytes(text.encode())
 
 
-def inside(path: Path, folders: Iterable[Path]) -> bool:
-    """Say whether a path, all links followed, lies in one of some folders, or is one of them."""
+def is_inside(path: Path, folders: Iterable[Path]) -> bool:
+    """Check whether a path, all links followed, lies in one of some folders, or is one of them."""
     try:
         real = path.resolve()
     except (OSError, RuntimeError, ValueError):
@@ -66,7 +66,7 @@ def remove(path: Path) -> None:
 
 
 def file_name(name: str) -> str:
-    """Turn any name into one that every file system takes, different names into different ones.
+    """Turn any name into one that every file system accepts, different names into different ones.
 
     >>> file_name("forewing_band")
     'forewing_band'

@@ -1,4 +1,4 @@
-"""What made an index: programs and their versions, computer, time. Kept with every generation."""
+"""What an index was made by: versions of programs, platform, time, memory. Stored with every generation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = (
 
 
 def programs() -> dict[str, Any]:
-    """Say what runs here: versions of packages, Python, system; nothing that tells one computer from another."""
+    """Collect the versions of packages, Python and system; nothing that identifies the computer."""
     found = {}
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -27,11 +27,11 @@ def programs() -> dict[str, Any]:
 
 
 def now() -> str:
-    """Return the time, in universal time, to the second, as text (ISO 8601)."""
+    """Return the current time in UTC, to the second, as text (ISO 8601)."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def peak_memory() -> int:
-    """Return the most memory that this process ever held, in bytes."""
+    """Return the peak resident memory of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts kilobytes.

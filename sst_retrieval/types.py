@@ -1,4 +1,4 @@
-"""The nouns, in the order the data walks through them.
+"""The data types, in the order in which the data passes through them.
 
     Specimen + Support -> Propagated (masks) -> Region (vector + measurements) -> Hit
 
@@ -30,10 +30,10 @@ FeatureGrid: TypeAlias = npt.NDArray[np.float32]
 """float32 (rows, cols, D): a regular grid that covers the whole image."""
 
 Floats: TypeAlias = npt.NDArray[np.float32]
-"""float32 of the shape said where it is used."""
+"""float32; its shape is given where it is used."""
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
-"""float64 of the shape said where it is used."""
+"""float64; its shape is given where it is used."""
 
 Box: TypeAlias = tuple[int, int, int, int]
 """(x0, y0, x1, y1) in pixels, half-open."""
@@ -109,7 +109,7 @@ class Propagated:
         confidence: float32 (T,), 0..1: how sure the propagator is of each mask (or of its absence).
         frame: how the specimen lies, in the frame of its group's support.
         cycle: float32 (T,), 0..1: IoU of what the support showed with what comes back when the mask is propagated back
-            to it; NaN where the trait is absent. None if the propagator did not look.
+            to it; NaN where the trait is absent. None if the propagator does not compute it.
     """
 
     masks: MaskStack
@@ -214,7 +214,7 @@ class Hit:
         return decoded
 
     def as_dict(self) -> dict[str, Any]:
-        """Say the hit in plain, JSON-ready types (`search --json` prints a list of these)."""
+        """Convert the hit to JSON types (`search --json` prints a list of these)."""
         parts = {part.trait: {"similarity": part.similarity, "blocks": dict(part.blocks)} for part in self.parts}
         return {
             "rank": self.rank,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sst_retrieval.errors import ImageError
-from sst_retrieval.files import inside
+from sst_retrieval.files import is_inside
 from sst_retrieval.imaging.images import content_hash, read_image
 from sst_retrieval.types import RGBImage
 
@@ -45,7 +45,7 @@ class ReadPolicy:
         Raises:
             ImageError: it may not be opened; the message says what to do.
         """
-        if not inside(path, [index, *self.folders]):
+        if not is_inside(path, [index, *self.folders]):
             raise ImageError(
                 f"the index says that this photograph is {path}; that is outside the folder of its collection, so it "
                 f"is not opened. If you trust the index, start the app with: --images {shlex.quote(str(path.parent))}"

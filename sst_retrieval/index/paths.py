@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.files import file_name, inside
+from sst_retrieval.files import file_name, is_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class IndexPaths:
         Raises:
             IndexFolderError: it is one.
         """
-        if not inside(path, [self.root]):
+        if not is_inside(path, [self.root]):
             raise IndexFolderError(f"{path} is a link that leads out of the index; put the files themselves there")
         return path
 
@@ -149,7 +149,7 @@ class IndexPaths:
 
     def list_crop_folders(self) -> list[Path]:
         """List the folders of crops that exist, one a trait; a link out of the index is not one."""
-        return [path for path in (self.root / "crops").glob("*") if path.is_dir() and inside(path, [self.root])]
+        return [path for path in (self.root / "crops").glob("*") if path.is_dir() and is_inside(path, [self.root])]
 
     def total_bytes(self) -> int:
         """Add up the sizes of all files, in bytes; files may come and go meanwhile."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sst_retrieval.errors import ImageError
-from sst_retrieval.files import inside
+from sst_retrieval.files import is_inside
 from sst_retrieval.imaging.images import image_size, thumbnail, write_jpeg
 from sst_retrieval.index.paths import IndexPaths
-from sst_retrieval.pictures.overlays import cutout
+from sst_retrieval.pictures.overlays import crop_trait
 from sst_retrieval.types import Mask, RGBImage
 
 THUMBNAIL_EDGE = 512
@@ -41,7 +41,7 @@ def write_thumbnails(paths: IndexPaths, specimen: str, image: RGBImage, masks: M
         paths.require_inside(path.parent)
         if mask.any():
             path.parent.mkdir(exist_ok=True)
-            write_jpeg(path, cutout(image, mask, CROP_EDGE))
+            write_jpeg(path, crop_trait(image, mask, CROP_EDGE))
         else:
             path.unlink(missing_ok=True)
 
@@ -71,7 +71,7 @@ def read_thumbnail(path: Path, paths: IndexPaths) -> bytes | None:
     Returns:
         The JPEG file; None if there is none, or one that no build has written.
     """
-    if not path.is_file() or not inside(path, [paths.root]) or path.stat().st_size > MAX_BYTES:
+    if not path.is_file() or not is_inside(path, [paths.root]) or path.stat().st_size > MAX_BYTES:
         return None
     try:
         height, width = image_size(path)

@@ -1,4 +1,4 @@
-"""Masks drawn on a piece of a photograph. Pure: pixels in, a picture out.
+"""Draw masks on a part of a photograph. Pure functions: pixels in, a picture out.
 
 Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart. An outline has a dark and a light side,
 so it is seen on a black wing and on a white one.
@@ -21,22 +21,28 @@ PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D
 """Okabe and Ito's colours without black; an eighth trait has the first one's colour again."""
 
 
-def around(mask: Mask) -> Box:
-    """Return a window around a mask with surroundings on every side; the whole photograph if the mask is empty.
+def around_mask(mask: Mask) -> Box:
+    """Compute a window around a mask with surroundings on every side.
 
     Args:
         mask: bool (H, W).
+
+    Returns:
+        (x0, y0, x1, y1) in pixels, half-open, inside the photograph; all of it if the mask is empty.
     """
     height, width = mask.shape
     return around_box(box(mask), (height, width))
 
 
 def around_box(inner: Box, size: tuple[int, int]) -> Box:
-    """Return the window of `around` for a mask whose box is known.
+    """Return the window of `around_mask` for a mask whose box is known.
 
     Args:
         inner: (x0, y0, x1, y1) around the mask; (0, 0, 0, 0) if it is empty.
-        size: (height, width) of the photograph.
+        size: (height, width) of the photograph in pixels.
+
+    Returns:
+        (x0, y0, x1, y1) in pixels, half-open, inside the photograph.
     """
     left, top, right, bottom = inner
     height, width = size
@@ -48,8 +54,8 @@ def around_box(inner: Box, size: tuple[int, int]) -> Box:
     return x0, y0, min(width, math.ceil(x + side / 2)), min(height, math.ceil(y + side / 2))
 
 
-def cutout(image: RGBImage, mask: Mask, side: int) -> RGBImage:
-    """Cut a trait out of its photograph, with some surroundings and its outline.
+def crop_trait(image: RGBImage, mask: Mask, side: int) -> RGBImage:
+    """Crop a photograph to a trait with some surroundings, and draw its outline.
 
     Args:
         image: uint8 (H, W, 3).
@@ -59,7 +65,7 @@ def cutout(image: RGBImage, mask: Mask, side: int) -> RGBImage:
     Returns:
         uint8 (h, w, 3).
     """
-    return np.asarray(overlay(image, {"": mask}, around(mask), (side, side), {"": PALETTE[0]}, 0))
+    return np.asarray(overlay(image, {"": mask}, around_mask(mask), (side, side), {"": PALETTE[0]}, 0))
 
 
 def overlay(
@@ -70,15 +76,18 @@ def overlay(
     colours: Mapping[str, str],
     shade: int,
 ) -> Image.Image:
-    """Cut a window out of a photograph, fit it into a size and draw masks on it.
+    """Crop a photograph to a window, fit it into a size and draw masks on it.
 
     Args:
         image: uint8 (H, W, 3), the whole photograph.
         masks: name -> bool (H, W).
-        window: what to cut out, in pixels.
-        size: (width, height) the picture must fit into.
-        colours: name -> colour.
+        window: (x0, y0, x1, y1) in pixels, half-open.
+        size: (width, height) in pixels that the picture must fit into.
+        colours: name -> colour, as Pillow takes it.
         shade: 0..255, how strongly the masks are tinted; 0 draws their outlines alone.
+
+    Returns:
+        An RGB picture.
     """
     x0, y0, x1, y1 = window
     # Drawn at twice the size and halved at the end: smooth outlines.
@@ -87,10 +96,10 @@ def overlay(
     photograph = Image.fromarray(np.ascontiguousarray(image[y0:y1, x0:x1]))
     picture = photograph.resize(large, Image.Resampling.BICUBIC, reducing_gap=3)
     for name, mask in masks.items():
-        seen = np.ascontiguousarray(mask[y0:y1, x0:x1])
-        if seen.any():
+        visible = np.ascontiguousarray(mask[y0:y1, x0:x1])
+        if visible.any():
             # Averaged, then "a good part of the pixel": an antenna is thinner than a pixel of the sheet.
-            cover = Image.fromarray(seen.astype(np.uint8) * 255).resize(large, Image.Resampling.BILINEAR)
+            cover = Image.fromarray(visible.astype(np.uint8) * 255).resize(large, Image.Resampling.BILINEAR)
             _draw_mask(picture, cover.point(lambda value: 255 if value > 80 else 0), colours[name], shade)
     return picture.reduce(2)
 
@@ -100,17 +109,20 @@ def _draw_mask(picture: Image.Image, shape: Image.Image, colour: str, shade: int
     if shade:
         picture.paste(colour, mask=shape.point(lambda value: shade if value else 0))
     inside = np.asarray(shape)
-    ring = _widened(inside)
-    halo = _widened(ring)
+    ring = _dilate(inside)
+    halo = _dilate(ring)
     picture.paste("#000000", mask=Image.fromarray(np.where(halo & ~ring, np.uint8(190), np.uint8(0))))
     picture.paste(colour, mask=Image.fromarray(ring & ~inside))
 
 
-def _widened(shape: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _dilate(shape: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Widen a shape by two pixels on every side, as Pillow's `MaxFilter(5)`, fifty times as fast.
 
     Args:
         shape: uint8 (h, w), 0 or 255.
+
+    Returns:
+        uint8 (h, w), 0 or 255.
     """
     for _ in ("down", "across"):
         padded = np.pad(shape, ((2, 2), (0, 0)))

@@ -1,4 +1,4 @@
-"""Pictures for people: a contact sheet of a search, an overlay sheet of masks. Pure: images in, one image out.
+"""Compose contact sheets of a search and overlay sheets of masks. Pure functions: images in, one image out.
 
 1. A tile is a photograph, the masks to show on it, and its caption.
 2. A contact sheet shows the query first, marked, then the hits, each cropped to its trait with some surroundings.
@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from sst_retrieval.errors import InputError
 from sst_retrieval.pictures.lettering import font_for
-from sst_retrieval.pictures.overlays import PALETTE, around, overlay
+from sst_retrieval.pictures.overlays import PALETTE, around_mask, overlay
 from sst_retrieval.types import Box, Hit, Mask, RGBImage
 
 TILE = 220
@@ -82,7 +82,7 @@ def contact_sheet(query: Tile | None, hits: Sequence[Tile], *, heading: str = ""
     """
     shown = [*([] if query is None else [query]), *hits]
     colours = _colours(shown)
-    windows = [_around(one) for one in shown]
+    windows = [_window_around(one) for one in shown]
     size = _size(windows, tile) if shown else (tile, tile)
     marks = [_MARK if one is query else "" for one in shown]
     cells = [
@@ -116,7 +116,7 @@ def overlay_sheet(tiles: Sequence[Tile], *, heading: str = "", tile: int = TILE)
     return _sheet(cells, heading, colours)
 
 
-def shortened(text: str, width: float, *, size: int = 12) -> str:
+def shorten(text: str, width: float, *, size: int = 12) -> str:
     """Shorten a name in its middle until it fits: both ends of a specimen's id tell it apart.
 
     Args:
@@ -124,7 +124,7 @@ def shortened(text: str, width: float, *, size: int = 12) -> str:
         width: in pixels.
         size: of the letters, in pixels.
     """
-    return _fitted(text, width, size, lambda kept: text[: (kept + 1) // 2] + "…" + text[len(text) - kept // 2 :])
+    return _fit_text(text, width, size, lambda kept: text[: (kept + 1) // 2] + "…" + text[len(text) - kept // 2 :])
 
 
 def _colours(tiles: Sequence[Tile]) -> dict[str, str]:
@@ -153,10 +153,10 @@ def _cell(
         draw.rectangle((0, 0, width - 1, height - 1), outline=mark, width=4)
     if tile.badge or mark:
         _badge(draw, tile.badge or "query", mark or _INK)
-    title = shortened(_one_line(tile.title), width - 2, size=13)
+    title = shorten(_one_line(tile.title), width - 2, size=13)
     draw.text((1, height + 4), title, fill=_INK, font=font_for(title, 13))
     for k, line in enumerate(tile.lines, start=1):
-        text = _cut(_one_line(line), width - 2, 11)
+        text = _truncate(_one_line(line), width - 2, 11)
         draw.text((1, height + 5 + _LINE * k), text, fill=_GREY, font=font_for(text, 11))
     return cell
 
@@ -173,13 +173,13 @@ def _whole(tile: Tile) -> Box:
     return 0, 0, width, height
 
 
-def _around(tile: Tile) -> Box:
+def _window_around(tile: Tile) -> Box:
     """Return a window around the masks, after checking their sizes."""
     _, _, width, height = _whole(tile)
     union = np.zeros((height, width), bool)
     for mask in tile.masks.values():
         union |= mask
-    return around(union)
+    return around_mask(union)
 
 
 def _badge(draw: ImageDraw.ImageDraw, text: str, colour: str) -> None:
@@ -192,8 +192,8 @@ def _badge(draw: ImageDraw.ImageDraw, text: str, colour: str) -> None:
 def _note(text: str, size: tuple[int, int]) -> Image.Image:
     cell = Image.new("RGB", size, _PAPER)
     middle = (size[0] / 2, size[1] / 2)
-    said = _cut(text, size[0], 12)
-    ImageDraw.Draw(cell).text(middle, said, fill=_GREY, font=font_for(said, 12), anchor="mm")
+    shown = _truncate(text, size[0], 12)
+    ImageDraw.Draw(cell).text(middle, shown, fill=_GREY, font=font_for(shown, 12), anchor="mm")
     return cell
 
 
@@ -202,11 +202,11 @@ def _one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def _cut(text: str, width: float, size: int) -> str:
-    return _fitted(text, width, size, lambda kept: text[:kept] + "…")
+def _truncate(text: str, width: float, size: int) -> str:
+    return _fit_text(text, width, size, lambda kept: text[:kept] + "…")
 
 
-def _fitted(text: str, width: float, size: int, short: Callable[[int], str]) -> str:
+def _fit_text(text: str, width: float, size: int, short: Callable[[int], str]) -> str:
     """Return the text, or `short` with as many of its letters as fit."""
     font = font_for(text, size)
     if font.getlength(text) <= width:
@@ -244,17 +244,17 @@ def _header(heading: str, legend: Mapping[str, str], width: int) -> Image.Image:
     """Draw the heading and, below it, the traits' names beside their colours, in as many lines as they need."""
     places, x, y = [], _MARGIN, 40 if heading else _MARGIN
     for name in legend:
-        text = shortened(_one_line(name), width - 2 * _MARGIN - 24)
-        reach = 34 + math.ceil(font_for(text, 12).getlength(text))
-        if x > _MARGIN and x + reach > width - _MARGIN:
+        text = shorten(_one_line(name), width - 2 * _MARGIN - 24)
+        needed = 34 + math.ceil(font_for(text, 12).getlength(text))
+        if x > _MARGIN and x + needed > width - _MARGIN:
             x, y = _MARGIN, y + 20
         places.append((x, y, text, legend[name]))
-        x += reach
+        x += needed
     bottom = y + 26 if places else y
     header = Image.new("RGB", (width, bottom), _PAPER)
     draw = ImageDraw.Draw(header)
     if heading:
-        text = _cut(_one_line(heading), width - 2 * _MARGIN, 16)
+        text = _truncate(_one_line(heading), width - 2 * _MARGIN, 16)
         draw.text((_MARGIN, 11), text, fill=_INK, font=font_for(text, 16))
     for left, above, text, colour in places:
         draw.rounded_rectangle((left, above, left + 16, above + 13), radius=3, fill=colour, outline=_INK)

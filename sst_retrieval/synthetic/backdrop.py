@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from sst_retrieval.synthetic.canvas import Canvas, Colour, Values, as_bytes, mix, noise, rgb
+from sst_retrieval.synthetic.canvas import Canvas, Colour, Values, as_bytes, blend, noise, rgb
 from sst_retrieval.types import RGBImage
 
 FLOORS = ("grey card", "foam", "blue cloth", "wood")
 """What a specimen may lie on."""
 
 
-def floor(kind: str, size: tuple[int, int], rng: np.random.Generator) -> Values:
+def paint_floor(kind: str, size: tuple[int, int], rng: np.random.Generator) -> Values:
     """Paint what the specimen lies on.
 
     Args:
@@ -100,19 +100,25 @@ def colour_card() -> Image.Image:
     return card
 
 
-def lay(picture: Values, thing: Image.Image, at: tuple[int, int]) -> None:
-    """Lay an RGBA picture onto float32 (H, W, 3) in place; `at` is its top left corner and may lie outside."""
+def paste(picture: Values, thing: Image.Image, at: tuple[int, int]) -> None:
+    """Paste an RGBA picture onto float32 (H, W, 3), 0..255, in place.
+
+    Args:
+        picture: painted on.
+        thing: RGBA.
+        at: (x, y) of its top left corner in pixels; may lie outside.
+    """
     rgba = np.asarray(thing, np.float32)
     y0, x0 = max(0, at[1]), max(0, at[0])
     y1, x1 = min(picture.shape[0], at[1] + rgba.shape[0]), min(picture.shape[1], at[0] + rgba.shape[1])
     if y0 >= y1 or x0 >= x1:
         return
-    seen = rgba[y0 - at[1] : y1 - at[1], x0 - at[0] : x1 - at[0]]
-    mix(picture[y0:y1, x0:x1], seen[..., :3], seen[..., 3] / 255)
+    visible = rgba[y0 - at[1] : y1 - at[1], x0 - at[0] : x1 - at[0]]
+    blend(picture[y0:y1, x0:x1], visible[..., :3], visible[..., 3] / 255)
 
 
-def pin(insect: Canvas, at: tuple[float, float], radius: float, colour: Colour, light: float) -> None:
-    """Stick a pin into the specimen: a round head with a highlight, hiding what is below it.
+def paint_pin(insect: Canvas, at: tuple[float, float], radius: float, colour: Colour, light: float) -> None:
+    """Paint the head of a pin on the specimen: round, with a highlight, hiding what is below it.
 
     Args:
         insect: painted on.
@@ -132,14 +138,16 @@ def pin(insect: Canvas, at: tuple[float, float], radius: float, colour: Colour, 
     glint = 120 * np.exp(-((dx - 0.4 * cos) ** 2 + (dy - 0.4 * sin) ** 2) / 0.06)
     head = np.clip((1 - np.hypot(dx, dy)) * radius + 0.5, 0, 1).astype(np.float32)
     insect.colour[rows, columns] *= (1 - shade)[..., None]
-    mix(insect.colour[rows, columns], np.asarray(colour) * lit[..., None] + glint[..., None], head)
+    blend(insect.colour[rows, columns], np.asarray(colour) * lit[..., None] + glint[..., None], head)
     insect.cover[rows, columns] = np.maximum(insect.cover[rows, columns], head)
     for mask in insect.masks.values():
         mask[rows, columns] *= 1 - head
 
 
-def photograph(ground: Values, insect: Canvas, *, light: float, height: float, rng: np.random.Generator) -> RGBImage:
-    """Take the photograph: the specimen over its shadow, uneven light, a lens, a sensor.
+def render_photograph(
+    ground: Values, insect: Canvas, *, light: float, height: float, rng: np.random.Generator
+) -> RGBImage:
+    """Render the photograph: the specimen over its shadow, uneven light, the colour cast and noise of a sensor.
 
     Args:
         ground: float32 (H, W, 3): everything below the specimen.
@@ -169,7 +177,7 @@ def photograph(ground: Values, insect: Canvas, *, light: float, height: float, r
 
 
 def _light(size: tuple[int, ...], direction: float, rng: np.random.Generator) -> Values:
-    """How much light every pixel gets, around 1: a slope towards the lamp, darker corners; float32 (H, W)."""
+    """Compute how much light every pixel gets, around 1: a slope towards the lamp, darker corners; float32 (H, W)."""
     longer = max(size)
     y = ((np.arange(size[0], dtype=np.float32) - size[0] / 2) / longer)[:, None]
     x = ((np.arange(size[1], dtype=np.float32) - size[1] / 2) / longer)[None, :]

@@ -22,13 +22,13 @@ from sst_retrieval.synthetic.canvas import (
     Points,
     Values,
     as_bytes,
-    grid,
-    mix,
+    blend,
+    fill_polygon,
     noise,
-    polygon,
+    pixel_grid,
     rgb,
-    smooth,
-    soft,
+    smooth_curve,
+    soft_edge,
 )
 
 _SPAN = ((-0.46, 0.46), (-0.78, 0.72))
@@ -65,10 +65,10 @@ def draw_beetle(beetle: Beetle, rng: np.random.Generator, *, tears: Sequence[Poi
     Returns:
         A part with the masks `elytra` and `pronotum`; its origin is the middle of the beetle.
     """
-    x, y, origin = grid(*_SPAN)
+    x, y, origin = pixel_grid(*_SPAN)
     limbs = _limbs(beetle.width, rng)
     colour = rgb(beetle.legs) * (0.55 + 0.9 * limbs**2)[..., None]
-    cover = soft(limbs - 0.2, 0.4)
+    cover = soft_edge(limbs - 0.2, 0.4)
     layers = (
         ("", _EYES, np.broadcast_to(rgb((30, 24, 20)), colour.shape)),
         ("", _HEAD, _dome(x, y + 0.41, beetle.pronotum, beetle.sheen, 0.1)),
@@ -78,9 +78,9 @@ def draw_beetle(beetle: Beetle, rng: np.random.Generator, *, tears: Sequence[Poi
     masks: dict[str, Values] = {}
     for name, outline, painted in layers:
         depth = _depth(outline)
-        inside = soft(depth, 0.007)
-        rim = 0.42 + 0.58 * soft(depth - 0.011, 0.028)
-        mix(colour, painted * rim[..., None], inside)
+        inside = soft_edge(depth, 0.007)
+        rim = 0.42 + 0.58 * soft_edge(depth - 0.011, 0.028)
+        blend(colour, painted * rim[..., None], inside)
         cover = np.maximum(cover, inside)
         masks = {other: mask * (1 - inside) for other, mask in masks.items()}
         if name:
@@ -88,7 +88,7 @@ def draw_beetle(beetle: Beetle, rng: np.random.Generator, *, tears: Sequence[Poi
     colour *= (1 + 0.05 * noise(x.shape, 2.4, rng, 1))[..., None]
     left = np.ones(x.shape, np.float32)
     for tear in tears:
-        left[polygon(x.shape, np.asarray(tear) * RESOLUTION + origin) > 0] = 0
+        left[fill_polygon(x.shape, np.asarray(tear) * RESOLUTION + origin) > 0] = 0
     kept = {name: as_bytes(mask * left * 255) for name, mask in masks.items()}
     return Part(as_bytes(colour), as_bytes(cover * left * 255), kept, origin)
 
@@ -96,22 +96,22 @@ def draw_beetle(beetle: Beetle, rng: np.random.Generator, *, tears: Sequence[Poi
 @lru_cache(maxsize=64)
 def _depth(outline: Points) -> Values:
     """Return how deep below an outline every pixel lies: float32 (h, w) in units, negative outside."""
-    x, _, origin = grid(*_SPAN)
-    inside = polygon(x.shape, smooth(outline) * RESOLUTION + origin) > 0
+    x, _, origin = pixel_grid(*_SPAN)
+    inside = fill_polygon(x.shape, smooth_curve(outline) * RESOLUTION + origin) > 0
     depth = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
     return np.asarray(depth / RESOLUTION, np.float32)
 
 
-def _both(right: Points, end: tuple[float, float]) -> Points:
+def _close_symmetrically(right: Points, end: tuple[float, float]) -> Points:
     """Close an outline given by its right half, whose first point and `end` lie on the middle line."""
     return (*right, end, *((-x, y) for x, y in right[:0:-1]))
 
 
-_HEAD = _both(
+_HEAD = _close_symmetrically(
     ((0.0, -0.485), (0.018, -0.505), (0.046, -0.535), (0.05, -0.5), (0.07, -0.455), (0.078, -0.4), (0.066, -0.33)),
     (0.0, -0.32),
 )
-_EYES = _both(((0.0, -0.43), (0.06, -0.45), (0.094, -0.43), (0.09, -0.4), (0.06, -0.385)), (0.0, -0.39))
+_EYES = _close_symmetrically(((0.0, -0.43), (0.06, -0.45), (0.094, -0.43), (0.09, -0.4), (0.06, -0.385)), (0.0, -0.39))
 
 
 def _pronotum(width: float) -> Points:
@@ -124,7 +124,7 @@ def _pronotum(width: float) -> Points:
         (0.62, -0.15),
         (0.4, -0.143),
     )
-    return _both(tuple((x * width, y) for x, y in right), (0.0, -0.14))
+    return _close_symmetrically(tuple((x * width, y) for x, y in right), (0.0, -0.14))
 
 
 def _elytra(width: float) -> Points:
@@ -138,11 +138,11 @@ def _elytra(width: float) -> Points:
         (0.7, 0.43),
         (0.3, 0.502),
     )
-    return _both(tuple((x * width, y) for x, y in right), (0.0, 0.515))
+    return _close_symmetrically(tuple((x * width, y) for x, y in right), (0.0, 0.515))
 
 
 def _wing_cases(x: Values, y: Values, beetle: Beetle, rng: np.random.Generator) -> Values:
-    """Both elytra: grooves with pits along them, the suture between them, a coppery flash at the sides."""
+    """Paint both elytra, float32 (h, w, 3), 0..255: grooves with pits, the suture, a coppery flash at the sides."""
     half = beetle.width * np.sqrt(np.clip(1 - ((y - 0.15) / 0.44) ** 2, 0.03, 1)) + 0.008
     across = x / half
     painted = _dome(across * beetle.width, (y - 0.17) * 0.42, beetle.colour, beetle.sheen, beetle.width)
@@ -166,14 +166,14 @@ def _dome(x: Values, y: Values, colour: Colour, sheen: Colour, width: float) -> 
     round_ = np.clip(1 - 0.7 * (x / width) ** 2 - 0.5 * (y / width) ** 2, 0.1, 1)
     painted = rgb(colour) * (0.3 + 0.8 * round_)[..., None]
     flash = np.exp(-(((np.abs(x) / width - 0.82) / 0.16) ** 2))
-    mix(painted, sheen, (flash * 0.5).astype(np.float32))
+    blend(painted, sheen, (flash * 0.5).astype(np.float32))
     glint = np.exp(-(((x / width + 0.36) / 0.13) ** 2) - ((y / width + 0.2) / 0.42) ** 2)
     return np.asarray(painted + 78 * glint[..., None], np.float32)
 
 
 def _limbs(width: float, rng: np.random.Generator) -> Values:
     """Draw legs and antennae: float32 (h, w), 0..1, brightest along their middle."""
-    x, _, origin = grid(*_SPAN)
+    x, _, origin = pixel_grid(*_SPAN)
     picture = Image.new("L", (x.shape[1], x.shape[0]))
     draw = ImageDraw.Draw(picture)
 

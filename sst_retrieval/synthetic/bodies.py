@@ -11,7 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from sst_retrieval.synthetic.canvas import RESOLUTION, Colour, Part, Values, as_bytes, grid, mix, noise, rgb, soft
+from sst_retrieval.synthetic.canvas import (
+    RESOLUTION,
+    Colour,
+    Part,
+    Values,
+    as_bytes,
+    blend,
+    noise,
+    pixel_grid,
+    rgb,
+    soft_edge,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,7 @@ def draw_body(body: Body, rng: np.random.Generator) -> Part:
         A part without masks; its origin is the middle of the thorax.
     """
     g = body.girth
-    x, y, origin = grid((-g * 1.4, g * 1.4), (-3.2 * g, body.abdomen + 0.16))
+    x, y, origin = pixel_grid((-g * 1.4, g * 1.4), (-3.2 * g, body.abdomen + 0.16))
     colour = np.empty((*x.shape, 3), np.float32)
     colour[:] = np.multiply(body.colour, 0.5)
     cover = np.zeros(x.shape, np.float32)
@@ -52,20 +63,20 @@ def draw_body(body: Body, rng: np.random.Generator) -> Part:
     fur = np.pad(fur, ((0, x.shape[0] - len(fur)), (0, 0)), mode="edge")
     for middle, half, length in _segments(body):
         depth = (1 - np.hypot(x / half, (y - middle) / length)) * half + hair
-        inside = soft(depth, 0.008)
+        inside = soft_edge(depth, 0.008)
         domed = np.clip(1 - (x / half + 0.25) ** 2 - 0.35 * ((y - middle) / length) ** 2, 0, 1)
-        mix(colour, rgb(body.colour) * (0.34 + 0.85 * domed + 0.2 * fur)[..., None], inside)
+        blend(colour, rgb(body.colour) * (0.34 + 0.85 * domed + 0.2 * fur)[..., None], inside)
         cover = np.maximum(cover, inside)
-    rings = soft(np.sin((y - g) / body.abdomen * 2 * math.pi * 7) - 0.75, 0.4) * (y > 1.9 * g)
+    rings = soft_edge(np.sin((y - g) / body.abdomen * 2 * math.pi * 7) - 0.75, 0.4) * (y > 1.9 * g)
     edge = np.clip(1.1 - np.abs(x) / (g * 0.75), 0.3, 1)
-    mix(colour, rgb(body.stripe) * edge[..., None], (rings * (np.abs(x) < g)).astype(np.float32) * 0.55)
+    blend(colour, rgb(body.stripe) * edge[..., None], (rings * (np.abs(x) < g)).astype(np.float32) * 0.55)
     _eyes(colour, cover, x, y, g)
     return Part(as_bytes(colour), as_bytes(cover * 255), {}, origin)
 
 
 def draw_antennae(body: Body, rng: np.random.Generator) -> Part:
     """Draw both antennae: threads with a club, or a moth's combs; the origin is the middle of the thorax."""
-    x, _, origin = grid((-0.42, 0.42), (-0.62, 0.0))
+    x, _, origin = pixel_grid((-0.42, 0.42), (-0.62, 0.0))
     picture = Image.new("L", (x.shape[1], x.shape[0]))
     draw = ImageDraw.Draw(picture)
     t = np.linspace(0, 1, 40)
@@ -110,7 +121,7 @@ def _segments(body: Body) -> list[tuple[float, float, float]]:
 def _eyes(colour: Values, cover: Values, x: Values, y: Values, girth: float) -> None:
     for side in (-1, 1):
         dx, dy = x - side * 0.5 * girth, y + 2.0 * girth
-        eye = soft(0.3 * girth - np.hypot(dx, dy * 0.8), 0.006)
+        eye = soft_edge(0.3 * girth - np.hypot(dx, dy * 0.8), 0.006)
         shine = np.exp(-((dx / girth + 0.08) ** 2 + (dy / girth + 0.12) ** 2) / 0.012)
-        mix(colour, rgb((34, 26, 22)) + 60 * shine[..., None], eye)
+        blend(colour, rgb((34, 26, 22)) + 60 * shine[..., None], eye)
         np.maximum(cover, eye, out=cover)

@@ -1,6 +1,6 @@
-"""The canvas, and what is laid on it: a part of an insect with the exact mask of every marking.
+"""The canvas, and the parts of an insect that are placed on it, with the exact mask of every marking.
 
-What covers a marking is taken out of its mask, so the masks are what the photograph shows.
+A part that covers a marking is removed from its mask, so the masks are what the photograph shows.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Points: TypeAlias = tuple[tuple[float, float], ...]
 """(x, y) in units: x right, y down."""
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
-"""uint8 of the shape said where it is used."""
+"""uint8 of the shape that is given where it is used."""
 
 Values: TypeAlias = npt.NDArray[np.floating[Any]]
-"""float32, now and then float64 while something is computed, of the shape said where it is used."""
+"""float32, now and then float64 while something is computed, of the shape that is given where it is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where a part comes to lie: mirrored, stretched, turned, then moved.
+    """Where a part is placed: mirrored, stretched, rotated, then moved.
 
     Attributes:
         at: (x, y) in canvas pixels of the part's origin.
@@ -97,10 +97,10 @@ class Canvas:
         return cls(np.zeros((*size, 3), np.float32), np.zeros(size, np.float32), {})
 
     def place(self, part: Part, pose: Pose, *, shadow: float = 0.0) -> None:
-        """Lay a part over what is there.
+        """Place a part over what is there.
 
         Args:
-            part: what to lay down.
+            part: what to place.
             pose: where.
             shadow: how much it darkens what lies under its edge, 0..1.
         """
@@ -109,22 +109,22 @@ class Canvas:
             return
         size = (window[1].stop - window[1].start, window[0].stop - window[0].start)
 
-        def seen(picture: Bytes) -> Values:
+        def warp(picture: Bytes) -> Values:
             warped = Image.fromarray(picture).transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
             return np.asarray(warped, np.float32)
 
-        cover = seen(part.cover) / 255
+        cover = warp(part.cover) / 255
         below = 1 - cover
-        shaded = below * (1 - shadow * blurred(cover, 4)) if shadow else below
-        self.colour[window] = self.colour[window] * shaded[..., None] + seen(part.colour) * cover[..., None]
+        shaded = below * (1 - shadow * blur(cover, 4)) if shadow else below
+        self.colour[window] = self.colour[window] * shaded[..., None] + warp(part.colour) * cover[..., None]
         self.cover[window] = self.cover[window] * below + cover
         for mask in self.masks.values():
             mask[window] *= below
         for name, drawn in part.masks.items():
-            self.masks.setdefault(name, np.zeros_like(self.cover))[window] += seen(drawn) / 255
+            self.masks.setdefault(name, np.zeros_like(self.cover))[window] += warp(drawn) / 255
 
 
-def smooth(points: Sequence[tuple[float, float]], per_piece: int = 14) -> npt.NDArray[np.float64]:
+def smooth_curve(points: Sequence[tuple[float, float]], per_piece: int = 14) -> npt.NDArray[np.float64]:
     """Draw a closed Catmull-Rom curve through points.
 
     Returns:
@@ -137,7 +137,7 @@ def smooth(points: Sequence[tuple[float, float]], per_piece: int = 14) -> npt.ND
     return np.asarray((curve + (3 * here - before - 3 * after + beyond) * t**3).reshape(-1, 2) / 2)
 
 
-def polygon(size: tuple[int, ...], points: npt.NDArray[np.floating]) -> Bytes:
+def fill_polygon(size: tuple[int, ...], points: npt.NDArray[np.floating]) -> Bytes:
     """Fill a polygon: uint8 (height, width), 0 or 255; `points` are float (N, 2), x and y in pixels."""
     picture = Image.new("L", (size[1], size[0]))
     ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in points], fill=255)
@@ -145,7 +145,7 @@ def polygon(size: tuple[int, ...], points: npt.NDArray[np.floating]) -> Bytes:
 
 
 def noise(size: tuple[int, int], grain: float, rng: np.random.Generator, octaves: int = 2) -> Values:
-    """Return smooth random values around 0, mostly within -1..1.
+    """Make smooth random values around 0, mostly within -1..1: Gaussian noise, interpolated, in octaves.
 
     Args:
         size: (height, width).
@@ -165,7 +165,7 @@ def noise(size: tuple[int, int], grain: float, rng: np.random.Generator, octaves
     return total
 
 
-def blurred(cover: Values, radius: float) -> Values:
+def blur(cover: Values, radius: float) -> Values:
     """Blur float32 (h, w), 0..1, with a Gaussian of `radius` pixels."""
     picture = Image.fromarray((cover * 255).astype(np.uint8))
     return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
@@ -181,8 +181,12 @@ def as_bytes(values: Values) -> Bytes:
     return np.asarray(np.clip(values + 0.5, 0, 255), np.uint8)
 
 
-def grid(xs: tuple[float, float], ys: tuple[float, float]) -> tuple[Values, Values, tuple[float, float]]:
-    """Lay out a drawing that spans `xs` and `ys` (units).
+def pixel_grid(xs: tuple[float, float], ys: tuple[float, float]) -> tuple[Values, Values, tuple[float, float]]:
+    """Make the coordinates of the pixels of a drawing.
+
+    Args:
+        xs: (from, to) in units.
+        ys: (from, to) in units.
 
     Returns:
         x and y of every pixel, float32 (h, w) in units, and the (x, y) in pixels of the point (0, 0).
@@ -195,7 +199,7 @@ def grid(xs: tuple[float, float], ys: tuple[float, float]) -> tuple[Values, Valu
     return x, y, (-xs[0] * RESOLUTION, -ys[0] * RESOLUTION)
 
 
-def mix(colour: Values, other: Colour | Values, amount: Values) -> None:
+def blend(colour: Values, other: Colour | Values, amount: Values) -> None:
     """Paint over float32 (h, w, 3) in place.
 
     Args:
@@ -216,8 +220,8 @@ def mix(colour: Values, other: Colour | Values, amount: Values) -> None:
     colour[rows, columns] = below + (paint - below) * amount[rows, columns, None]
 
 
-def soft(depth: Values, width: float) -> Values:
-    """Turn a depth (0 at an edge, positive inside) into 0..1 with an edge `width` wide."""
+def soft_edge(depth: Values, width: float) -> Values:
+    """Turn a depth (0 at an edge, positive inside) into 0..1, rising linearly over `width`; float32 of its shape."""
     return np.asarray(np.clip(depth / width + 0.5, 0, 1), np.float32)
 
 

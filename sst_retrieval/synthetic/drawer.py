@@ -32,7 +32,7 @@ from sst_retrieval.errors import InputError
 from sst_retrieval.files import write_text
 from sst_retrieval.imaging.images import write_jpeg, write_png
 from sst_retrieval.synthetic.species import PLACES, SPECIES, SYNONYMS, TRAITS
-from sst_retrieval.synthetic.specimen import WEAR, Plan, draw_specimen
+from sst_retrieval.synthetic.specimen import WEAR, SpecimenPlan, draw_specimen
 from sst_retrieval.types import Mask
 
 COLUMNS = (
@@ -43,7 +43,7 @@ COLUMNS = (
 
 _MARKER = "drawer.json"
 _WEAR_SHARES = dict(zip(WEAR, (0.74, 0.12, 0.05, 0.045, 0.045), strict=True))
-_TURNED_SHARE = 0.22
+_ROTATED_SHARE = 0.22
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
 
 
@@ -52,12 +52,12 @@ class _Entry:
     """A specimen as the collection's register has it, and the plan for its photograph."""
 
     row: Mapping[str, str]
-    plan: Plan
+    plan: SpecimenPlan
     support: bool
 
 
 def make_drawer(folder: Path, *, seed: int = 0, specimens: int = 100) -> Path:
-    """Make the drawer.
+    """Draw a synthetic collection: photographs, label pictures, table and supports.
 
     Args:
         folder: made if it does not exist. An earlier drawer in it is replaced; any other folder must be empty.
@@ -75,7 +75,7 @@ def make_drawer(folder: Path, *, seed: int = 0, specimens: int = 100) -> Path:
             f"a drawer of {specimens} specimens from seed {seed} cannot be made; "
             "ask for 1 specimen or more and a seed of 0 or more"
         )
-    entries = [_entry(number, seed) for number in range(specimens)]
+    entries = [_make_entry(number, seed) for number in range(specimens)]
     _prepare(folder, entries, seed=seed)
     for number, entry in enumerate(entries):
         rng = np.random.default_rng((seed, number, 1))
@@ -91,18 +91,18 @@ def make_drawer(folder: Path, *, seed: int = 0, specimens: int = 100) -> Path:
     return folder / "collection.csv"
 
 
-def _entry(number: int, seed: int) -> _Entry:
-    """Decide who the specimen is, where it was caught and what happened to it since."""
+def _make_entry(number: int, seed: int) -> _Entry:
+    """Choose species, locality, date, sex and wear of a specimen from the seed and its number."""
     rng = np.random.default_rng((seed, number, 0))
     species = SPECIES[number % len(SPECIES)]
     support = number < len(SPECIES)
     place, latitude, longitude = PLACES[species.places[rng.integers(len(species.places))]]
     date = datetime.date(1889, 4, 1) + datetime.timedelta(days=int(rng.integers(0, 45_000)))
     male = bool(rng.random() < 0.5)
-    turned = not support and rng.random() < _TURNED_SHARE
-    plan = Plan(
+    rotated = not support and rng.random() < _ROTATED_SHARE
+    plan = SpecimenPlan(
         species=species,
-        angle=float(rng.uniform(-math.pi, math.pi) if turned else np.clip(rng.normal(0, 0.06), -0.15, 0.15)),
+        angle=float(rng.uniform(-math.pi, math.pi) if rotated else np.clip(rng.normal(0, 0.06), -0.15, 0.15)),
         wear="fresh" if support else str(rng.choice(WEAR, p=tuple(_WEAR_SHARES.values()))),
         male=male,
         label=(species.name, f"{place}  {date.day}.{_ROMAN[date.month - 1]}.{date.year}", "synthetic"),

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from sst_retrieval.synthetic.canvas import Colour, Values, mix, noise, rgb, soft
+from sst_retrieval.synthetic.canvas import Colour, Values, blend, noise, rgb, soft_edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ Marking: TypeAlias = Band | Ray | Eyespots
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Where every pixel of a wing lies.
+    """The coordinates of every pixel of a wing.
 
     Attributes:
         x, y: float32 (h, w), units.
@@ -99,7 +99,7 @@ def paint_markings(
 
     Args:
         colour: float32 (h, w, 3); painted on.
-        field: where every pixel lies.
+        field: the coordinates of every pixel.
         markings: what to paint.
         rough: float32 (h, w): how far every edge is displaced, in units.
         rng: where the irregularities come from.
@@ -111,15 +111,15 @@ def paint_markings(
     grain = 1 + 0.05 * noise(field.x.shape, 3.0, rng, 1)
     for marking in markings:
         depth = _depth(marking, field, rng) + rough
-        amount = soft(depth, 0.009)
-        painted = _coloured(marking, field, depth)
+        amount = soft_edge(depth, 0.009)
+        painted = _marking_colour(marking, field, depth)
         if marking.gloss:
             # Structural colour: it flashes where the wing bends towards the light.
             flash = np.exp(-(((field.x - 0.62 + 0.5 * field.y) / 0.24) ** 2))
-            dusk = soft(depth - 0.02, 0.07)
+            dusk = soft_edge(depth - 0.02, 0.07)
             painted = painted * (1 + marking.gloss * (0.55 * flash + 0.5 * dusk - 0.6))[..., None]
             painted = painted + marking.gloss * (flash * dusk)[..., None] * rgb((10, 34, 10))
-        mix(colour, painted * grain[..., None], amount)
+        blend(colour, painted * grain[..., None], amount)
         for other in masks.values():
             other *= 1 - amount
         if marking.trait:
@@ -128,7 +128,7 @@ def paint_markings(
 
 
 def _depth(marking: Marking, field: Field, rng: np.random.Generator) -> Values:
-    """How deep inside a marking every pixel lies: units, 0 at its edge, negative outside."""
+    """Compute how deep inside a marking every pixel lies: float32 (h, w) in units, 0 at its edge, negative outside."""
     if isinstance(marking, Band):
         first, last = marking.cells
         middle, half = (first + last) / 2, (last - first) / 2
@@ -147,11 +147,11 @@ def _depth(marking: Marking, field: Field, rng: np.random.Generator) -> Values:
         p = np.clip(s / length, 0, 1)
         width = marking.width * np.sqrt(np.clip(4 * p * (1 - p), 0, 1)) ** 0.8 * (0.8 + 0.2 * field.from_vein)
         return np.asarray(np.minimum(width - np.abs(t - marking.bend * 4 * p * (1 - p)), np.minimum(s, length - s)))
-    return np.asarray(marking.radius - _to_spot(marking, field), np.float32)
+    return np.asarray(marking.radius - _distance_to_spot(marking, field), np.float32)
 
 
-def _to_spot(spots: Eyespots, field: Field) -> Values:
-    """Distance to the nearest spot's centre, in units; big spots beside small ones, as on real wings."""
+def _distance_to_spot(spots: Eyespots, field: Field) -> Values:
+    """Compute the distance to the nearest spot's centre, float32 (h, w) in units; sizes differ, as on real wings."""
     nearest = np.full(field.x.shape, 9.0, np.float32)
     for k, cell in enumerate(spots.cells):
         if not (np.abs(field.cell - cell) < 0.2).any():
@@ -164,11 +164,12 @@ def _to_spot(spots: Eyespots, field: Field) -> Values:
     return nearest
 
 
-def _coloured(marking: Marking, field: Field, depth: Values) -> Values:
+def _marking_colour(marking: Marking, field: Field, depth: Values) -> Values:
+    """Compute the colour of a marking at every pixel, float32 (h, w, 3), 0..255."""
     if not isinstance(marking, Eyespots):
         return np.broadcast_to(rgb(marking.colour), (*depth.shape, 3))
     painted = np.empty((*depth.shape, 3), np.float32)
     painted[:] = marking.rings[0]
     for k, ring in enumerate(marking.rings[1:], start=1):
-        mix(painted, ring, soft(depth - marking.radius * k / len(marking.rings), 0.009))
+        blend(painted, ring, soft_edge(depth - marking.radius * k / len(marking.rings), 0.009))
     return painted

@@ -13,7 +13,7 @@ from sst_retrieval.synthetic.bodies import draw_antennae, draw_body
 from sst_retrieval.synthetic.canvas import Canvas, Colour, Points, Pose, Values
 from sst_retrieval.synthetic.markings import Band, Eyespots, Marking
 from sst_retrieval.synthetic.species import Butterfly, Species
-from sst_retrieval.synthetic.wings import Scales, Wing, curve, draw_wing
+from sst_retrieval.synthetic.wings import Scales, Wing, draw_wing, wing_outline
 from sst_retrieval.types import Mask, RGBImage
 
 WEAR = ("fresh", "torn", "one hindwing lost", "hindwings lost", "wing tips lost")
@@ -26,12 +26,12 @@ _SIZES = ((420, 560), (400, 560), (420, 520), (380, 540))
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SpecimenPlan:
     """What is decided about a specimen before it is drawn.
 
     Attributes:
         species: what it is.
-        angle: radians by which it is turned on the photograph.
+        angle: radians by which it is rotated on the photograph.
         wear: one of `WEAR`.
         male: males are smaller and brighter.
         label: lines printed on the paper label; none for no label.
@@ -44,7 +44,7 @@ class Plan:
     label: tuple[str, ...]
 
 
-def draw_specimen(plan: Plan, rng: np.random.Generator) -> tuple[RGBImage, dict[str, Mask]]:
+def draw_specimen(plan: SpecimenPlan, rng: np.random.Generator) -> tuple[RGBImage, dict[str, Mask]]:
     """Draw a specimen's photograph and the masks of what it shows.
 
     Args:
@@ -52,25 +52,25 @@ def draw_specimen(plan: Plan, rng: np.random.Generator) -> tuple[RGBImage, dict[
         rng: every other variation comes from here.
 
     Returns:
-        uint8 (H, W, 3), and trait name -> bool (H, W), without the traits that are not to be seen.
+        uint8 (H, W, 3), and trait name -> bool (H, W), without the traits that are not visible.
         The masks do not overlap.
     """
     size = _SIZES[rng.integers(len(_SIZES))]
     canvas = Canvas.blank(size)
     if isinstance(plan.species, Butterfly):
         pose = _pose(_span(plan.species), plan, canvas, rng)
-        _lay_butterfly(canvas, plan, plan.species, pose, rng)
+        _place_butterfly(canvas, plan, plan.species, pose, rng)
         pin_at = pose.point(0, 0)
     else:
         pose = _pose(_BEETLE_SPAN, plan, canvas, rng)
-        beetle = _varied_beetle(plan.species.beetle, rng)
+        beetle = _vary_beetle(plan.species.beetle, rng)
         canvas.place(draw_beetle(beetle, rng, tears=_beetle_tears(plan, rng)), pose)
         pin_at = pose.point(0.09, 0.02)
     light = rng.uniform(-math.pi, 0)
     head = max(2.5, pose.scale * (0.012 if isinstance(plan.species, Butterfly) else 0.02))
-    backdrop.pin(canvas, pin_at, head, _PINS[rng.integers(len(_PINS))], light)
+    backdrop.paint_pin(canvas, pin_at, head, _PINS[rng.integers(len(_PINS))], light)
     ground = _surroundings(plan, size, pose.scale / plan.species.size, rng)
-    picture = backdrop.photograph(ground, canvas, light=light, height=rng.uniform(4, 11), rng=rng)
+    picture = backdrop.render_photograph(ground, canvas, light=light, height=rng.uniform(4, 11), rng=rng)
     masks = {name: mask > 0.5 for name, mask in canvas.masks.items()}
     # A shred of a few pixels left at a tear is no trait any more.
     return picture, {name: mask for name, mask in masks.items() if mask.sum() >= _LEAST_PIXELS}
@@ -81,13 +81,13 @@ def _span(species: Butterfly) -> Values:
     points = []
     for wing, base, degrees in _wings(species):
         turn = Pose(base, math.radians(degrees), 1.0)
-        right = curve(wing) @ turn.matrix().T + base
+        right = wing_outline(wing) @ turn.matrix().T + base
         points += [right, right * (-1, 1)]
     return np.concatenate([*points, [(0, -0.45), (0, species.body.abdomen + 0.1)]]).astype(np.float32)
 
 
 def _wings(species: Butterfly) -> tuple[tuple[Wing, tuple[float, float], float], ...]:
-    """Each wing of the right side: shape, where its base is, the degrees by which it is turned; lower wing first."""
+    """List the wings of the right side, the lower first: shape, (x, y) of its base in units, rotation in degrees."""
     girth = species.body.girth
     return (
         (species.hindwing, (girth * 0.6, girth * 0.7), species.spread[1]),
@@ -95,7 +95,7 @@ def _wings(species: Butterfly) -> tuple[tuple[Wing, tuple[float, float], float],
     )
 
 
-def _pose(span: Values, plan: Plan, canvas: Canvas, rng: np.random.Generator) -> Pose:
+def _pose(span: Values, plan: SpecimenPlan, canvas: Canvas, rng: np.random.Generator) -> Pose:
     """Choose place and scale so that the whole specimen is on the photograph."""
     h, w = canvas.cover.shape
     around = span @ Pose((0, 0), plan.angle, 1.0).matrix().T
@@ -108,11 +108,13 @@ def _pose(span: Values, plan: Plan, canvas: Canvas, rng: np.random.Generator) ->
     return Pose((float(x), float(y)), plan.angle, float(scale))
 
 
-def _lay_butterfly(canvas: Canvas, plan: Plan, species: Butterfly, pose: Pose, rng: np.random.Generator) -> None:
-    """Lay hindwings, forewings and body onto the canvas, each side a little different."""
+def _place_butterfly(
+    canvas: Canvas, plan: SpecimenPlan, species: Butterfly, pose: Pose, rng: np.random.Generator
+) -> None:
+    """Place hindwings, forewings and body on the canvas, each side a little different."""
     tint = _tint(plan.male, rng)
-    scales = [_faded(s, tint, rng) for s in (species.hind_scales, species.fore_scales)]
-    markings = [tuple(_varied(m, tint, rng) for m in series) for series in (species.hind, species.fore)]
+    scales = [_vary_scales(s, tint, rng) for s in (species.hind_scales, species.fore_scales)]
+    markings = [tuple(_vary_marking(m, tint, rng) for m in series) for series in (species.hind, species.fore)]
     posture = rng.normal(0, 4, size=2)
     stretch = rng.normal(1, 0.03, size=2)
     lost = rng.integers(2)
@@ -151,7 +153,7 @@ def _tears(wear: str, wing: str, rng: np.random.Generator) -> list[Points]:
     return tears
 
 
-def _beetle_tears(plan: Plan, rng: np.random.Generator) -> list[Points]:
+def _beetle_tears(plan: SpecimenPlan, rng: np.random.Generator) -> list[Points]:
     """Break the end of one elytron off."""
     if plan.wear == "fresh":
         return []
@@ -162,34 +164,35 @@ def _beetle_tears(plan: Plan, rng: np.random.Generator) -> list[Points]:
 
 
 def _tint(male: bool, rng: np.random.Generator) -> Values:
-    """How this specimen's colours differ from its species': brightness, and a drift of hue."""
+    """Draw how this specimen's colours differ from its species': factors of red, green, blue, float32 (3,)."""
     return np.asarray(rng.normal(1.0 if male else 0.95, 0.05) * rng.normal(1, 0.02, size=3), np.float32)
 
 
-def _coloured(colour: Colour, tint: Values, fading: float) -> Colour:
+def _tint_and_fade(colour: Colour, tint: Values, fading: float) -> Colour:
     """Tint a colour and fade it towards the straw of old specimens."""
     red, green, blue = (1 - fading) * np.asarray(colour) * tint + fading * np.asarray((150, 124, 92))
     return float(red), float(green), float(blue)
 
 
-def _faded(scales: Scales, tint: Values, rng: np.random.Generator) -> Scales:
+def _vary_scales(scales: Scales, tint: Values, rng: np.random.Generator) -> Scales:
+    """Tint and fade the colours of a wing, and vary its margin."""
     fading = float(rng.uniform(0, 0.14))
     return replace(
         scales,
-        ground=_coloured(scales.ground, tint, fading),
-        edge=_coloured(scales.edge, tint, fading * 0.7),
+        ground=_tint_and_fade(scales.ground, tint, fading),
+        edge=_tint_and_fade(scales.edge, tint, fading * 0.7),
         margin=float(scales.margin * rng.uniform(0.7, 1.3)),
     )
 
 
-def _varied(marking: Marking, tint: Values, rng: np.random.Generator) -> Marking:
+def _vary_marking(marking: Marking, tint: Values, rng: np.random.Generator) -> Marking:
     """Move, widen and tint a marking as it varies among the specimens of a species."""
     if isinstance(marking, Eyespots):
-        rings = tuple(_coloured(ring, tint, 0.0) for ring in marking.rings)
+        rings = tuple(_tint_and_fade(ring, tint, 0.0) for ring in marking.rings)
         kept = tuple(cell for k, cell in enumerate(marking.cells) if k < 2 or rng.random() < 0.75)
         return replace(marking, rings=rings, cells=kept, radius=marking.radius * float(rng.uniform(0.85, 1.2)))
     wider = marking.width * float(np.clip(rng.normal(1, 0.14), 0.65, 1.4))
-    colour = _coloured(marking.colour, tint, float(rng.uniform(0, 0.08)))
+    colour = _tint_and_fade(marking.colour, tint, float(rng.uniform(0, 0.08)))
     if isinstance(marking, Band):
         moved = marking.at + float(rng.normal(0, 0.012))
         ends = (marking.cells[0] + float(rng.normal(0, 0.25)), marking.cells[1] + float(rng.normal(0, 0.3)))
@@ -197,29 +200,30 @@ def _varied(marking: Marking, tint: Values, rng: np.random.Generator) -> Marking
     return replace(marking, colour=colour, width=wider, bend=marking.bend + float(rng.normal(0, 0.008)))
 
 
-def _varied_beetle(beetle: Beetle, rng: np.random.Generator) -> Beetle:
+def _vary_beetle(beetle: Beetle, rng: np.random.Generator) -> Beetle:
+    """Vary the colours and the width of a beetle."""
     tint = np.asarray(rng.normal(1, 0.12, size=3) * rng.normal(1, 0.1), np.float32)
     return replace(
         beetle,
-        colour=_coloured(beetle.colour, tint, 0.0),
-        pronotum=_coloured(beetle.pronotum, tint, 0.0),
+        colour=_tint_and_fade(beetle.colour, tint, 0.0),
+        pronotum=_tint_and_fade(beetle.pronotum, tint, 0.0),
         width=float(beetle.width * rng.normal(1, 0.04)),
     )
 
 
-def _surroundings(plan: Plan, size: tuple[int, int], pixels_per_mm: float, rng: np.random.Generator) -> Values:
+def _surroundings(plan: SpecimenPlan, size: tuple[int, int], pixels_per_mm: float, rng: np.random.Generator) -> Values:
     """Paint the ground with what lies on it: label, scale bar, colour card."""
-    ground = backdrop.floor(str(rng.choice(backdrop.FLOORS, p=(0.35, 0.3, 0.2, 0.15))), size, rng)
+    ground = backdrop.paint_floor(str(rng.choice(backdrop.FLOORS, p=(0.35, 0.3, 0.2, 0.15))), size, rng)
     h, w = size
     left = bool(rng.integers(2))
     if plan.label:
         paper = backdrop.paper_label(plan.label, rng)
         x = rng.integers(-2, 12) if left else w - paper.width - rng.integers(-2, 12)
-        backdrop.lay(ground, paper, (int(x), h - paper.height - int(rng.integers(-4, 8))))
+        backdrop.paste(ground, paper, (int(x), h - paper.height - int(rng.integers(-4, 8))))
     if rng.random() < 0.6:
         bar = backdrop.scale_bar(pixels_per_mm)
-        backdrop.lay(ground, bar, (w - bar.width - 14 if left else 14, h - bar.height - 12))
+        backdrop.paste(ground, bar, (w - bar.width - 14 if left else 14, h - bar.height - 12))
     if rng.random() < 0.25:
         card = backdrop.colour_card()
-        backdrop.lay(ground, card, (14 if left else w - card.width - 14, 12))
+        backdrop.paste(ground, card, (14 if left else w - card.width - 14, 12))
     return ground

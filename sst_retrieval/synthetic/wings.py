@@ -21,13 +21,13 @@ from sst_retrieval.synthetic.canvas import (
     Points,
     Values,
     as_bytes,
-    grid,
-    mix,
+    blend,
+    fill_polygon,
     noise,
-    polygon,
+    pixel_grid,
     rgb,
-    smooth,
-    soft,
+    smooth_curve,
+    soft_edge,
 )
 from sst_retrieval.synthetic.markings import Field, Marking, paint_markings
 
@@ -90,7 +90,7 @@ def draw_wing(
     masks = paint_markings(colour, field, markings, rough, rng)
     _veins(colour, wing, field, scales)
     colour *= _relief(field, rng)[..., None]
-    cover = _torn(field, tears)
+    cover = _cover_without_tears(field, tears)
     return Part(
         as_bytes(colour),
         cover,
@@ -99,9 +99,9 @@ def draw_wing(
     )
 
 
-def curve(wing: Wing) -> Values:
-    """Return the wing's outline, scalloped between the veins: float32 (N, 2) in units."""
-    points = smooth(wing.outline)
+def wing_outline(wing: Wing) -> Values:
+    """Compute the wing's outline, scalloped between the veins: float32 (N, 2) in units."""
+    points = smooth_curve(wing.outline)
     cell, out = _fan(wing, points[:, 0], points[:, 1])
     swing = (np.abs(np.cos(np.pi * cell)) - 0.6) * wing.scallop * np.clip((out - 0.4) * 5, 0, 1)
     # Only the outer edge is scalloped; the leading and the trailing edge are where the fan ends.
@@ -112,10 +112,10 @@ def curve(wing: Wing) -> Values:
 @lru_cache(maxsize=64)
 def _field(wing: Wing) -> Field:
     """Compute a wing's coordinates once; hundreds of specimens share them."""
-    outline = curve(wing)
+    outline = wing_outline(wing)
     low, high = outline.min(0) - 0.02, outline.max(0) + 0.02
-    x, y, origin = grid((float(low[0]), float(high[0])), (float(low[1]), float(high[1])))
-    inside = polygon(x.shape, outline * RESOLUTION + origin)
+    x, y, origin = pixel_grid((float(low[0]), float(high[0])), (float(low[1]), float(high[1])))
+    inside = fill_polygon(x.shape, outline * RESOLUTION + origin)
     depth = ndimage.distance_transform_edt(inside).astype(np.float32) / RESOLUTION
     cell, out = _fan(wing, x, y)
     from_vein = (1 - np.abs(cell % 1 - 0.5) * 2).astype(np.float32)
@@ -138,7 +138,7 @@ def _ground(field: Field, scales: Scales, rng: np.random.Generator) -> Values:
     colour[:] = scales.ground
     colour *= (1 + 0.07 * noise(size, RESOLUTION * 0.22, rng, 1))[..., None]
     hairs = np.exp(-np.hypot(field.x, field.y) / 0.13).astype(np.float32)
-    mix(colour, rgb(scales.edge) * 0.9 + rgb((11, 8, 5)), hairs * 0.7)
+    blend(colour, rgb(scales.edge) * 0.9 + rgb((11, 8, 5)), hairs * 0.7)
     return colour
 
 
@@ -146,10 +146,10 @@ def _margin(colour: Values, field: Field, scales: Scales, rough: Values) -> None
     """Paint the margin, wider where a vein meets it, and the flecks of the fringe between the veins."""
     rim = scales.margin * (1.35 - 0.6 * field.from_vein) + rough * 2 - field.depth
     # The margin runs round the outer edge and thins out towards the base.
-    mix(colour, scales.edge, soft(np.minimum(rim, (field.out - 0.22) * 0.5), 0.02))
+    blend(colour, scales.edge, soft_edge(np.minimum(rim, (field.out - 0.22) * 0.5), 0.02))
     fleck = np.minimum(0.007 - np.abs(field.depth - 0.004), (field.from_vein - 0.45) * 0.03)
     fleck = np.where((field.out > 0.5) & (field.cell > 1) & (field.cell < field.cell.max() - 1), fleck, -1)
-    mix(colour, scales.fringe, soft(fleck, 0.006) * 0.6)
+    blend(colour, scales.fringe, soft_edge(fleck, 0.006) * 0.6)
 
 
 def _veins(colour: Values, wing: Wing, field: Field, scales: Scales) -> None:
@@ -159,24 +159,25 @@ def _veins(colour: Values, wing: Wing, field: Field, scales: Scales) -> None:
     last = len(wing.veins) - 1
     reach = wing.cell * (1 - 0.12 * np.cos(field.cell * 1.7))
     begins = np.where((field.cell > 1.5) & (field.cell < last - 2.5), reach, 0.02)
-    line = np.exp(-((away / 0.0032) ** 2)) * soft(field.out - begins, 0.02)
+    line = np.exp(-((away / 0.0032) ** 2)) * soft_edge(field.out - begins, 0.02)
     closing = np.exp(-(((field.out - reach) / 0.003) ** 2)) * ((field.cell > 1.6) & (field.cell < last - 2.6))
     line = np.maximum(line, closing).astype(np.float32)
     line *= (field.cell > 0.02) & (field.cell < last - 0.02)
     light = colour.mean(-1) > 62
-    mix(colour, scales.edge, line * light * 0.55)
-    mix(colour, colour + 24, line * ~light)
+    blend(colour, scales.edge, line * light * 0.55)
+    blend(colour, colour + 24, line * ~light)
 
 
 def _relief(field: Field, rng: np.random.Generator) -> Values:
-    """How much light each pixel gets: the membrane sags between the veins, scales glitter."""
+    """Compute how much light each pixel gets, float32 (h, w), around 1: a membrane between veins, and its scales."""
     sag = 0.07 * np.sin(2 * np.pi * field.cell) * np.clip(field.out * 3, 0, 1)
     return np.asarray(1 + sag + 0.045 * noise(field.x.shape, 2.4, rng, 1) - 0.16 * np.exp(-field.depth / 0.006))
 
 
-def _torn(field: Field, tears: Sequence[Points]) -> Bytes:
+def _cover_without_tears(field: Field, tears: Sequence[Points]) -> Bytes:
+    """Compute where the wing is, uint8 (h, w), 0..255, with its tears cut out."""
     # The edge is two pixels soft, so that it stays smooth when the wing is turned.
     cover = as_bytes(np.clip(field.depth * RESOLUTION / 2, 0, 1) * 255)
     for tear in tears:
-        cover[polygon(cover.shape, np.asarray(tear) * RESOLUTION + field.origin) > 0] = 0
+        cover[fill_polygon(cover.shape, np.asarray(tear) * RESOLUTION + field.origin) > 0] = 0
     return cover

@@ -17,7 +17,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import sst_retrieval as sst
-from sst_retrieval.files import inside
+from sst_retrieval.files import is_inside
 from sst_retrieval.index.thumbnails import MAX_BYTES
 
 HOME = Path(__file__).resolve().parents[2] / "app" / "Home.py"
@@ -163,11 +163,11 @@ def test_an_index_behind_a_link_is_as_good_as_any(museum: Path) -> None:
 
 
 def test_what_lies_inside(tmp_path: Path) -> None:
-    assert inside(tmp_path / "a" / "b.png", [tmp_path])
-    assert inside(tmp_path, [tmp_path])
-    assert not inside(tmp_path / ".." / "b.png", [tmp_path])
-    assert not inside(Path("a\0b"), [tmp_path])
-    assert not inside(tmp_path, [])
+    assert is_inside(tmp_path / "a" / "b.png", [tmp_path])
+    assert is_inside(tmp_path, [tmp_path])
+    assert not is_inside(tmp_path / ".." / "b.png", [tmp_path])
+    assert not is_inside(Path("a\0b"), [tmp_path])
+    assert not is_inside(tmp_path, [])
 
 
 # ------------------------------------------------------------------------------------------------------------ app

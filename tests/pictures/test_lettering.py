@@ -18,11 +18,11 @@ def system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[Path, str]:
     """A computer with these fonts, and what characters they have."""
     fonts = {tmp_path / "latin.ttf": "Ab", tmp_path / "broken.ttf": "", tmp_path / "cjk.ttc": "A選彩"}
     known = lettering._characters
-    monkeypatch.setattr(lettering, "_of_system", lambda: tuple(fonts))
+    monkeypatch.setattr(lettering, "_system_fonts", lambda: tuple(fonts))
     monkeypatch.setattr(
         lettering, "_characters", lambda path: frozenset(map(ord, fonts[path])) if path in fonts else known(path)
     )
-    lettering._covering.cache_clear()
+    lettering._find_font.cache_clear()
     return fonts
 
 
@@ -40,14 +40,14 @@ def test_english_looks_as_it_did() -> None:
 
 
 def test_other_scripts_take_the_font_of_the_system_that_has_most_of_them(system: dict[Path, str]) -> None:
-    assert lettering._covering(frozenset(map(ord, "選彩"))).name == "cjk.ttc"
-    assert lettering._covering(frozenset(map(ord, "é選"))).name in ("cjk.ttc", "DejaVuSans.ttf")
-    assert lettering._covering(frozenset(map(ord, "é♀"))).name == "DejaVuSans.ttf"
+    assert lettering._find_font(frozenset(map(ord, "選彩"))).name == "cjk.ttc"
+    assert lettering._find_font(frozenset(map(ord, "é選"))).name in ("cjk.ttc", "DejaVuSans.ttf")
+    assert lettering._find_font(frozenset(map(ord, "é♀"))).name == "DejaVuSans.ttf"
 
 
 def test_what_no_font_has_and_fonts_that_are_none_stop_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "broken.ttf"
     broken.write_bytes(b"no font")
-    monkeypatch.setattr(lettering, "_of_system", lambda: (broken, tmp_path / "missing.ttf"))
-    lettering._covering.cache_clear()
+    monkeypatch.setattr(lettering, "_system_fonts", lambda: (broken, tmp_path / "missing.ttf"))
+    lettering._find_font.cache_clear()
     assert font_for("\U0001f98b Ж", 12).getlength("Ж") > 0

@@ -11,7 +11,7 @@ from PIL import ImageColor, ImageFont
 from sst_retrieval.errors import InputError
 from sst_retrieval.pictures.lettering import font_for
 from sst_retrieval.pictures.overlays import overlay
-from sst_retrieval.pictures.sheets import PALETTE, TILE, Tile, contact_sheet, hit_tile, overlay_sheet, shortened
+from sst_retrieval.pictures.sheets import PALETTE, TILE, Tile, contact_sheet, hit_tile, overlay_sheet, shorten
 from sst_retrieval.types import Hit
 
 GREY = np.full((90, 120, 3), 128, np.uint8)
@@ -130,8 +130,8 @@ def test_inputs_are_not_changed() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=80), st.integers(0, 300))
-def test_a_long_name_is_shortened_in_its_middle(text: str, width: int) -> None:
-    short = shortened(text, width)
+def test_a_long_name_is_shorten_in_its_middle(text: str, width: int) -> None:
+    short = shorten(text, width)
     if short != text:
         assert font_for(text, 12).getlength(text) > width
         head, tail = short.split("…") if short.count("…") == 1 else (short, "")
@@ -142,7 +142,7 @@ def test_a_long_name_is_shortened_in_its_middle(text: str, width: int) -> None:
 
 
 def test_both_ends_of_an_id_stay() -> None:
-    short = shortened("H.e.phyllis__10428488_calibrated_D", 150)
+    short = shorten("H.e.phyllis__10428488_calibrated_D", 150)
     assert short.startswith("H.e.")
     assert short.endswith("ed_D")
     assert ImageFont.load_default(size=12).getlength(short) <= 150

@@ -20,7 +20,7 @@ from sst_retrieval.imaging.images import read_image, read_labels
 from sst_retrieval.synthetic.canvas import Canvas, Part, Pose
 from sst_retrieval.synthetic.drawer import COLUMNS, make_drawer
 from sst_retrieval.synthetic.species import SPECIES, TRAITS, Butterfly
-from sst_retrieval.synthetic.specimen import Plan, draw_specimen
+from sst_retrieval.synthetic.specimen import SpecimenPlan, draw_specimen
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def drawn(number: int, *, wear: str = "fresh", angle: float = 0.0, seed: int = 0) -> tuple[np.ndarray, dict]:
-    plan = Plan(SPECIES[number], angle, wear, True, ())
+    plan = SpecimenPlan(SPECIES[number], angle, wear, True, ())
     return draw_specimen(plan, np.random.default_rng((seed, number)))
 
 

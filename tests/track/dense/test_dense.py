@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from sst_retrieval.imaging import frames
 from sst_retrieval.synthetic.species import SPECIES
-from sst_retrieval.synthetic.specimen import Plan, draw_specimen
+from sst_retrieval.synthetic.specimen import SpecimenPlan, draw_specimen
 from sst_retrieval.track.dense.keys import KeyVotes
 from sst_retrieval.track.dense.memory import DenseMemory
 from sst_retrieval.track.dense.propagator import DensePropagator
@@ -27,7 +27,7 @@ NESTED = ("forewing_band", "insect")
 
 def draw(wear: str, seed: int) -> tuple[RGBImage, dict[str, Mask]]:
     """A butterfly with a band and a bar; the trait "insect" is all of it, band and bar included."""
-    image, masks = draw_specimen(Plan(SPECIES[0], 0.0, wear, True, ()), np.random.default_rng(seed))
+    image, masks = draw_specimen(SpecimenPlan(SPECIES[0], 0.0, wear, True, ()), np.random.default_rng(seed))
     unlike = np.abs(image.astype(int) - np.median(image, axis=(0, 1))).max(axis=2) > 40
     masks["insect"] = np.asarray(ndimage.binary_opening(ndimage.binary_fill_holes(unlike)))
     return image, masks
