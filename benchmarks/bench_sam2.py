@@ -39,7 +39,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from sst_retrieval.index.query_vectors import Example
+from sst_retrieval.index.query_vectors import QueryExample
 from sst_retrieval.index.vectors import VectorIndex, write_vectors
 from sst_retrieval.track.sam2 import checkpoint as sam2_checkpoint
 from sst_retrieval.track.sam2 import network as sam2_network
@@ -232,7 +232,7 @@ def compare_query(options: argparse.Namespace, official_seconds: float) -> None:
         write_vectors(Path(folder) / "trait.faiss", np.arange(options.most), vectors)
         index = VectorIndex(Path(folder) / "trait.faiss", BLOCKS)
         times = [
-            measure(lambda: index.search([Example(vector[None])], 12, weights=np.ones(3)), "cpu")[0]  # noqa: B023
+            measure(lambda: index.search([QueryExample(vector[None])], 12, weights=np.ones(3)), "cpu")[0]  # noqa: B023
             for vector in vectors[:51]
         ]
     once = statistics.median(times[1:])

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.index.query_vectors import Example
+from sst_retrieval.index.query_vectors import QueryExample
 from sst_retrieval.index.vectors import VectorIndex, write_vectors
 
 BLOCKS = {"pattern": 352, "colour": 128, "shape": 120}
@@ -68,11 +68,11 @@ def main() -> None:
             if share is not None:
                 ids = np.sort(rng.choice(len(vectors), max(options.k + 1, int(share * len(vectors))), replace=False))
             # Warm up: load the pages of the file.
-            index.search([Example(queries[0])], options.k, weights=WEIGHTS, ids=ids)
+            index.search([QueryExample(queries[0])], options.k, weights=WEIGHTS, ids=ids)
             mine, other = [], []
             for query in queries:
                 start = time.perf_counter()
-                found = index.search([Example(query)], options.k, weights=WEIGHTS, ids=ids).ids
+                found = index.search([QueryExample(query)], options.k, weights=WEIGHTS, ids=ids).ids
                 middle = time.perf_counter()
                 expected = brute_force(vectors, query, options.k, ids)
                 other.append(1000 * (time.perf_counter() - middle))

@@ -1,4 +1,4 @@
-"""Which indexes a folder holds, and whether one has changed since it was opened."""
+"""Find indexes, compare their states, and read where an index was built from, without opening it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from sst_retrieval.index.store import Store
 from sst_retrieval.nets.weights import WEIGHTS
 
 MODEL_OPTIONS = ("checkpoint", "sam2_config", "clip_model", "clip_pretrained", "clip_pooling")
-"""What a model was told and a build is told again."""
+"""Options of models that a rebuild repeats."""
 
 _CLIP_FOLDER = "local-dir:"
-"""What open_clip writes before the folder of a model."""
+"""Prefix by which open_clip marks the folder of a model."""
 
 _CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 
 
 def find_indexes(folder: str | Path) -> dict[str, Path]:
-    """Return the indexes in a folder, name -> path, in order of their names; the folder itself may be one.
+    """Find the indexes in a folder: name -> path, in order of the names.
 
     Args:
         folder: an index, or a folder of indexes such as `indexes/`.
@@ -34,7 +34,7 @@ def find_indexes(folder: str | Path) -> dict[str, Path]:
 
 
 def index_state(path: str | Path) -> tuple[int, int]:
-    """Say, in a millisecond, what a reader of an index would see now; it changes whenever that changes.
+    """Return a cheap fingerprint of what a reader would see now; it changes whenever that changes.
 
     Args:
         path: an index folder.
@@ -50,15 +50,14 @@ def index_state(path: str | Path) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What an index was made from, as its provenance says; somebody else's may say anything.
+    """What an index was built from, by its provenance. In an index from somebody else, it may be anything.
 
     Attributes:
         table: absolute path of the specimen table.
         supports: absolute path of the supports.
-        settings: how it was built; only what is text: names and folders.
-        models: option -> what its models were told, such as checkpoints; several times where an option is. Paths are
-            absolute.
-        cycle_consistency: whether SAM 2 followed every mask back to its support.
+        settings: option -> value, of the settings that are strings: names and folders.
+        models: (option, value) of its models, such as checkpoints; an option may be repeated. Paths are absolute.
+        cycle_consistency: whether SAM 2 propagated every mask back to its support.
     """
 
     table: Path
@@ -74,19 +73,19 @@ class Origin:
 
     @property
     def there(self) -> bool:
-        """Say whether a table still lies there: a folder that holds none is no collection."""
+        """Whether the table still exists; a folder is a table only with the `meta.xml` of a Darwin Core Archive."""
         return (self.table / "meta.xml").is_file() if self.table.is_dir() else self.table.is_file()
 
 
 def origin_of(path: str | Path) -> Origin:
-    """Read what an index was made from, without opening it.
+    """Read what an index was built from.
 
     Args:
         path: the index folder.
 
     Raises:
-        IndexFolderError: the folder is no index, its first build has not ended, or it was built by a version that did
-            not write down where its supports lie.
+        IndexFolderError: the folder is no index, its first build has not finished, or it was built by a version that
+            did not store the path of its supports.
     """
     generation = Store.open(Path(path)).generation
     provenance = {} if generation is None else generation.provenance
@@ -101,29 +100,29 @@ def origin_of(path: str | Path) -> Origin:
             f"{path} does not say where its table and supports lie; build it once more with sst-retrieval build"
         )
     start = Path(folder)
-    told = settings.get("models")
-    known = told if isinstance(told, dict) else {}
+    stored = settings.get("models")
+    known = stored if isinstance(stored, dict) else {}
     given = {str(name): value for name, value in {**known, **settings}.items() if isinstance(value, str)}
     if "images" in given:
         given["images"] = str(start / given["images"])
-    clip = settings.get("embedder") == "openclip"  # Else its options are the defaults, and say nothing.
+    clip = settings.get("embedder") == "openclip"  # Else its options are defaults that were not used.
     options = [option for option in MODEL_OPTIONS if clip or not option.startswith("clip_")]
-    models = [(o, from_anywhere(o, value, start)) for o in options if isinstance(value := known.get(o), str)]
+    models = [(o, make_absolute(o, value, start)) for o in options if isinstance(value := known.get(o), str)]
     adapters = known.get("adapters")
     listed = adapters if isinstance(adapters, list) else []
-    models += [("adapter", from_anywhere("adapter", str(each), start)) for each in listed]
-    # Early versions wrote everything down as text.
+    models += [("adapter", make_absolute("adapter", str(each), start)) for each in listed]
+    # Early versions wrote every value as a string.
     cycle = {**settings, **known}.get("cycle_consistency") in (True, "True")
     return Origin(start / table, start / supports, given, models, cycle)
 
 
-def from_anywhere(option: str, value: str, start: Path) -> str:
-    """Make what a model was told independent of the folder that the build ran in: paths absolute, names as they are.
+def make_absolute(option: str, value: str, start: Path) -> str:
+    """Make the value of a model's option independent of the build's working directory: a path becomes absolute.
 
     Args:
         option: "adapter" or one of `MODEL_OPTIONS`.
-        value: what it was told.
-        start: the folder that the build ran in.
+        value: its value: a path, or a name, which stays as it is.
+        start: the working directory of the build.
     """
     if option == "clip_pooling" or (option in ("checkpoint", "clip_pretrained") and value in WEIGHTS):
         return value
@@ -146,7 +145,7 @@ def rebuild_command(path: str | Path, *, groups: Sequence[str] = ()) -> list[str
         groups: only these groups are propagated again; none means all.
 
     Raises:
-        IndexFolderError: the index was built by a version that did not write down where its supports lie.
+        IndexFolderError: the index was built by a version that did not store the path of its supports.
     """
     origin = origin_of(path)
     words = ["sst-retrieval", "build", str(origin.table), "--supports", str(origin.supports)]

@@ -1,4 +1,9 @@
-"""Room 5b: what the vectors of a trait are asked with, ready to be multiplied."""
+"""The vectors of a query: examples with weights, scaled by the weights of the blocks.
+
+The score of a region x is the sum over the examples e of `weight(e) * max over the variants v of e: sim(v, x)`, with
+`sim(v, x) = sum over the blocks b of w(b) * <v_b, x_b>`, v_b and x_b of unit length and w of sum 1. If no example has
+several variants, this is one inner product (`WeightedQuery.vector`).
+"""
 
 from __future__ import annotations
 
@@ -10,57 +15,58 @@ import numpy as np
 from sst_retrieval.describe.unit_vectors import normalise_blocks
 from sst_retrieval.types import Doubles, Floats
 
-SLACK = 5e-5
-"""More than single precision and blocks of not quite unit length can change a similarity."""
+SCORE_MARGIN = 5e-5
+"""Twice an upper bound of the error of a similarity in single precision, for blocks whose stored length is 1 within
+`index.shards.UNIT_TOLERANCE` (1e-5; rounding adds a few 1e-6)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One thing that is asked with.
+class QueryExample:
+    """One example of a query.
 
     Attributes:
-        readings: float32 (M, D). Several vectors are several ways a specimen may lie: a region is judged by the one it
-            resembles most.
-        share: what it counts; below 0 for "unlike".
+        variants: float32 (M, D), pose variants: vectors of the same trait in several poses. A region is scored by the
+            variant it is most similar to.
+        weight: factor of its similarities in the score; below 0 for "unlike".
     """
 
-    readings: Floats
-    share: float = 1.0
+    variants: Floats
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
-    """A query, ready to be multiplied.
+class WeightedQuery:
+    """A query, scaled by its weights, ready to be multiplied with stored vectors.
 
     Attributes:
-        examples: float64 (M, D) readings of unit blocks, and their share.
-        scaled: the same in float32, every block times its weight.
-        weights: float64 (B,), of sum 1.
-        line: float32 (D,), the whole query as one vector, if no example has several readings.
-        slack: more than single precision can change a score.
+        examples: float64 (M, D) variants with blocks of unit length, and the weight of the example.
+        scaled_examples: the same in float32, every block times its weight.
+        block_weights: float64 (B,), of sum 1.
+        vector: float32 (D,), the query as one vector; None if an example has several variants.
+        margin: twice an upper bound of the error of a score in single precision.
     """
 
     examples: list[tuple[Doubles, float]]
-    scaled: list[tuple[Floats, float]]
-    weights: Doubles
-    line: Floats | None
-    slack: float
+    scaled_examples: list[tuple[Floats, float]]
+    block_weights: Doubles
+    vector: Floats | None
+    margin: float
 
     @classmethod
-    def of(cls, query: Sequence[Example], blocks: Sequence[slice], weights: Doubles) -> Weighed:
-        """Scale examples by their weights.
+    def scale(cls, query: Sequence[QueryExample], blocks: Sequence[slice], weights: Doubles) -> WeightedQuery:
+        """Scale a query by its weights.
 
         Args:
-            query: the examples; a region's score is the sum of what each gives it.
+            query: the examples.
             blocks: where each block lies in a vector.
             weights: float64 (B,), not negative, not all zero.
         """
-        shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
-        examples = [(normalise_blocks(example.readings, blocks), float(example.share)) for example in query]
-        width = np.repeat(shares, [block.stop - block.start for block in blocks])
-        line = None
-        if all(len(readings) == 1 for readings, _ in examples):
-            line = (sum(share * readings[0] for readings, share in examples) * width).astype(np.float32)
-        scaled = [((readings * width).astype(np.float32), share) for readings, share in examples]
-        slack = SLACK * max(1.0, sum(abs(share) for _, share in examples))
-        return cls(examples, scaled, shares, line, slack)
+        block_weights = np.asarray(weights, dtype=np.float64) / np.sum(weights)
+        examples = [(normalise_blocks(example.variants, blocks), float(example.weight)) for example in query]
+        scale = np.repeat(block_weights, [block.stop - block.start for block in blocks])
+        vector = None
+        if all(len(variants) == 1 for variants, _ in examples):
+            vector = (sum(weight * variants[0] for variants, weight in examples) * scale).astype(np.float32)
+        scaled_examples = [((variants * scale).astype(np.float32), weight) for variants, weight in examples]
+        margin = SCORE_MARGIN * max(1.0, sum(abs(weight) for _, weight in examples))
+        return cls(examples, scaled_examples, block_weights, vector, margin)

@@ -46,7 +46,7 @@ COLUMNS = pa.schema(
 _NOTES = b"sst-retrieval notes"
 
 UNIT_TOLERANCE = 1e-5
-"""How far the length of a block may be from 1; `index.query_vectors.ERROR_BOUND` depends on it."""
+"""How far the length of a block may be from 1; `index.query_vectors.SCORE_MARGIN` depends on it."""
 
 
 def write_shard(path: Path, rows: Sequence[ShardRow], notes: Mapping[str, Any] | None = None) -> None:

@@ -1,13 +1,19 @@
-"""Room 5b: the vectors of one trait in a FAISS file, and an exact search among them.
+"""The vectors of one trait in a FAISS file, and exact k-nearest-neighbour search among them.
 
-A vector is blocks [pattern | colour | shape], each of unit length. A query whose blocks are scaled by their weights has
-the weighted sum of the blocks' cosines as its inner product, so one index answers any weights. A sum of such queries
-has the sum of their answers: "like these three, unlike that one" is one inner product, too.
+A vector is blocks [pattern | colour | shape], each of unit length. Its inner product with a query whose blocks are
+scaled by their weights is the weighted sum of the blocks' cosines, so one index serves all weights. The inner product
+is linear in the query, so "like these three, unlike that one" is one inner product, too.
 
-1. FAISS proposes every region that could be among the best k. (For few regions, or a query of several readings, which
-   FAISS would answer one by one, a product over the gathered rows is faster.)
-2. The cosines of the proposed regions are computed again in double precision, block by block.
-3. These decide; equal similarities are ordered by region id. So an answer never depends on the way it was found.
+Search is candidate generation and rescoring:
+
+1. Approximate scores s'(x) are computed in single precision: by FAISS (flat inner-product index), or, for few regions
+   or an example of several pose variants (which FAISS would search one by one), by a matrix product.
+2. |s'(x) - s(x)| <= e for every region x and its exact score s(x), with a known upper bound e. So s'(x) >= s'(k) - 2 e
+   for each of the k best regions, s'(k) being the k-th best approximate score; 2 e is `WeightedQuery.margin`. FAISS
+   is asked for more until its worst result is below that limit.
+3. These candidates are rescored in double precision, block by block, and rounded to nine digits.
+4. The k best are returned; equal scores are ordered by region id. So the result is exact, and does not depend on how
+   the candidates were found.
 """
 
 from __future__ import annotations
@@ -25,19 +31,19 @@ import numpy.typing as npt
 
 from sst_retrieval.describe.unit_vectors import normalise_blocks
 from sst_retrieval.errors import IndexFolderError, SSTError
-from sst_retrieval.index.query_vectors import Example, Weighed
+from sst_retrieval.index.query_vectors import QueryExample, WeightedQuery
 from sst_retrieval.types import Doubles, Floats
 
 Ids = npt.NDArray[np.int64]
 
-FEW = 10_000
-"""Up to this many regions a product over the gathered rows is faster than a filter inside FAISS."""
+MATRIX_PRODUCT_LIMIT = 10_000
+"""Up to this many regions a matrix product over their rows is faster than FAISS with a filter."""
 
 CHUNK = 4096
-"""Rows taken from the file at a time, so that a search needs little memory."""
+"""Rows read from the file at a time, so that a search needs little memory."""
 
-SPARE = 32
-"""How many more than k are asked of FAISS at first, to hold the near ties."""
+EXTRA_CANDIDATES = 32
+"""Candidates beyond k in the first call of FAISS: near ties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class Neighbours:
     Attributes:
         ids: int64 (n,), region ids.
         scores: float64 (n,), weighted mean of the blocks' cosines, not clipped.
-        cosines: float64 (n, B), one column a block; of several examples the sum, each times its share.
+        cosines: float64 (n, B), one column a block; of several examples the sum, each times its weight.
     """
 
     ids: Ids
@@ -56,7 +62,7 @@ class Neighbours:
 
 
 def load_faiss() -> Any:
-    """Import FAISS when it is needed: whoever asks for help or for `sst-retrieval doctor` can do without.
+    """Import FAISS on first use, so that `--help` and `sst-retrieval doctor` work without it.
 
     Raises:
         SSTError: it is not installed, or broken; says what to do.
@@ -89,7 +95,11 @@ def write_vectors(path: Path, ids: Ids, vectors: Floats) -> None:
 
 
 class VectorIndex:
-    """The vectors of one trait, mapped from their file: memory is used only for what a search touches."""
+    """The vectors of one trait, memory-mapped from their file.
+
+    Attributes:
+        ids: int64 (n,), region ids, ascending.
+    """
 
     def __init__(self, path: Path, blocks: Mapping[str, int]) -> None:
         """Open a file that `write_vectors` made.
@@ -142,7 +152,7 @@ class VectorIndex:
         return self._vectors[self.rows(ids)]
 
     def rows(self, ids: Ids) -> Ids:
-        """Turn region ids into places in the file, int64 (n,).
+        """Return the rows of region ids in the file, int64 (n,).
 
         Raises:
             KeyError: an id is not here.
@@ -152,11 +162,11 @@ class VectorIndex:
             raise KeyError(f"not regions of this trait: {np.setdiff1d(ids, self.ids).tolist()}")
         return rows
 
-    def search(self, query: Sequence[Example], k: int, *, weights: Doubles, ids: Ids | None = None) -> Neighbours:
+    def search(self, query: Sequence[QueryExample], k: int, *, weights: Doubles, ids: Ids | None = None) -> Neighbours:
         """Find the k regions most like a query, exactly.
 
         Args:
-            query: the examples; a region's score is the sum of what each gives it.
+            query: the examples; a region's score is the weighted sum of its similarities to them.
             k: at least 1; more than there are returns all there are.
             weights: float64 (B,), not negative, not all zero.
             ids: int64 (n,), each once: search among these only; None searches all.
@@ -164,14 +174,14 @@ class VectorIndex:
         Returns:
             At most k neighbours. Equal similarities are ordered by region id.
         """
-        asked = Weighed.of(query, self._blocks, weights)
+        scaled = WeightedQuery.scale(query, self._blocks, weights)
         rows = None if ids is None else self._rows(np.sort(ids))
-        candidates = self._candidates(asked, k, rows)
-        scores, cosines = self._exact(asked, candidates)
+        candidates = self._candidates(scaled, k, rows)
+        scores, cosines = self._rescore(scaled, candidates)
         best = np.lexsort((candidates, -scores))[:k]
         return Neighbours(self.ids[candidates[best]], scores[best], cosines[best])
 
-    def scores(self, query: Sequence[Example], ids: Ids, *, weights: Doubles) -> tuple[Doubles, Doubles]:
+    def scores(self, query: Sequence[QueryExample], ids: Ids, *, weights: Doubles) -> tuple[Doubles, Doubles]:
         """Score some regions against a query, exactly.
 
         Args:
@@ -182,35 +192,35 @@ class VectorIndex:
         Returns:
             float64 (n,) and float64 (n, B), as in `Neighbours`, in the order of the ids.
         """
-        return self._exact(Weighed.of(query, self._blocks, weights), self.rows(ids))
+        return self._rescore(WeightedQuery.scale(query, self._blocks, weights), self.rows(ids))
 
     def _rows(self, ids: Ids) -> Ids:
-        """Turn region ids into row numbers, leaving out ids that are not here. `self.ids` ascends."""
+        """Return the rows of those region ids that are here, int64; `self.ids` ascends."""
         rows: Ids = np.searchsorted(self.ids, ids)
         inside = rows < len(self.ids)
         rows, ids = rows[inside], ids[inside]
         found: Ids = rows[self.ids[rows] == ids]
         return found
 
-    def _candidates(self, asked: Weighed, k: int, rows: Ids | None) -> Ids:
-        """Propose rows that surely hold the best k: all whose score comes within the slack of the k-th best."""
+    def _candidates(self, query: WeightedQuery, k: int, rows: Ids | None) -> Ids:
+        """Return rows that contain the k best: all within the margin below the k-th best approximate score."""
         if rows is not None and len(rows) == len(self.ids):
-            rows = None  # A filter that lets all pass costs FAISS three times the search.
+            rows = None  # A filter that passes everything makes FAISS three times slower.
         chosen = np.arange(len(self.ids)) if rows is None else rows
-        if len(chosen) > FEW:
-            self._read_ahead()
+        if len(chosen) > MATRIX_PRODUCT_LIMIT:
+            self._read_sequentially()
         if k >= len(chosen):
             return chosen
-        if len(chosen) > FEW and asked.line is not None:
-            return self._from_faiss(asked.line, k, rows, slack=asked.slack)
-        scores = self._products(asked, chosen)
-        likely: Ids = chosen[scores >= np.partition(scores, -k)[-k] - asked.slack]
-        return likely
+        if len(chosen) > MATRIX_PRODUCT_LIMIT and query.vector is not None:
+            return self._faiss_candidates(query.vector, k, rows, margin=query.margin)
+        scores = self._approximate_scores(query, chosen)
+        candidates: Ids = chosen[scores >= np.partition(scores, -k)[-k] - query.margin]
+        return candidates
 
-    def _read_ahead(self) -> None:
-        """Read the file once from end to end before a search that needs most of it.
+    def _read_sequentially(self) -> None:
+        """Read the file once from end to end, into the page cache, before the first search of most of it.
 
-        FAISS maps it for scattered access; a first search would wait for every single page, ten times as long.
+        FAISS maps it for random access: page by page, the first search would take ten times as long.
         """
         file, self._unread = self._unread, None
         if file is not None:
@@ -218,53 +228,59 @@ class VectorIndex:
             while file.readinto(buffer):
                 pass
 
-    def _products(self, asked: Weighed, rows: Ids) -> Floats:
-        """Multiply gathered rows with every reading, keep the best of each example, add up; float32 (n,)."""
+    def _approximate_scores(self, query: WeightedQuery, rows: Ids) -> Floats:
+        """Score rows in single precision, float32 (n,)."""
         scores = np.zeros(len(rows), dtype=np.float32)
         for start in range(0, len(rows), CHUNK):
             part = self._vectors[rows[start : start + CHUNK]]
-            if asked.line is not None:
-                scores[start : start + CHUNK] = part @ asked.line
+            if query.vector is not None:
+                scores[start : start + CHUNK] = part @ query.vector
                 continue
-            for readings, share in asked.scaled:
-                scores[start : start + CHUNK] += np.float32(share) * (part @ readings.T).max(axis=1)
+            for variants, weight in query.scaled_examples:
+                scores[start : start + CHUNK] += np.float32(weight) * (part @ variants.T).max(axis=1)
         return scores
 
-    def _from_faiss(self, line: Floats, k: int, rows: Ids | None, *, slack: float) -> Ids:
-        """Ask FAISS for more and more, until what it left out is surely worse than the k-th best."""
-        parameters = None if rows is None else _only(self.ids[rows])
+    def _faiss_candidates(self, vector: Floats, k: int, rows: Ids | None, *, margin: float) -> Ids:
+        """Search with FAISS for more and more, until what it left out is below the limit."""
+        parameters = None if rows is None else _filter_ids(self.ids[rows])
         count = len(self.ids if rows is None else rows)
-        wanted = k + SPARE
+        wanted = k + EXTRA_CANDIDATES
         while True:
-            (scores,), (found,) = self._index.search(line[None], min(wanted, count), params=parameters)
-            limit = scores[k - 1] - slack
+            (scores,), (found,) = self._index.search(vector[None], min(wanted, count), params=parameters)
+            limit = scores[k - 1] - margin
             if wanted >= count or scores[-1] < limit:
                 return self._rows(np.sort(found[scores >= limit]))
             wanted *= 4
 
-    def _exact(self, asked: Weighed, rows: Ids) -> tuple[Doubles, Doubles]:
-        """Score rows in double precision: float64 (n,) and, block by block, float64 (n, B)."""
+    def _rescore(self, query: WeightedQuery, rows: Ids) -> tuple[Doubles, Doubles]:
+        """Score rows in double precision: scores, float64 (n,), and the cosines of their blocks, float64 (n, B)."""
         cosines = np.zeros((len(rows), len(self._blocks)))
         for start in range(0, len(rows), CHUNK):
             vectors = normalise_blocks(self._vectors[rows[start : start + CHUNK]], self._blocks)
-            for readings, share in asked.examples:
-                cosines[start : start + CHUNK] += share * self._best_reading(readings, vectors, asked.weights)
-        # Beyond nine digits a similarity is rounding noise, and noise must not decide between equals.
-        return np.round((cosines * asked.weights).sum(axis=1), 9), cosines
+            for variants, weight in query.examples:
+                cosines[start : start + CHUNK] += weight * self._best_variant(variants, vectors, query.block_weights)
+        # Beyond nine digits a similarity is rounding error, which must not order equals.
+        return np.round((cosines * query.block_weights).sum(axis=1), 9), cosines
 
-    def _best_reading(self, readings: Doubles, vectors: Doubles, weights: Doubles) -> Doubles:
-        """Return the blocks' cosines of each row with the reading it resembles most: float64 (n, B)."""
-        # A sum along each row, not a matrix product: equal vectors must give equal numbers wherever they stand.
+    def _best_variant(self, variants: Doubles, vectors: Doubles, weights: Doubles) -> Doubles:
+        """Return the blocks' cosines of each row with its most similar variant, float64 (n, B).
+
+        Args:
+            variants: float64 (M, D), blocks of unit length.
+            vectors: float64 (n, D), blocks of unit length.
+            weights: float64 (B,), of the blocks.
+        """
+        # A sum along each row, not a matrix product: equal vectors must give equal numbers in every row.
         cosines = np.stack(
-            [[(vectors[:, b] * reading[b]).sum(axis=1) for b in self._blocks] for reading in readings]
+            [[(vectors[:, b] * variant[b]).sum(axis=1) for b in self._blocks] for variant in variants]
         )  # (M, B, n)
         chosen = np.argmax(np.einsum("mbn,b->mn", cosines, weights), axis=0)
         best: Doubles = cosines[chosen, :, np.arange(len(vectors))]
         return best
 
 
-def _only(ids: Ids) -> Any:
-    """Build the filter that keeps FAISS to some ids: a bitmap, which stays fast however many they are."""
+def _filter_ids(ids: Ids) -> Any:
+    """Make the FAISS filter that passes some ids: a bitmap, whose speed does not depend on their number."""
     marks = np.zeros(int(ids[-1]) + 1, dtype=bool)
     marks[ids] = True
     faiss = load_faiss()

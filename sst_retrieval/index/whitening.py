@@ -1,16 +1,15 @@
-"""Room 5b: what all regions of a trait have in common is taken out of their vectors before they are compared.
+"""Whitening of a trait's vectors: what all its regions have in common is recentred before they are compared.
 
-Every band of a drawer is a band, on a wing, at about the same place: a network's features of them are alike to 0.95,
-and the little that tells one from another drowns. So, trait by trait, on the collection itself:
+Every band of a drawer is a band, on a wing, at about the same place: the cosines of a network's features of them are
+about 0.95, and the differences between specimens are small beside that. So, for each trait, from the index itself:
 
-1. The mean is subtracted. It holds what a backbone says about the place in the picture, too: specimens lie alike.
-2. Directions in which the collection varies most are damped: whitening (Jegou and Chum 2012), with a ridge. To the
-   variance of every direction the same number, r, is added: (S + r I)^(-1/2) for a covariance S, times the square root
-   of r. r follows a rule of thumb (`SHRINKAGE`), it is not estimated from the data; the fewer regions there are, the
-   larger it is: with few, this is the subtraction alone.
-3. The block is brought to unit length again.
+1. The mean is subtracted. It also contains what a backbone encodes of the place in the image, since poses are alike.
+2. The block is whitened (Jegou and Chum 2012) with a ridge r: multiplied by sqrt(r) (S + r I)^(-1/2), for the
+   covariance S of the regions. r follows a rule of thumb (`SHRINKAGE`) and is not estimated from the data; it grows as
+   the number of regions falls: with few, step 2 has hardly an effect.
+3. The block is normalised to unit length.
 
-A generation holds these numbers, made from its own regions; a query from outside goes through the same.
+A generation stores the map that its own regions gave; it is also applied to query vectors from outside.
 """
 
 from __future__ import annotations
@@ -29,30 +28,30 @@ from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.types import Doubles, Floats
 
 SHRINKAGE: Mapping[str, float] = {"pattern": 1.0}
-"""Block -> the ridge of its whitening; other blocks are histograms and outlines and stay as they are.
+"""Block -> factor of the ridge of its whitening; the other blocks (histograms, outlines) are not whitened.
 
-The ridge is this times the mean variance of a direction, times (numbers in the block) / (regions) where that is more
-than 1: a collection of forty specimens knows the mean of its regions but not 472 variances."""
+The ridge is this times the mean variance of a direction, times max(1, dimensions of the block / regions): forty
+specimens are enough to estimate the mean of their regions, but not 472 variances."""
 
-FEWEST = 8
-"""A mean of fewer regions than this says more about these regions than about the trait: nothing is changed."""
+MIN_REGIONS = 8
+"""With fewer regions their mean is no estimate of the trait's: nothing is changed."""
 
-MOST_DIRECTIONS = 256
-"""Directions that are damped each by its own measure; the rest vary little and share one."""
+MAX_DIRECTIONS = 256
+"""Principal directions with a gain each; the others, of little variance, have gain 0."""
 
 CHUNK = 4096
-_SMALL = 1e-9
+_EPSILON = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Whitening:
-    """A map of one block of a trait's vectors, and back.
+    """The whitening of one block of a trait's vectors, and its inverse.
 
     `z = unit(x - mean + ((x - mean) @ directions) * gains @ directions.T)`.
 
     Attributes:
         mean: float64 (d,).
-        directions: float64 (d, r), orthonormal columns.
+        directions: float64 (d, r), principal directions as orthonormal columns.
         gains: float64 (r,), more than -1.
     """
 
@@ -62,56 +61,67 @@ class Whitening:
 
     @classmethod
     def fit(cls, chunks: Iterable[Floats], shrinkage: float) -> Self:
-        """Learn the map from the regions of a trait.
+        """Estimate the map from the regions of a trait.
 
         Args:
-            chunks: float32 (n, d) each; read once, never held together.
-            shrinkage: how large the ridge is, see `SHRINKAGE`.
+            chunks: float32 (n, d) each; iterated once, one in memory at a time.
+            shrinkage: factor of the ridge (see `SHRINKAGE`).
         """
         count, total, squares = 0, np.zeros(1), np.zeros((1, 1))
         for chunk in chunks:
             rows = chunk.astype(np.float64)
             count, total, squares = count + len(rows), total + rows.sum(axis=0), squares + rows.T @ rows
         dim = np.size(total)
-        if count < FEWEST:
+        if count < MIN_REGIONS:
             return cls(np.zeros(dim), np.zeros((dim, 0)), np.zeros(0))
         mean = total / count
         variances, axes = np.linalg.eigh(squares / count - np.outer(mean, mean))
-        rank = min(count - 1, dim, MOST_DIRECTIONS)
+        rank = min(count - 1, dim, MAX_DIRECTIONS)
         variances, axes = np.maximum(variances[::-1][:rank], 0), axes[:, ::-1][:, :rank]
         ridge = shrinkage * max(1.0, dim / count) * variances.sum() / rank
-        if not ridge > _SMALL**2:
+        if not ridge > _EPSILON**2:
             return cls(mean, np.zeros((dim, 0)), np.zeros(0))  # All regions are the same.
         return cls(mean, axes, np.sqrt(ridge / (variances + ridge)) - 1)
 
     def apply(self, block: npt.NDArray[np.floating[Any]]) -> tuple[Doubles, Doubles]:
-        """Map rows, float (n, d).
+        """Whiten rows.
+
+        Args:
+            block: float (n, d).
 
         Returns:
-            float64 (n, d), of unit length; float64 (n,), the lengths they had before that (`undo` needs them). A row
-            that is the mean itself keeps length 0.
+            float64 (n, d), of unit length; float64 (n,), their lengths before normalisation, for `undo`. A row that is
+            the mean itself keeps length 0.
         """
-        moved = block.astype(np.float64) - self.mean
-        moved += (moved @ self.directions) * self.gains @ self.directions.T
-        lengths = np.sqrt((moved**2).sum(axis=1))
-        return moved / np.where(lengths > _SMALL, lengths, 1)[:, None], lengths
+        centred = block.astype(np.float64) - self.mean
+        centred += (centred @ self.directions) * self.gains @ self.directions.T
+        lengths = np.sqrt((centred**2).sum(axis=1))
+        return centred / np.where(lengths > _EPSILON, lengths, 1)[:, None], lengths
 
     def undo(self, block: npt.NDArray[np.floating[Any]], lengths: Doubles) -> Doubles:
-        """Map rows back, float (n, d) with their lengths (n,); of unit length, as the embedder made them."""
-        moved: Doubles = block.astype(np.float64) * np.where(lengths > _SMALL, lengths, 1)[:, None]
-        moved += (moved @ self.directions) * (1 / (1 + self.gains) - 1) @ self.directions.T + self.mean
-        made: Doubles = moved / np.maximum(np.sqrt((moved**2).sum(axis=1, keepdims=True)), _SMALL)
-        return made
+        """Invert `apply`.
+
+        Args:
+            block: float (n, d), whitened rows.
+            lengths: float64 (n,), as `apply` returned them.
+
+        Returns:
+            float64 (n, d), of unit length, as the embedder made them.
+        """
+        centred: Doubles = block.astype(np.float64) * np.where(lengths > _EPSILON, lengths, 1)[:, None]
+        centred += (centred @ self.directions) * (1 / (1 + self.gains) - 1) @ self.directions.T + self.mean
+        rows: Doubles = centred / np.maximum(np.sqrt((centred**2).sum(axis=1, keepdims=True)), _EPSILON)
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
 class TraitWhitening:
-    """The maps of one trait, and what its regions lost by them.
+    """The whitening of one trait, block by block.
 
     Attributes:
         blocks: block name -> where it lies in a vector.
         maps: block name -> its map.
-        lengths: block name -> float64 (n,), one a region, in order of region ids.
+        lengths: block name -> float64 (n,), the lengths of the regions before normalisation, in order of region ids.
     """
 
     blocks: Mapping[str, slice]
@@ -119,33 +129,38 @@ class TraitWhitening:
     lengths: Mapping[str, Doubles]
 
     def apply(self, vectors: Floats) -> Floats:
-        """Bring vectors as an embedder makes them, float32 (n, D), to where this trait is compared."""
-        made = vectors.copy()
+        """Whiten vectors as an embedder makes them, float32 (n, D)."""
+        result = vectors.copy()
         for block, whitening in self.maps.items():
-            made[:, self.blocks[block]] = whitening.apply(vectors[:, self.blocks[block]])[0]
-        return made
+            result[:, self.blocks[block]] = whitening.apply(vectors[:, self.blocks[block]])[0]
+        return result
 
     def undo(self, vectors: Floats, rows: npt.NDArray[np.int64]) -> Floats:
-        """Bring stored vectors, float32 (n, D), back to what the embedder made; `rows` says which regions they are."""
-        made = vectors.copy()
+        """Return stored vectors, float32 (n, D), as the embedder made them.
+
+        Args:
+            vectors: float32 (n, D), whitened.
+            rows: int64 (n,), which regions they are, counted in order of region ids.
+        """
+        result = vectors.copy()
         for block, whitening in self.maps.items():
-            made[:, self.blocks[block]] = whitening.undo(vectors[:, self.blocks[block]], self.lengths[block][rows])
-        return made
+            result[:, self.blocks[block]] = whitening.undo(vectors[:, self.blocks[block]], self.lengths[block][rows])
+        return result
 
 
 def block_slices(blocks: Mapping[str, int]) -> dict[str, slice]:
-    """Say where each block lies in a vector."""
+    """Return block name -> where it lies in a vector."""
     edges = pairwise(np.cumsum([0, *blocks.values()]).tolist())
     return {name: slice(start, stop) for name, (start, stop) in zip(blocks, edges, strict=True)}
 
 
 def whiten(vectors: Floats, blocks: Mapping[str, int], shrinkage: Mapping[str, float]) -> TraitWhitening:
-    """Learn the maps of a trait from its regions, and apply them in place.
+    """Estimate the whitening of a trait from its regions, and apply it in place.
 
     Args:
-        vectors: float32 (n, D), all regions of the trait, in order of region ids; may be mapped from a file.
+        vectors: float32 (n, D), all regions of the trait, in order of region ids; may be memory-mapped. Changed.
         blocks: block name -> number of values.
-        shrinkage: block name -> see `SHRINKAGE`; a block that is not named stays as it is.
+        shrinkage: block name -> factor of the ridge (see `SHRINKAGE`); a block that is not named is not changed.
     """
     slices = block_slices(blocks)
     maps = {
@@ -160,7 +175,7 @@ def whiten(vectors: Floats, blocks: Mapping[str, int], shrinkage: Mapping[str, f
 
 
 def write_whitening(path: Path, whitening: TraitWhitening) -> None:
-    """Write the maps of a trait to a NumPy archive."""
+    """Write the whitening of a trait to a NumPy archive (`.npz`)."""
     arrays: dict[str, Any] = {}
     for block, one in whitening.maps.items():
         arrays |= {f"{block}/mean": one.mean, f"{block}/directions": one.directions, f"{block}/gains": one.gains}
@@ -172,7 +187,7 @@ def read_whitening(path: Path, blocks: Mapping[str, int]) -> TraitWhitening:
     """Read what `write_whitening` wrote.
 
     Raises:
-        IndexFolderError: the file is missing or broken, or does not belong to such vectors.
+        IndexFolderError: the file is missing or broken, or is of vectors with other blocks.
     """
     slices = block_slices(blocks)
     try:

@@ -13,7 +13,7 @@ from sst_retrieval.errors import ModelMismatchError, QueryError
 from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.imaging.frames import pose_hypotheses
 from sst_retrieval.imaging.images import read_labels
-from sst_retrieval.index.origin import from_anywhere
+from sst_retrieval.index.origin import make_absolute
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Floats, Mask, RGBImage
 
@@ -143,7 +143,7 @@ def _options(index: Index, clip_model: str | None, clip_pretrained: str | None) 
     built = made.get("settings", {}).get("models") or {}
     start = Path(made.get("folder") or "")  # Where the build ran; relative paths start there.
     recorded = {
-        name: from_anywhere(name, built[name], start) if built.get(name) else None
+        name: make_absolute(name, built[name], start) if built.get(name) else None
         for name in ("clip_model", "clip_pretrained")
     }
     return ModelOptions(

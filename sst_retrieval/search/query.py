@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.index.query_vectors import Example
+from sst_retrieval.index.query_vectors import QueryExample
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.types import Doubles, Floats, Hit
@@ -45,7 +45,7 @@ class Query:
         among: int64 (n,), the only regions that may be hits; None if all may.
     """
 
-    traits: Mapping[str, Sequence[Example]]
+    traits: Mapping[str, Sequence[QueryExample]]
     excluded: frozenset[str]
     k: int
     where: str | None
@@ -107,7 +107,7 @@ def as_pairs(given: Pair | Sequence[Pair]) -> list[Pair]:
 
 def weigh_examples(
     like: Sequence[tuple[str, Floats]], unlike: Sequence[tuple[str, Floats]]
-) -> dict[str, list[Example]]:
+) -> dict[str, list[QueryExample]]:
     """Weigh examples: every trait alike, and every example of a trait alike.
 
     Args:
@@ -115,14 +115,14 @@ def weigh_examples(
         unlike: the same of those that they should not resemble.
 
     Returns:
-        Trait -> its examples. The shares of all of `like` add up to 1, those of `unlike` to -`AWAY`.
+        Trait -> its examples. The weights of all of `like` add up to 1, those of `unlike` to -`AWAY`.
     """
-    traits: dict[str, list[Example]] = {}
+    traits: dict[str, list[QueryExample]] = {}
     for examples, total in ((like, 1.0), (unlike, -AWAY)):
         names = [trait for trait, _ in examples]
         for trait, vectors in examples:
-            share = total / len(set(names)) / names.count(trait)
-            traits.setdefault(trait, []).append(Example(vectors, share))
+            weight = total / len(set(names)) / names.count(trait)
+            traits.setdefault(trait, []).append(QueryExample(vectors, weight))
     return traits
 
 
@@ -136,17 +136,17 @@ def expand_query(query: Query, hits: Sequence[Hit], vectors: Mapping[str, Vector
 
     Returns:
         The query in which every trait that is liked has the hits' regions beside its examples, each weighed by its
-        similarity (see `ALPHA`); all that is liked of a trait has the same total share as before.
+        similarity (see `ALPHA`); all that is liked of a trait has the same total weight as before.
     """
     traits = {}
     for trait, examples in query.traits.items():
-        total = sum(each.share for each in examples if each.share > 0)
+        total = sum(each.weight for each in examples if each.weight > 0)
         regions = [part.region_id for hit in hits for part in (hit.parts or (hit,)) if part.trait == trait]
         votes = [hit.similarity**ALPHA for hit in hits] if total else []
         scale = 1 / (1 + sum(votes))
-        own = [replace(each, share=each.share * scale) if each.share > 0 else each for each in examples]
+        own = [replace(each, weight=each.weight * scale) if each.weight > 0 else each for each in examples]
         for number, vote in zip(regions, votes, strict=False):
-            own.append(Example(vectors[trait].reconstruct(np.array([number])), total * vote * scale))
+            own.append(QueryExample(vectors[trait].reconstruct(np.array([number])), total * vote * scale))
         traits[trait] = own
     return replace(query, traits=traits)
 

@@ -190,7 +190,7 @@ def make_hits(matches: Sequence[Match], query: Query, catalog: Catalog, masks: A
     """
     owners = catalog.owners([number for match in matches for number in match.regions])
     kept = [match for match in matches if owners[match.regions[0]][0] not in query.excluded][: query.k]
-    liked = {trait: sum(each.share for each in own if each.share > 0) or 1.0 for trait, own in query.traits.items()}
+    liked = {trait: sum(each.weight for each in own if each.weight > 0) or 1.0 for trait, own in query.traits.items()}
     hits = []
     for rank, match in enumerate(kept, start=1):
         # The cosines of a part are those of its trait alone, unweighed by the other traits.

@@ -11,7 +11,7 @@ from invented import BLOCKS, DIM, a_vector, unit
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index import vectors
-from sst_retrieval.index.query_vectors import Example
+from sst_retrieval.index.query_vectors import QueryExample
 from sst_retrieval.index.vectors import VectorIndex, write_vectors
 
 EQUAL = np.ones(3)
@@ -63,9 +63,9 @@ def test_search_agrees_with_brute_force(folder: Path, few: int, data: st.DataObj
     inside = data.draw(st.none() | st.lists(st.booleans(), min_size=size, max_size=size).map(np.array))
     ids = None if inside is None else index.ids[inside]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors, "FEW", few)
-        patch.setattr(vectors, "SPARE", 1)
-        found = index.search([Example(queries)], k, weights=weights, ids=ids)
+        patch.setattr(vectors, "MATRIX_PRODUCT_LIMIT", few)
+        patch.setattr(vectors, "EXTRA_CANDIDATES", 1)
+        found = index.search([QueryExample(queries)], k, weights=weights, ids=ids)
     expected = brute_force(index, stored, queries, k, weights, ids)
     assert found.ids.tolist() == [number for number, _ in expected]
     assert found.scores == pytest.approx([score for _, score in expected], abs=2e-9)
@@ -74,7 +74,7 @@ def test_search_agrees_with_brute_force(folder: Path, few: int, data: st.DataObj
 def test_scores_are_the_weighted_mean_of_the_cosines(folder: Path) -> None:
     stored = np.array([a_vector(seed) for seed in range(40)])
     weights = np.array([2.0, 0.0, 1.0])
-    found = index_of(folder, stored).search([Example(stored[:1])], 5, weights=weights)
+    found = index_of(folder, stored).search([QueryExample(stored[:1])], 5, weights=weights)
     assert found.ids[0] == 5
     assert found.scores[0] == pytest.approx(1, abs=1e-12)
     assert found.scores == pytest.approx(found.cosines @ weights / 3, abs=1e-9)
@@ -85,33 +85,34 @@ def test_weights_choose_what_alike_means(folder: Path) -> None:
     same_colour = unit([0, 1, 0, 0, 1, 0, 0, 1, 0])
     index = index_of(folder, np.array([same_pattern, same_colour]), first_id=0, step=1)
     query = unit([1, 0, 0, 0, 1, 0, 0, 1, 0])[None]
-    assert index.search([Example(query)], 1, weights=np.array([1, 0, 0])).ids.tolist() == [0]
-    assert index.search([Example(query)], 1, weights=np.array([0, 1, 0])).ids.tolist() == [1]
+    assert index.search([QueryExample(query)], 1, weights=np.array([1, 0, 0])).ids.tolist() == [0]
+    assert index.search([QueryExample(query)], 1, weights=np.array([0, 1, 0])).ids.tolist() == [1]
 
 
 @pytest.mark.parametrize("few", [0, 10_000])
 def test_equal_vectors_come_in_order_of_id_wherever_the_cut_is(
     folder: Path, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vectors, "FEW", few)
+    monkeypatch.setattr(vectors, "MATRIX_PRODUCT_LIMIT", few)
     stored = np.repeat([a_vector(1), a_vector(2)], 300, axis=0)
     index = index_of(folder, stored, first_id=0, step=1)
     for k in (1, 7, 299):
-        assert index.search([Example(a_vector(2)[None])], k, weights=EQUAL).ids.tolist() == list(range(300, 300 + k))
+        found = index.search([QueryExample(a_vector(2)[None])], k, weights=EQUAL)
+        assert found.ids.tolist() == list(range(300, 300 + k))
 
 
-def test_faiss_proposes_all_near_ties_however_many(folder: Path) -> None:
+def test_faiss_candidates_include_all_near_ties_however_many(folder: Path) -> None:
     stored = np.repeat([a_vector(1), a_vector(2)], 300, axis=0)
     index = index_of(folder, stored, first_id=0, step=1)
-    line = a_vector(2) / 3
-    assert index._from_faiss(line, 1, None, slack=5e-5).tolist() == list(range(300, 600))
-    assert index._from_faiss(line, 2, np.arange(250, 400), slack=5e-5).tolist() == list(range(300, 400))
+    query = a_vector(2) / 3
+    assert index._faiss_candidates(query, 1, None, margin=5e-5).tolist() == list(range(300, 600))
+    assert index._faiss_candidates(query, 2, np.arange(250, 400), margin=5e-5).tolist() == list(range(300, 400))
 
 
-def test_several_readings_count_by_the_best(folder: Path) -> None:
+def test_several_pose_variants_count_by_the_best(folder: Path) -> None:
     stored = np.array([a_vector(seed) for seed in range(50)])
     index = index_of(folder, stored, first_id=0, step=1)
-    found = index.search([Example(stored[[10, 20]])], 2, weights=EQUAL)
+    found = index.search([QueryExample(stored[[10, 20]])], 2, weights=EQUAL)
     assert sorted(found.ids.tolist()) == [10, 20]
     assert found.scores == pytest.approx([1, 1], abs=1e-6)
 
@@ -121,11 +122,11 @@ def test_an_id_set_is_searched_to_its_last_member(folder: Path, monkeypatch: pyt
     index = index_of(folder, stored)
     only = index.ids[::7]
     for few in (0, 10_000):
-        monkeypatch.setattr(vectors, "FEW", few)
-        assert set(index.search([Example(stored[:1])], 10_000, weights=EQUAL, ids=only).ids) == set(only)
-        assert len(index.search([Example(stored[:1])], 20, weights=EQUAL, ids=only).ids) == 20
-    assert len(index.search([Example(stored[:1])], 3, weights=EQUAL, ids=np.array([], dtype=np.int64)).ids) == 0
-    assert len(index.search([Example(stored[:1])], 3, weights=EQUAL, ids=np.array([1, 4, 9_999])).ids) == 0
+        monkeypatch.setattr(vectors, "MATRIX_PRODUCT_LIMIT", few)
+        assert set(index.search([QueryExample(stored[:1])], 10_000, weights=EQUAL, ids=only).ids) == set(only)
+        assert len(index.search([QueryExample(stored[:1])], 20, weights=EQUAL, ids=only).ids) == 20
+    assert len(index.search([QueryExample(stored[:1])], 3, weights=EQUAL, ids=np.array([], dtype=np.int64)).ids) == 0
+    assert len(index.search([QueryExample(stored[:1])], 3, weights=EQUAL, ids=np.array([1, 4, 9_999])).ids) == 0
 
 
 def test_reconstruct_returns_what_was_written(folder: Path) -> None:
@@ -145,7 +146,7 @@ def test_stored_vectors_cannot_be_changed(folder: Path) -> None:
 def test_a_trait_nobody_shows_is_an_empty_index(folder: Path) -> None:
     index = index_of(folder, np.zeros((0, DIM), dtype=np.float32))
     assert len(index) == 0
-    assert len(index.search([Example(a_vector(0)[None])], 5, weights=EQUAL).ids) == 0
+    assert len(index.search([QueryExample(a_vector(0)[None])], 5, weights=EQUAL).ids) == 0
 
 
 def test_an_open_index_outlives_its_file(folder: Path) -> None:

@@ -41,7 +41,7 @@ def test_what_all_share_no_longer_hides_what_differs() -> None:
 def test_a_direction_that_varies_most_is_damped_the_more_the_less_is_shrunk() -> None:
     rng = np.random.default_rng(1)
     rows = rng.normal(0, 1, (4000, 5)) * [10, 1, 1, 1, 1]
-    few, many = (Whitening.fit([rows[:count].astype(np.float32)], 1.0) for count in (2 + whitening.FEWEST, 4000))
+    few, many = (Whitening.fit([rows[:count].astype(np.float32)], 1.0) for count in (2 + whitening.MIN_REGIONS, 4000))
     little, much = (Whitening.fit([rows.astype(np.float32)], amount) for amount in (1.0, 1e-4))
 
     def lead(made: Whitening) -> float:
@@ -67,7 +67,7 @@ def test_undo_gives_back_what_the_embedder_made(count: int, seed: int, shrinkage
 
 
 def test_few_regions_are_left_alone_and_equal_ones_do_no_harm() -> None:
-    rows = unit_rows(np.random.default_rng(2).normal(1, 0.3, (whitening.FEWEST - 1, 5)))
+    rows = unit_rows(np.random.default_rng(2).normal(1, 0.3, (whitening.MIN_REGIONS - 1, 5)))
     np.testing.assert_allclose(Whitening.fit([rows], 1.0).apply(rows)[0], rows, atol=1e-7)
     equal = np.tile(rows[:1], (20, 1))
     mapped, _ = Whitening.fit([equal], 1.0).apply(equal)
