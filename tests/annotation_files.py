@@ -1,19 +1,43 @@
-"""Annotation files to be read in tests, of photographs of WIDTH x HEIGHT pixels."""
+"""Annotation files to be read in tests, of photographs of WIDTH x HEIGHT pixels; a plugin with two fixtures."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from sst_retrieval.annotate.supports import Supports
-from sst_retrieval.types import Mask, Support
+from sst_retrieval.collection.specimens import Collection
+from sst_retrieval.imaging.images import write_png
+from sst_retrieval.types import Mask, Specimen, Support
 
 HEIGHT, WIDTH = 20, 30
 TRAITS = "[traits]\nwing = 2\nspot = 5\n"
+
+
+@pytest.fixture
+def butterflies(tmp_path: Path) -> Collection:
+    """Specimens erato-1, erato-2 (group erato) and melpomene.1 (group melpomene), each with a photograph."""
+    specimens = []
+    rng = np.random.default_rng(0)
+    for name, group in [("erato-1", "erato"), ("erato-2", "erato"), ("melpomene.1", "melpomene")]:
+        path = tmp_path / "images" / f"IMG_{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        write_png(path, rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8))
+        specimens.append(Specimen(name, path, group))
+    return Collection(tuple(specimens), {}, tmp_path / "collection.csv")
+
+
+@pytest.fixture
+def supports_folder(tmp_path: Path) -> Path:
+    path = tmp_path / "supports"
+    path.mkdir()
+    return path
 
 
 def label_map() -> npt.NDArray[np.uint8]:

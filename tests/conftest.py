@@ -25,6 +25,8 @@ from sst_retrieval.synthetic.drawer import make_drawer
 if TYPE_CHECKING:
     from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 
+pytest_plugins = ["annotation_files"]
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

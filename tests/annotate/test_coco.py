@@ -33,7 +33,7 @@ def coco(annotations: Sequence[Any], file_name: str = "images/IMG_erato-1.png", 
     return json.dumps({"images": [image], "annotations": list(annotations), "categories": categories, **changes})
 
 
-def test_coco_polygons_overlap_and_join(folder: Path, collection: Collection) -> None:
+def test_coco_polygons_overlap_and_join(supports_folder: Path, butterflies: Collection) -> None:
     document = coco(
         [
             annotation(3, [flat(3, 4, 25, 16)]),
@@ -41,19 +41,19 @@ def test_coco_polygons_overlap_and_join(folder: Path, collection: Collection) ->
             annotation(8, [flat(20, 6, 22, 9)]),
         ]
     )
-    (folder / "coco.json").write_text(document)
-    supports = read_supports(folder, collection)
+    (supports_folder / "coco.json").write_text(document)
+    supports = read_supports(supports_folder, butterflies)
     support = only(supports)
     assert (support.specimen, support.traits) == ("erato-1", ("wing", "spot"))
     assert np.array_equal(support.masks[0], box_mask(3, 4, 25, 16))
     spots = box_mask(5, 6, 10, 9) | box_mask(12, 6, 14, 9) | box_mask(20, 6, 22, 9)
     assert np.array_equal(support.masks[1], spots)
     assert dict(supports.numbers) == {"wing": 3, "spot": 8}
-    assert only(read_supports(folder / "coco.json", collection)).traits == ("wing", "spot")
+    assert only(read_supports(supports_folder / "coco.json", butterflies)).traits == ("wing", "spot")
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_coco_run_lengths_keep_holes(folder: Path, collection: Collection, compressed: bool) -> None:
+def test_coco_run_lengths_keep_holes(supports_folder: Path, butterflies: Collection, compressed: bool) -> None:
     ring = box_mask(3, 4, 25, 16) & ~box_mask(8, 8, 12, 12)
     counts: Any = masks.encode(ring).decode()
     if not compressed:
@@ -61,8 +61,8 @@ def test_coco_run_lengths_keep_holes(folder: Path, collection: Collection, compr
         edges = np.flatnonzero(np.diff(column_by_column.astype(int)))
         counts = np.diff(np.concatenate(([0], edges, [ring.size]))).tolist()
     segmentation = {"size": [HEIGHT, WIDTH], "counts": counts}
-    (folder / "coco.json").write_text(coco([annotation(3, segmentation, iscrowd=1)]))
-    assert np.array_equal(only(read_supports(folder, collection)).masks[0], ring)
+    (supports_folder / "coco.json").write_text(coco([annotation(3, segmentation, iscrowd=1)]))
+    assert np.array_equal(only(read_supports(supports_folder, butterflies)).masks[0], ring)
 
 
 @pytest.mark.parametrize(
@@ -75,32 +75,34 @@ def test_coco_run_lengths_keep_holes(folder: Path, collection: Collection, compr
         ("melpomene.1", "melpomene.1"),
     ],
 )
-def test_coco_images_are_specimens(folder: Path, collection: Collection, file_name: str, specimen: str) -> None:
-    (folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], file_name))
-    assert only(read_supports(folder, collection)).specimen == specimen
+def test_coco_images_are_specimens(
+    supports_folder: Path, butterflies: Collection, file_name: str, specimen: str
+) -> None:
+    (supports_folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], file_name))
+    assert only(read_supports(supports_folder, butterflies)).specimen == specimen
 
 
-def test_two_photographs_of_one_name_are_told_apart_by_their_folders(folder: Path, tmp_path: Path) -> None:
+def test_two_photographs_of_one_name_are_told_apart_by_their_folders(supports_folder: Path, tmp_path: Path) -> None:
     specimens = []
     for side in ("dorsal", "ventral"):
         (tmp_path / side).mkdir()
         write_png(tmp_path / side / "1.png", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
         specimens.append(Specimen(f"S-{side}", tmp_path / side / "1.png", "all"))
     both = Collection(tuple(specimens), {}, tmp_path / "t.csv")
-    (folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], "ventral/1.png"))
-    assert only(read_supports(folder, both)).specimen == "S-ventral"
-    (folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], "1.png"))
+    (supports_folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], "ventral/1.png"))
+    assert only(read_supports(supports_folder, both)).specimen == "S-ventral"
+    (supports_folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], "1.png"))
     with pytest.raises(SupportError, match="not a specimen"):
-        read_supports(folder, both)
+        read_supports(supports_folder, both)
 
 
-def test_traits_toml_numbers_coco_too(folder: Path, collection: Collection) -> None:
-    (folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])]))
-    (folder / "traits.toml").write_text(TRAITS)
-    assert dict(read_supports(folder, collection).numbers) == {"wing": 2, "spot": 5}
-    (folder / "traits.toml").write_text("[traits]\nleg = 1\n")
+def test_traits_toml_numbers_coco_too(supports_folder: Path, butterflies: Collection) -> None:
+    (supports_folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])]))
+    (supports_folder / "traits.toml").write_text(TRAITS)
+    assert dict(read_supports(supports_folder, butterflies).numbers) == {"wing": 2, "spot": 5}
+    (supports_folder / "traits.toml").write_text("[traits]\nleg = 1\n")
     with pytest.raises(SupportError, match=r"coco\.json draws 'wing', but .*traits\.toml names leg; add it"):
-        read_supports(folder, collection)
+        read_supports(supports_folder, butterflies)
 
 
 BAD_COCO: list[tuple[str, str]] = [
@@ -132,7 +134,7 @@ BAD_COCO: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("document", "reason"), BAD_COCO)
-def test_bad_coco(folder: Path, collection: Collection, document: str, reason: str) -> None:
-    (folder / "coco.json").write_text(document)
+def test_bad_coco(supports_folder: Path, butterflies: Collection, document: str, reason: str) -> None:
+    (supports_folder / "coco.json").write_text(document)
     with pytest.raises(SupportError, match=reason):
-        read_supports(folder, collection)
+        read_supports(supports_folder, butterflies)

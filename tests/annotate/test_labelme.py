@@ -18,7 +18,7 @@ from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import write_png
 
 
-def test_labelme_shapes(folder: Path, collection: Collection) -> None:
+def test_labelme_shapes(supports_folder: Path, butterflies: Collection) -> None:
     cut_out = np.array([[True, False, True], [True, True, True]])
     buffer = io.BytesIO()
     Image.fromarray(cut_out).save(buffer, "PNG")
@@ -33,8 +33,8 @@ def test_labelme_shapes(folder: Path, collection: Collection) -> None:
             "mask": base64.b64encode(buffer.getvalue()).decode(),
         },
     ]
-    (folder / "x.json").write_text(labelme(shapes))
-    supports = read_supports(folder, collection)
+    (supports_folder / "x.json").write_text(labelme(shapes))
+    supports = read_supports(supports_folder, butterflies)
     support = only(supports)
     assert dict(supports.numbers) == {"bar": 1, "eye": 2, "wing": 3}
     assert support.traits == ("bar", "eye", "wing")
@@ -46,16 +46,16 @@ def test_labelme_shapes(folder: Path, collection: Collection) -> None:
     assert masks.area(eye) == pytest.approx(np.pi * 9, rel=0.15)
 
 
-def test_labelme_files_are_found_by_their_own_name_too(folder: Path, collection: Collection) -> None:
-    (folder / "erato-2.json").write_text(labelme([polygon("wing", 3, 4, 9, 9)], imagePath="DSC_0001.jpg"))
-    assert only(read_supports(folder, collection)).specimen == "erato-2"
+def test_labelme_files_are_found_by_their_own_name_too(supports_folder: Path, butterflies: Collection) -> None:
+    (supports_folder / "erato-2.json").write_text(labelme([polygon("wing", 3, 4, 9, 9)], imagePath="DSC_0001.jpg"))
+    assert only(read_supports(supports_folder, butterflies)).specimen == "erato-2"
 
 
-def test_labelme_follows_traits_toml(folder: Path, collection: Collection) -> None:
-    (folder / "traits.toml").write_text(TRAITS)
-    (folder / "x.json").write_text(labelme([polygon("spot", 3, 4, 9, 9), polygon("wing", 3, 4, 20, 9)]))
-    write_png(folder / "erato-2.png", label_map())
-    supports = read_supports(folder, collection)
+def test_labelme_follows_traits_toml(supports_folder: Path, butterflies: Collection) -> None:
+    (supports_folder / "traits.toml").write_text(TRAITS)
+    (supports_folder / "x.json").write_text(labelme([polygon("spot", 3, 4, 9, 9), polygon("wing", 3, 4, 20, 9)]))
+    write_png(supports_folder / "erato-2.png", label_map())
+    supports = read_supports(supports_folder, butterflies)
     assert dict(supports.numbers) == {"wing": 2, "spot": 5}
     assert [support.traits for support in supports.load("erato")] == [("wing", "spot")] * 2
 
@@ -78,7 +78,7 @@ def test_labelme_follows_traits_toml(folder: Path, collection: Collection) -> No
         (labelme([polygon("a", 1, 1, 5, 5)], imageHeight=40), r"x\.json is 30 x 40 px, but .* is 30 x 20; draw on"),
     ],
 )
-def test_bad_labelme(folder: Path, collection: Collection, document: str, reason: str) -> None:
-    (folder / "x.json").write_text(document)
+def test_bad_labelme(supports_folder: Path, butterflies: Collection, document: str, reason: str) -> None:
+    (supports_folder / "x.json").write_text(document)
     with pytest.raises(SupportError, match=reason):
-        read_supports(folder, collection)
+        read_supports(supports_folder, butterflies)

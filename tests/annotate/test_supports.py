@@ -24,16 +24,16 @@ from sst_retrieval.imaging.images import read_labels, write_png
 
 
 @pytest.mark.parametrize("kind", ["grey", "palette", "16 bit", "tif"])
-def test_a_label_picture(folder: Path, collection: Collection, kind: str) -> None:
+def test_a_label_picture(supports_folder: Path, butterflies: Collection, kind: str) -> None:
     labels = label_map()
     picture = Image.fromarray(labels.astype(np.uint16) if kind == "16 bit" else labels)
     if kind == "palette":
         picture.putpalette([0, 0, 0, 255, 0, 0] * 128)
-    picture.save(folder / ("melpomene.1.tif" if kind == "tif" else "melpomene.1.png"))
-    (folder / "traits.toml").write_text(
+    picture.save(supports_folder / ("melpomene.1.tif" if kind == "tif" else "melpomene.1.png"))
+    (supports_folder / "traits.toml").write_text(
         "[traits]\nspot = 5\nantenna = 9\nwing = 2\n[synonyms]\nspot = ['dot', 'Eye']\n"
     )
-    supports = read_supports(folder, collection)
+    supports = read_supports(supports_folder, butterflies)
     support = only(supports)
     assert (support.specimen, support.group, support.traits) == ("melpomene.1", "melpomene", ("wing", "spot"))
     assert np.array_equal(support.masks, np.stack([labels == 2, labels == 5]))
@@ -42,82 +42,84 @@ def test_a_label_picture(folder: Path, collection: Collection, kind: str) -> Non
     assert supports.synonyms == {"spot": ("dot", "Eye")}
 
 
-def test_large_label_numbers(folder: Path, collection: Collection) -> None:
-    write_png(folder / "erato-1.png", label_map().astype(np.uint16) * 300)
-    (folder / "traits.toml").write_text("[traits]\nwing = 600\nspot = 1500\n")
-    assert only(read_supports(folder, collection)).traits == ("wing", "spot")
+def test_large_label_numbers(supports_folder: Path, butterflies: Collection) -> None:
+    write_png(supports_folder / "erato-1.png", label_map().astype(np.uint16) * 300)
+    (supports_folder / "traits.toml").write_text("[traits]\nwing = 600\nspot = 1500\n")
+    assert only(read_supports(supports_folder, butterflies)).traits == ("wing", "spot")
 
 
-def test_a_group_may_have_several_supports(folder: Path, collection: Collection) -> None:
-    (folder / "traits.toml").write_text(TRAITS)
+def test_a_group_may_have_several_supports(supports_folder: Path, butterflies: Collection) -> None:
+    (supports_folder / "traits.toml").write_text(TRAITS)
     for name in ("melpomene.1", "erato-2", "erato-1"):
-        write_png(folder / f"{name}.png", label_map())
-    (folder / "notes.txt").write_text("drawn on a Sunday")
-    (folder / "._erato-1.png").write_bytes(b"what some systems leave behind")
-    supports = read_supports(folder, collection)
+        write_png(supports_folder / f"{name}.png", label_map())
+    (supports_folder / "notes.txt").write_text("drawn on a Sunday")
+    (supports_folder / "._erato-1.png").write_bytes(b"what some systems leave behind")
+    supports = read_supports(supports_folder, butterflies)
     assert supports.groups() == ("erato", "melpomene")
     assert [reference.specimen for reference in supports.by_group()["erato"]] == ["erato-1", "erato-2"]
     assert [support.specimen for support in supports.load("erato")] == ["erato-1", "erato-2"]
     assert supports.load("nobody") == ()
 
 
-def test_a_black_and_white_mask_needs_its_number(folder: Path, collection: Collection) -> None:
-    write_png(folder / "erato-1.png", box_mask(3, 3, 9, 9).astype(np.uint8) * 255)
-    (folder / "traits.toml").write_text("[traits]\nwing = 1\n")
+def test_a_black_and_white_mask_needs_its_number(supports_folder: Path, butterflies: Collection) -> None:
+    write_png(supports_folder / "erato-1.png", box_mask(3, 3, 9, 9).astype(np.uint8) * 255)
+    (supports_folder / "traits.toml").write_text("[traits]\nwing = 1\n")
     with pytest.raises(SupportError, match=r"erato-1\.png has label 255, .*write wing = 255 into traits\.toml"):
-        read_supports(folder, collection)
-    (folder / "traits.toml").write_text(TRAITS)
+        read_supports(supports_folder, butterflies)
+    (supports_folder / "traits.toml").write_text(TRAITS)
     with pytest.raises(SupportError, match="does not say which trait"):
-        read_supports(folder, collection)
-    (folder / "traits.toml").write_text("[traits]\nwing = 255\n")
-    assert np.array_equal(only(read_supports(folder, collection)).masks, box_mask(3, 3, 9, 9)[None])
+        read_supports(supports_folder, butterflies)
+    (supports_folder / "traits.toml").write_text("[traits]\nwing = 255\n")
+    assert np.array_equal(only(read_supports(supports_folder, butterflies)).masks, box_mask(3, 3, 9, 9)[None])
 
 
-def test_fingerprints_follow_what_matters(folder: Path, collection: Collection) -> None:
+def test_fingerprints_follow_what_matters(supports_folder: Path, butterflies: Collection) -> None:
     def fingerprints(traits: str = TRAITS) -> dict[str, str]:
-        (folder / "traits.toml").write_text(traits)
-        return dict(read_supports(folder, collection).fingerprints)
+        (supports_folder / "traits.toml").write_text(traits)
+        return dict(read_supports(supports_folder, butterflies).fingerprints)
 
-    write_png(folder / "erato-1.png", label_map())
-    write_png(folder / "melpomene.1.png", label_map())
+    write_png(supports_folder / "erato-1.png", label_map())
+    write_png(supports_folder / "melpomene.1.png", label_map())
     first = fingerprints()
     assert first["erato"] != first["melpomene"]
     assert fingerprints(TRAITS + "leg = 7\n") == first
     renamed = fingerprints(TRAITS.replace("spot", "dot"))
     assert renamed["erato"] != first["erato"]
-    write_png(folder / "erato-1.png", label_map()[::-1])
+    write_png(supports_folder / "erato-1.png", label_map()[::-1])
     redrawn = fingerprints()
     assert redrawn["erato"] != first["erato"]
     assert redrawn["melpomene"] == first["melpomene"]
-    write_png(collection.specimens[2].image, np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
+    write_png(butterflies.specimens[2].image, np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
     assert fingerprints()["melpomene"] != first["melpomene"]
-    write_png(folder / "erato-2.png", label_map())
+    write_png(supports_folder / "erato-2.png", label_map())
     assert fingerprints()["erato"] != redrawn["erato"]
 
 
-def test_the_order_of_the_table_changes_no_group(folder: Path, collection: Collection) -> None:
-    (folder / "traits.toml").write_text(TRAITS)
-    write_png(folder / "erato-1.png", label_map())
-    write_png(folder / "erato-2.png", label_map()[::-1])
-    write_png(folder / "melpomene.1.png", label_map())
-    supports = read_supports(folder, collection)
-    turned = read_supports(folder, replace(collection, specimens=collection.specimens[::-1]))
+def test_the_order_of_the_table_changes_no_group(supports_folder: Path, butterflies: Collection) -> None:
+    (supports_folder / "traits.toml").write_text(TRAITS)
+    write_png(supports_folder / "erato-1.png", label_map())
+    write_png(supports_folder / "erato-2.png", label_map()[::-1])
+    write_png(supports_folder / "melpomene.1.png", label_map())
+    supports = read_supports(supports_folder, butterflies)
+    turned = read_supports(supports_folder, replace(butterflies, specimens=butterflies.specimens[::-1]))
     assert turned.groups() == ("melpomene", "erato")  # Groups stand as the table names them.
     assert turned.fingerprints == supports.fingerprints
     assert turned.by_group() == supports.by_group()
     assert [support.specimen for support in turned.load("erato")] == ["erato-1", "erato-2"]
 
 
-def test_the_fingerprint_of_several_supports_follows_their_order(folder: Path, collection: Collection) -> None:
-    (folder / "traits.toml").write_text(TRAITS)
-    write_png(folder / "erato-1.png", label_map())
-    write_png(folder / "erato-2.png", label_map()[::-1])
-    supports = read_supports(folder, collection)
-    first, second, other = collection.specimens
+def test_the_fingerprint_of_several_supports_follows_their_order(
+    supports_folder: Path, butterflies: Collection
+) -> None:
+    (supports_folder / "traits.toml").write_text(TRAITS)
+    write_png(supports_folder / "erato-1.png", label_map())
+    write_png(supports_folder / "erato-2.png", label_map()[::-1])
+    supports = read_supports(supports_folder, butterflies)
+    first, second, other = butterflies.specimens
     renamed = (replace(first, id="erato-2"), replace(second, id="erato-1"), other)
-    write_png(folder / "erato-2.png", label_map())
-    write_png(folder / "erato-1.png", label_map()[::-1])
-    exchanged = read_supports(folder, replace(collection, specimens=renamed))
+    write_png(supports_folder / "erato-2.png", label_map())
+    write_png(supports_folder / "erato-1.png", label_map()[::-1])
+    exchanged = read_supports(supports_folder, replace(butterflies, specimens=renamed))
     assert {each.fingerprint for each in exchanged.references} == {each.fingerprint for each in supports.references}
     assert exchanged.fingerprints["erato"] != supports.fingerprints["erato"]  # Another one is first.
     # An older program sorted them, so what it made may lie like either.
@@ -125,33 +127,33 @@ def test_the_fingerprint_of_several_supports_follows_their_order(folder: Path, c
     assert old not in (exchanged.fingerprints["erato"], supports.fingerprints["erato"])
 
 
-def test_the_fingerprint_of_a_single_support_is_as_ever(folder: Path, collection: Collection) -> None:
-    (folder / "traits.toml").write_text(TRAITS)
-    write_png(folder / "erato-1.png", label_map())
-    supports = read_supports(folder, collection)
+def test_the_fingerprint_of_a_single_support_is_as_ever(supports_folder: Path, butterflies: Collection) -> None:
+    (supports_folder / "traits.toml").write_text(TRAITS)
+    write_png(supports_folder / "erato-1.png", label_map())
+    supports = read_supports(supports_folder, butterflies)
     (reference,) = supports.references
     assert supports.fingerprints["erato"] == hashlib.sha256(reference.fingerprint.encode()).hexdigest()
-    photograph = hashlib.sha256(collection.specimens[0].image.read_bytes()).hexdigest()
+    photograph = hashlib.sha256(butterflies.specimens[0].image.read_bytes()).hexdigest()
     own = repr((photograph, reference.traits, reference.rles))
     assert reference.fingerprint == hashlib.sha256(own.encode()).hexdigest()
     assert (reference.content, reference.box) == (photograph, (3, 4, 25, 16))
 
 
-def test_photographs_among_the_supports_are_not_labels(folder: Path, collection: Collection) -> None:
-    (folder / "IMG_erato-1.png").symlink_to(collection.specimens[0].image)
-    write_png(folder / "scan.png", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
-    (folder / "erato-1.json").write_text(labelme([polygon("wing", 3, 4, 9, 8)], imagePath="scan.png"))
-    assert only(read_supports(folder, collection)).specimen == "erato-1"
+def test_photographs_among_the_supports_are_not_labels(supports_folder: Path, butterflies: Collection) -> None:
+    (supports_folder / "IMG_erato-1.png").symlink_to(butterflies.specimens[0].image)
+    write_png(supports_folder / "scan.png", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
+    (supports_folder / "erato-1.json").write_text(labelme([polygon("wing", 3, 4, 9, 8)], imagePath="scan.png"))
+    assert only(read_supports(supports_folder, butterflies)).specimen == "erato-1"
 
 
 # -------------------------------------------------------------------------------------------- what does not fit
 
 
 def spoil(name: str, labels: npt.NDArray[Any] | None = None, traits: str | None = TRAITS) -> Callable[[Path], None]:
-    def write(folder: Path) -> None:
-        write_png(folder / name, label_map() if labels is None else labels)
+    def write(supports_folder: Path) -> None:
+        write_png(supports_folder / name, label_map() if labels is None else labels)
         if traits is not None:
-            (folder / "traits.toml").write_text(traits)
+            (supports_folder / "traits.toml").write_text(traits)
 
     return write
 
@@ -184,68 +186,70 @@ def spoil(name: str, labels: npt.NDArray[Any] | None = None, traits: str | None 
         (spoil("erato-1.png", traits="synonyms = 3\n" + TRAITS), r"\[synonyms\] takes lines"),
     ],
 )
-def test_bad_label_pictures(folder: Path, collection: Collection, write: Callable[[Path], None], reason: str) -> None:
-    write(folder)
+def test_bad_label_pictures(
+    supports_folder: Path, butterflies: Collection, write: Callable[[Path], None], reason: str
+) -> None:
+    write(supports_folder)
     with pytest.raises(SupportError, match=reason):
-        read_supports(folder, collection)
+        read_supports(supports_folder, butterflies)
 
 
-def test_no_supports_at_all(folder: Path, collection: Collection) -> None:
+def test_no_supports_at_all(supports_folder: Path, butterflies: Collection) -> None:
     with pytest.raises(SupportError, match="has no supports; add"):
-        read_supports(folder, collection)
+        read_supports(supports_folder, butterflies)
     with pytest.raises(SupportError, match="no folder of supports"):
-        read_supports(folder / "gone", collection)
+        read_supports(supports_folder / "gone", butterflies)
     with pytest.raises(SupportError, match="no folder of supports"):
-        read_supports(folder / "gone.json", collection)
+        read_supports(supports_folder / "gone.json", butterflies)
 
 
-def test_annotated_twice(folder: Path, collection: Collection) -> None:
-    spoil("erato-1.png")(folder)
-    (folder / "x.json").write_text(labelme([polygon("wing", 1, 1, 5, 5)]))
+def test_annotated_twice(supports_folder: Path, butterflies: Collection) -> None:
+    spoil("erato-1.png")(supports_folder)
+    (supports_folder / "x.json").write_text(labelme([polygon("wing", 1, 1, 5, 5)]))
     with pytest.raises(SupportError, match=r"erato-1 is annotated twice, in .* and in .*; remove one"):
-        read_supports(folder, collection)
+        read_supports(supports_folder, butterflies)
 
 
-def test_a_specimen_without_a_photograph(folder: Path, tmp_path: Path) -> None:
+def test_a_specimen_without_a_photograph(supports_folder: Path, tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
     (tmp_path / "t.csv").write_text("id,image\nerato-1,\nerato-2,a.png\n")
-    spoil("erato-1.png")(folder)
+    spoil("erato-1.png")(supports_folder)
     with pytest.raises(SupportError, match=r"names no photograph for erato-1"):
-        read_supports(folder, read_collection(tmp_path / "t.csv"))
+        read_supports(supports_folder, read_collection(tmp_path / "t.csv"))
 
 
-def test_a_broken_photograph_of_a_support(folder: Path, collection: Collection) -> None:
-    spoil("erato-1.png")(folder)
-    photograph = collection.specimens[0].image
+def test_a_broken_photograph_of_a_support(supports_folder: Path, butterflies: Collection) -> None:
+    spoil("erato-1.png")(supports_folder)
+    photograph = butterflies.specimens[0].image
     whole = photograph.read_bytes()
     photograph.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SupportError, match=r"photograph of erato-1 cannot be used: .*truncated"):
-        read_supports(folder, collection)
+        read_supports(supports_folder, butterflies)
     photograph.unlink()
     with pytest.raises(SupportError, match=r"photograph of erato-1 cannot be used: .*does not exist"):
-        read_supports(folder, collection)
+        read_supports(supports_folder, butterflies)
 
 
-def test_a_photograph_exchanged_after_the_check(folder: Path, collection: Collection) -> None:
-    spoil("erato-1.png")(folder)
-    supports = read_supports(folder, collection)
-    write_png(collection.specimens[0].image, np.zeros((HEIGHT, WIDTH + 1, 3), dtype=np.uint8))
+def test_a_photograph_exchanged_after_the_check(supports_folder: Path, butterflies: Collection) -> None:
+    spoil("erato-1.png")(supports_folder)
+    supports = read_supports(supports_folder, butterflies)
+    write_png(butterflies.specimens[0].image, np.zeros((HEIGHT, WIDTH + 1, 3), dtype=np.uint8))
     with pytest.raises(SupportError, match="another size than when it was checked"):
         supports.load("erato")
 
 
-def test_a_drawing_on_the_photograph_as_stored_is_recognised(folder: Path, collection: Collection) -> None:
+def test_a_drawing_on_the_photograph_as_stored_is_recognised(supports_folder: Path, butterflies: Collection) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    photograph = collection.specimens[0].image
+    photograph = butterflies.specimens[0].image
     Image.fromarray(np.zeros((WIDTH, HEIGHT, 3), dtype=np.uint8)).save(photograph, exif=exif)
-    spoil("erato-1.png", label_map())(folder)
-    assert only(read_supports(folder, collection)).masks.shape == (2, HEIGHT, WIDTH)
-    spoil("erato-1.png", np.rot90(label_map()))(folder)
+    spoil("erato-1.png", label_map())(supports_folder)
+    assert only(read_supports(supports_folder, butterflies)).masks.shape == (2, HEIGHT, WIDTH)
+    spoil("erato-1.png", np.rot90(label_map()))(supports_folder)
     with pytest.raises(
         SupportError, match=r"is 20 x 30 px, but .* is 30 x 20 once turned as its EXIF orientation says"
     ):
-        read_supports(folder, collection)
+        read_supports(supports_folder, butterflies)
 
 
 # ------------------------------------------------------------------------------------------------ real specimens
@@ -253,18 +257,20 @@ def test_a_drawing_on_the_photograph_as_stored_is_recognised(folder: Path, colle
 
 @pytest.mark.parametrize("name", ["heliconius", "pinned_beetles", "neon_beetles", "fish"])
 def test_real_supports_come_back_exactly(shared_data: Path, name: str) -> None:
-    folder = shared_data / name / "supports"
-    supports = read_supports(folder, read_collection(shared_data / name / "collection.csv"))
-    assert {reference.specimen for reference in supports.references} == {path.stem for path in folder.glob("*.png")}
+    supports_folder = shared_data / name / "supports"
+    supports = read_supports(supports_folder, read_collection(shared_data / name / "collection.csv"))
+    assert {reference.specimen for reference in supports.references} == {
+        path.stem for path in supports_folder.glob("*.png")
+    }
     (support, *_) = supports.load(supports.groups()[0])
-    labels = read_labels(folder / f"{support.specimen}.png")
+    labels = read_labels(supports_folder / f"{support.specimen}.png")
     again = masks.to_labels(support.masks, [supports.numbers[trait] for trait in support.traits])
     assert np.array_equal(again, labels)
     assert support.image.shape[:2] == labels.shape
 
 
 def test_pinned_beetles_have_numbers_of_their_own(shared_data: Path) -> None:
-    folder = shared_data / "pinned_beetles"
-    supports = read_supports(folder / "supports", read_collection(folder / "collection.csv"))
+    supports_folder = shared_data / "pinned_beetles"
+    supports = read_supports(supports_folder / "supports", read_collection(supports_folder / "collection.csv"))
     assert dict(supports.numbers) == {"head": 1, "pronotum": 2, "elytra": 3, "legs": 4, "antennae": 5}
     assert supports.references[0].specimen == "0000"
