@@ -159,12 +159,14 @@ class ProtocolScores:
         return sorted({trial.draw for trial in self.trials})
 
     def _by_draw(self, field: str, value: str) -> Iterator[list[Trial]]:
+        """Yield, for every draw, its trials whose field has a value, if any of them has an IoU."""
         for draw in self._draw_numbers():
             own = [t for t in self.trials if t.draw == draw and getattr(t, field) == value]
             if any(trial.iou is not None for trial in own):
                 yield own
 
     def _masks(self) -> list[Trial]:
+        """Return the trials with a non-empty mask and an IoU."""
         return [trial for trial in self.trials if trial.found and trial.iou is not None]
 
 
@@ -192,6 +194,7 @@ def score_target(
 
 
 def _mean_over_groups(trials: Sequence[Trial]) -> float:
+    """Average IoU over specimens, then traits, then groups; NaN if no trial has one."""
     cells: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for trial in trials:
         if trial.iou is not None:
@@ -202,4 +205,5 @@ def _mean_over_groups(trials: Sequence[Trial]) -> float:
 
 
 def _ratio(part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> float | None:
+    """Return the number of true values in `part` per true value in `whole`; None if there is none."""
     return np.count_nonzero(part) / np.count_nonzero(whole) if whole.any() else None

@@ -147,7 +147,7 @@ def retrieval_scores(
     scores = {
         trait: score
         for trait, of_trait in regions.items()
-        if (score := _trait_score(of_trait, values, scale, apart or {}, expand)) is not None
+        if (score := _score_trait(of_trait, values, scale, apart or {}, expand)) is not None
     }
     if not scores:
         raise InputError(
@@ -179,7 +179,7 @@ def _compute_component_weights(blocks: Mapping[str, slice], weights: Mapping[str
     return scale
 
 
-def _trait_score(
+def _score_trait(
     regions: TraitVectors, values: Mapping[str, Scalar], scale: Floats, apart: Mapping[str, Scalar], expand: int
 ) -> RetrievalScore | None:
     """Query with every region of a trait; None if no query has a relevant result."""

@@ -150,16 +150,16 @@ def mask_scores(
     ious: dict[tuple[str, str], list[float]] = defaultdict(list)
     presence: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     scored = missing = 0
-    for specimen, path in _labelled(labels, groups, {support.specimen for support in supports}, traits_of):
+    for specimen, path in _find_labelled(labels, groups, {support.specimen for support in supports}, traits_of):
         truth = read_labels(path)
         found = find(specimen)
         scored, missing = scored + 1, missing + (found is None)
         found = _check_size(found, truth, specimen)
         for trait in traits_of[groups[specimen]] & numbers.keys():
-            drawn, guessed = truth == numbers[trait], found == numbers[trait]
-            presence[trait].append((bool(drawn.any()), bool(guessed.any())))
-            if either := np.count_nonzero(drawn | guessed):
-                ious[groups[specimen], trait].append(np.count_nonzero(drawn & guessed) / either)
+            drawn, predicted_mask = truth == numbers[trait], found == numbers[trait]
+            presence[trait].append((bool(drawn.any()), bool(predicted_mask.any())))
+            if either := np.count_nonzero(drawn | predicted_mask):
+                ious[groups[specimen], trait].append(np.count_nonzero(drawn & predicted_mask) / either)
     if not ious:
         raise InputError(
             f"{scored} labels in {labels} were compared, and neither they nor the predictions show a trait of their "
@@ -168,7 +168,7 @@ def mask_scores(
     return _average(ious, presence, numbers, scored, missing)
 
 
-def _labelled(
+def _find_labelled(
     labels: Path, groups: Mapping[str, str], supports: set[str], traits_of: Mapping[str, set[str]]
 ) -> Iterator[tuple[str, Path]]:
     """Yield every specimen to be scored, with the path of its label."""
@@ -219,13 +219,16 @@ def _average(
         by_group[group].append(mean)
         by_trait[trait].append(mean)
     traits = {
-        name: _trait_score(float(np.mean(by_trait[name])), np.array(presence[name])) for name in order if by_trait[name]
+        name: _make_trait_score(float(np.mean(by_trait[name])), np.array(presence[name]))
+        for name in order
+        if by_trait[name]
     }
     groups = {name: float(np.mean(values)) for name, values in by_group.items()}
     return MaskScores(float(np.mean(list(groups.values()))), traits, groups, means, scored, missing)
 
 
-def _trait_score(iou: float, presence: npt.NDArray[np.bool_]) -> TraitScore:
+def _make_trait_score(iou: float, presence: npt.NDArray[np.bool_]) -> TraitScore:
+    """Compute precision and recall of presence, bool (N, 2): drawn, found."""
     drawn, found = presence.T
     both = np.count_nonzero(drawn & found)
     precision = both / np.count_nonzero(found) if found.any() else None

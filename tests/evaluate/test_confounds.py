@@ -23,7 +23,7 @@ ELSEWHERE = np.random.default_rng(5).permutation(KIND)
 TURN = np.stack([np.cos(KIND), np.sin(KIND)], axis=1).astype(np.float32)
 
 
-def test_neighbours_guess_words_and_numbers() -> None:
+def test_neighbours_predict_categories_and_numbers() -> None:
     near = similarity(clusters(KIND, 0))
     assert compute_neighbour_accuracy(near, SPECIES) == 1
     assert compute_neighbour_accuracy(near, [f"{kind}" for kind in ELSEWHERE]) < 0.6
@@ -37,7 +37,7 @@ def test_nobody_is_their_own_neighbour() -> None:
     assert compute_neighbour_accuracy(similarity(np.eye(6) + 1), lone) == pytest.approx(5 / 6)
 
 
-def test_photograph_style_is_told_from_the_trait() -> None:
+def test_photograph_style_is_separated_from_the_trait() -> None:
     by_style = measure_confounds(
         "wing",
         similarity(clusters(KIND, 0)),
@@ -66,7 +66,7 @@ def test_photograph_style_is_told_from_the_trait() -> None:
     assert "species" in honest.table()
 
 
-def test_what_cannot_be_looked_at_is_left_out() -> None:
+def test_properties_that_cannot_be_predicted_are_left_out() -> None:
     near, backgrounds = similarity(clusters(KIND, 0)), clusters(KIND, 1).astype(np.float32)
     columns = {"one": ["x"] * 60, "names": [f"{n}" for n in range(60)], "empty": [None] * 60, "mass": list(range(60))}
     assert [confound.name for confound in measure_confounds("wing", near, backgrounds, columns, {}).confounds] == [

@@ -1,4 +1,4 @@
-"""The one-shot protocol: draws, scores and turned targets, with propagators whose answers are known."""
+"""Few-shot evaluation: splits, scores and perturbed targets, with propagators whose answers are known."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ class InThrees(FakeTracker):
 
 
 def test_targets_go_in_the_batches_that_a_propagator_wants(collection: Collection) -> None:
-    tracker, told = InThrees("cpu"), []
+    tracker, reported = InThrees("cpu"), []
     asked = {"draws": 2, "turned": True, "erased": 0.5}
-    progress = lambda done, total: told.append((done, total))  # noqa: E731
+    progress = lambda done, total: reported.append((done, total))  # noqa: E731
     scores = run_protocol(collection, labels(collection), NUMBERS, tracker, progress=progress, **asked)
     assert tracker.given == [3, 3, 1, 3, 3, 1]
-    assert told == [(3, 14), (6, 14), (7, 14), (10, 14), (13, 14), (14, 14)]
+    assert reported == [(3, 14), (6, 14), (7, 14), (10, 14), (13, 14), (14, 14)]
     assert scores.trials == run_protocol(collection, labels(collection), NUMBERS, FakeTracker("cpu"), **asked).trials
 
 

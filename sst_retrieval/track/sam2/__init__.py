@@ -1,1 +1,1 @@
-"""SAM 2 as a propagator, a small one of our own, and how either is taught a group."""
+"""SAM 2 as a propagator, the small SAM 2 that comes with the program, clicks to masks, and fine-tuning on a group."""

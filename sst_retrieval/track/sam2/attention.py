@@ -147,6 +147,7 @@ def attend(model: Any, features: torch.Tensor, positions: torch.Tensor, projecte
 
 
 def _self_attend(layer: Any, state: torch.Tensor, encodings: torch.Tensor) -> torch.Tensor:
+    """Run a layer's self-attention on float (N, T or 1, L, C)."""
     attention = layer.self_attn
     normed = layer.norm1(state)
     queries = (normed + encodings if layer.pos_enc_at_attn else normed).flatten(0, 1)
@@ -164,6 +165,7 @@ def _self_attend(layer: Any, state: torch.Tensor, encodings: torch.Tensor) -> to
 def _cross_attend(
     layer: Any, state: torch.Tensor, encodings: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
 ) -> torch.Tensor:
+    """Run a layer's cross-attention from float (N, T or 1, L, C) to memory keys and values: float (N, T, L, C)."""
     attention, (images, _, tokens, _), traits = layer.cross_attn_image, state.shape, len(keys)
     queries = layer.norm2(state)
     if layer.pos_enc_at_cross_attn_queries:

@@ -123,6 +123,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _require_package() -> None:
+    """Raise a helpful ModelError if the sam2 package is not installed."""
     try:
         import sam2.modeling.sam2_base  # noqa: F401  Here, so that everything else works without it.
     except ImportError as error:
@@ -243,6 +244,7 @@ def _load_tensors(model: Any, tensors: Mapping[str, torch.Tensor], path: Path) -
 
 
 def _provenance(checkpoint: str, path: Path, config: Path | None) -> dict[str, str]:
+    """Describe the checkpoint for the provenance (see `Checkpoint.weights`)."""
     known = weights.WEIGHTS.get(checkpoint)
     return {
         "name": checkpoint if known else path.stem,

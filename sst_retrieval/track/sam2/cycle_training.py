@@ -151,6 +151,7 @@ class _Training:
 
     @property
     def best(self) -> Epoch:
+        """The epoch with the highest validation IoU."""
         return max(self.epochs, key=lambda epoch: epoch.agreement)
 
     def run(self, progress: Callable[[Epoch], None]) -> list[Epoch]:
@@ -171,9 +172,11 @@ class _Training:
         return self.epochs
 
     def _has_stalled(self) -> bool:
+        """Return whether validation has not improved for `patience` epochs."""
         return len(self.epochs) - 1 - self.best.number >= self.settings.patience
 
     def _train_epoch(self, rng: random.Random) -> float:
+        """Take one optimiser step per training target, in random order; return the mean loss."""
         losses = []
         for target in rng.sample(self.training_targets, len(self.training_targets)):
             self.optimizer.zero_grad()
@@ -190,6 +193,7 @@ class _Training:
 
     @torch.no_grad()
     def _validate(self) -> float:
+        """Compute the mean IoU of returned and drawn masks over the validation targets."""
         ious = []
         for target in self.validation_targets:
             for bank in self.banks:
@@ -204,6 +208,7 @@ class _Training:
         adapter.save(self.output, adapter.copy_trained_tensors(self.network.model), document)
 
     def _save_state(self) -> None:
+        """Write `training.pt`, from which the training can be resumed."""
         with atomic_write(self.output / "training.pt") as path:
             torch.save(
                 {
@@ -216,6 +221,11 @@ class _Training:
             )
 
     def _resume(self) -> None:
+        """Load the state of an interrupted training in the output folder, if there is one.
+
+        Raises:
+            ModelError: the folder holds an adapter, or a training of something else.
+        """
         path = self.output / "training.pt"
         if not path.is_file():
             if (self.output / "adapter.json").exists():

@@ -60,6 +60,7 @@ class ImageFeatures:
 
 
 def _repeat_maps(maps: Sequence[torch.Tensor], times: int) -> tuple[torch.Tensor, ...]:
+    """Repeat float (N, C, h, w) maps `times` times along N, consecutively."""
     return tuple(each[:, None].expand(-1, times, -1, -1, -1).flatten(0, 1) for each in maps)
 
 

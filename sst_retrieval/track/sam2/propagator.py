@@ -106,7 +106,7 @@ class Sam2Propagator:
         if batch is not None and batch < 1:
             raise ModelError(f"{batch} photographs at once are too few; say 1 or more")
         if self.long_video and batch not in (None, 1):
-            raise ModelError(f"a long film is seen one photograph after the other, not {batch} at once")
+            raise ModelError(f"sam2-video processes one photograph after the other, not {batch} at once")
         chosen = resolve_device(device)
         loaded = load_checkpoint(checkpoint, config)
         self.network = Sam2Network(loaded.model, chosen)
@@ -231,6 +231,7 @@ class Sam2Propagator:
     def _track(
         self, memory: Sam2Memory, bank_index: int, features: ImageFeatures, prompts: Sequence[torch.Tensor]
     ) -> MaskPredictions:
+        """Predict one memory bank's traits on all images; `prompts` are of all traits, one an image, or none."""
         bank = memory.banks[bank_index]
         stacked = torch.stack(list(prompts))[:, list(bank.traits)].to(self.network.device) if prompts else None
         return self.network.track(features, bank.projected, stacked)
@@ -301,6 +302,7 @@ class Sam2VideoPropagator(Sam2Propagator):
         return [self._propagate_one(memory, image) for image in images]
 
     def _propagate_one(self, memory: Sam2Memory, image: RGBImage) -> Propagated:
+        # One call a photograph, so that the next one attends to this one's masks.
         (found,) = super()._propagate(memory, [image])
         return found
 

@@ -52,11 +52,11 @@ def make(sam2_files: tuple[Path, Path], *adapters: Path) -> Sam2Propagator:
 
 
 @pytest.fixture(scope="module")
-def course(
+def training(
     sam2_files: tuple[Path, Path], support: Support, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[Epoch]]:
     """A whole fine-tuning, on photographs without labels."""
-    output = tmp_path_factory.mktemp("course") / "adapter"
+    output = tmp_path_factory.mktemp("training") / "adapter"
     return output, finetune(make(sam2_files), [support], [scene(k)[0] for k in range(1, 9)], output, settings=SETTINGS)
 
 
@@ -71,25 +71,25 @@ def true_iou(propagator: Sam2Propagator, support: Support) -> float:
     return float(np.mean(scores))
 
 
-def test_the_loss_falls_and_masks_come_back_better(course: tuple[Path, list[Epoch]]) -> None:
-    _, epochs = course
+def test_the_loss_falls_and_masks_come_back_better(training: tuple[Path, list[Epoch]]) -> None:
+    _, epochs = training
     assert epochs[-1].loss < 0.5 * epochs[1].loss
     assert max(epoch.agreement for epoch in epochs) > epochs[0].agreement + 0.3
 
 
-def test_masks_of_photographs_never_seen_get_better(
-    course: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], support: Support
+def test_masks_of_unseen_photographs_improve(
+    training: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], support: Support
 ) -> None:
-    before, after = make(sam2_files), make(sam2_files, course[0])
+    before, after = make(sam2_files), make(sam2_files, training[0])
     assert true_iou(after, support) > true_iou(before, support) + 0.25
     assert "adapters: reds " in after.name
     assert before.name != after.name
 
 
 def test_only_mask_decoder_and_memory_encoder_move(
-    course: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path]
+    training: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path]
 ) -> None:
-    before, after = make(sam2_files).network.model, make(sam2_files, course[0])
+    before, after = make(sam2_files).network.model, make(sam2_files, training[0])
     after._adapters.activate("reds")
     moved = {
         name
@@ -101,9 +101,9 @@ def test_only_mask_decoder_and_memory_encoder_move(
 
 
 def test_another_group_keeps_the_checkpoints_own_weights(
-    course: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], support: Support
+    training: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], support: Support
 ) -> None:
-    adapted, plain = make(sam2_files, course[0]), make(sam2_files)
+    adapted, plain = make(sam2_files, training[0]), make(sam2_files)
     other = replace(support, group="blues")
     image = scene(30)[0]
     for group in ("reds", "blues"):  # There and back again.
@@ -137,7 +137,7 @@ def test_the_gradient_crosses_the_whole_cycle(sam2_files: tuple[Path, Path], sup
     assert gradient.abs().max() > 0
 
 
-def test_a_training_that_was_stopped_goes_on_and_ends_alike(
+def test_an_interrupted_training_is_resumed_and_ends_alike(
     sam2_files: tuple[Path, Path], support: Support, tmp_path: Path
 ) -> None:
     images = [scene(k)[0] for k in range(1, 4)]
@@ -158,7 +158,7 @@ def test_a_training_that_was_stopped_goes_on_and_ends_alike(
     redrawn = replace(support, masks=np.roll(support.masks, 5, axis=1))
     with pytest.raises(ModelError, match="masks or settings"):
         finetune(make(sam2_files), [redrawn], images, tmp_path / "stopped", settings=settings)
-    # Whoever wants more of it goes on from there.
+    # More epochs resume from there.
     longer = finetune(make(sam2_files), [support], images, tmp_path / "stopped", settings=replace(settings, epochs=3))
     assert [epoch.number for epoch in longer] == [0, 1, 2, 3]
     assert longer[1:3] == resumed[1:]
@@ -177,27 +177,27 @@ def test_too_few_photographs_are_refused(sam2_files: tuple[Path, Path], support:
 
 
 def test_a_broken_or_foreign_adapter_is_refused(
-    course: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], tmp_path: Path
+    training: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match="is not an adapter"):
         make(sam2_files, tmp_path)
     for name in ("adapter.json", "adapter.safetensors"):
-        (tmp_path / name).write_bytes((course[0] / name).read_bytes())
+        (tmp_path / name).write_bytes((training[0] / name).read_bytes())
     with pytest.raises(ModelError, match="two adapters are for the group 'reds'"):
-        make(sam2_files, tmp_path, course[0])
+        make(sam2_files, tmp_path, training[0])
     page = json.loads((tmp_path / "adapter.json").read_text())
     page["checkpoint"]["sha256"] = "0" * 64
     (tmp_path / "adapter.json").write_text(json.dumps(page))
     with pytest.raises(ModelError, match="fits no other"):
         make(sam2_files, tmp_path)
-    (tmp_path / "adapter.json").write_bytes((course[0] / "adapter.json").read_bytes())
-    (tmp_path / "adapter.safetensors").write_bytes((course[0] / "adapter.safetensors").read_bytes()[:-9])
+    (tmp_path / "adapter.json").write_bytes((training[0] / "adapter.json").read_bytes())
+    (tmp_path / "adapter.safetensors").write_bytes((training[0] / "adapter.safetensors").read_bytes()[:-9])
     with pytest.raises(ModelError, match="damaged"):
         make(sam2_files, tmp_path)
 
 
 def test_the_command_line_fine_tunes_and_builds_with_a_result(
-    course: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], tmp_path: Path
+    training: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     for folder in ("images", "supports"):
         (tmp_path / folder).mkdir()
@@ -236,7 +236,7 @@ def test_the_command_line_fine_tunes_and_builds_with_a_result(
             "sam2",
             "--cycle-consistency",
             "--adapter",
-            str(course[0]),  # Three epochs need not make one that is better than none.
+            str(training[0]),  # Three epochs need not make one that is better than none.
         ],
         catch_exceptions=False,
     )

@@ -47,7 +47,7 @@ def make(sam2_files: tuple[Path, Path], kind: type[Sam2Propagator] = Sam2Propaga
     return kind(str(sam2_files[0]), config=sam2_files[1], device="cpu", settings=Sam2Settings(**settings))
 
 
-def test_what_is_loaded_is_said(sam2_files: tuple[Path, Path]) -> None:
+def test_the_name_and_provenance_say_what_is_loaded(sam2_files: tuple[Path, Path]) -> None:
     propagator = make(sam2_files)
     assert "small" in propagator.name
     assert propagator.weights["file"] == "small.pt"
@@ -141,7 +141,7 @@ def test_competing_traits_share_no_pixel() -> None:
     ]
 
 
-def test_a_truncated_checkpoint_is_said(sam2_files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_refused(sam2_files: tuple[Path, Path], tmp_path: Path) -> None:
     short = tmp_path / "short.pt"
     short.write_bytes(sam2_files[0].read_bytes()[:-5000])
     with pytest.raises(ModelError, match=r"damaged or no checkpoint[\s\S]*cut short"):
@@ -215,7 +215,7 @@ def test_another_yaml_file_is_refused(sam2_files: tuple[Path, Path], tmp_path: P
     [(96, 12, "hiera_t"), (96, 16, "hiera_s"), (112, 24, "hiera_b+"), (144, 48, "hiera_l")],
 )
 @pytest.mark.parametrize("version", ["sam2", "sam2.1"])
-def test_metas_own_architectures_are_told_by_their_tensors(width: int, blocks: int, name: str, version: str) -> None:
+def test_metas_architectures_are_recognised_by_their_tensors(width: int, blocks: int, name: str, version: str) -> None:
     tensors = {f"image_encoder.trunk.blocks.{k}.norm1.weight": torch.zeros(1) for k in range(blocks)}
     tensors["image_encoder.trunk.patch_embed.proj.weight"] = torch.zeros(width, 3, 7, 7)
     if version == "sam2.1":

@@ -28,9 +28,9 @@ def network(sam2_files: tuple[Path, Path]) -> Sam2Network:
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+def video(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     """Twenty pictures of rectangles, as JPEG files of the size the network takes, and their pixels."""
-    folder = tmp_path_factory.mktemp("film")
+    folder = tmp_path_factory.mktemp("video")
     rng = np.random.default_rng(0)
     for number in range(20):
         picture = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8).repeat(SIDE // 8, 0).repeat(SIDE // 8, 1)
@@ -61,7 +61,7 @@ def predictor(sam2_files: tuple[Path, Path]) -> Any:
 def official(
     predictor: Any, folder: Path, frames: Sequence[int], masks: torch.Tensor, supports: int = 1
 ) -> torch.Tensor:
-    """Run the official predictor on some frames of the film, the first of them annotated: (frames, T, S, S)."""
+    """Run the official predictor on some frames of the video, the first of them annotated: (frames, T, S, S)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sam2.utils.misc.tqdm", lambda each, **_: each)
         patch.setattr("sam2.sam2_video_predictor.tqdm", lambda each, **_: each)
@@ -89,10 +89,10 @@ def remember(network: Sam2Network, picture: np.ndarray, masks: torch.Tensor) -> 
 
 
 @pytest.mark.parametrize("traits", [1, 3])
-def test_a_target_gets_the_masks_of_the_official_two_frame_film(
-    network: Sam2Network, predictor: Any, film: tuple[Path, np.ndarray], masks: torch.Tensor, traits: int
+def test_a_target_gets_the_masks_of_the_official_two_frame_video(
+    network: Sam2Network, predictor: Any, video: tuple[Path, np.ndarray], masks: torch.Tensor, traits: int
 ) -> None:
-    folder, pictures = film
+    folder, pictures = video
     memory = remember(network, pictures[0], masks[:traits])
     together, _ = ours(network, pictures[[1, 2, 3, 4]], [memory])
     backwards, _ = ours(network, pictures[[4, 3, 2, 1]], [memory])
@@ -106,8 +106,8 @@ def test_a_target_gets_the_masks_of_the_official_two_frame_film(
             assert ((logits > 0) != (expected > 0)).sum() <= 2
 
 
-def test_the_comparison_can_fail(network: Sam2Network, film: tuple[Path, np.ndarray], masks: torch.Tensor) -> None:
-    _, pictures = film
+def test_the_comparison_can_fail(network: Sam2Network, video: tuple[Path, np.ndarray], masks: torch.Tensor) -> None:
+    _, pictures = video
     logits, found = ours(network, pictures[[1, 2]], [remember(network, pictures[0], masks)])
     other, _ = ours(network, pictures[[1, 2]], [remember(network, pictures[3], masks)])
     assert logits.std(dim=(2, 3)).min() > 0.01
@@ -116,10 +116,10 @@ def test_the_comparison_can_fail(network: Sam2Network, film: tuple[Path, np.ndar
         assert (one - two).abs().max() > 100 * TOLERANCE
 
 
-def test_two_supports_are_the_official_film_with_two_annotated_frames(
-    network: Sam2Network, predictor: Any, film: tuple[Path, np.ndarray], masks: torch.Tensor
+def test_two_supports_are_the_official_video_with_two_annotated_frames(
+    network: Sam2Network, predictor: Any, video: tuple[Path, np.ndarray], masks: torch.Tensor
 ) -> None:
-    folder, pictures = film
+    folder, pictures = video
     memories = [remember(network, pictures[frame], masks) for frame in (0, 5)]
     logits, _ = ours(network, pictures[[2]], memories)
     expected = official(predictor, folder, (0, 5, 2), masks, supports=2)[2]
@@ -127,10 +127,10 @@ def test_two_supports_are_the_official_film_with_two_annotated_frames(
 
 
 @torch.inference_mode()
-def test_a_long_film_is_the_official_long_film(
-    network: Sam2Network, predictor: Any, film: tuple[Path, np.ndarray], masks: torch.Tensor
+def test_a_long_video_is_the_official_long_video(
+    network: Sam2Network, predictor: Any, video: tuple[Path, np.ndarray], masks: torch.Tensor
 ) -> None:
-    folder, pictures = film
+    folder, pictures = video
     expected = official(predictor, folder, range(20), masks)
     memory = remember(network, pictures[0], masks)
     before: list[FrameMemory] = []
@@ -144,24 +144,24 @@ def test_a_long_film_is_the_official_long_film(
 
 
 @torch.inference_mode()
-def test_a_first_guess_of_the_mask_is_listened_to(
-    network: Sam2Network, film: tuple[Path, np.ndarray], masks: torch.Tensor
+def test_a_mask_prompt_changes_the_mask(
+    network: Sam2Network, video: tuple[Path, np.ndarray], masks: torch.Tensor
 ) -> None:
-    _, pictures = film
+    _, pictures = video
     memory, target = network.project_memories([remember(network, pictures[0], masks)]), network.encode(pictures[[1]])
     quarter = masks[None, :, ::4, ::4].float() * 20 - 10
-    quarter[0, 2] = -10  # Of the last trait nothing is known: "nowhere" is not a mask that SAM 2 knows as a prompt.
-    plain, seeded = network.track(target, memory), network.track(target, memory, mask_prompts=quarter)
-    assert seeded.logits.shape == plain.logits.shape
-    assert (seeded.logits - plain.logits)[0, :2].abs().amax(dim=(1, 2)).min() > 0.01
-    assert (seeded.logits - plain.logits)[0, 2].abs().max() < TOLERANCE
+    quarter[0, 2] = -10  # An empty prompt is not used: SAM 2 was not trained with empty mask prompts.
+    plain, prompted = network.track(target, memory), network.track(target, memory, mask_prompts=quarter)
+    assert prompted.logits.shape == plain.logits.shape
+    assert (prompted.logits - plain.logits)[0, :2].abs().amax(dim=(1, 2)).min() > 0.01
+    assert (prompted.logits - plain.logits)[0, 2].abs().max() < TOLERANCE
 
 
 @torch.inference_mode()
-def test_short_cuts_of_the_encoder_change_nothing(
-    network: Sam2Network, film: tuple[Path, np.ndarray], monkeypatch: pytest.MonkeyPatch
+def test_the_fused_encoder_gives_the_same_features(
+    network: Sam2Network, video: tuple[Path, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, pictures = film
+    _, pictures = video
     short = network.encode(pictures[:2])
     monkeypatch.setattr(network._encoder, "_position_table", None)  # Now the sam2 package encodes.
     long = network.encode(pictures[:2])
@@ -208,9 +208,9 @@ def test_memory_attention_is_the_packages_wherever_positions_are_added(sam2_file
 
 @torch.inference_mode()
 def test_bfloat16_as_on_a_graphics_card_gives_nearly_the_same_masks(
-    network: Sam2Network, film: tuple[Path, np.ndarray], masks: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    network: Sam2Network, video: tuple[Path, np.ndarray], masks: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, pictures = film
+    _, pictures = video
     exact, _ = ours(network, pictures[[1, 2]], [remember(network, pictures[0], masks)])
     # What a card does under autocast, the CPU can do, too; slowly.
     monkeypatch.setattr(network, "autocast", lambda: torch.autocast("cpu", dtype=torch.bfloat16))
@@ -223,7 +223,7 @@ def test_bfloat16_as_on_a_graphics_card_gives_nearly_the_same_masks(
     assert apart[-2] < 0.05
     encoded = network.encode(pictures[[1]])
     assert encoded.features[0].dtype == torch.bfloat16
-    seeds = masks[None, :, ::4, ::4].float() * 20 - 10
-    seeded = network.track(encoded, network.project_memories([memory]), seeds)
-    back = network.track(encoded, network.project_memories([network.encode_predicted_frame(encoded, seeded)]))
+    prompts = masks[None, :, ::4, ::4].float() * 20 - 10
+    prompted = network.track(encoded, network.project_memories([memory]), prompts)
+    back = network.track(encoded, network.project_memories([network.encode_predicted_frame(encoded, prompted)]))
     assert torch.isfinite(back.logits).all()

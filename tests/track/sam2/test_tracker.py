@@ -110,7 +110,7 @@ def test_the_trunk_is_the_imagenet_network(trunk: EfficientNetTrunk) -> None:
     assert np.allclose(fine[0, 24:].numpy(), compute_cell_colours(view, SIDE // 4), atol=1e-6)
 
 
-def test_it_learns_to_follow_shapes_it_never_saw(script: ModuleType, trunk: EfficientNetTrunk, tmp_path: Path) -> None:
+def test_it_learns_to_track_unseen_shapes(script: ModuleType, trunk: EfficientNetTrunk, tmp_path: Path) -> None:
     moving_shapes(tmp_path / "lessons", trunk, 24, seed=1)
     others = moving_shapes(tmp_path / "others", trunk, 6, seed=2)
     weights = tmp_path / "tracker.pt"
@@ -123,7 +123,7 @@ def test_it_learns_to_follow_shapes_it_never_saw(script: ModuleType, trunk: Effi
     assert json.loads(weights.with_suffix(".json").read_text("utf-8"))["learnt_from"] == ["shapes/seed 1"]
 
 
-def test_a_training_that_was_stopped_goes_on(script: ModuleType, trunk: EfficientNetTrunk, tmp_path: Path) -> None:
+def test_an_interrupted_training_is_resumed(script: ModuleType, trunk: EfficientNetTrunk, tmp_path: Path) -> None:
     lessons = moving_shapes(tmp_path, trunk, 2, seed=1)
     plan = script.TrainingPlan(side=SIDE // 2)
     whole, first, second = (script.TrainingRun(lessons, plan, torch.device("cpu")) for _ in range(3))
@@ -218,7 +218,7 @@ class ConstantDense:
         return [(self.found, self.in_distribution) for _ in images]
 
 
-def test_what_is_right_about_a_first_guess_stays_to_the_pixel(tmp_path: Path) -> None:
+def test_thin_structures_of_a_mask_prompt_are_kept_to_the_pixel(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tensors = build_network(CONFIG).state_dict()
     tensors["image_encoder.trunk.trust"] += 100
@@ -232,7 +232,7 @@ def test_what_is_right_about_a_first_guess_stays_to_the_pixel(tmp_path: Path) ->
     assert (found & rays).sum() / (found | rays).sum() > 0.9
 
 
-def test_masks_that_promise_to_be_good_stay_but_give_way_to_corrected_ones() -> None:
+def test_confident_masks_are_kept_but_lose_pixels_to_corrected_rivals() -> None:
     masks = np.zeros((3, 4, 6), bool)
     masks[0, :, :3], masks[1, :, 3:5] = True, True
     other = np.zeros_like(masks)
@@ -245,7 +245,7 @@ def test_masks_that_promise_to_be_good_stay_but_give_way_to_corrected_ones() -> 
     assert np.array_equal(found.masks[0], masks[0] & ~other[1])
     assert np.array_equal(found.masks[1], other[1])
     assert np.array_equal(found.masks[2], other[2])
-    # The third was said to be absent: a guess of 0.7 against the mask.
+    # The third was predicted absent with 0.7, so 0.3 for the mask enters the mean.
     np.testing.assert_allclose(found.confidence, [0.95, 0.7, 0.4], atol=1e-6)
     np.testing.assert_allclose(cast(Any, found.cycle), [np.nan, 0.4, 0.5], atol=1e-6)
 
@@ -265,7 +265,7 @@ def test_confident_masks_and_specimens_out_of_distribution_are_not_corrected(
     assert propagator.name.startswith("small SAM 2 tracker")
 
 
-def test_weights_of_ones_own_are_asked_about_every_animal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_weights_of_ones_own_correct_every_animal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     own = shutil.copy(WEIGHTS, tmp_path / "mine.pt")
     rays = np.zeros((96, 96), bool)
     rays[20:70, 20:70] = True
@@ -277,7 +277,7 @@ def test_weights_of_ones_own_are_asked_about_every_animal(monkeypatch: pytest.Mo
         propagator.propagate(memory, [view])
 
 
-def test_its_own_weights_mend_a_guess(drawer: Path) -> None:
+def test_the_shipped_weights_improve_a_mask(drawer: Path) -> None:
     collection = read_collection(drawer / "collection.csv")
     supports = read_supports(drawer / "supports", collection)
     group = next(group for group in supports.groups() if "elytra" in supports.load(group)[0].traits)
@@ -289,8 +289,8 @@ def test_its_own_weights_mend_a_guess(drawer: Path) -> None:
     drawn = replace(support, traits=("elytra",), masks=elytra[None])
     propagator = TrackerPropagator(device="cpu", dense=cast(Any, ConstantDense(half, 0.5)))
     (found,) = propagator.propagate(propagator.remember([drawn]), [support.image])
-    mended, left = ((mask & elytra).sum() / (mask | elytra).sum() for mask in (found.masks[0], half))
-    assert mended > left + 0.1
+    corrected, initial = ((mask & elytra).sum() / (mask | elytra).sum() for mask in (found.masks[0], half))
+    assert corrected > initial + 0.1
     assert WEIGHTS.stat().st_size < 15e6
 
 
