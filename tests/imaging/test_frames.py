@@ -1,4 +1,4 @@
-"""Frames: their algebra, looking through them, and finding the specimen."""
+"""Frames: their algebra, sampling through them, fitting them to matched points."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from PIL import Image
 from scipy import ndimage
 
 from sst_retrieval.imaging import frames
-from sst_retrieval.imaging.foreground import FRAME_MARGIN, find_foreground, frame_specimen
 from sst_retrieval.imaging.pyramid import Pyramid, mask_pyramid
 from sst_retrieval.types import Frame, Mask, RGBImage
 
 IDENTITY = Frame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
-PAPER = (215, 210, 200)
 
 some_frames = st.builds(
     lambda x, y, side, angle, mirror: (frames.mirror if mirror else lambda same: same)(
@@ -51,13 +49,6 @@ def blob(height: int, width: int, seed: int) -> Mask:
     ys, xs = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     inside: Mask = xs**2 + ys**2 + 0.1 * noise / noise.std() < 0.35
     return inside
-
-
-def specimen(height: int = 120, width: int = 160) -> RGBImage:
-    """A dark beetle of 60 x 40 pixels on plain paper, its box (40, 30, 100, 70)."""
-    image = np.full((height, width, 3), PAPER, dtype=np.uint8)
-    image[30:70, 40:100] = (60, 30, 20)
-    return image
 
 
 # The algebra
@@ -278,98 +269,3 @@ def test_points_that_match_only_in_a_mirror_are_not_turned_into_one() -> None:
     source, _ = pairs(IDENTITY)
     found = frames.fit_similarity(source, source * [-1, 1] + [1, 0])
     assert found is None or np.linalg.det([found.matrix[:2], found.matrix[3:5]]) > 0
-
-
-# Finding the specimen
-
-
-def test_the_specimen_is_what_differs_from_the_border() -> None:
-    found = find_foreground(specimen())
-    expected = np.zeros((120, 160), dtype=bool)
-    expected[30:70, 40:100] = True
-    assert iou(found, expected) > 0.97
-
-
-def test_a_background_of_two_papers_is_still_background() -> None:
-    image = specimen()
-    image[:, 120:] = (90, 130, 200)
-    found = find_foreground(image)
-    assert found[32:68, 42:98].mean() > 0.97
-    assert found[:, 122:].mean() < 0.01
-
-
-def test_a_grainy_background_is_still_background() -> None:
-    grain = np.random.default_rng(0).normal(0, 8, (120, 160, 3))
-    found = find_foreground(np.clip(specimen() + grain, 0, 255).astype(np.uint8))
-    expected = np.zeros((120, 160), dtype=bool)
-    expected[30:70, 40:100] = True
-    assert iou(found, expected) > 0.9
-
-
-def test_pieces_apart_are_all_specimen() -> None:
-    image = specimen()
-    image[30:70, 65:75] = PAPER
-    found = find_foreground(image)
-    assert found[35:65, 45:60].all()
-    assert found[35:65, 80:95].all()
-    assert not found[35:65, 67:73].any()
-
-
-def test_a_leg_that_reaches_the_edge_does_not_hide_the_specimen() -> None:
-    image = specimen()
-    image[40:43, :40] = (60, 30, 20)
-    assert find_foreground(image)[32:68, 42:98].mean() > 0.97
-
-
-@pytest.mark.parametrize("colour", [0, 128, 255])
-def test_nothing_stands_out_of_one_colour(colour: int) -> None:
-    image = np.full((60, 90, 3), colour, dtype=np.uint8)
-    assert not find_foreground(image).any()
-    assert frame_specimen(image) == frames.square_frame((45, 30), 90, 0.0)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 3), (1, 500), (500, 1), (2, 1000), (700, 3)])
-@pytest.mark.parametrize("texture", ["flat", "noise"])
-def test_odd_photographs_get_a_frame_too(size: tuple[int, int], texture: str) -> None:
-    image = noise(*size) if texture == "noise" else np.full((*size, 3), 90, dtype=np.uint8)
-    frame = frame_specimen(image)
-    assert np.isfinite(frame.matrix).all()
-    assert frames.warp_image(image, frame, 32).shape == (32, 32, 3)
-    assert frames.warp_mask(np.ones(size, dtype=bool), frame, 32).max() <= 1
-
-
-def test_the_frame_is_a_square_around_the_specimen_with_a_margin() -> None:
-    frame = frame_specimen(specimen())
-    assert through(frame, 70, 50) == pytest.approx((0.5, 0.5), abs=0.01)
-    assert 1 / frame.matrix[0] == pytest.approx(60 * FRAME_MARGIN, rel=0.03)
-    assert frame.matrix[1] == 0
-
-
-def test_the_frame_of_a_large_photograph_is_the_small_ones_enlarged() -> None:
-    small = frame_specimen(specimen())
-    large = frame_specimen(np.kron(specimen(), np.ones((5, 5, 1), dtype=np.uint8)))
-    assert through(large, 350, 250) == pytest.approx(through(small, 70, 50), abs=0.01)
-    assert large.matrix[0] * 5 == pytest.approx(small.matrix[0], rel=0.04)
-
-
-def test_a_hair_does_not_make_the_frame_larger() -> None:
-    image = specimen()
-    image[48:51, 100:103] = (60, 30, 20)  # Thick enough to be seen at all.
-    assert frame_specimen(image).matrix == pytest.approx(frame_specimen(specimen()).matrix, abs=1e-3)
-
-
-@pytest.mark.parametrize("flat", [False, True])
-def test_the_frame_holds_all_that_is_drawn(flat: bool) -> None:
-    image = np.full((120, 160, 3), PAPER, dtype=np.uint8) if flat else specimen()
-    drawn = np.zeros((120, 160), dtype=bool)
-    drawn[100:110, 140:150] = True
-    frame = frame_specimen(image, drawn=drawn)
-    corners = apply(frame, np.array([[140, 100], [150, 110]] + ([] if flat else [[40, 30], [100, 70]])))
-    assert (corners >= 0).all()
-    assert (corners <= 1).all()
-    assert frames.warp_mask(drawn, frame, 400).sum() == pytest.approx(100 * (400 * frame.matrix[0]) ** 2, rel=0.05)
-
-
-def test_drawing_nothing_changes_nothing() -> None:
-    empty = np.zeros((120, 160), dtype=bool)
-    assert frame_specimen(specimen(), drawn=empty) == frame_specimen(specimen())

@@ -155,3 +155,10 @@ def test_masks_that_do_not_overlap_survive_a_label_map(labels: np.ndarray) -> No
     stack = masks.from_labels(labels, (5, 2, 255))
     assert stack.shape == (3, 5, 7)
     assert np.array_equal(masks.to_labels(stack, (5, 2, 255)), labels)
+
+
+def test_a_mask_is_resized_by_the_nearest_pixel() -> None:
+    mask = np.array([[True, False], [False, True]])
+    large = masks.resize_mask(mask, (4, 6))
+    np.testing.assert_array_equal(large, np.kron(mask, np.ones((2, 3), dtype=bool)))
+    assert masks.resize_mask(large, (2, 2)).tolist() == mask.tolist()
