@@ -22,7 +22,7 @@ from sst_retrieval.imaging.images import image_size, read_image
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.shards import ShardRow
 from sst_retrieval.index.thumbnails import write_thumbnails
-from sst_retrieval.track.contract import Memory, Propagator, batch_of, checked
+from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
 from sst_retrieval.types import Propagated, RGBImage, Skipped, Support
 
 
@@ -60,9 +60,9 @@ def cut_batches(propagator: Propagator, tasks: Sequence[Task]) -> Iterator[Seque
     """Cut the photographs of a group into batches, each as large as the propagator wants.
 
     Raises:
-        ModelError: it wants batches of no whole number above 0, see `batch_of`.
+        ModelError: it wants batches of no whole number above 0, see `get_batch_size`.
     """
-    size = batch_of(propagator)
+    size = get_batch_size(propagator)
     for start in range(0, len(tasks), size):
         yield tasks[start : start + size]
 
@@ -126,7 +126,7 @@ def _propagate_together(
         return []
     images = [each.image for each in photographs]
     try:
-        found = checked(propagator.propagate(memory, images), images, memory.traits, propagator.name)
+        found = check_propagated(propagator.propagate(memory, images), images, memory.traits, propagator.name)
     except InputError as error:
         if len(photographs) == 1:
             return [_skip(photographs[0].task, error)]

@@ -204,7 +204,7 @@ def _share_cores(workers: int) -> Iterator[Callable[[], None]]:
         if "torch" not in sys.modules:
             yield lambda: None  # The models are the user's own, and do without.
             return
-        from sst_retrieval.nets.device import cores_shared  # Here, because it loads PyTorch.
+        from sst_retrieval.nets.device import share_cores  # Here, because it loads PyTorch.
 
-        with cores_shared(workers, None if _read_omp_threads() else _count_allowed_cores()) as prepare:
+        with share_cores(workers, None if _read_omp_threads() else _count_allowed_cores()) as prepare:
             yield prepare

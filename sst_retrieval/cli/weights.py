@@ -19,10 +19,10 @@ WeightsName = Annotated[str, typer.Argument(help="A name of `sst-retrieval weigh
 def list_command() -> None:
     """Say what there is: name, size, licence, checksum, and whether it is on this computer."""
     for each in weights.WEIGHTS.values():
-        path = weights.path_of(each.name)
+        path = weights.get_path(each.name)
         typer.echo(f"{each.name}: {each.about}")
         typer.echo(f"    {'' if each.exact else 'about '}{each.size / 1e6:.0f} MB, {each.licence}, from {each.url}")
-        typer.echo(f"    SHA-256 {weights.checksum_of(each.name) or 'not known; noted at the first download'}")
+        typer.echo(f"    SHA-256 {weights.get_checksum(each.name) or 'not known; noted at the first download'}")
         typer.echo(f"    {'here' if path.is_file() else 'not here'}: {path}")
 
 
@@ -48,4 +48,4 @@ def fetch_command(name: WeightsName) -> None:
 @app.command("path")
 def path_command(name: WeightsName) -> None:
     """Say where a file of weights lies; if it is not here, how to get it."""
-    typer.echo(weights.find(name) if name in weights.WEIGHTS else weights.path_of(name))
+    typer.echo(weights.find(name) if name in weights.WEIGHTS else weights.get_path(name))

@@ -26,7 +26,7 @@ from sst_retrieval.evaluate.few_shot_split import (
     shows_any_trait,
 )
 from sst_retrieval.evaluate.perturbation import Perturbation, Target, load_target
-from sst_retrieval.track.contract import Memory, Propagator, batch_of, checked
+from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
 from sst_retrieval.types import Specimen
 
 
@@ -83,7 +83,7 @@ def run_protocol(
     for draw, chosen, targets in splits:
         supports = [each for one in chosen if (each := load_labelled_support(one, labels, numbers)) is not None]
         memory = propagator.remember(supports)
-        for batch in _batches(targets, batch_of(propagator)):
+        for batch in _batches(targets, get_batch_size(propagator)):
             loaded = [
                 load_target(one, labels, numbers, memory.traits, draw=draw, perturbation=perturbation) for one in batch
             ]
@@ -102,7 +102,7 @@ def _propagate_and_score(
 ) -> Iterator[Trial]:
     """Propagate to a batch of targets and compare the masks with the true ones."""
     images = [target.image for target in targets]
-    answers = checked(propagator.propagate(memory, images), images, memory.traits, propagator.name)
+    answers = check_propagated(propagator.propagate(memory, images), images, memory.traits, propagator.name)
     for target, found in zip(targets, answers, strict=True):
         for trial in score_target(draw, target.specimen, memory.traits, found, target.truth):
             yield replace(trial, iou=None) if target.erased else trial

@@ -1,7 +1,7 @@
-"""Networks that several rooms share, their weights, and the device they run on."""
+"""Networks that several packages share, their weights, and the device they run on."""
 
 import os
 
-# Before torch is loaded: its threads else spin while they wait for each other, and on a computer that is busy with
-# something else too that makes a build several times slower. Whoever has set it keeps it.
+# Before torch is loaded: its threads otherwise spin while they wait for each other, and on a computer that is busy with
+# other work that makes a build several times slower. A value that is already set is kept.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

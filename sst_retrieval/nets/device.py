@@ -1,4 +1,4 @@
-"""Which processor a model runs on."""
+"""The device a model runs on, and how threads share the CPU's cores."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from sst_retrieval.errors import ModelError
 
 DEVICES = ("auto", "cpu", "cuda")
-"""What `--device` takes."""
+"""Values of `--device`; "cuda:1" is allowed, too."""
 
 
 def resolve_device(device: str = "auto") -> torch.device:
-    """Turn the user's word into a device that is really there.
+    """Resolve the name of a device, and make sure that it is available.
 
     Args:
         device: "auto" (a CUDA card if there is one, else the CPU), "cpu" or "cuda" ("cuda:1" for the second card).
@@ -24,7 +24,7 @@ def resolve_device(device: str = "auto") -> torch.device:
         The device.
 
     Raises:
-        ModelError: the word is unknown, or a CUDA card is asked for and there is none.
+        ModelError: the name is unknown, or names a CUDA card that is not available.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -44,15 +44,15 @@ def resolve_device(device: str = "auto") -> torch.device:
 
 
 @contextmanager
-def cores_shared(workers: int, allowed: int | None = None) -> Iterator[Callable[[], None]]:
-    """Share the processor among threads that compute at the same time.
+def share_cores(workers: int, allowed: int | None = None) -> Iterator[Callable[[], None]]:
+    """Divide the CPU's cores among threads that compute at the same time (a context manager).
 
     Args:
-        workers: how many there will be; one computes in the caller's thread.
+        workers: number of threads, the caller's among them.
         allowed: cores that this process may use, if they are fewer than PyTorch sees (a container's limit).
 
     Yields:
-        What each of them calls before it begins: PyTorch then computes on its share of the cores there.
+        A function that each thread calls before it begins: PyTorch then uses its share of the cores in that thread.
     """
     before = torch.get_num_threads()
     usable = before if allowed is None else min(before, allowed)

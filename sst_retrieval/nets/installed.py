@@ -1,7 +1,7 @@
-"""What the models need on this computer, and whether it is there (for `sst-retrieval doctor`).
+"""Checks of what the models need on this computer, for `sst-retrieval doctor`.
 
-Each function says in half a sentence what it found, or raises what stopped it. Everything is imported inside the
-functions: a broken installation is what they look for, so this module must be importable on one.
+Each function returns what it found in a few words, or raises the error that it met. Everything is imported inside the
+functions: this module must be importable in a broken installation, which is what they look for.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import importlib
 import importlib.metadata
 
 
-def torch_device() -> str:
+def check_torch_device() -> str:
     """Multiply two small matrices where models would run.
 
     Returns:
-        The version of PyTorch and the processor, e.g. "PyTorch 2.13.0+cpu on the CPU, 2 threads".
+        The version of PyTorch and the device, e.g. "PyTorch 2.13.0+cpu on the CPU, 2 threads".
     """
     torch = importlib.import_module("torch")
     device = importlib.import_module("sst_retrieval.nets.device").resolve_device("auto")
@@ -26,28 +26,28 @@ def torch_device() -> str:
     return f"PyTorch {torch.__version__} on {torch.cuda.get_device_name(device)}"
 
 
-def torchvision() -> str:
-    """Import torchvision, with the operators declared that it misses next to a CPU build of torch."""
+def check_torchvision() -> str:
+    """Import torchvision, see `nets.torchvision_shim`, and return its version."""
     importlib.import_module("sst_retrieval.nets.torchvision_shim").ensure_torchvision()
     return f"torchvision {importlib.metadata.version('torchvision')} loads"
 
 
-def default_weights() -> str:
-    """Find the weights of the default models and compare their checksum."""
+def check_default_weights() -> str:
+    """Find the weights of the default models and verify their checksum."""
     model = importlib.import_module("sst_retrieval.nets.efficientnet")
-    path = model.weights_file()
-    return f"{path.name}, SHA-256 {model.checked_sha256(path)[:12]}... as expected"
+    path = model.find_weights_file()
+    return f"{path.name}, SHA-256 {model.verify_sha256(path)[:12]}... as expected"
 
 
-def sam2() -> str:
-    """Import the parts of the sam2 package that propagate masks."""
+def check_sam2() -> str:
+    """Import the parts of the sam2 package that propagate masks, and return its version."""
     importlib.import_module("sam2.build_sam")
     importlib.import_module("sam2.modeling.sam2_base")
     return f"sam2 {importlib.metadata.version('sam2')} loads"
 
 
-def open_clip() -> str:
-    """Import open_clip, which needs torchvision."""
-    torchvision()
+def check_open_clip() -> str:
+    """Import open_clip, which needs torchvision, and return its version."""
+    check_torchvision()
     importlib.import_module("open_clip")
     return f"open-clip-torch {importlib.metadata.version('open-clip-torch')} loads"

@@ -1,8 +1,8 @@
-"""Make `import torchvision` work next to a CPU build of torch.
+"""Make `import torchvision` work with a CPU build of torch.
 
-torchvision's compiled part may be linked against CUDA. Next to a CPU torch it cannot load, its operators `nms` and
-`qnms` are then unknown, and the import stops with "operator torchvision::nms does not exist". Nothing here calls them:
-declaring their signatures is enough for the import. A torchvision that loads by itself is left alone.
+torchvision's compiled part may be linked against CUDA. With a CPU build of torch it cannot load, its operators `nms`
+and `qnms` are then unknown, and the import stops with "operator torchvision::nms does not exist". Nothing here calls
+them: declaring their signatures is enough for the import. A torchvision that loads by itself is left as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def ensure_torchvision() -> None:
         if "operator torchvision::" not in str(error) or _declared:
             raise
         _declare_operators()
-        _forget_half_import()
+        _remove_partial_import()
         importlib.import_module("torchvision")
 
 
@@ -40,6 +40,6 @@ def _declare_operators() -> None:
     _declared.append(library)
 
 
-def _forget_half_import() -> None:
+def _remove_partial_import() -> None:
     for name in [name for name in sys.modules if name == "torchvision" or name.startswith("torchvision.")]:
         del sys.modules[name]

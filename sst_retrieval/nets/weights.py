@@ -1,13 +1,13 @@
-"""Weights of the larger models: what there is, where a file lies on this computer, and how it comes here.
+"""Weights of the larger models: which files exist, where they lie on this computer, and how they are downloaded.
 
-Nothing is ever downloaded unless `fetch` is called (`sst-retrieval weights fetch NAME`). A file may as well be copied
-into the folder by hand; it is known by its name.
+Nothing is ever downloaded unless `fetch` is called (`sst-retrieval weights fetch NAME`). A file may also be copied into
+the folder by hand; it is recognised by its name.
 
     $SST_RETRIEVAL_HOME/weights/          else ~/.cache/sst-retrieval/weights/
         sam2.1_hiera_tiny.pt
         bioclip.bin
-        bioclip.bin.sha256                written at the first download of a file whose checksum nobody knew before
-        .bioclip.bin.part                 a download that was cut short, and goes on when it is started again
+        bioclip.bin.sha256                written at the first download of a file without a known checksum
+        .bioclip.bin.part                 a partial download, resumed when it is started again
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class WeightsFile:
     """A file of weights.
 
     Attributes:
-        name: what people type.
+        name: on the command line.
         kind: "sam2" (`--checkpoint`) or "openclip" (`--clip-pretrained`).
         file: its name in the folder.
         url: where it comes from.
-        size: bytes; where `exact` is not set, about.
+        size: in bytes; approximate unless `exact`.
         exact: whether `size` is known to the byte.
-        sha256: its checksum, hexadecimal, or None if it is not known.
+        sha256: its checksum, hexadecimal; None if unknown.
         licence: SPDX name.
-        about: a few words for a person.
+        about: the model, in a few words.
     """
 
     name: str
@@ -56,14 +56,14 @@ class Weights:
     about: str
 
 
-def _sam2(name: str, size: int, about: str) -> Weights:
-    return Weights(name, "sam2", f"{name}.pt", f"{_META}/{name}.pt", size, True, _SHA256[name], "Apache-2.0", about)
+def _sam2(name: str, size: int, about: str) -> WeightsFile:
+    return WeightsFile(name, "sam2", f"{name}.pt", f"{_META}/{name}.pt", size, True, _SHA256[name], "Apache-2.0", about)
 
 
-def _clip(name: str, repository: str, file: str, megabytes: int, about: str) -> Weights:
+def _clip(name: str, repository: str, file: str, megabytes: int, about: str) -> WeightsFile:
     own = f"{name}.{file.rpartition('.')[2]}"
     url = f"{_HUB}/{repository}/resolve/main/{file}"
-    return Weights(name, "openclip", own, url, megabytes * 1_000_000, False, None, "MIT", about)
+    return WeightsFile(name, "openclip", own, url, megabytes * 1_000_000, False, None, "MIT", about)
 
 
 _SHA256 = {
@@ -72,7 +72,7 @@ _SHA256 = {
     "sam2.1_hiera_base_plus": "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
     "sam2.1_hiera_large": "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
 }
-# Meta publishes no checksums; these are what several independent projects that pin the official files agree on.
+# Meta publishes no checksums; these are pinned by several independent projects, which agree.
 
 _LAION = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 _ALL = (
@@ -86,12 +86,12 @@ _ALL = (
         "bioclip-2", "imageomics/bioclip-2", "open_clip_model.safetensors", 1710, "BioCLIP 2, ViT-L-14, tree of life"
     ),
 )
-WEIGHTS: Mapping[str, Weights] = {each.name: each for each in _ALL}
-"""Name -> file."""
+WEIGHTS: Mapping[str, WeightsFile] = {each.name: each for each in _ALL}
+"""Name -> file of weights."""
 
 
 def folder() -> Path:
-    """Say where weights lie; the folder need not exist."""
+    """Return the folder of weights, which need not exist."""
     home = os.environ.get(HOME_VARIABLE)
     if home:
         return Path(home).expanduser() / "weights"
@@ -99,34 +99,34 @@ def folder() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "sst-retrieval" / "weights"
 
 
-def path_of(name: str) -> Path:
-    """Say where a file of weights lies, or would lie.
+def get_path(name: str) -> Path:
+    """Return the path of a file of weights, which need not exist.
 
     Raises:
-        ModelError: nothing has that name.
+        ModelError: the name is unknown.
     """
     return folder() / _known(name).file
 
 
-def checksum_of(name: str) -> str | None:
-    """Say the SHA-256 that a file must have, hexadecimal: the known one, or the one noted at its first download.
+def get_checksum(name: str) -> str | None:
+    """Return the SHA-256 that a file must have, hexadecimal: the known one, or the one stored at its first download.
 
     Raises:
-        ModelError: nothing has that name.
+        ModelError: the name is unknown.
     """
-    note = path_of(name).with_name(f"{_known(name).file}.sha256")
+    note = get_path(name).with_name(f"{_known(name).file}.sha256")
     return _known(name).sha256 or (note.read_text(encoding="ascii").split()[0] if note.is_file() else None)
 
 
 def find(name_or_path: str, kind: str | None = None) -> Path:
-    """Find a file of weights that is there.
+    """Find a file of weights on this computer.
 
     Args:
         name_or_path: a name of `WEIGHTS`, or a path.
-        kind: "sam2" or "openclip", if only weights of that kind will do.
+        kind: "sam2" or "openclip": the kind of model that the weights must be of; None for any.
 
     Raises:
-        ModelError: it is not there; says how to get it, with the internet and without. Or it is of another kind.
+        ModelError: it is missing (the message says how to get it, online and offline), or of another kind of model.
     """
     known = WEIGHTS.get(name_or_path)
     names = ", ".join(each.name for each in WEIGHTS.values() if kind in (None, each.kind))
@@ -138,30 +138,30 @@ def find(name_or_path: str, kind: str | None = None) -> Path:
             return path
         what = "is a folder" if path.is_dir() else "is neither a file nor a name that is known"
         raise ModelError(f"{name_or_path} {what}; give the path of a checkpoint, or one of {names}")
-    path = path_of(known.name)
+    path = get_path(known.name)
     if path.is_file():
         return path
     raise ModelError(f"the weights {known.name} are not on this computer. {_how_to_get(known)}")
 
 
 def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) -> Path:
-    """Download a file of weights, unless it is there.
+    """Download a file of weights, unless it exists.
 
-    A download that is cut short goes on where it stopped when it is started again; a file appears under its name only
-    when it is complete and its checksum is right.
+    An interrupted download is resumed when it is started again; a file appears under its name only when it is complete
+    and its checksum is right.
 
     Args:
         name: a name of `WEIGHTS`.
-        progress: is told how many bytes are here, of how many (None: not known).
+        progress: is called with the bytes received so far and in all (None: unknown).
 
     Returns:
         The file.
 
     Raises:
-        ModelError: the name is not known, the download failed, or what came is not what was expected.
+        ModelError: the name is unknown, the download failed, or the file is not the expected one.
     """
     known = _known(name)
-    path = path_of(name)
+    path = get_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         if not path.is_file():
@@ -175,16 +175,16 @@ def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) 
     return path
 
 
-def _check(known: Weights, part: Path) -> None:
-    """Compare a downloaded file with what is known of it; the first checksum of an unknown file is written down.
+def _check(known: WeightsFile, part: Path) -> None:
+    """Verify size and checksum of a downloaded file; store the checksum of a file without a known one.
 
     Raises:
-        ModelError: it is another file; it is removed, so that the next download starts anew.
+        ModelError: it is another file; it is removed, so that the next download starts from the beginning.
     """
     size = part.stat().st_size
     with part.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    expected = checksum_of(known.name)
+    expected = get_checksum(known.name)
     if (known.exact and size != known.size) or (expected is not None and checksum != expected):
         part.unlink()
         raise ModelError(
@@ -193,18 +193,18 @@ def _check(known: Weights, part: Path) -> None:
             "in its place: try again, or from another network"
         )
     if expected is None:
-        note = path_of(known.name).with_name(f"{known.file}.sha256")
+        note = get_path(known.name).with_name(f"{known.file}.sha256")
         write_text(note, f"{checksum}  {known.file}\n")
 
 
-def _known(name: str) -> Weights:
+def _known(name: str) -> WeightsFile:
     if name not in WEIGHTS:
         raise ModelError(f"there are no weights {name!r}; choose one of {', '.join(WEIGHTS)}")
     return WEIGHTS[name]
 
 
-def _how_to_get(known: Weights) -> str:
+def _how_to_get(known: WeightsFile) -> str:
     return (
         f"With the internet: sst-retrieval weights fetch {known.name} ({known.size / 1e6:.0f} MB). Without: get\n"
-        f"  {known.url}\non another computer and put it here as\n  {path_of(known.name)}"
+        f"  {known.url}\non another computer and put it here as\n  {get_path(known.name)}"
     )

@@ -1,3 +1,3 @@
-"""Room 3: from one annotated specimen to masks on all the others: the contract, and what keeps it (dense, sam2)."""
+"""Room 3: from one annotated specimen to masks on the others: the contract of propagators, and those that keep it."""
 
-from sst_retrieval import nets as nets  # Settings for torch, which must be made before it is loaded.
+from sst_retrieval import nets as nets  # Sets environment variables that torch reads when it is loaded.

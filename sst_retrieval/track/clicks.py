@@ -1,11 +1,11 @@
-"""From a few clicks on a photograph to a mask: for whoever draws a support.
+"""The contract of interactive segmentation: from clicks on a photograph to a mask, to annotate a support.
 
     clicker = load_clicker("sam2.1_hiera_tiny")        # or load_clicker(): needs no checkpoint, and is a fallback
-    picture = clicker.look(image)                      # once a photograph: the slow part
+    picture = clicker.look(image)                      # once per photograph: the slow part
     clicked = picture.mask(inside=[(310, 200)], outside=[(340, 260)], box=(200, 120, 420, 300))
 
-With a checkpoint SAM 2's image predictor answers. Without one, regions of like colour and texture around the clicks are
-grown: usable for well-marked traits, and `fallback` says that it is not SAM 2.
+With a checkpoint, SAM 2's image predictor computes the mask. Without one, regions of similar colour and texture are
+grown around the clicks: usable for traits with clear borders, and `fallback` says that it is not SAM 2.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from sst_retrieval.types import Box, Clicked, Point, RGBImage
 
 
 class Picture(Protocol):
-    """A photograph that was looked at and waits for clicks."""
+    """An encoded photograph, ready for clicks."""
 
     def mask(self, inside: Sequence[Point] = (), outside: Sequence[Point] = (), box: Box | None = None) -> Clicked:
-        """Find what is meant.
+        """Segment the trait that is clicked on.
 
         Args:
             inside: points on the trait.
@@ -44,24 +44,24 @@ class Clicker(Protocol):
 
     @property
     def fallback(self) -> bool:
-        """Whether this is the way without SAM 2; whoever shows a mask of it says so."""
+        """Whether this is the fallback without SAM 2; a user interface should say so."""
         ...
 
     def look(self, image: RGBImage) -> Picture:
-        """Look at a photograph, uint8 (H, W, 3), once for all clicks on it."""
+        """Encode a photograph, uint8 (H, W, 3), once for all clicks on it."""
         ...
 
 
 def load_clicker(checkpoint: str | None = None, *, sam2_config: Path | None = None, device: str = "auto") -> Clicker:
-    """Load what turns clicks into masks.
+    """Load a clicker.
 
     Args:
-        checkpoint: of SAM 2: a name of `nets.weights.WEIGHTS`, or the path of a .pt file. None: the fallback.
-        sam2_config: its architecture, if it is none of Meta's.
+        checkpoint: of SAM 2, a name of `nets.weights.WEIGHTS`, or the path of a .pt file. None: the fallback.
+        sam2_config: its architecture, if it is not one of Meta's.
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        ModelError: the checkpoint is missing or broken; the fallback never takes its place unasked.
+        ModelError: the checkpoint is missing or broken; it is never replaced by the fallback.
     """
     if checkpoint is not None:
         from sst_retrieval.track.sam2.clicks import Sam2Clicker  # Here, because they load PyTorch.

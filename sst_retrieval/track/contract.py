@@ -1,7 +1,7 @@
-"""Room 3: from one annotated specimen to masks on all the others.
+"""The contract of a propagator: from annotated specimens of a group to masks on its other photographs.
 
-This room holds the contract; the propagators live in `models/` (dense, sam2, ...) and a third party passes its own
-as `--propagator mylab.models:Tracker`.
+The propagators of this program are in `track.dense` and `track.sam2`; a third party passes its own as
+`--propagator mylab.models:Tracker`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sst_retrieval.types import Propagated, RGBImage, Support
 
 
 class Memory(Protocol):
-    """What a propagator keeps of a group's supports. Opaque but for the order of the traits."""
+    """The supports of a group, encoded by a propagator. Opaque but for the order of the traits."""
 
     @property
     def traits(self) -> tuple[str, ...]:
@@ -28,9 +28,9 @@ class Memory(Protocol):
 class Propagator(Protocol):
     """Finds the traits of a group's supports on other photographs of that group.
 
-    One that is faster with several photographs at once may have a whole number `batch`: so many are then given to it
-    (see `batch_of`). It need not. One that several threads may ask at the same time says so by `concurrent = True`; a
-    build then works on several photographs at once.
+    Two attributes are optional. `batch`, a whole number: photographs that are passed in one call, if the propagator is
+    faster with several (see `get_batch_size`). `concurrent`, a bool: whether several threads may call it at the same
+    time; a build then processes several photographs at once.
     """
 
     @property
@@ -39,7 +39,7 @@ class Propagator(Protocol):
         ...
 
     def remember(self, supports: Sequence[Support]) -> Memory:
-        """Encode the supports of one group, once; the memory serves every target of the group.
+        """Encode the supports of one group, once for all its targets.
 
         Args:
             supports: one or more annotated specimens of one group.
@@ -52,23 +52,23 @@ class Propagator(Protocol):
     def propagate(self, memory: Memory, images: Sequence[RGBImage]) -> list[Propagated]:
         """Find every trait of the memory on every image.
 
-        A result never depends on the other images of the call: order and batch size change nothing.
+        The result for an image never depends on the other images of the call, their number or order.
 
         Args:
             memory: from `remember` of the same propagator.
             images: uint8 (H, W, 3) each, any sizes.
 
         Returns:
-            One `Propagated` an image, masks at the image's own size.
+            One `Propagated` per image: masks bool (T, H, W) at the image's size, confidences float32 (T,), frame.
         """
         ...
 
 
-def batch_of(propagator: Propagator) -> int:
-    """Say how many photographs a propagator wants at once: its `batch`, or 1 if it says nothing.
+def get_batch_size(propagator: Propagator) -> int:
+    """Return how many photographs are passed to a propagator in one call: its `batch`, or 1 without one.
 
     Raises:
-        ModelError: its `batch` is no whole number above 0.
+        ModelError: its `batch` is not a whole number above 0.
     """
     batch = getattr(propagator, "batch", 1)
     if not isinstance(batch, int) or batch < 1:
@@ -76,13 +76,22 @@ def batch_of(propagator: Propagator) -> int:
     return batch
 
 
-def checked(
+def check_propagated(
     found: Sequence[Propagated], images: Sequence[RGBImage], traits: Sequence[str], name: str
 ) -> Sequence[Propagated]:
-    """Make sure that a propagator answered photographs with what it promised.
+    """Check that the results of a propagator keep the contract.
+
+    Args:
+        found: results of one call.
+        images: that were passed.
+        traits: names of the T traits of the memory.
+        name: of the propagator, for the message.
+
+    Returns:
+        The results, unchanged.
 
     Raises:
-        ModelError: it did not; names the propagator and what is wrong.
+        ModelError: they do not; names the propagator and what is wrong.
     """
     if len(found) != len(images):
         raise ModelError(f"propagator {name} answered {len(images)} photograph(s) with {len(found)} results")

@@ -1,4 +1,4 @@
-"""What a person may click on a photograph, checked before a model sees it."""
+"""Checks of click prompts: points and a box on a photograph, before a model gets them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sst_retrieval.types import Box, Point
 
 
 def check_prompts(size: tuple[int, int], inside: Sequence[Point], outside: Sequence[Point], box: Box | None) -> None:
-    """Refuse clicks that say nothing.
+    """Check that a prompt is not empty and lies within the photograph.
 
     Args:
         size: (height, width) of the photograph.

@@ -146,7 +146,7 @@ def test_weights_path_says_how_to_get_what_is_not_here(tmp_path: Path, monkeypat
     result = run("weights", "path", "bioclip")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "sst-retrieval weights fetch bioclip" in result.stderr
-    assert str(weights.path_of("bioclip")) in result.stderr
+    assert str(weights.get_path("bioclip")) in result.stderr
 
 
 def test_weights_that_nobody_knows_are_refused_with_the_names() -> None:

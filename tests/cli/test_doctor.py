@@ -118,8 +118,8 @@ def test_damaged_weights_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     damaged = tmp_path / "weights.pth"
     damaged.write_bytes(b"half a file")
-    monkeypatch.setattr(efficientnet, "weights_file", lambda: damaged)
-    check = doctor.probe("default weights", installed.default_weights, "again")
+    monkeypatch.setattr(efficientnet, "find_weights_file", lambda: damaged)
+    check = doctor.probe("default weights", installed.check_default_weights, "again")
     assert not check.ok
     assert str(damaged) in check.detail
 

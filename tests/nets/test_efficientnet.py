@@ -20,7 +20,7 @@ from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
 from sst_retrieval.index.whitening import block_slices
 from sst_retrieval.nets import efficientnet
-from sst_retrieval.nets.blocks import block_of
+from sst_retrieval.nets.blocks import read_block
 from sst_retrieval.nets.device import resolve_device
 from sst_retrieval.nets.efficientnet import CHANNELS, STRIDES, EfficientNetEmbedder, EfficientNetTrunk
 from sst_retrieval.nets.torchvision_shim import ensure_torchvision
@@ -30,7 +30,7 @@ from sst_retrieval.types import Floats, Mask, RGBImage
 @pytest.fixture(scope="module")
 def weights() -> dict[str, torch.Tensor]:
     """The file of weights, as it is."""
-    tensors: dict[str, torch.Tensor] = torch.load(efficientnet.weights_file(), weights_only=True)
+    tensors: dict[str, torch.Tensor] = torch.load(efficientnet.find_weights_file(), weights_only=True)
     return tensors
 
 
@@ -39,7 +39,7 @@ def reference(weights: dict[str, torch.Tensor]) -> torch.nn.Module:
     """The classifier as timm runs it, with nothing folded."""
     timm = importlib.import_module("timm")  # Not at the top: the adapter must first make torchvision importable.
     network: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    network.load_state_dict(efficientnet.matched_by_position(network.state_dict(), weights, "file"))
+    network.load_state_dict(efficientnet.match_by_position(network.state_dict(), weights, "file"))
     return network.eval()
 
 
@@ -106,8 +106,8 @@ def test_the_other_images_of_a_call_change_nothing(trunk: EfficientNetTrunk) -> 
 
 def test_images_go_through_the_network_one_by_one(trunk: EfficientNetTrunk, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    real = efficientnet.through
-    monkeypatch.setattr(efficientnet, "through", lambda block, grid: seen.add(len(grid)) or real(block, grid))
+    real = efficientnet.run_block
+    monkeypatch.setattr(efficientnet, "run_block", lambda block, grid: seen.add(len(grid)) or real(block, grid))
     trunk.levels(noise(3))
     # Equal bits above may be luck on one processor; this is the reason they are equal on every one.
     assert seen == {1}
@@ -115,10 +115,10 @@ def test_images_go_through_the_network_one_by_one(trunk: EfficientNetTrunk, monk
 
 def test_a_module_that_is_not_known_is_not_left_out() -> None:
     convolution = torch.nn.Conv2d(3, 4, 1)
-    assert len(block_of(convolution, torch.nn.ReLU6(), torch.nn.Identity()).steps) == 1
+    assert len(read_block(convolution, torch.nn.ReLU6(), torch.nn.Identity()).convolutions) == 1
     for unknown in (torch.nn.SiLU(), torch.nn.Conv2d(3, 4, 1, bias=False), torch.nn.Conv2d(3, 4, 3, dilation=2)):
         with pytest.raises(ValueError, match="not known"):
-            block_of(convolution, unknown)
+            read_block(convolution, unknown)
 
 
 @pytest.mark.parametrize("wrong", [noise(1)[0], noise(1).astype(np.float32), noise(1)[..., :1], noise(1)[:0]])
@@ -141,10 +141,10 @@ def test_missing_weights_say_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_damaged_weights_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = tmp_path / "weights.pth"
-    shutil.copy(efficientnet.weights_file(), damaged)
+    shutil.copy(efficientnet.find_weights_file(), damaged)
     with damaged.open("r+b") as file:
         file.truncate(damaged.stat().st_size // 2)
-    monkeypatch.setattr(efficientnet, "weights_file", lambda: damaged)
+    monkeypatch.setattr(efficientnet, "find_weights_file", lambda: damaged)
     with pytest.raises(ModelError, match="damaged"):
         EfficientNetTrunk("cpu")
 
@@ -152,9 +152,9 @@ def test_damaged_weights_are_refused_before_they_are_read(tmp_path: Path, monkey
 def test_tensors_that_do_not_fit_are_refused() -> None:
     wanted = {"a": torch.zeros(2, 3), "b": torch.zeros(4)}
     with pytest.raises(ModelError, match="1 tensors, the network has 2"):
-        efficientnet.matched_by_position(wanted, {"x": torch.zeros(2, 3)}, "file")
+        efficientnet.match_by_position(wanted, {"x": torch.zeros(2, 3)}, "file")
     with pytest.raises(ModelError, match=r"y is \(5,\), but the network's b is \(4,\)"):
-        efficientnet.matched_by_position(wanted, {"x": torch.zeros(2, 3), "y": torch.zeros(5)}, "file")
+        efficientnet.match_by_position(wanted, {"x": torch.zeros(2, 3), "y": torch.zeros(5)}, "file")
 
 
 @pytest.mark.parametrize(("device", "words"), [("gpu", "unknown"), ("cuda:99", "CUDA cards"), ("cuda:x", "understood")])

@@ -92,7 +92,7 @@ def test_a_file_is_downloaded_once(server: Behaviour) -> None:
     steps: list[tuple[int, int | None]] = []
     path = weights.fetch(TINY, lambda done, total: steps.append((done, total)))
     assert path.read_bytes() == CONTENT
-    assert path == weights.find(TINY) == weights.path_of(TINY)
+    assert path == weights.find(TINY) == weights.get_path(TINY)
     assert steps[-1] == (len(CONTENT), len(CONTENT))
     assert weights.fetch(TINY) == path
     assert len(server.asked) == 1
@@ -103,7 +103,7 @@ def test_a_download_that_was_cut_goes_on_where_it_stopped(server: Behaviour) -> 
     server.cut_after = 1_000_000
     with pytest.raises(ModelError, match="cut after 1,000,000 of 3,072,000 bytes; the same command goes on"):
         weights.fetch(TINY)
-    assert not weights.path_of(TINY).exists()
+    assert not weights.get_path(TINY).exists()
     server.cut_after = None
     steps: list[tuple[int, int | None]] = []
     assert weights.fetch(TINY, lambda done, total: steps.append((done, total))).read_bytes() == CONTENT
@@ -134,13 +134,13 @@ def test_another_file_than_expected_is_not_kept(server: Behaviour) -> None:
     with pytest.raises(ModelError, match=r"is not sam2.1_hiera_tiny: 26 bytes.*nothing was kept"):
         weights.fetch(TINY)
     assert hidden() == []
-    assert not weights.path_of(TINY).exists()
+    assert not weights.get_path(TINY).exists()
 
 
 def test_a_checksum_that_nobody_knew_is_noted_and_then_holds(server: Behaviour) -> None:
-    assert weights.checksum_of("bioclip") is None
+    assert weights.get_checksum("bioclip") is None
     path = weights.fetch("bioclip")
-    assert weights.checksum_of("bioclip") == hashlib.sha256(CONTENT).hexdigest()
+    assert weights.get_checksum("bioclip") == hashlib.sha256(CONTENT).hexdigest()
     path.unlink()
     server.content = b"changed"
     with pytest.raises(ModelError, match="is not bioclip"):
@@ -159,12 +159,12 @@ def test_offline_it_says_which_file_to_put_where(server: Behaviour, monkeypatch:
     monkeypatch.setattr(weights, "WEIGHTS", {TINY: offline})
     with pytest.raises(ModelError, match="could not be downloaded") as failure:
         weights.fetch(TINY)
-    assert str(weights.path_of(TINY)) in str(failure.value)
+    assert str(weights.get_path(TINY)) in str(failure.value)
     with pytest.raises(ModelError, match="not on this computer") as failure:
         weights.find(TINY)
     assert offline.url in str(failure.value)
-    weights.path_of(TINY).write_bytes(b"copied by hand")
-    assert weights.find(TINY) == weights.path_of(TINY)
+    weights.get_path(TINY).write_bytes(b"copied by hand")
+    assert weights.find(TINY) == weights.get_path(TINY)
 
 
 def test_a_path_is_found_and_nonsense_is_not(server: Behaviour, tmp_path: Path) -> None:
@@ -192,5 +192,5 @@ def test_the_command_line_lists_fetches_and_finds(server: Behaviour) -> None:
     assert run(app, ["weights", "path", TINY]).exit_code == 2
     fetched = run(app, ["weights", "fetch", TINY])
     assert fetched.exit_code == 0
-    assert run(app, ["weights", "path", TINY]).stdout.strip() == str(weights.path_of(TINY))
-    assert f"here: {weights.path_of(TINY)}" in run(app, ["weights", "list"]).output
+    assert run(app, ["weights", "path", TINY]).stdout.strip() == str(weights.get_path(TINY))
+    assert f"here: {weights.get_path(TINY)}" in run(app, ["weights", "list"]).output

@@ -1,1 +1,1 @@
-"""The default propagator: dense matching of features, votes by learnt keys, and a small decoder."""
+"""The default propagator: dense correspondence of features, label transfer by learnt keys, and a small mask decoder."""

@@ -22,7 +22,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sst_retrieval.nets.efficientnet import CHANNELS, checked_sha256, imagenet_network, random_network, weights_file
+from sst_retrieval.nets.efficientnet import (
+    CHANNELS,
+    build_imagenet_network,
+    build_random_network,
+    find_weights_file,
+    verify_sha256,
+)
 from sst_retrieval.track.dense.matching import compute_cell_colours
 
 CONFIG = Path(__file__).with_name("tracker.yaml")
@@ -54,7 +60,7 @@ class LiteTrunk(nn.Module):
     def __init__(self) -> None:
         """Build the trunk with random weights; a checkpoint provides the trained ones."""
         super().__init__()
-        network = random_network()
+        network = build_random_network()
         self.conv_stem, self.bn1, self.blocks = network.conv_stem, network.bn1, network.blocks[:STAGES]
         fine, middle, coarse = CHANNELS[1] + 3, CHANNELS[2], CHANNELS[3] + 3
         self.channel_list = [coarse, middle, fine]
@@ -111,9 +117,9 @@ class LiteTrunk(nn.Module):
         Raises:
             ModelError: the weights are not installed, damaged, or do not fit.
         """
-        path = weights_file()
-        checked_sha256(path)
-        network = imagenet_network(path)
+        path = find_weights_file()
+        verify_sha256(path)
+        network = build_imagenet_network(path)
         for name in ("conv_stem", "blocks"):
             own = getattr(self, name)
             tensors = getattr(network, name).state_dict()
