@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "app"))
-from sst_app.choosing import matching
-from sst_app.filters import counts, facets, mask, predicate
-from sst_app.opening import quick
+from sst_app.current_index import convert_to_categories
+from sst_app.filters import build_predicate, count_words, find_facets, select_rows
+from sst_app.specimen_picker import find_specimens
 from streamlit.testing.v1 import AppTest
 
 from sst_retrieval import open_index
@@ -56,20 +56,20 @@ def main() -> None:
 
 def time_steps(made_up: pd.DataFrame) -> None:
     """Time the steps of an interaction."""
-    table = quick(made_up)
+    table = convert_to_categories(made_up)
     kind = {"scientificName": "VARCHAR", "sex": "VARCHAR", "locality": "VARCHAR", "eventDate": "DATE"}
     columns = {**kind, "mass": "DOUBLE"}
-    kinds = {facet.column: facet for facet in facets(table, columns)}
+    kinds = {facet.column: facet for facet in find_facets(table, columns)}
     chosen = {"sex": ["female"], "locality": ["place 3", "place 7"]}
     specimens = pd.DataFrame({"sst:specimen": table["sst:specimen"], "sst:search": table["sst:specimen"] + " panama"})
     every: dict[str, Callable[[], object]] = {
-        "find the columns to filter by (once an index)": lambda: facets(table, columns),
+        "find the columns to filter by (once an index)": lambda: find_facets(table, columns),
         "count the words of all filters, two of them set": lambda: [
-            counts(table, kinds[name], chosen, kinds) for name in kinds if kinds[name].kind == "words"
+            count_words(table, kinds[name], chosen, kinds) for name in kinds if kinds[name].kind == "words"
         ],
-        "which regions pass": lambda: mask(table, chosen, kinds),
-        "write the predicate": lambda: predicate(chosen, kinds),
-        "find specimens by two words": lambda: matching(specimens, "sp-99 panama"),
+        "which regions pass": lambda: select_rows(table, chosen, kinds),
+        "write the predicate": lambda: build_predicate(chosen, kinds),
+        "find specimens by two words": lambda: find_specimens(specimens, "sp-99 panama"),
         "sort the masks to review": lambda: table.sort_values(["sst:confidence", "sst:region"]),
     }
     for name, step in every.items():
@@ -102,7 +102,7 @@ def time_pages(index: Path) -> None:
     names = [f"SP-00010{n}" for n in range(REPEATS)]
     print_times("  type a name", [measure(app.text_input(key="words").input(name).run) for name in names])
     for page in ("annotate", "review", "collection", "morphospace"):
-        print_times(f"{page.capitalize()}, first run", [measure(app.switch_page(f"sst_app/{page}.py").run)])
+        print_times(f"{page.capitalize()}, first run", [measure(app.switch_page(f"sst_app/pages/{page}.py").run)])
         print_times("  again", [measure(app.run) for _ in range(REPEATS)])
         if app.exception or app.error:
             raise SystemExit(f"{page}: {[each.value for each in (*app.exception, *app.error)]}")

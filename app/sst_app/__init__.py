@@ -1,1 +1,1 @@
-"""The pages of the app and what they share. Of sst_retrieval they use public names only."""
+"""The app: `pages/`, and the modules that the pages share. It uses public names of sst_retrieval only."""

@@ -9,14 +9,14 @@ from typing import Any
 
 import streamlit as st
 
-from sst_app.pictures import Outline
+from sst_app.index_images import Outline
 
 BROWSER = Path(__file__).parent / "browser"
-INKS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A7A00", "#555555")
+POINT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A7A00", "#555555")
 """Colours of points, as in points.js: Okabe and Ito's, the yellow darkened for white paper, and grey."""
 
 
-def specimen(
+def show_specimen(
     picture: str,
     size: tuple[int, int],
     outlines: Sequence[Outline],
@@ -55,39 +55,41 @@ def specimen(
         for each in outlines
     ]
     data = {"image": picture, "width": size[1], "height": size[0], "traits": traits, "label": label, "hint": hint}
-    mount = _component("specimen", '<div class="specimen"></div>')
-    result: Any = mount(data={**data, "clickable": clickable}, key=safe(key), on_trait_change=_nothing)
+    mount = _register("specimen", '<div class="specimen"></div>')
+    result: Any = mount(data={**data, "clickable": clickable}, key=hash_key(key), on_trait_change=_ignore)
     return result.trait if clickable else None
 
 
-def points(data: dict[str, Any], *, key: str) -> tuple[str | None, list[int] | None]:
+def show_scatter(data: dict[str, Any], *, key: str) -> tuple[str | None, list[int] | None]:
     """Show a scatter (see `browser/points.js` for what it draws).
 
     Returns:
         The specimen under the cursor whose picture is asked for, and the points that were circled just now.
     """
     canvas = '<canvas aria-label="scatter of specimens"></canvas>'
-    mount = _component("points", f'<div class="points">{canvas}<div class="tip"></div></div>')
+    mount = _register("points", f'<div class="points">{canvas}<div class="tip"></div></div>')
     result: Any = mount(
-        data=data, key=safe(key), default={"hover": None}, on_hover_change=_nothing, on_chosen_change=_nothing
+        data=data, key=hash_key(key), default={"hover": None}, on_hover_change=_ignore, on_chosen_change=_ignore
     )
     return result.hover, result.chosen
 
 
-def safe(key: str) -> str:
+def hash_key(key: str) -> str:
     """Turn any text into the key of a component: Streamlit refuses some signs in these, and ids have any."""
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 @st.cache_resource
-def _component(name: str, html: str) -> Any:
+def _register(name: str, html: str) -> Any:
     """Register a component once."""
-    return st.components.v2.component(f"sst_{name}", html=html, css=_text(f"{name}.css"), js=_text(f"{name}.js"))
+    return st.components.v2.component(
+        f"sst_{name}", html=html, css=_read_text(f"{name}.css"), js=_read_text(f"{name}.js")
+    )
 
 
-def _text(name: str) -> str:
+def _read_text(name: str) -> str:
     return (BROWSER / name).read_text(encoding="utf-8")
 
 
-def _nothing() -> None:
+def _ignore() -> None:
     """Streamlit wants somebody to call."""

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-USUAL = (
+COMMON_COLUMNS = (
     "scientificName", "species", "subspecies", "infraspecificEpithet", "genus", "family", "sex", "locality", "country",
     "stateProvince", "eventDate", "year", "mimicryRing", "view",
 )  # fmt: skip
 """Columns that most people filter by, in the order in which they are shown."""
 
-MOST = 200
+MAX_WORDS = 200
 """A column with more different words than this is for searching, not for choosing."""
 
 
@@ -34,19 +34,21 @@ class Facet:
     span: tuple[Any, Any] | None = None
 
 
-def facets(table: pd.DataFrame, columns: Mapping[str, str]) -> list[Facet]:
+def find_facets(table: pd.DataFrame, columns: Mapping[str, str]) -> list[Facet]:
     """Find the columns that are worth filtering by, usual ones first.
 
     Args:
         table: one row a region.
         columns: column -> DuckDB type.
     """
-    order = sorted(columns, key=lambda name: USUAL.index(name) if name in USUAL else len(USUAL))
-    found = (_facet(table[name], name, columns[name]) for name in order if name in table)
+    order = sorted(
+        columns, key=lambda name: COMMON_COLUMNS.index(name) if name in COMMON_COLUMNS else len(COMMON_COLUMNS)
+    )
+    found = (_make_facet(table[name], name, columns[name]) for name in order if name in table)
     return [facet for facet in found if facet is not None]
 
 
-def colours(columns: Iterable[str]) -> list[str]:
+def list_colour_columns(columns: Iterable[str]) -> list[str]:
     """Name what points may be coloured by, each once: the group, columns of the collection, the mask's confidence.
 
     >>> colours(["sex", "Confidence"])
@@ -58,24 +60,26 @@ def colours(columns: Iterable[str]) -> list[str]:
     return [group, *own, confidence]
 
 
-def counts(table: pd.DataFrame, facet: Facet, chosen: Mapping[str, Any], kinds: Mapping[str, Facet]) -> dict[str, int]:
+def count_words(
+    table: pd.DataFrame, facet: Facet, chosen: Mapping[str, Any], facets: Mapping[str, Facet]
+) -> dict[str, int]:
     """Count how many regions each word would leave, given what is chosen in the other columns.
 
     Returns:
         word -> count, the most frequent first; every word of the column is there.
     """
     others = {column: value for column, value in chosen.items() if column != facet.column}
-    seen = table.loc[mask(table, others, kinds), facet.column].value_counts()
-    number = {str(word): int(count) for word, count in seen.items()}
+    counts = table.loc[select_rows(table, others, facets), facet.column].value_counts()
+    number = {str(word): int(count) for word, count in counts.items()}
     every = {str(word): number.get(str(word), 0) for word in table[facet.column].dropna().unique()}
     return dict(sorted(every.items(), key=lambda item: (-item[1], item[0])))
 
 
-def mask(table: pd.DataFrame, chosen: Mapping[str, Any], kinds: Mapping[str, Facet]) -> pd.Series:
+def select_rows(table: pd.DataFrame, chosen: Mapping[str, Any], facets: Mapping[str, Facet]) -> pd.Series:
     """Say which regions pass, the same as the predicate does."""
     passed = pd.Series(True, index=table.index)
     for column, value in chosen.items():
-        facet = kinds[column]
+        facet = facets[column]
         if facet.kind == "words":
             passed &= table[column].isin(value)
         else:
@@ -87,38 +91,38 @@ def mask(table: pd.DataFrame, chosen: Mapping[str, Any], kinds: Mapping[str, Fac
     return passed
 
 
-def predicate(chosen: Mapping[str, Any], kinds: Mapping[str, Facet], extra: Sequence[str] = ()) -> str | None:
+def build_predicate(chosen: Mapping[str, Any], facets: Mapping[str, Facet], extra: Sequence[str] = ()) -> str | None:
     """Write what is chosen as a condition for `Index.search`; None if nothing is.
 
     >>> predicate({"sex": ["female"]}, {"sex": Facet("sex", "words")})
     "\\"sex\\" IN ('female')"
     """
-    parts = [_condition(kinds[column], value) for column, value in chosen.items()]
+    parts = [_format_condition(facets[column], value) for column, value in chosen.items()]
     parts += extra
     return " AND ".join(parts) or None
 
 
-def _condition(facet: Facet, value: Any) -> str:
+def _format_condition(facet: Facet, value: Any) -> str:
     name = '"' + facet.column.replace('"', '""') + '"'
     if facet.kind == "words":
-        return f"{name} IN ({', '.join(_literal(word) for word in value)})"
-    return f"{name} BETWEEN {_literal(value[0])} AND {_literal(value[1])}"
+        return f"{name} IN ({', '.join(_format_literal(word) for word in value)})"
+    return f"{name} BETWEEN {_format_literal(value[0])} AND {_format_literal(value[1])}"
 
 
-def _literal(value: Any) -> str:
+def _format_literal(value: Any) -> str:
     if isinstance(value, datetime.date):
         return f"DATE '{value.isoformat()}'"
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(float(value))
 
 
-def _facet(cells: pd.Series, name: str, kind: str) -> Facet | None:
+def _make_facet(cells: pd.Series, name: str, kind: str) -> Facet | None:
     known = cells.dropna()
     different = known.nunique()
     if different < 2:
         return None
     if kind == "VARCHAR":
         # Names of single specimens are no groups.
-        return Facet(name, "words") if different <= min(MOST, max(2, len(known) * 0.8)) else None
+        return Facet(name, "words") if different <= min(MAX_WORDS, max(2, len(known) * 0.8)) else None
     if kind in ("DATE", "TIMESTAMP"):
         dates = pd.to_datetime(known)
         return Facet(name, "dates", (dates.min().date(), dates.max().date()))

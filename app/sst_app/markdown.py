@@ -14,11 +14,11 @@ _SIGNS = re.compile(r"[\\`*\[\]<>~$|]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=\
 _FIRST = re.compile(r"^(?=[#+=-])|^(\d+)(?=[.)])")
 _LINKS = re.compile(r"(?<=:)(?=//|[\w+-]+:)|(?<=www)(?=\.)|(?<=@)(?=\w)", re.IGNORECASE)
 
-JOINER = "\u2060"
+WORD_JOINER = "\u2060"
 """A sign that is not seen: addresses and :names: of pictures are found in text, too, even where nothing marks them."""
 
 
-def plain(text: object) -> str:
+def escape_md(text: object) -> str:
     r"""Escape what Markdown would read as more than text: pictures, links, emphasis, code, formulas, HTML.
 
     The rest is left alone, since screen readers are told labels as they are written.
@@ -27,11 +27,11 @@ def plain(text: object) -> str:
     wing_spot \*new\* !\[x\](y)
     """
     line = " ".join(str(text).split())
-    broken = _LINKS.sub(JOINER, line)
+    broken = _LINKS.sub(WORD_JOINER, line)
     return _FIRST.sub(lambda found: f"{found[1] or ''}\\", _SIGNS.sub(r"\\\g<0>", broken))
 
 
-def code(text: object) -> str:
+def format_code(text: object) -> str:
     """Write a path or a command in the letters of a typewriter.
 
     >>> code("a`b")

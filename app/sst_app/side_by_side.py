@@ -9,8 +9,8 @@ import streamlit as st
 from PIL import Image
 
 import sst_retrieval as sst
-from sst_app import choosing, pictures
-from sst_app.markdown import plain
+from sst_app import current_index, index_images
+from sst_app.markdown import escape_md
 
 SIDE = 360
 """Edge of a picture of the comparison, in pixels."""
@@ -26,15 +26,15 @@ def show(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
         side = round(1.2 * max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes))
         for place, hit in zip(st.columns(min(4, len(hits))) * len(hits), hits, strict=False):
             try:
-                picture = same_scale(index, choosing.cache_key(index), hit.specimen, hit.trait, side)
+                picture = cut_at_scale(index, current_index.get_cache_key(index), hit.specimen, hit.trait, side)
             except sst.ImageError as error:
-                place.warning(plain(error))
+                place.warning(escape_md(error))
                 continue
-            place.image(picture, caption=f"{plain(hit.specimen)} ({side} px wide)", width="stretch")
+            place.image(picture, caption=f"{escape_md(hit.specimen)} ({side} px wide)", width="stretch")
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the photographs")
-def same_scale(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, trait: str, side: int) -> bytes:
+def cut_at_scale(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, trait: str, side: int) -> bytes:
     """Cut a square of `side` pixels around a trait out of its photograph; beyond the edge it is grey."""
     image, mask = _index.photograph(specimen), _index.mask(specimen, trait)
     x0, y0, x1, y1 = _index.region(specimen, trait).box
@@ -46,7 +46,7 @@ def same_scale(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: st
     piece = sst.overlay(image, {trait: mask}, window, size, {trait: sst.PALETTE[0]}, 0)
     square = Image.new("RGB", (SIDE, SIDE), "#ECECEA")
     square.paste(piece, (round((window[0] - left) * scale), round((window[1] - top) * scale)))
-    return pictures.jpeg(np.asarray(square))
+    return index_images.encode_jpeg(np.asarray(square))
 
 
 def _untick(specimens: Sequence[str]) -> None:

@@ -58,7 +58,7 @@ def opened(page_name: str = "search", /, **query: str) -> AppTest:
         app.query_params[name] = value
     app.run()
     if page_name != "search":
-        app.switch_page(f"sst_app/{page_name}.py").run()
+        app.switch_page(f"sst_app/pages/{page_name}.py").run()
     return app
 
 
@@ -273,7 +273,7 @@ def test_photographs_that_are_gone_are_explained(master: Path, tmp_path: Path, m
 
 def test_the_app_uses_public_names_only() -> None:
     used = set()
-    for path in [HOME, *HOME.parent.glob("sst_app/*.py")]:
+    for path in [HOME, *HOME.parent.glob("sst_app/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sst_retrieval"):
                 pytest.fail(f"{path} imports from {node.module}; the app uses sst_retrieval's public names")
@@ -284,55 +284,55 @@ def test_the_app_uses_public_names_only() -> None:
 
 
 def test_counts_and_predicates_agree(index: Path) -> None:
-    from sst_app.filters import counts, facets, mask, predicate
+    from sst_app.filters import build_predicate, count_words, find_facets, select_rows
 
     with sst.open_index(index) as opened_index:
         table = opened_index.table("spot")
-        kinds = {facet.column: facet for facet in facets(table, opened_index.columns)}
+        kinds = {facet.column: facet for facet in find_facets(table, opened_index.columns)}
         assert {"sex", "eventDate", "group"} <= set(kinds)
         chosen = {"sex": ["female"], "eventDate": (datetime.date(1902, 1, 1), datetime.date(1907, 1, 1))}
-        where = predicate(chosen, kinds)
-        expected = set(table[mask(table, chosen, kinds) & table["sst:present"]]["sst:specimen"])
+        where = build_predicate(chosen, kinds)
+        expected = set(table[select_rows(table, chosen, kinds) & table["sst:present"]]["sst:specimen"])
         hits = {hit.specimen for hit in opened_index.search(like=("b0", "spot"), k=99, where=where)}
         assert hits == expected - {"b0"}
         assert hits
-        number = counts(table, kinds["sex"], chosen, kinds)
-        assert number["female"] == int(mask(table, chosen, kinds).sum())
+        number = count_words(table, kinds["sex"], chosen, kinds)
+        assert number["female"] == int(select_rows(table, chosen, kinds).sum())
 
 
 def test_words_with_quotes_stay_words() -> None:
-    from sst_app.filters import Facet, predicate
+    from sst_app.filters import Facet, build_predicate
 
     kinds = {'a "b"': Facet('a "b"', "words")}
-    assert predicate({'a "b"': ["O'Hara"]}, kinds) == '"a ""b""" IN (\'O\'\'Hara\')'
+    assert build_predicate({'a "b"': ["O'Hara"]}, kinds) == '"a ""b""" IN (\'O\'\'Hara\')'
 
 
 def test_shapes_become_masks() -> None:
-    from sst_app.drawing import ERASER, rasterized
+    from sst_app.mask_canvas import ERASER, rasterize
 
     square = {"type": "polygon", "closed": True, "points": [10, 10, 30, 10, 30, 30, 10, 30], "stroke": "#0072B2"}
     stroke = {"points": [10, 20, 30, 20], "stroke": ERASER, "strokeWidth": 4}
-    masks = rasterized([square], {"#0072b2": "wing"}, (100, 100), 0.5, {})
+    masks = rasterize([square], {"#0072b2": "wing"}, (100, 100), 0.5, {})
     assert masks["wing"].sum() == pytest.approx(41 * 41, abs=90)
     assert masks["wing"][40, 40]
-    cut = rasterized([square, stroke], {"#0072b2": "wing"}, (100, 100), 0.5, {})
+    cut = rasterize([square, stroke], {"#0072b2": "wing"}, (100, 100), 0.5, {})
     assert not cut["wing"][40, 40]
     assert cut["wing"][25, 40]
     start = {"wing": np.ones((100, 100), dtype=bool)}
-    assert rasterized([], {"#0072b2": "wing"}, (100, 100), 0.5, start)["wing"].all()
-    assert rasterized([], {"#0072b2": "wing"}, (100, 100), 0.5, {}) == {}
+    assert rasterize([], {"#0072b2": "wing"}, (100, 100), 0.5, start)["wing"].all()
+    assert rasterize([], {"#0072b2": "wing"}, (100, 100), 0.5, {}) == {}
 
 
 def test_clicks_are_sorted_by_trait_and_are_no_shapes() -> None:
-    from sst_app.drawing import ERASER, points, rasterized
+    from sst_app.mask_canvas import ERASER, rasterize, sort_clicks
 
     traits = {"#0072b2": "wing", "#e69f00": "eye"}
     marks = [("#0072B2", 10, 20), ("#E69F00", 30, 5), (ERASER, 40, 40), ("#123456", 1, 1)]
     shapes = [{"type": "point", "x": x, "y": y, "radius": 3, "stroke": ink} for ink, x, y in marks]
-    clicks = points(shapes, traits, 0.5)
+    clicks = sort_clicks(shapes, traits, 0.5)
     assert clicks == {"wing": ([(20, 40)], [(60, 10), (80, 80)]), "eye": ([(60, 10)], [(20, 40), (80, 80)])}
-    assert rasterized(shapes, traits, (100, 100), 0.5, {}) == {}
-    assert points([], traits, 0.5) == {}
+    assert rasterize(shapes, traits, (100, 100), 0.5, {}) == {}
+    assert sort_clicks([], traits, 0.5) == {}
 
 
 def test_clicks_grow_into_masks() -> None:
@@ -341,11 +341,11 @@ def test_clicks_grow_into_masks() -> None:
     def page() -> None:
         import numpy as np
         import streamlit as st
-        from sst_app.drawing import _grown
+        from sst_app.mask_canvas import _grow_masks
 
         image = np.full((80, 120, 3), 230, np.uint8)
         image[20:60, 30:90] = (30, 60, 160)
-        grown = _grown(image, {"wing": ([(60.0, 40.0)], [(5.0, 5.0)])}, "test")
+        grown = _grow_masks(image, {"wing": ([(60.0, 40.0)], [(5.0, 5.0)])}, "test")
         st.session_state["grown"] = grown["wing"]
 
     app = AppTest.from_function(page, default_timeout=60).run()
@@ -357,21 +357,21 @@ def test_clicks_grow_into_masks() -> None:
 
 
 def test_the_collections_columns_stand_beside_ours_in_the_table_of_hits() -> None:
-    from sst_app.hit_files import as_table
+    from sst_app.downloads import build_hit_table
 
     about = {"Colour": "dark brown", "sex": "female"}
     hit = sst.Hit(1, "r1", "spot", 0.8, {"pattern": 0.9, "colour": 0.7}, 0.95, about, 3)
-    row = as_table([hit]).iloc[0]
+    row = build_hit_table([hit]).iloc[0]
     assert (row["Colour"], row["sst:colour"], row["pattern"], row["sex"]) == ("dark brown", 0.7, 0.9, "female")
 
 
 def test_typed_ids_come_first() -> None:
-    from sst_app.choosing import matching
+    from sst_app.specimen_picker import find_specimens
 
     table = pd.DataFrame({"sst:specimen": ["ab1", "b1"], "sst:search": ["ab1 panama", "b1 panama"]})
-    assert matching(table, "b1") == ["b1", "ab1"]
-    assert matching(table, "PANAMA ab") == ["ab1"]
-    assert matching(table, "peru") == []
+    assert find_specimens(table, "b1") == ["b1", "ab1"]
+    assert find_specimens(table, "PANAMA ab") == ["ab1"]
+    assert find_specimens(table, "peru") == []
 
 
 # ------------------------------------------------------------------------------- reviews that become supports

@@ -17,7 +17,7 @@ HOME = Path(__file__).resolve().parents[2] / "app" / "Home.py"
 if str(HOME.parent) not in sys.path:
     sys.path.append(str(HOME.parent))
 
-from sst_app.markdown import JOINER, code, plain  # noqa: E402
+from sst_app.markdown import WORD_JOINER, escape_md, format_code  # noqa: E402
 
 TRAP = "![x](y.png)"
 """Markdown for a picture; a stranger's would lie on a computer of theirs."""
@@ -93,9 +93,9 @@ def test_names_are_no_markdown_on_any_page(opened: AppTest) -> None:
     seen += read_as_markdown(opened.run())
     seen += read_as_markdown(opened.button(key=f"open-{TRAP}r0").click().run())
     for page in ("annotate", "review", "collection", "morphospace"):
-        seen += read_as_markdown(opened.switch_page(f"sst_app/{page}.py").run())
+        seen += read_as_markdown(opened.switch_page(f"sst_app/pages/{page}.py").run())
         assert [each.value for each in (*opened.exception, *opened.error)] == [], page
-    opened.switch_page("sst_app/review.py").run()
+    opened.switch_page("sst_app/pages/review.py").run()
     opened.text_input(key="reviewer").input(TRAP).run()
     seen += read_as_markdown(next(each for each in opened.button if each.label == "Accept").click().run())
     opened.selectbox(key="review-status").select("accepted").run()
@@ -118,17 +118,17 @@ def test_a_link_that_names_a_picture_is_shown_as_it_is(opened: AppTest) -> None:
         ("wing_spot r3 (left) - 1.5", "wing_spot r3 (left) - 1.5"),
         ("_a_ *b* `c` $d$ ~~e~~", r"\_a\_ \*b\* \`c\` \$d\$ \~\~e\~\~"),
         ("<img src=x> &lt;", r"\<img src=x\> \&lt;"),
-        ("[a](http://b.c)", rf"\[a\](http:{JOINER}//b.c)"),
-        ("www.b.c a@b.c :bug: :red[x]", rf"www{JOINER}.b.c a@{JOINER}b.c :{JOINER}bug: \:red\[x\]"),
+        ("[a](http://b.c)", rf"\[a\](http:{WORD_JOINER}//b.c)"),
+        ("www.b.c a@b.c :bug: :red[x]", rf"www{WORD_JOINER}.b.c a@{WORD_JOINER}b.c :{WORD_JOINER}bug: \:red\[x\]"),
         ("# a", r"\# a"),
         ("1. a\n\n- b", r"1\. a - b"),
         (r"a\[b](c)", r"a\\\[b\](c)"),
     ],
 )
 def test_what_markdown_would_read_is_escaped(text: str, written: str) -> None:
-    assert plain(text) == written
+    assert escape_md(text) == written
 
 
 @pytest.mark.parametrize(("text", "written"), [("a/b.png", "`a/b.png`"), ("a`b", "`` a`b ``"), ("``", "``` `` ```")])
 def test_a_path_stays_code(text: str, written: str) -> None:
-    assert code(text) == written
+    assert format_code(text) == written

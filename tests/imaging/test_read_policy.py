@@ -176,7 +176,7 @@ def test_what_lies_inside(tmp_path: Path) -> None:
 def page(monkeypatch: pytest.MonkeyPatch, name: str, *words: object) -> AppTest:
     monkeypatch.setattr(sys, "argv", ["Home.py", *map(str, words)])
     app = AppTest.from_file(str(HOME), default_timeout=120).run()
-    return app.switch_page(f"sst_app/{name}.py").run()
+    return app.switch_page(f"sst_app/pages/{name}.py").run()
 
 
 @pytest.mark.parametrize("attack", [outside, another])

@@ -22,8 +22,8 @@ from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.words import answer, understand
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "app"))
-from sst_app.filters import colours, facets
-from sst_app.hit_files import as_table
+from sst_app.downloads import build_hit_table
+from sst_app.filters import find_facets, list_colour_columns
 
 WORDS = ("specimen", "trait", "confidence", "present", "review", "region_id", "image_path", "specimen_group")
 OURS = ("specimen", "trait", "confidence", "region_id")
@@ -178,12 +178,12 @@ def test_exports_have_both(index: sst.Index, tmp_path: Path) -> None:
 
 
 def test_the_app_filters_by_their_columns_and_its_files_have_both(index: sst.Index) -> None:
-    found = {facet.column: facet.kind for facet in facets(index.table("spot"), index.columns)}
+    found = {facet.column: facet.kind for facet in find_facets(index.table("spot"), index.columns)}
     assert all(found[own(index, word)] == "words" for word in (*WORDS, *MEASURED))
-    offered = [name.casefold() for name in colours(found)]
+    offered = [name.casefold() for name in list_colour_columns(found)]
     assert len(set(offered)) == len(offered)
     assert {"group", "sst:group", "confidence", "sst:confidence"} <= set(offered)
-    (row,) = as_table(index.search(like=("r0", "spot"), k=1)).to_dict("records")
+    (row,) = build_hit_table(index.search(like=("r0", "spot"), k=1)).to_dict("records")
     for word in WORDS:
         assert row[own(index, word)] == index.specimen(row["sst:specimen"]).metadata[own(index, word)]
     assert row["mask_confidence"] == index.region(row["sst:specimen"], "spot").confidence

@@ -13,10 +13,10 @@ from PIL import Image
 
 import sst_retrieval as sst
 
-LARGE = 1600
+PHOTOGRAPH_SIDE = 1600
 """Longer edge of a photograph that was asked for, in pixels."""
 
-OUTLINE = 1024
+OUTLINE_SIDE = 1024
 """Outlines are traced on a mask of about so many pixels: finer is not seen."""
 
 
@@ -40,29 +40,29 @@ class Outline:
 
 
 @st.cache_data(max_entries=4096, show_spinner=False)
-def thumbnail(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str) -> bytes:
+def read_thumbnail(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str) -> bytes:
     """Return the small picture of a specimen as a JPEG file; a grey one if it has none."""
-    return _index.thumbnail(specimen) or grey()
+    return _index.thumbnail(specimen) or make_grey()
 
 
 @st.cache_data(max_entries=4096, show_spinner=False)
-def crop(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, trait: str) -> bytes:
+def read_crop(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, trait: str) -> bytes:
     """Return the small picture of a trait; cut out of the specimen's if an older build made none."""
     found = _index.crop(specimen, trait)
     if found is not None:
         return found
     small = _index.thumbnail(specimen)
     if small is None:
-        return grey()
+        return make_grey()
     region = _index.region(specimen, trait)
     picture = Image.open(io.BytesIO(small))  # The index gives out none that is large.
     scale = picture.width / region.size[1]
     left, top, right, bottom = (round(edge * scale) for edge in sst.around_box(region.box, region.size))
-    return jpeg(np.asarray(picture.crop((left, top, right, bottom)).convert("RGB")))
+    return encode_jpeg(np.asarray(picture.crop((left, top, right, bottom)).convert("RGB")))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def outlines(
+def read_outlines(
     _index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str
 ) -> tuple[tuple[int, int], list[Outline]]:
     """Return the size (height, width) of a specimen's photograph, and the outlines of its traits, largest first."""
@@ -75,28 +75,30 @@ def outlines(
         size = region.size
         mask = _index.mask(specimen, trait)
         decision = _index.decision(specimen, trait)
-        said = "" if decision is None else decision.decision
-        found.append(Outline(trait, path(mask), int(np.count_nonzero(mask)), region.confidence, said))
+        label = "" if decision is None else decision.decision
+        found.append(Outline(trait, trace_svg_path(mask), int(np.count_nonzero(mask)), region.confidence, label))
     return size, sorted(found, key=lambda outline: -outline.area)
 
 
 @st.cache_data(max_entries=8, show_spinner="Reading the photograph")
-def photograph(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str) -> tuple[bytes, tuple[int, int]]:
+def read_photograph(
+    _index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str
+) -> tuple[bytes, tuple[int, int]]:
     """Return a photograph as a JPEG file of at most LARGE pixels, and its own (height, width)."""
     image = _index.photograph(specimen)
-    return jpeg(shrunk(image, LARGE)), (image.shape[0], image.shape[1])
+    return encode_jpeg(shrink(image, PHOTOGRAPH_SIDE)), (image.shape[0], image.shape[1])
 
 
-def path(mask: npt.NDArray[np.bool_]) -> str:
+def trace_svg_path(mask: npt.NDArray[np.bool_]) -> str:
     """Trace a mask as an SVG path in its own pixels; "" if it is empty."""
-    step = max(1, round(max(mask.shape) / OUTLINE))
+    step = max(1, round(max(mask.shape) / OUTLINE_SIDE))
     curves = [curve for curve in sst.outlines(mask[::step, ::step]) if len(curve) > 6]
     return "".join(
         "M" + "L".join(f"{x * step:.0f} {y * step:.0f}" for x, y in curve[:-1].tolist()) + "Z" for curve in curves
     )
 
 
-def shrunk(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+def shrink(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     """Shrink a picture until its longer edge has `side` pixels."""
     scale = side / max(image.shape[:2])
     if scale >= 1:
@@ -105,30 +107,30 @@ def shrunk(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
-def jpeg(image: npt.NDArray[np.uint8]) -> bytes:
+def encode_jpeg(image: npt.NDArray[np.uint8]) -> bytes:
     """Write a picture as a JPEG file."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=88)
     return file.getvalue()
 
 
-def png(image: npt.NDArray[np.uint8]) -> bytes:
+def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
     """Write a picture as a PNG file."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
-def pixels(picture: bytes) -> npt.NDArray[np.uint8]:
+def decode(picture: bytes) -> npt.NDArray[np.uint8]:
     """Read a small picture of the index, uint8 (H, W, 3)."""
     return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
 
 
-def uri(picture: bytes) -> str:
+def make_data_uri(picture: bytes) -> str:
     """Return a JPEG file as text that a browser shows."""
     return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
 
 
-def grey() -> bytes:
+def make_grey() -> bytes:
     """Return a picture for where there is none, as a JPEG file."""
-    return jpeg(np.full((96, 128, 3), 225, dtype=np.uint8))
+    return encode_jpeg(np.full((96, 128, 3), 225, dtype=np.uint8))

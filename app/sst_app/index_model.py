@@ -9,12 +9,12 @@ from typing import Any
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import choosing, opening
-from sst_app.markdown import plain
+from sst_app import command_line, current_index
+from sst_app.markdown import escape_md
 
 
 @dataclass(frozen=True)
-class Described:
+class TextQuery:
     """Words that the index's model compares with what it sees.
 
     Attributes:
@@ -28,40 +28,42 @@ class Described:
     why: str = ""
 
 
-def embedder(index: sst.Index) -> sst.Embedder:
+def get_embedder(index: sst.Index) -> sst.Embedder:
     """Return the embedder that the index was made with, loaded once."""
-    said = opening.asked()
-    return _embedder(index, choosing.cache_key(index)[0], index.settings, said.clip_model, said.clip_pretrained)
+    arguments = command_line.read_arguments()
+    return _load_embedder(
+        index, current_index.get_cache_key(index)[0], index.settings, arguments.clip_model, arguments.clip_pretrained
+    )
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
-def _embedder(
+def _load_embedder(
     _index: sst.Index, folder: str, settings: Mapping[str, Any], clip_model: str | None, clip_pretrained: str | None
 ) -> sst.Embedder:
     return sst.embedder_of(_index, clip_model=clip_model, clip_pretrained=clip_pretrained, from_hub=False)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _vector(_index: sst.Index, folder: str, settings: Mapping[str, Any], text: str) -> Any:
-    return sst.described(embedder(_index), text)
+def _embed_text(_index: sst.Index, folder: str, settings: Mapping[str, Any], text: str) -> Any:
+    return sst.described(get_embedder(_index), text)
 
 
-def described(index: sst.Index, question: sst.Question, trait: str) -> Described | None:
+def describe_text(index: sst.Index, question: sst.Question, trait: str) -> TextQuery | None:
     """Let the model read what nothing measured says; None if the sentence is left with no such words."""
     text = sst.words_for_model(index, question, trait)
     if not text:
         return None
     try:
-        return Described(text, _vector(index, choosing.cache_key(index)[0], index.settings, text))
+        return TextQuery(text, _embed_text(index, current_index.get_cache_key(index)[0], index.settings, text))
     except sst.SSTError as error:
-        return Described(text, why=str(error))
+        return TextQuery(text, why=str(error))
 
 
-def order(words: Described, *, beside_example: bool) -> None:
+def explain_order(words: TextQuery, *, beside_example: bool) -> None:
     """Say how the order of the hits came about."""
-    text = f"\u201c{plain(words.text)}\u201d"
+    text = f"\u201c{escape_md(words.text)}\u201d"
     if words.vector is None:
-        st.warning(f"The words {text} are not compared: {plain(words.why)}")
+        st.warning(f"The words {text} are not compared: {escape_md(words.why)}")
     elif beside_example:
         st.caption(
             f"Ordered by two places alike: the one by similarity to the example, and the one by the words {text}. "

@@ -11,20 +11,20 @@ from typing import Literal
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import choosing, pictures
-from sst_app.markdown import plain
+from sst_app import captions, current_index, index_images
+from sst_app.markdown import escape_md
 
 Kind = Literal["like", "unlike"]
 Pair = tuple[str, str]
-SAID = {"like": "and like", "unlike": "but unlike"}
-MOST = 12
+LABELS = {"like": "and like", "unlike": "but unlike"}
+MAX_EXAMPLES = 12
 """More examples than this are not taken."""
 
 
-def given(index: sst.Index, kind: Kind) -> tuple[Pair, ...]:
+def read(index: sst.Index, kind: Kind) -> tuple[Pair, ...]:
     """Return the further examples of a kind, (specimen, trait); what is no example is left out."""
     found: list[Pair] = []
-    for text in st.query_params.get_all(kind)[:MOST]:
+    for text in st.query_params.get_all(kind)[:MAX_EXAMPLES]:
         try:
             specimen, trait = json.loads(text)
         except (ValueError, TypeError):
@@ -38,19 +38,19 @@ def add(index: sst.Index, kind: Kind, specimen: str, traits: tuple[str, ...]) ->
     """Add a specimen to the question, or move it from one kind to the other."""
     other: Kind = "unlike" if kind == "like" else "like"
     pairs = [(specimen, trait) for trait in traits]
-    _write(other, [pair for pair in given(index, other) if pair not in pairs])
-    _write(kind, [*(pair for pair in given(index, kind) if pair not in pairs), *pairs])
+    _write(other, [pair for pair in read(index, other) if pair not in pairs])
+    _write(kind, [*(pair for pair in read(index, kind) if pair not in pairs), *pairs])
     st.query_params.pop("page", None)
 
 
-def drop(index: sst.Index, kind: Kind, pair: Pair) -> None:
+def remove(index: sst.Index, kind: Kind, pair: Pair) -> None:
     """Take an example away."""
-    _write(kind, [each for each in given(index, kind) if each != pair])
+    _write(kind, [each for each in read(index, kind) if each != pair])
 
 
 def clear() -> None:
     """Take all further examples away."""
-    for kind in SAID:
+    for kind in LABELS:
         st.query_params.pop(kind, None)
 
 
@@ -58,20 +58,22 @@ def show(index: sst.Index) -> None:
     """Show the further examples, each with a button that takes it away."""
     kinds: tuple[Kind, ...] = ("like", "unlike")
     for kind in kinds:
-        pairs = given(index, kind)
+        pairs = read(index, kind)
         if pairs:
-            st.caption(f"**{SAID[kind]}**")
+            st.caption(f"**{LABELS[kind]}**")
         for pair in pairs:
             specimen, trait = pair
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 try:
-                    st.image(pictures.crop(index, choosing.cache_key(index), specimen, trait), width=56)
+                    st.image(
+                        index_images.read_crop(index, current_index.get_cache_key(index), specimen, trait), width=56
+                    )
                 except sst.QueryError:
-                    st.image(pictures.grey(), width=56)
-                st.html(choosing.line(specimen, trait), width="stretch")
+                    st.image(index_images.make_grey(), width=56)
+                st.html(captions.format_lines(specimen, trait), width="stretch")
                 st.button(
                     "", icon=":material/close:", key=f"drop-{kind}-{specimen}-{trait}", type="tertiary",
-                    help=plain(f"Take {trait} of {specimen} away"), on_click=drop, args=(index, kind, pair),
+                    help=escape_md(f"Take {trait} of {specimen} away"), on_click=remove, args=(index, kind, pair),
                 )  # fmt: skip
 
 

@@ -12,13 +12,13 @@ from typing import Literal
 
 import streamlit as st
 
-from sst_app.markdown import plain
+from sst_app.markdown import escape_md
 
 Kind = Literal["primary", "secondary", "tertiary"]
 
 
 @dataclass
-class Work:
+class BuildProcess:
     """A process that was started here, the file it writes to, and whether its end was noticed."""
 
     process: subprocess.Popen[bytes]
@@ -32,11 +32,11 @@ class Work:
 
 
 @st.cache_resource
-def _works() -> dict[str, Work]:
+def _get_processes() -> dict[str, BuildProcess]:
     return {}
 
 
-def offer(key: str, label: str, words: Sequence[str], *, kind: Kind = "primary") -> None:
+def show_start_button(key: str, label: str, words: Sequence[str], *, kind: Kind = "primary") -> None:
     """Show a button that starts `sst-retrieval ...` in a process of its own; `progress` shows what that says.
 
     Args:
@@ -46,33 +46,33 @@ def offer(key: str, label: str, words: Sequence[str], *, kind: Kind = "primary")
         kind: of the button.
     """
     st.button(
-        plain(label), key=f"start-{key}-{label}", type=kind, disabled=running(key), on_click=_begin,
-        args=(key, tuple(words)), help="A build is at work." if running(key) else None,
+        escape_md(label), key=f"start-{key}-{label}", type=kind, disabled=is_running(key), on_click=_start_if_idle,
+        args=(key, tuple(words)), help="A build is at work." if is_running(key) else None,
     )  # fmt: skip
 
 
-def running(key: str) -> bool:
+def is_running(key: str) -> bool:
     """Say whether a process that was started here is at work."""
-    work = _works().get(key)
+    work = _get_processes().get(key)
     return work is not None and work.process.poll() is None
 
 
-def progress(key: str) -> None:
+def show_progress(key: str) -> None:
     """Show what a process that was started here says; nothing if there is none."""
-    if key in _works():
-        _progress(key)
+    if key in _get_processes():
+        _show_progress(key)
 
 
-def _begin(key: str, words: tuple[str, ...]) -> None:
-    if not running(key):
-        _works()[key] = _start(words)
+def _start_if_idle(key: str, words: tuple[str, ...]) -> None:
+    if not is_running(key):
+        _get_processes()[key] = _start(words)
 
 
 def _forget(key: str) -> None:
-    _works().pop(key, None)
+    _get_processes().pop(key, None)
 
 
-def _start(words: Sequence[str]) -> Work:
+def _start(words: Sequence[str]) -> BuildProcess:
     log = Path(tempfile.mkstemp(prefix="sst-retrieval-", suffix=".log")[1])
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -81,12 +81,12 @@ def _start(words: Sequence[str]) -> Work:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    return Work(process, log)
+    return BuildProcess(process, log)
 
 
 @st.fragment(run_every=2)
-def _progress(key: str) -> None:
-    work = _works().get(key)
+def _show_progress(key: str) -> None:
+    work = _get_processes().get(key)
     if work is None:
         return
     code = work.process.poll()

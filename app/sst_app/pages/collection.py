@@ -9,31 +9,31 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import choosing, opening
-from sst_app.markdown import plain
-from sst_app.places import offer_build, show_build
+from sst_app import current_index
+from sst_app.markdown import escape_md
+from sst_app.rebuild import show_progress, show_rebuild
 
 BLUE, INK = "#0072B2", "#3A3A3A"
-MOST = 40
+MAX_TAXA = 40
 """So many taxa are shown at a time."""
 
 
 def main() -> None:
     """Draw the page."""
-    index, info = opening.index(), opening.info()
-    table = opening.table()
-    show_build()
-    _numbers(info, table)
+    index, info = current_index.get_index(), current_index.get_info()
+    table = current_index.get_table()
+    show_progress()
+    _show_numbers(info, table)
     left, right = st.columns([1.35, 1], gap="medium")
     with left:
-        _coverage(index, table)
+        _show_coverage(index, table)
     with right:
-        _confidence(index, table)
-        _skipped(index)
-    _provenance(info)
+        _show_confidence(index, table)
+        _show_skipped(index)
+    _show_provenance(info)
 
 
-def coverage(table: pd.DataFrame, column: str) -> pd.DataFrame:
+def compute_coverage(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Count, for each taxon and trait, on what share of the specimens the trait was found.
 
     Returns:
@@ -43,11 +43,11 @@ def coverage(table: pd.DataFrame, column: str) -> pd.DataFrame:
     grouped = known.groupby(["taxon", "sst:trait"], observed=True)["sst:present"].agg(["sum", "size"]).reset_index()
     grouped.columns = pd.Index(["taxon", "trait", "found", "looked for"])
     grouped["share"] = grouped["found"] / grouped["looked for"]
-    order = known["taxon"].value_counts().index[:MOST]
+    order = known["taxon"].value_counts().index[:MAX_TAXA]
     return grouped[grouped["taxon"].isin(order)]
 
 
-def _numbers(info: dict[str, Any], table: pd.DataFrame) -> None:
+def _show_numbers(info: dict[str, Any], table: pd.DataFrame) -> None:
     provenance = info["provenance"]
     waiting = provenance.get("photographs", {}).get("waiting", 0)
     if waiting:
@@ -62,16 +62,16 @@ def _numbers(info: dict[str, Any], table: pd.DataFrame) -> None:
     places[2].metric("traits", len(info["traits"]))
     places[3].metric("masks", f"{int(table['sst:present'].sum()):,}")
     places[4].metric("reviewed", f"{decided:,}")
-    places[5].metric("size", f"{opening.size() / 1024**2:,.0f} MB")
+    places[5].metric("size", f"{current_index.get_size() / 1024**2:,.0f} MB")
 
 
-def _coverage(index: sst.Index, table: pd.DataFrame) -> None:
+def _show_coverage(index: sst.Index, table: pd.DataFrame) -> None:
     st.markdown("**On how many specimens each trait was found**")
-    columns = ["sst:group", *(facet.column for facet in opening.facets().values() if facet.kind == "words")]
+    columns = ["sst:group", *(facet.column for facet in current_index.get_facets().values() if facet.kind == "words")]
     column = st.selectbox(
         "by", columns, key="coverage-by", format_func=lambda name: "group" if name == "sst:group" else name
     )
-    chart = _shares(index, choosing.cache_key(index), table, column)
+    chart = _draw_coverage(index, current_index.get_cache_key(index), table, column)
     if chart is None:
         st.info("No photograph has been searched yet.")
     else:
@@ -79,11 +79,11 @@ def _coverage(index: sst.Index, table: pd.DataFrame) -> None:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _shares(
+def _draw_coverage(
     _index: sst.Index, key: tuple[str, tuple[int, int]], _table: pd.DataFrame, column: str
 ) -> dict[str, Any] | None:
     """Draw the shares of `coverage`, as Vega-Lite; None if there are none."""
-    shares = coverage(_table, column)
+    shares = compute_coverage(_table, column)
     if not len(shares):
         return None
     shares = shares.assign(label=shares["found"].astype(str) + " / " + shares["looked for"].astype(str))
@@ -100,12 +100,12 @@ def _shares(
         text=alt.Text("label:N"),
         color=alt.condition(alt.datum.share > 0.55, alt.value("white"), alt.value("#1A1A1A")),
     )
-    return _written(alt.layer(cells, text).properties(height=max(120, 30 * shares["taxon"].nunique() + 60)))
+    return _to_vega_lite(alt.layer(cells, text).properties(height=max(120, 30 * shares["taxon"].nunique() + 60)))
 
 
-def _confidence(index: sst.Index, table: pd.DataFrame) -> None:
+def _show_confidence(index: sst.Index, table: pd.DataFrame) -> None:
     st.markdown("**Confidence of the masks**")
-    chart = _histogram(choosing.cache_key(index), table)
+    chart = _draw_histogram(current_index.get_cache_key(index), table)
     if chart is None:
         st.info("No trait was found yet.")
     else:
@@ -113,7 +113,7 @@ def _confidence(index: sst.Index, table: pd.DataFrame) -> None:
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _histogram(key: tuple[str, tuple[int, int]], _table: pd.DataFrame) -> dict[str, Any] | None:
+def _draw_histogram(key: tuple[str, tuple[int, int]], _table: pd.DataFrame) -> dict[str, Any] | None:
     """Draw how many masks have which confidence, as Vega-Lite; None if there are none."""
     found = _table[_table["sst:present"]]
     if not len(found):
@@ -135,15 +135,15 @@ def _histogram(key: tuple[str, tuple[int, int]], _table: pd.DataFrame) -> dict[s
         )
         .properties(height=170)
     )
-    return _written(chart)
+    return _to_vega_lite(chart)
 
 
-def _written(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
+def _to_vega_lite(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
     """Write a chart as Vega-Lite, once: to check it against its schema takes longer than all else on this page."""
     return {name: value for name, value in chart.to_dict().items() if name != "config"}  # Streamlit's looks instead.
 
 
-def _skipped(index: sst.Index) -> None:
+def _show_skipped(index: sst.Index) -> None:
     skipped = index.skipped()
     st.markdown(f"**Skipped specimens: {len(skipped):,}**")
     if not skipped:
@@ -153,7 +153,7 @@ def _skipped(index: sst.Index) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=180)
 
 
-def _provenance(info: dict[str, Any]) -> None:
+def _show_provenance(info: dict[str, Any]) -> None:
     provenance = info["provenance"]
     settings = info["settings"]
     st.markdown("**How it was made**")
@@ -174,9 +174,9 @@ def _provenance(info: dict[str, Any]) -> None:
     with right:
         st.caption("This command builds it again. Unchanged photographs are not computed twice.")
         try:
-            offer_build()
+            show_rebuild()
         except sst.IndexFolderError as error:
-            st.info(plain(error))
+            st.info(escape_md(error))
 
 
 main()

@@ -8,14 +8,14 @@ from pathlib import Path
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import building, opening
-from sst_app.building import Kind
-from sst_app.markdown import plain
+from sst_app import build_process, command_line, current_index
+from sst_app.build_process import Kind
+from sst_app.markdown import escape_md
 
 NO_ORIGIN = "This index does not say where its supports lie; build it once more with sst-retrieval build."
 
 
-def offer_build(*, groups: tuple[str, ...] = (), label: str = "Build now", kind: Kind = "secondary") -> None:
+def show_rebuild(*, groups: tuple[str, ...] = (), label: str = "Build now", kind: Kind = "secondary") -> None:
     """Show the command that builds the index again, and a button that runs it.
 
     Args:
@@ -23,37 +23,39 @@ def offer_build(*, groups: tuple[str, ...] = (), label: str = "Build now", kind:
         label: of the button.
         kind: of the button.
     """
-    words = sst.rebuild_command(opening.path(), groups=groups)
+    words = sst.rebuild_command(current_index.get_path(), groups=groups)
     st.code(shlex.join(words), language="bash", wrap_lines=True)
-    doubt = _doubt(sst.origin_of(opening.path()))
-    if doubt:
-        st.caption(plain(doubt))
+    obstacle = _find_obstacle(sst.origin_of(current_index.get_path()))
+    if obstacle:
+        st.caption(escape_md(obstacle))
     else:
-        building.offer(_key(), label, words[1:], kind=kind)
+        build_process.show_start_button(_get_key(), label, words[1:], kind=kind)
 
 
-def show_build() -> None:
+def show_progress() -> None:
     """Show how far a build of this index is, if one was started here."""
-    building.progress(_key())
+    build_process.show_progress(_get_key())
 
 
-def offer_groups(index: sst.Index, *, kind: Kind = "secondary") -> None:
+def show_new_supports(index: sst.Index, *, kind: Kind = "secondary") -> None:
     """Offer to propagate the groups again that have a support the index was not built with."""
-    folder, _ = support_folder()
-    fresh = new_supports(index, folder)
+    folder, _ = find_support_folder()
+    fresh = find_new_supports(index, folder)
     if not fresh:
         return
     groups = tuple(sorted(fresh))
-    named = "; ".join(f"**{plain(group)}**: {plain(', '.join(names))}" for group, names in sorted(fresh.items()))
+    named = "; ".join(
+        f"**{escape_md(group)}**: {escape_md(', '.join(names))}" for group, names in sorted(fresh.items())
+    )
     st.markdown(f"Supports that the index does not know yet: {named}")
     what = groups[0] if len(groups) == 1 else f"{len(groups)} groups"
-    offer_build(groups=groups, label=f"Propagate {what} again", kind=kind)
+    show_rebuild(groups=groups, label=f"Propagate {what} again", kind=kind)
 
 
-def new_supports(index: sst.Index, folder: Path | None) -> dict[str, list[str]]:
+def find_new_supports(index: sst.Index, folder: Path | None) -> dict[str, list[str]]:
     """Return the specimens that were drawn since the index was built, by group."""
     used = {str(each["specimen"]) for each in index.info()["provenance"].get("supports", [])}
-    known = opening.specimens().set_index("sst:specimen")["sst:group"]
+    known = current_index.get_specimens().set_index("sst:specimen")["sst:group"]
     drawn = sorted(path.stem for path in folder.glob("[!.]*.png")) if folder is not None else []
     saved: set[tuple[str, int]] = st.session_state.get("saved", set())
     fresh: dict[str, list[str]] = {}
@@ -63,22 +65,22 @@ def new_supports(index: sst.Index, folder: Path | None) -> dict[str, list[str]]:
     return fresh
 
 
-def remember(index: sst.Index, specimen: str) -> None:
+def mark_saved(index: sst.Index, specimen: str) -> None:
     """Remember that a support was saved, which may have been one before."""
     st.session_state.setdefault("saved", set()).add((specimen, index.state[0]))
 
 
-def _key() -> str:
-    return f"build-{opening.path().resolve()}"
+def _get_key() -> str:
+    return f"build-{current_index.get_path().resolve()}"
 
 
-def support_folder() -> tuple[Path | None, str]:
+def find_support_folder() -> tuple[Path | None, str]:
     """Return where supports are written, and why nowhere if they are not."""
-    named = opening.asked().supports
+    named = command_line.read_arguments().supports
     if named:
         return named[0], ""
     try:
-        origin = sst.origin_of(opening.path())
+        origin = sst.origin_of(current_index.get_path())
     except sst.IndexFolderError:
         return None, NO_ORIGIN
     if origin.supports.suffix.lower() == ".json":
@@ -86,7 +88,7 @@ def support_folder() -> tuple[Path | None, str]:
             f"The supports of this index are in one file, {origin.supports}; make a folder of them, build with it, and "
             "they can be drawn here."
         )
-    if not origin.there or not inside(origin.supports, origin.folder):
+    if not origin.there or not is_inside(origin.supports, origin.folder):
         return None, (
             f"The index says that its supports lie in {origin.supports}; that is outside the folder of its collection, "
             f"so nothing is written there. If that is right, start the app with: "
@@ -95,33 +97,33 @@ def support_folder() -> tuple[Path | None, str]:
     return origin.supports, ""
 
 
-def inside(path: Path, folder: Path) -> bool:
+def is_inside(path: Path, folder: Path) -> bool:
     """Say whether a path lies in a folder, all links followed."""
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def drawn_before(folder: Path | None, specimen: str) -> Path | None:
+def find_label_picture(folder: Path | None, specimen: str) -> Path | None:
     """Return the label picture of a specimen, if there is one."""
     if folder is None or Path(specimen).name != specimen:
         return None
     path = folder / f"{specimen}.png"
-    return path if path.is_file() and inside(path, folder) else None
+    return path if path.is_file() and is_inside(path, folder) else None
 
 
-def _doubt(origin: sst.Origin) -> str:
+def _find_obstacle(origin: sst.Origin) -> str:
     """Say why the command is not run from here; "" if it is."""
     engines = {origin.settings.get("propagator", "dense"), origin.settings.get("embedder", "efficientnet")}
     if not engines <= {*sst.PROPAGATORS, *sst.EMBEDDERS}:
         return "It was built with a model of somebody's own; run the command yourself if you trust it."
     if not origin.there:
         return f"Its table is no longer at {origin.table}; run the command with the table's new place."
-    agreed = opening.agreed()
+    allowed = current_index.get_allowed_folders()
     named = [origin.supports, *(Path(origin.settings[name]) for name in ("images",) if name in origin.settings)]
     named += [Path(value) for _, value in origin.models if "/" in value or "\\" in value or value.endswith(".pt")]
-    strange = [path for path in named if not any(inside(path, folder) for folder in agreed)]
-    if strange:
+    outside = [path for path in named if not any(is_inside(path, folder) for folder in allowed)]
+    if outside:
         return (
-            f"It reads {strange[0]}, which is outside the folder of the collection; run the command yourself, or start "
+            f"It reads {outside[0]}, which is outside the folder of the collection; run the command yourself, or start "
             "the app with --images or --supports and that folder."
         )
     return ""

@@ -13,49 +13,51 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import choosing, components, filters, opening, pictures
-from sst_app.markdown import plain
+from sst_app import captions, components, current_index, filters, index_images
+from sst_app.markdown import escape_md
 
 HEIGHT = 520
-FEW = 150
+MAX_PRELOADED = 150
 """Of so few specimens all pictures go to the browser at once; of more, each when the cursor comes to it."""
 
-MANY = 5000
+MAX_NOTES = 5000
 """Of more specimens only the name is written below a point's picture: the page stays quick."""
 
-MOST_WORDS = 32
+MAX_WORDS = 32
 """So many words of a column get a sign of their own; the rarer ones share one."""
 
 
 def main() -> None:
     """Draw the page."""
-    index = opening.index()
-    if not opening.has_traits(index):
+    index = current_index.get_index()
+    if not current_index.check_traits(index):
         return
     head = st.columns([1.2, 1.2, 1.2, 1.2], vertical_alignment="bottom")
     trait = head[0].selectbox("Trait", index.traits, key="space-trait", bind="query-params")
     blocks = head[1].multiselect("of", list(index.blocks), default=list(index.blocks)[:1], key="space-blocks")
-    colour = head[2].selectbox("Colour by", filters.colours(opening.facets()), key="space-colour", bind="query-params")
+    colour = head[2].selectbox(
+        "Colour by", filters.list_colour_columns(current_index.get_facets()), key="space-colour", bind="query-params"
+    )
     umap = importlib.util.find_spec("umap") is not None
     ways = ["PCA", "UMAP"] if umap else ["PCA"]
     hint = None if umap else "UMAP appears here once it is installed: pip install 'sst-retrieval[umap]'"
     way = head[3].segmented_control("by", ways, default="PCA", key="space-way", required=True, help=hint)
     weights = tuple((block, float(block in blocks or not blocks)) for block in index.blocks)
-    key = choosing.cache_key(index)
-    scatter = _drawn(index, key, trait, weights, way, colour)
+    key = current_index.get_cache_key(index)
+    scatter = _make_scatter(index, key, trait, weights, way, colour)
     left, right = st.columns([2.6, 1], gap="medium")
     with right:
-        st.markdown(f"**{plain(colour)}**")
+        st.markdown(f"**{escape_md(colour)}**")
         st.html(scatter.legend)
         if scatter.rarer:
             st.caption(f"{scatter.rarer} rarer ones share the last sign.")
     with left:
-        circled = _show(index, trait, scatter)
+        circled = _show_scatter(index, trait, scatter)
     if circled is not None:
         st.session_state["space-chosen"] = (scatter.version, [scatter.specimens[place] for place in circled])
     known_version, chosen = st.session_state.get("space-chosen", ("", []))
     if known_version == scatter.version and chosen:
-        _light_table(index, trait, chosen)
+        _show_selection(index, trait, chosen)
     else:
         st.caption("Move over a point to see its trait; draw a line around some to lay them on the light table.")
 
@@ -86,7 +88,7 @@ class Scatter:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _drawn(
+def _make_scatter(
     _index: sst.Index,
     key: tuple[str, tuple[int, int]],
     trait: str,
@@ -95,17 +97,17 @@ def _drawn(
     colour: str,
 ) -> Scatter:
     """Lay out the specimens and colour them."""
-    specimens, places, axes = space(_index, key, trait, weights, way)
-    own = _of_trait(trait).loc[list(specimens)]
-    known = opening.facets()
+    specimens, places, axes = compute_layout(_index, key, trait, weights, way)
+    own = _get_trait_table(trait).loc[list(specimens)]
+    known = current_index.get_facets()
     values = own[colour if colour in known else f"sst:{colour.removeprefix('sst:')}"]
     numbers = known[colour].kind != "words" if colour in known else colour.endswith("confidence")
     rarer = 0
     if numbers:
-        kinds, shades, legend = _ramp(values)
+        kinds, shades, legend = _make_ramp(values)
     else:
-        kinds, shades, legend, rarer = _legend(values)
-    notes = values.astype(str).tolist() if len(specimens) <= MANY else []
+        kinds, shades, legend, rarer = _make_legend(values)
+    notes = values.astype(str).tolist() if len(specimens) <= MAX_NOTES else []
     points = {
         "x": np.round(places[:, 0], 4).tolist(), "y": np.round(places[:, 1], 4).tolist(), "names": specimens,
         "notes": notes, "kind": kinds, "shade": shades,
@@ -114,13 +116,13 @@ def _drawn(
     return Scatter(version, specimens, notes, json.dumps(points), axes, numbers, legend, rarer)
 
 
-def _of_trait(trait: str) -> pd.DataFrame:
+def _get_trait_table(trait: str) -> pd.DataFrame:
     """Return the table of one trait, a row a specimen."""
-    return opening.table(trait).set_index("sst:specimen")
+    return current_index.get_table(trait).set_index("sst:specimen")
 
 
 @st.cache_resource(max_entries=16, show_spinner="Laying the specimens out; UMAP takes a minute the first time")
-def space(
+def compute_layout(
     _index: sst.Index, key: tuple[str, tuple[int, int]], trait: str, weights: tuple[tuple[str, float], ...], way: str
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, str]]:
     """Lay the vectors of a trait out in two dimensions.
@@ -141,23 +143,25 @@ def space(
 
 
 @st.fragment
-def _show(index: sst.Index, trait: str, scatter: Scatter) -> list[int] | None:
+def _show_scatter(index: sst.Index, trait: str, scatter: Scatter) -> list[int] | None:
     """Show the points; only this part runs again when the cursor asks for a picture."""
-    key = choosing.cache_key(index)
-    asked = st.session_state.get("space-asked")
+    key = current_index.get_cache_key(index)
+    hovered = st.session_state.get("space-asked")
     names = scatter.specimens
     data: dict[str, Any] = {
         "points": scatter.points, "axes": scatter.axes, "ramp": scatter.ramp, "height": HEIGHT,
         "version": scatter.version,
     }  # fmt: skip
-    if len(names) <= FEW:
-        data["pictures"] = {name: pictures.uri(pictures.crop(index, key, name, trait)) for name in names}
-    elif asked is not None and asked in names:
-        picture = pictures.uri(pictures.crop(index, key, asked, trait))
-        note = f"{asked}: {scatter.notes[names.index(asked)]}" if scatter.notes else asked
-        data["hover"] = {"specimen": asked, "note": note, "image": picture}
-    hover, circled = components.points(data, key="space-points")
-    if hover and hover != asked and len(names) > FEW:
+    if len(names) <= MAX_PRELOADED:
+        data["pictures"] = {
+            name: index_images.make_data_uri(index_images.read_crop(index, key, name, trait)) for name in names
+        }
+    elif hovered is not None and hovered in names:
+        picture = index_images.make_data_uri(index_images.read_crop(index, key, hovered, trait))
+        note = f"{hovered}: {scatter.notes[names.index(hovered)]}" if scatter.notes else hovered
+        data["hover"] = {"specimen": hovered, "note": note, "image": picture}
+    hover, circled = components.show_scatter(data, key="space-points")
+    if hover and hover != hovered and len(names) > MAX_PRELOADED:
         st.session_state["space-asked"] = hover
         st.rerun(scope="fragment")
     if circled is not None:
@@ -167,23 +171,23 @@ def _show(index: sst.Index, trait: str, scatter: Scatter) -> list[int] | None:
     return found
 
 
-def _legend(values: pd.Series) -> tuple[list[int], list[float | None], str, int]:
+def _make_legend(values: pd.Series) -> tuple[list[int], list[float | None], str, int]:
     """Give every word a sign, and list them; the words beyond MOST_WORDS share the last."""
     words = values.astype(object).where(values.notna(), "not known").astype(str)
     counts = words.value_counts()
-    kept = list(counts.index[:MOST_WORDS])
+    kept = list(counts.index[:MAX_WORDS])
     signs = {word: place for place, word in enumerate(kept)}
-    shapes, inks = "●■▲◆", components.INKS
+    shapes, inks = "●■▲◆", components.POINT_COLOURS
     lines = [
         f'<div class="tile-line sign" title="{escape(word)}"><span style="color:{inks[place % len(inks)]}">'
         f"{shapes[place // len(inks) % 4]}</span> {escape(word)} ({counts[word]:,})</div>"
         for word, place in signs.items()
     ]
     legend = f'<div style="max-height:{HEIGHT - 60}px;overflow:auto">{"".join(lines)}</div>'
-    return words.map(signs).fillna(MOST_WORDS - 1).astype(int).tolist(), [], legend, len(counts) - len(kept)
+    return words.map(signs).fillna(MAX_WORDS - 1).astype(int).tolist(), [], legend, len(counts) - len(kept)
 
 
-def _ramp(values: pd.Series) -> tuple[list[int], list[float | None], str]:
+def _make_ramp(values: pd.Series) -> tuple[list[int], list[float | None], str]:
     """Turn numbers or dates into 0..1."""
     dates = not pd.api.types.is_numeric_dtype(values)
     numbers = pd.to_datetime(values).astype("int64").where(values.notna()) if dates else values.astype(float)
@@ -200,12 +204,12 @@ def _ramp(values: pd.Series) -> tuple[list[int], list[float | None], str]:
     return [0] * len(values), shades, legend
 
 
-def _light_table(index: sst.Index, trait: str, specimens: list[str]) -> None:
+def _show_selection(index: sst.Index, trait: str, specimens: list[str]) -> None:
     """Lay the circled specimens side by side."""
-    key = choosing.cache_key(index)
+    key = current_index.get_cache_key(index)
     head = st.columns([3, 1, 1], vertical_alignment="center")
     head[0].markdown(f"**{len(specimens):,} circled**")
-    rows = _of_trait(trait).loc[specimens].reset_index()
+    rows = _get_trait_table(trait).loc[specimens].reset_index()
     head[1].download_button(
         "CSV", rows.to_csv(index=False).encode(), f"{trait}-circled.csv", "text/csv", on_click="ignore", width="stretch"
     )
@@ -213,18 +217,18 @@ def _light_table(index: sst.Index, trait: str, specimens: list[str]) -> None:
     for start in range(0, len(shown), 6):
         for place, name in zip(st.columns(6), shown[start : start + 6], strict=False):
             with place:
-                st.image(pictures.crop(index, key, name, trait), width="stretch")
+                st.image(index_images.read_crop(index, key, name, trait), width="stretch")
                 st.button(
-                    plain(choosing.short(name)), key=f"space-{name}", help=plain(f"Search with {trait} of {name}"),
-                    width="stretch", on_click=_ask, args=(name, trait),
+                    escape_md(captions.shorten(name)), key=f"space-{name}", width="stretch",
+                    help=escape_md(f"Search with {trait} of {name}"), on_click=_search_with, args=(name, trait),
                 )  # fmt: skip
     if len(specimens) > len(shown):
         st.caption(f"{len(specimens) - len(shown):,} more are in the CSV.")
     if st.session_state.pop("space-ask", False):
-        st.switch_page("sst_app/search.py")
+        st.switch_page("sst_app/pages/search.py")
 
 
-def _ask(specimen: str, trait: str) -> None:
+def _search_with(specimen: str, trait: str) -> None:
     st.session_state["asked"] = (specimen, trait)
     st.session_state["space-ask"] = True
 

@@ -9,26 +9,26 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import choosing, components, drawing, opening, pictures
-from sst_app.markdown import code, plain
-from sst_app.places import offer_build, offer_groups, remember, show_build, support_folder
+from sst_app import captions, components, current_index, index_images, mask_canvas
+from sst_app.markdown import escape_md, format_code
+from sst_app.rebuild import find_support_folder, mark_saved, show_new_supports, show_progress, show_rebuild
 
-SHOW = {"not decided": "", "accepted": "accepted", "rejected": "rejected", "redrawn": "redrawn"}
+STATUSES = {"not decided": "", "accepted": "accepted", "rejected": "rejected", "redrawn": "redrawn"}
 
 
 def main() -> None:
     """Draw the page."""
-    index = opening.index()
+    index = current_index.get_index()
     with st.sidebar:
         trait = st.selectbox("Trait", ["every trait", *index.traits], key="review-trait")
-        status = st.selectbox("Masks", list(SHOW), key="review-status")
+        status = st.selectbox("Masks", list(STATUSES), key="review-status")
         absent = st.toggle("also traits that were not found", key="review-absent")
-        who = st.text_input("Your name", value=_login(), key="reviewer", help="Kept with every decision.")
+        who = st.text_input("Your name", value=_get_login(), key="reviewer", help="Kept with every decision.")
         order = st.selectbox("First", ["least confident", "most confident"], key="review-order")
-    show_build()
-    table = opening.table(None if trait == "every trait" else trait)
-    queue = waiting(table, SHOW[status], absent=absent, least_first=order == "least confident")
-    _progress(index, table, len(queue))
+    show_progress()
+    table = current_index.get_table(None if trait == "every trait" else trait)
+    queue = list_queue(table, STATUSES[status], absent=absent, least_first=order == "least confident")
+    _show_review_state(index, table, len(queue))
     if not len(queue):
         st.success("Nothing is left to look at here; choose another trait or other masks on the left.")
         return
@@ -37,12 +37,12 @@ def main() -> None:
     specimen, name = row["sst:specimen"], row["sst:trait"]
     st.session_state["review-shown"] = (specimen, name)
     if st.session_state.get("redrawing") == (specimen, name):
-        _redraw(index, specimen, name, who)
+        _show_redraw(index, specimen, name, who)
     else:
-        _judge(index, row, place, len(queue), who)
+        _show_mask(index, row, place, len(queue), who)
 
 
-def waiting(table: pd.DataFrame, status: str, *, absent: bool = False, least_first: bool = True) -> pd.DataFrame:
+def list_queue(table: pd.DataFrame, status: str, *, absent: bool = False, least_first: bool = True) -> pd.DataFrame:
     """Return the masks to look at, in the order to look at them."""
     wanted = table["sst:review"] == status
     if not absent:
@@ -52,77 +52,81 @@ def waiting(table: pd.DataFrame, status: str, *, absent: bool = False, least_fir
     return found
 
 
-def _judge(index: sst.Index, row: pd.Series, place: int, total: int, who: str) -> None:
+def _show_mask(index: sst.Index, row: pd.Series, place: int, total: int, who: str) -> None:
     """Show one mask on its photograph and let somebody decide."""
     specimen, trait = row["sst:specimen"], row["sst:trait"]
-    key = choosing.cache_key(index)
+    key = current_index.get_cache_key(index)
     left, right = st.columns([2.6, 1], gap="medium")
-    size, outlines = pictures.outlines(index, key, specimen)
+    size, outlines = index_images.read_outlines(index, key, specimen)
     with left:
         try:
-            picture, _ = pictures.photograph(index, key, specimen)
+            picture, _ = index_images.read_photograph(index, key, specimen)
         except sst.ImageError as error:
-            st.warning(f"{plain(error)}. Shown is the small picture of the index.")
-            picture = pictures.thumbnail(index, key, specimen)
+            st.warning(f"{escape_md(error)}. Shown is the small picture of the index.")
+            picture = index_images.read_thumbnail(index, key, specimen)
         own = [each for each in outlines if each.trait == trait]
-        components.specimen(
-            pictures.uri(picture), size, own, choosing.colours(index), key="review-picture", chosen=trait,
-            label=f"{trait} of {specimen}", hint=f"{trait} was not found here", clickable=False,
+        components.show_specimen(
+            index_images.make_data_uri(picture), size, own, captions.get_trait_colours(index), key="review-picture",
+            chosen=trait, label=f"{trait} of {specimen}", hint=f"{trait} was not found here", clickable=False,
         )  # fmt: skip
     with right:
-        st.markdown(f"#### {plain(trait)}")
-        st.markdown(f"**{plain(specimen)}**  \n{plain(choosing.caption(dict(index.specimen(specimen).metadata)))}")
+        st.markdown(f"#### {escape_md(trait)}")
+        about = captions.format_caption(dict(index.specimen(specimen).metadata))
+        st.markdown(f"**{escape_md(specimen)}**  \n{escape_md(about)}")
         st.progress(float(row["sst:confidence"]), f"confidence {row['sst:confidence']:.2f}")
-        said = index.decision(specimen, trait)
-        if said is not None:
-            st.caption(plain(f"{sst.DECISIONS[said.decision]} by {said.reviewer}, {said.time[:16]} {said.comment}"))
+        decision = index.decision(specimen, trait)
+        if decision is not None:
+            what = sst.DECISIONS[decision.decision]
+            st.caption(escape_md(f"{what} by {decision.reviewer}, {decision.time[:16]} {decision.comment}"))
         comment = st.session_state.get(f"comment-{specimen}-{trait}", "")
-        _buttons(index, specimen, trait, who, comment, decided=said is not None)
+        _show_buttons(index, specimen, trait, who, comment, decided=decision is not None)
         back, on = st.columns(2)
-        back.button("Back", shortcut="left", on_click=_go, args=(place - 1,), disabled=place == 0, width="stretch")
+        back.button("Back", shortcut="left", on_click=_move_to, args=(place - 1,), disabled=place == 0, width="stretch")
         last = place + 1 >= total
-        on.button("Skip", shortcut="right", on_click=_go, args=(place + 1,), disabled=last, width="stretch")
+        on.button("Skip", shortcut="right", on_click=_move_to, args=(place + 1,), disabled=last, width="stretch")
         st.text_input(
             f"Comment ({place + 1} of {total:,})", key=f"comment-{specimen}-{trait}", placeholder="if you like"
         )
-        st.image(pictures.crop(index, key, specimen, trait), width="stretch")
+        st.image(index_images.read_crop(index, key, specimen, trait), width="stretch")
 
 
-def _buttons(index: sst.Index, specimen: str, trait: str, who: str, comment: str, *, decided: bool) -> None:
+def _show_buttons(index: sst.Index, specimen: str, trait: str, who: str, comment: str, *, decided: bool) -> None:
     if not who.strip():
         st.info("Write your name on the left; decisions are kept with it.")
     known: dict[str, Any] = {"disabled": not who.strip(), "width": "stretch"}
     about = (index, specimen, trait, who, comment)
     st.button("Accept", shortcut="a", type="primary", on_click=_decide, args=(*about, "accept"), **known)
     st.button("Reject", shortcut="x", on_click=_decide, args=(*about, "reject"), **known)
-    st.button("Redraw", shortcut="d", on_click=_begin, args=(specimen, trait), **known)
+    st.button("Redraw", shortcut="d", on_click=_start_redraw, args=(specimen, trait), **known)
     if decided:
         st.button("Withdraw the decision", shortcut="u", on_click=_decide, args=(*about, "reopen"), **known)
 
 
-def _redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
+def _show_redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
     """Let somebody correct a mask."""
-    what = f"**Redraw {plain(trait)}** of {plain(specimen)}"
+    what = f"**Redraw {escape_md(trait)}** of {escape_md(specimen)}"
     st.markdown(f"{what}: add with polygon or brush, take away with the eraser.")
     image = index.photograph(specimen)
     found = index.mask(specimen, trait)
     anew = st.toggle("start from nothing", key="redraw-anew")
     start = {} if anew or not found.any() else {trait: found}
-    colour = choosing.colours(index)[trait]
-    masks = drawing.canvas(image, {trait: colour}, key=f"redraw-{specimen}-{trait}-{anew}", start=start)
+    colour = captions.get_trait_colours(index)[trait]
+    masks = mask_canvas.show_canvas(image, {trait: colour}, key=f"redraw-{specimen}-{trait}-{anew}", start=start)
     mask = masks.get(trait)
     save, stop = st.columns(2)
     if save.button("Keep this mask", type="primary", disabled=mask is None, width="stretch"):
         index.review(specimen, trait, "redraw", reviewer=who, mask=mask)
         st.session_state.pop("redrawing")
-        st.toast(plain(f"Kept. The next build describes {trait} of {specimen} anew; until then no search finds it."))
+        st.toast(
+            escape_md(f"Kept. The next build describes {trait} of {specimen} anew; until then no search finds it.")
+        )
         st.rerun()
     if stop.button("Leave it as it was", width="stretch"):
         st.session_state.pop("redrawing")
         st.rerun()
 
 
-def _progress(index: sst.Index, table: pd.DataFrame, left: int) -> None:
+def _show_review_state(index: sst.Index, table: pd.DataFrame, left: int) -> None:
     """Say how far the review is, and what can be done with it."""
     decided = table["sst:review"].value_counts()
     words = [f"**{left:,}** to look at here"] + [
@@ -132,48 +136,48 @@ def _progress(index: sst.Index, table: pd.DataFrame, left: int) -> None:
     head[0].markdown(" · ".join(words))
     if decided.get("accepted", 0) + decided.get("redrawn", 0):
         with head[1].popover("Use what was decided", width="stretch"):
-            _use(index)
+            _show_actions(index)
 
 
-def _use(index: sst.Index) -> None:
+def _show_actions(index: sst.Index) -> None:
     """Make a reviewed specimen a support, and build again."""
     reviews = [review for review in index.reviews() if review.overrides_propagation]
-    supports = {each["specimen"] for each in opening.info()["provenance"].get("supports", [])}
+    supports = {each["specimen"] for each in current_index.get_info()["provenance"].get("supports", [])}
     names = sorted({review.specimen for review in reviews} - supports)
-    folder, why_not = support_folder()
+    folder, why_not = find_support_folder()
     st.markdown("**One more support.** A specimen whose masks are right teaches its whole group.")
     if folder is None:
-        st.info(plain(why_not))
+        st.info(escape_md(why_not))
     elif names:
         name = st.selectbox("Specimen", names, key="new-support")
-        drawn = settled(index, name)
-        st.caption(f"Its traits: {plain(', '.join(drawn))}. Written to {code(f'{folder / name}.png')}.")
-        missing = _undecided(index, name)
+        drawn = read_settled_masks(index, name)
+        st.caption(f"Its traits: {escape_md(', '.join(drawn))}. Written to {format_code(f'{folder / name}.png')}.")
+        missing = _list_undecided(index, name)
         if missing:
             st.warning(
-                f"Nobody has decided about {plain(' and '.join(missing))} yet, so the support will lack it; if it is "
-                "there, accept or redraw it first."
+                f"Nobody has decided about {escape_md(' and '.join(missing))} yet, so the support will lack it; if it "
+                "is there, accept or redraw it first."
             )
         if st.button("Make it a support", key="make-support", width="stretch", disabled=not drawn):
             path = sst.save_support(folder, name, drawn, numbers=index.trait_numbers)
-            remember(index, name)
-            st.success(f"Written: {code(path)}")
+            mark_saved(index, name)
+            st.success(f"Written: {format_code(path)}")
     else:
         st.caption("Accept or redraw the masks of a specimen that is no support yet.")
-    offer_groups(index, kind="primary")
+    show_new_supports(index, kind="primary")
     st.markdown("**Build again**, all groups: redrawn masks are described anew, too.")
-    offer_build(label="Build all")
+    show_rebuild(label="Build all")
 
 
-def settled(index: sst.Index, specimen: str) -> dict[str, Any]:
+def read_settled_masks(index: sst.Index, specimen: str) -> dict[str, Any]:
     """Return the masks of a specimen that a person accepted or drew."""
     wanted = [r.trait for r in index.reviews() if r.specimen == specimen and r.overrides_propagation]
     masks = {trait: index.mask(specimen, trait) for trait in index.traits if trait in wanted}
     return {trait: mask for trait, mask in masks.items() if mask.any()}
 
 
-def _undecided(index: sst.Index, specimen: str) -> list[str]:
-    table = opening.table()
+def _list_undecided(index: sst.Index, specimen: str) -> list[str]:
+    table = current_index.get_table()
     own = table[(table["sst:specimen"] == specimen) & table["sst:present"] & (table["sst:review"] == "")]
     return [str(trait) for trait in own["sst:trait"]]
 
@@ -182,18 +186,18 @@ def _decide(index: sst.Index, specimen: str, trait: str, who: str, comment: str,
     try:
         index.review(specimen, trait, decision, reviewer=who, comment=comment)
     except sst.SSTError as error:
-        st.error(plain(error))
+        st.error(escape_md(error))
 
 
-def _begin(specimen: str, trait: str) -> None:
+def _start_redraw(specimen: str, trait: str) -> None:
     st.session_state["redrawing"] = (specimen, trait)
 
 
-def _go(place: int) -> None:
+def _move_to(place: int) -> None:
     st.session_state["review-place"] = max(0, place)
 
 
-def _login() -> str:
+def _get_login() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

@@ -6,51 +6,51 @@ import numpy as np
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import asking, choosing, drawing, opening, places, subjects
-from sst_app.markdown import code, plain
-from sst_app.subjects import Subject
+from sst_app import current_index, mask_canvas, query_input, rebuild, specimen_picker, specimen_source
+from sst_app.markdown import escape_md, format_code
+from sst_app.specimen_source import SpecimenSource
 
-EVERY = "every group"
+EVERY_GROUP = "every group"
 
 
 def main() -> None:
     """Draw the page."""
-    table = opening.bare_table()
-    subject = subjects.of_index() if table is None else subjects.of_table(table)
+    table = current_index.get_unindexed_table()
+    source = specimen_source.from_index() if table is None else specimen_source.from_table(table)
     if table is None:
-        places.show_build()
+        rebuild.show_progress()
     with st.sidebar:
-        names = _filtered(subject)
-        specimen = _chosen(names)
-        traits = _vocabulary(subject)
+        names = _show_specimen_filter(source)
+        specimen = _show_specimen_choice(names)
+        traits = _show_traits(source)
     if specimen is None:
-        _overview(subject, names)
+        _show_overview(source, names)
     elif not traits:
-        st.image(subject.thumbnail(specimen))
+        st.image(source.thumbnail(specimen))
         st.info("Which traits do you want to find? Add the first one on the left, such as forewing_band.")
     else:
-        _draw(subject, specimen, traits)
+        _draw(source, specimen, traits)
     if table is not None:
-        subjects.offer_first_build(subjects.of_table(table), table)
+        specimen_source.show_first_build(specimen_source.from_table(table), table)
     else:
-        places.offer_groups(opening.index())
+        rebuild.show_new_supports(current_index.get_index())
 
 
-def _filtered(subject: Subject) -> list[str]:
+def _show_specimen_filter(source: SpecimenSource) -> list[str]:
     """Let somebody narrow the specimens down, by group and by words."""
-    sizes = subject.specimens["sst:group"].value_counts()
+    sizes = source.specimens["sst:group"].value_counts()
     # Groups without a support come first: they need one.
-    groups = sorted(map(str, sizes.index), key=lambda group: (group in subject.supports, group))
+    groups = sorted(map(str, sizes.index), key=lambda group: (group in source.supports, group))
     group = st.selectbox(
-        "Group", [EVERY, *groups], key="annotate-group",
-        format_func=lambda group: group if group in subject.supports or group == EVERY else f"{group} (no support yet)",
+        "Group", [EVERY_GROUP, *groups], key="annotate-group", format_func=lambda group: group
+        if group in source.supports or group == EVERY_GROUP else f"{group} (no support yet)",
     )  # fmt: skip
     words = st.text_input("Specimen", key="annotate-words", placeholder="id, name ...", icon=":material/search:")
-    own = subject.specimens
-    return choosing.matching(own if group == EVERY else own[own["sst:group"] == group], words)
+    own = source.specimens
+    return specimen_picker.find_specimens(own if group == EVERY_GROUP else own[own["sst:group"] == group], words)
 
 
-def _chosen(names: list[str]) -> str | None:
+def _show_specimen_choice(names: list[str]) -> str | None:
     """Let somebody choose the specimen to annotate."""
     if not names:
         st.info("No specimen has all of these words; use fewer or other ones.")
@@ -62,17 +62,17 @@ def _chosen(names: list[str]) -> str | None:
     return st.selectbox("Draw on", shown, index=None, key="annotate-specimen", placeholder=f"{len(names):,} found")
 
 
-def _vocabulary(subject: Subject) -> list[str]:
+def _show_traits(source: SpecimenSource) -> list[str]:
     """Let somebody add traits to those that are known."""
     added: list[str] = st.session_state.setdefault("annotate-new", [])
     with st.form("new-trait", clear_on_submit=True, border=False):
         name = st.text_input("A new trait", placeholder="hindwing_spot", help="As you would write it in a table.")
-        if st.form_submit_button("Add", width="stretch") and name.strip() and name.strip() not in subject.numbers:
+        if st.form_submit_button("Add", width="stretch") and name.strip() and name.strip() not in source.numbers:
             added.append(name.strip())
-    return list(dict.fromkeys([*subject.numbers, *added]))
+    return list(dict.fromkeys([*source.numbers, *added]))
 
 
-def _overview(subject: Subject, names: list[str]) -> None:
+def _show_overview(source: SpecimenSource, names: list[str]) -> None:
     """Say what a support is, which groups have one, and offer specimens to draw on."""
     st.subheader("Draw a support")
     st.markdown(
@@ -81,14 +81,14 @@ def _overview(subject: Subject, names: list[str]) -> None:
     )
     left, right = st.columns([1.6, 1], gap="medium")
     with left:
-        choosing.gallery(names, _pick, key="draw", across=4, picture=subject.thumbnail)
+        specimen_picker.show_gallery(names, _pick, key="draw", across=4, picture=source.thumbnail)
     with right:
-        sizes = subject.specimens["sst:group"].value_counts()
+        sizes = source.specimens["sst:group"].value_counts()
         rows = [
             {
                 "group": group,
                 "specimens": int(size),
-                "supports": ", ".join(subject.supports.get(group, [])) or "none yet",
+                "supports": ", ".join(source.supports.get(group, [])) or "none yet",
             }
             for group, size in sizes.items()
         ]
@@ -99,33 +99,33 @@ def _pick(specimen: str) -> None:
     st.session_state["annotate-specimen"] = specimen
 
 
-def _draw(subject: Subject, specimen: str, traits: list[str]) -> None:
+def _draw(source: SpecimenSource, specimen: str, traits: list[str]) -> None:
     """Let somebody draw on a specimen, and save it."""
-    image = subject.photograph(specimen)
-    start = _start(subject, specimen)
+    image = source.photograph(specimen)
+    start = _show_start_choice(source, specimen)
     colours = {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(traits)}
-    masks = drawing.canvas(image, colours, key=f"annotate-{specimen}", start=start)
-    masks = {**masks, **_uploaded(image, traits)}
-    _save(subject, specimen, masks)
+    masks = mask_canvas.show_canvas(image, colours, key=f"annotate-{specimen}", start=start)
+    masks = {**masks, **_show_upload(image, traits)}
+    _show_save(source, specimen, masks)
 
 
-def _start(subject: Subject, specimen: str) -> dict[str, np.ndarray]:
+def _show_start_choice(source: SpecimenSource, specimen: str) -> dict[str, np.ndarray]:
     """Begin with what was drawn before, or with what the program found."""
-    drawn = places.drawn_before(subject.folder, specimen)
-    found = subject.found(specimen)
+    drawn = rebuild.find_label_picture(source.folder, specimen)
+    found = source.found(specimen)
     ways = ["nothing", *(["what the program found"] if found else []), *(["the support as it is"] if drawn else [])]
     if len(ways) == 1:
         return {}
     way = st.segmented_control("Begin with", ways, default=ways[-1 if drawn else 0], required=True,
                                key=f"begin-{specimen}")  # fmt: skip
     if way == "the support as it is" and drawn is not None:
-        labels = sst.read_labels(drawn, max_pixels=asking.MOST_PIXELS)
+        labels = sst.read_labels(drawn, max_pixels=query_input.MAX_PIXELS)
         numbers = sst.read_traits(drawn.with_name("traits.toml")).numbers
         return {trait: labels == number for trait, number in numbers.items() if (labels == number).any()}
     return found if way == "what the program found" else {}
 
 
-def _uploaded(image: np.ndarray, traits: list[str]) -> dict[str, np.ndarray]:
+def _show_upload(image: np.ndarray, traits: list[str]) -> dict[str, np.ndarray]:
     """Take masks that were drawn in another program."""
     with st.expander("Upload a mask instead"):
         left, right = st.columns(2)
@@ -133,27 +133,27 @@ def _uploaded(image: np.ndarray, traits: list[str]) -> dict[str, np.ndarray]:
         upload = right.file_uploader("Label picture, 0 = background", type=["png", "tif"], key="annotate-upload")
         if upload is None:
             return {}
-        with asking.as_file(upload.getvalue(), upload.name) as path:
+        with query_input.write_temporary(upload.getvalue(), upload.name) as path:
             return {trait: sst.read_mask(path, image, trait=trait, number=1)}
 
 
-def _save(subject: Subject, specimen: str, masks: dict[str, np.ndarray]) -> None:
+def _show_save(source: SpecimenSource, specimen: str, masks: dict[str, np.ndarray]) -> None:
     """Say what was drawn, and save it."""
     if not masks:
         st.caption("Nothing is drawn yet.")
         return
-    shares = [f"{plain(trait)}: {int(mask.sum()):,} px" for trait, mask in masks.items()]
+    shares = [f"{escape_md(trait)}: {int(mask.sum()):,} px" for trait, mask in masks.items()]
     st.markdown("**Drawn**: " + ", ".join(shares))
-    if subject.folder is None:
-        st.info(plain(subject.why_not))
+    if source.folder is None:
+        st.info(escape_md(source.why_not))
         return
     left, right = st.columns([1, 3], vertical_alignment="center")
-    right.caption(f"It is written to {code(f'{subject.folder / specimen}.png')}.")
+    right.caption(f"It is written to {format_code(f'{source.folder / specimen}.png')}.")
     if left.button("Save the support", type="primary", icon=":material/save:", width="stretch"):
-        path = sst.save_support(subject.folder, specimen, masks, numbers=subject.numbers)
-        if opening.bare_table() is None:
-            places.remember(opening.index(), specimen)
-        st.success(f"Saved: {code(path)}.")
+        path = sst.save_support(source.folder, specimen, masks, numbers=source.numbers)
+        if current_index.get_unindexed_table() is None:
+            rebuild.mark_saved(current_index.get_index(), specimen)
+        st.success(f"Saved: {format_code(path)}.")
 
 
 main()

@@ -8,12 +8,12 @@ from typing import Any
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import asking, choosing, opening
-from sst_app.markdown import plain
+from sst_app import current_index, query_input
+from sst_app.markdown import escape_md
 
 
 @dataclass(frozen=True)
-class Said:
+class SentenceQuery:
     """What a sentence asks, as far as it was understood and left standing.
 
     Attributes:
@@ -25,7 +25,7 @@ class Said:
     chips: tuple[str, ...]
 
 
-def ask(index: sst.Index) -> Said | None:
+def show_input(index: sst.Index) -> SentenceQuery | None:
     """Let somebody type a sentence; show how it was read; return it, or None if there is none."""
     text = st.text_input(
         "Ask in words", key="sentence", placeholder="find wings with a similar stripe, females, not from Panama",
@@ -33,37 +33,41 @@ def ask(index: sst.Index) -> Said | None:
     )  # fmt: skip
     if not text.strip():
         return None
-    question = _understood(index, choosing.cache_key(index), text, _chosen())
+    question = _parse(index, current_index.get_cache_key(index), text, _get_chosen_specimen())
     for number, doubt in enumerate(question.doubts):
         names = {choice.meaning: choice for choice in doubt.choices}
-        chosen = st.pills(f"**{plain(doubt.words)}**: which is meant?", list(names), key=f"doubt-{text}-{number}",
-                          format_func=plain)  # fmt: skip
+        chosen = st.pills(f"**{escape_md(doubt.words)}**: which is meant?", list(names), key=f"doubt-{text}-{number}",
+                          format_func=escape_md)  # fmt: skip
         if chosen:
             question = question.choose(doubt, names[chosen])
     chips = {f"{part.kind}: {part.meaning}": part for part in question.parts}
     if chips:
         kept = st.pills(
             "Understood; click one to take it away", list(chips), default=list(chips), selection_mode="multi",
-            key=f"chips-{text}-{'|'.join(chips)}", format_func=lambda chip: plain(in_short(chips[chip])),
-            help="  \n".join(plain(f"{part.words}: {part.meaning}") for part in chips.values() if part.words),
+            key=f"chips-{text}-{'|'.join(chips)}", format_func=lambda chip: escape_md(abbreviate(chips[chip])),
+            help="  \n".join(escape_md(f"{part.words}: {part.meaning}") for part in chips.values() if part.words),
         )  # fmt: skip
         for name, part in chips.items():
             if name not in kept:
                 question = question.without(part)
     if question.unknown:
         # The model of an OpenCLIP index reads what is left; the light table says what came of it.
-        left = "Not measured, so left to the index's model" if _reads(index, question) else "Not understood, not asked"
-        st.caption(f"{left}: {plain(', '.join(question.unknown))}")
+        left = (
+            "Not measured, so left to the index's model"
+            if _model_reads(index, question)
+            else "Not understood, not asked"
+        )
+        st.caption(f"{left}: {escape_md(', '.join(question.unknown))}")
     for note in question.notes:
-        st.caption(plain(note))
-    return Said(question, tuple(map(repr, question.parts)))
+        st.caption(escape_md(note))
+    return SentenceQuery(question, tuple(map(repr, question.parts)))
 
 
-def _reads(index: sst.Index, question: sst.Question) -> bool:
+def _model_reads(index: sst.Index, question: sst.Question) -> bool:
     return bool(sst.words_for_model(index, question, question.trait or index.traits[0]))
 
 
-def in_short(part: Any) -> str:
+def abbreviate(part: Any) -> str:
     """Say what a part of a sentence was taken for, in a few words; how exactly stands in the tooltip."""
     if part.kind == "ranking":
         return ("not " if part.negated else "") + str(part.words)
@@ -71,11 +75,11 @@ def in_short(part: Any) -> str:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _understood(_index: sst.Index, key: tuple[str, tuple[int, int]], text: str, chosen: str | None) -> Any:
+def _parse(_index: sst.Index, key: tuple[str, tuple[int, int]], text: str, chosen: str | None) -> Any:
     return sst.understand(_index, text, chosen=chosen)
 
 
-def _chosen() -> str | None:
+def _get_chosen_specimen() -> str | None:
     """Return the specimen that is asked with, if there is one of that name."""
-    specimen = asking.index_specimen()
-    return specimen if specimen and (opening.specimens()["sst:specimen"] == specimen).any() else None
+    specimen = query_input.get_specimen()
+    return specimen if specimen and (current_index.get_specimens()["sst:specimen"] == specimen).any() else None

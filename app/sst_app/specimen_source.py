@@ -13,16 +13,16 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import building, choosing, opening, pictures, places
-from sst_app.markdown import plain
+from sst_app import build_process, command_line, current_index, index_images, rebuild
+from sst_app.markdown import escape_md
 
 Masks = dict[str, npt.NDArray[np.bool_]]
-SMALL = 320
+THUMBNAIL_SIDE = 320
 """Longer edge of the small pictures of a collection that has no index, in pixels."""
 
 
 @dataclass(frozen=True)
-class Subject:
+class SpecimenSource:
     """The specimens that can be drawn on.
 
     Attributes:
@@ -46,16 +46,16 @@ class Subject:
     found: Callable[[str], Masks]
 
 
-def of_index() -> Subject:
+def from_index() -> SpecimenSource:
     """Take the specimens of the index that is looked at."""
-    index = opening.index()
-    folder, why_not = places.support_folder()
+    index = current_index.get_index()
+    folder, why_not = rebuild.find_support_folder()
     supports: dict[str, list[str]] = {}
-    for each in opening.info()["provenance"].get("supports", []):
+    for each in current_index.get_info()["provenance"].get("supports", []):
         supports.setdefault(str(each["group"]), []).append(str(each["specimen"]))
 
     def thumbnail(name: str) -> bytes:
-        return pictures.thumbnail(index, choosing.cache_key(index), name)
+        return index_images.read_thumbnail(index, current_index.get_cache_key(index), name)
 
     def found(name: str) -> Masks:
         masks = {}
@@ -66,29 +66,36 @@ def of_index() -> Subject:
                 continue  # The trait of another group, or a specimen that was left out.
         return {trait: mask for trait, mask in masks.items() if mask.any()}
 
-    return Subject(
-        opening.specimens(), index.trait_numbers, supports, folder, why_not, index.photograph, thumbnail, found
+    return SpecimenSource(
+        current_index.get_specimens(),
+        index.trait_numbers,
+        supports,
+        folder,
+        why_not,
+        index.photograph,
+        thumbnail,
+        found,
     )
 
 
-def of_table(table: Path) -> Subject:
+def from_table(table: Path) -> SpecimenSource:
     """Take the specimens of a table; its photographs are read in its own folder, and where --images says."""
-    said = opening.asked()
-    collection = _collection(str(table), table.stat().st_mtime_ns, said.images)
-    folder = said.supports[0] if said.supports else _home(table) / "supports"
+    arguments = command_line.read_arguments()
+    collection = _read_collection(str(table), table.stat().st_mtime_ns, arguments.images)
+    folder = arguments.supports[0] if arguments.supports else _get_folder(table) / "supports"
     images = {specimen.id: specimen.image for specimen in collection.specimens}
     groups = {specimen.id: specimen.group for specimen in collection.specimens}
-    reach = sst.Reach((_home(table), *said.images))
+    reach = sst.Reach((_get_folder(table), *arguments.images))
 
     def photograph(name: str) -> npt.NDArray[np.uint8]:
-        reach.check(images[name], _home(table))
+        reach.check(images[name], _get_folder(table))
         return reach.read(images[name], ())
 
     def thumbnail(name: str) -> bytes:
         try:
-            return _thumbnail(str(images[name]), photograph, name)
+            return _make_thumbnail(str(images[name]), photograph, name)
         except sst.ImageError:
-            return pictures.grey()
+            return index_images.make_grey()
 
     drawn = sorted(path.stem for path in folder.glob("[!.]*.png")) if folder.is_dir() else []
     supports: dict[str, list[str]] = {}
@@ -97,36 +104,43 @@ def of_table(table: Path) -> Subject:
             supports.setdefault(groups[name], []).append(name)
     traits = folder / "traits.toml"
     numbers = dict(sst.read_traits(traits).numbers) if traits.is_file() else {}
-    specimens = opening.searchable(list(collection.specimens))
-    return Subject(specimens, numbers, supports, folder, "", photograph, thumbnail, lambda _: {})
+    specimens = current_index.make_specimen_table(list(collection.specimens))
+    return SpecimenSource(specimens, numbers, supports, folder, "", photograph, thumbnail, lambda _: {})
 
 
-def offer_first_build(subject: Subject, table: Path) -> None:
+def show_first_build(source: SpecimenSource, table: Path) -> None:
     """Offer to build the index of a table, once something is drawn."""
-    if not subject.supports:
+    if not source.supports:
         return
-    missing = sorted(set(subject.specimens["sst:group"]) - set(subject.supports))
+    missing = sorted(set(source.specimens["sst:group"]) - set(source.supports))
     if missing:
         named = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        st.caption(f"Without a support, and so left out of the index: {plain(named)}")
-    words = ["build", str(table), "--supports", str(subject.folder), "--output", str(opening.output_of(table))]
-    images = opening.asked().images
+        st.caption(f"Without a support, and so left out of the index: {escape_md(named)}")
+    words = [
+        "build",
+        str(table),
+        "--supports",
+        str(source.folder),
+        "--output",
+        str(current_index.get_output_folder(table)),
+    ]
+    images = command_line.read_arguments().images
     words += ["--images", str(images[0])] if images else []
     st.markdown("**Ready to build**: the traits you drew are looked for on every photograph of these groups.")
     st.code(shlex.join(["sst-retrieval", *words]), language="bash", wrap_lines=True)
-    building.offer("first", "Build the index", words)
-    building.progress("first")
+    build_process.show_start_button("first", "Build the index", words)
+    build_process.show_progress("first")
 
 
-def _home(table: Path) -> Path:
+def _get_folder(table: Path) -> Path:
     return table if table.is_dir() else table.resolve().parent
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the table")
-def _collection(table: str, changed: int, images: tuple[Path, ...]) -> sst.Collection:
+def _read_collection(table: str, changed: int, images: tuple[Path, ...]) -> sst.Collection:
     return sst.read_collection(Path(table), images=images[0] if images else None)
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
-def _thumbnail(path: str, _photograph: Callable[[str], npt.NDArray[np.uint8]], _name: str) -> bytes:
-    return pictures.jpeg(pictures.shrunk(_photograph(_name), SMALL))
+def _make_thumbnail(path: str, _photograph: Callable[[str], npt.NDArray[np.uint8]], _name: str) -> bytes:
+    return index_images.encode_jpeg(index_images.shrink(_photograph(_name), THUMBNAIL_SIDE))

@@ -15,20 +15,20 @@ import streamlit as st
 from PIL import Image, ImageDraw
 
 import sst_retrieval as sst
-from sst_app import components, pictures
-from sst_app.markdown import plain
+from sst_app import components, index_images
+from sst_app.markdown import escape_md
 
 ERASER = "#FFFFFF"
 """What is drawn in this colour takes away."""
 
-WIDEST = 860
+MAX_WIDTH = 860
 """Width of the canvas in pixels, at most."""
 
 Point = tuple[float, float]
 Masks = dict[str, npt.NDArray[np.bool_]]
 
 
-def canvas(
+def show_canvas(
     image: npt.NDArray[np.uint8],
     colours: Mapping[str, str],
     *,
@@ -58,17 +58,17 @@ def canvas(
     )
     width = tools[2].slider("Brush, px", 2, 60, 14, key=f"{key}-width", disabled=tool != "brush")
     ink = ERASER if trait == "eraser" else colours[trait]
-    scale = min(WIDEST / image.shape[1], height / image.shape[0])
+    scale = min(MAX_WIDTH / image.shape[1], height / image.shape[0])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     drawn = st_canvas(
         fill_color=ink + "66",
         stroke_color=ink,
         stroke_width=width if tool == "brush" else 2,
-        background_image=_background(key, image, start, colours, size),
+        background_image=_draw_background(key, image, start, colours, size),
         drawing_mode={"polygon": "polygon", "brush": "freedraw", "click": "point", "look": "pan"}[tool],
         width=size[0],
         height=size[1],
-        key=components.safe(f"{key}-canvas"),
+        key=components.hash_key(f"{key}-canvas"),
     )
     st.caption(
         {
@@ -83,13 +83,13 @@ def canvas(
     shapes = (drawn.json_data or {}).get("objects", [])
     traits = {ink: name for name, ink in colours.items()}
     begun = dict(start or {})
-    if grown := _grown(image, points(shapes, traits, scale), key):
-        st.image(_background(f"{key}-grown", image, grown, colours, size), caption="Grown from the clicks.")
+    if grown := _grow_masks(image, sort_clicks(shapes, traits, scale), key):
+        st.image(_draw_background(f"{key}-grown", image, grown, colours, size), caption="Grown from the clicks.")
         begun |= {name: mask | begun.get(name, False) for name, mask in grown.items()}
-    return rasterized(shapes, traits, image.shape[:2], scale, begun)
+    return rasterize(shapes, traits, image.shape[:2], scale, begun)
 
 
-def points(
+def sort_clicks(
     shapes: list[dict[str, Any]], traits: Mapping[str, str], scale: float
 ) -> dict[str, tuple[list[Point], list[Point]]]:
     """Sort the clicks by trait.
@@ -110,7 +110,7 @@ def points(
     }
 
 
-def _grown(image: npt.NDArray[np.uint8], clicks: Mapping[str, tuple[list[Point], list[Point]]], key: str) -> Masks:
+def _grow_masks(image: npt.NDArray[np.uint8], clicks: Mapping[str, tuple[list[Point], list[Point]]], key: str) -> Masks:
     """Turn clicks into masks; says which model did, and what went wrong."""
     if not clicks:
         return {}
@@ -119,11 +119,11 @@ def _grown(image: npt.NDArray[np.uint8], clicks: Mapping[str, tuple[list[Point],
         help="A name that `sst-retrieval weights list` knows, or the path of a .pt file.",
     )  # fmt: skip
     try:
-        clicker = _clicker(checkpoint.strip() or None)
-        picture = _looked_at(key, clicker.name, clicker, image)
+        clicker = _load_clicker(checkpoint.strip() or None)
+        picture = _encode_photograph(key, clicker.name, clicker, image)
         grown = {trait: picture.mask(inside, outside).mask for trait, (inside, outside) in clicks.items()}
     except sst.SSTError as error:
-        st.error(plain(error))
+        st.error(escape_md(error))
         return {}
     if clicker.fallback:
         st.caption("Without SAM 2: grown from like colour and texture. Good for well-marked traits; correct the rest.")
@@ -131,16 +131,16 @@ def _grown(image: npt.NDArray[np.uint8], clicks: Mapping[str, tuple[list[Point],
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
-def _clicker(checkpoint: str | None) -> sst.Clicker:
+def _load_clicker(checkpoint: str | None) -> sst.Clicker:
     return sst.load_clicker(checkpoint)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Looking at the photograph")
-def _looked_at(key: str, name: str, _clicker: sst.Clicker, _image: npt.NDArray[np.uint8]) -> Any:
-    return _clicker.look(_image)
+def _encode_photograph(key: str, name: str, _load_clicker: sst.Clicker, _image: npt.NDArray[np.uint8]) -> Any:
+    return _load_clicker.look(_image)
 
 
-def rasterized(
+def rasterize(
     shapes: list[dict[str, Any]],
     traits: Mapping[str, str],
     size: tuple[int, ...],
@@ -165,7 +165,7 @@ def rasterized(
         colour = str(shape.get("stroke", ""))[:7].lower()
         if (colour not in names and colour != ERASER.lower()) or shape.get("type") == "point":
             continue  # Clicks are turned into masks elsewhere, see `points`.
-        pixels = _pixels(shape, size, scale)
+        pixels = _rasterize_shape(shape, size, scale)
         if colour == ERASER.lower():
             for mask in masks.values():
                 mask &= ~pixels
@@ -175,7 +175,7 @@ def rasterized(
     return {trait: mask for trait, mask in masks.items() if mask.any()}
 
 
-def _pixels(shape: Mapping[str, Any], size: tuple[int, ...], scale: float) -> npt.NDArray[np.bool_]:
+def _rasterize_shape(shape: Mapping[str, Any], size: tuple[int, ...], scale: float) -> npt.NDArray[np.bool_]:
     """Fill a polygon, or follow a brush; bool (H, W)."""
     flat = [float(value) / scale for value in shape.get("points", [])]
     left, top = float(shape.get("x", 0)) / scale, float(shape.get("y", 0)) / scale
@@ -193,7 +193,7 @@ def _pixels(shape: Mapping[str, Any], size: tuple[int, ...], scale: float) -> np
     return np.array(picture)
 
 
-def _background(
+def _draw_background(
     key: str,
     image: npt.NDArray[np.uint8],
     start: Mapping[str, npt.NDArray[np.bool_]] | None,
@@ -202,6 +202,6 @@ def _background(
 ) -> Image.Image:
     """Show what the drawing begins with, tinted."""
     if not start:
-        return Image.fromarray(pictures.shrunk(image, max(size))).resize(size)
+        return Image.fromarray(index_images.shrink(image, max(size))).resize(size)
     height, width = image.shape[:2]
     return sst.overlay(image, start, (0, 0, width, height), size, colours, 70).resize(size)

@@ -1,0 +1,44 @@
+"""The command line of the app: what follows `--`."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What stands behind `--` on the command line.
+
+    Attributes:
+        index_or_table: an index, a folder of indexes, or a specimen table; None if nothing was named.
+        images: folders that photographs may be read from, besides those of the collection itself.
+        supports: folders that supports may be written to, besides those in the collection's folder.
+        clip_model, clip_pretrained: the model of an OpenCLIP index, if not as it was built.
+    """
+
+    index_or_table: Path | None
+    images: tuple[Path, ...]
+    supports: tuple[Path, ...]
+    clip_model: str | None = None
+    clip_pretrained: str | None = None
+
+
+def read_arguments() -> Arguments:
+    """Return what stands on the command line."""
+    return _parse(tuple(sys.argv[1:]))
+
+
+@functools.cache
+def _parse(words: tuple[str, ...]) -> Arguments:
+    reader = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    reader.add_argument("what", nargs="?", type=Path)
+    reader.add_argument("--images", action="append", type=Path, default=[])
+    reader.add_argument("--supports", action="append", type=Path, default=[])
+    reader.add_argument("--clip-model")
+    reader.add_argument("--clip-pretrained")
+    found, _ = reader.parse_known_args(words)
+    return Arguments(found.what, tuple(found.images), tuple(found.supports), found.clip_model, found.clip_pretrained)

@@ -1,0 +1,215 @@
+"""Which index is looked at, and what is kept of it between two clicks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import filters
+from sst_app.command_line import Arguments, read_arguments
+from sst_app.filters import Facet
+from sst_app.markdown import format_code
+
+DEMO_FOLDER = Path("demo-drawer")
+
+
+def get_allowed_folders() -> tuple[Path, ...]:
+    """Return the folders that may be read: the collection's own, where its table lies, and those that were named."""
+    return _find_allowed_folders(str(get_path().resolve()), sst.index_state(get_path()), read_arguments())
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _find_allowed_folders(folder: str, state: tuple[int, int], arguments: Arguments) -> tuple[Path, ...]:
+    named = (*arguments.images, *arguments.supports)
+    try:
+        origin = sst.origin_of(folder)
+    except sst.IndexFolderError:
+        return named  # An old index says nothing of its origin.
+    return (*((origin.folder,) if origin.there else ()), *named)
+
+
+def list_indexes() -> dict[str, Path]:
+    """Return the indexes that may be looked at, name -> path; no other is ever opened."""
+    asked = read_arguments().index_or_table
+    if asked is not None and is_table(asked):
+        made = get_output_folder(asked)
+        return {made.name: made} if made.is_dir() and _has_generation(made) else {}
+    if asked is not None:
+        return sst.find_indexes(asked)
+    return {
+        **sst.find_indexes("indexes"),
+        **({DEMO_FOLDER.name: DEMO_FOLDER / "index"} if sst.find_indexes(DEMO_FOLDER / "index") else {}),
+    }
+
+
+def is_table(path: Path) -> bool:
+    """Tell a specimen table from an index or a folder of indexes."""
+    return path.is_file() or (path / "meta.xml").is_file()
+
+
+def get_unindexed_table() -> Path | None:
+    """Return the specimen table that was named, as long as it has no index."""
+    table = read_arguments().index_or_table
+    return table if table is not None and is_table(table) and not list_indexes() else None
+
+
+def get_output_folder(table: Path) -> Path:
+    """Return the index of a table that was named: in `indexes/`, under the name of the table's folder."""
+    place = table.resolve()
+    name = place.parent.name or place.stem
+    for candidate in (name, f"{name}-{place.stem}"):
+        made = Path("indexes") / candidate
+        if not made.exists() or _is_index_of(made, place):
+            return made
+    raise sst.IndexFolderError(
+        f"indexes/{name} and indexes/{name}-{place.stem} are of other tables; build with a name of your own: "
+        f"sst-retrieval build {table} --supports FOLDER --output indexes/NAME"
+    )
+
+
+def _is_index_of(index: Path, table: Path) -> bool:
+    """Say whether an index is made from a table, or not made from anything yet."""
+    try:
+        return not _has_generation(index) or sst.origin_of(index).table.resolve() == table
+    except sst.IndexFolderError:
+        return False
+
+
+def _has_generation(index: Path) -> bool:
+    return bool(sst.find_indexes(index)) and sst.index_state(index)[0] > 0
+
+
+def show_index_choice() -> None:
+    """Offer the indexes in the side bar, if there are several; without any, say what to do."""
+    known = list_indexes()
+    if get_unindexed_table() is not None:
+        return
+    if not known:
+        _show_no_index()
+    if len(known) > 1:
+        st.sidebar.selectbox("Index", list(known), key="index", bind="query-params")
+
+
+def get_path() -> Path:
+    """Return the folder of the index that is looked at."""
+    known = list_indexes()
+    name = st.session_state.get("index")
+    return known[name] if name in known else next(iter(known.values()))
+
+
+def get_index() -> sst.Index:
+    """Return the index, opened anew when a build or a reviewer has changed it."""
+    return _open(str(get_path().resolve()), sst.index_state(get_path()), get_allowed_folders())
+
+
+def get_cache_key(index: sst.Index) -> tuple[str, tuple[int, int]]:
+    """Return what pictures of an index are remembered under."""
+    return str(get_path().resolve()), index.state
+
+
+def check_traits(index: sst.Index) -> bool:
+    """Say so if an index holds no traits yet."""
+    if not index.traits:
+        st.info("This index holds no traits yet; when its build has found some, they appear here.")
+    return bool(index.traits)
+
+
+def get_table(trait: str | None = None) -> pd.DataFrame:
+    """Return one row a region (see `Index.table`)."""
+    return _read_table(get_index(), str(get_path().resolve()), get_index().state, trait)
+
+
+def get_facets(trait: str | None = None) -> dict[str, Facet]:
+    """Return the columns one can filter a trait, or all of them, by, name -> what it holds."""
+    return _find_facets(get_index(), str(get_path().resolve()), get_index().state, trait)
+
+
+def get_specimens() -> pd.DataFrame:
+    """Return one row a specimen, skipped ones included: sst:specimen, sst:group, sst:search, then its own columns."""
+    return _read_specimens(get_index(), str(get_path().resolve()), get_index().state)
+
+
+def get_info() -> dict[str, Any]:
+    """Return what the index says of itself."""
+    return _read_info(get_index(), str(get_path().resolve()), get_index().state)
+
+
+def get_size() -> int:
+    """Return how many bytes the index takes on the disk."""
+    return _measure_size(get_index(), str(get_path().resolve()), get_index().state)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Opening the index")
+def _open(folder: str, state: tuple[int, int], folders: tuple[Path, ...]) -> sst.Index:
+    return sst.open_index(folder, reach=sst.Reach(folders))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _read_table(_index: sst.Index, folder: str, state: tuple[int, int], trait: str | None) -> pd.DataFrame:
+    frame: pd.DataFrame = _index.table(trait)
+    return convert_to_categories(frame)
+
+
+def convert_to_categories(table: pd.DataFrame) -> pd.DataFrame:
+    """Number the words of columns that repeat them: counting and choosing is then several times faster."""
+    words = [name for name in table if table[name].dtype in (object, "str") and name != "sst:specimen"]
+    few = [name for name in words if table[name].nunique() * 2 < len(table)]
+    return table.astype(dict.fromkeys(few, "category"))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _find_facets(_index: sst.Index, folder: str, state: tuple[int, int], trait: str | None) -> dict[str, Facet]:
+    found = filters.find_facets(_read_table(_index, folder, state, trait), _index.columns)
+    return {facet.column: facet for facet in found}
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _read_specimens(_index: sst.Index, folder: str, state: tuple[int, int]) -> pd.DataFrame:
+    return make_specimen_table(_index.specimens())
+
+
+def make_specimen_table(rows: list[sst.Specimen]) -> pd.DataFrame:
+    """Return one row a specimen: sst:specimen, sst:group, sst:search (all of its words), then its own columns."""
+    frame = pd.DataFrame([{"sst:specimen": row.id, "sst:group": row.group, **row.metadata} for row in rows])
+    words = pd.Series("", index=frame.index, dtype=object)
+    for column in frame:
+        words += " " + frame[column].astype(object).where(frame[column].notna(), "").astype(str)
+    frame["sst:search"] = words.astype(str).str.casefold()
+    return frame
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _read_info(_index: sst.Index, folder: str, state: tuple[int, int]) -> dict[str, Any]:
+    return _index.info()
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _measure_size(_index: sst.Index, folder: str, state: tuple[int, int]) -> int:
+    return _index.size()
+
+
+def _show_no_index() -> None:
+    """Say what to do without an index."""
+    asked = read_arguments().index_or_table
+    st.title("No index yet")
+    if asked is not None:
+        st.error(f"{format_code(asked)} is not an index, nor a folder that holds some.")
+        st.markdown("Check the path, or make an index of your photographs:")
+    else:
+        st.markdown("The folder `indexes/` holds no index. Make one of your photographs:")
+    st.code("sst-retrieval build my_collection/collection.csv --supports my_collection/supports "
+            "--output indexes/my_collection", language="bash")  # fmt: skip
+    if asked is None:
+        from sst_app import build_process
+
+        st.markdown(
+            "or try it on a **synthetic museum drawer**: about a hundred insects that the program draws itself. "
+            f"It takes a few minutes and writes to {format_code(DEMO_FOLDER)}."
+        )
+        build_process.show_start_button("demo", "Build the demo drawer", ["demo", str(DEMO_FOLDER)])
+        build_process.show_progress("demo")
+    st.stop()

@@ -1,0 +1,143 @@
+"""The filters in the side bar: widgets for the columns of the collection, kept in the URL."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import current_index, query_input
+from sst_app.filters import Facet, build_predicate, count_words
+from sst_app.markdown import escape_md
+
+OPEN_FILTERS = 4
+"""So many filters are open; the others are a click away."""
+
+
+def show_filters(index: sst.Index) -> str | None:
+    """Show the filters in the side bar; return them as a predicate."""
+    table = current_index.get_table(_get_trait(index))
+    facets = current_index.get_facets(_get_trait(index))
+    for facet in facets.values():
+        _widen_range(facet)
+    chosen: dict[str, Any] = {
+        column: value for column in facets if (value := _read_choice(facets[column])) not in (None, [], ())
+    }
+    with st.sidebar:
+        st.markdown("**Filters**")
+        if query_input.get_specimen() is not None:
+            st.toggle(
+                "other species only", key="others", bind="query-params", disabled=_find_species_column(index) is None,
+                help=None if _find_species_column(index) else "The collection has no column that names the species.",
+            )  # fmt: skip
+        st.slider("confidence at least", 0.0, 1.0, 0.0, 0.05, key="sure", bind="query-params")
+        for place, facet in enumerate(facets.values()):
+            if place < OPEN_FILTERS or facet.column in chosen:
+                _show_filter(table, facet, chosen, facets)
+        rest = [
+            facet for place, facet in enumerate(facets.values()) if place >= OPEN_FILTERS and facet.column not in chosen
+        ]
+        if rest:
+            with st.expander("More filters"):
+                for facet in rest:
+                    _show_filter(table, facet, chosen, facets)
+        if chosen:
+            st.button("Clear filters", on_click=_clear_filters, args=(list(facets.values()),), width="stretch")
+    extra = _list_conditions(index)
+    return build_predicate(chosen, facets, extra)
+
+
+def _list_conditions(index: sst.Index) -> list[str]:
+    """Write the two filters that are no column of the collection."""
+    parts = []
+    if st.session_state.get("sure", 0.0) > 0:
+        parts.append(f'"sst:confidence" >= {st.session_state["sure"]:.2f}')
+    column, specimen = _find_species_column(index), query_input.get_specimen()
+    if st.session_state.get("others") and column is not None and specimen:
+        own = index.specimen(specimen).metadata.get(column)
+        if own is not None:
+            quoted, value = column.replace('"', '""'), str(own).replace("'", "''")
+            parts.append(f"CAST(\"{quoted}\" AS VARCHAR) IS DISTINCT FROM '{value}'")
+    return parts
+
+
+def _find_species_column(index: sst.Index) -> str | None:
+    """Find the column that names the species."""
+    lower = {name.casefold(): name for name in index.columns}
+    return next((lower[name] for name in ("scientificname", "species", "specificepithet") if name in lower), None)
+
+
+def _get_trait(index: sst.Index) -> str:
+    chosen = st.session_state.get("trait") or st.query_params.get("trait")
+    return chosen if chosen in index.traits else index.traits[0]
+
+
+def _get_key(facet: Facet) -> str:
+    return f"f.{facet.column}"
+
+
+def _read_choice(facet: Facet) -> Any:
+    """Return what is chosen in a filter; None if it lets all pass."""
+    value = st.session_state.get(_get_key(facet), _read_url(facet))
+    if facet.kind == "words" or value is None:
+        return value
+    return None if tuple(value) == facet.span or len(value) < 2 else tuple(value)
+
+
+def _widen_range(facet: Facet) -> None:
+    """Let a range that let all pass do so still, when a build or another trait has changed what all is."""
+    before = st.session_state.get(f"span.{facet.column}")
+    chosen = st.session_state.get(_get_key(facet))
+    if facet.span is not None and before not in (None, facet.span) and chosen is not None and tuple(chosen) == before:
+        st.session_state.pop(_get_key(facet))
+    st.session_state[f"span.{facet.column}"] = facet.span
+
+
+def _read_url(facet: Facet) -> Any:
+    """Return what the URL chooses in a filter."""
+    text = st.query_params.get(_get_key(facet))
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+        if facet.kind == "words":
+            return [str(word) for word in value]
+        low, high = value
+        make = datetime.date.fromisoformat if facet.kind == "dates" else float
+        assert facet.span is not None
+        return max(make(low), facet.span[0]), min(make(high), facet.span[1])
+    except (ValueError, TypeError):
+        return None  # Somebody else's link; a filter that is not understood lets all pass.
+
+
+def _show_filter(table: Any, facet: Facet, chosen: dict[str, Any], facets: dict[str, Facet]) -> None:
+    """Show one filter, and write it into the URL."""
+    key = _get_key(facet)
+    if key not in st.session_state and (start := _read_url(facet)) is not None:
+        st.session_state[key] = start
+    if facet.kind == "words":
+        number = count_words(table, facet, chosen, facets)
+        if key in st.session_state:
+            st.session_state[key] = [word for word in st.session_state[key] if word in number]
+        value = st.multiselect(
+            escape_md(facet.column), list(number), key=key, format_func=lambda word: f"{word} ({number.get(word, 0):,})"
+        )
+    else:
+        assert facet.span is not None
+        if key in st.session_state:
+            value = st.slider(escape_md(facet.column), *facet.span, key=key)
+        else:
+            value = st.slider(escape_md(facet.column), *facet.span, value=facet.span, key=key)
+    if _read_choice(facet) in (None, [], ()):
+        st.query_params.pop(key, None)
+    else:
+        st.query_params[key] = json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _clear_filters(every: list[Facet]) -> None:
+    for facet in every:
+        st.session_state.pop(_get_key(facet), None)
+        st.query_params.pop(_get_key(facet), None)

@@ -1,0 +1,206 @@
+"""Search: choose a trait of a specimen, weigh pattern, colour and shape, filter, and look at what is most similar."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import (
+    captions,
+    components,
+    current_index,
+    filter_widgets,
+    index_images,
+    query_examples,
+    query_input,
+    result_grid,
+    sentence_input,
+    specimen_picker,
+)
+from sst_app.markdown import escape_md
+
+STEP = 0.1
+
+
+def main() -> None:
+    """Draw the page."""
+    index = current_index.get_index()
+    if not current_index.check_traits(index):
+        return
+    _apply_requested_query()
+    where = filter_widgets.show_filters(index)
+    sentence = sentence_input.show_input(index)
+    _follow_sentence(index, sentence)
+    left, right = st.columns([1, 2.15], gap="medium")
+    with left:
+        query = _show_query(index)
+        if query is not None:
+            query = _add_examples(index, query)
+        weights = _show_weights(index)
+    with right:
+        if query is None and sentence is not None and not sentence.question.similar and sentence.question.trait:
+            query = query_input.QueryInput(sentence.question.trait)
+        if query is None:
+            _show_welcome(index, sentence)
+        else:
+            result_grid.show(index, query, weights, where, sentence)
+
+
+def _apply_requested_query() -> None:
+    """Take over what another page asked to be searched for."""
+    if "asked" in st.session_state:
+        result_grid.set_query(*st.session_state.pop("asked"))
+
+
+def _follow_sentence(index: sst.Index, sentence: sentence_input.SentenceQuery | None) -> None:
+    """Let a sentence choose the specimen and the trait, once, when it is new."""
+    if sentence is None or st.session_state.get("followed") == sentence.chips:
+        return
+    st.session_state["followed"] = sentence.chips
+    if sentence.question.example:
+        st.query_params["specimen"] = sentence.question.example
+    if sentence.question.trait in index.traits:
+        st.session_state["trait"] = st.query_params["trait"] = sentence.question.trait
+
+
+def _show_query(index: sst.Index) -> query_input.QueryInput | None:
+    """Let somebody choose what to ask with."""
+    way = st.segmented_control(
+        "Ask with", ["a specimen", "a photograph"], default="a specimen", key="way", label_visibility="collapsed",
+        bind="query-params", required=True,
+    )  # fmt: skip
+    if way == "a photograph":
+        return query_input.show_upload(index)
+    words = st.text_input(
+        "Specimen", key="words", placeholder="id, name, place ...", help="Words of its id or of any column.",
+        icon=":material/search:",
+    )  # fmt: skip
+    specimen = st.query_params.get("specimen", "")
+    if specimen and not (current_index.get_specimens()["sst:specimen"] == specimen).any():
+        st.warning(escape_md(f"This index has no specimen {specimen!r}; choose another."))
+        specimen = ""
+    if words or not specimen:
+        found = specimen_picker.find_specimens(current_index.get_specimens(), words)
+        if words and not found:
+            st.info("No specimen has all of these words; use fewer or other ones.")
+        specimen_picker.show_gallery(found, _pick, key="pick", across=2)
+    return _show_traits(index, specimen) if specimen else None
+
+
+def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | None:
+    """Show the specimen and let somebody choose one of its traits."""
+    key = current_index.get_cache_key(index)
+    size, outlines = index_images.read_outlines(index, key, specimen)
+    if not outlines:
+        reasons = [row.reason for row in index.skipped() if row.specimen == specimen]
+        why = f": {reasons[0]}" if reasons else "; run the build again."
+        st.warning(escape_md(f"{specimen} is not indexed{why}"))
+        return None
+    there = [each.trait for each in outlines if each.path]
+    if not there:
+        st.info(
+            f"No trait was found on {escape_md(specimen)}; choose another specimen, or draw its traits on the page "
+            "Review."
+        )
+        return None
+    order = [trait for trait in index.traits if trait in there]
+    if st.session_state.get("trait") not in order:
+        requested = st.query_params.get("trait")
+        st.session_state["trait"] = requested if requested in order else order[0]
+    trait = st.session_state["trait"]
+    clicked = _show_photograph(index, specimen, size, outlines, trait)
+    if clicked in order and clicked != trait:
+        st.session_state["trait"] = clicked
+        st.rerun()
+    st.caption(
+        f"**{escape_md(specimen)}**  \n{escape_md(captions.format_caption(dict(index.specimen(specimen).metadata)))}"
+    )
+    st.pills("Trait", order, key="trait", required=True, format_func=escape_md)
+    st.query_params["specimen"], st.query_params["trait"] = specimen, st.session_state["trait"]
+    traits = [st.session_state["trait"], *_show_further_traits(order)]
+    return query_input.QueryInput(traits[0], like=tuple((specimen, trait) for trait in traits))
+
+
+def _show_further_traits(order: list[str]) -> list[str]:
+    """Let somebody ask for more than one trait of the specimen at once."""
+    others = [trait for trait in order if trait != st.session_state["trait"]]
+    if not others:
+        return []
+    if "together" not in st.session_state:
+        st.session_state["together"] = st.query_params.get_all("together")
+    st.session_state["together"] = [trait for trait in st.session_state["together"] if trait in others]
+    chosen: list[str] = st.pills(
+        "and at the same time", others, selection_mode="multi", key="together", format_func=escape_md,
+        help="Ranks specimens by the mean of these traits; only those that show all of them.",
+    )  # fmt: skip
+    st.query_params["together"] = chosen
+    return chosen
+
+
+def _add_examples(index: sst.Index, query: query_input.QueryInput) -> query_input.QueryInput:
+    """Add the further examples, and show them."""
+    own = set(query.like)
+    like = tuple(pair for pair in query_examples.read(index, "like") if pair not in own)
+    unlike = tuple(pair for pair in query_examples.read(index, "unlike") if pair not in own)
+    if like or unlike:
+        query_examples.show(index)
+        st.button("Only the first example", on_click=query_examples.clear, type="tertiary", icon=":material/undo:")
+    return replace(query, like=query.like + like, unlike=unlike)
+
+
+def _show_photograph(
+    index: sst.Index, specimen: str, size: tuple[int, int], outlines: list[index_images.Outline], trait: str
+) -> str | None:
+    """Show the photograph of the query with its outlines."""
+    return components.show_specimen(
+        index_images.make_data_uri(index_images.read_thumbnail(index, current_index.get_cache_key(index), specimen)),
+        size,
+        outlines,
+        captions.get_trait_colours(index),
+        key="query-picture",
+        chosen=trait,
+        label=f"{specimen}: choose a trait",
+        hint="click a trait",
+    )
+
+
+def _show_weights(index: sst.Index) -> dict[str, float]:
+    """Let somebody say what counts how much."""
+    places = st.columns(len(index.blocks))
+    weights = {}
+    for place, block in zip(places, index.blocks, strict=True):
+        with place:
+            weights[block] = st.slider(escape_md(block), 0.0, 1.0, 1.0, STEP, key=block, bind="query-params")
+    if not any(weights.values()):
+        st.info("All three are 0; all count alike until you raise one.")
+        return dict.fromkeys(weights, 1.0)
+    return weights
+
+
+def _pick(specimen: str) -> None:
+    query_examples.clear()
+    st.query_params["specimen"] = specimen
+    st.session_state["words"] = ""
+
+
+def _show_welcome(index: sst.Index, sentence: sentence_input.SentenceQuery | None) -> None:
+    info = current_index.get_info()
+    if sentence is not None and sentence.question.needs_example:
+        st.info("Similar to which? Choose a specimen on the left, or name one in the sentence.")
+    elif sentence is not None and not sentence.question.trait:
+        st.info(
+            f"Of which trait? Name one in the sentence ({escape_md(', '.join(index.traits))}), or choose a specimen."
+        )
+    st.subheader(f"{info['specimens']:,} specimens, {len(index.traits)} trait{'s' * (len(index.traits) != 1)}")
+    st.markdown(
+        "Choose a specimen on the left, click a trait on its picture, and see whose trait looks most like it. "
+        "**Similar is not homologous**: mimics look alike, too."
+    )
+    for trait in index.traits:
+        found = info["traits"][trait]
+        st.markdown(f"- **{escape_md(trait)}**: found on {found['present']:,} specimens, not on {found['absent']:,}")
+
+
+main()

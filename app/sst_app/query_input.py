@@ -1,0 +1,122 @@
+"""What is asked: a trait of a specimen or of an uploaded photograph, and the filters."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import current_index, index_images, index_model, mask_canvas
+
+MAX_PIXELS = 60_000_000
+"""A larger upload is refused before it is decoded."""
+
+
+@dataclass(frozen=True)
+class QueryInput:
+    """What is asked with.
+
+    Attributes:
+        trait: the trait to compare; of several, the first.
+        like: (specimen, trait) of the index that hits should resemble; the first is the one that was chosen.
+        unlike: the same of what they should not resemble.
+        vectors: of an uploaded photograph, or None.
+        picture: the uploaded photograph and the mask on it.
+    """
+
+    trait: str
+    like: tuple[tuple[str, str], ...] = ()
+    unlike: tuple[tuple[str, str], ...] = ()
+    vectors: Any = None
+    picture: tuple[Any, Any] | None = None
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """All traits that are compared."""
+        return tuple(dict.fromkeys([self.trait, *(trait for _, trait in self.like)]))
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one example."""
+        return len(self.like) + (self.vectors is not None) + len(self.unlike) > 1
+
+    def words(self) -> str:
+        """Say what is asked, in a line."""
+        liked = [f"{trait} of {specimen}" for specimen, trait in self.like]
+        liked += [f"{self.trait} of the uploaded photograph"] if self.picture is not None else []
+        unliked = [f"{trait} of {specimen}" for specimen, trait in self.unlike]
+        text = f"like {' and '.join(liked)}" if liked else self.trait
+        return text + (f", unlike {' and '.join(unliked)}" if unliked else "")
+
+
+def get_specimen() -> str | None:
+    """Return the specimen that is asked with."""
+    way = st.session_state.get("way", "a specimen")
+    return st.query_params.get("specimen") if way == "a specimen" else None
+
+
+def show_upload(index: sst.Index) -> QueryInput | None:
+    """Let somebody upload a photograph and draw, or upload, the mask of a trait on it."""
+    upload = st.file_uploader(
+        "Photograph", type=["jpg", "jpeg", "png", "tif", "tiff", "webp"], max_upload_size=50, key="upload"
+    )
+    trait = st.selectbox("Trait to compare with", index.traits, key="upload-trait")
+    if upload is None:
+        st.caption("At most 50 MB. It is looked at on this computer and not kept.")
+        return None
+    image = read_upload(upload.getvalue(), upload.name)
+    label = st.file_uploader("Its mask, if you have one (label picture)", type=["png", "tif"], key="upload-mask")
+    if label is not None:
+        with write_temporary(label.getvalue(), label.name) as path:
+            mask = sst.read_mask(path, image, trait=trait, number=index.trait_numbers[trait])
+    else:
+        st.caption("Draw around the trait.")
+        masks = mask_canvas.show_canvas(image, {trait: "#0072B2"}, key="outside", height=320)
+        if trait not in masks:
+            return None
+        mask = masks[trait]
+    vectors = _describe_upload(index, image.tobytes(), image.shape, mask.tobytes())
+    return QueryInput(trait, vectors=vectors, picture=(image, mask))
+
+
+def read_upload(content: bytes, name: str) -> Any:
+    """Read an uploaded photograph, uint8 (H, W, 3), if it is not too large."""
+    with write_temporary(content, name) as path:
+        return sst.read_image(path, max_pixels=MAX_PIXELS)
+
+
+@contextmanager
+def write_temporary(content: bytes, name: str) -> Iterator[Path]:
+    """Keep an uploaded file under a name of its own, as long as it is needed."""
+    with tempfile.TemporaryDirectory(prefix="sst-retrieval-") as folder:
+        path = Path(folder) / f"upload{Path(name).suffix.lower()}"
+        path.write_bytes(content)
+        yield path
+
+
+@st.cache_data(max_entries=16, show_spinner="Describing the trait")
+def _describe_upload(_index: sst.Index, image: bytes, size: tuple[int, ...], mask: bytes) -> Any:
+    pixels = np.frombuffer(image, np.uint8).reshape(size)
+    return sst.query_vectors(pixels, np.frombuffer(mask, bool).reshape(size[:2]), index_model.get_embedder(_index))
+
+
+def make_query_tile(index: sst.Index, query: QueryInput) -> sst.Tile:
+    """Show what was asked with, for the contact sheet."""
+    if query.picture is not None:
+        image, mask = query.picture
+        return sst.Tile(image, {query.trait: mask}, "uploaded photograph")
+    if not query.like:
+        return sst.Tile(np.full((8, 8, 3), 255, np.uint8), {}, "asked in words")
+    specimen, trait = query.like[0]
+    try:
+        return sst.Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen)
+    except sst.ImageError:
+        small = index_images.read_crop(index, current_index.get_cache_key(index), specimen, trait)
+        return sst.Tile(index_images.decode(small), {}, specimen, ["its photograph was not opened"])

@@ -1,0 +1,268 @@
+"""The light table: hits as tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+import sst_retrieval as sst
+from sst_app import (
+    captions,
+    components,
+    current_index,
+    downloads,
+    index_images,
+    index_model,
+    query_examples,
+    query_input,
+    sentence_input,
+    side_by_side,
+)
+from sst_app.markdown import escape_md
+
+TILES_PER_ROW = {"small": 6, "medium": 4, "large": 3}
+"""Size of tiles -> how many stand in a row."""
+
+NAME_LENGTHS = {"small": 6, "medium": 11, "large": 20}
+"""So many letters of a name fit below a tile."""
+
+ROWS_PER_PAGE = {"small": 4, "medium": 3, "large": 3}
+BLOCK_COLOURS = {"pattern": "#0072B2", "colour": "#E69F00", "shape": "#009E73", "text": "#CC79A7"}
+
+
+def show(
+    index: sst.Index,
+    query: query_input.QueryInput,
+    weights: dict[str, float],
+    where: str | None,
+    sentence: sentence_input.SentenceQuery | None = None,
+) -> None:
+    """Search, and lay out the hits."""
+    head = st.columns([2.1, 1.75, 1, 1.05], vertical_alignment="bottom")
+    size = head[0].segmented_control(
+        "Tiles", list(TILES_PER_ROW), default="medium", key="tiles", bind="query-params", required=True
+    )
+    view = head[1].segmented_control(
+        "Show", ["trait", "specimen"], default="trait", key="view", bind="query-params", required=True
+    )
+    a_page = TILES_PER_ROW[size] * ROWS_PER_PAGE[size]
+    page = _read_page()
+    words = None
+    if sentence is not None and not query.several:
+        words = index_model.describe_text(index, sentence.question, query.trait)
+    hits = search(index, query, weights, where, page * a_page + 1, sentence, words)
+    more = len(hits) > page * a_page
+    shown = hits[(page - 1) * a_page : page * a_page]
+    downloads.show_buttons(head[2:], index, query, hits[: page * a_page])
+    if not shown:
+        _show_no_hits(page, where, sentence)
+        return
+    chosen = [hit for hit in hits if st.session_state.get(f"compare-{hit.specimen}")]
+    if len(chosen) > 1:
+        side_by_side.show(index, chosen)
+    _show_notes(index, query, sentence, words)
+    _show_tiles(index, query, shown, size, view)
+    back, note, on = st.columns([1, 3, 1], vertical_alignment="center")
+    back.button("Earlier", icon=":material/arrow_back:", on_click=_set_page, args=(page - 1,), disabled=page == 1)
+    note.caption(f"hits {shown[0].rank} to {shown[-1].rank}. Tick tiles to compare them side by side.")
+    on.button("More", icon=":material/arrow_forward:", on_click=_set_page, args=(page + 1,), disabled=not more)
+
+
+def _show_notes(
+    index: sst.Index,
+    query: query_input.QueryInput,
+    sentence: sentence_input.SentenceQuery | None,
+    words: index_model.TextQuery | None,
+) -> None:
+    """Say how several examples, and words that only a model understands, are read."""
+    if words is not None:
+        index_model.explain_order(words, beside_example=bool(query.like) or query.vectors is not None)
+    if query.several:
+        st.caption(f"Asked: {escape_md(query.words())}.")
+        if sentence is not None and (
+            sentence.question.rank or sst.words_for_model(index, sentence.question, query.trait)
+        ):
+            st.caption(
+                "Words for colours and sizes, and those for the index's model, are not asked together with several "
+                "examples; the others are."
+            )
+
+
+def _read_page() -> int:
+    """Return the page that is looked at, counted from 1."""
+    text = st.query_params.get("page", "1")
+    return min(1000, max(1, int(text))) if text.isdecimal() else 1
+
+
+def _set_page(page: int) -> None:
+    st.query_params["page"] = str(page)
+
+
+def search(
+    index: sst.Index,
+    query: query_input.QueryInput,
+    weights: dict[str, float],
+    where: str | None,
+    k: int,
+    sentence: sentence_input.SentenceQuery | None = None,
+    described: index_model.TextQuery | None = None,
+) -> list[sst.Hit]:
+    """Search; the same question is answered from memory."""
+    arguments = {
+        "like": query.like or None,
+        "unlike": query.unlike or None,
+        # Without examples of the index the trait must be said; with them, each asks for its own.
+        "trait": None if query.like and query.vectors is None else query.trait,
+        "weights": weights,
+        "where": where,
+        "k": k,
+    }
+    vectors = b"" if query.vectors is None else query.vectors.tobytes()
+    vector = None if described is None else described.vector
+    words = repr(
+        (arguments, None if sentence is None else sentence.chips, None if vector is None else vector.tobytes())
+    )
+    return _search(index, sentence, current_index.get_cache_key(index), words, vectors, query, arguments, vector)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _search(
+    _index: sst.Index,
+    _sentence: sentence_input.SentenceQuery | None,
+    key: tuple[str, tuple[int, int]],
+    words: str,
+    vectors: bytes,
+    _query: query_input.QueryInput,
+    _arguments: dict[str, Any],
+    _described: Any,
+) -> list[sst.Hit]:
+    if _sentence is None:
+        return _index.search(vectors=_query.vectors, **_arguments)
+    if _query.several:
+        where = " AND ".join(f"({each}\n)" for each in (_sentence.question.where, _arguments["where"]) if each) or None
+        return _index.search(vectors=_query.vectors, **{**_arguments, "where": where})
+    simple = {**_arguments, "like": next(iter(_query.like), None), "trait": _query.trait}
+    del simple["unlike"]
+    return sst.answer(_index, _sentence.question, vectors=_query.vectors, described=_described, **simple)
+
+
+def _show_tiles(index: sst.Index, query: query_input.QueryInput, hits: Sequence[sst.Hit], size: str, view: str) -> None:
+    across = TILES_PER_ROW[size]
+    for start in range(0, len(hits), across):
+        for place, hit in zip(st.columns(across, gap="small"), hits[start : start + across], strict=False):
+            with place.container(border=True, gap="xsmall", key=f"tile-{components.hash_key(hit.specimen)}"):
+                shape = "4/3" if view == "trait" else "3/2"
+                st.html(_format_tile(hit, _read_pictures(index, hit, view), shape, NAME_LENGTHS[size]))
+                with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                    st.checkbox(
+                        f"compare {escape_md(hit.specimen)}", key=f"compare-{hit.specimen}",
+                        label_visibility="collapsed", help="Tick to compare side by side",
+                    )  # fmt: skip
+                    if size != "small":
+                        _show_example_buttons(index, query, hit, "")
+                    hint = "The whole specimen, and what is known"
+                    if st.button("Details", key=f"open-{hit.specimen}", type="tertiary", help=hint):
+                        show_details(index, query, hit)
+
+
+def _read_pictures(index: sst.Index, hit: sst.Hit, view: str) -> list[bytes]:
+    """Return the small pictures of a hit: one a trait, or the specimen."""
+    key = current_index.get_cache_key(index)
+    if view == "specimen":
+        return [index_images.read_thumbnail(index, key, hit.specimen)]
+    return [index_images.read_crop(index, key, hit.specimen, each.trait) for each in hit.parts or (hit,)]
+
+
+def _show_example_buttons(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit, where: str) -> None:
+    """Offer to add a hit to the question."""
+    what = "specimen" if len(query.traits) > 1 else query.trait
+    kinds: tuple[query_examples.Kind, ...] = ("like", "unlike")
+    signs = {"like": ":material/thumb_up:", "unlike": ":material/thumb_down:"}
+    hints = {"like": f"Ask for what is like this {what}, too", "unlike": f"Ask for what is not like this {what}"}
+    for kind in kinds:
+        if st.button(
+            kind if where else "", key=f"{kind}{where}-{hit.specimen}", icon=signs[kind], help=escape_md(hints[kind]),
+            type="secondary" if where else "tertiary",
+        ):  # fmt: skip
+            query_examples.add(index, kind, hit.specimen, query.traits)
+            st.rerun()
+
+
+def _format_tile(hit: sst.Hit, small: Sequence[bytes], shape: str, most: int) -> str:
+    """Write one tile: its pictures, name, similarity with its parts, who it is."""
+    bars = "".join(
+        f'<span>{escape(block)}</span><span><span class="bar" style="width:{max(2, 100 * max(0.0, value)):.0f}%;'
+        f'background:{BLOCK_COLOURS.get(block, "#555555")}"></span></span><span>{value:.2f}</span>'
+        for block, value in hit.blocks.items()
+    )
+    who = escape(captions.format_caption(dict(hit.metadata), brief=True))
+    images = "".join(
+        f'<img src="{index_images.make_data_uri(picture)}" alt="{escape(hit.trait)} of {escape(hit.specimen)}" '
+        f'class="well" style="width:{100 / len(small):.1f}%;aspect-ratio:{shape};object-fit:contain">'
+        for picture in small
+    )
+    mask = "mask " * (most > NAME_LENGTHS["small"])
+    name = f"{hit.rank}. {escape(captions.shorten(hit.specimen, most))}"
+    return (
+        f'<div style="display:flex">{images}</div>'
+        f'<div class="tile-name" title="{escape(hit.specimen)}">{name}</div>'
+        f'<div class="tile-line" title="{who}">{who}</div>'
+        f'<div class="tile-line two"><span title="similarity, 0 to 1"><b>{hit.similarity:.3f}</b></span>'
+        f'<span title="confidence of the mask">{mask}{hit.confidence:.2f}</span></div>'
+        f'<div class="bars">{bars}</div>'
+    )
+
+
+@st.dialog("Specimen", width="large")
+def show_details(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit) -> None:
+    """Show a hit: the photograph itself, all its traits, and what is known of it."""
+    key = current_index.get_cache_key(index)
+    size, outlines = index_images.read_outlines(index, key, hit.specimen)
+    try:
+        picture, _ = index_images.read_photograph(index, key, hit.specimen)
+    except sst.ImageError as error:
+        st.warning(f"{escape_md(error)}. Shown is the small picture of the index.")
+        picture = index_images.read_thumbnail(index, key, hit.specimen)
+    st.markdown(f"**{hit.rank}. {escape_md(hit.specimen)}**, similarity {hit.similarity:.3f}")
+    components.show_specimen(
+        index_images.make_data_uri(picture), size, outlines, captions.get_trait_colours(index),
+        key=f"opened-{hit.specimen}", chosen=hit.trait, label=hit.specimen, clickable=False,
+    )  # fmt: skip
+    with st.container(horizontal=True):
+        if st.button(f"Ask with {escape_md(hit.trait)} of this specimen", type="primary", icon=":material/search:"):
+            set_query(hit.specimen, hit.trait)
+            st.rerun()
+        _show_example_buttons(index, query, hit, "-opened")
+    measured = index.region(hit.specimen, hit.trait).measurements
+    known = {**hit.metadata, **downloads.prefix_clashes(hit.metadata, measured)}
+    rows = [{"column": name, "value": str(value)} for name, value in known.items() if value not in (None, "")]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height=220)
+
+
+def set_query(specimen: str, trait: str) -> None:
+    """Make a hit the next query."""
+    st.query_params["specimen"], st.query_params["trait"] = specimen, trait
+    st.query_params["way"] = "a specimen"
+    query_examples.clear()
+    for name in ("page", "together"):
+        st.query_params.pop(name, None)
+    for key in ("trait", "way", "together"):
+        st.session_state.pop(key, None)
+
+
+def _show_no_hits(page: int, where: str | None, sentence: sentence_input.SentenceQuery | None) -> None:
+    if page > 1:
+        st.info("There are no hits on this page.")
+        st.button("To the first page", on_click=_set_page, args=(1,))
+    elif where and sentence is not None:
+        st.info("No specimen fulfils the sentence and passes the filters; take a part of it, or a filter, away.")
+    elif sentence is not None:
+        st.info("No specimen fulfils all of the sentence; click a part of it above to take that away.")
+    elif where:
+        st.info("No specimen passes these filters; take one away on the left.")
+    else:
+        st.info("No other specimen shows this trait.")
