@@ -20,7 +20,7 @@ from sst_retrieval.types import Mask
 
 
 def save_support(
-    folder: Path, specimen: str, trait_masks: Mapping[str, Mask], *, numbers: Mapping[str, int] | None = None
+    folder: Path, specimen: str, drawn: Mapping[str, Mask], *, numbers: Mapping[str, int] | None = None
 ) -> Path:
     """Write the traits of a specimen as a label picture, and name their numbers in traits.toml.
 
@@ -29,7 +29,7 @@ def save_support(
     Args:
         folder: the folder of supports; made if it does not exist.
         specimen: id of the specimen.
-        trait_masks: trait -> bool (H, W) at the photograph's own size; empty masks are left out. Where traits overlap,
+        drawn: trait -> bool (H, W) at the photograph's own size; empty masks are left out. Where traits overlap,
             the smaller covers the larger, since a label picture holds one trait a pixel.
         numbers: trait -> label number, for traits that traits.toml does not name yet; the others get the next free one.
 
@@ -40,7 +40,7 @@ def save_support(
         SupportError: all masks are empty, one is wholly covered by others, the specimen's id cannot be the name of a
             file, `folder` is a file, a file of the specimen's name is no label picture, or traits.toml cannot be used.
     """
-    present = {trait: mask for trait, mask in trait_masks.items() if mask.any()}
+    present = {trait: mask for trait, mask in drawn.items() if mask.any()}
     if not present:
         raise SupportError(f"nothing is drawn on {specimen}; draw a trait before saving")
     if not specimen or specimen.startswith(".") or re.search(r'[/\\:*?"<>|\x00-\x1f]', specimen):
