@@ -1,4 +1,4 @@
-"""Room 7: from regions to a data set: outlines, sides, spaces, distances, statistics, trees.
+"""From regions to a data set: outlines, sides, spaces, distances, statistics, trees.
 
 Functions of an index's reader (`search.index.Index` offers them as methods): `selection` (regions, their columns and
 vectors), `trait_table`, `scales`, `forms` (outlines, sides, asymmetry), `comparison` (spaces, distances, tests, what to

@@ -1,1 +1,1 @@
-"""Room 6: an index opened to be searched: queries, exact searches, photographs from outside."""
+"""An index opened to be searched: queries, exact searches, photographs from outside."""

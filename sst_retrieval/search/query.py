@@ -1,6 +1,6 @@
 """A query: what regions are compared with, who may answer, and what each part counts.
 
-1. Examples of one trait are averaged; what a hit should be unlike is subtracted, at half its weight (`AWAY`).
+1. Examples of one trait are averaged; what a hit should be unlike is subtracted, at half its weight (`UNLIKE_WEIGHT`).
 2. Examples of several traits ask for specimens that show all of them.
 3. A query can be expanded by its first hits: each becomes a further example (`ALPHA`).
 """
@@ -23,7 +23,7 @@ from sst_retrieval.types import Doubles, Floats, Hit
 Pair: TypeAlias = tuple[str, str]
 """(specimen, trait)."""
 
-AWAY = 0.5
+UNLIKE_WEIGHT = 0.5
 """Weight of being unlike against being like: at 1, the first hits are odd rather than similar."""
 
 ALPHA = 3
@@ -53,7 +53,7 @@ class Query:
     among: npt.NDArray[np.int64] | None = None
 
     @property
-    def block_weights(self) -> Doubles:
+    def weight_vector(self) -> Doubles:
         """The weights as float64 (B,)."""
         return np.array(list(self.weights.values()), dtype=np.float64)
 
@@ -115,10 +115,10 @@ def weigh_examples(
         unlike: the same of those that they should not resemble.
 
     Returns:
-        Trait -> its examples. The weights of all of `like` add up to 1, those of `unlike` to -`AWAY`.
+        Trait -> its examples. The weights of all of `like` add up to 1, those of `unlike` to -`UNLIKE_WEIGHT`.
     """
     traits: dict[str, list[QueryExample]] = {}
-    for examples, total in ((like, 1.0), (unlike, -AWAY)):
+    for examples, total in ((like, 1.0), (unlike, -UNLIKE_WEIGHT)):
         names = [trait for trait, _ in examples]
         for trait, vectors in examples:
             weight = total / len(set(names)) / names.count(trait)

@@ -151,7 +151,7 @@ def rank_matches(query: Query, catalog: Catalog, vectors: Mapping[str, VectorInd
     if ids is not None and query.among is not None:
         ids = np.intersect1d(ids, query.among)
     # Some more, for the specimens that were searched with and are left out.
-    found = vectors[trait].search(examples, query.k + len(query.excluded), weights=query.block_weights, ids=ids)
+    found = vectors[trait].search(examples, query.k + len(query.excluded), weights=query.weight_vector, ids=ids)
     return [
         Match((number,), float(score), cosines[None])
         for number, score, cosines in zip(found.ids.tolist(), found.scores, found.cosines, strict=True)
@@ -167,7 +167,7 @@ def _rank_specimens(query: Query, catalog: Catalog, vectors: Mapping[str, Vector
         regions = {trait: {name: n for name, n in own.items() if n in among} for trait, own in regions.items()}
     names = sorted(set.intersection(*(set(own) for own in regions.values())))
     ids = {trait: np.array([own[name] for name in names], dtype=np.int64) for trait, own in regions.items()}
-    found = [vectors[trait].scores(own, ids[trait], weights=query.block_weights) for trait, own in query.traits.items()]
+    found = [vectors[trait].scores(own, ids[trait], weights=query.weight_vector) for trait, own in query.traits.items()]
     total = np.round(np.sum([scores for scores, _ in found], axis=0), 9)
     best = np.argsort(-total, kind="stable")[: query.k + len(query.excluded)]
     return [
@@ -207,6 +207,6 @@ def _hit(
     rank: int, trait: str, number: int, cosines: Doubles, query: Query, owners: Mapping[int, Any], masks: Any
 ) -> Hit:
     specimen, confidence, metadata = owners[number]
-    similarity = float(np.clip(np.round(cosines @ query.block_weights, 9), 0, 1))
+    similarity = float(np.clip(np.round(cosines @ query.weight_vector, 9), 0, 1))
     blocks = dict(zip(query.weights, np.clip(cosines, -1, 1).tolist(), strict=True))
     return Hit(rank, specimen, trait, similarity, blocks, confidence, metadata, number, _masks=masks)

@@ -1,4 +1,4 @@
-"""Room 6b: questions in plain words.
+"""Questions in plain words: a sentence becomes a question, a question is answered by hits.
 
     question = understand(index, "orange bands of females like CAM001, not from Panama")
     question.parts, question.doubts, question.unknown      # shown to the person, who may change them
