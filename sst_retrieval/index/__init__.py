@@ -1,1 +1,1 @@
-"""Room 5: an index folder: shards, generations, catalog, vectors, reviews, thumbnails, and its reader."""
+"""An index folder: shards, generations, catalog, vectors, reviews and thumbnails, its writer and its reader."""

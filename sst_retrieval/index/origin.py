@@ -68,7 +68,7 @@ class Origin:
 
     @property
     def folder(self) -> Path:
-        """The collection's own folder: where its table lies."""
+        """The collection's own folder: where its table is."""
         return self.table if self.table.is_dir() else self.table.parent
 
     @property

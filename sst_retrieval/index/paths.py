@@ -1,4 +1,4 @@
-"""Where every file lies in an index folder. No other module knows a path inside one.
+"""The paths of all files in an index folder. No other module knows a path inside one.
 
     manifest.json                               settings, current generation; replaced by an atomic rename
     shards/000042.parquet                       source data: one row a region, never changed
@@ -8,7 +8,7 @@
     reviews/decisions.jsonl                     source data: reviews of masks, appended at any time
     thumbnails/, crops/                         derived: small pictures of specimens, and of their traits
 
-A file whose name is not one that this program writes, such as a copy that somebody made, is neither read nor removed.
+A file whose name is not one that this program writes, such as a copy made by hand, is neither read nor removed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Room 5 from outside: one generation of an index, opened to read: its specimens, regions, pictures and decisions."""
+"""Read one generation of an index: its specimens, regions, vectors, thumbnails and reviews."""
 
 from __future__ import annotations
 
@@ -26,13 +26,30 @@ from sst_retrieval.types import Floats, Mask, Region, RGBImage, Skipped, Specime
 
 
 class Reader:
-    """One generation of an index, opened to read. Threads may share it."""
+    """One generation of an index, opened to read and to review. Threads may share it.
 
-    def __init__(self, store: Store, generation: Generation, reach: ReadPolicy | None = None) -> None:
-        """Use `search.index.open_index`."""
-        self._store, self._generation, self._read_policy = store, generation, reach
+    Attributes:
+        blocks: block name -> number of values, in the order they are concatenated in a vector.
+        catalog: specimens, regions, measurements and reviews.
+        vector_indexes: trait -> its vectors, whitened, with exact search.
+        whitenings: trait -> its whitening.
+        state: as `Store.state` when the reader last read the record of reviews.
+    """
+
+    def __init__(self, store: Store, generation: Generation, read_policy: ReadPolicy | None = None) -> None:
+        """Open the files of a generation.
+
+        Args:
+            store: the index.
+            generation: which one; a commit may remove its files before they are open.
+            read_policy: which photographs may be opened; None allows all.
+
+        Raises:
+            IndexFolderError: a file is missing, broken, or a link that leads out of the index.
+        """
+        self._store, self._generation, self._read_policy = store, generation, read_policy
         self._paths = store.paths
-        self._deciding = Lock()
+        self._review_lock = Lock()
         self.blocks: Mapping[str, int] = generation.recipe.blocks
         files, inside = store.paths.generation(generation.number), store.paths.require_inside
         self.catalog = Catalog(inside(files.catalog_file))
@@ -52,17 +69,17 @@ class Reader:
             raise
 
     def __enter__(self) -> Self:
-        """Return the index itself."""
+        """Return the reader itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self.close()
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self.catalog.close()
         self.vector_indexes.clear()
 
@@ -84,7 +101,7 @@ class Reader:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What the regions were made with; an external query must be made with the same."""
+        """Settings that change a mask or a vector; query vectors from outside must be made with the same."""
         return self._generation.recipe.settings
 
     @property
@@ -93,7 +110,7 @@ class Reader:
         return self.catalog.columns
 
     def info(self) -> dict[str, Any]:
-        """Say what is in the index, in JSON-ready types; no file of it is looked at (`size` adds them up)."""
+        """Summarise the index, in JSON-ready types; without its size on disk (see `size`)."""
         skipped = self.skipped()
         reasons = sorted({row.reason for row in skipped})
         return {
@@ -109,7 +126,7 @@ class Reader:
         }
 
     def size(self) -> int:
-        """Add up the files of the index folder, in bytes: a moment for each thousand of them."""
+        """Add up the sizes of all files in the index folder, in bytes; slow for a large index."""
         return self._paths.total_bytes()
 
     def region(self, specimen: str, trait: str) -> Region:
@@ -131,47 +148,49 @@ class Reader:
     def review(
         self, specimen: str, trait: str, decision: str, *, reviewer: str, mask: Mask | None = None, comment: str = ""
     ) -> Review:
-        """Keep a decision about a mask; every search from now on respects it, and no build loses it.
+        """Record a review of a mask; it has effect on every search from now on, and every build keeps it.
 
         Args:
             specimen: id of the specimen.
             trait: name of the trait.
             decision: "accept", "reject", "redraw" or "reopen" (see `index.reviews`).
-            reviewer: who decides.
+            reviewer: name of who decides.
             mask: with "redraw", bool (H, W) at the photograph's own size: what the trait really is. The next build
                 describes and measures it; until then no search finds it.
             comment: anything else.
 
         Raises:
-            QueryError: there is no such region or decision, nobody decides, or the mask does not fit.
+            QueryError: there is no such region or decision, no reviewer is given, or the mask has another size.
         """
         number, region = self.find_region(specimen, self.require_trait(trait))
         review = make_review(region, self.catalog.content_hash(number), decision, reviewer, mask, comment)
-        with self._deciding:  # Else the older record of two might be laid over the catalog last.
+        with self._review_lock:  # Else the older of two records might be applied last.
             self._store.add_reviews([review])
-            state = self._store.state()  # Asked first: what somebody adds meanwhile shall look new.
+            state = (
+                self._store.state()
+            )  # Before the record is read, so that a review added meanwhile still changes the state.
             self.catalog.apply_reviews(self._store.reviews())
             self.state = state
         return review
 
     def decision(self, specimen: str, trait: str) -> Review | None:
-        """Return the decision that counts on a mask, or None if nobody decided yet."""
+        """Return the review that counts of a mask, or None."""
         return self.catalog.region_reviews.by_region.get(self.find_region(specimen, self.require_trait(trait))[0])
 
     def reviews(self) -> list[Review]:
-        """Return the decisions that count on the photographs of this index, in order of trait and specimen."""
+        """Return the reviews that count on the photographs of this index, in order of trait and specimen."""
         return [review for _, review in sorted(self.catalog.region_reviews.by_region.items())]
 
     def table(self, trait: str | None = None) -> Any:
-        """Return all that is known of every region as a pandas data frame (see `Catalog.table`)."""
+        """Return one row a region as a pandas data frame (see `Catalog.table`)."""
         return self.catalog.table(None if trait is None else self.require_trait(trait))
 
     def thumbnail(self, specimen: str) -> bytes | None:
-        """Return the small picture of a specimen as a JPEG file; None if there is none."""
+        """Return the thumbnail of a specimen as a JPEG file, or None."""
         return read_thumbnail(self._paths.thumbnail_file(self.specimen(specimen).id), self._paths)
 
     def crop(self, specimen: str, trait: str) -> bytes | None:
-        """Return the small picture of a trait, with its outline, as a JPEG file; None if there is none."""
+        """Return the crop of a trait, with its outline, as a JPEG file, or None."""
         return read_thumbnail(self._paths.crop_file(self.specimen(specimen).id, self.require_trait(trait)), self._paths)
 
     def specimen(self, name: str) -> Specimen:
