@@ -1,10 +1,10 @@
-"""Clicks to a mask without SAM 2: a region of like colour and texture is grown around the clicks. A fallback.
+"""Interactive segmentation without SAM 2, a fallback: geodesic region growing from clicks.
 
 1. Every pixel of a small copy is described by its colour (Lab) and by fine features of the network.
-2. Going from pixel to pixel costs what changes on the way, and how unlike the clicked places one is; the cheapest way
-   from the clicks to a pixel is its distance (geodesic segmentation: Bai and Sapiro 2007).
-3. Where nothing else was clicked, the region ends at that distance at which its border has the strongest contrast;
-   else every pixel goes to the clicks that are nearer, and the region keeps off what was clicked outside.
+2. A step from pixel to pixel costs the gradient of the descriptors plus the dissimilarity to the clicked pixels; the
+   cost of the cheapest path from the clicks to a pixel is its geodesic distance (Bai and Sapiro 2007).
+3. Without clicks outside, the region ends at the distance at which the mean contrast along its border is largest.
+   With them, every pixel belongs to the nearer clicks, and no pixel that was clicked outside is in the region.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from sst_retrieval.track.prompts import check_prompts
 from sst_retrieval.types import Box, Clicked, Floats, Mask, Point, RGBImage
 
 SIDE = 384  # Longer edge of the small copy, in pixels.
-FEATURES = 6  # Directions in which the network's features vary most.
-TEXTURE = 0.5  # Weight of the features against the colours.
-UNLIKE = 1.0  # Cost of being unlike the clicked places, against that of change on the way.
-STEP = 0.02  # Cost of a step where nothing changes.
-SMOOTH = 1.5  # Pixels over which texture is averaged: the scales of a wing are no borders.
-FIRST = 0.003  # Share of the pixels around a click that say what its trait looks like.
-SMALLEST = 12  # Pixels of the small copy that a region has at least.
+PCA_DIMENSIONS = 6  # Principal components of the network's features.
+TEXTURE_WEIGHT = 0.5  # Weight of the features relative to the colours.
+DISSIMILARITY_WEIGHT = 1.0  # Cost of the dissimilarity to the clicked pixels, relative to that of the gradient.
+STEP_COST = 0.02  # Of a step where nothing changes.
+SMOOTHING = 1.5  # Standard deviation, in pixels, of the Gaussian over descriptors: the scales of a wing are no borders.
+SEED_SHARE = 0.003  # Share of all pixels around a click from which the trait's appearance is learnt.
+MIN_REGION = 12  # Pixels of the small copy.
 
 
 class DenseClicker:
-    """Turns clicks into masks by growing regions (a `track.clicks.Clicker`).
+    """Segments traits by region growing (a `track.clicks.Clicker`).
 
     Attributes:
-        name: says that it is the fallback.
+        name: the method, for a person.
         fallback: True.
     """
 
@@ -53,7 +53,7 @@ class DenseClicker:
         self._trunk = trunk if trunk is not None else EfficientNetTrunk(device)
 
     def look(self, image: RGBImage) -> DensePicture:
-        """Describe every pixel of a small copy of a photograph."""
+        """Compute the descriptors of a small copy of a photograph, uint8 (H, W, 3)."""
         factor = max(1.0, max(image.shape[:2]) / SIDE)
         size = (max(1, round(image.shape[1] / factor)), max(1, round(image.shape[0] / factor)))
         small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
@@ -61,74 +61,86 @@ class DenseClicker:
         levels = self._trunk.levels(small[None], deepest=2)
         grids = [functional.interpolate(each, size=lab.shape[:2], mode="bilinear")[0] for each in levels]
         features = np.concatenate([each.permute(1, 2, 0).cpu().numpy() for each in grids], axis=2)
-        looks = np.concatenate([lab / 20, TEXTURE * _main_directions(features)], axis=2)
-        looks = ndimage.gaussian_filter(looks.astype(np.float32), (SMOOTH, SMOOTH, 0))
-        return DensePicture(looks, (image.shape[0], image.shape[1]))
+        descriptors = np.concatenate([lab / 20, TEXTURE_WEIGHT * _project_on_components(features)], axis=2)
+        descriptors = ndimage.gaussian_filter(descriptors.astype(np.float32), (SMOOTHING, SMOOTHING, 0))
+        return DensePicture(descriptors, (image.shape[0], image.shape[1]))
 
 
 class DensePicture:
-    """A photograph whose pixels are described."""
+    """An encoded photograph (a `track.clicks.Picture`)."""
 
-    def __init__(self, looks: Floats, size: tuple[int, int]) -> None:
-        """Keep what `DenseClicker.look` has made.
+    def __init__(self, descriptors: Floats, size: tuple[int, int]) -> None:
+        """Take the descriptors that `DenseClicker.look` has computed.
 
         Args:
-            looks: float32 (h, w, D), of a small copy.
+            descriptors: float32 (h, w, D), of a small copy.
             size: (height, width) of the photograph.
         """
-        self._looks, self._size = looks, size
-        steps = [np.gradient(looks, axis=axis) if looks.shape[axis] > 1 else 0 * looks for axis in (0, 1)]
-        self._change: Floats = np.sqrt(sum((step**2).sum(axis=2) for step in steps)).astype(np.float32)
+        self._descriptors, self._size = descriptors, size
+        steps = [
+            np.gradient(descriptors, axis=axis) if descriptors.shape[axis] > 1 else 0 * descriptors for axis in (0, 1)
+        ]
+        self._gradient: Floats = np.sqrt(sum((step**2).sum(axis=2) for step in steps)).astype(np.float32)
 
     def mask(self, inside: Sequence[Point] = (), outside: Sequence[Point] = (), box: Box | None = None) -> Clicked:
-        """Find what is meant.
+        """Segment the trait that is clicked on.
+
+        Args:
+            inside: points (x, y) on the trait, in pixels of the photograph.
+            outside: points beside it.
+            box: (left, top, right, bottom) around it.
+
+        Returns:
+            bool (H, W) at the photograph's size, and the contrast of its border, 0..1.
 
         Raises:
             QueryError: see `track.prompts.check_prompts`.
         """
         check_prompts(self._size, inside, outside, box)
-        here, there = self._places(inside), self._places(outside)
-        if here is not None:
-            here = self._grown(here)
+        positive, negative = self._mark_points(inside), self._mark_points(outside)
+        if positive is not None:
+            positive = self._grow_seed(positive)
         if box is None:
-            assert here is not None  # A box or a click inside was asked for.
-            return self._region(here, there, None)
-        within = self._within(box)
-        strange, central = self._strange(within), _centre(within)
-        ways = [strange if here is None else here | strange, central if here is None else here]
+            assert positive is not None  # `check_prompts`: there is a box or a click inside.
+            return self._grow_region(positive, negative, None)
+        within = self._mark_box(box)
+        salient, central = self._find_salient(within), _mark_centre(within)
+        seeds = [salient if positive is None else positive | salient, central if positive is None else positive]
         found = [
-            self._region(ways[0], ~within if there is None else ~within | there, None),
-            self._region(ways[1], there, within),
+            self._grow_region(seeds[0], ~within if negative is None else ~within | negative, None),
+            self._grow_region(seeds[1], negative, within),
         ]
-        # A good mask fills the box that was drawn around it.
-        return max(found, key=lambda clicked: _filled(clicked.mask, box))
+        # The box of a good mask is the box that was drawn.
+        return max(found, key=lambda clicked: _compute_box_iou(clicked.mask, box))
 
-    def _region(self, here: Mask, there: Mask | None, within: Mask | None) -> Clicked:
-        """Grow a region from some places, away from others, inside some bounds."""
-        near = self._distance(here)
+    def _grow_region(self, positive: Mask, negative: Mask | None, within: Mask | None) -> Clicked:
+        """Grow a region from positive pixels, away from negative ones, within some bounds."""
+        near = self._compute_distance(positive)
         if within is not None:
             near = np.where(within, near, near.max() + 1)
-        if there is None or not there.any():
-            border, contrast = _clearest_border(near, self._looks)
+        if negative is None or not negative.any():
+            border, contrast = _find_strongest_border(near, self._descriptors)
             margin = border - near
         else:
-            # Never so far that a place clicked as outside belongs to it.
-            margin = np.minimum(self._distance(there) - near, near[there].min() - near)
-            contrast = _contrast(margin > 0, self._looks)
-        return Clicked(self._enlarged(margin, here), contrast)
+            # Never so far that a pixel clicked as outside belongs to it.
+            margin = np.minimum(self._compute_distance(negative) - near, near[negative].min() - near)
+            contrast = _compute_contrast(margin > 0, self._descriptors)
+        return Clicked(self._resize_region(margin, positive), contrast)
 
-    def _places(self, points: Sequence[Point]) -> Mask | None:
+    def _mark_points(self, points: Sequence[Point]) -> Mask | None:
+        """Mark the pixels of the small copy that were clicked: bool (h, w); None without clicks."""
         if not points:
             return None
-        rows, columns, _ = self._looks.shape
+        rows, columns, _ = self._descriptors.shape
         marked = np.zeros((rows, columns), dtype=bool)
         for x, y in points:
             marked[int(y / self._size[0] * rows), int(x / self._size[1] * columns)] = True
         return marked
 
-    def _within(self, box: Box) -> Mask:
+    def _mark_box(self, box: Box) -> Mask:
+        """Mark the pixels of the small copy inside a box: bool (h, w)."""
         height, width = self._size
-        rows, columns, _ = self._looks.shape
+        rows, columns, _ = self._descriptors.shape
         x0, y0, x1, y1 = box
         within = np.zeros((rows, columns), dtype=bool)
         top, left = int(y0 / height * rows), int(x0 / width * columns)
@@ -136,30 +148,32 @@ class DensePicture:
         within[top:bottom, left:right] = True
         return within
 
-    def _strange(self, within: Mask) -> Mask:
-        """Take for the trait those pixels of a box that are least like what lies around it."""
+    def _find_salient(self, within: Mask) -> Mask:
+        """Return those pixels of a box that differ most from what lies around it."""
         around = ndimage.binary_dilation(within, iterations=max(3, round(0.1 * within.sum() ** 0.5))) & ~within
         if not around.any():
             around = ~ndimage.binary_erosion(within, iterations=2, border_value=0) & within
-        typical = _prototypes(self._looks[around])
-        unlike = np.where(within, _unlikeness(self._looks, typical), -np.inf)
+        typical = _subsample(self._descriptors[around])
+        unlike = np.where(within, _compute_dissimilarity(self._descriptors, typical), -np.inf)
         return np.asarray(unlike >= np.quantile(unlike[within], 0.8))
 
-    def _grown(self, clicked: Mask) -> Mask:
-        """Add to clicked pixels the nearest ones: one pixel does not say what a trait looks like."""
-        distance = self._distance(clicked)
-        return np.asarray(distance <= np.quantile(distance, min(1.0, FIRST * np.count_nonzero(clicked))))
+    def _grow_seed(self, clicked: Mask) -> Mask:
+        """Add the nearest pixels to clicked ones: the appearance of a trait cannot be learnt from one pixel."""
+        distance = self._compute_distance(clicked)
+        return np.asarray(distance <= np.quantile(distance, min(1.0, SEED_SHARE * np.count_nonzero(clicked))))
 
-    def _distance(self, places: Mask) -> npt.NDArray[np.float64]:
-        cost = STEP + self._change + UNLIKE * _unlikeness(self._looks, _prototypes(self._looks[places]))
+    def _compute_distance(self, places: Mask) -> npt.NDArray[np.float64]:
+        """Compute the geodesic distance of every pixel to some pixels: float64 (h, w)."""
+        dissimilarity = _compute_dissimilarity(self._descriptors, _subsample(self._descriptors[places]))
+        cost = STEP_COST + self._gradient + DISSIMILARITY_WEIGHT * dissimilarity
         distance, _ = MCP_Geometric(cost.astype(np.float64)).find_costs(np.argwhere(places).tolist())
         return np.asarray(distance)
 
-    def _enlarged(self, margin: npt.NDArray[np.float64], here: Mask) -> Mask:
-        """Bring the region to the photograph's size, without holes and without pieces that nobody clicked on."""
+    def _resize_region(self, margin: npt.NDArray[np.float64], positive: Mask) -> Mask:
+        """Resize a region to the photograph's size; fill holes, and drop components without a click."""
         region = margin > 0
-        pieces, _ = ndimage.label(region | here)
-        region = ndimage.binary_fill_holes(np.isin(pieces, np.unique(pieces[here])))
+        components, _ = ndimage.label(region | positive)
+        region = ndimage.binary_fill_holes(np.isin(components, np.unique(components[positive])))
         scale = max(float(np.abs(margin).mean()), 1e-9)
         soft = np.where(region, np.maximum(margin, 0.05 * scale), np.minimum(margin, -0.05 * scale)) / scale
         picture = Image.fromarray(np.clip(soft, -1, 1).astype(np.float32))
@@ -167,8 +181,8 @@ class DensePicture:
         return np.asarray(large) > 0
 
 
-def _centre(within: Mask) -> Mask:
-    """Return the middle third of a box."""
+def _mark_centre(within: Mask) -> Mask:
+    """Mark the middle third of a box."""
     rows, columns = np.flatnonzero(within.any(axis=1)), np.flatnonzero(within.any(axis=0))
     centre = np.zeros_like(within)
     down, across = len(rows) // 3, len(columns) // 3
@@ -176,8 +190,8 @@ def _centre(within: Mask) -> Mask:
     return centre
 
 
-def _filled(mask: Mask, box: Box) -> float:
-    """Compare the box of a mask with the one that was drawn: IoU."""
+def _compute_box_iou(mask: Mask, box: Box) -> float:
+    """Compute the IoU of the box of a mask with the one that was drawn."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return 0.0
@@ -186,46 +200,48 @@ def _filled(mask: Mask, box: Box) -> float:
     return shared / ((x1 - x0) * (y1 - y0) + (box[2] - box[0]) * (box[3] - box[1]) - shared)
 
 
-def _main_directions(features: Floats) -> Floats:
-    """Project features on the directions in which they vary most, one unit for the first's spread."""
+def _project_on_components(features: Floats) -> Floats:
+    """Project features on their principal components, scaled so that the first has variance 1."""
     flat = features.reshape(-1, features.shape[2]).astype(np.float64)
     centred = (flat - flat.mean(axis=0)) / (flat.std(axis=0) + 1e-6)
     values, directions = np.linalg.eigh(centred.T @ centred / len(flat))
-    kept = centred @ directions[:, -FEATURES:] / max(float(values[-1]) ** 0.5, 1e-6)
+    kept = centred @ directions[:, -PCA_DIMENSIONS:] / max(float(values[-1]) ** 0.5, 1e-6)
     directed: Floats = kept.reshape(*features.shape[:2], -1).astype(np.float32)
     return directed
 
 
-def _prototypes(looks: Floats, most: int = 32) -> Floats:
-    """Thin out looks (n, D) to at most so many."""
-    return looks[:: -(-len(looks) // most)]
+def _subsample(descriptors: Floats, most: int = 32) -> Floats:
+    """Subsample descriptors, float32 (n, D), to at most so many."""
+    return descriptors[:: -(-len(descriptors) // most)]
 
 
-def _unlikeness(looks: Floats, prototypes: Floats) -> Floats:
-    """Distance of every pixel to the most similar prototype: float32 (h, w)."""
-    nearest = np.full(looks.shape[:2], np.inf, dtype=np.float32)
+def _compute_dissimilarity(descriptors: Floats, prototypes: Floats) -> Floats:
+    """Compute the distance of every pixel to the most similar prototype: float32 (h, w)."""
+    nearest = np.full(descriptors.shape[:2], np.inf, dtype=np.float32)
     for prototype in prototypes:
-        np.minimum(nearest, np.linalg.norm(looks - prototype, axis=2), out=nearest)
+        np.minimum(nearest, np.linalg.norm(descriptors - prototype, axis=2), out=nearest)
     return nearest
 
 
-def _clearest_border(distance: npt.NDArray[np.float64], looks: Floats) -> tuple[float, float]:
-    """Find the distance at which a region's border has the strongest mean contrast.
+def _find_strongest_border(distance: npt.NDArray[np.float64], descriptors: Floats) -> tuple[float, float]:
+    """Find the distance at which the mean contrast along a region's border is largest.
 
-    Every two neighbours are cut by all regions that hold the nearer one only; so the sums over all borders, one for
-    every size of the region, come from one sort.
+    The border of a region separates two neighbours if the region contains the nearer one only; so the sums over the
+    borders of regions of every size come from one sort.
 
     Returns:
-        The distance; the contrast there, 0..1.
+        The distance; the contrast negative, 0..1.
     """
     starts, ends, steps = [], [], []
     for axis in (0, 1):
         one, other = (np.take(distance, range(k, distance.shape[axis] - 1 + k), axis) for k in (0, 1))
         starts.append(np.minimum(one, other).ravel())
         ends.append(np.maximum(one, other).ravel())
-        steps.append(np.linalg.norm(np.diff(looks, axis=axis), axis=2).ravel())
+        steps.append(np.linalg.norm(np.diff(descriptors, axis=axis), axis=2).ravel())
     start, end, step = (np.concatenate(each) for each in (starts, ends, steps))
-    levels = np.sort(distance.ravel())[SMALLEST - 1 :: 4] if distance.size > 2 * SMALLEST else np.sort(distance.ravel())
+    levels = (
+        np.sort(distance.ravel())[MIN_REGION - 1 :: 4] if distance.size > 2 * MIN_REGION else np.sort(distance.ravel())
+    )
     began, ended = np.searchsorted(levels, start, side="right"), np.searchsorted(levels, end, side="right")
     change = np.zeros((2, len(levels) + 1))
     for row, amount in enumerate((step, np.ones_like(step))):
@@ -238,7 +254,8 @@ def _clearest_border(distance: npt.NDArray[np.float64], looks: Floats) -> tuple[
     return float((levels[best] + following) / 2), float(mean[best] / (mean[best] + 1))
 
 
-def _contrast(region: Mask, looks: Floats) -> float:
-    cut = [np.linalg.norm(np.diff(looks, axis=axis), axis=2)[np.diff(region, axis=axis)] for axis in (0, 1)]
-    steps = np.concatenate(cut)
+def _compute_contrast(region: Mask, descriptors: Floats) -> float:
+    """Compute the mean contrast along the border of a region: 0..1."""
+    crossing = [np.linalg.norm(np.diff(descriptors, axis=axis), axis=2)[np.diff(region, axis=axis)] for axis in (0, 1)]
+    steps = np.concatenate(crossing)
     return float(steps.mean() / (steps.mean() + 1)) if len(steps) else 0.0
