@@ -40,7 +40,7 @@ def list_steps() -> list[tuple[str, int, DensePropagator]]:
     return [
         ("match as photographed", 1, DensePropagator(trunk=trunk, settings=upright)),
         ("+ pose: 16 turns and mirror", 1, DensePropagator(trunk=trunk, settings=stiff)),
-        ("+ support bent to proportions", 1, DensePropagator(trunk=trunk, settings=displaced)),
+        ("+ displacement to proportions", 1, DensePropagator(trunk=trunk, settings=displaced)),
         ("+ colours of the target", 1, DensePropagator(trunk=trunk, settings=replace(full, absence_distance=9.0))),
         ("+ lost traits are absent (matching)", 1, DensePropagator(trunk=trunk)),
         ("+ votes by keys", 1, DensePropagator(trunk=trunk, decoder=TrainedDecoder(share=0))),

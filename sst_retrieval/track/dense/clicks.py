@@ -230,7 +230,7 @@ def _find_strongest_border(distance: npt.NDArray[np.float64], descriptors: Float
     borders of regions of every size come from one sort.
 
     Returns:
-        The distance; the contrast negative, 0..1.
+        The distance; the contrast there, 0..1.
     """
     starts, ends, steps = [], [], []
     for axis in (0, 1):

@@ -43,12 +43,12 @@ def slow_votes(
     for row in range(cells):
         for column in range(cells):
             top, left = row // BLOCK * BLOCK, column // BLOCK * BLOCK
-            seen = (rows >= top - radius) & (rows < top + BLOCK + radius)
-            seen &= (columns >= left - radius) & (columns < left + BLOCK + radius)
+            in_window = (rows >= top - radius) & (rows < top + BLOCK + radius)
+            in_window &= (columns >= left - radius) & (columns < left + BLOCK + radius)
             place = settings.position_cost * ((rows - row) ** 2 + (columns - column) ** 2) / cells**2
             apart = [(features.numpy() - target[:, row, column, None, None].numpy()) ** 2 for features, _ in supports]
-            distances = np.concatenate([(one.sum(0) + place)[seen] for one in apart])
-            labels = np.concatenate([each.numpy()[:, seen] for _, each in supports], axis=1)
+            distances = np.concatenate([(one.sum(0) + place)[in_window] for one in apart])
+            labels = np.concatenate([each.numpy()[:, in_window] for _, each in supports], axis=1)
             nearest[row, column] = distances.min()
             weights = np.exp((nearest[row, column] - distances) / settings.temperature)
             shares[:, row, column] = labels @ weights / weights.sum()
@@ -107,11 +107,11 @@ def test_a_vote_of_low_temperature_takes_over_the_labels_of_an_equal_picture() -
 
 def test_a_block_far_from_every_label_gets_no_label_and_is_not_computed() -> None:
     cells = 32
-    wanted = torch.zeros(cells, cells, dtype=torch.bool)
-    wanted[0, 0] = True  # Two cells of settings: only the first block sees it.
+    labelled = torch.zeros(cells, cells, dtype=torch.bool)
+    labelled[0, 0] = True  # A radius of two cells: only the window of the first block contains it.
     target, features, labels = random_grid(0, cells=cells), random_grid(1, cells=cells), random_labels(2, cells=cells)
     settings = MatchSettings(2 / cells, 5.0, 2.0)
-    votes, all_votes = Votes(target, wanted, settings), Votes(target, torch.ones_like(wanted), settings)
+    votes, all_votes = Votes(target, labelled, settings), Votes(target, torch.ones_like(labelled), settings)
     for each in (votes, all_votes):
         each.add(features, labels)
     shares, distance = votes.result()
@@ -126,9 +126,9 @@ def test_a_block_far_from_every_label_gets_no_label_and_is_not_computed() -> Non
 
 def test_a_label_just_within_reach_of_the_next_block_counts() -> None:
     for column, blocks in ((BLOCK + 1, 2), (BLOCK + 2, 1)):
-        wanted = torch.zeros(G, G, dtype=torch.bool)
-        wanted[0, column] = True
-        votes = Votes(random_grid(0), wanted, MatchSettings(2 / G, 5.0, 2.0))
+        labelled = torch.zeros(G, G, dtype=torch.bool)
+        labelled[0, column] = True
+        votes = Votes(random_grid(0), labelled, MatchSettings(2 / G, 5.0, 2.0))
         assert votes.active_cells().sum() == blocks * BLOCK**2
 
 
@@ -235,8 +235,8 @@ def test_the_norm_of_the_support_is_used_again() -> None:
     assert same is normalisation
     level = levels_of(1)[2]
     mean, spread = levels_of(0)[2].mean((0, 2, 3)), levels_of(0)[2].std((0, 2, 3)) + 1e-3
-    seen = (level[0] - mean[:, None, None]) / spread[:, None, None]
-    expected = seen / (seen**2).sum(0).sqrt() * (1 / 2.5) ** 0.5
+    standard = (level[0] - mean[:, None, None]) / spread[:, None, None]
+    expected = standard / (standard**2).sum(0).sqrt() * (1 / 2.5) ** 0.5
     assert other[0, 8:].numpy() == pytest.approx(expected.numpy(), abs=1e-5)
     own, _ = compute_descriptors(levels_of(1), pictures(1), settings)
     assert (own - other).abs().max() > 0.01

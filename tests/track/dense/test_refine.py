@@ -148,13 +148,13 @@ def test_without_weights_of_colour_the_votes_stay() -> None:
     assert posterior == pytest.approx(shares, abs=2e-3)
 
 
-@pytest.mark.parametrize("view", ["flat", "painted"])
-def test_a_trait_without_votes_stays_absent(view: str) -> None:
+@pytest.mark.parametrize("painted", [False, True])
+def test_a_trait_without_votes_stays_absent(painted: bool) -> None:
     wing = square(15, 40, 15, 40)
-    seen = picture((wing, WING)) if view == "painted" else picture()
+    view = picture((wing, WING)) if painted else picture()
     shares = votes_for(wing, np.zeros_like(wing))
-    assert compute_posterior(seen, shares, COLOUR)[2].max() < 0.01
-    soft, _ = refine(seen, shares, RIVALS, colour=COLOUR)
+    assert compute_posterior(view, shares, COLOUR)[2].max() < 0.01
+    soft, _ = refine(view, shares, RIVALS, colour=COLOUR)
     assert not (soft[1] > 0.5).any()
     assert (soft[0] > 0.5).any()
 
