@@ -71,7 +71,7 @@ class Alignment:
             return cls(Frame((a, b, c, d, e, f)), str(stored["account"]))
         except (KeyError, TypeError, ValueError) as error:
             raise IndexFolderError(
-                f"the index does not say rightly how a group is laid ({stored!r}); start it anew with --rebuild"
+                f"the index stores a damaged alignment of a group ({stored!r}); start it anew with --rebuild"
             ) from error
 
 
