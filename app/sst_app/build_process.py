@@ -1,4 +1,4 @@
-"""A build beside the app: started in a process of its own, its last lines shown while it works."""
+"""Start `sst-retrieval` commands in a process of their own and show the end of their output."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ Kind = Literal["primary", "secondary", "tertiary"]
 
 @dataclass
 class BuildProcess:
-    """A process that was started here, the file it writes to, and whether its end was noticed."""
+    """A running or finished process.
+
+    Attributes:
+        process: the process.
+        log: file with its output.
+        end_noticed: whether the page was run again after the end.
+    """
 
     process: subprocess.Popen[bytes]
     log: Path
-    seen: bool = False
+    end_noticed: bool = False
 
     def tail(self, lines: int = 6) -> str:
-        """Return the last lines that were written."""
+        """Return the last lines of the output."""
         text = self.log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
         return "\n".join(text.strip().splitlines()[-lines:])
 
@@ -37,13 +43,13 @@ def _get_processes() -> dict[str, BuildProcess]:
 
 
 def show_start_button(key: str, label: str, words: Sequence[str], *, kind: Kind = "primary") -> None:
-    """Show a button that starts `sst-retrieval ...` in a process of its own; `progress` shows what that says.
+    """Show a button that starts `sst-retrieval ...` in a process of its own; `show_progress` shows its output.
 
     Args:
-        key: one process a key; it is shared by all who look.
-        label: of the button.
-        words: behind `sst-retrieval`.
-        kind: of the button.
+        key: name of the process; all sessions share it.
+        label: label of the button.
+        words: arguments of `sst-retrieval`.
+        kind: type of the button.
     """
     st.button(
         escape_md(label), key=f"start-{key}-{label}", type=kind, disabled=is_running(key), on_click=_start_if_idle,
@@ -52,13 +58,13 @@ def show_start_button(key: str, label: str, words: Sequence[str], *, kind: Kind 
 
 
 def is_running(key: str) -> bool:
-    """Say whether a process that was started here is at work."""
+    """Return whether the process of a key is running."""
     work = _get_processes().get(key)
     return work is not None and work.process.poll() is None
 
 
 def show_progress(key: str) -> None:
-    """Show what a process that was started here says; nothing if there is none."""
+    """Show the output of the process of a key; nothing if there is none."""
     if key in _get_processes():
         _show_progress(key)
 
@@ -100,6 +106,6 @@ def _show_progress(key: str) -> None:
         st.code(work.tail() or "starting", language=None)
         if code is not None:
             st.button("Close", key=f"close-{key}", on_click=_forget, args=(key,))
-    if code == 0 and not work.seen:
-        work.seen = True
+    if code == 0 and not work.end_noticed:
+        work.end_noticed = True
         st.rerun(scope="app")

@@ -8,7 +8,7 @@ import sst_retrieval as sst
 
 
 def format_lines(name: str, below: str) -> str:
-    """Write a name, and something below it, as HTML; both are cut where there is no room."""
+    """Format a name and a line below it as HTML that is truncated to the available width."""
     return (
         f'<div class="tile-name" title="{escape(name)}">{escape(name)}</div>'
         f'<div class="tile-line">{escape(below)}</div>'
@@ -16,23 +16,23 @@ def format_lines(name: str, below: str) -> str:
 
 
 def shorten(name: str, most: int = 13) -> str:
-    """Shorten a name to its end, which tells specimens apart best."""
+    """Shorten a name to its last `most` characters, which usually differ between specimens."""
     return name if len(name) <= most else f"…{name[-most:]}"
 
 
 def get_trait_colours(index: sst.Index) -> dict[str, str]:
-    """Give every trait its colour."""
+    """Return trait -> colour."""
     return {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(index.traits)}
 
 
 def format_caption(metadata: dict[str, object], *, brief: bool = False) -> str:
-    """Say in a line who a specimen is.
+    """Format taxon, sex, locality and date of a specimen as one line.
 
     Args:
         metadata: the specimen's row of the collection.
         brief: shorten the genus to its first letter.
 
-    >>> caption({"scientificName": "Heliconius erato", "sex": "female"}, brief=True)
+    >>> format_caption({"scientificName": "Heliconius erato", "sex": "female"}, brief=True)
     'H. erato · female'
     """
     usual = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality", "eventDate")

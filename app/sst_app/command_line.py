@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Arguments:
-    """What stands behind `--` on the command line.
+    """The arguments after `--`.
 
     Attributes:
         index_or_table: an index, a folder of indexes, or a specimen table; None if nothing was named.
@@ -28,7 +28,7 @@ class Arguments:
 
 
 def read_arguments() -> Arguments:
-    """Return what stands on the command line."""
+    """Return the arguments of this process."""
     return _parse(tuple(sys.argv[1:]))
 
 

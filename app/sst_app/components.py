@@ -1,4 +1,4 @@
-"""What Streamlit has not: a photograph whose outlines can be clicked, and a scatter with pictures and a lasso."""
+"""Custom Streamlit components: a photograph with clickable outlines, and a scatter plot with pictures and a lasso."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sst_app.index_images import Outline
 
 BROWSER = Path(__file__).parent / "browser"
 POINT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A7A00", "#555555")
-"""Colours of points, as in points.js: Okabe and Ito's, the yellow darkened for white paper, and grey."""
+"""Colours of points, the same as in points.js: the palette of Okabe and Ito with a darker yellow, and grey."""
 
 
 def show_specimen(
@@ -31,18 +31,18 @@ def show_specimen(
     """Show a photograph with the outlines of its traits.
 
     Args:
-        picture: a data URI, of any scale.
+        picture: data URI of the photograph, at any scale.
         size: (height, width) of the photograph that the outlines are drawn on.
         outlines: of the traits, largest first.
         colours: trait -> colour.
-        key: of the widget.
-        chosen: a trait to mark.
-        label: what a screen reader says.
-        hint: what to say while no trait is marked.
+        key: widget key.
+        chosen: trait to highlight.
+        label: text for screen readers.
+        hint: text below the picture while no trait is highlighted.
         clickable: whether a trait can be chosen.
 
     Returns:
-        The trait that was clicked just now, or None.
+        The trait that was clicked in this run, or None.
     """
     traits = [
         {
@@ -61,10 +61,10 @@ def show_specimen(
 
 
 def show_scatter(data: dict[str, Any], *, key: str) -> tuple[str | None, list[int] | None]:
-    """Show a scatter (see `browser/points.js` for what it draws).
+    """Show a scatter plot; `browser/points.js` documents `data`.
 
     Returns:
-        The specimen under the cursor whose picture is asked for, and the points that were circled just now.
+        The specimen under the cursor whose picture is needed, or None; and the points in a new lasso, or None.
     """
     canvas = '<canvas aria-label="scatter of specimens"></canvas>'
     mount = _register("points", f'<div class="points">{canvas}<div class="tip"></div></div>')
@@ -75,13 +75,13 @@ def show_scatter(data: dict[str, Any], *, key: str) -> tuple[str | None, list[in
 
 
 def hash_key(key: str) -> str:
-    """Turn any text into the key of a component: Streamlit refuses some signs in these, and ids have any."""
+    """Hash a text into a key of a component, in which Streamlit allows letters and digits only."""
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 @st.cache_resource
 def _register(name: str, html: str) -> Any:
-    """Register a component once."""
+    """Register a component; cached, so that it happens once."""
     return st.components.v2.component(
         f"sst_{name}", html=html, css=_read_text(f"{name}.css"), js=_read_text(f"{name}.js")
     )
@@ -92,4 +92,4 @@ def _read_text(name: str) -> str:
 
 
 def _ignore() -> None:
-    """Streamlit wants somebody to call."""
+    """Do nothing: Streamlit requires a callback."""

@@ -1,4 +1,4 @@
-"""Which index is looked at, and what is kept of it between two clicks."""
+"""The index that the app shows: which one it is, and cached data read from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEMO_FOLDER = Path("demo-drawer")
 
 
 def get_allowed_folders() -> tuple[Path, ...]:
-    """Return the folders that may be read: the collection's own, where its table lies, and those that were named."""
+    """Return the folders that may be read: the collection's, and those of --images and --supports."""
     return _find_allowed_folders(str(get_path().resolve()), sst.index_state(get_path()), read_arguments())
 
 
@@ -28,18 +28,18 @@ def _find_allowed_folders(folder: str, state: tuple[int, int], arguments: Argume
     try:
         origin = sst.origin_of(folder)
     except sst.IndexFolderError:
-        return named  # An old index says nothing of its origin.
+        return named  # An old index has no origin.
     return (*((origin.folder,) if origin.there else ()), *named)
 
 
 def list_indexes() -> dict[str, Path]:
-    """Return the indexes that may be looked at, name -> path; no other is ever opened."""
-    asked = read_arguments().index_or_table
-    if asked is not None and is_table(asked):
-        made = get_output_folder(asked)
+    """Return the indexes to choose from, name -> path; no other index is opened."""
+    named = read_arguments().index_or_table
+    if named is not None and is_table(named):
+        made = get_output_folder(named)
         return {made.name: made} if made.is_dir() and _has_generation(made) else {}
-    if asked is not None:
-        return sst.find_indexes(asked)
+    if named is not None:
+        return sst.find_indexes(named)
     return {
         **sst.find_indexes("indexes"),
         **({DEMO_FOLDER.name: DEMO_FOLDER / "index"} if sst.find_indexes(DEMO_FOLDER / "index") else {}),
@@ -47,18 +47,18 @@ def list_indexes() -> dict[str, Path]:
 
 
 def is_table(path: Path) -> bool:
-    """Tell a specimen table from an index or a folder of indexes."""
+    """Return whether a path is a specimen table, not an index or a folder of indexes."""
     return path.is_file() or (path / "meta.xml").is_file()
 
 
 def get_unindexed_table() -> Path | None:
-    """Return the specimen table that was named, as long as it has no index."""
+    """Return the specimen table of the command line if it has no index yet, else None."""
     table = read_arguments().index_or_table
     return table if table is not None and is_table(table) and not list_indexes() else None
 
 
 def get_output_folder(table: Path) -> Path:
-    """Return the index of a table that was named: in `indexes/`, under the name of the table's folder."""
+    """Return where the index of a table is built: in `indexes/`, under the name of the table's folder."""
     place = table.resolve()
     name = place.parent.name or place.stem
     for candidate in (name, f"{name}-{place.stem}"):
@@ -72,7 +72,7 @@ def get_output_folder(table: Path) -> Path:
 
 
 def _is_index_of(index: Path, table: Path) -> bool:
-    """Say whether an index is made from a table, or not made from anything yet."""
+    """Return whether an index is made from a table, or has no generation yet."""
     try:
         return not _has_generation(index) or sst.origin_of(index).table.resolve() == table
     except sst.IndexFolderError:
@@ -84,7 +84,7 @@ def _has_generation(index: Path) -> bool:
 
 
 def show_index_choice() -> None:
-    """Offer the indexes in the side bar, if there are several; without any, say what to do."""
+    """Show a choice of indexes in the side bar if there are several; without any, explain how to build one."""
     known = list_indexes()
     if get_unindexed_table() is not None:
         return
@@ -95,51 +95,51 @@ def show_index_choice() -> None:
 
 
 def get_path() -> Path:
-    """Return the folder of the index that is looked at."""
+    """Return the folder of the chosen index."""
     known = list_indexes()
     name = st.session_state.get("index")
     return known[name] if name in known else next(iter(known.values()))
 
 
 def get_index() -> sst.Index:
-    """Return the index, opened anew when a build or a reviewer has changed it."""
+    """Return the chosen index, reopened after a build or a review has changed it."""
     return _open(str(get_path().resolve()), sst.index_state(get_path()), get_allowed_folders())
 
 
 def get_cache_key(index: sst.Index) -> tuple[str, tuple[int, int]]:
-    """Return what pictures of an index are remembered under."""
+    """Return the cache key of data of an index: its folder and state."""
     return str(get_path().resolve()), index.state
 
 
 def check_traits(index: sst.Index) -> bool:
-    """Say so if an index holds no traits yet."""
+    """Return whether an index has traits; show a message if it has none."""
     if not index.traits:
         st.info("This index holds no traits yet; when its build has found some, they appear here.")
     return bool(index.traits)
 
 
 def get_table(trait: str | None = None) -> pd.DataFrame:
-    """Return one row a region (see `Index.table`)."""
+    """Return the table of regions (see `Index.table`), of one trait or of all."""
     return _read_table(get_index(), str(get_path().resolve()), get_index().state, trait)
 
 
 def get_facets(trait: str | None = None) -> dict[str, Facet]:
-    """Return the columns one can filter a trait, or all of them, by, name -> what it holds."""
+    """Return the columns to filter by, of one trait or of all: name -> facet."""
     return _find_facets(get_index(), str(get_path().resolve()), get_index().state, trait)
 
 
 def get_specimens() -> pd.DataFrame:
-    """Return one row a specimen, skipped ones included: sst:specimen, sst:group, sst:search, then its own columns."""
+    """Return the table of specimens, skipped ones included (see `make_specimen_table`)."""
     return _read_specimens(get_index(), str(get_path().resolve()), get_index().state)
 
 
 def get_info() -> dict[str, Any]:
-    """Return what the index says of itself."""
+    """Return `Index.info`."""
     return _read_info(get_index(), str(get_path().resolve()), get_index().state)
 
 
 def get_size() -> int:
-    """Return how many bytes the index takes on the disk."""
+    """Return the size of the index on disk, in bytes."""
     return _measure_size(get_index(), str(get_path().resolve()), get_index().state)
 
 
@@ -155,7 +155,7 @@ def _read_table(_index: sst.Index, folder: str, state: tuple[int, int], trait: s
 
 
 def convert_to_categories(table: pd.DataFrame) -> pd.DataFrame:
-    """Number the words of columns that repeat them: counting and choosing is then several times faster."""
+    """Convert text columns with repeated values to categories, for faster counting and filtering."""
     words = [name for name in table if table[name].dtype in (object, "str") and name != "sst:specimen"]
     few = [name for name in words if table[name].nunique() * 2 < len(table)]
     return table.astype(dict.fromkeys(few, "category"))
@@ -173,7 +173,7 @@ def _read_specimens(_index: sst.Index, folder: str, state: tuple[int, int]) -> p
 
 
 def make_specimen_table(rows: list[sst.Specimen]) -> pd.DataFrame:
-    """Return one row a specimen: sst:specimen, sst:group, sst:search (all of its words), then its own columns."""
+    """Make a table, one row per specimen: sst:specimen, sst:group, sst:search (all its text), then its own columns."""
     frame = pd.DataFrame([{"sst:specimen": row.id, "sst:group": row.group, **row.metadata} for row in rows])
     words = pd.Series("", index=frame.index, dtype=object)
     for column in frame:
@@ -193,17 +193,17 @@ def _measure_size(_index: sst.Index, folder: str, state: tuple[int, int]) -> int
 
 
 def _show_no_index() -> None:
-    """Say what to do without an index."""
-    asked = read_arguments().index_or_table
+    """Explain how to build an index, and stop the page."""
+    named = read_arguments().index_or_table
     st.title("No index yet")
-    if asked is not None:
-        st.error(f"{format_code(asked)} is not an index, nor a folder that holds some.")
+    if named is not None:
+        st.error(f"{format_code(named)} is not an index, nor a folder that holds some.")
         st.markdown("Check the path, or make an index of your photographs:")
     else:
         st.markdown("The folder `indexes/` holds no index. Make one of your photographs:")
     st.code("sst-retrieval build my_collection/collection.csv --supports my_collection/supports "
             "--output indexes/my_collection", language="bash")  # fmt: skip
-    if asked is None:
+    if named is None:
         from sst_app import build_process
 
         st.markdown(

@@ -1,4 +1,4 @@
-"""Hits to take along: as a table (CSV) and as a contact sheet (PNG)."""
+"""Downloads of hits: a table (CSV) and a contact sheet (PNG)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sst_app import current_index, index_images, query_input
 def show_buttons(
     places: Sequence[object], index: sst.Index, query: query_input.QueryInput, hits: Sequence[sst.Hit]
 ) -> None:
-    """Show the two buttons, each in a place of its own; files are made when somebody asks for them."""
+    """Show the two download buttons, one in each of `places`; the files are made when a button is clicked."""
     table, sheet = places
     name = f"{query.trait}-hits"
     table.download_button(  # type: ignore[attr-defined]
@@ -36,7 +36,7 @@ def _make_sheet(index: sst.Index, query: query_input.QueryInput, hits: Sequence[
 
 
 def _make_tile(index: sst.Index, hit: sst.Hit, columns: list[str]) -> sst.Tile:
-    """Show a hit on the sheet: on its photograph, or if that cannot be opened on the small picture of the index."""
+    """Make the tile of a hit from its photograph, or from its thumbnail if the photograph cannot be opened."""
     try:
         return sst.hit_tile(hit, index.photograph(hit.specimen), columns=columns)
     except sst.ImageError:
@@ -48,7 +48,7 @@ def _make_tile(index: sst.Index, hit: sst.Hit, columns: list[str]) -> sst.Tile:
 
 
 def build_hit_table(hits: Sequence[sst.Hit]) -> pd.DataFrame:
-    """Write hits as a table, one row a hit: what the search says, then the collection's own columns."""
+    """Build a table with one row per hit: results of the search, then the columns of the collection."""
     return pd.DataFrame([_make_row(hit) for hit in hits])
 
 
@@ -66,6 +66,6 @@ def _make_row(hit: sst.Hit) -> dict[str, Any]:
 
 
 def prefix_clashes(metadata: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """Call what is ours "sst:" and its name where the collection has a column of that name ("colour", say)."""
+    """Prefix names of this program with "sst:" where the collection has a column of the same name."""
     taken = {name.casefold() for name in metadata}
     return {f"sst:{name}" if name.casefold() in taken else name: value for name, value in ours.items()}

@@ -14,11 +14,11 @@ from sst_app.filters import Facet, build_predicate, count_words
 from sst_app.markdown import escape_md
 
 OPEN_FILTERS = 4
-"""So many filters are open; the others are a click away."""
+"""Number of filters that are shown at once; the others are in an expander."""
 
 
 def show_filters(index: sst.Index) -> str | None:
-    """Show the filters in the side bar; return them as a predicate."""
+    """Show the filters in the side bar; return the predicate of the chosen ones, or None."""
     table = current_index.get_table(_get_trait(index))
     facets = current_index.get_facets(_get_trait(index))
     for facet in facets.values():
@@ -51,7 +51,7 @@ def show_filters(index: sst.Index) -> str | None:
 
 
 def _list_conditions(index: sst.Index) -> list[str]:
-    """Write the two filters that are no column of the collection."""
+    """List the conditions of the two filters that are not columns of the collection."""
     parts = []
     if st.session_state.get("sure", 0.0) > 0:
         parts.append(f'"sst:confidence" >= {st.session_state["sure"]:.2f}')
@@ -80,7 +80,7 @@ def _get_key(facet: Facet) -> str:
 
 
 def _read_choice(facet: Facet) -> Any:
-    """Return what is chosen in a filter; None if it lets all pass."""
+    """Return the chosen values of a filter; None if every region passes."""
     value = st.session_state.get(_get_key(facet), _read_url(facet))
     if facet.kind == "words" or value is None:
         return value
@@ -88,7 +88,7 @@ def _read_choice(facet: Facet) -> Any:
 
 
 def _widen_range(facet: Facet) -> None:
-    """Let a range that let all pass do so still, when a build or another trait has changed what all is."""
+    """Reset a range that covered all values, after a build or another trait has changed the extremes."""
     before = st.session_state.get(f"span.{facet.column}")
     chosen = st.session_state.get(_get_key(facet))
     if facet.span is not None and before not in (None, facet.span) and chosen is not None and tuple(chosen) == before:
@@ -97,7 +97,7 @@ def _widen_range(facet: Facet) -> None:
 
 
 def _read_url(facet: Facet) -> Any:
-    """Return what the URL chooses in a filter."""
+    """Return the values of a filter in the URL; None if there are none or they are invalid."""
     text = st.query_params.get(_get_key(facet))
     if text is None:
         return None
@@ -110,11 +110,11 @@ def _read_url(facet: Facet) -> Any:
         assert facet.span is not None
         return max(make(low), facet.span[0]), min(make(high), facet.span[1])
     except (ValueError, TypeError):
-        return None  # Somebody else's link; a filter that is not understood lets all pass.
+        return None  # Invalid filters in a link are ignored.
 
 
 def _show_filter(table: Any, facet: Facet, chosen: dict[str, Any], facets: dict[str, Facet]) -> None:
-    """Show one filter, and write it into the URL."""
+    """Show one filter and write its choice into the URL."""
     key = _get_key(facet)
     if key not in st.session_state and (start := _read_url(facet)) is not None:
         st.session_state[key] = start

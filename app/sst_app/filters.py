@@ -1,4 +1,4 @@
-"""Filters made from the catalog's columns. Pure: a table and choices in, counts and a predicate out."""
+"""Filters on the catalog's columns, as pure functions: facets, counts and predicates from a table and choices."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ COMMON_COLUMNS = (
     "scientificName", "species", "subspecies", "infraspecificEpithet", "genus", "family", "sex", "locality", "country",
     "stateProvince", "eventDate", "year", "mimicryRing", "view",
 )  # fmt: skip
-"""Columns that most people filter by, in the order in which they are shown."""
+"""Common columns, in the order in which their filters are shown."""
 
 MAX_WORDS = 200
-"""A column with more different words than this is for searching, not for choosing."""
+"""A text column with more distinct values than this gets no filter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """A column one can filter by.
+    """A column with a filter.
 
     Attributes:
         column: its name.
@@ -35,10 +35,10 @@ class Facet:
 
 
 def find_facets(table: pd.DataFrame, columns: Mapping[str, str]) -> list[Facet]:
-    """Find the columns that are worth filtering by, usual ones first.
+    """Find the columns to filter by, common ones first.
 
     Args:
-        table: one row a region.
+        table: one row per region.
         columns: column -> DuckDB type.
     """
     order = sorted(
@@ -49,9 +49,9 @@ def find_facets(table: pd.DataFrame, columns: Mapping[str, str]) -> list[Facet]:
 
 
 def list_colour_columns(columns: Iterable[str]) -> list[str]:
-    """Name what points may be coloured by, each once: the group, columns of the collection, the mask's confidence.
+    """List the columns that points can be coloured by: the group, columns of the collection, the mask's confidence.
 
-    >>> colours(["sex", "Confidence"])
+    >>> list_colour_columns(["sex", "Confidence"])
     ['group', 'sex', 'Confidence', 'sst:confidence']
     """
     own = list(columns)
@@ -63,7 +63,7 @@ def list_colour_columns(columns: Iterable[str]) -> list[str]:
 def count_words(
     table: pd.DataFrame, facet: Facet, chosen: Mapping[str, Any], facets: Mapping[str, Facet]
 ) -> dict[str, int]:
-    """Count how many regions each word would leave, given what is chosen in the other columns.
+    """Count the regions of each word among those that pass the filters of the other columns.
 
     Returns:
         word -> count, the most frequent first; every word of the column is there.
@@ -76,7 +76,7 @@ def count_words(
 
 
 def select_rows(table: pd.DataFrame, chosen: Mapping[str, Any], facets: Mapping[str, Facet]) -> pd.Series:
-    """Say which regions pass, the same as the predicate does."""
+    """Return which regions pass the filters, bool (N,); equivalent to the predicate."""
     passed = pd.Series(True, index=table.index)
     for column, value in chosen.items():
         facet = facets[column]
@@ -92,9 +92,9 @@ def select_rows(table: pd.DataFrame, chosen: Mapping[str, Any], facets: Mapping[
 
 
 def build_predicate(chosen: Mapping[str, Any], facets: Mapping[str, Facet], extra: Sequence[str] = ()) -> str | None:
-    """Write what is chosen as a condition for `Index.search`; None if nothing is.
+    """Build the predicate of the chosen values for `Index.search`; None if nothing is chosen.
 
-    >>> predicate({"sex": ["female"]}, {"sex": Facet("sex", "words")})
+    >>> build_predicate({"sex": ["female"]}, {"sex": Facet("sex", "words")})
     "\\"sex\\" IN ('female')"
     """
     parts = [_format_condition(facets[column], value) for column, value in chosen.items()]

@@ -1,4 +1,4 @@
-"""Small pictures, from what the index keeps; a whole photograph is read only where somebody asks for it."""
+"""Cached pictures of an index: thumbnails, crops, outlines, photographs; and encodings for the browser."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from PIL import Image
 import sst_retrieval as sst
 
 PHOTOGRAPH_SIDE = 1600
-"""Longer edge of a photograph that was asked for, in pixels."""
+"""Longer edge of a photograph in the browser, in pixels."""
 
 OUTLINE_SIDE = 1024
-"""Outlines are traced on a mask of about so many pixels: finer is not seen."""
+"""Longer edge of the subsampled masks that outlines are traced on, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ class Outline:
 
 @st.cache_data(max_entries=4096, show_spinner=False)
 def read_thumbnail(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str) -> bytes:
-    """Return the small picture of a specimen as a JPEG file; a grey one if it has none."""
+    """Return the thumbnail of a specimen as a JPEG file; a grey picture if there is none."""
     return _index.thumbnail(specimen) or make_grey()
 
 
 @st.cache_data(max_entries=4096, show_spinner=False)
 def read_crop(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, trait: str) -> bytes:
-    """Return the small picture of a trait; cut out of the specimen's if an older build made none."""
+    """Return the crop of a trait as a JPEG file; cut out of the thumbnail if an older build made no crops."""
     found = _index.crop(specimen, trait)
     if found is not None:
         return found
@@ -55,7 +55,7 @@ def read_crop(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str
     if small is None:
         return make_grey()
     region = _index.region(specimen, trait)
-    picture = Image.open(io.BytesIO(small))  # The index gives out none that is large.
+    picture = Image.open(io.BytesIO(small))  # The index returns small pictures only.
     scale = picture.width / region.size[1]
     left, top, right, bottom = (round(edge * scale) for edge in sst.around_box(region.box, region.size))
     return encode_jpeg(np.asarray(picture.crop((left, top, right, bottom)).convert("RGB")))
@@ -84,13 +84,13 @@ def read_outlines(
 def read_photograph(
     _index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str
 ) -> tuple[bytes, tuple[int, int]]:
-    """Return a photograph as a JPEG file of at most LARGE pixels, and its own (height, width)."""
+    """Return a photograph as a JPEG file of at most PHOTOGRAPH_SIDE pixels, and its original (height, width)."""
     image = _index.photograph(specimen)
     return encode_jpeg(shrink(image, PHOTOGRAPH_SIDE)), (image.shape[0], image.shape[1])
 
 
 def trace_svg_path(mask: npt.NDArray[np.bool_]) -> str:
-    """Trace a mask as an SVG path in its own pixels; "" if it is empty."""
+    """Trace the outline of a mask, bool (H, W), as an SVG path in pixels; "" if it is empty."""
     step = max(1, round(max(mask.shape) / OUTLINE_SIDE))
     curves = [curve for curve in sst.outlines(mask[::step, ::step]) if len(curve) > 6]
     return "".join(
@@ -99,7 +99,7 @@ def trace_svg_path(mask: npt.NDArray[np.bool_]) -> str:
 
 
 def shrink(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """Shrink a picture until its longer edge has `side` pixels."""
+    """Shrink a picture, uint8 (H, W, 3), so that its longer edge has at most `side` pixels."""
     scale = side / max(image.shape[:2])
     if scale >= 1:
         return image
@@ -108,29 +108,29 @@ def shrink(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
 
 
 def encode_jpeg(image: npt.NDArray[np.uint8]) -> bytes:
-    """Write a picture as a JPEG file."""
+    """Encode a picture, uint8 (H, W, 3), as a JPEG file."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=88)
     return file.getvalue()
 
 
 def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
-    """Write a picture as a PNG file."""
+    """Encode a picture, uint8 (H, W, 3), as a PNG file."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
 def decode(picture: bytes) -> npt.NDArray[np.uint8]:
-    """Read a small picture of the index, uint8 (H, W, 3)."""
+    """Decode an image file of the index: uint8 (H, W, 3)."""
     return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
 
 
 def make_data_uri(picture: bytes) -> str:
-    """Return a JPEG file as text that a browser shows."""
+    """Return the data URI of a JPEG file."""
     return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
 
 
 def make_grey() -> bytes:
-    """Return a picture for where there is none, as a JPEG file."""
+    """Return a grey placeholder picture as a JPEG file."""
     return encode_jpeg(np.full((96, 128, 3), 225, dtype=np.uint8))

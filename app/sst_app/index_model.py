@@ -1,4 +1,4 @@
-"""The index's own model: it describes photographs from outside, and reads the words that no measurement says."""
+"""The embedder of the index: for uploaded photographs, and for words that no measurement stands for."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sst_app.markdown import escape_md
 
 @dataclass(frozen=True)
 class TextQuery:
-    """Words that the index's model compares with what it sees.
+    """Words of a sentence that are compared by the index's text embedder.
 
     Attributes:
         text: the words.
-        vector: what the model makes of them, for `sst_retrieval.answer`; None if the model cannot be asked.
-        why: why it cannot, a sentence, or "".
+        vector: their embedding, for `sst_retrieval.answer`; None if the model is not available.
+        why: why it is not available, or "".
     """
 
     text: str
@@ -29,7 +29,7 @@ class TextQuery:
 
 
 def get_embedder(index: sst.Index) -> sst.Embedder:
-    """Return the embedder that the index was made with, loaded once."""
+    """Return the embedder that the index was built with; cached."""
     arguments = command_line.read_arguments()
     return _load_embedder(
         index, current_index.get_cache_key(index)[0], index.settings, arguments.clip_model, arguments.clip_pretrained
@@ -49,7 +49,7 @@ def _embed_text(_index: sst.Index, folder: str, settings: Mapping[str, Any], tex
 
 
 def describe_text(index: sst.Index, question: sst.Question, trait: str) -> TextQuery | None:
-    """Let the model read what nothing measured says; None if the sentence is left with no such words."""
+    """Embed the words of a sentence that no measurement stands for; None if there are no such words."""
     text = sst.words_for_model(index, question, trait)
     if not text:
         return None
@@ -60,7 +60,7 @@ def describe_text(index: sst.Index, question: sst.Question, trait: str) -> TextQ
 
 
 def explain_order(words: TextQuery, *, beside_example: bool) -> None:
-    """Say how the order of the hits came about."""
+    """Show how the hits were ranked."""
     text = f"\u201c{escape_md(words.text)}\u201d"
     if words.vector is None:
         st.warning(f"The words {text} are not compared: {escape_md(words.why)}")

@@ -1,9 +1,7 @@
-"""Text that comes from data, written so that Markdown shows it as it is.
+"""Escape text from data for Markdown.
 
-Names of specimens, columns, traits and people may hold anything; whoever made the index chose them. Written into a
-label or a caption as they are, `![](http://...)` would make the browser of whoever looks fetch a picture from
-elsewhere.
-What is written as HTML goes through `html.escape` instead.
+Names of specimens, columns, traits and reviewers come from the index and may be hostile: unescaped, `![](http://...)`
+in a label would make the browser fetch a remote picture. Text in HTML goes through `html.escape` instead.
 """
 
 from __future__ import annotations
@@ -15,15 +13,15 @@ _FIRST = re.compile(r"^(?=[#+=-])|^(\d+)(?=[.)])")
 _LINKS = re.compile(r"(?<=:)(?=//|[\w+-]+:)|(?<=www)(?=\.)|(?<=@)(?=\w)", re.IGNORECASE)
 
 WORD_JOINER = "\u2060"
-"""A sign that is not seen: addresses and :names: of pictures are found in text, too, even where nothing marks them."""
+"""Word joiner, an invisible character: it keeps bare URLs and :emoji: names from being recognised."""
 
 
 def escape_md(text: object) -> str:
-    r"""Escape what Markdown would read as more than text: pictures, links, emphasis, code, formulas, HTML.
+    r"""Escape Markdown syntax: images, links, emphasis, code, formulas, HTML.
 
-    The rest is left alone, since screen readers are told labels as they are written.
+    Other characters are kept, since screen readers read labels as they are written.
 
-    >>> print(plain("wing_spot *new* ![x](y)"))
+    >>> print(escape_md("wing_spot *new* ![x](y)"))
     wing_spot \*new\* !\[x\](y)
     """
     line = " ".join(str(text).split())
@@ -32,9 +30,9 @@ def escape_md(text: object) -> str:
 
 
 def format_code(text: object) -> str:
-    """Write a path or a command in the letters of a typewriter.
+    """Format a path or a command as inline code.
 
-    >>> code("a`b")
+    >>> format_code("a`b")
     '`` a`b ``'
     """
     line = " ".join(str(text).split())

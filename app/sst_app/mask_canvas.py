@@ -1,6 +1,6 @@
 """Draw masks on a photograph: polygon, brush and clicks on a canvas; they become masks at the photograph's own size.
 
-The canvas is the component streamlit-drawable-konva. It gives back shapes, not pixels, so a mask is as fine as the
+The canvas is the component streamlit-drawable-konva. It returns shapes, not pixels, so masks have the resolution of the
 photograph, whatever the size of the canvas.
 """
 
@@ -19,10 +19,10 @@ from sst_app import components, index_images
 from sst_app.markdown import escape_md
 
 ERASER = "#FFFFFF"
-"""What is drawn in this colour takes away."""
+"""Shapes of this colour erase."""
 
 MAX_WIDTH = 860
-"""Width of the canvas in pixels, at most."""
+"""Largest width of the canvas, in pixels."""
 
 Point = tuple[float, float]
 Masks = dict[str, npt.NDArray[np.bool_]]
@@ -36,19 +36,19 @@ def show_canvas(
     height: int = 450,
     start: Mapping[str, npt.NDArray[np.bool_]] | None = None,
 ) -> Masks:
-    """Let somebody draw traits on a photograph.
+    """Show a canvas on which traits are drawn on a photograph.
 
     Args:
         image: uint8 (H, W, 3).
-        colours: trait -> its colour.
-        key: of the widget; another key is another drawing.
-        height: of the canvas in pixels, at most.
-        start: masks to begin with; what is drawn is added, what is erased is taken away.
+        colours: trait -> colour.
+        key: widget key; another key is another drawing.
+        height: largest height of the canvas, in pixels.
+        start: initial masks, to which shapes are added and from which the eraser removes.
 
     Returns:
-        trait -> bool (H, W) at the photograph's own size; traits of which nothing is there are left out.
+        trait -> bool (H, W) at the photograph's own size, without empty masks.
     """
-    from streamlit_drawable_konva import st_canvas  # Here: it registers itself with the running app.
+    from streamlit_drawable_konva import st_canvas  # Imported here: it registers itself with the running app.
 
     tools = st.columns([1.4, 1.2, 1.2], vertical_alignment="bottom")
     names = [*colours, "eraser"]
@@ -92,11 +92,11 @@ def show_canvas(
 def sort_clicks(
     shapes: list[dict[str, Any]], traits: Mapping[str, str], scale: float
 ) -> dict[str, tuple[list[Point], list[Point]]]:
-    """Sort the clicks by trait.
+    """Sort the clicks of the canvas by trait.
 
     Returns:
-        trait -> points on it, and points beside it: those of the eraser and of other traits; (x, y) in pixels of the
-        photograph.
+        trait -> (positive points, negative points), (x, y) in pixels of the photograph. Negative are those of the
+        eraser and of other traits.
     """
     names = {colour.lower(): trait for colour, trait in traits.items()}
     clicked: list[tuple[str | None, Point]] = []
@@ -111,7 +111,7 @@ def sort_clicks(
 
 
 def _grow_masks(image: npt.NDArray[np.uint8], clicks: Mapping[str, tuple[list[Point], list[Point]]], key: str) -> Masks:
-    """Turn clicks into masks; says which model did, and what went wrong."""
+    """Segment a mask per trait from its clicks; show which model was used, or the error."""
     if not clicks:
         return {}
     checkpoint = st.text_input(
@@ -147,14 +147,14 @@ def rasterize(
     scale: float,
     start: Mapping[str, npt.NDArray[np.bool_]],
 ) -> Masks:
-    """Turn the shapes of the canvas into masks.
+    """Rasterize the shapes of the canvas into masks.
 
     Args:
-        shapes: in the order in which they were drawn.
-        traits: colour -> trait; shapes in ERASER take away from all, others are left out.
+        shapes: shapes of the canvas, in the order in which they were drawn.
+        traits: colour -> trait; shapes of the colour ERASER erase all traits, those of other colours are ignored.
         size: (height, width) of the photograph.
-        scale: canvas pixels a photograph's pixel.
-        start: masks to begin with.
+        scale: canvas pixels per pixel of the photograph.
+        start: initial masks.
 
     Returns:
         trait -> bool (H, W), none of them empty.
@@ -164,7 +164,7 @@ def rasterize(
     for shape in shapes:
         colour = str(shape.get("stroke", ""))[:7].lower()
         if (colour not in names and colour != ERASER.lower()) or shape.get("type") == "point":
-            continue  # Clicks are turned into masks elsewhere, see `points`.
+            continue  # Clicks: see `sort_clicks`.
         pixels = _rasterize_shape(shape, size, scale)
         if colour == ERASER.lower():
             for mask in masks.values():
@@ -176,7 +176,7 @@ def rasterize(
 
 
 def _rasterize_shape(shape: Mapping[str, Any], size: tuple[int, ...], scale: float) -> npt.NDArray[np.bool_]:
-    """Fill a polygon, or follow a brush; bool (H, W)."""
+    """Rasterize a filled polygon or a brush stroke: bool (H, W)."""
     flat = [float(value) / scale for value in shape.get("points", [])]
     left, top = float(shape.get("x", 0)) / scale, float(shape.get("y", 0)) / scale
     points = [(x + left, y + top) for x, y in zip(flat[::2], flat[1::2], strict=False)]
@@ -200,7 +200,7 @@ def _draw_background(
     colours: Mapping[str, str],
     size: tuple[int, int],
 ) -> Image.Image:
-    """Show what the drawing begins with, tinted."""
+    """Draw the canvas's background: the photograph with the initial masks as a tint."""
     if not start:
         return Image.fromarray(index_images.shrink(image, max(size))).resize(size)
     height, width = image.shape[:2]

@@ -1,6 +1,6 @@
-"""More examples of a question: what hits should resemble as well, and what they should not resemble.
+"""Further examples of a query: traits that hits should resemble (like) or not resemble (unlike).
 
-They stand in the URL, as the rest of the question does: `like=["r3","spot"]`, several times, and `unlike` alike.
+They are kept in the URL: `like=["r3","spot"]`, repeatable, and `unlike` in the same way.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ Kind = Literal["like", "unlike"]
 Pair = tuple[str, str]
 LABELS = {"like": "and like", "unlike": "but unlike"}
 MAX_EXAMPLES = 12
-"""More examples than this are not taken."""
+"""Largest number of further examples of a kind."""
 
 
 def read(index: sst.Index, kind: Kind) -> tuple[Pair, ...]:
-    """Return the further examples of a kind, (specimen, trait); what is no example is left out."""
+    """Read the further examples of a kind from the URL, (specimen, trait); invalid ones are left out."""
     found: list[Pair] = []
     for text in st.query_params.get_all(kind)[:MAX_EXAMPLES]:
         try:
             specimen, trait = json.loads(text)
         except (ValueError, TypeError):
-            continue  # Somebody else's link.
+            continue  # Invalid in the link.
         if isinstance(specimen, str) and trait in index.traits and (specimen, trait) not in found:
             found.append((specimen, str(trait)))
     return tuple(found)
 
 
 def add(index: sst.Index, kind: Kind, specimen: str, traits: tuple[str, ...]) -> None:
-    """Add a specimen to the question, or move it from one kind to the other."""
+    """Add a specimen to the query, or move it from one kind to the other."""
     other: Kind = "unlike" if kind == "like" else "like"
     pairs = [(specimen, trait) for trait in traits]
     _write(other, [pair for pair in read(index, other) if pair not in pairs])
@@ -44,18 +44,18 @@ def add(index: sst.Index, kind: Kind, specimen: str, traits: tuple[str, ...]) ->
 
 
 def remove(index: sst.Index, kind: Kind, pair: Pair) -> None:
-    """Take an example away."""
+    """Remove an example."""
     _write(kind, [each for each in read(index, kind) if each != pair])
 
 
 def clear() -> None:
-    """Take all further examples away."""
+    """Remove all further examples."""
     for kind in LABELS:
         st.query_params.pop(kind, None)
 
 
 def show(index: sst.Index) -> None:
-    """Show the further examples, each with a button that takes it away."""
+    """Show the further examples, each with a button that removes it."""
     kinds: tuple[Kind, ...] = ("like", "unlike")
     for kind in kinds:
         pairs = read(index, kind)

@@ -1,4 +1,4 @@
-"""What is asked: a trait of a specimen or of an uploaded photograph, and the filters."""
+"""The query: traits of specimens of the index, or of an uploaded photograph."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import sst_retrieval as sst
 from sst_app import current_index, index_images, index_model, mask_canvas
 
 MAX_PIXELS = 60_000_000
-"""A larger upload is refused before it is decoded."""
+"""Uploads with more pixels are refused before they are decoded."""
 
 
 @dataclass(frozen=True)
 class QueryInput:
-    """What is asked with.
+    """A query by example.
 
     Attributes:
-        trait: the trait to compare; of several, the first.
-        like: (specimen, trait) of the index that hits should resemble; the first is the one that was chosen.
-        unlike: the same of what they should not resemble.
-        vectors: of an uploaded photograph, or None.
-        picture: the uploaded photograph and the mask on it.
+        trait: the trait to compare; if there are several, the first.
+        like: examples of the index, (specimen, trait), that hits should resemble; the first is the chosen specimen.
+        unlike: examples that hits should not resemble.
+        vectors: query vectors of the uploaded photograph, or None.
+        picture: the uploaded photograph, uint8 (H, W, 3), and its mask, bool (H, W); or None.
     """
 
     trait: str
@@ -39,16 +39,16 @@ class QueryInput:
 
     @property
     def traits(self) -> tuple[str, ...]:
-        """All traits that are compared."""
+        """Return all traits that are compared."""
         return tuple(dict.fromkeys([self.trait, *(trait for _, trait in self.like)]))
 
     @property
     def several(self) -> bool:
-        """Whether there is more than one example."""
+        """Return whether the query has more than one example."""
         return len(self.like) + (self.vectors is not None) + len(self.unlike) > 1
 
     def words(self) -> str:
-        """Say what is asked, in a line."""
+        """Describe the query in a line."""
         liked = [f"{trait} of {specimen}" for specimen, trait in self.like]
         liked += [f"{self.trait} of the uploaded photograph"] if self.picture is not None else []
         unliked = [f"{trait} of {specimen}" for specimen, trait in self.unlike]
@@ -57,13 +57,13 @@ class QueryInput:
 
 
 def get_specimen() -> str | None:
-    """Return the specimen that is asked with."""
+    """Return the specimen of the query, if it is one of the index."""
     way = st.session_state.get("way", "a specimen")
     return st.query_params.get("specimen") if way == "a specimen" else None
 
 
 def show_upload(index: sst.Index) -> QueryInput | None:
-    """Let somebody upload a photograph and draw, or upload, the mask of a trait on it."""
+    """Show the upload of a photograph, and of its mask or a canvas to draw it; return the query once complete."""
     upload = st.file_uploader(
         "Photograph", type=["jpg", "jpeg", "png", "tif", "tiff", "webp"], max_upload_size=50, key="upload"
     )
@@ -87,14 +87,14 @@ def show_upload(index: sst.Index) -> QueryInput | None:
 
 
 def read_upload(content: bytes, name: str) -> Any:
-    """Read an uploaded photograph, uint8 (H, W, 3), if it is not too large."""
+    """Read an uploaded photograph of at most MAX_PIXELS: uint8 (H, W, 3)."""
     with write_temporary(content, name) as path:
         return sst.read_image(path, max_pixels=MAX_PIXELS)
 
 
 @contextmanager
 def write_temporary(content: bytes, name: str) -> Iterator[Path]:
-    """Keep an uploaded file under a name of its own, as long as it is needed."""
+    """Write an upload to a temporary file, which is removed at the end of the `with` block."""
     with tempfile.TemporaryDirectory(prefix="sst-retrieval-") as folder:
         path = Path(folder) / f"upload{Path(name).suffix.lower()}"
         path.write_bytes(content)
@@ -108,7 +108,7 @@ def _describe_upload(_index: sst.Index, image: bytes, size: tuple[int, ...], mas
 
 
 def make_query_tile(index: sst.Index, query: QueryInput) -> sst.Tile:
-    """Show what was asked with, for the contact sheet."""
+    """Make the tile of the query for the contact sheet."""
     if query.picture is not None:
         image, mask = query.picture
         return sst.Tile(image, {query.trait: mask}, "uploaded photograph")

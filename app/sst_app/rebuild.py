@@ -1,4 +1,4 @@
-"""Where the supports of an index lie, and the command that builds it again."""
+"""Rebuild an index: its folder of supports, new supports in it, and the command that builds it again."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def show_rebuild(*, groups: tuple[str, ...] = (), label: str = "Build now", kind
     """Show the command that builds the index again, and a button that runs it.
 
     Args:
-        groups: only these are propagated again; none means all.
-        label: of the button.
-        kind: of the button.
+        groups: groups to propagate again; none means all.
+        label: label of the button.
+        kind: type of the button.
     """
     words = sst.rebuild_command(current_index.get_path(), groups=groups)
     st.code(shlex.join(words), language="bash", wrap_lines=True)
@@ -33,12 +33,12 @@ def show_rebuild(*, groups: tuple[str, ...] = (), label: str = "Build now", kind
 
 
 def show_progress() -> None:
-    """Show how far a build of this index is, if one was started here."""
+    """Show the output of a build of this index that was started from the app."""
     build_process.show_progress(_get_key())
 
 
 def show_new_supports(index: sst.Index, *, kind: Kind = "secondary") -> None:
-    """Offer to propagate the groups again that have a support the index was not built with."""
+    """Show supports that the index was not built with, and a button that propagates their groups again."""
     folder, _ = find_support_folder()
     fresh = find_new_supports(index, folder)
     if not fresh:
@@ -53,7 +53,7 @@ def show_new_supports(index: sst.Index, *, kind: Kind = "secondary") -> None:
 
 
 def find_new_supports(index: sst.Index, folder: Path | None) -> dict[str, list[str]]:
-    """Return the specimens that were drawn since the index was built, by group."""
+    """Find the supports that were drawn since the index was built: group -> specimens."""
     used = {str(each["specimen"]) for each in index.info()["provenance"].get("supports", [])}
     known = current_index.get_specimens().set_index("sst:specimen")["sst:group"]
     drawn = sorted(path.stem for path in folder.glob("[!.]*.png")) if folder is not None else []
@@ -66,7 +66,7 @@ def find_new_supports(index: sst.Index, folder: Path | None) -> dict[str, list[s
 
 
 def mark_saved(index: sst.Index, specimen: str) -> None:
-    """Remember that a support was saved, which may have been one before."""
+    """Mark a support as saved in this session, since it may replace one that the index was built with."""
     st.session_state.setdefault("saved", set()).add((specimen, index.state[0]))
 
 
@@ -75,7 +75,7 @@ def _get_key() -> str:
 
 
 def find_support_folder() -> tuple[Path | None, str]:
-    """Return where supports are written, and why nowhere if they are not."""
+    """Return the folder that supports are written to, or None and the reason."""
     named = command_line.read_arguments().supports
     if named:
         return named[0], ""
@@ -98,12 +98,12 @@ def find_support_folder() -> tuple[Path | None, str]:
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Say whether a path lies in a folder, all links followed."""
+    """Return whether a path is inside a folder, with all links resolved."""
     return path.resolve().is_relative_to(folder.resolve())
 
 
 def find_label_picture(folder: Path | None, specimen: str) -> Path | None:
-    """Return the label picture of a specimen, if there is one."""
+    """Return the path of a specimen's label picture, if it exists."""
     if folder is None or Path(specimen).name != specimen:
         return None
     path = folder / f"{specimen}.png"
@@ -111,7 +111,7 @@ def find_label_picture(folder: Path | None, specimen: str) -> Path | None:
 
 
 def _find_obstacle(origin: sst.Origin) -> str:
-    """Say why the command is not run from here; "" if it is."""
+    """Return why the app does not run the command itself; "" if it may."""
     engines = {origin.settings.get("propagator", "dense"), origin.settings.get("embedder", "efficientnet")}
     if not engines <= {*sst.PROPAGATORS, *sst.EMBEDDERS}:
         return "It was built with a model of somebody's own; run the command yourself if you trust it."

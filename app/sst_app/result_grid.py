@@ -1,4 +1,4 @@
-"""The light table: hits as tiles."""
+"""The hits of a query as a grid of tiles, with pages, comparison and details."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from sst_app import (
 from sst_app.markdown import escape_md
 
 TILES_PER_ROW = {"small": 6, "medium": 4, "large": 3}
-"""Size of tiles -> how many stand in a row."""
+"""Size of tiles -> number of tiles per row."""
 
 NAME_LENGTHS = {"small": 6, "medium": 11, "large": 20}
-"""So many letters of a name fit below a tile."""
+"""Size of tiles -> number of characters of a name that fit below a tile."""
 
 ROWS_PER_PAGE = {"small": 4, "medium": 3, "large": 3}
 BLOCK_COLOURS = {"pattern": "#0072B2", "colour": "#E69F00", "shape": "#009E73", "text": "#CC79A7"}
@@ -41,7 +41,7 @@ def show(
     where: str | None,
     sentence: sentence_input.SentenceQuery | None = None,
 ) -> None:
-    """Search, and lay out the hits."""
+    """Search, and show a page of hits."""
     head = st.columns([2.1, 1.75, 1, 1.05], vertical_alignment="bottom")
     size = head[0].segmented_control(
         "Tiles", list(TILES_PER_ROW), default="medium", key="tiles", bind="query-params", required=True
@@ -78,7 +78,7 @@ def _show_notes(
     sentence: sentence_input.SentenceQuery | None,
     words: index_model.TextQuery | None,
 ) -> None:
-    """Say how several examples, and words that only a model understands, are read."""
+    """Explain how several examples, and words for the index's model, were interpreted."""
     if words is not None:
         index_model.explain_order(words, beside_example=bool(query.like) or query.vectors is not None)
     if query.several:
@@ -93,7 +93,7 @@ def _show_notes(
 
 
 def _read_page() -> int:
-    """Return the page that is looked at, counted from 1."""
+    """Return the number of the page in the URL, from 1."""
     text = st.query_params.get("page", "1")
     return min(1000, max(1, int(text))) if text.isdecimal() else 1
 
@@ -111,11 +111,11 @@ def search(
     sentence: sentence_input.SentenceQuery | None = None,
     described: index_model.TextQuery | None = None,
 ) -> list[sst.Hit]:
-    """Search; the same question is answered from memory."""
+    """Search; results are cached."""
     arguments = {
         "like": query.like or None,
         "unlike": query.unlike or None,
-        # Without examples of the index the trait must be said; with them, each asks for its own.
+        # Examples of the index have their own trait; other queries need it.
         "trait": None if query.like and query.vectors is None else query.trait,
         "weights": weights,
         "where": where,
@@ -170,7 +170,7 @@ def _show_tiles(index: sst.Index, query: query_input.QueryInput, hits: Sequence[
 
 
 def _read_pictures(index: sst.Index, hit: sst.Hit, view: str) -> list[bytes]:
-    """Return the small pictures of a hit: one a trait, or the specimen."""
+    """Return the pictures of a hit: one crop per trait, or the thumbnail of the specimen."""
     key = current_index.get_cache_key(index)
     if view == "specimen":
         return [index_images.read_thumbnail(index, key, hit.specimen)]
@@ -178,7 +178,7 @@ def _read_pictures(index: sst.Index, hit: sst.Hit, view: str) -> list[bytes]:
 
 
 def _show_example_buttons(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit, where: str) -> None:
-    """Offer to add a hit to the question."""
+    """Show two buttons that add a hit to the query as an example."""
     what = "specimen" if len(query.traits) > 1 else query.trait
     kinds: tuple[query_examples.Kind, ...] = ("like", "unlike")
     signs = {"like": ":material/thumb_up:", "unlike": ":material/thumb_down:"}
@@ -193,7 +193,7 @@ def _show_example_buttons(index: sst.Index, query: query_input.QueryInput, hit: 
 
 
 def _format_tile(hit: sst.Hit, small: Sequence[bytes], shape: str, most: int) -> str:
-    """Write one tile: its pictures, name, similarity with its parts, who it is."""
+    """Format a tile as HTML: pictures, name, caption, similarity, confidence, and a bar per block."""
     bars = "".join(
         f'<span>{escape(block)}</span><span><span class="bar" style="width:{max(2, 100 * max(0.0, value)):.0f}%;'
         f'background:{BLOCK_COLOURS.get(block, "#555555")}"></span></span><span>{value:.2f}</span>'
@@ -219,7 +219,7 @@ def _format_tile(hit: sst.Hit, small: Sequence[bytes], shape: str, most: int) ->
 
 @st.dialog("Specimen", width="large")
 def show_details(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit) -> None:
-    """Show a hit: the photograph itself, all its traits, and what is known of it."""
+    """Show a hit in a dialog: photograph with all traits, metadata and measurements."""
     key = current_index.get_cache_key(index)
     size, outlines = index_images.read_outlines(index, key, hit.specimen)
     try:
@@ -244,7 +244,7 @@ def show_details(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit) 
 
 
 def set_query(specimen: str, trait: str) -> None:
-    """Make a hit the next query."""
+    """Make a trait of a specimen the next query."""
     st.query_params["specimen"], st.query_params["trait"] = specimen, trait
     st.query_params["way"] = "a specimen"
     query_examples.clear()

@@ -1,4 +1,4 @@
-"""A sentence as a question: what was understood stands there as chips that can be taken away."""
+"""The input of a query in words; the parts that were parsed are chips that can be removed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sst_app.markdown import escape_md
 
 @dataclass(frozen=True)
 class SentenceQuery:
-    """What a sentence asks, as far as it was understood and left standing.
+    """A parsed sentence, without the parts that the person removed.
 
     Attributes:
-        question: for `sst_retrieval.answer`.
-        chips: what stands, for remembering an answer.
+        question: the parsed question, for `sst_retrieval.answer`.
+        chips: the remaining parts, as a cache key.
     """
 
     question: Any
@@ -26,7 +26,7 @@ class SentenceQuery:
 
 
 def show_input(index: sst.Index) -> SentenceQuery | None:
-    """Let somebody type a sentence; show how it was read; return it, or None if there is none."""
+    """Show the input and how the sentence was parsed; return it, or None if it is empty."""
     text = st.text_input(
         "Ask in words", key="sentence", placeholder="find wings with a similar stripe, females, not from Panama",
         label_visibility="collapsed", icon=":material/chat:", bind="query-params",
@@ -51,7 +51,7 @@ def show_input(index: sst.Index) -> SentenceQuery | None:
             if name not in kept:
                 question = question.without(part)
     if question.unknown:
-        # The model of an OpenCLIP index reads what is left; the light table says what came of it.
+        # An OpenCLIP index compares these words by its model; the result grid shows the outcome.
         left = (
             "Not measured, so left to the index's model"
             if _model_reads(index, question)
@@ -68,7 +68,7 @@ def _model_reads(index: sst.Index, question: sst.Question) -> bool:
 
 
 def abbreviate(part: Any) -> str:
-    """Say what a part of a sentence was taken for, in a few words; how exactly stands in the tooltip."""
+    """Abbreviate the meaning of a part of a sentence; the tooltip has the full text."""
     if part.kind == "ranking":
         return ("not " if part.negated else "") + str(part.words)
     return str(part.meaning).partition(" (")[0].replace("not: ", "not ")
@@ -80,6 +80,6 @@ def _parse(_index: sst.Index, key: tuple[str, tuple[int, int]], text: str, chose
 
 
 def _get_chosen_specimen() -> str | None:
-    """Return the specimen that is asked with, if there is one of that name."""
+    """Return the specimen of the query if the index has it."""
     specimen = query_input.get_specimen()
     return specimen if specimen and (current_index.get_specimens()["sst:specimen"] == specimen).any() else None

@@ -1,4 +1,4 @@
-"""Hits side by side at the same scale."""
+"""Compare hits side by side at the same scale."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sst_app import current_index, index_images
 from sst_app.markdown import escape_md
 
 SIDE = 360
-"""Edge of a picture of the comparison, in pixels."""
+"""Edge of a picture, in pixels."""
 
 
 def show(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
-    """Show traits side by side at the same scale: so many pixels of the photograph are as long on each."""
+    """Show the traits of hits side by side, with the same number of photograph pixels per picture."""
     with st.container(border=True):
         head = st.columns([4, 1], vertical_alignment="center")
         head[0].markdown(f"**{len(hits)} side by side**, one pixel of every photograph equally large")
@@ -35,7 +35,7 @@ def show(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
 
 @st.cache_data(max_entries=64, show_spinner="Reading the photographs")
 def cut_at_scale(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, trait: str, side: int) -> bytes:
-    """Cut a square of `side` pixels around a trait out of its photograph; beyond the edge it is grey."""
+    """Crop a square of `side` pixels around a trait from its photograph, padded with grey; return a JPEG file."""
     image, mask = _index.photograph(specimen), _index.mask(specimen, trait)
     x0, y0, x1, y1 = _index.region(specimen, trait).box
     left, top = (x0 + x1 - side) // 2, (y0 + y1 - side) // 2

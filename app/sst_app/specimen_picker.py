@@ -11,22 +11,21 @@ from sst_app import captions, current_index, index_images
 from sst_app.markdown import WORD_JOINER, escape_md
 
 ROWS = 4
-"""So many rows of specimens are offered at a time."""
+"""Number of rows in the gallery."""
 
 
 def find_specimens(specimens: pd.DataFrame, words: str) -> list[str]:
-    """Return the specimens all of whose words are found in their id or any column, best first.
+    """Find the specimens that contain all words in their id or any column; ids that begin with the text come first.
 
     Args:
-        specimens: of `opening.specimens`.
-        words: what was typed.
+        specimens: table of `current_index.get_specimens`.
+        words: the text that was typed.
     """
     found = specimens
-    for word in words.replace(WORD_JOINER, "").casefold().split():  # Copied from a caption, perhaps.
+    for word in words.replace(WORD_JOINER, "").casefold().split():  # Text copied from a caption may have word joiners.
         found = found[found["sst:search"].str.contains(word, regex=False)]
     names = found["sst:specimen"].tolist()
     typed = words.casefold().strip()
-    # Whoever types an id means that specimen.
     return sorted(names, key=lambda name: not name.casefold().startswith(typed)) if typed else names
 
 
@@ -41,11 +40,11 @@ def show_gallery(
     """Show thumbnails, each with a button that picks it.
 
     Args:
-        names: specimens; the first ROWS of rows of them are shown.
-        pick: is called with the one that was picked.
-        key: of the buttons.
-        across: how many stand in a row.
-        picture: gives the small picture of a specimen; without it, the index does.
+        names: ids of specimens; only the first ROWS rows are shown.
+        pick: callback with the picked id.
+        key: prefix of the widget keys.
+        across: number of thumbnails per row.
+        picture: returns the thumbnail of a specimen as a JPEG file; default: that of the index.
     """
     shown = names[: across * ROWS]
     with st.container(key=f"gallery-{key}"):

@@ -1,4 +1,4 @@
-"""What is annotated: the specimens of an index, or those of a table that has no index yet."""
+"""The specimens that can be annotated: those of an index, or of a table that has no index yet."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from sst_app.markdown import escape_md
 
 Masks = dict[str, npt.NDArray[np.bool_]]
 THUMBNAIL_SIDE = 320
-"""Longer edge of the small pictures of a collection that has no index, in pixels."""
+"""Longer edge of thumbnails of a table without an index, in pixels."""
 
 
 @dataclass(frozen=True)
 class SpecimenSource:
-    """The specimens that can be drawn on.
+    """Specimens to annotate, with their photographs and known supports.
 
     Attributes:
-        specimens: one row a specimen, as `opening.specimens`.
-        numbers: trait -> label number, of the traits that are known already.
-        supports: group -> the specimens that are its supports already.
-        folder: where supports are written; None if nowhere.
-        why_not: says why nowhere.
-        photograph: reads one, uint8 (H, W, 3).
-        thumbnail: a small picture, as a JPEG file.
-        found: what the program found on a specimen; nothing without an index.
+        specimens: table as of `current_index.make_specimen_table`.
+        numbers: known trait -> label number.
+        supports: group -> specimens that are its supports.
+        folder: folder that supports are written to, or None.
+        why_not: why there is no folder.
+        photograph: reads the photograph of a specimen, uint8 (H, W, 3).
+        thumbnail: reads the thumbnail of a specimen, a JPEG file.
+        found: reads the masks that the program found on a specimen: trait -> bool (H, W); empty without an index.
     """
 
     specimens: pd.DataFrame
@@ -47,7 +47,7 @@ class SpecimenSource:
 
 
 def from_index() -> SpecimenSource:
-    """Take the specimens of the index that is looked at."""
+    """Use the specimens of the current index."""
     index = current_index.get_index()
     folder, why_not = rebuild.find_support_folder()
     supports: dict[str, list[str]] = {}
@@ -63,7 +63,7 @@ def from_index() -> SpecimenSource:
             try:
                 masks[trait] = index.mask(name, trait)
             except sst.QueryError:
-                continue  # The trait of another group, or a specimen that was left out.
+                continue  # A trait of another group, or a skipped specimen.
         return {trait: mask for trait, mask in masks.items() if mask.any()}
 
     return SpecimenSource(
@@ -79,7 +79,7 @@ def from_index() -> SpecimenSource:
 
 
 def from_table(table: Path) -> SpecimenSource:
-    """Take the specimens of a table; its photographs are read in its own folder, and where --images says."""
+    """Use the specimens of a table; photographs are read from its folder and the folders of --images."""
     arguments = command_line.read_arguments()
     collection = _read_collection(str(table), table.stat().st_mtime_ns, arguments.images)
     folder = arguments.supports[0] if arguments.supports else _get_folder(table) / "supports"
@@ -109,7 +109,7 @@ def from_table(table: Path) -> SpecimenSource:
 
 
 def show_first_build(source: SpecimenSource, table: Path) -> None:
-    """Offer to build the index of a table, once something is drawn."""
+    """Show the command and a button that build the index of a table, once it has a support."""
     if not source.supports:
         return
     missing = sorted(set(source.specimens["sst:group"]) - set(source.supports))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import datetime
+import doctest
+import importlib
 import io
 import os
 import re
@@ -281,6 +283,13 @@ def test_the_app_uses_public_names_only() -> None:
                 used.add(node.attr)
     assert used
     assert used <= set(sst.__all__)
+
+
+@pytest.mark.parametrize("module", ["captions", "filters", "markdown"])
+def test_examples_in_docstrings(module: str) -> None:
+    done = doctest.testmod(importlib.import_module(f"sst_app.{module}"))
+    assert done.attempted
+    assert not done.failed
 
 
 def test_counts_and_predicates_agree(index: Path) -> None:

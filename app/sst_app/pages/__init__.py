@@ -1,1 +1,1 @@
-"""The pages of the app; each is run as a script whenever somebody interacts with it."""
+"""The pages of the app; Streamlit runs a page as a script after every interaction."""

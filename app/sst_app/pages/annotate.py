@@ -1,4 +1,4 @@
-"""Annotate: draw the traits of one specimen; what is saved is what the build reads."""
+"""Annotate page: draw the traits of a specimen and save them as a support for the build."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EVERY_GROUP = "every group"
 
 
 def main() -> None:
-    """Draw the page."""
+    """Show the page."""
     table = current_index.get_unindexed_table()
     source = specimen_source.from_index() if table is None else specimen_source.from_table(table)
     if table is None:
@@ -37,9 +37,9 @@ def main() -> None:
 
 
 def _show_specimen_filter(source: SpecimenSource) -> list[str]:
-    """Let somebody narrow the specimens down, by group and by words."""
+    """Show filters by group and by words; return the ids of the specimens that pass."""
     sizes = source.specimens["sst:group"].value_counts()
-    # Groups without a support come first: they need one.
+    # Groups without a support come first.
     groups = sorted(map(str, sizes.index), key=lambda group: (group in source.supports, group))
     group = st.selectbox(
         "Group", [EVERY_GROUP, *groups], key="annotate-group", format_func=lambda group: group
@@ -51,7 +51,7 @@ def _show_specimen_filter(source: SpecimenSource) -> list[str]:
 
 
 def _show_specimen_choice(names: list[str]) -> str | None:
-    """Let somebody choose the specimen to annotate."""
+    """Show a choice of specimens; return the chosen one."""
     if not names:
         st.info("No specimen has all of these words; use fewer or other ones.")
         return None
@@ -63,7 +63,7 @@ def _show_specimen_choice(names: list[str]) -> str | None:
 
 
 def _show_traits(source: SpecimenSource) -> list[str]:
-    """Let somebody add traits to those that are known."""
+    """Show a form that adds a trait; return all traits."""
     added: list[str] = st.session_state.setdefault("annotate-new", [])
     with st.form("new-trait", clear_on_submit=True, border=False):
         name = st.text_input("A new trait", placeholder="hindwing_spot", help="As you would write it in a table.")
@@ -73,7 +73,7 @@ def _show_traits(source: SpecimenSource) -> list[str]:
 
 
 def _show_overview(source: SpecimenSource, names: list[str]) -> None:
-    """Say what a support is, which groups have one, and offer specimens to draw on."""
+    """Explain supports, list the groups that have one, and show specimens to choose from."""
     st.subheader("Draw a support")
     st.markdown(
         "A **support** is one specimen of a group on which you draw the traits; the program finds them on all the "
@@ -100,7 +100,7 @@ def _pick(specimen: str) -> None:
 
 
 def _draw(source: SpecimenSource, specimen: str, traits: list[str]) -> None:
-    """Let somebody draw on a specimen, and save it."""
+    """Show the canvas on a specimen, and the saving of its masks."""
     image = source.photograph(specimen)
     start = _show_start_choice(source, specimen)
     colours = {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(traits)}
@@ -110,7 +110,7 @@ def _draw(source: SpecimenSource, specimen: str, traits: list[str]) -> None:
 
 
 def _show_start_choice(source: SpecimenSource, specimen: str) -> dict[str, np.ndarray]:
-    """Begin with what was drawn before, or with what the program found."""
+    """Show the choice of initial masks: none, those that the program found, or an existing support."""
     drawn = rebuild.find_label_picture(source.folder, specimen)
     found = source.found(specimen)
     ways = ["nothing", *(["what the program found"] if found else []), *(["the support as it is"] if drawn else [])]
@@ -126,7 +126,7 @@ def _show_start_choice(source: SpecimenSource, specimen: str) -> dict[str, np.nd
 
 
 def _show_upload(image: np.ndarray, traits: list[str]) -> dict[str, np.ndarray]:
-    """Take masks that were drawn in another program."""
+    """Show the upload of a mask from another program; return trait -> mask."""
     with st.expander("Upload a mask instead"):
         left, right = st.columns(2)
         trait = left.selectbox("Trait of the mask", traits, key="annotate-upload-trait")
@@ -138,7 +138,7 @@ def _show_upload(image: np.ndarray, traits: list[str]) -> dict[str, np.ndarray]:
 
 
 def _show_save(source: SpecimenSource, specimen: str, masks: dict[str, np.ndarray]) -> None:
-    """Say what was drawn, and save it."""
+    """Show what was drawn, and a button that saves it."""
     if not masks:
         st.caption("Nothing is drawn yet.")
         return

@@ -1,4 +1,4 @@
-"""Collection: what is in the index, what is not and why, and how it was made."""
+"""Collection page: what the index holds, what was skipped and why, and how it was built."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sst_app.rebuild import show_progress, show_rebuild
 
 BLUE, INK = "#0072B2", "#3A3A3A"
 MAX_TAXA = 40
-"""So many taxa are shown at a time."""
+"""Largest number of taxa in the chart."""
 
 
 def main() -> None:
-    """Draw the page."""
+    """Show the page."""
     index, info = current_index.get_index(), current_index.get_info()
     table = current_index.get_table()
     show_progress()
@@ -34,10 +34,10 @@ def main() -> None:
 
 
 def compute_coverage(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Count, for each taxon and trait, on what share of the specimens the trait was found.
+    """Compute the share of specimens on which each trait was found, by taxon.
 
     Returns:
-        taxon, trait, found, looked for, share: one row a taxon and trait; the commonest taxa first.
+        Columns taxon, trait, found, looked for, share; one row per taxon and trait, of the most frequent taxa.
     """
     known = table.assign(taxon=table[column].astype(object).where(table[column].notna(), "not named").astype(str))
     grouped = known.groupby(["taxon", "sst:trait"], observed=True)["sst:present"].agg(["sum", "size"]).reset_index()
@@ -82,7 +82,7 @@ def _show_coverage(index: sst.Index, table: pd.DataFrame) -> None:
 def _draw_coverage(
     _index: sst.Index, key: tuple[str, tuple[int, int]], _table: pd.DataFrame, column: str
 ) -> dict[str, Any] | None:
-    """Draw the shares of `coverage`, as Vega-Lite; None if there are none."""
+    """Draw the result of `compute_coverage` as Vega-Lite; None if it is empty."""
     shares = compute_coverage(_table, column)
     if not len(shares):
         return None
@@ -114,7 +114,7 @@ def _show_confidence(index: sst.Index, table: pd.DataFrame) -> None:
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def _draw_histogram(key: tuple[str, tuple[int, int]], _table: pd.DataFrame) -> dict[str, Any] | None:
-    """Draw how many masks have which confidence, as Vega-Lite; None if there are none."""
+    """Draw a histogram of the masks' confidence as Vega-Lite; None if there are no masks."""
     found = _table[_table["sst:present"]]
     if not len(found):
         return None
@@ -139,7 +139,7 @@ def _draw_histogram(key: tuple[str, tuple[int, int]], _table: pd.DataFrame) -> d
 
 
 def _to_vega_lite(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
-    """Write a chart as Vega-Lite, once: to check it against its schema takes longer than all else on this page."""
+    """Convert a chart to Vega-Lite. Validation makes this the slowest step of the page, so callers cache it."""
     return {name: value for name, value in chart.to_dict().items() if name != "config"}  # Streamlit's looks instead.
 
 

@@ -1,4 +1,4 @@
-"""Morphospace: the vectors of a trait in two dimensions; circle some points and look at them on the light table."""
+"""Morphospace page: the vectors of a trait in two dimensions; a lasso shows the crops of the points inside."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from sst_app.markdown import escape_md
 
 HEIGHT = 520
 MAX_PRELOADED = 150
-"""Of so few specimens all pictures go to the browser at once; of more, each when the cursor comes to it."""
+"""With up to this many specimens all crops are sent to the browser at once; with more, each on hover."""
 
 MAX_NOTES = 5000
-"""Of more specimens only the name is written below a point's picture: the page stays quick."""
+"""With more specimens the tooltip of a point has no value of the colour column, to keep the page fast."""
 
 MAX_WORDS = 32
-"""So many words of a column get a sign of their own; the rarer ones share one."""
+"""Number of values that have a marker of their own; rarer values share one."""
 
 
 def main() -> None:
-    """Draw the page."""
+    """Show the page."""
     index = current_index.get_index()
     if not current_index.check_traits(index):
         return
@@ -64,17 +64,17 @@ def main() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """What the browser draws, and what stands beside it.
+    """Data of the scatter plot and its legend.
 
     Attributes:
-        version: another one is another picture.
-        specimens: one a point.
-        notes: what the colour says of each; nothing if there are MANY.
-        points: x, y, names, notes, kind and shade of the points, as JSON: written once, not at every interaction.
-        axes: what they are called.
-        ramp: whether colours stand for numbers.
-        legend: as HTML.
-        rarer: so many words share the last sign.
+        version: key of the plot; the browser redraws when it changes.
+        specimens: ids, one per point.
+        notes: values of the colour column, one per point; empty with more than MAX_NOTES points.
+        points: x, y, names, notes, kind and shade of the points, as JSON; made once, not at every interaction.
+        axes: labels of the axes.
+        ramp: whether the colours are a numeric scale.
+        legend: legend as HTML.
+        rarer: number of values that share the last marker.
     """
 
     version: str
@@ -96,7 +96,7 @@ def _make_scatter(
     way: str,
     colour: str,
 ) -> Scatter:
-    """Lay out the specimens and colour them."""
+    """Compute the layout, colours and legend of the scatter plot."""
     specimens, places, axes = compute_layout(_index, key, trait, weights, way)
     own = _get_trait_table(trait).loc[list(specimens)]
     known = current_index.get_facets()
@@ -117,7 +117,7 @@ def _make_scatter(
 
 
 def _get_trait_table(trait: str) -> pd.DataFrame:
-    """Return the table of one trait, a row a specimen."""
+    """Return the table of one trait, one row per specimen."""
     return current_index.get_table(trait).set_index("sst:specimen")
 
 
@@ -125,16 +125,16 @@ def _get_trait_table(trait: str) -> pd.DataFrame:
 def compute_layout(
     _index: sst.Index, key: tuple[str, tuple[int, int]], trait: str, weights: tuple[tuple[str, float], ...], way: str
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, str]]:
-    """Lay the vectors of a trait out in two dimensions.
+    """Project the vectors of a trait to two dimensions.
 
     Returns:
-        Specimens, float64 (N, 2), and what the two axes are called.
+        Specimens; coordinates, float64 (N, 2); labels of the two axes.
     """
     found = _index.morphospace(trait, weights=dict(weights), components=30 if way == "UMAP" else 2)
     if way == "UMAP":
-        import umap  # An extra, slow to load.
+        import umap  # Optional dependency, slow to load.
 
-        # PCA first, as its authors advise: 30 components hold nearly all, and the neighbours come out the same.
+        # PCA first, as UMAP's authors recommend: 30 components hold nearly all the variance.
         places = umap.UMAP(n_components=2, random_state=0, n_jobs=1).fit_transform(found.scores)
         return found.specimens, np.asarray(places, dtype=np.float64), ("UMAP 1", "UMAP 2")
     scores = np.column_stack([found.scores, np.zeros((len(found.scores), max(0, 2 - found.scores.shape[1])))])
@@ -144,7 +144,7 @@ def compute_layout(
 
 @st.fragment
 def _show_scatter(index: sst.Index, trait: str, scatter: Scatter) -> list[int] | None:
-    """Show the points; only this part runs again when the cursor asks for a picture."""
+    """Show the scatter plot, as a fragment: hovering reruns only this function. Return the points in a new lasso."""
     key = current_index.get_cache_key(index)
     hovered = st.session_state.get("space-asked")
     names = scatter.specimens
@@ -172,7 +172,7 @@ def _show_scatter(index: sst.Index, trait: str, scatter: Scatter) -> list[int] |
 
 
 def _make_legend(values: pd.Series) -> tuple[list[int], list[float | None], str, int]:
-    """Give every word a sign, and list them; the words beyond MOST_WORDS share the last."""
+    """Assign markers to values and make the legend; values beyond MAX_WORDS share the last marker."""
     words = values.astype(object).where(values.notna(), "not known").astype(str)
     counts = words.value_counts()
     kept = list(counts.index[:MAX_WORDS])
@@ -188,7 +188,7 @@ def _make_legend(values: pd.Series) -> tuple[list[int], list[float | None], str,
 
 
 def _make_ramp(values: pd.Series) -> tuple[list[int], list[float | None], str]:
-    """Turn numbers or dates into 0..1."""
+    """Scale numbers or dates to 0..1 and make the legend."""
     dates = not pd.api.types.is_numeric_dtype(values)
     numbers = pd.to_datetime(values).astype("int64").where(values.notna()) if dates else values.astype(float)
     low, high = numbers.min(), numbers.max()
@@ -205,7 +205,7 @@ def _make_ramp(values: pd.Series) -> tuple[list[int], list[float | None], str]:
 
 
 def _show_selection(index: sst.Index, trait: str, specimens: list[str]) -> None:
-    """Lay the circled specimens side by side."""
+    """Show the crops of the selected specimens, with a CSV download."""
     key = current_index.get_cache_key(index)
     head = st.columns([3, 1, 1], vertical_alignment="center")
     head[0].markdown(f"**{len(specimens):,} circled**")

@@ -1,4 +1,4 @@
-"""Review: the least confident masks first; accept, reject or redraw, with the keyboard."""
+"""Review page: accept, reject or redraw masks, the least confident first, with keyboard shortcuts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATUSES = {"not decided": "", "accepted": "accepted", "rejected": "rejected", "
 
 
 def main() -> None:
-    """Draw the page."""
+    """Show the page."""
     index = current_index.get_index()
     with st.sidebar:
         trait = st.selectbox("Trait", ["every trait", *index.traits], key="review-trait")
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def list_queue(table: pd.DataFrame, status: str, *, absent: bool = False, least_first: bool = True) -> pd.DataFrame:
-    """Return the masks to look at, in the order to look at them."""
+    """Return the rows of the masks to review, in order."""
     wanted = table["sst:review"] == status
     if not absent:
         wanted &= table["sst:present"]
@@ -53,7 +53,7 @@ def list_queue(table: pd.DataFrame, status: str, *, absent: bool = False, least_
 
 
 def _show_mask(index: sst.Index, row: pd.Series, place: int, total: int, who: str) -> None:
-    """Show one mask on its photograph and let somebody decide."""
+    """Show a mask on its photograph, and the buttons of a decision."""
     specimen, trait = row["sst:specimen"], row["sst:trait"]
     key = current_index.get_cache_key(index)
     left, right = st.columns([2.6, 1], gap="medium")
@@ -103,7 +103,7 @@ def _show_buttons(index: sst.Index, specimen: str, trait: str, who: str, comment
 
 
 def _show_redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
-    """Let somebody correct a mask."""
+    """Show the canvas on which a mask is corrected."""
     what = f"**Redraw {escape_md(trait)}** of {escape_md(specimen)}"
     st.markdown(f"{what}: add with polygon or brush, take away with the eraser.")
     image = index.photograph(specimen)
@@ -127,7 +127,7 @@ def _show_redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
 
 
 def _show_review_state(index: sst.Index, table: pd.DataFrame, left: int) -> None:
-    """Say how far the review is, and what can be done with it."""
+    """Show the counts of decisions, and the actions that use them."""
     decided = table["sst:review"].value_counts()
     words = [f"**{left:,}** to look at here"] + [
         f"{decided[word]:,} {word}" for word in ("accepted", "rejected", "redrawn") if word in decided
@@ -140,7 +140,7 @@ def _show_review_state(index: sst.Index, table: pd.DataFrame, left: int) -> None
 
 
 def _show_actions(index: sst.Index) -> None:
-    """Make a reviewed specimen a support, and build again."""
+    """Show the actions: make a reviewed specimen a support, and build again."""
     reviews = [review for review in index.reviews() if review.overrides_propagation]
     supports = {each["specimen"] for each in current_index.get_info()["provenance"].get("supports", [])}
     names = sorted({review.specimen for review in reviews} - supports)

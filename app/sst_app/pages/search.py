@@ -1,4 +1,4 @@
-"""Search: choose a trait of a specimen, weigh pattern, colour and shape, filter, and look at what is most similar."""
+"""Search page: choose a trait of a specimen, weights and filters; the most similar traits are shown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STEP = 0.1
 
 
 def main() -> None:
-    """Draw the page."""
+    """Show the page."""
     index = current_index.get_index()
     if not current_index.check_traits(index):
         return
@@ -49,13 +49,13 @@ def main() -> None:
 
 
 def _apply_requested_query() -> None:
-    """Take over what another page asked to be searched for."""
+    """Take over a query that another page has set."""
     if "asked" in st.session_state:
         result_grid.set_query(*st.session_state.pop("asked"))
 
 
 def _follow_sentence(index: sst.Index, sentence: sentence_input.SentenceQuery | None) -> None:
-    """Let a sentence choose the specimen and the trait, once, when it is new."""
+    """Set specimen and trait from a new sentence, once."""
     if sentence is None or st.session_state.get("followed") == sentence.chips:
         return
     st.session_state["followed"] = sentence.chips
@@ -66,7 +66,7 @@ def _follow_sentence(index: sst.Index, sentence: sentence_input.SentenceQuery | 
 
 
 def _show_query(index: sst.Index) -> query_input.QueryInput | None:
-    """Let somebody choose what to ask with."""
+    """Show the choice of the query: a specimen or a photograph."""
     way = st.segmented_control(
         "Ask with", ["a specimen", "a photograph"], default="a specimen", key="way", label_visibility="collapsed",
         bind="query-params", required=True,
@@ -90,7 +90,7 @@ def _show_query(index: sst.Index) -> query_input.QueryInput | None:
 
 
 def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | None:
-    """Show the specimen and let somebody choose one of its traits."""
+    """Show the specimen and the choice of its traits."""
     key = current_index.get_cache_key(index)
     size, outlines = index_images.read_outlines(index, key, specimen)
     if not outlines:
@@ -124,7 +124,7 @@ def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | No
 
 
 def _show_further_traits(order: list[str]) -> list[str]:
-    """Let somebody ask for more than one trait of the specimen at once."""
+    """Show the choice of further traits of the specimen to compare at the same time."""
     others = [trait for trait in order if trait != st.session_state["trait"]]
     if not others:
         return []
@@ -140,7 +140,7 @@ def _show_further_traits(order: list[str]) -> list[str]:
 
 
 def _add_examples(index: sst.Index, query: query_input.QueryInput) -> query_input.QueryInput:
-    """Add the further examples, and show them."""
+    """Show the further examples; return the query with them."""
     own = set(query.like)
     like = tuple(pair for pair in query_examples.read(index, "like") if pair not in own)
     unlike = tuple(pair for pair in query_examples.read(index, "unlike") if pair not in own)
@@ -167,7 +167,7 @@ def _show_photograph(
 
 
 def _show_weights(index: sst.Index) -> dict[str, float]:
-    """Let somebody say what counts how much."""
+    """Show a slider per block; return block -> weight."""
     places = st.columns(len(index.blocks))
     weights = {}
     for place, block in zip(places, index.blocks, strict=True):
