@@ -43,7 +43,7 @@ from training_pairs import compute_pair_weights, is_within, list_pairs
 from training_tracks import augment, compute_losses, read_pair, track
 
 from sst_retrieval.track.dense.propagator import DensePropagator
-from sst_retrieval.track.dense.trained_decoder import WEIGHTS, TrainedDecoder
+from sst_retrieval.track.dense.trained_decoder import DECODER_WEIGHTS, TrainedDecoder
 from sst_retrieval.track.sam2 import lite_trunk
 from sst_retrieval.track.sam2.checkpoint import build_network, load_checkpoint
 from sst_retrieval.track.sam2.memory import resolve_overlaps
@@ -111,7 +111,7 @@ def guesses(
 ) -> None:
     """Predict the masks of pairs by the dense propagator and save them beside the pairs, as first guesses."""
     propagator = DensePropagator(decoder=TrainedDecoder())
-    network = load_decoder(WEIGHTS)
+    network = load_decoder(DECODER_WEIGHTS)
     files = [path for path in list_pairs(pairs) if not is_within(path, pairs, leave_out or [])]
     with typer.progressbar(files) as progress:
         for path in progress:

@@ -26,7 +26,7 @@ PRESENCE_SHARE = 0.75
 RELIABLE_IOU = 0.8
 """Expected IoU from which a mask is kept, even if its trait is more likely absent."""
 
-WEIGHTS = Path(__file__).with_name("decoder.pt")
+DECODER_WEIGHTS = Path(__file__).with_name("decoder.pt")
 """The trained weights that come with the program; decoder.json beside them says how they were made."""
 
 
@@ -52,7 +52,9 @@ class TrainedDecoder:
         name: says which weights; goes into the provenance.
     """
 
-    def __init__(self, weights: Path = WEIGHTS, device: torch.device | str = "cpu", *, share: float = SHARE) -> None:
+    def __init__(
+        self, weights: Path = DECODER_WEIGHTS, device: torch.device | str = "cpu", *, share: float = SHARE
+    ) -> None:
         """Load weights.
 
         Args:

@@ -22,7 +22,7 @@ from sst_retrieval.track.dense.decoder import (
 )
 from sst_retrieval.track.dense.keys import KeyVotes, apply_to_parts, build_block, compute_channel_statistics
 from sst_retrieval.track.dense.presence import PresenceNetwork
-from sst_retrieval.track.dense.trained_decoder import WEIGHTS, SoftMasks, TrainedDecoder
+from sst_retrieval.track.dense.trained_decoder import DECODER_WEIGHTS, SoftMasks, TrainedDecoder
 
 CELLS = 64
 RIVALS = np.array([[False, True, False], [True, False, False], [False, False, False]])
@@ -200,7 +200,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_the_name_says_which_weights(trained: TrainedDecoder, tmp_path: Path) -> None:
-    tensors = torch.load(WEIGHTS, weights_only=True)
+    tensors = torch.load(DECODER_WEIGHTS, weights_only=True)
     torch.save({name: tensor + 1 for name, tensor in tensors.items()}, tmp_path / "other.pt")
     assert TrainedDecoder().name == trained.name
     assert TrainedDecoder(tmp_path / "other.pt").name != trained.name
@@ -217,7 +217,7 @@ def test_broken_weights_are_reported(tmp_path: Path, content: str) -> None:
     if content == "text":
         path.write_text("no weights")
     elif content == "truncated":
-        path.write_bytes(WEIGHTS.read_bytes()[:5000])
+        path.write_bytes(DECODER_WEIGHTS.read_bytes()[:5000])
     else:
         torch.save({"seen.0.0.weight": torch.zeros(1)}, path)
     with pytest.raises(ModelError, match="holds no weights of this decoder"):
