@@ -94,8 +94,8 @@ def select_rows(table: pd.DataFrame, chosen: Mapping[str, Any], facets: Mapping[
 def build_predicate(chosen: Mapping[str, Any], facets: Mapping[str, Facet], extra: Sequence[str] = ()) -> str | None:
     """Build the predicate of the chosen values for `Index.search`; None if nothing is chosen.
 
-    >>> build_predicate({"sex": ["female"]}, {"sex": Facet("sex", "words")})
-    "\\"sex\\" IN ('female')"
+    >>> print(build_predicate({"sex": ["female"]}, {"sex": Facet("sex", "words")}))
+    "sex" IN ('female')
     """
     parts = [_format_condition(facets[column], value) for column, value in chosen.items()]
     parts += extra
