@@ -1,13 +1,13 @@
-"""Who mimics whom? A worked example of comparative morphology; docs/mimicry.md tells it step by step.
+"""Find mimics: a worked example of comparative morphology, explained step by step in docs/mimicry.md.
 
-    python examples/mimicry.py                     # on a synthetic drawer whose mimics are known
+    python examples/mimicry.py                     # on a synthetic drawer with known mimics
     python examples/mimicry.py --index indexes/heliconius --by infraspecificEpithet --apart scientificName
 
 1. Open an index (or make the synthetic drawer and build one; a few minutes).
 2. Rank the pairs of species (or subspecies of different species) by how alike their wing bands are.
 3. Draw the morphospace, the pairs, and write the trait table and the distances.
 
-On the synthetic drawer the four pairs that were drawn as mimics must come first; the script says so and fails if not.
+On the synthetic drawer the four pairs that were drawn as mimics must rank first; the script fails if they do not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import sst_retrieval as sst
 
 def main() -> None:
     """Run the example."""
-    options = arguments()
+    options = read_arguments()
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
     folder = options.index or build_drawer(output / "drawer", options.specimens)
@@ -34,7 +34,7 @@ def main() -> None:
         )
         print(f"{pairs.about}\n")
         for rank, pair in enumerate(pairs.table.itertuples(index=False), start=1):
-            known = f"   {ring_of(index, options, pair.one, pair.other)}" if options.index is None else ""
+            known = f"   {describe_ring(index, options, pair.one, pair.other)}" if options.index is None else ""
             print(f"{rank:3}  {pair.trait_distance:.3f}  {pair.one} / {pair.other}{known}")
         space = index.morphospace(options.trait, where=options.where, weights=weights)
         space.plot(colour=options.by).savefig(output / "morphospace.png", dpi=130)
@@ -44,53 +44,59 @@ def main() -> None:
         sst.export_distances(index, output / "distances.nex", trait=options.trait, by=options.by, weights=weights)
         print(f"\nLook at {output / 'morphospace.png'} and {output / 'distances.png'}.")
         if options.index is None:
-            check(index, options, [(pair.one, pair.other) for pair in pairs.table.itertuples(index=False)])
+            check_mimics_first(index, options, [(pair.one, pair.other) for pair in pairs.table.itertuples(index=False)])
 
 
-def arguments() -> argparse.Namespace:
+def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--index", type=Path, help="an index of your own; without it the synthetic drawer is made")
+    parser.add_argument("--index", type=Path, help="index to use; default: build one of a synthetic drawer")
     parser.add_argument("--trait", default="forewing_band")
     parser.add_argument("--by", default="scientificName", help="column whose values are compared")
     parser.add_argument("--apart", help="column in which the two of a pair must differ")
     parser.add_argument("--where", help="condition on the table's columns, such as: confidence > 0.5")
-    parser.add_argument("--blocks", default="pattern,colour,shape", help="what counts; separated by commas")
-    parser.add_argument("--specimens", type=int, default=45, help="of the synthetic drawer")
+    parser.add_argument(
+        "--blocks", default="pattern,colour,shape", help="blocks of the vectors to compare, separated by commas"
+    )
+    parser.add_argument("--specimens", type=int, default=45, help="number of specimens of the synthetic drawer")
     parser.add_argument("--output", type=Path, default=Path("mimicry"))
     return parser.parse_args()
 
 
 def build_drawer(folder: Path, specimens: int) -> Path:
-    """Make the synthetic drawer and its index; specimens that are indexed already are not computed again."""
+    """Make the synthetic drawer and its index; an existing index is updated."""
     table = sst.make_drawer(folder, specimens=specimens)
     print(sst.build_index(table, folder / "supports", folder / "index").text(), end="\n\n")
     return folder / "index"
 
 
-def rings(index: sst.Index) -> dict[str, str]:
-    """Species -> the mimicry ring it was drawn for."""
+def read_rings(index: sst.Index) -> dict[str, str]:
+    """Read the mimicry ring of each species: species -> ring, "" if none."""
     return {str(each.metadata["scientificName"]): str(each.metadata["mimicryRing"] or "") for each in index.specimens()}
 
 
-def ring_of(index: sst.Index, options: argparse.Namespace, one: str, other: str) -> str:
-    """Say whether a pair was drawn as mimics."""
-    ring = rings(index)
+def describe_ring(index: sst.Index, options: argparse.Namespace, one: str, other: str) -> str:
+    """Describe the ring of a pair that was drawn as mimics; "" for other pairs."""
+    ring = read_rings(index)
     return f"drawn as mimics ({ring[one]})" if ring[one] and ring[one] == ring[other] else ""
 
 
-def check(index: sst.Index, options: argparse.Namespace, pairs: list[tuple[str, str]]) -> None:
-    """Make sure that the pairs that were drawn as mimics come first."""
-    ring = rings(index)
-    planted = [bool(ring[one]) and ring[one] == ring[other] for one, other in pairs]
-    first = planted[: sum(planted)]
+def check_mimics_first(index: sst.Index, options: argparse.Namespace, pairs: list[tuple[str, str]]) -> None:
+    """Check that the pairs that were drawn as mimics rank first.
+
+    Raises:
+        SystemExit: they do not.
+    """
+    ring = read_rings(index)
+    expected = [bool(ring[one]) and ring[one] == ring[other] for one, other in pairs]
+    first = expected[: sum(expected)]
     if not all(first):
-        raise SystemExit(f"only {sum(first)} of the {sum(planted)} pairs drawn as mimics come first")
-    print(f"All {sum(planted)} pairs that were drawn as mimics come first.")
+        raise SystemExit(f"only {sum(first)} of the {sum(expected)} pairs drawn as mimics come first")
+    print(f"All {sum(expected)} pairs that were drawn as mimics come first.")
 
 
 def draw_matrix(labels: tuple[str, ...], values: np.ndarray) -> Figure:
-    """Draw distances as a table of colours."""
+    """Draw a distance matrix as a heat map with numbers."""
     size = 3 + 0.45 * len(labels)
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.add_subplot()

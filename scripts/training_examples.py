@@ -88,10 +88,10 @@ def add_key_votes(
     Args:
         network: the decoder, with its key network.
         example: a pair.
-        wanted: cells to vote on, bool (G / 2, G / 2); None for all.
+        wanted: cells to vote on, bool (S / 4, S / 4); None for all.
 
     Returns:
-        The decoder's inputs with the votes, and the votes: float32 (1 + T, G / 2, G / 2).
+        The decoder's inputs with the votes, and the votes: float32 (1 + T, S / 4, S / 4).
     """
     like = compute_channel_statistics(example.levels[0])
     target = network.keys(example.inputs.levels, example.target_colours, like)

@@ -1,4 +1,4 @@
-"""An index that a stranger made: its names are shown as they are, never read as pictures, links or HTML."""
+"""An untrusted index: its names are shown as they are, never interpreted as images, links or HTML."""
 
 from __future__ import annotations
 
