@@ -64,6 +64,19 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def shared_cases(tmp_path: Path) -> Callable[[str], Path]:
+    """Copy a small awkward input, which is not part of the project, into a folder of the test's own: by its name."""
+
+    def copy(name: str) -> Path:
+        folder = Path(__file__).resolve().parents[2] / "shared" / "cases" / name
+        if not folder.is_dir():
+            pytest.skip(f"no awkward inputs at {folder}; this test needs them")
+        return shutil.copytree(folder, tmp_path / name)
+
+    return copy
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """Make a folder once for all processes of the run: `once(name, make)` calls `make(folder)` if nobody did."""

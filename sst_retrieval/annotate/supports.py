@@ -78,12 +78,14 @@ class Supports:
         synonyms: trait -> other words for it.
         fingerprints: group -> SHA-256 over its supports in their order. It changes whenever what is propagated would
             change.
+        notes: what was left out of the files or read in a way that is not certain, one sentence each.
     """
 
     references: tuple[SupportReference, ...]
     numbers: Mapping[str, int]
     synonyms: Mapping[str, tuple[str, ...]]
     fingerprints: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     def groups(self) -> tuple[str, ...]:
         """Return the names of the groups that have a support, in the order of the collection."""

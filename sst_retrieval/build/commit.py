@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sst_retrieval import provenance
 from sst_retrieval.build.history import describe_build
-from sst_retrieval.build.job import BuildState, Job
+from sst_retrieval.build.job import BuildState, Job, collect_notes
 from sst_retrieval.build.report import BuildReport
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.engines import PROPAGATORS
@@ -85,6 +85,8 @@ def _make_report(
         seconds=time.monotonic() - job.start_seconds,
         seconds_per_image=state.seconds_per_image,
         peak_memory=provenance.peak_memory(),
+        notes=collect_notes(job, state),
+        rows=len(job.collection.specimens) + len(job.collection.left_out),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sst_retrieval import provenance
-from sst_retrieval.build.job import BuildState, Job
+from sst_retrieval.build.job import BuildState, Job, collect_notes
 from sst_retrieval.index.manifest import Generation
 
 
@@ -47,6 +47,7 @@ def describe_build(job: Job, state: BuildState, *, complete: bool, indexed: int)
             "waiting": job.plan.waiting,
             "skipped": len(job.plan.skipped) + len(state.skipped),
         },
+        "notes": list(collect_notes(job, state)),
         "workers": job.workers,
         "seconds_per_image": state.seconds_per_image,
     }

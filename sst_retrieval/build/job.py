@@ -60,6 +60,11 @@ class Job:
     started: str
     start_seconds: float
 
+    @property
+    def input_notes(self) -> tuple[str, ...]:
+        """What was noted when the table and the supports were read."""
+        return (*self.collection.notes, *self.supports.notes)
+
 
 @dataclass(slots=True)
 class BuildState:
@@ -71,6 +76,7 @@ class BuildState:
         skipped: those that failed on the way, and why.
         alignments: group -> the account of its alignment, for groups that needed work; the reference has none.
         seconds: spent on photographs and supports.
+        notes: what was noted about single photographs, one sentence each, in no fixed order.
     """
 
     shards: ShardWriter
@@ -78,6 +84,7 @@ class BuildState:
     skipped: list[Skipped] = field(default_factory=list)
     alignments: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def finished(self) -> int:
@@ -97,3 +104,8 @@ class BuildState:
             self.shards.add(result)
             self.processed += 1
         self.shards.write_if_due()
+
+
+def collect_notes(job: Job, state: BuildState) -> tuple[str, ...]:
+    """Collect the notes about the table, the supports and the photographs, each once."""
+    return tuple(dict.fromkeys((*job.input_notes, *sorted(state.notes))))

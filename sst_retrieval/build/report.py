@@ -28,6 +28,9 @@ class BuildReport:
         seconds: from start to end.
         seconds_per_image: mean over the photographs processed, supports included; None if there were none.
         peak_memory: the most memory the process ever held, in bytes.
+        notes: what a person should know about the inputs, one sentence each: how the table, the supports and the
+            photographs were read where that was not certain, and what was left out.
+        rows: how many rows of the table were read.
     """
 
     index: Path
@@ -45,19 +48,25 @@ class BuildReport:
     seconds: float
     seconds_per_image: float | None
     peak_memory: int
+    notes: tuple[str, ...] = ()
+    rows: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report in JSON values."""
-        return {**asdict(self), "index": str(self.index), "removed": list(self.removed)}
+        return {**asdict(self), "index": str(self.index), "removed": list(self.removed), "notes": list(self.notes)}
 
     def text(self) -> str:
         """Write the report for a person."""
         pace = "" if self.seconds_per_image is None else f", {self.seconds_per_image:.2f} s each"
         pace += f", {self.workers} at the same time" if pace and self.workers > 1 else ""
-        lines = [f"{self.processed} photographs processed{pace}; {self.reused} needed no work"]
+        lines = [
+            f"{self.rows} rows read",
+            f"{self.processed} photographs processed{pace}; {self.reused} needed no work",
+        ]
         if self.waiting:
             lines.append(f"{self.waiting} of other groups wait for a build of theirs; without --groups all are built")
         lines += [f"{count} skipped: {reason}" for reason, count in self.skipped.items()]
+        lines += [f"note: {note}" for note in self.notes]
         if self.removed:
             lines.append(f"{len(self.removed)} specimens taken out (--prune)")
         if self.vanished:

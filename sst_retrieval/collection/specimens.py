@@ -51,12 +51,14 @@ class Collection:
         columns: the table's columns in their order: name -> DuckDB type. They are the keys of `Specimen.metadata`.
         source: path of the table.
         left_out: rows without a photograph; a build records them.
+        notes: how the table was read where that was not certain, one sentence each.
     """
 
     specimens: tuple[Specimen, ...]
     columns: Mapping[str, str]
     source: Path
     left_out: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_collection(

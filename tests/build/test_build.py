@@ -27,8 +27,10 @@ from fakes import (
 )
 from PIL import Image
 
-from sst_retrieval.build import shard_writer
+from sst_retrieval.annotate.supports import Supports, read_supports
+from sst_retrieval.build import pipeline, shard_writer
 from sst_retrieval.build.pipeline import build_index
+from sst_retrieval.cli.info import format_info
 from sst_retrieval.engines import load_engines
 from sst_retrieval.errors import (
     CollectionError,
@@ -51,6 +53,23 @@ TEN = [(f"{group[0]}{i}", group) for group in ("red", "blue") for i in range(5)]
 def unkilled(ten: Path) -> tuple[Path, Path]:
     """A collection and its index, built without any trouble."""
     return ten / "collection.csv", ten / "index"
+
+
+def test_notes_stand_in_the_report_the_provenance_and_info(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_with_notes(*arguments: object, **options: object) -> Supports:
+        return replace(read_supports(*arguments, **options), notes=("a scale bar is no trait, left out",))
+
+    monkeypatch.setattr(pipeline, "read_supports", read_with_notes)
+    report = build_fake(table, table.parent / "index")
+    assert report.rows == 10
+    assert report.notes == ("a scale bar is no trait, left out",)
+    assert report.as_dict()["notes"] == ["a scale bar is no trait, left out"]
+    assert "10 rows read" in report.text()
+    assert "note: a scale bar is no trait, left out" in report.text()
+    with open_index(table.parent / "index") as index:
+        info = {**index.info(), "bytes": 0}
+    assert info["provenance"]["notes"] == ["a scale bar is no trait, left out"]
+    assert "note: a scale bar is no trait, left out" in format_info(info)
 
 
 def assert_same(one: Path, other: Path) -> None:
