@@ -95,7 +95,7 @@ def test_engines_that_were_left_out_are_no_failure() -> None:
 
 def test_a_broken_engine_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sam2.build_sam", None)  # import then raises, as if the file were gone
-    monkeypatch.setattr(installed, "open_clip", lambda: "loads")
+    monkeypatch.setattr(installed, "check_open_clip", lambda: "loads")
     broken, fine = doctor.check_engines(ENGINES)
     assert not broken.ok
     assert "sam2.build_sam" in broken.detail
