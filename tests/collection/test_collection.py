@@ -271,7 +271,7 @@ def test_specimens_are_written_for_the_catalog(drawer: Path) -> None:
     path = table(
         drawer, "Specimen,image,group,count,day,ok,when\n01,a.jpg,x,3,2015-04-01,true,2015-04-01T10:00\n02,b.jpg,,,,,\n"
     )
-    write_snapshot(drawer / "specimens.parquet", read_collection(path), previous=None, kept=[])
+    write_snapshot(drawer / "specimens.parquet", read_collection(path), previous=None, retained=[])
     with duckdb.connect() as connection:
         result = connection.execute("SELECT * FROM read_parquet(?)", [str(drawer / "specimens.parquet")])
         columns = [(name, str(kind)) for name, kind, *_ in result.description]
