@@ -99,6 +99,27 @@ def square_frame(centre: tuple[float, float], side: float, angle: float) -> Fram
     return Frame((cos, sin, 0.5 - cos * x - sin * y, -sin, cos, 0.5 + sin * x - cos * y))
 
 
+def measure_side(frame: Frame) -> float:
+    """Measure the edge of a frame's square on the photograph, in pixels.
+
+    >>> round(measure_side(square_frame((50, 40), 80, 0.3)), 6)
+    80.0
+    """
+    a, b, _, d, e, _ = frame.matrix
+    return 1 / math.sqrt(abs(a * e - b * d))
+
+
+def measure_shift(one: Frame, other: Frame) -> float:
+    """Measure how far apart two frames lie: the largest shift of a corner of the first, in edges of the second.
+
+    >>> measure_shift(square_frame((50, 50), 100, 0.0), square_frame((60, 50), 100, 0.0))
+    0.1
+    """
+    corners = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1]], dtype=float)
+    moved = corners @ _as_matrix(compose(other, invert(one))).T
+    return round(float(np.linalg.norm((moved - corners)[:, :2], axis=1).max()), 12)
+
+
 def warp_image(image: RGBImage | Pyramid[RGBImage], frame: Frame, side: int) -> RGBImage:
     """Sample a photograph inside a frame.
 

@@ -69,11 +69,14 @@ class DenseMemory:
         traits: names of the T traits.
         rivals: bool (T, T): pairs of traits that never share a pixel on a support, so that they compete for pixels.
         supports: their encodings; the frames of all are aligned to the first.
+        key_reliability: 0..1, how well the learnt keys find the traits of the first support again on a changed view of
+            the same photograph; the weight of everything learnt on this group. 1 without a decoder.
     """
 
     traits: tuple[str, ...]
     rivals: npt.NDArray[np.bool_]
     supports: tuple[SupportEncoding, ...]
+    key_reliability: float = 1.0
 
 
 def find_rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np.bool_]:

@@ -59,6 +59,7 @@ from sst_retrieval.track.dense.settings import DenseSettings, compute_settings_h
 from sst_retrieval.track.dense.trained_decoder import SoftMasks, TrainedDecoder
 from sst_retrieval.track.dense.view import (
     TargetMatch,
+    compute_key_reliability,
     crop_match,
     find_active_window,
     fuse_votes,
@@ -67,7 +68,7 @@ from sst_retrieval.track.dense.view import (
 )
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
-VERSION = 7
+VERSION = 8
 """Changes whenever the same settings would give other masks."""
 
 MAJORITY = 0.5
@@ -81,6 +82,19 @@ FOREGROUND_SHARE = 0.3
 
 PRESENCE_SCALE = 0.08
 """Width of the logistic function that turns a trait's median distance, less `absence_distance`, into a probability."""
+
+
+SMALL_START = 0.9
+"""Side of the foreground's start frame, as a share of the photograph's longer edge, below which the search for the pose
+starts from the whole photograph, too. On the beetles of the training collections, which fill their photographs, nine
+of ten frames are larger."""
+
+CHANGED_FRAME = frames.square_frame((0.48, 0.5), 0.9, -0.15)
+CHANGED_BRIGHTNESS = 1.15
+"""The changed view of a support on which the keys are tested, see `track.dense.view.compute_key_reliability`."""
+
+SAME_FRAME = 0.1
+"""Two frames whose corners lie no farther apart (in edges of the frame) are the same for the purpose of a match."""
 
 
 class DensePropagator:
@@ -135,9 +149,14 @@ class DensePropagator:
         first = self._encode_support(supports[0], traits, start)
         encodings = [first]
         for support in supports[1:]:
-            frame = self._estimate_frame(Pyramid(support.image), [first])
+            frame = self._estimate_frame(Pyramid(support.image), [first], frame_specimen(support.image))
             encodings.append(self._encode_support(support, traits, frame, first=first))
-        return DenseMemory(traits, find_rivals(supports, traits), tuple(encodings))
+        memory = DenseMemory(traits, find_rivals(supports, traits), tuple(encodings))
+        if self.decoder is None:
+            return memory
+        return replace(
+            memory, key_reliability=compute_key_reliability(self._match_changed_support(supports[0], memory))
+        )
 
     def propagate(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[Propagated]:
         """Find the traits on every image, each by itself."""
@@ -174,9 +193,16 @@ class DensePropagator:
             image: uint8 (H, W, 3).
         """
         copies = Pyramid(image)
-        frame = self._estimate_frame(copies, memory.supports)
-        view = frames.warp_image(copies, frame, self.settings.side)
-        return self._match_view(frame, view, memory)
+        candidates: list[Frame] = []
+        for start in propose_starts(image):
+            frame = self._estimate_frame(copies, memory.supports, start)
+            if all(frames.measure_shift(known, frame) > SAME_FRAME for known in candidates):
+                candidates.append(frame)
+        matches = [
+            self._match_view(frame, frames.warp_image(copies, frame, self.settings.side), memory)
+            for frame in candidates
+        ]
+        return min(matches, key=compute_match_distance)
 
     @torch.inference_mode()
     def predict_masks(self, match: TargetMatch, rivals: npt.NDArray[np.bool_]) -> SoftMasks:
@@ -222,6 +248,7 @@ class DensePropagator:
             self._compute_presence(match.shares, match.distance, match.warped_masks),
             in_distribution=votes.in_distribution,
             disagreement=votes.disagreement,
+            reliability=match.key_reliability,
         )
 
     def _predict_by_rules(self, match: TargetMatch, rivals: npt.NDArray[np.bool_]) -> SoftMasks:
@@ -290,9 +317,14 @@ class DensePropagator:
         shares = np.stack([average_over_cells(label, settings.cells) for label in labels])
         return SupportGrid(normalisation, projection, projection(grid[0]), torch.from_numpy(shares).to(grid.device))
 
-    def _estimate_frame(self, image: Pyramid[RGBImage], supports: Sequence[SupportEncoding]) -> Frame:
-        """Estimate the frame in which the image is aligned with the supports (step 2)."""
-        start = frame_specimen(image.full)
+    def _match_changed_support(self, support: Support, memory: DenseMemory) -> TargetMatch:
+        """Match a slightly rotated, enlarged and brighter view of the first support with the supports."""
+        changed = np.clip(support.image * CHANGED_BRIGHTNESS, 0, 255).astype(np.uint8)
+        frame = frames.compose(CHANGED_FRAME, memory.supports[0].frame)
+        return self._match_view(frame, frames.warp_image(changed, frame, self.settings.side), memory)
+
+    def _estimate_frame(self, image: Pyramid[RGBImage], supports: Sequence[SupportEncoding], start: Frame) -> Frame:
+        """Estimate the frame in which the image is aligned with the supports, from a start frame (step 2)."""
         target = self._describe_coarsely(image, start, supports[0])  # The supports of a group share the normalisation.
         hypotheses = []
         for support in supports:
@@ -375,6 +407,7 @@ class DensePropagator:
             levels=key_levels,
             displacements=displacements,
             key_votes=self._vote_by_keys(memory, view, key_levels, displacements),
+            key_reliability=memory.key_reliability,
         )
 
     def _vote_by_keys(
@@ -420,3 +453,29 @@ class DensePropagator:
         matched, distance = votes.result()
         confidence = votes.active_cells() * torch.exp(-distance / settings.displacement_distance)
         return smooth_displacement(matched - places, confidence, settings.displacement_sigma)
+
+
+def propose_starts(image: RGBImage) -> list[Frame]:
+    """Propose frames from which the search for the pose starts: around the foreground, and the whole photograph.
+
+    Args:
+        image: uint8 (H, W, 3).
+
+    Returns:
+        One or two frames, not rotated; the second only where the first is much smaller than the photograph.
+    """
+    height, width = image.shape[:2]
+    start = frame_specimen(image)
+    if frames.measure_side(start) >= SMALL_START * max(height, width):
+        return [start]
+    return [start, frames.square_frame((width / 2, height / 2), max(height, width), 0.0)]
+
+
+def compute_match_distance(match: TargetMatch) -> float:
+    """Compute how badly a view matches the supports: the median squared distance where the warped masks lie.
+
+    Returns:
+        0 or more; infinite if no mask lies in the view.
+    """
+    expected = match.warped_masks.max(axis=0) > MAJORITY
+    return float(np.median(match.distance[expected])) if expected.any() else float("inf")

@@ -117,6 +117,7 @@ class TrainedDecoder:
         *,
         in_distribution: float = 1.0,
         disagreement: Floats | float = 1.0,
+        reliability: float = 1.0,
     ) -> SoftMasks:
         """Predict the masks of one target, and combine them with those of the rules.
 
@@ -131,6 +132,7 @@ class TrainedDecoder:
             presence: float32 (T,), 0..1, probability of each trait's presence by the matching alone.
             in_distribution: 0..1, see `track.dense.view.compute_in_distribution_score`.
             disagreement: float32 (T,), 0..1, of the two kinds of votes on a trait.
+            reliability: 0..1, of what was learnt on this group; 0 leaves presence and confidence to the matching.
 
         Returns:
             The masks at the size of the view, with calibrated confidences.
@@ -146,12 +148,13 @@ class TrainedDecoder:
         probability = torch.sigmoid(logits).cpu()
         expected, present = torch.sigmoid(estimates).cpu().numpy().T
         margin = (probability - compute_strongest_rival(probability, inputs.rivals.cpu()).clamp(min=0.5)).numpy()
-        presence_weight = in_distribution + (1 - in_distribution) * PRESENCE_SHARE
+        presence_weight = in_distribution + (reliability - in_distribution) * PRESENCE_SHARE
         present = presence_weight * present + (1 - presence_weight) * presence
         share = np.broadcast_to(np.float32(self._share) * disagreement, present.shape)
         weight = np.float32(in_distribution) * share[:, None, None]
         soft: Floats = ((1 - weight) * by_rules.soft + weight * np.clip(0.5 + margin, 0, 1)).astype(np.float32)
-        iou = (1 - share) * by_rules.confidence + share * expected
+        expected_share = np.float32(reliability) * share
+        iou = (1 - expected_share) * by_rules.confidence + expected_share * expected
         soft[(present < 0.5) & (iou < RELIABLE_IOU)] = 0
         empty = ~(soft > 0.5).any(axis=(1, 2))
         confident = np.where(present < 0.5, (iou + present) / 2, iou)

@@ -28,6 +28,13 @@ AGREEMENT_IOU = 0.9
 DISAGREEMENT_IOU = 0.6
 """Soft IoU of the two kinds of votes below which the decoder has its full weight."""
 
+RELIABLE_DISAGREEMENT = 0.35
+"""Mean disagreement of the two kinds of votes, on a changed view of the support itself, up to which the keys are fully
+reliable for a group."""
+
+UNRELIABLE_DISAGREEMENT = 0.45
+"""Mean disagreement there from which nothing that was learnt counts for a group."""
+
 
 @dataclass(frozen=True, slots=True)
 class TargetMatch:
@@ -42,6 +49,7 @@ class TargetMatch:
         levels: the trunk's levels of strides 4, 8 and 16, float32 (C, h, w).
         displacements: field from the target to every support, float32 (2, g, g) each, as a share of the view's edge.
         key_votes: see `track.dense.keys.vote_by_keys`; None without a decoder.
+        key_reliability: of the group, see `track.dense.memory.DenseMemory`.
     """
 
     frame: Frame
@@ -52,6 +60,7 @@ class TargetMatch:
     levels: tuple[torch.Tensor, ...]
     displacements: tuple[torch.Tensor, ...]
     key_votes: KeyVotes | None = None
+    key_reliability: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +92,7 @@ class FusedVotes:
     Attributes:
         key_votes: votes by keys; where they are not reliable, the matching's.
         shares: float32 (1 + T, G, G), the votes of the matching where both kinds agree, their mean where they do not.
-        in_distribution: 0..1, see `compute_in_distribution_score`.
+        in_distribution: 0..1, see `compute_in_distribution_score`, times the reliability of the keys on this group.
         disagreement: float32 (T,), 0..1, of the two kinds of votes on a trait.
     """
 
@@ -109,7 +118,7 @@ def fuse_votes(match: TargetMatch) -> FusedVotes:
     size = torch.from_numpy(match.warped_masks).sum((1, 2)) / 4
     size_weight = size / (size + SMALL_TRAIT)
     overall = (size_weight * size).sum() / size.sum().clamp(min=1e-6)
-    in_distribution = compute_in_distribution_score(match.key_votes)
+    in_distribution = match.key_reliability * compute_in_distribution_score(match.key_votes)
     weight = in_distribution * torch.cat([overall[None], size_weight])[:, None, None]
     intersection, union = torch.minimum(coarse, shares)[1:], torch.maximum(coarse, shares)[1:]
     iou = intersection.sum((1, 2)) / union.sum((1, 2)).clamp(min=1e-6)
@@ -119,6 +128,24 @@ def fuse_votes(match: TargetMatch) -> FusedVotes:
     fused = matched + mixing * (upsample(shares[None])[0] - matched) / 2
     fused = fused / fused.sum(0).clamp(min=1e-6)
     return FusedVotes(KeyVotes(shares, distance), fused.numpy(), in_distribution, disagreement.numpy())
+
+
+def compute_key_reliability(match: TargetMatch) -> float:
+    """Compute how far the learnt keys can be trusted on a group, from a changed view of its own support.
+
+    On the same photograph, seen slightly rotated, enlarged and brighter, descriptors match almost perfectly. Keys that
+    were trained on other kinds of organisms and do not know this one then disagree with them, which shows before any
+    target is looked at, and without a label more.
+
+    Args:
+        match: of the changed view with the support, with votes by keys.
+
+    Returns:
+        0..1: 1 up to `RELIABLE_DISAGREEMENT`, 0 from `UNRELIABLE_DISAGREEMENT` on.
+    """
+    disagreement = float(fuse_votes(match).disagreement.mean())
+    span = UNRELIABLE_DISAGREEMENT - RELIABLE_DISAGREEMENT
+    return min(1.0, max(0.0, (UNRELIABLE_DISAGREEMENT - disagreement) / span))
 
 
 def compute_in_distribution_score(votes: KeyVotes) -> float:

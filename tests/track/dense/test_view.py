@@ -13,6 +13,7 @@ from sst_retrieval.track.dense.view import (
     IN_DISTRIBUTION_DISTANCE,
     TargetMatch,
     compute_in_distribution_score,
+    compute_key_reliability,
     fuse_votes,
 )
 from sst_retrieval.types import Frame
@@ -86,3 +87,16 @@ def test_different_votes_are_a_disagreement(by_keys: int, expected: float) -> No
 def test_without_votes_by_keys_the_score_is_1() -> None:
     nothing = torch.stack([torch.ones(4, 4), torch.zeros(4, 4)])
     assert compute_in_distribution_score(KeyVotes(nothing, torch.full((4, 4), 100.0))) == 1.0
+
+
+@pytest.mark.parametrize(("by_keys", "expected"), [(4, 1.0), (12, 0.0)])
+def test_keys_that_do_not_find_the_support_again_are_not_reliable(by_keys: int, expected: float) -> None:
+    assert compute_key_reliability(target_match(by_keys=by_keys, distance=1.0)) == expected
+
+
+def test_where_keys_are_not_reliable_they_do_not_vote() -> None:
+    match = target_match(by_keys=12, distance=1.0)
+    fused = fuse_votes(replace(match, key_reliability=0.0))
+    assert fused.in_distribution == 0
+    # Without weight the keys' votes are replaced by the matching's, at the keys' resolution.
+    assert np.abs(fused.shares - match.shares).max() < np.abs(fuse_votes(match).shares - match.shares).max()
