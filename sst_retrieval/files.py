@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -80,6 +81,27 @@ def file_name(name: str) -> str:
         return safe
     # Some file systems see no difference between S and s, and most take no very long names.
     return f"{safe[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def escape_name(name: str, more: str = "") -> str:
+    r"""Turn a name into a file name that a person still reads: only what no file name can hold is escaped.
+
+    >>> escape_name("NHMUK 1929/12")
+    'NHMUK 1929%2F12'
+
+    Args:
+        name: the id of a specimen, say.
+        more: further characters to escape.
+    """
+    escaped = re.sub(
+        rf"[/\\\x00-\x1f\x7f{re.escape(more)}]|%(?=[0-9A-F]{{2}})", lambda found: f"%{ord(found[0]):02X}", name
+    )
+    return escaped if escaped.strip(".") else quote(escaped, safe="").replace(".", "%2E")
+
+
+def unescape_name(name: str) -> str:
+    """Return the name that `escape_name` was given."""
+    return re.sub(r"%([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), name)
 
 
 def _sync(path: Path) -> None:

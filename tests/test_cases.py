@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from sst_retrieval.collection.folder_table import write_folder_table
 from sst_retrieval.collection.specimens import read_collection
+from sst_retrieval.errors import CollectionError
 
 Cases = Callable[[str], Path]
 
@@ -20,6 +24,121 @@ def test_00_base(shared_cases: Cases) -> None:
     collection = read_collection(shared_cases("00-base") / "collection.csv")
     assert [each.id for each in collection.specimens] == ["B0", "B1", "B2", "B3", "B4"]
     assert collection.notes == ()
+
+
+def test_01_rs_column_of_row_numbers(shared_cases: Cases) -> None:
+    collection = read_collection(shared_cases("01-r-write-csv") / "collection.csv")
+    assert list(collection.columns) == ["catalogNumber", "image", "group", "sex"]
+    assert "column 1 has no name" in collection.notes[0]
+
+
+def test_02b_a_mark_that_opens_no_quotation(shared_cases: Cases) -> None:
+    collection = read_collection(shared_cases("02b-gbif-open-quote") / "collection.csv")
+    assert [each.metadata["locality"] for each in collection.specimens] == [
+        *("Panama", '"Candidatus loc', "Peru", 'x"', "y"),
+    ]
+    assert "quotation marks" in collection.notes[0]
+
+
+def test_03_a_long_polygon(shared_cases: Cases) -> None:
+    collection = read_collection(shared_cases("03-footprint-wkt") / "collection.csv")
+    assert max(len(str(each.metadata["footprintWKT"])) for each in collection.specimens) > 131_072
+
+
+@pytest.mark.parametrize(("case", "name"), [("04-nfd-photo-names", "u\u0308"), ("05-jpg-case", "b1.jpg")])
+def test_04_05_names_that_are_spelt_otherwise(shared_cases: Cases, case: str, name: str) -> None:
+    collection = read_collection(shared_cases(case) / "collection.csv")
+    assert all(each.image.is_file() for each in collection.specimens)
+    assert name in collection.specimens[1].image.name
+    assert "under another spelling" in collection.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        *(("06-slash-id", "NHMUK 1929/12/B0"), ("07-colon-guid", "UAM:Ento:B0"), ("10-only-image-column", "b0")),
+        *(("10b-id-is-filename", "b0.jpg"), ("63-id-blanks-emoji", "B 0")),
+    ],
+)
+def test_06_07_10_63_ids(shared_cases: Cases, case: str, name: str) -> None:
+    folder = shared_cases(case)
+    collection = read_collection(folder / "collection.csv")
+    assert collection.specimens[0].id == name
+    assert not collection.left_out
+
+
+def test_08_fuzzy_dates_stay_text(shared_cases: Cases) -> None:
+    collection = read_collection(shared_cases("08-dwc-order-dates") / "collection.csv")
+    assert collection.specimens[0].metadata["eventDate"] == "1923-00-00"
+
+
+def test_09_several_photographs_of_one_specimen(shared_cases: Cases) -> None:
+    with pytest.raises(CollectionError, match=r"'B1' in lines 3 and 4; .*ID_1, ID_2"):
+        read_collection(shared_cases("09-dorsal-ventral") / "collection.csv")
+    collection = read_collection(shared_cases("09b-pipe-list") / "collection.csv")
+    assert [each.id for each in collection.specimens] == ["B0", "B3", "B4"]
+    assert "line 3 names 2 photographs" in collection.left_out[0].reason
+    archive = shared_cases("44-dwca-several-images")
+    collection = read_collection(archive / "a.zip", images=archive / "images")
+    assert [each.id for each in collection.specimens] == ["B0_1", "B0_2", "B2"]
+    assert "2 photographs are of specimens that have several" in collection.notes[0]
+
+
+def test_11_excels_line_of_the_separator(shared_cases: Cases) -> None:
+    assert len(read_collection(shared_cases("11-excel-sep-line") / "collection.csv").specimens) == 5
+
+
+@pytest.mark.parametrize("case", ["12-trait-column", "40-confidence-column"])
+def test_12_40_columns_of_the_programs_names_are_kept(shared_cases: Cases, case: str) -> None:
+    collection = read_collection(shared_cases(case) / "collection.csv")
+    assert collection.specimens[0].metadata["confidence"] == "high"
+
+
+@pytest.mark.parametrize(
+    ("case", "column"),
+    [
+        ("13-mm-comma", "mmPerPixel"),
+        ("13c-mm-other-name", "mm_per_pixel"),
+        ("41-decimal-comma-columns", "decimalLatitude"),
+    ],
+)
+def test_13_41_decimal_commas_and_the_scale(shared_cases: Cases, case: str, column: str) -> None:
+    collection = read_collection(shared_cases(case) / "collection.csv")
+    assert collection.columns[column] == "DOUBLE"
+    assert collection.specimens[0].metadata[column] in (0.042, 9.1663)
+    assert collection.notes
+
+
+def test_14_groups_that_differ_in_capitals(shared_cases: Cases) -> None:
+    notes = read_collection(shared_cases("14-group-case") / "collection.csv").notes
+    assert ["is not 'Erato'; is it?" in note for note in notes] == [True, True]
+
+
+def test_25_two_rows_with_one_photograph(shared_cases: Cases) -> None:
+    notes = read_collection(shared_cases("25-two-specimens-one-photo") / "collection.csv").notes
+    assert any("have one photograph" in note for note in notes)
+
+
+def test_43_an_event_core(shared_cases: Cases) -> None:
+    folder = shared_cases("43-event-core")
+    with pytest.raises(CollectionError, match=r"must be Occurrence, not Event \(other files: Multimedia\); export"):
+        read_collection(folder / "a.zip", images=folder / "images")
+
+
+def test_60_photographs_without_a_table(shared_cases: Cases) -> None:
+    folder = shared_cases("60-no-table-folder")
+    with pytest.raises(CollectionError, match="sst-retrieval init"):
+        read_collection(folder)
+    assert len(read_collection(write_folder_table(folder).path).specimens) == 5
+
+
+def test_spreadsheets_and_latin_1(shared_cases: Cases) -> None:
+    folder = shared_cases("00-base")
+    with pytest.raises(CollectionError, match="CSV UTF-8"):
+        read_collection(folder / "data.xlsx")
+    collection = read_collection(folder / "l1.csv")
+    assert collection.specimens[0].metadata["locality"] == "Zürich"
+    assert "'Zürich'" in collection.notes[0]
 
 
 # ----------------------------------------------------------------------------------------------------- supports

@@ -6,7 +6,6 @@ supports/SPECIMEN.png       label picture: the number of a trait a pixel, 0 = ba
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from sst_retrieval.annotate.traits import add_traits
 from sst_retrieval.errors import ImageError, SupportError
+from sst_retrieval.files import escape_name
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import read_labels, write_png
 from sst_retrieval.types import Mask
@@ -43,7 +43,7 @@ def save_support(
     present = {trait: mask for trait, mask in drawn.items() if mask.any()}
     if not present:
         raise SupportError(f"nothing is drawn on {specimen}; draw a trait before saving")
-    if not specimen or specimen.startswith(".") or re.search(r'[/\\:*?"<>|\x00-\x1f]', specimen):
+    if not specimen or specimen.startswith("."):
         raise SupportError(f"{specimen!r} cannot be the name of a file; annotate a specimen with a simpler id")
     if folder.exists() and not folder.is_dir():
         raise SupportError(f"{folder} is a file; put it into a folder of its own, and build with that folder")
@@ -53,10 +53,11 @@ def save_support(
     hidden = [trait for trait in present if not (labels == number_of[trait]).any()]
     if hidden:
         raise SupportError(f"{hidden[0]} lies wholly under other traits; a label picture cannot show both")
-    path = folder / f"{specimen}.png"
+    name = escape_name(specimen, ':*?"<>|')
+    path = folder / f"{name}.png"
     if path.exists():
         _require_label_picture(path)
-        path.replace(folder / f".{specimen}.png.old")
+        path.replace(folder / f".{name}.png.old")
     write_png(path, labels)
     return path
 

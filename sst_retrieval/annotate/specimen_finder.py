@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
+from sst_retrieval.files import unescape_name
 from sst_retrieval.imaging.images import image_size
 from sst_retrieval.types import Specimen
 
@@ -53,7 +54,7 @@ class SpecimenFinder:
                 same_file = [s for s in same_file if s.image.parts[-len(parts.parts) :] == parts.parts]
             if len(same_file) == 1:
                 return same_file[0]
-            for candidate in (name,) if ids_only else (parts.stem, parts.name):
+            for candidate in (name,) if ids_only else (parts.stem, parts.name, unescape_name(parts.stem)):
                 if (specimen := self._by_id.get(unicodedata.normalize("NFC", candidate))) is not None:
                     return specimen
         raise SupportError(self._explain_unknown(source, names[0]))

@@ -21,6 +21,11 @@ def _command(module: str, attribute: str, text: str) -> CommandSource:
 
 
 COMMANDS = {
+    "init": _command(
+        "init",
+        "init_command",
+        "Write the table of a folder of photographs: one row a photograph, groups from sub-folders.",
+    ),
     "build": _command(
         "build",
         "build_command",

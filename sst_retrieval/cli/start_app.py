@@ -13,6 +13,7 @@ import typer
 
 import sst_retrieval
 from sst_retrieval.cli.options import ClipModel, ClipPretrained
+from sst_retrieval.collection.folder_table import find_photographs
 from sst_retrieval.errors import InputError
 from sst_retrieval.index.origin import find_indexes
 
@@ -71,6 +72,10 @@ def _check_arguments(index: Path | None, images: Sequence[Path]) -> None:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; name with --images where the photographs lie")
     if index is not None and not find_indexes(index) and not (index.is_file() or (index / "meta.xml").is_file()):
+        if index.is_dir() and any(find_photographs(index)):
+            raise InputError(
+                f"{index} is a folder of photographs without an index; write its table with: sst-retrieval init {index}"
+            )
         raise InputError(
             f"{index} is not an index, nor a folder that holds some, nor a specimen table; check the path, or make an "
             "index with: sst-retrieval build"

@@ -14,14 +14,23 @@ from __future__ import annotations
 import re
 import shutil
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
-from sst_retrieval.collection.table_files import SpecimenTable, decode_text, split_rows
+from sst_retrieval.collection.archive_files import (
+    UNPACKING_ERRORS,
+    check_list_size,
+    is_bomb,
+    open_archive_file,
+    read_meta,
+)
+from sst_retrieval.collection.delimited_rows import Dialect, find_tab_dialect, split_rows
+from sst_retrieval.collection.photograph_files import file_name, index_by_file_name, is_web_address
+from sst_retrieval.collection.specimen_table import SpecimenTable
+from sst_retrieval.collection.text_files import TextFile, check_encoding, read_lines
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.files import atomic_write
 
@@ -29,7 +38,7 @@ IMAGE_COLUMN = "image"
 """The column that holds each photograph's reference (`accessURI`, `identifier` or `associatedMedia`)."""
 
 _TEXT = "{http://rs.tdwg.org/dwc/text/}"
-_MEDIA_ROW_TYPES = ("/Multimedia", "/Image")
+_MEDIA_ROW_TYPES = ("multimedia", "image")
 _MIME_TYPE = re.compile(r"(image|audio|video|model|text|application)/[^/]+$")
 _OTHER_MEDIA = re.compile(r"\b(audio|video|model|text|application)\b")
 
@@ -65,30 +74,6 @@ def is_archive(path: Path) -> bool:
     return path.suffix.lower() == ".zip" or path.is_dir() or path.name == "meta.xml"
 
 
-def file_name(reference: str) -> str:
-    """Return the file name that a web address or path ends in.
-
-    >>> file_name("https://museum.example/media/IMG%201.jpg?size=full")
-    'IMG 1.jpg'
-    """
-    if is_web_address(reference):
-        reference = unquote(urlsplit(reference).path)
-    return PurePosixPath(reference.replace("\\", "/")).name
-
-
-def is_web_address(reference: str) -> bool:
-    """Return whether a reference is a web address, not the path of a file."""
-    return "://" in reference
-
-
-def index_by_file_name(references: Iterable[str]) -> dict[str, str]:
-    """Map each file name to the one reference that ends in it; names that several references share are left out."""
-    by_name: dict[str, list[str]] = {}
-    for reference in references:
-        by_name.setdefault(file_name(reference), []).append(reference)
-    return {name: found[0] for name, found in by_name.items() if len(found) == 1}
-
-
 def read_archive(path: Path, *, unpack: bool) -> DarwinCoreArchive:
     """Read a Darwin Core Archive.
 
@@ -103,17 +88,24 @@ def read_archive(path: Path, *, unpack: bool) -> DarwinCoreArchive:
         path = path.parent
     if path.is_dir():
         return _read_folder(path, str(path), path)
+    if not path.is_file():
+        raise CollectionError(f"{path} cannot be opened; check the path of the archive")
     try:
+        check_list_size(path)
         with zipfile.ZipFile(path) as file:
             root = _find_root(file, path)
             archive = _read_folder(root, str(path), None)
             references = {str(value) for value in archive.table.columns.get(IMAGE_COLUMN, ()) if value is not None}
             folder = path.with_name(path.stem + ".photographs")
-            if unpack and _unpack_photographs(file, root.at, references, folder):
-                return DarwinCoreArchive(archive.table, archive.copy_numbers, folder)
-            return archive
-    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+            if not unpack:
+                return archive
+            unpacked, notes = _unpack_photographs(file, root.at, references, folder)
+    except CollectionError:
+        raise
+    except UNPACKING_ERRORS as error:
         raise CollectionError(f"{path} cannot be read as a .zip ({error}); export or download it again") from error
+    table = replace(archive.table, notes=(*archive.table.notes, *notes))
+    return DarwinCoreArchive(table, archive.copy_numbers, folder if unpacked else None)
 
 
 def _find_root(file: zipfile.ZipFile, path: Path) -> zipfile.Path:
@@ -148,23 +140,23 @@ class _DataFile:
 
 
 def _read_folder(root: Path | zipfile.Path, name: str, photographs: Path | None) -> DarwinCoreArchive:
-    try:
-        meta = ElementTree.fromstring((root / "meta.xml").read_bytes())
-    except FileNotFoundError as error:
-        raise CollectionError(
-            f"{name} has no meta.xml, so it is no Darwin Core Archive; give the table itself"
-        ) from error
-    except ElementTree.ParseError as error:
-        raise CollectionError(f"{name}/meta.xml is not valid XML ({error}); export the archive again") from error
+    meta = read_meta(root, name)
     core = meta.find(f"{_TEXT}core")
-    if core is None or not core.get("rowType", "").endswith("/Occurrence"):
-        kind = "none" if core is None else core.get("rowType", "").rpartition("/")[2]
-        raise CollectionError(f"{name}: the core must be Occurrence, not {kind}; export the occurrences as the core")
+    if core is None:
+        raise CollectionError(f"{name}: the core must be Occurrence, not none; export the occurrences as the core")
+    kind = _read_row_type(core)
+    if kind.casefold() != "occurrence":
+        further = [_read_row_type(each) for each in meta.findall(f"{_TEXT}extension")]
+        raise CollectionError(
+            f"{name}: the core must be Occurrence, not {kind or 'none'} (other files: {', '.join(further) or 'none'}); "
+            f"export the occurrences as the core, as GBIF's download 'Darwin Core Archive' does, or give a table of "
+            f"one row a photograph"
+        )
     occurrences = _read_data_file(root, core, "id", name)
     media: dict[str, list[dict[str, str]]] = {}
     others: set[str] = set()
     for extension in meta.findall(f"{_TEXT}extension"):
-        if extension.get("rowType", "").endswith(_MEDIA_ROW_TYPES):
+        if _read_row_type(extension).casefold() in _MEDIA_ROW_TYPES:
             listed = _read_data_file(root, extension, "coreid", name)
             for owner, row in zip(listed.ids, listed.rows, strict=True):
                 if _is_photograph(row):
@@ -174,35 +166,53 @@ def _read_folder(root: Path | zipfile.Path, name: str, photographs: Path | None)
     return _join_photographs(occurrences, media, others, photographs)
 
 
+def _read_row_type(element: ElementTree.Element) -> str:
+    """Return what the rows of a data file are, such as Occurrence, without the address of its vocabulary."""
+    return re.split(r"[/#:]", element.get("rowType", "").strip().rstrip("/#"))[-1]
+
+
 def _read_data_file(root: Path | zipfile.Path, element: ElementTree.Element, key: str, name: str) -> _DataFile:
-    location = (element.findtext(f"{_TEXT}files/{_TEXT}location") or "").strip()
-    source = f"{name}/{location}"
-    try:
-        text = decode_text((root / location).read_bytes(), source, element.get("encoding", "utf-8").lower())
-    except (OSError, KeyError) as error:
-        raise CollectionError(f"{source} is named in meta.xml, but missing; export the archive again") from error
+    locations = [(each.text or "").strip() for each in element.findall(f"{_TEXT}files/{_TEXT}location")] or [""]
+    source = f"{name}/{locations[0]}"
     joining = element.find(f"{_TEXT}{key}")
     index = _parse_index(joining.get("index") if joining is not None else None, source)
     names, fields, constants = _read_fields(element, source)
     if key == "id" and index not in fields.values():
         names, fields = (*names, "id"), fields | {"id": index}  # The core's id may be no term, and then it has no name.
-    rows = split_rows(
-        text.removeprefix("\ufeff"),
-        source,
-        delimiter=_parse_mark(element.get("fieldsTerminatedBy", ","), source),
-        quote=_parse_mark(element.get("fieldsEnclosedBy", '"'), source),
-    )
-    result = _DataFile(source, names, [], [], [])
     skipped = _parse_index(element.get("ignoreHeaderLines"), source)
-    for line, cells in rows:
-        if line <= skipped:
-            continue
-        if len(cells) <= max(index, *fields.values(), 0):
-            raise CollectionError(f"{source} line {line} has only {len(cells)} cells; export the archive again")
-        result.rows.append(constants | {term: cells[i] for term, i in fields.items() if cells[i]})
-        result.ids.append(cells[index])
-        result.lines.append(line)
+    result = _DataFile(source, names, [], [], [])
+    for location in locations:
+        for line, cells in _read_rows(root, location, element, name):
+            if line <= skipped:
+                continue
+            if len(cells) <= max(index, *fields.values(), 0):
+                raise CollectionError(
+                    f"{name}/{location} line {line} has only {len(cells)} cells; export the archive again"
+                )
+            result.rows.append(constants | {term: cells[i] for term, i in fields.items() if cells[i]})
+            result.ids.append(cells[index])
+            result.lines.append(line)
     return result
+
+
+def _read_rows(
+    root: Path | zipfile.Path, location: str, element: ElementTree.Element, name: str
+) -> Iterator[tuple[int, list[str]]]:
+    """Read the rows of one file, its header lines among them."""
+    source = f"{name}/{location}"
+    file = TextFile(source, partial(open_archive_file, root, location, name))
+    with file.open() as stream:
+        has_mark = stream.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    encoding = "utf-16" if has_mark else element.get("encoding", "").strip().lower() or "utf-8"
+    check_encoding(encoding, source)
+    dialect = Dialect(
+        _parse_mark(element.get("fieldsTerminatedBy", ","), source),
+        _parse_mark(element.get("fieldsEnclosedBy", '"'), source),
+    )
+    if dialect.delimiter == "\t" and dialect.quote:
+        # Many archives state quoting that they do not have.
+        dialect = find_tab_dialect(partial(read_lines, file, encoding), source)
+    return split_rows(read_lines(file, encoding), source, dialect)
 
 
 def _read_fields(element: ElementTree.Element, source: str) -> tuple[tuple[str, ...], dict[str, int], dict[str, str]]:
@@ -295,26 +305,44 @@ def _list_associated_media(row: Mapping[str, str], others: Set[str]) -> list[dic
     return [{IMAGE_COLUMN: part} for part in parts if part and part not in others]
 
 
-def _unpack_photographs(file: zipfile.ZipFile, at: str, references: set[str], folder: Path) -> bool:
-    """Extract the photographs that the table names and the archive holds; return whether there are any."""
+def _unpack_photographs(file: zipfile.ZipFile, at: str, references: set[str], folder: Path) -> tuple[bool, list[str]]:
+    """Extract the photographs that the table names and the archive holds.
+
+    Returns:
+        (whether there are any, notes on those that could not be extracted).
+    """
     members = {member.filename: member for member in file.infolist() if not member.is_dir()}
     # Match by file name alone only if the name is unique both in the table and in the archive.
     by_name = {name: members[path] for name, path in index_by_file_name(members).items()}
     named = index_by_file_name(references)
-    found = False
+    wanted = []
     for reference, target in _list_targets(references, folder):
         inside = members.get(at + reference.replace("\\", "/"))
         if inside is None and file_name(reference) in named:
             inside = by_name.get(file_name(reference))
-        if inside is None:
-            continue
-        found = True
-        if not target.is_file() or target.stat().st_size != inside.file_size:
-            _unpack(file, inside, target)
-    return found
+        if inside is not None:
+            wanted.append((inside, target))
+    missing = [pair for pair in wanted if not pair[1].is_file() or pair[1].stat().st_size != pair[0].file_size]
+    _check_disk(file, [inside for inside, _ in missing if not is_bomb(inside)], folder)
+    return bool(wanted), [note for inside, target in missing if (note := _unpack(file, inside, target))]
 
 
-def _unpack(file: zipfile.ZipFile, inside: zipfile.ZipInfo, target: Path) -> None:
+def _check_disk(file: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], folder: Path) -> None:
+    """Refuse to unpack more than there is room for."""
+    size, free = sum(member.file_size for member in members), shutil.disk_usage(folder.parent).free
+    if size > free:
+        raise CollectionError(
+            f"{file.filename} holds photographs of {size / 1024**3:.1f} GB, but {folder.parent} has room for "
+            f"{free / 1024**3:.1f} GB; make room, or name a folder of photographs with --images (images= in Python)"
+        )
+
+
+def _unpack(file: zipfile.ZipFile, inside: zipfile.ZipInfo, target: Path) -> str | None:
+    """Extract a photograph; returns a note if the archive holds it damaged."""
+    if is_bomb(inside):
+        return (
+            f"{file.filename}: {inside.filename} unpacks to {inside.file_size:,} bytes, as no photograph does; left out"
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with file.open(inside) as packed, atomic_write(target) as temporary, temporary.open("wb") as unpacked:
@@ -324,6 +352,9 @@ def _unpack(file: zipfile.ZipFile, inside: zipfile.ZipInfo, target: Path) -> Non
             f"{file.filename} holds photographs that cannot be unpacked to {target} ({error.strerror}); "
             f"unpack them yourself and name their folder with --images (images= in Python)"
         ) from error
+    except UNPACKING_ERRORS as error:
+        return f"{file.filename}: {inside.filename} is damaged ({error}); export or download the archive again"
+    return None
 
 
 def _list_targets(references: set[str], folder: Path) -> Iterator[tuple[str, Path]]:

@@ -3,26 +3,37 @@
 A table is a CSV or TSV file, a Parquet file, or a Darwin Core Archive. One row is one photograph of one specimen. Three
 columns are interpreted, found by their usual names or named by the caller; all others are kept as metadata.
 
-- the id: the first of `catalogNumber`, `specimen`, `id` and `occurrenceID` that exists. Always text: 00123 stays 00123.
+- the id: the first of `catalogNumber`, `specimen`, `id` and `occurrenceID` that exists, else the photograph's file
+  name. Always text: 00123 stays 00123.
 - the photograph: `image`, `file`, ... A path is relative to the table's folder, or to the folder of photographs.
 - the group whose support the specimen shares: `group`. Without that column all specimens are one group, "all".
+
+A row that cannot be used is left out and listed; whatever is not certain is noted. The table is refused only where no
+row could be used, or where it is not clear which row or column is meant.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from sst_retrieval.collection.darwin_core_archive import (
+from sst_retrieval.collection.column_types import infer_types
+from sst_retrieval.collection.darwin_core_archive import is_archive, read_archive
+from sst_retrieval.collection.folder_table import find_photographs
+from sst_retrieval.collection.photograph_files import (
+    PhotographFinder,
     file_name,
     index_by_file_name,
-    is_archive,
+    is_file,
     is_web_address,
-    read_archive,
+    split_list,
 )
-from sst_retrieval.collection.table_files import SpecimenTable, infer_types, read_table
+from sst_retrieval.collection.scale_column import check_scale_column
+from sst_retrieval.collection.specimen_table import SpecimenTable
+from sst_retrieval.collection.table_files import TEXT_SUFFIXES, read_table
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.types import Skipped, Specimen
 
@@ -88,27 +99,51 @@ def read_collection(
     if images is not None and not images.is_dir():
         raise CollectionError(f"the folder of photographs {images} does not exist; check --images (images= in Python)")
     copy_numbers: Sequence[int] = ()
-    folder = table.parent
+    _require_table(table)
+    folder, confined = table.parent, False
     if is_archive(table):
+        # The photographs of an archive lie in it: what it names elsewhere on this computer is none of its business.
+        confined = images is None
+        folder = table.parent if table.is_file() else table
         archive = read_archive(table, unpack=images is None)
         raw, copy_numbers, images = archive.table, archive.copy_numbers, images or archive.photographs
     else:
         raw = read_table(table)
     if not raw.row_numbers:
         raise CollectionError(f"{raw.source} has no rows below its header; list one specimen a row")
-    names = _ColumnRoles(
-        _find_column(raw, id_column, ID_COLUMNS, "--id-column"),
-        _find_column(raw, image_column, IMAGE_COLUMNS, "--image-column"),
-        _find_group_column(raw, group_column),
-    )
     check_column_prefix(raw.columns, raw.source)
+    names = _find_roles(raw, id_column, image_column, group_column)
     keep_text = {names.id, names.image, names.group} | {name for name in raw.columns if _CODE_NAME.search(name)}
-    if raw.types[names.id] == "DOUBLE":
+    if names.id is not None and raw.types[names.id] == "DOUBLE":
         raise CollectionError(f"{raw.source}: {names.id} holds decimal numbers, which name nothing; store it as text")
-    typed = infer_types(raw, {name for name in keep_text if name is not None})
-    ids = _read_ids(typed, names.id, copy_numbers)
-    photographs = _find_photographs(typed, names.image, images or folder, named=images is not None)
-    return _build_collection(typed, ids, photographs, names.group, table)
+    typed = check_scale_column(infer_types(raw, {name for name in keep_text if name is not None}))
+    notes = list(typed.notes)
+    photographs = _find_photographs(
+        typed, names.image, images or folder, named=images is not None, inside=confined, notes=notes
+    )
+    rows = _name_rows(typed, names, photographs, copy_numbers, notes)
+    return _build_collection(typed, rows, photographs, names, table, notes)
+
+
+def _require_table(path: Path) -> None:
+    """Refuse a folder that is no unpacked archive, and say what to give in its place.
+
+    Raises:
+        CollectionError: it is one.
+    """
+    if not path.is_dir() or (path / "meta.xml").is_file():
+        return
+    tables = sorted(each.name for each in path.iterdir() if each.suffix.lower() in (*TEXT_SUFFIXES, ".parquet", ".zip"))
+    if tables:
+        raise CollectionError(f"{path} is a folder; give the table in it: {path / tables[0]}")
+    if any(find_photographs(path)):
+        raise CollectionError(
+            f"{path} is a folder of photographs without a table; write one with: sst-retrieval init {path}"
+        )
+    raise CollectionError(
+        f"{path} is a folder that holds neither a table, nor photographs, nor the meta.xml of a Darwin Core Archive; "
+        f"check the path"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- columns
@@ -116,13 +151,40 @@ def read_collection(
 
 @dataclass(frozen=True, slots=True)
 class _ColumnRoles:
-    id: str
+    """The columns that are interpreted.
+
+    Attributes:
+        id: of the ids; None takes the file names of the photographs.
+        image: of the photographs.
+        group: of the groups; None makes one group.
+    """
+
+    id: str | None
     image: str
     group: str | None
 
 
+def _find_roles(
+    table: SpecimenTable, id_column: str | None, image_column: str | None, group_column: str | None
+) -> _ColumnRoles:
+    image = _find_column(table, image_column, IMAGE_COLUMNS, "--image-column")
+    if id_column is not None or _has_column(table, ID_COLUMNS, but=image):
+        identity = _find_column(table, id_column, ID_COLUMNS, "--id-column")
+    else:
+        identity = None
+    named_group = group_column is not None or _has_column(table, (GROUP_COLUMN,), but=image)
+    group = _find_column(table, group_column, (GROUP_COLUMN,), "--group-column") if named_group else None
+    return _ColumnRoles(identity, image, group)
+
+
+def _has_column(table: SpecimenTable, usual: Sequence[str], *, but: str) -> bool:
+    return bool({_normalise(name) for name in table.columns if name != but} & set(map(_normalise, usual)))
+
+
 def _find_column(table: SpecimenTable, requested: str | None, usual: Sequence[str], option: str) -> str:
-    by_name = {_normalise(name): name for name in table.columns}
+    by_name: dict[str, str] = {}
+    for name in table.columns:
+        by_name.setdefault(_normalise(name), name)
     for name in usual if requested is None else (requested,):
         if name in table.columns:
             return name
@@ -130,20 +192,19 @@ def _find_column(table: SpecimenTable, requested: str | None, usual: Sequence[st
             return by_name[_normalise(name)]
     wanted = f"a column {requested!r}" if requested else f"none of the columns {', '.join(usual)}"
     have = "does not have " if requested else "has "
+    shown = [*list(table.columns)[:40], *(["..."] if len(table.columns) > 40 else [])]
     raise CollectionError(
-        f"{table.source} {have}{wanted}; it has: {', '.join(table.columns)}; "
+        f"{table.source} {have}{wanted}; it has: {', '.join(shown)}; "
         f"name the right one with {option} ({option[2:].replace('-', '_')}= in Python)"
     )
 
 
-def _find_group_column(table: SpecimenTable, requested: str | None) -> str | None:
-    if requested is None and not any(_normalise(name) == GROUP_COLUMN for name in table.columns):
-        return None
-    return _find_column(table, requested, (GROUP_COLUMN,), "--group-column")
-
-
 def _normalise(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).lower()
+    """Write a column's name without a prefix of its vocabulary (dwc: or an address), blanks and case."""
+    bare = re.sub(
+        r"^(https?://.*[/#]|(dwc|dwciri|dc|dcterms|ac|exif|xmp|gbif):)(?=.)", "", name.strip(), flags=re.IGNORECASE
+    )
+    return re.sub(r"[\s_-]", "", bare).casefold()
 
 
 def check_column_prefix(columns: Iterable[str], source: str) -> None:
@@ -159,105 +220,283 @@ def check_column_prefix(columns: Iterable[str], source: str) -> None:
             )
 
 
-# ----------------------------------------------------------------------------------------------------------- ids
-
-
-def _read_ids(table: SpecimenTable, column: str, copy_numbers: Sequence[int]) -> list[str]:
-    values = table.columns[column]
-    missing = [row for row, value in enumerate(values) if value is None]
-    if missing:
-        raise CollectionError(
-            f"{table.source} {table.locate(missing)}: {column} is empty; give every specimen an id, "
-            f"or choose another column with --id-column (id_column= in Python)"
-        )
-    ids = [str(value) for value in values]
-    _check_file_names(table, column, ids)
-    ids = [f"{name}_{copy}" if copy else name for name, copy in zip(ids, copy_numbers or [0] * len(ids), strict=True)]
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(ids):
-        rows.setdefault(name, []).append(row)
-    repeated = [f"{name!r} in {table.locate(found)}" for name, found in rows.items() if len(found) > 1]
-    if repeated:
-        more = f", and {len(repeated) - 3:,} more" if len(repeated) > 3 else ""
-        raise CollectionError(
-            f"{table.source}: {column} must be different for every row, but there is {'; '.join(repeated[:3])}{more}; "
-            f"rename them, or choose another column with --id-column (id_column= in Python)"
-        )
-    return ids
-
-
-def _check_file_names(table: SpecimenTable, column: str, ids: Sequence[str]) -> None:
-    """Refuse ids that cannot be file names: exports write files named after specimens."""
-    for row, name in enumerate(ids):
-        if name in (".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name) or len(name.encode()) > 200:
-            raise CollectionError(
-                f"{table.source} {table.locate([row])}: {column} {name[:80]!r} cannot be a file name (no / or \\, no "
-                f"control characters, at most 200 bytes); rename it, or choose another column with --id-column "
-                f"(id_column= in Python)"
-            )
-
-
 # --------------------------------------------------------------------------------------------------- photographs
 
 
-def _find_photographs(table: SpecimenTable, column: str, folder: Path, *, named: bool) -> list[Path | None]:
-    """Resolve the path of each photograph, whether the file exists or not; None for an empty cell.
+@dataclass(frozen=True, slots=True)
+class _Photograph:
+    """The photograph of a row.
+
+    Attributes:
+        path: absolute path, whether the file exists or not; None if there is none to look for.
+        reason: why there is none.
+    """
+
+    path: Path | None
+    reason: str = ""
+
+
+def _find_photographs(
+    table: SpecimenTable, column: str, folder: Path, *, named: bool, inside: bool, notes: list[str]
+) -> list[_Photograph]:
+    """Resolve the path of each row's photograph.
 
     Args:
         table: the specimens.
         column: column of the photographs.
         folder: folder that relative paths start from.
         named: whether the folder was given by the caller (or extracted); then files are also found by name alone.
+        inside: refuse photographs outside the folder.
+        notes: gets what was noted.
     """
     values = [None if value is None else str(value) for value in table.columns[column]]
-    names = index_by_file_name({value for value in values if value is not None})
-    found = [_find_photograph(table, row, value, folder, names if named else None) for row, value in enumerate(values)]
-    wanted = [path for path in found if path is not None]
-    if not wanted:
-        raise CollectionError(f"{table.source}: the column {column!r} is empty, so there are no photographs")
-    if not any(path.is_file() for path in wanted):
-        raise CollectionError(
-            f"{table.source}: none of its {len(wanted):,} photographs exists, for example {wanted[0]}; "
-            f"name the folder of the photographs with --images (images= in Python)"
-        )
+    by_name = index_by_file_name({value for value in values if value is not None})
+    finder = PhotographFinder(folder, inside, frozenset(by_name) if named else frozenset())
+    found, respelt, similar = [], [], []
+    for row, value in enumerate(values):
+        reason = _explain_unusable(table, row, value, by_name, named=named)
+        if value is None or reason:
+            found.append(_Photograph(None, reason))
+            continue
+        file = finder.find(value)
+        if file is None:
+            found.append(_Photograph(None, f"{table.source} {table.locate([row])}: {value} lies outside {folder}"))
+            continue
+        found.append(_Photograph(file.path))
+        respelt += [(value, file.path.name)] * file.is_respelt
+        similar += [(value, " and ".join(file.similar))] * bool(file.similar)
+    _require_photographs(table, column, values, found, similar)
+    notes += _note_spellings(table, respelt, similar)
     return found
 
 
-def _find_photograph(
-    table: SpecimenTable, row: int, value: str | None, folder: Path, names: Mapping[str, str] | None
-) -> Path | None:
+def _explain_unusable(
+    table: SpecimenTable, row: int, value: str | None, by_name: Mapping[str, str], *, named: bool
+) -> str:
+    """Say why a cell names no photograph that could be looked for; "" if it does."""
+    where = f"{table.source} {table.locate([row])}"
     if value is None:
-        return None
+        return f"{table.source} names no photograph for it"
     if not value.isprintable():
-        raise CollectionError(f"{table.source} {table.locate([row])}: the photograph {value!r} cannot be a file name")
-    name = file_name(value)
-    if is_web_address(value):
-        if names is None:
-            raise CollectionError(
-                f"{table.source} {table.locate([row])}: the photograph {value} is a web address; download the "
-                f"photographs first and name their folder with --images (images= in Python)"
+        return f"{where}: the photograph {value!r} cannot be a file name"
+    parts = split_list(value)
+    if len(parts) > 1:
+        return (
+            f"{where} names {len(parts)} photographs ({value}); write a row for each, with an id of its own, "
+            f"such as ID_1, ID_2"
+        )
+    if is_web_address(value) and not named:
+        return (
+            f"{where}: the photograph {value} is a web address; download the photographs first and name their folder "
+            f"with --images (images= in Python)"
+        )
+    if is_web_address(value) and file_name(value) not in by_name:
+        return (
+            f"{where}: {value} and another address end in the same file name {file_name(value)!r}; write the names of "
+            f"the downloaded files into a column and name it with --image-column"
+        )
+    return ""
+
+
+def _require_photographs(
+    table: SpecimenTable,
+    column: str,
+    values: Sequence[str | None],
+    found: Sequence[_Photograph],
+    similar: Sequence[tuple[str, str]],
+) -> None:
+    """Refuse a table of which no photograph could be read."""
+    if not any(values):
+        raise CollectionError(f"{table.source}: the column {column!r} is empty, so there are no photographs")
+    wanted = [each.path for each in found if each.path is not None]
+    if not wanted:
+        raise CollectionError(next(each.reason for each, value in zip(found, values, strict=True) if value))
+    if not any(map(is_file, wanted)):
+        hint = f" (there is {similar[0][1]})" if similar else ""
+        raise CollectionError(
+            f"{table.source}: none of its {len(wanted):,} photographs exists, for example {wanted[0]}{hint}; "
+            f"name the folder of the photographs with --images (images= in Python)"
+        )
+
+
+def _note_spellings(
+    table: SpecimenTable, respelt: Sequence[tuple[str, str]], similar: Sequence[tuple[str, str]]
+) -> list[str]:
+    notes = []
+    if respelt:
+        notes.append(
+            f"{table.source}: {_count(respelt, 'photograph')} found under another spelling (capitals, accents, "
+            f"blanks), such as {respelt[0][1]!r} for {respelt[0][0]!r}"
+        )
+    if similar:
+        notes.append(
+            f"{table.source}: {_count(similar, 'photograph')} not there, but similar ones are: {similar[0][0]!r} is "
+            f"named, and there is {similar[0][1]}"
+        )
+    return notes
+
+
+def _count(found: Sequence[object], noun: str) -> str:
+    return f"1 {noun} is" if len(found) == 1 else f"{len(found):,} {noun}s are"
+
+
+# ----------------------------------------------------------------------------------------------------------- ids
+
+
+def _name_rows(
+    table: SpecimenTable,
+    names: _ColumnRoles,
+    photographs: Sequence[_Photograph],
+    copy_numbers: Sequence[int],
+    notes: list[str],
+) -> dict[int, str]:
+    """Give each row that can be used its id: row -> id."""
+    column = names.id or names.image
+    values = table.columns[names.id] if names.id else _name_by_file(table, names.image)
+    if names.id is None:
+        notes.append(
+            f"{table.source} has none of the columns {', '.join(ID_COLUMNS)}: the file names of the photographs are "
+            f"the ids; --id-column names another column"
+        )
+    missing = [row for row, value in enumerate(values) if value is None]
+    if len(missing) == len(values):
+        raise CollectionError(
+            f"{table.source} {table.locate(missing)}: {column} is empty; give every specimen an id, "
+            f"or choose another column with --id-column (id_column= in Python)"
+        )
+    if missing:
+        notes.append(f"{table.source} {table.locate(missing)}: {column} is empty; left out, as a specimen needs an id")
+    ids = {row: str(value) for row, value in enumerate(values) if value is not None}
+    for row, name in list(ids.items()):
+        if not _is_name(name):
+            notes.append(
+                f"{table.source} {table.locate([row])}: {column} {name[:80]!r} cannot be a file name (no control "
+                f"characters, at most 200 bytes); left out"
             )
-        if name not in names:
-            raise CollectionError(
-                f"{table.source} {table.locate([row])}: {value} and another address end in the same file name {name!r};"
-                f" write the names of the downloaded files into a column and name it with --image-column"
-            )
-        return (folder / name).absolute()
-    path = (folder / value.replace("\\", "/")).absolute()
-    alone = (folder / name).absolute()
-    return alone if names is not None and name in names and not path.is_file() and alone.is_file() else path
+            del ids[row]
+    if not ids:
+        raise CollectionError(f"{notes[-1]}; rename the specimens, or choose another column with --id-column")
+    copies = {row: copy for row, copy in enumerate(copy_numbers) if copy and row in ids}
+    if copies:
+        first = next(iter(copies))
+        notes.append(
+            f"{table.source}: {len(copies):,} photographs are of specimens that have several; each is a specimen of "
+            f"its own, such as {ids[first]}_1 and {ids[first]}_2 (name supports so)"
+        )
+    ids |= {row: f"{ids[row]}_{copy}" for row, copy in copies.items()}
+    return _drop_repeated(table, column, ids, photographs, notes)
+
+
+def _name_by_file(table: SpecimenTable, column: str) -> list[str | None]:
+    """Name rows after their photographs: by the file name alone, or by as much of the path as makes them differ."""
+    paths = [None if value is None else PurePosixPath(str(value).replace("\\", "/")) for value in table.columns[column]]
+    ways = (lambda path: path.stem, lambda path: path.name, lambda path: str(path.with_suffix("")))
+    for name_of in ways:
+        named = [None if path is None or not path.name else name_of(path) for path in paths]
+        filled = [name for name in named if name]
+        if len(set(filled)) == len(set(paths) - {None}):
+            return named
+    return [None if path is None else str(path) for path in paths]
+
+
+def _is_name(name: str) -> bool:
+    """Say whether exports can name a file after a specimen; `files.escape_name` takes care of / and \\."""
+    return name not in (".", "..") and not re.search(r"[\x00-\x1f\x7f]", name) and len(name.encode()) <= 200
+
+
+def _drop_repeated(
+    table: SpecimenTable, column: str, ids: Mapping[int, str], photographs: Sequence[_Photograph], notes: list[str]
+) -> dict[int, str]:
+    """Leave out rows that say the same once more; refuse other rows of one id.
+
+    Ids that differ only in how accents are composed are one: files and screens do not tell them apart.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, name in ids.items():
+        rows.setdefault(unicodedata.normalize("NFC", name), []).append(row)
+    several = {name: found for name, found in rows.items() if len(found) > 1}
+    same = {
+        name: found
+        for name, found in several.items()
+        if len({tuple(values[row] for values in table.columns.values()) for row in found}) == 1
+    }
+    if same:
+        again = sorted(row for found in same.values() for row in found[1:])
+        notes.append(f"{table.source} {table.locate(again)}: the same row as one before; left out")
+    repeated = [f"{name!r} in {table.locate(found)}" for name, found in several.items() if name not in same]
+    if repeated:
+        more = f", and {len(repeated) - 3:,} more" if len(repeated) > 3 else ""
+        raise CollectionError(
+            f"{table.source}: {column} must be different for every row, but there is {'; '.join(repeated[:3])}{more}; "
+            f"rename them (several photographs of one specimen so: ID_1, ID_2, and its supports alike), or choose "
+            f"another column with --id-column (id_column= in Python)"
+        )
+    left = {row for found in same.values() for row in found[1:]}
+    return {row: name for row, name in ids.items() if row not in left}
+
+
+# ------------------------------------------------------------------------------------------------- the collection
 
 
 def _build_collection(
-    table: SpecimenTable, ids: Sequence[str], photographs: Sequence[Path | None], group_column: str | None, source: Path
+    table: SpecimenTable,
+    ids: Mapping[int, str],
+    photographs: Sequence[_Photograph],
+    names: _ColumnRoles,
+    source: Path,
+    notes: list[str],
 ) -> Collection:
-    groups = table.columns[group_column] if group_column else [None] * len(ids)
-    rows = zip(*table.columns.values(), strict=True)
-    specimens, left_out = [], []
-    for name, image, group, cells in zip(ids, photographs, groups, rows, strict=True):
-        if image is None:
-            left_out.append(Skipped(name, "image", f"{table.source} names no photograph for it"))
-        else:
-            metadata = dict(zip(table.columns, cells, strict=True))
-            specimens.append(Specimen(name, image, str(group or DEFAULT_GROUP), metadata))
-    return Collection(tuple(specimens), dict(table.types), source, tuple(left_out))
+    groups = table.columns[names.group] if names.group else None
+    specimens, left_out, used = [], [], []
+    for row, name in ids.items():
+        photograph = photographs[row]
+        if photograph.path is None:
+            left_out.append(Skipped(name, "image", photograph.reason))
+            continue
+        metadata = {column: values[row] for column, values in table.columns.items()}
+        group = str((groups[row] if groups else None) or DEFAULT_GROUP)
+        specimens.append(Specimen(name, photograph.path, group, metadata))
+        used.append(row)
+    if not specimens:
+        raise CollectionError(f"{left_out[0].reason}; no row is left that has both an id and a photograph")
+    notes += _note_similar_groups(table, [each.group for each in specimens], used)
+    notes += _note_shared_photographs(table, specimens, used)
+    return Collection(tuple(specimens), dict(table.types), source, tuple(left_out), tuple(dict.fromkeys(notes)))
+
+
+def _note_similar_groups(table: SpecimenTable, groups: Sequence[str], rows: Sequence[int]) -> list[str]:
+    """Note groups that are spelt almost alike; the first of the most frequent spelling is the one to ask about."""
+    spellings: dict[str, dict[str, list[int]]] = {}
+    for group, row in zip(groups, rows, strict=True):
+        key = re.sub(r"[\s_.-]+", " ", unicodedata.normalize("NFC", group)).strip().casefold()
+        spellings.setdefault(key, {}).setdefault(group, []).append(row)
+    notes = []
+    for alike in spellings.values():
+        usual = max(alike, key=lambda group: len(alike[group]))
+        notes += [
+            f"{table.source} {table.locate(found)}: the group {group!r} is not {usual!r}; is it? If so, write it "
+            f"alike: one group has one support"
+            for group, found in alike.items()
+            if group != usual
+        ]
+    return notes
+
+
+def _note_shared_photographs(table: SpecimenTable, specimens: Sequence[Specimen], rows: Sequence[int]) -> list[str]:
+    owners: dict[Path, list[int]] = {}
+    for position, specimen in enumerate(specimens):
+        owners.setdefault(specimen.image, []).append(position)
+    shared = {path: found for path, found in owners.items() if len(found) > 1}
+    notes = [
+        f"{table.source} {table.locate([rows[i] for i in found])}: {_list_names([specimens[i].id for i in found])} "
+        f"have one photograph, {path.name}; each is measured on all of it, so cut it into one photograph a specimen"
+        for path, found in list(shared.items())[:5]
+    ]
+    return notes + [f"{table.source}: {len(shared) - 5:,} more photographs are named by several rows"] * (
+        len(shared) > 5
+    )
+
+
+def _list_names(names: Sequence[str]) -> str:
+    shown = [*names[:4], *([f"{len(names) - 4:,} more"] if len(names) > 4 else [])]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"

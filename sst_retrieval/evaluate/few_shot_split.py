@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import InputError
+from sst_retrieval.files import escape_name
 from sst_retrieval.imaging.images import read_image, read_labels
 from sst_retrieval.types import RGBImage, Specimen, Support
 
@@ -50,7 +51,7 @@ def group_labelled(collection: Collection, labels: Path) -> dict[str, list[Speci
     """
     groups: dict[str, list[Specimen]] = defaultdict(list)
     for specimen in collection.specimens:
-        if (labels / f"{specimen.id}.png").is_file():
+        if (labels / f"{escape_name(specimen.id)}.png").is_file():
             groups[specimen.group].append(specimen)
     if not groups:
         raise InputError(f"no file in {labels} is named after a specimen of {collection.source}, like <specimen>.png")
@@ -100,7 +101,7 @@ def read_labelled(specimen: Specimen, labels: Path) -> tuple[RGBImage, npt.NDArr
     Raises:
         InputError: the label does not fit its photograph.
     """
-    image, label = read_image(specimen.image), read_labels(labels / f"{specimen.id}.png")
+    image, label = read_image(specimen.image), read_labels(labels / f"{escape_name(specimen.id)}.png")
     if image.shape[:2] != label.shape:
         raise InputError(
             f"{labels / specimen.id}.png is {label.shape[1]} x {label.shape[0]} px and its photograph "

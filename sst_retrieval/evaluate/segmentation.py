@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate.text_tables import format_share, format_table
+from sst_retrieval.files import escape_name
 from sst_retrieval.imaging.images import read_labels
 
 LabelMap: TypeAlias = npt.NDArray[np.integer[Any]]
@@ -176,7 +177,7 @@ def _find_labelled(
         raise InputError(
             f"{labels} is not a folder; name the one that holds a <specimen>.png for each labelled specimen"
         )
-    with_label = [(name, labels / f"{name}.png") for name in groups if (labels / f"{name}.png").exists()]
+    with_label = [(name, path) for name in groups if (path := labels / f"{escape_name(name)}.png").exists()]
     if not with_label:
         example = next(iter(groups), "<specimen>")
         raise InputError(

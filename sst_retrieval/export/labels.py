@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
 from sst_retrieval.export.file_provenance import file_provenance, write_provenance
+from sst_retrieval.files import escape_name
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import write_png
 from sst_retrieval.index.reviews import make_absent
@@ -85,7 +86,7 @@ def export_masks(
     for done, specimen in enumerate(specimens, start=1):
         labels = label_map(index, specimen.id, min_confidence=min_confidence)
         if labels is not None:
-            written.append(folder / f"{specimen.id}.png")
+            written.append(folder / f"{escape_name(specimen.id)}.png")
             write_png(written[-1], labels)
         progress(done, len(specimens))
     return written

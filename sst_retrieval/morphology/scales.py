@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sst_retrieval.collection.column_types import parse_decimal
+from sst_retrieval.collection.scale_column import SCALE_COLUMN, find_scale_column
+from sst_retrieval.collection.table_files import read_table
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.morphology.selection import read_rows, select_regions
 
 Scale: TypeAlias = Mapping[str, float]
 """Group -> millimetres a pixel."""
-
-SCALE_COLUMN = "mmPerPixel"
-"""A column of the collection of this name says how many millimetres a pixel is, photograph by photograph."""
 
 IN_MILLIMETRES: Mapping[str, tuple[str, int]] = MappingProxyType(
     {
@@ -51,9 +51,10 @@ def specimen_scales(reader: Reader, trait: str, where: str | None, scale: Scale 
         QueryError: there is no such group, or a scale is not above 0.
     """
     check_groups(reader, scale)
-    own = [SCALE_COLUMN] if SCALE_COLUMN in reader.columns else []
+    column = find_scale_column(reader.columns)
+    own = [] if column is None else [column]
     rows = read_rows(reader, select_regions(reader, trait, where), ["specimen", *own])
-    known = scale_of_rows(groups_of_rows(reader, rows), scale, rows.column(SCALE_COLUMN) if own else None)
+    known = scale_of_rows(groups_of_rows(reader, rows), scale, None if column is None else rows.column(column))
     if known is None:
         return {}
     pairs = zip(rows.column("specimen").to_pylist(), known.tolist(), strict=True)
@@ -134,8 +135,9 @@ def read_scales(path: Path) -> dict[str, float]:
     """Read how large a pixel is on the photographs of each group.
 
     Args:
-        path: a CSV file with the columns `group` and either `mmPerPixel`, or `lengthMm` and `lengthPx`: the length of
-            a scale bar (or of a colour checker's edge) in millimetres, and as measured on a photograph in pixels.
+        path: a table (see `collection.table_files`) with the columns `group` and either `mmPerPixel`, or `lengthMm`
+            and `lengthPx`: the length of a scale bar (or of a colour checker's edge) in millimetres, and as measured
+            on a photograph in pixels. Decimal commas and other spellings of the names are understood.
 
     Returns:
         Group -> millimetres a pixel.
@@ -143,24 +145,28 @@ def read_scales(path: Path) -> dict[str, float]:
     Raises:
         InputError: the file cannot be read, or a row says nothing, nonsense, or contradicts another.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); give a CSV file with the columns group, mmPerPixel"
-        ) from error
+    table = read_table(path)
+    columns = {re.sub(r"[\s_.-]", "", name).casefold(): values for name, values in table.columns.items()}
+    scale_column = find_scale_column(table.columns)
+    named = {
+        "group": columns.get("group"),
+        "scale": None if scale_column is None else table.columns[scale_column],
+        "lengthMm": columns.get("lengthmm"),
+        "lengthPx": columns.get("lengthpx"),
+    }
+    empty = [None] * len(table.row_numbers)
     scales: dict[str, float] = {}
-    for line, row in enumerate(rows, start=2):
-        try:
-            group = row["group"]
-            scale = (
-                float(row["mmPerPixel"]) if row.get("mmPerPixel") else float(row["lengthMm"]) / float(row["lengthPx"])
-            )
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    for row, line in enumerate(table.row_numbers):
+        cells = {name: (values or empty)[row] for name, values in named.items()}
+        group = cells["group"]
+        numbers = {name: parse_decimal(str(value)) for name, value in cells.items() if value is not None}
+        scale = numbers.get("scale")
+        if cells["scale"] is None and numbers.get("lengthMm") is not None and numbers.get("lengthPx"):
+            scale = cast(float, numbers["lengthMm"]) / cast(float, numbers["lengthPx"])
+        if group is None or scale is None:
             raise InputError(
                 f"{path} line {line} gives no scale; write group and mmPerPixel, or group, lengthMm and lengthPx"
-            ) from error
-        if not (math.isfinite(scale) and scale > 0) or scales.setdefault(group, scale) != scale:
+            )
+        if not (math.isfinite(scale) and scale > 0) or scales.setdefault(str(group), scale) != scale:
             raise InputError(f"{path} line {line}: {scale} mm a pixel for {group!r}; give one scale above 0 a group")
     return scales

@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from sst_retrieval.collection.scale_column import find_scale_column
 from sst_retrieval.errors import QueryError
 from sst_retrieval.index.duck import column_namer
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.morphology.libraries import required
 from sst_retrieval.morphology.scales import (
     IN_MILLIMETRES,
-    SCALE_COLUMN,
     Scale,
     check_groups,
     groups_of_rows,
@@ -102,7 +102,7 @@ def trait_table(
     check_groups(reader, scale)
     ids = select_regions(reader, trait, where)
     known = row_columns(reader)
-    own_scale = SCALE_COLUMN if SCALE_COLUMN in reader.columns else None
+    own_scale = find_scale_column(reader.columns)
     name_of = column_namer(reader.columns)
     millimetres = [
         name_of(name)

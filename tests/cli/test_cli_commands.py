@@ -289,3 +289,18 @@ def test_every_option_of_a_build_reaches_its_settings(tmp_path: Path, monkeypatc
     assert run(*words).exit_code == 0
     models = ModelOptions("x.pt", Path("x.yaml"), True, "m", "n", "crop", (Path("d"), Path("e")), 3)
     assert got == [BuildSettings(Path("i"), "a", "b", "c", "p:P", "e:E", "cuda", models, True, True, ("g", "h"), 2)]
+
+
+def test_init_writes_the_table_of_a_folder_of_photographs(table: Path) -> None:
+    folder = table.parent / "images"
+    for words in (
+        ("build", str(folder), "--supports", str(folder), "--output", str(folder / "i")),
+        ("app", str(folder)),
+    ):
+        refused = run(*words)
+        assert refused.exit_code == 2
+        assert f"sst-retrieval init {folder}" in refused.stderr
+    written = run("init", str(folder))
+    assert written.exit_code == 0
+    assert f"{folder / 'collection.csv'}: 10 photographs" in written.stdout
+    assert "is not replaced" in run("init", str(folder)).stderr
