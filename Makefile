@@ -46,7 +46,7 @@ $(INSTALLED): pyproject.toml requirements/tested.txt
 	$(PIP) uninstall --yes -qq faiss-cpu faiss-gpu
 	$(PIP) install --constraint requirements/tested.txt 'setuptools>=77'
 	SAM2_BUILD_CUDA=0 $(PIP) install --constraint requirements/tested.txt --no-build-isolation --no-deps sam2
-	$(PIP) install --constraint requirements/tested.txt --editable '.[engines,app,morphology,test]'
+	$(PIP) install --constraint requirements/tested.txt --editable '.[engines,app,formats,morphology,test]'
 	$(if $(filter gpu,$(FAISS)),$(PIP) uninstall --yes -qq faiss-cpu)
 	$(if $(filter gpu,$(FAISS)),$(PIP) install --constraint requirements/tested.txt faiss-gpu)
 	@touch $@

@@ -9,14 +9,17 @@ from typing import Protocol
 
 from sst_retrieval.annotate.supports import Supports
 from sst_retrieval.build.group_frames import GroupFrame
+from sst_retrieval.build.photographs import PhotographRows
 from sst_retrieval.build.plan import BuildPlan
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.shard_writer import ShardWriter
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.engines import Engines
-from sst_retrieval.index.shards import ShardRow
 from sst_retrieval.index.store import Store
 from sst_retrieval.types import Skipped
+
+LISTED = 5
+"""Specimens that a note names; of more, the number is told."""
 
 
 class ProgressCallback(Protocol):
@@ -76,7 +79,7 @@ class BuildState:
         skipped: those that failed on the way, and why.
         alignments: group -> the account of its alignment, for groups that needed work; the reference has none.
         seconds: spent on photographs and supports.
-        notes: what was noted about single photographs, one sentence each, in no fixed order.
+        notes: what was noted about photographs -> the specimens it was noted of, in the order they were processed.
     """
 
     shards: ShardWriter
@@ -84,7 +87,7 @@ class BuildState:
     skipped: list[Skipped] = field(default_factory=list)
     alignments: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def finished(self) -> int:
@@ -96,16 +99,24 @@ class BuildState:
         """Mean seconds a photograph, those for the supports included; None before the first."""
         return self.seconds / self.processed if self.processed else None
 
-    def add(self, result: Sequence[ShardRow] | Skipped) -> None:
+    def add(self, result: PhotographRows | Skipped) -> None:
         """Count a photograph and keep its rows; now and then a shard is written."""
         if isinstance(result, Skipped):
             self.skipped.append(result)
         else:
-            self.shards.add(result)
+            self.shards.add(result.rows)
+            for note in result.notes:
+                self.notes.setdefault(note, []).append(result.specimen)
             self.processed += 1
         self.shards.write_if_due()
 
 
 def collect_notes(job: Job, state: BuildState) -> tuple[str, ...]:
     """Collect the notes about the table, the supports and the photographs, each once."""
-    return tuple(dict.fromkeys((*job.input_notes, *sorted(state.notes))))
+    photographs = [f"{_list_names(names)}: {note}" for note, names in sorted(state.notes.items())]
+    return tuple(dict.fromkeys((*job.input_notes, *photographs)))
+
+
+def _list_names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:LISTED])
+    return f"{shown} and {len(names) - LISTED} more" if len(names) > LISTED else shown

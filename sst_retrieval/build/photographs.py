@@ -18,7 +18,8 @@ from sst_retrieval.build.regions import describe_regions, replace_drawn, replace
 from sst_retrieval.build.workers import PixelBudget
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import ImageError, InputError
-from sst_retrieval.imaging.images import image_size, read_image
+from sst_retrieval.imaging.exposure import describe_exposure, is_one_colour
+from sst_retrieval.imaging.images import image_size, read_photograph
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.shards import ShardRow
 from sst_retrieval.index.thumbnails import write_thumbnails
@@ -50,10 +51,27 @@ class _Photograph:
     Attributes:
         task: which one.
         image: uint8 (H, W, 3).
+        notes: what a person should know about it, in a few words each.
     """
 
     task: Task
     image: RGBImage
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographRows:
+    """What a build keeps of one photograph.
+
+    Attributes:
+        specimen: whose photograph.
+        rows: for the next shard.
+        notes: what a person should know about it, in a few words each.
+    """
+
+    specimen: str
+    rows: list[ShardRow]
+    notes: tuple[str, ...]
 
 
 def cut_batches(propagator: Propagator, tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
@@ -69,7 +87,7 @@ def cut_batches(propagator: Propagator, tasks: Sequence[Task]) -> Iterator[Seque
 
 def process_batch(
     batch: Batch, engines: Engines, paths: IndexPaths, budget: PixelBudget
-) -> list[list[ShardRow] | Skipped]:
+) -> list[PhotographRows | Skipped]:
     """Propagate to the photographs of a batch, describe and measure them, and write their thumbnails and crops.
 
     Args:
@@ -79,7 +97,7 @@ def process_batch(
         budget: is waited for, if large photographs are in process.
 
     Returns:
-        For every photograph the rows that are to be stored, or why it is skipped.
+        For every photograph what is to be kept of it, or why it is skipped.
 
     Raises:
         ModelError: a model answers nonsense; as every other error it bears a note that names the photographs.
@@ -112,10 +130,18 @@ def _propagate(propagator: Propagator, batch: Batch) -> Iterator[tuple[_Photogra
 
 
 def _read_photograph(task: Task) -> _Photograph | Skipped:
+    """Read a photograph; one that changed since its content was hashed would be kept under the hash of another."""
+    path = task.specimen.image
     try:
-        return _Photograph(task, read_image(task.specimen.image))
+        read = read_photograph(path)
+        if task.content and read.checksum != task.content:
+            raise ImageError(f"{path} changed while the index was built; build again when it is no longer written")
+        if is_one_colour(read.image):
+            raise ImageError(f"{path} is of one colour, so that nothing can be found on it; is it the right file?")
     except ImageError as error:
         return _skip(task, error)
+    oddity = describe_exposure(read.image)
+    return _Photograph(task, read.image, read.notes if oddity is None else (*read.notes, oddity))
 
 
 def _propagate_together(
@@ -136,13 +162,14 @@ def _propagate_together(
 
 def _describe(
     result: tuple[_Photograph, Propagated] | Skipped, batch: Batch, engines: Engines, paths: IndexPaths
-) -> list[ShardRow] | Skipped:
+) -> PhotographRows | Skipped:
     """Make the rows of one photograph, or record why it is skipped."""
     if isinstance(result, Skipped):
         return result
     photograph, found = result
     try:
-        return _make_rows(photograph, found, batch, engines, paths)
+        rows = _make_rows(photograph, found, batch, engines, paths)
+        return PhotographRows(photograph.task.specimen.id, rows, photograph.notes)
     except InputError as error:
         return _skip(photograph.task, error)
 

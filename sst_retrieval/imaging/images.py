@@ -2,57 +2,93 @@
 
 1. The header is read first: a file that is not a picture, or too large to hold, is refused before it is decoded.
 2. The EXIF orientation is applied, so that pixels are counted as a viewer shows them.
-3. Sixteen bits become eight by dropping the low byte (65535 -> 255), never by stretching each picture to its own range:
-   the same number is the same brightness on every photograph.
+3. Sixteen bits become eight by a fixed rule (`imaging.depth`), never by stretching each picture to its own range: the
+   same number is the same brightness on every photograph.
 4. An embedded colour profile is converted to sRGB; a picture without one, or with a broken one, is taken as sRGB
    (CMYK: Pillow's plain conversion).
-5. Transparent pixels are blended with white. Of several pages the first is read.
+5. Transparent pixels are blended with white. Of several pages the first is read, or the photograph behind a thumbnail.
+
+`imaging.sources` has the kinds of files; what a person should know of one, such as that it has more pages, is a note.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import struct
-import threading
-import warnings
-import zlib
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin
+from PIL import Image, UnidentifiedImageError
 
 from sst_retrieval.errors import ImageError
 from sst_retrieval.files import atomic_write
-from sst_retrieval.imaging.srgb import convert_to_srgb
+from sst_retrieval.imaging.depth import UnsupportedPixelsError
+from sst_retrieval.imaging.sources import DECODING_ERRORS, Source, open_by_pillow, open_source, silence_pillow
+from sst_retrieval.imaging.tiff import read_first_page_numbers
+from sst_retrieval.imaging.tiff_pages import is_tiff
 from sst_retrieval.types import RGBImage
 
 MAX_PIXELS = 400_000_000
 """A photograph with more pixels than this is refused, since it needs gigabytes once decoded."""
 
-# Pillow can open more, but EPS would start another program and the rest are not photographs.
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
+MAX_LABEL_PIXELS = 200_000_000
+"""A label picture of more pixels is refused: of one colour it takes hardly any bytes, and yet as much memory."""
 
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# What Pillow's decoders raise on broken files.
-_DECODING = (
-    *(OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError),
-    *(RuntimeError, struct.error, zlib.error),
-)
+MAX_GREY_LABELS = 64
+"""A picture of equal red, green and blue with more different values than this is a grey photograph, not labels."""
+
+LARGE = 50_000_000
+"""Pixels from which a file is checked for holding too few bytes, and the machine for holding too little memory."""
+
+_PIXELS_PER_BYTE = 100
+"""No photograph of `LARGE` size has fewer bytes than a hundredth of its pixels."""
+
+_BYTES_PER_PIXEL = 8
+"""Memory that decoding takes, roughly."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographContent:
+    """A photograph, read.
+
+    Attributes:
+        image: uint8 (H, W, 3), sRGB, EXIF orientation applied.
+        checksum: SHA-256 of the bytes it was decoded from, hexadecimal, as `content_hash` computes it.
+        notes: what a person should know about the file, in a few words each.
+    """
+
+    image: RGBImage
+    checksum: str
+    notes: tuple[str, ...]
+
+
+def read_photograph(path: Path, *, max_pixels: int = MAX_PIXELS) -> PhotographContent:
+    """Read a photograph together with the checksum of what was read.
+
+    Args:
+        path: the file.
+        max_pixels: refuse a picture with more pixels than this, before it is decoded.
+
+    Returns:
+        Pixels, checksum and notes, all of the same bytes.
+
+    Raises:
+        ImageError: as `read_image`; or the file changed while it was read.
+    """
+    with _open_file(path) as file:
+        before = hashlib.file_digest(file, "sha256").hexdigest()
+        with _open_source(path, file, max_pixels) as source:
+            image, notes = source.decode()
+        file.seek(0)
+        if hashlib.file_digest(file, "sha256").hexdigest() != before:
+            raise ImageError(f"{path} changed while it was read; try again when it is no longer written")
+        return PhotographContent(image, before, notes)
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> RGBImage:
@@ -68,19 +104,17 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> RGBImage:
     Raises:
         ImageError: the file is missing, not a picture, truncated or too large.
     """
-    with _open_picture(path, max_pixels) as picture, _explain_errors(path):
-        picture.load()
-        # A TIFF file is turned by Pillow as it is decoded, and has lost its orientation by now.
-        turn = _TURNS.get(_orientation(picture))
-        return convert_to_srgb(picture if turn is None else picture.transpose(turn))
+    with _open_file(path) as file, _open_source(path, file, max_pixels) as source:
+        return source.decode()[0]
 
 
-def read_labels(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint16]:
+def read_labels(path: Path, *, max_pixels: int = MAX_LABEL_PIXELS) -> npt.NDArray[np.uint16]:
     """Read a label picture: one number a pixel, exactly as stored.
 
     Args:
-        path: an indexed (palette), greyscale or black-and-white PNG or TIFF of 1 to 16 bits.
-        max_pixels: refuse a larger one.
+        path: an indexed (palette), greyscale or black-and-white PNG or TIFF of 1 to 16 bits. Greyscale may be stored as
+            equal red, green and blue of few values, and have transparency; where a pixel is wholly transparent, its number is 0.
+        max_pixels: refuse a larger one, before it is decoded.
 
     Returns:
         uint16 (H, W); of an indexed picture the palette index, not the colour.
@@ -88,18 +122,57 @@ def read_labels(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.u
     Raises:
         ImageError: the file cannot be read, or is a colour picture or a JPEG, which hold no label numbers.
     """
-    with _open_picture(path, max_pixels) as picture, _explain_errors(path):
-        if picture.format in ("JPEG", "MPO"):
-            raise ImageError(f"{path} is a JPEG, whose compression changes label numbers; save the labels as PNG")
-        if picture.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N"):
-            raise ImageError(
-                f"{path} is a colour picture ({picture.mode}), and colours are not label numbers; "
-                f"save the labels as an indexed or greyscale PNG, one number a trait"
-            )
-        labels = np.asarray(picture).astype(np.int64)
-    if labels.min() < 0 or labels.max() > 65535:
-        raise ImageError(f"{path} has the label {labels.max()}; use numbers from 1 to 65535, 0 for the background")
-    return labels.astype(np.uint16)
+    with silence_pillow(), _open_file(path) as file, _explain_errors(path):
+        numbers = read_first_page_numbers(file, max_pixels) if is_tiff(file.read(4)) else None
+        if numbers is not None:
+            return _check_labels(path, numbers)
+        file.seek(0)
+        with _open_picture(path, file) as picture:
+            width, height = picture.size
+            _check_limit(path, height, width, max_pixels)
+            if picture.format in ("JPEG", "MPO"):
+                raise ImageError(f"{path} is a JPEG, whose compression changes label numbers; save the labels as PNG")
+            if picture.mode == "F":
+                raise ImageError(f"{path} holds floating point numbers; save the labels as whole numbers, 8 or 16 bits")
+            picture.load()
+            labels = np.empty((height, width), dtype=np.uint16)
+            step = max(1, (1 << 24) // width)
+            for top in range(0, height, step):
+                strip = picture.crop((0, top, width, min(top + step, height)))
+                labels[top : top + step] = _check_labels(path, _read_numbers(path, strip))
+            if picture.mode in ("RGB", "RGBA") and not 2 <= len(np.unique(labels)) <= MAX_GREY_LABELS:
+                raise _colours_are_no_labels(path, picture)
+            return labels
+
+
+def _read_numbers(path: Path, picture: Image.Image) -> npt.NDArray[Any]:
+    """Return the numbers of a decoded label picture, (H, W)."""
+    values = np.asarray(picture)
+    if picture.mode in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N"):
+        return values
+    if picture.mode in ("LA", "PA", "RGB", "RGBA"):
+        colours = values[..., :-1] if picture.mode.endswith("A") else values
+        alpha = values[..., -1] if picture.mode.endswith("A") else np.uint8(255)
+        if (colours == colours[..., :1]).all() and np.isin(alpha, (0, 255)).all():
+            return np.where(alpha == 0, 0, colours[..., 0])
+    raise _colours_are_no_labels(path, picture)
+
+
+def _colours_are_no_labels(path: Path, picture: Image.Image) -> ImageError:
+    return ImageError(
+        f"{path} is a colour picture ({picture.mode}), and colours are not label numbers; "
+        f"save the labels as an indexed or greyscale PNG, one number a trait"
+    )
+
+
+def _check_labels(path: Path, numbers: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+    if numbers.dtype.kind not in "biu":
+        raise ImageError(f"{path} holds floating point numbers; save the labels as whole numbers, 8 or 16 bits")
+    low, high = int(numbers.min()), int(numbers.max())
+    if low < 0 or high > 65535:
+        wrong = low if low < 0 else high
+        raise ImageError(f"{path} has the label {wrong}; use numbers from 1 to 65535, 0 for the background")
+    return numbers.astype(np.uint16)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -111,12 +184,8 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         ImageError: the file is missing or not a picture.
     """
-    with _open_picture(path, None) as picture:
-        width, height = picture.size
-        if isinstance(picture, TiffImagePlugin.TiffImageFile):
-            # Some releases of Pillow have exchanged the two already, for TIFF files only: ask the file itself.
-            width, height = picture.tag_v2[TiffImagePlugin.IMAGEWIDTH], picture.tag_v2[TiffImagePlugin.IMAGELENGTH]
-        return (width, height) if _orientation(picture) >= 5 else (height, width)
+    with _open_file(path) as file, _open_source(path, file, None) as source:
+        return source.size
 
 
 def orientation(path: Path) -> int:
@@ -125,8 +194,8 @@ def orientation(path: Path) -> int:
     Raises:
         ImageError: the file is missing or not a picture.
     """
-    with _open_picture(path, None) as picture:
-        return _orientation(picture)
+    with _open_file(path) as file, _open_source(path, file, None) as source:
+        return source.orientation
 
 
 def content_hash(path: Path) -> str:
@@ -138,11 +207,11 @@ def content_hash(path: Path) -> str:
     Raises:
         ImageError: the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
+    with _open_file(path, empty=True) as file:
+        try:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ImageError(_unreadable(path, error)) from error
+        except OSError as error:
+            raise ImageError(_unreadable(path, error)) from error
 
 
 def thumbnail(image: RGBImage, side: int) -> RGBImage:
@@ -187,36 +256,84 @@ def write_jpeg(path: Path, image: RGBImage, *, quality: int = 90) -> None:
 
 
 @contextmanager
-def _open_picture(path: Path, max_pixels: int | None) -> Iterator[Image.Image]:
+def _open_source(path: Path, file: BinaryIO, max_pixels: int | None) -> Iterator[Source]:
     """Open a picture without decoding it; refuse what is not a picture, or has more than `max_pixels`."""
-    with _silence_pillow(), _open_file(path) as file:
-        try:
-            picture = Image.open(file, formats=FORMATS)
-        except _DECODING as error:
-            raise ImageError(
-                f"{path} is not a picture that can be read or is damaged at its start; "
-                f"open it in an image program and save it as JPEG, PNG or 8- or 16-bit TIFF"
-            ) from error
-        with picture:
-            width, height = picture.size
-            if max_pixels is not None and width * height > max_pixels:
-                raise ImageError(
-                    f"{path} has {width} x {height} pixels, more than the {max_pixels:,} allowed; "
-                    f"save a smaller copy, or raise max_pixels if it is a real photograph and memory suffices"
-                )
-            yield picture
+    size = path.stat().st_size
+
+    def check(height: int, width: int) -> None:
+        if max_pixels is not None:
+            _check_limit(path, height, width, max_pixels)
+            _check_large(path, height * width, size)
+
+    with silence_pillow(), _explain_errors(path), open_source(file, check) as source:
+        yield source
 
 
 @contextmanager
-def _open_file(path: Path) -> Iterator[IO[bytes]]:
+def _open_picture(path: Path, file: BinaryIO) -> Iterator[Image.Image]:
     try:
+        picture = open_by_pillow(file)
+    except DECODING_ERRORS as error:
+        raise _no_picture(path) from error
+    with picture:
+        yield picture
+
+
+def _check_limit(path: Path, height: int, width: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{path} has {width} x {height} pixels, more than the {max_pixels:,} allowed; "
+            f"save a smaller copy, or raise max_pixels if it is a real photograph and memory suffices"
+        )
+
+
+def _check_large(path: Path, pixels: int, size: int) -> None:
+    """Refuse a large picture that has too few bytes to be a photograph, or that memory has no room for."""
+    if pixels < LARGE:
+        return
+    if size * _PIXELS_PER_BYTE < pixels:
+        raise ImageError(
+            f"{path} is said to have {pixels:,} pixels, but its {size:,} bytes hold no photograph of that size; "
+            f"copy the photograph again from where it came"
+        )
+    free = _free_memory()
+    if free is not None and pixels * _BYTES_PER_PIXEL > free:
+        raise ImageError(
+            f"{path} has {pixels:,} pixels, and the {free / 1e9:.1f} GB of memory that are free do not hold it; "
+            f"save a smaller copy"
+        )
+
+
+def _free_memory() -> int | None:
+    """Return how many bytes of memory are free, None where the system does not say it."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+@contextmanager
+def _open_file(path: Path, *, empty: bool = False) -> Iterator[BufferedReader]:
+    """Open a file that may be a picture; a pipe or a device would wait for ever or never end."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{path} is {_kind_of(status.st_mode)}, not a photograph; check the path")
         file = path.open("rb")
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
         raise ImageError(_unreadable(path, error)) from error
     with file:
-        if not os.fstat(file.fileno()).st_size:
+        if not status.st_size and not empty:
             raise ImageError(f"{path} is empty (0 bytes); copy the photograph again from where it came")
         yield file
+
+
+def _kind_of(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    return kinds.get(stat.S_IFMT(mode), "something else")
 
 
 @contextmanager
@@ -226,62 +343,35 @@ def _explain_errors(path: Path) -> Iterator[None]:
         yield
     except ImageError:
         raise
+    except UnidentifiedImageError as error:
+        raise _no_picture(path) from error
     except MemoryError as error:
         raise ImageError(f"{path} does not fit into this machine's memory; save a smaller copy") from error
-    except _DECODING as error:
+    except ModuleNotFoundError as error:
+        raise ImageError(
+            f"{path} cannot be read without the package {error.name}: {error.msg}; install it by "
+            f"pip install 'sst-retrieval[formats]', or save the photograph as JPEG, PNG or 8-bit TIFF"
+        ) from error
+    except UnsupportedPixelsError as error:
+        raise ImageError(f"{path} cannot be used: {error}") from error
+    except DECODING_ERRORS as error:
         raise ImageError(
             f"{path} is truncated or damaged and cannot be decoded ({error}); "
             f"copy the photograph again from where it came, or open it in an image program and save it anew"
         ) from error
 
 
-def _unreadable(path: Path, error: OSError) -> str:
+def _no_picture(path: Path) -> ImageError:
+    return ImageError(
+        f"{path} is not a picture that can be read or is damaged at its start; "
+        f"open it in an image program and save it as JPEG, PNG or 8- or 16-bit TIFF"
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{path} does not exist; check the path, in a table the image column and the folder of the photographs"
     if isinstance(error, IsADirectoryError):
         return f"{path} is a folder, not a photograph; check the path"
-    return f"{path} cannot be opened ({error.strerror}); check that you may read it"
-
-
-def _orientation(picture: Image.Image) -> int:
-    try:
-        value = picture.getexif().get(_ORIENTATION, 1)
-    except _DECODING:
-        return 1  # A broken EXIF block says nothing about the way up; every viewer shows such a file as stored.
-    return value if value in _TURNS else 1
-
-
-_pillow_lock = threading.Lock()
-_pillow_readers: list[Any] = []
-# Unlike any that somebody else may have set for Pillow, so that only our own is taken out again.
-_QUIET = ("ignore", re.compile("(?:)"), Warning, re.compile(r"PIL\."), 0)
-
-
-@contextmanager
-def _silence_pillow() -> Iterator[None]:
-    """Switch off Pillow's own size limit and its warnings about odd files while anybody reads here.
-
-    Both belong to the whole process: with readers in several threads, the first switches and the last restores. Only
-    what was switched is restored: other threads may set filters and the limit meanwhile, and theirs stay.
-    """
-    with _pillow_lock:
-        if not _pillow_readers:
-            # Not `catch_warnings`, whose end takes back what others set, too.
-            filters: Any = warnings.filters
-            filters.insert(0, _QUIET)
-            _pillow_readers.append((filters, Image.MAX_IMAGE_PIXELS))
-            Image.MAX_IMAGE_PIXELS = None
-        _pillow_readers.append(None)
-    try:
-        yield
-    finally:
-        with _pillow_lock:
-            _pillow_readers.pop()
-            if len(_pillow_readers) == 1:
-                filters, limit = _pillow_readers.pop()
-                if Image.MAX_IMAGE_PIXELS is None:
-                    Image.MAX_IMAGE_PIXELS = limit
-                now: Any = warnings.filters
-                for each in (filters, now):  # They differ while somebody catches warnings.
-                    with suppress(ValueError):
-                        each.remove(_QUIET)
+    reason = error.strerror if isinstance(error, OSError) else error
+    return f"{path} cannot be opened ({reason}); check that you may read it"

@@ -20,6 +20,7 @@ from PIL import Image, ImageCms
 
 from sst_retrieval.errors import ImageError
 from sst_retrieval.imaging import images
+from sst_retrieval.imaging.sources import silence_pillow
 from sst_retrieval.types import RGBImage
 
 # Four corners that cannot be mistaken for one another, whichever way the picture lies.
@@ -284,11 +285,10 @@ def test_reading_in_threads_restores_the_settings(tmp_path: Path) -> None:
 
 
 def test_what_others_set_while_a_photograph_is_read_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = saved(Image.fromarray(corners()), tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     with warnings.catch_warnings():
         before = list(warnings.filters)
-        with images._open_picture(path, None):
+        with silence_pillow():
             warnings.filterwarnings("ignore", message="mine")  # As another thread may at any moment.
             Image.MAX_IMAGE_PIXELS = 5_000
         assert [entry for entry in warnings.filters if entry not in before] == [warnings.filters[0]]
@@ -306,16 +306,15 @@ def test_a_filter_of_somebody_else_for_pillow_stays(tmp_path: Path) -> None:
 
 
 def test_pillow_is_quiet_until_the_last_reader_ends(tmp_path: Path) -> None:
-    path = saved(Image.fromarray(corners()), tmp_path / "a.png")
 
     def odd(module: str) -> None:
         warnings.warn_explicit("odd", UserWarning, "odd.py", 1, module=module)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with images._open_picture(path, None):
+        with silence_pillow():
             odd("PIL.TiffImagePlugin")
-            with images._open_picture(path, None):
+            with silence_pillow():
                 odd("PIL.TiffImagePlugin")
             odd("PIL.TiffImagePlugin")
             assert not caught
