@@ -27,7 +27,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Yields:
         A hidden, unique name in the same folder (`UNFINISHED`), to write the file or make the folder under. If the
         block fails, it is removed; if the process is killed, at most this remains.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`, or its folder if that cannot be made.
     """
+    _make_folder(path.parent)
     # Unique: two that write the same file at once must not write into each other's. Not `tempfile`: its files are
     # private to one user, and would stay so after the renaming.
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
@@ -39,6 +43,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
             remove(path)
         temporary.replace(path)
         _sync(path.parent)
+    except OSError as error:
+        if error.filename is None or Path(os.fsdecode(error.filename)) == temporary:
+            # Nobody knows the temporary name, and some errors (a full disk) have none.
+            raise _name_file(error, path) from error
+        raise
     finally:
         remove(temporary)
 
@@ -102,6 +111,21 @@ def escape_name(name: str, more: str = "") -> str:
 def unescape_name(name: str) -> str:
     """Return the name that `escape_name` was given."""
     return re.sub(r"%([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), name)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if they do not exist."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "is a file, so that nothing can be written into it", str(folder)) from error
+
+
+def _name_file(error: OSError, path: Path) -> OSError:
+    """Make the same error about another file."""
+    if error.errno is None:
+        return error
+    return type(error)(error.errno, error.strerror or str(error), str(path))
 
 
 def _sync(path: Path) -> None:

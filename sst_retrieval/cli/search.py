@@ -17,7 +17,7 @@ from sst_retrieval.cli.options import ClipModel, ClipPretrained, IndexFolder, Js
 from sst_retrieval.cli.search_text import answer_sentence, describe_words, explain_sentence, read_sentence
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.errors import QueryError
-from sst_retrieval.imaging.images import read_image, write_png
+from sst_retrieval.imaging.images import check_picture_name, read_image, write_picture
 from sst_retrieval.pictures.sheets import Tile
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.search.outside import embedder_of, query_vectors, read_mask
@@ -90,6 +90,8 @@ class _Example:
 def search_command(index: IndexFolder, options: SearchOptions) -> None:
     """Find the specimens whose trait looks most like a given one, or fits a description in plain words."""
     weights = read_weights(options.weights)
+    if options.contact_sheet is not None:
+        check_picture_name(options.contact_sheet)
     with open_index(index) as opened:
         sentence = _read_sentence(opened, options)
         if sentence is not None and options.explain:
@@ -103,7 +105,7 @@ def search_command(index: IndexFolder, options: SearchOptions) -> None:
             hits = _answer_example(opened, options, example, weights)
         if options.contact_sheet is not None:
             picture = None if example.picture is None else example.picture()
-            write_png(options.contact_sheet, draw_hits(opened, picture, hits, _make_heading(options, example)))
+            write_picture(options.contact_sheet, draw_hits(opened, picture, hits, _make_heading(options, example)))
             typer.echo(f"contact sheet: {options.contact_sheet}", err=True)
         typer.echo(
             json.dumps([hit.as_dict() for hit in hits], indent=2, ensure_ascii=False)

@@ -43,6 +43,18 @@ MAX_LABEL_PIXELS = 200_000_000
 MAX_GREY_LABELS = 64
 """A picture of equal red, green and blue with more different values than this is a grey photograph, not labels."""
 
+PICTURE_FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+"""Suffix of a picture that is written -> its format."""
+
+_LONGEST_EDGE = {"JPEG": 65_500, "WEBP": 16_383}
+
 LARGE = 50_000_000
 """Pixels from which a file is checked for holding too few bytes, and the machine for holding too little memory."""
 
@@ -113,7 +125,7 @@ def read_labels(path: Path, *, max_pixels: int = MAX_LABEL_PIXELS) -> npt.NDArra
 
     Args:
         path: an indexed (palette), greyscale or black-and-white PNG or TIFF of 1 to 16 bits. Greyscale may be stored as
-            equal red, green and blue of few values, and have transparency; where a pixel is wholly transparent, its number is 0.
+            equal red, green and blue of few values, and have transparency; a wholly transparent pixel has the number 0.
         max_pixels: refuse a larger one, before it is decoded.
 
     Returns:
@@ -230,6 +242,40 @@ def thumbnail(image: RGBImage, side: int) -> RGBImage:
         return image.copy()
     size = (max(1, round(width * side / longer)), max(1, round(height * side / longer)))
     return np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
+def write_picture(path: Path, image: RGBImage) -> None:
+    """Write a picture in the format that its name ends with; the file appears whole or not at all.
+
+    Args:
+        path: where to; ends with one of `PICTURE_FORMATS`. A folder that does not exist is made.
+        image: uint8 (H, W, 3).
+
+    Raises:
+        ImageError: the name ends with something else, or the format holds no picture of that size.
+    """
+    kind = check_picture_name(path)
+    height, width = image.shape[:2]
+    if max(height, width) > _LONGEST_EDGE.get(kind, 1 << 31):
+        raise ImageError(f"{path}: {kind} holds no picture of {width} x {height} pixels; let the name end with .png")
+    options: dict[str, Any] = {"quality": 90} if kind in ("JPEG", "WEBP") else {}
+    with atomic_write(path) as temporary:
+        Image.fromarray(image).save(temporary, kind, **options)
+
+
+def check_picture_name(path: Path) -> str:
+    """Return the format that the name of a picture to be written asks for, as Pillow calls it.
+
+    Raises:
+        ImageError: there is none of that ending.
+    """
+    kind = PICTURE_FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise ImageError(
+            f"{path} ends with {path.suffix or 'no suffix'}, which is no picture that can be written; "
+            f"let the name end with {', '.join(PICTURE_FORMATS)}"
+        )
+    return kind
 
 
 def write_png(path: Path, array: npt.NDArray[Any]) -> None:

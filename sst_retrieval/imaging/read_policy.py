@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sst_retrieval.errors import ImageError
 from sst_retrieval.files import is_inside
-from sst_retrieval.imaging.images import content_hash, read_image
+from sst_retrieval.imaging.images import content_hash, read_photograph
 from sst_retrieval.types import RGBImage
 
 
@@ -64,11 +64,18 @@ class ReadPolicy:
         Raises:
             ImageError: it is too large, not the one that was indexed, or cannot be read.
         """
-        if path.stat().st_size > self.max_bytes:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise ImageError(f"{path} cannot be opened ({error.strerror}); check that it is there") from error
+        if size > self.max_bytes:
             raise ImageError(f"{path} has more than {self.max_bytes // 1_000_000:,} MB; save a smaller copy")
         if contents and content_hash(path) not in contents:
             raise ImageError(f"{path} is not the photograph that the index was built from; build the index again")
-        return read_image(path, max_pixels=self.max_pixels)
+        read = read_photograph(path, max_pixels=self.max_pixels)
+        if contents and read.checksum not in contents:  # It was changed since.
+            raise ImageError(f"{path} is not the photograph that the index was built from; build the index again")
+        return read.image
 
 
 Reach = ReadPolicy
