@@ -44,10 +44,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        if error.filename is None or Path(os.fsdecode(error.filename)) == temporary:
-            # Nobody knows the temporary name, and some errors (a full disk) have none.
-            raise _name_file(error, path) from error
-        raise
+        # Nobody knows the temporary name, and some errors (a full disk) name no file.
+        unnamed = error.filename is None or str(error.filename) == str(temporary)
+        if error.errno is None or not unnamed:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         remove(temporary)
 
@@ -118,14 +119,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise NotADirectoryError(errno.ENOTDIR, "is a file, so that nothing can be written into it", str(folder)) from error
-
-
-def _name_file(error: OSError, path: Path) -> OSError:
-    """Make the same error about another file."""
-    if error.errno is None:
-        return error
-    return type(error)(error.errno, error.strerror or str(error), str(path))
+        raise NotADirectoryError(
+            errno.ENOTDIR, "is a file, so that nothing can be written into it", str(folder)
+        ) from error
 
 
 def _sync(path: Path) -> None:

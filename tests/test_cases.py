@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sst_retrieval.collection.folder_table import write_folder_table
 from sst_retrieval.collection.specimens import read_collection
-from sst_retrieval.errors import CollectionError
+from sst_retrieval.errors import CollectionError, ImageError
+from sst_retrieval.imaging.exposure import describe_exposure, is_one_colour
+from sst_retrieval.imaging.images import PhotographContent, read_labels, read_photograph
 
 Cases = Callable[[str], Path]
 
@@ -145,3 +148,46 @@ def test_spreadsheets_and_latin_1(shared_cases: Cases) -> None:
 
 
 # -------------------------------------------------------------------------------------------------- photographs
+
+
+def read_each(folder: Path) -> tuple[dict[str, PhotographContent], dict[str, str]]:
+    """Read each photograph of a case; returns what was read, and the reasons why the others were not."""
+    read: dict[str, PhotographContent] = {}
+    refused: dict[str, str] = {}
+    for specimen in read_collection(folder / "collection.csv").specimens:
+        try:
+            read[specimen.id] = read_photograph(specimen.image)
+        except ImageError as error:
+            refused[specimen.id] = str(error)
+    return read, refused
+
+
+def test_50_odd_photographs(shared_cases: Cases) -> None:
+    read, refused = read_each(shared_cases("50-odd-photographs"))
+    plain = read["orig"].image
+    grey = plain.astype(float) @ (0.299, 0.587, 0.114)
+    exactly = ["rgb12in16", "imagej_composite", "planar8", "planar16", "thumb_first", "dng_thumb", "bigtiff_tiled"]
+    for name in (*exactly, "float_rgb", "rgb16_lzw", "jp2"):
+        assert np.array_equal(read[name].image, plain), name
+    for name in ("cmyk", "mpo", "gif"):
+        assert np.abs(read[name].image.astype(int) - plain).mean() < 3, name
+    for name in ("gray16_miniswhite", "gray12in16"):
+        assert np.corrcoef(read[name].image[..., 0].ravel(), grey.ravel())[0, 1] > 0.95, name
+        assert abs(read[name].image.mean() - grey.mean()) < 20, name
+    assert set(refused) == {"cut_200_bytes", "heic", "html404"}
+    assert "damaged" in refused["cut_200_bytes"]
+    notes = {name: "; ".join(each.notes) for name, each in read.items() if each.notes}
+    assert set(notes) == {"rgb12in16", "gray12in16", "imagej_composite", "thumb_first", "dng_thumb", "mpo"}
+    assert all(is_one_colour(read[name].image) for name in ("black", "white"))
+    assert describe_exposure(read["tiny"].image) is not None
+
+
+def test_70_decoding_bombs(shared_cases: Cases) -> None:
+    with pytest.raises(ImageError, match="more than the 200,000,000 allowed"):
+        read_labels(shared_cases("70-decoding-bombs") / "label_49kB.png")
+
+
+def test_48_and_49_label_pictures_of_other_kinds(shared_cases: Cases) -> None:
+    with pytest.raises(ImageError, match="floating point"):
+        read_labels(shared_cases("48-float-label-tiff") / "supports" / "B0.tif")
+    assert len(np.unique(read_labels(shared_cases("49-label-LA") / "supports" / "B0.png"))) > 1

@@ -91,3 +91,20 @@ def test_a_file_system_that_cannot_sync_a_folder_is_no_error(
     else:
         write_text(tmp_path / "file", "text")
     assert (tmp_path / "file").read_text() == "text"
+
+
+def test_the_folder_of_a_file_is_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "c.txt", "text")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "text"
+
+
+def test_errors_name_the_file_or_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("a file")
+    with pytest.raises(NotADirectoryError, match=r"plain'$"):
+        write_text(tmp_path / "plain" / "c.txt", "text")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=r"folder'$"):
+        write_text(tmp_path / "folder", "text")
+    with pytest.raises(OSError, match=r"No space left.*full\.txt'$"), atomic_write(tmp_path / "full.txt"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "plain"]

@@ -28,7 +28,7 @@ from sst_retrieval.annotate.traits import Traits, assign_numbers, merge_numbers,
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
-from sst_retrieval.imaging.images import content_hash, image_size, orientation, read_image
+from sst_retrieval.imaging.images import LARGE, image_size, orientation, read_photograph
 from sst_retrieval.types import Box, Specimen, Support
 
 
@@ -181,8 +181,25 @@ def _read_files(
     for path in files:
         is_picture = path.suffix.lower() in label_pictures.SUFFIXES
         if is_picture and path.name not in photographs and not specimens.is_photograph(path):
+            _check_size_of_large(path, specimens)
             annotations += registry.read_annotations(path, context).images
     return annotations, numbers
+
+
+def _check_size_of_large(path: Path, specimens: SpecimenFinder) -> None:
+    """Compare a large label picture with its photograph before it is decoded: few bytes may become gigabytes."""
+    try:
+        height, width = image_size(path)
+        if height * width <= LARGE:
+            return
+        expected = image_size(specimens.find(path, (path.stem,), ids_only=True).image)
+    except (ImageError, SupportError):
+        return  # Reading it says what is wrong.
+    if (height, width) != expected:
+        raise SupportError(
+            f"{path} is {width} x {height} px, but its photograph is {expected[1]} x {expected[0]}; "
+            f"draw on the photograph at the size that it has now"
+        )
 
 
 def _require_known_traits(annotations: Iterable[ImageAnnotation], traits: Traits, path: Path) -> None:
@@ -207,8 +224,8 @@ def _make_reference(annotation: ImageAnnotation, specimens: SpecimenFinder, trai
         size = image_size(specimen.image)
         if annotation.size != size:
             raise SupportError(_explain_size(annotation, specimen, size))
-        read_image(specimen.image)  # A photograph that breaks off halfway must not stop the build later.
-        content = content_hash(specimen.image)
+        # A photograph that breaks off halfway must not stop the build later.
+        content = read_photograph(specimen.image).checksum
     except ImageError as error:
         raise unusable_photograph(annotation.source, specimen, error) from error
     names = tuple(sorted(annotation.rles, key=lambda trait: traits.numbers[trait]))
@@ -270,10 +287,10 @@ def _group_fingerprints(references: Iterable[SupportReference]) -> dict[str, str
 
 def _load_support(reference: SupportReference) -> Support:
     try:
-        image = read_image(reference.image)
+        read = read_photograph(reference.image)
     except ImageError as error:
         raise SupportError(str(error)) from error
-    if image.shape[:2] != reference.size:
-        raise SupportError(f"{reference.image} has another size than when it was checked; start again")
+    if read.checksum != reference.content:
+        raise SupportError(f"{reference.image} changed since it was checked; start again")
     stack = np.stack([masks.decode(rle, reference.size) for rle in reference.rles])
-    return Support(reference.specimen, reference.group, image, reference.traits, stack)
+    return Support(reference.specimen, reference.group, read.image, reference.traits, stack)

@@ -12,7 +12,7 @@ from sst_retrieval.engines import EMBEDDERS, ModelOptions, load_embedder
 from sst_retrieval.errors import ModelMismatchError, QueryError
 from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.imaging.frames import pose_hypotheses
-from sst_retrieval.imaging.images import read_labels
+from sst_retrieval.imaging.images import LARGE, read_labels
 from sst_retrieval.index.origin import make_absolute
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Floats, Mask, RGBImage
@@ -38,7 +38,7 @@ def read_mask(path: Path, image: RGBImage, *, trait: str, number: int) -> Mask:
         ImageError: the file is no label picture.
         QueryError: it does not fit the photograph, is empty, or does not say which of its numbers is meant.
     """
-    labels = read_labels(path)
+    labels = read_labels(path, max_pixels=max(image.shape[0] * image.shape[1], LARGE))
     if labels.shape != image.shape[:2]:
         (height, width), (own_height, own_width) = image.shape[:2], labels.shape
         raise QueryError(

@@ -418,6 +418,34 @@ def test_written_pictures_are_complete_or_absent(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.png", "PNG"),
+        ("a.jpg", "JPEG"),
+        ("a.JPEG", "JPEG"),
+        ("a.webp", "WEBP"),
+        ("a.tif", "TIFF"),
+        ("a.tiff", "TIFF"),
+    ],
+)
+def test_a_written_picture_is_what_its_name_says(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / "new folder" / name
+    images.write_picture(path, corners())
+    with Image.open(path) as picture:
+        assert picture.format == kind
+    assert looks_like_corners(images.read_image(path))
+
+
+@pytest.mark.parametrize("name", ["a", "a.gif", "a.pdf", "jpg"])
+def test_a_picture_of_no_known_name_is_not_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ImageError, match=r"let the name end with \.png, \.jpg"):
+        images.write_picture(tmp_path / name, corners())
+    with pytest.raises(ImageError, match="no picture of 65600 x 1 pixels"):
+        images.write_picture(tmp_path / "a.jpg", np.zeros((1, 65_600, 3), dtype=np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
 def test_real_photographs_fit_their_labels(shared_data: Path) -> None:
     for folder in ("heliconius", "pinned_beetles"):
         labels = sorted((shared_data / folder / "supports").glob("*.png"))[:3]
