@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
-from sst_retrieval.files import unescape_name
-from sst_retrieval.imaging.images import image_size
+from sst_retrieval.files import escape_name, file_name
+from sst_retrieval.imaging.images import image_size, orientation
 from sst_retrieval.types import Specimen
+
+FORBIDDEN = r'[/\\:*?"<>|\x00-\x1f]'
+"""Characters that no file name may have on all systems; in the name of a label picture, "_" or %2F stands for them."""
+
+_PICTURE = r"(?:jpe?g|png|tiff?|bmp|webp|gif|heic)"
+# b0_jpg.rf.0123456789abcdef0123456789abcdef.jpg
+_ROBOFLOW = re.compile(rf"(?P<stem>.+)[_-](?P<suffix>{_PICTURE})\.rf\.[0-9A-Za-z]{{8,}}(?:\.\w+)?", re.IGNORECASE)
+# 1a2b3c4d-b0.jpg
+_LABEL_STUDIO = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){0,3}(?:-[0-9a-f]{12})?-(?P<name>.+)")
+# B0_mask.png
+_MASK = re.compile(r"(?P<name>.+)[_. -](?:masks?|labels?|seg|segmentation|annotations?)", re.IGNORECASE)
 
 
 class SpecimenFinder:
@@ -27,37 +40,47 @@ class SpecimenFinder:
         self._without_photograph = {skipped.specimen for skipped in collection.left_out}
         self.position = {specimen.id: i for i, specimen in enumerate(collection.specimens)}
         # Some systems write "é" as one sign in tables and as two in file names.
-        self._by_id = {unicodedata.normalize("NFC", specimen.id): specimen for specimen in collection.specimens}
+        self._by_id = {_normalise(specimen.id): specimen for specimen in collection.specimens}
         self._by_file: dict[str, list[Specimen]] = {}
+        self._by_stem: dict[str, list[Specimen]] = {}
+        self._by_letters: dict[str, list[Specimen]] = {}
+        self._by_safe_id: dict[str, list[Specimen]] = {}
         for specimen in collection.specimens:
             self._by_file.setdefault(specimen.image.name, []).append(specimen)
+            self._by_stem.setdefault(_normalise(specimen.image.stem).casefold(), []).append(specimen)
+            self._by_letters.setdefault(_keep_letters(specimen.image.stem), []).append(specimen)
+            names = {_replace_forbidden(specimen.id), escape_name(specimen.id), file_name(specimen.id)}
+            for safe in names - {specimen.id}:
+                self._by_safe_id.setdefault(safe, []).append(specimen)
 
     def is_photograph(self, path: Path) -> bool:
         """Tell whether a file among the supports is a photograph of the collection, not a label picture."""
         return any(path.samefile(s.image) for s in self._by_file.get(path.name, ()) if s.image.exists())
 
+    def is_known(self, names: Sequence[str], *, ids_only: bool = False) -> bool:
+        """Tell whether one of some names means a specimen; arguments as of `find`."""
+        return self._look_up(names, ids_only=ids_only) is not None
+
     def find(self, source: Path, names: Sequence[str], *, ids_only: bool = False) -> Specimen:
         """Find a specimen.
+
+        A name that is neither an id nor the file name of a photograph is tried without what programs add to names
+        (Roboflow, Label Studio), with another suffix, and with "_" or %2F for characters that no file name
+        may have.
 
         Args:
             source: the annotation file, for the message.
             names: ids or file names of the photograph, the most telling first; the first that is known counts.
-            ids_only: take names for ids as they are, not for file names.
+            ids_only: look for ids first of all; only a name that is none may be the file name of a photograph,
+                without its suffix.
 
         Raises:
-            SupportError: no name is known.
+            SupportError: no name is known, or a photograph shows two specimens.
         """
-        for name in names:
-            parts = PurePosixPath(name.replace("\\", "/"))
-            same_file = [] if ids_only else self._by_file.get(parts.name, [])
-            if len(same_file) > 1:
-                same_file = [s for s in same_file if s.image.parts[-len(parts.parts) :] == parts.parts]
-            if len(same_file) == 1:
-                return same_file[0]
-            for candidate in (name,) if ids_only else (parts.stem, parts.name, unescape_name(parts.stem)):
-                if (specimen := self._by_id.get(unicodedata.normalize("NFC", candidate))) is not None:
-                    return specimen
-        raise SupportError(self._explain_unknown(source, names[0]))
+        specimen = self._look_up(names, ids_only=ids_only)
+        if specimen is None:
+            raise SupportError(self._explain_unknown(source, names[0]))
+        return specimen
 
     def image_size(self, source: Path, names: Sequence[str]) -> tuple[int, int]:
         """Return (height, width) in pixels of the photograph that the annotation file `source` means by `names`.
@@ -71,15 +94,78 @@ class SpecimenFinder:
         except ImageError as error:
             raise unusable_photograph(source, specimen, error) from error
 
+    def check_size(self, source: Path, names: Sequence[str], size: tuple[int, int], *, ids_only: bool = False) -> None:
+        """Check the size of a drawing against its photograph's, whose header alone is read.
+
+        Args:
+            source: the annotation file.
+            names: of the photograph, as of `find`.
+            size: (height, width) of the drawing in pixels.
+            ids_only: as of `find`.
+
+        Raises:
+            SupportError: the sizes differ, no name is known, or the photograph cannot be read.
+        """
+        specimen = self.find(source, names, ids_only=ids_only)
+        try:
+            own = image_size(specimen.image)
+            if size != own:
+                raise SupportError(_explain_size(source, size, specimen, own))
+        except ImageError as error:
+            raise unusable_photograph(source, specimen, error) from error
+
+    def _look_up(self, names: Sequence[str], *, ids_only: bool) -> Specimen | None:
+        for name in names:
+            parts = PurePosixPath(name.replace("\\", "/"))
+            same_file = [] if ids_only else self._by_file.get(parts.name, [])
+            if len(same_file) > 1:
+                same_file = [s for s in same_file if s.image.parts[-len(parts.parts) :] == parts.parts]
+            if len(same_file) == 1:
+                return same_file[0]
+            for candidate in (name,) if ids_only else (parts.stem, parts.name):
+                if (specimen := self._by_id.get(_normalise(candidate))) is not None:
+                    return specimen
+        alike = (self._find_alike(name, ids_only=ids_only) for name in names)
+        return next((specimen for specimen in alike if specimen is not None), None)
+
+    def _find_alike(self, name: str, *, ids_only: bool) -> Specimen | None:
+        """Find the specimen of a name that a program or a file system has changed."""
+        if (encoded := self._by_safe_id.get(_normalise(name), [])) and len(encoded) == 1:
+            return encoded[0]
+        for candidate in _strip_additions(name, is_stem=ids_only):
+            stem = candidate if ids_only else PurePosixPath(candidate).stem
+            for known in (candidate, stem):
+                if (specimen := self._by_id.get(_normalise(known))) is not None:
+                    return specimen
+            for found in (
+                self._by_file.get(candidate, []),
+                self._by_safe_id.get(_normalise(stem), []),
+                self._by_stem.get(_normalise(stem).casefold(), []),
+                self._by_letters.get(_keep_letters(stem), []) if stem != name else [],
+            ):
+                if len(found) == 1:
+                    return found[0]
+        return None
+
     def _explain_unknown(self, source: Path, name: str) -> str:
         stem = name if name in self._without_photograph else PurePosixPath(base_name(name)).stem
         if stem in self._without_photograph:
             return f"{source}: {self._source} names no photograph for {stem}; add one to its row"
+        for several in (self._by_file.get(base_name(name), []), self._by_stem.get(stem.casefold(), [])):
+            if len({specimen.image for specimen in several}) == 1 and len(several) > 1:
+                ids = " and ".join(specimen.id for specimen in several[:3])
+                return (
+                    f"{source} annotates {name!r}, which is not a specimen of {self._source}, but the photograph of "
+                    f"{ids}; a photograph shows one specimen: cut it, or give the drawing the id of one"
+                )
         # Comparing with very many names would take minutes.
         near = difflib.get_close_matches(stem, list(self._by_id)[:20_000], 1)
-        hint = (
-            f"did you mean {near[0]!r}?" if near else f"its specimens are called like {next(iter(self._by_id), '')!r};"
-        )
+        example = near[0] if near else next(iter(self._by_id), "")
+        hint = f"did you mean {example!r}?" if near else f"its specimens are called like {example!r};"
+        if re.search(FORBIDDEN, example):
+            hint += (
+                f" (a label picture of it is called {escape_name(example)}.png or {_replace_forbidden(example)}.png)"
+            )
         return (
             f"{source} annotates {name!r}, which is not a specimen of {self._source}; {hint} "
             f"name label pictures after the specimen's id, and images in .json files after its photograph"
@@ -94,3 +180,50 @@ def base_name(name: str) -> str:
 def unusable_photograph(source: Path, specimen: Specimen, error: ImageError) -> SupportError:
     """Make the error for a specimen whose photograph cannot be read, annotated in the file `source`."""
     return SupportError(f"{source}: the photograph of {specimen.id} cannot be used: {error}")
+
+
+def _explain_size(source: Path, own: tuple[int, int], specimen: Specimen, size: tuple[int, int]) -> str:
+    (height, width), (own_height, own_width) = size, own
+    text = f"{source} is {own_width} x {own_height} px, but {specimen.image} is {width} x {height}"
+    if own == (width, height) and orientation(specimen.image) >= 5:
+        return (
+            f"{text} once turned as its EXIF orientation says; the drawing was made on the photograph as stored: "
+            f"turn the drawing the same way, or draw in a program that follows EXIF orientation"
+        )
+    return f"{text}; draw on the photograph at the size that it has now"
+
+
+def _strip_additions(name: str, *, is_stem: bool) -> Iterator[str]:
+    """Yield what a name may have been before a program changed it, without folders."""
+    name = name.partition("?d=")[2] or name  # Label Studio's local files.
+    if "://" in name:
+        name = name.partition("?")[0]
+    decoded = unquote(name)
+    waiting = [decoded, *([] if is_stem else [base_name(decoded)])]
+    tried: list[str] = []
+    while waiting:
+        candidate = waiting.pop(0)
+        if candidate in tried or not candidate:
+            continue
+        tried.append(candidate)
+        yield candidate
+        if match := _ROBOFLOW.fullmatch(candidate):
+            waiting += [match["stem"], *([] if is_stem else [f"{match['stem']}.{match['suffix']}"])]
+        if match := _LABEL_STUDIO.fullmatch(candidate):
+            waiting.append(match["name"])
+        stem, dot, suffix = candidate.rpartition(".") if not is_stem else (candidate, "", "")
+        if match := _MASK.fullmatch(stem if dot else candidate):
+            waiting.append(f"{match['name']}{dot}{suffix}" if dot else match["name"])
+
+
+def _normalise(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _replace_forbidden(name: str) -> str:
+    return re.sub(FORBIDDEN, "_", _normalise(name))
+
+
+def _keep_letters(name: str) -> str:
+    """Reduce a name to its letters and digits: programs replace blanks and dots."""
+    return re.sub(r"[\W_]+", "-", _normalise(name).casefold())

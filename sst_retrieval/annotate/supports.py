@@ -3,7 +3,10 @@
 The supports are a folder, or a single file of an annotation program (`formats.registry`). A folder may hold
 
 - label pictures: SPECIMEN.png, a number a pixel (0 is the background), and traits.toml, which names the numbers;
-- LabelMe files, one .json a photograph; a COCO file, one .json for many. Their traits may overlap.
+  colour masks with CVAT's labelmap.txt; one black-and-white mask a trait, SPECIMEN_TRAIT.png;
+- files of annotation programs (`formats.registry`), one for a photograph or for many. Their traits may overlap.
+
+Sub-folders called after a group or a trait are read as well, and any sub-folder where the folder itself has nothing.
 
 traits.toml is needed for label pictures only, but where it is present, its names and numbers hold for all files.
 Without it the numbers are COCO's category ids, and LabelMe's traits are numbered in alphabetical order.
@@ -15,12 +18,14 @@ Only run-length codes of the masks are kept in memory; `Supports.load` reads the
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from sst_retrieval.annotate import fit
 from sst_retrieval.annotate.formats import label_pictures, registry
 from sst_retrieval.annotate.formats.contract import ImageAnnotation, ReadContext
 from sst_retrieval.annotate.specimen_finder import SpecimenFinder, base_name, unusable_photograph
@@ -28,8 +33,11 @@ from sst_retrieval.annotate.traits import Traits, assign_numbers, merge_numbers,
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
-from sst_retrieval.imaging.images import LARGE, image_size, orientation, read_photograph
-from sst_retrieval.types import Box, Specimen, Support
+from sst_retrieval.imaging.images import orientation, read_photograph
+from sst_retrieval.types import Box, RGBImage, Specimen, Support
+
+MAX_NOTES = 20
+"""The notes of more shapes than this are counted, not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +127,7 @@ def read_supports(source: Path, collection: Collection) -> Supports:
     """Read annotated specimens and check them against their collection.
 
     Args:
-        source: a folder, or a single COCO or LabelMe .json.
+        source: a folder, or a single file of an annotation program (`formats.registry`).
         collection: whose specimens were annotated.
 
     Raises:
@@ -128,78 +136,191 @@ def read_supports(source: Path, collection: Collection) -> Supports:
     """
     specimens = SpecimenFinder(collection)
     folder = source if source.is_dir() else source.parent
-    traits = read_traits(folder / "traits.toml") if (folder / "traits.toml").is_file() else None
-    annotations, numbers = _read_files(_list_files(source), specimens, traits)
+    traits_file = _find_traits_file(folder)
+    traits = read_traits(traits_file) if traits_file is not None else None
+    files, passed_over = _list_files(source, {specimen.group for specimen in collection.specimens}, traits)
+    content = _read_files(files, specimens, traits)
+    annotations = _join_traits(content.annotations, specimens)
+    notes = [*content.notes, *passed_over]
     if not annotations:
-        raise SupportError(
-            f"{source} has no supports; add {', or '.join(each.description for each in registry.FORMATS)}"
-        )
+        raise SupportError(_explain_nothing(source, [*files, *content.ignored], passed_over))
     if traits is None:
         names = {trait for annotation in annotations for trait in annotation.rles}
-        traits = Traits(assign_numbers(names, numbers, source), {})
+        traits = Traits(assign_numbers(names, _count_from_one(content.numbers, notes), source), {})
     _require_known_traits(annotations, traits, folder / "traits.toml")
     references = _sort_references(
-        [_make_reference(annotation, specimens, traits) for annotation in annotations], specimens.position
+        [_make_reference(annotation, specimens, traits, notes) for annotation in annotations], specimens.position
     )
     _require_unique(references)
-    return Supports(references, traits.numbers, traits.synonyms, _group_fingerprints(references))
+    return Supports(references, traits.numbers, traits.synonyms, _group_fingerprints(references), _shorten_notes(notes))
 
 
 # --------------------------------------------------------------------------------------------------------- files
 
 
-def _list_files(source: Path) -> list[Path]:
+@dataclass(slots=True)
+class _Content:
+    """What the files of the supports hold.
+
+    Attributes:
+        annotations: the annotated photographs.
+        numbers: trait -> number as the files have them; none if there is a traits.toml.
+        notes: what was left out or clipped.
+        ignored: files that are no supports.
+    """
+
+    annotations: list[ImageAnnotation]
+    numbers: dict[str, int]
+    notes: list[str]
+    ignored: list[Path]
+
+
+def _find_traits_file(folder: Path) -> Path | None:
+    """Find the traits.toml of a folder, or the only one of its sub-folders if it has none itself."""
+    own = folder / "traits.toml"
+    if own.is_file():
+        return own
+    below = [path for path in sorted(folder.glob("*/traits.toml")) if not path.parent.name.startswith(".")]
+    return below[0] if len(below) == 1 else None
+
+
+def _list_files(source: Path, groups: set[str], traits: Traits | None) -> tuple[list[Path], list[str]]:
+    """List the files that may be supports.
+
+    Returns:
+        The files, sorted; and a note for every sub-folder with pictures that is not read.
+    """
     suffixes = registry.annotation_suffixes(standalone=True)
     if source.is_file() and source.suffix.lower() in suffixes:
-        return [source]
+        return [source], []
     if not source.is_dir():
         raise SupportError(
             f"{source} is no folder of supports and no {' or '.join(suffixes)} file; check the path of the supports"
         )
-    return sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
+    entries = sorted(path for path in source.iterdir() if not path.name.startswith("."))
+    files = [path for path in entries if path.is_file()]
+    wanted = {*registry.annotation_suffixes(), *label_pictures.LOSSY_SUFFIXES} - {".txt"}
+    folders = {path: _files_below(path, wanted) for path in entries if path.is_dir()}
+    # Elsewhere a sub-folder may hold what was put aside.
+    anything = any(path.suffix.lower() in wanted for path in files)
+    notes = []
+    for folder, inside in folders.items():
+        named = folder.name in groups or (traits is not None and traits.find(folder.name) is not None)
+        if named or not anything:
+            files += inside
+        elif inside:
+            notes.append(
+                f"left out: {len(inside)} files in the folder {folder}, which is called after no group and no trait; "
+                f"move them to {source} if they are supports"
+            )
+    return files, notes
 
 
-def _read_files(
-    files: Sequence[Path], specimens: SpecimenFinder, traits: Traits | None
-) -> tuple[list[ImageAnnotation], dict[str, int]]:
-    """Read all annotation files; files of other suffixes, and photographs among the label pictures, are passed over.
+def _files_below(folder: Path, suffixes: set[str]) -> list[Path]:
+    """List the files of some suffixes in a folder and its folders, hidden ones left out."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
+    return [path for path in found if path.suffix.lower() in suffixes]
 
-    Returns:
-        The annotated photographs, and trait -> number as the files have them; none if there is a traits.toml.
-    """
-    context = ReadContext(traits, specimens.image_size)
-    annotations: list[ImageAnnotation] = []
-    numbers: dict[str, int] = {}
-    of_programs = set(registry.annotation_suffixes()) - set(label_pictures.SUFFIXES)
+
+def _read_files(files: Sequence[Path], specimens: SpecimenFinder, traits: Traits | None) -> _Content:
+    """Read all annotation files; files of other suffixes, and photographs among the label pictures, are passed over."""
+    context = ReadContext(traits, specimens)
+    content = _Content([], {}, [], [])
+    pictures = set(label_pictures.LABEL_PICTURES.suffixes)
+    of_programs = set(registry.annotation_suffixes()) - pictures
     for path in files:
-        if path.suffix.lower() in of_programs:
-            content = registry.read_annotations(path, context)
-            annotations += content.images
-            numbers = merge_numbers(numbers, content.numbers, path) if traits is None else numbers
+        suffix = path.suffix.lower()
+        if suffix in of_programs:
+            found = registry.read_annotations(path, context)
+            content.annotations += found.images
+            content.notes += found.notes
+            content.numbers = merge_numbers(content.numbers, found.numbers, path) if traits is None else {}
+        elif suffix in registry.OTHER_TOOLS:
+            content.notes.append(f"left out: {path} {registry.OTHER_TOOLS[suffix]}")
+        elif suffix not in pictures:
+            content.ignored.append(path)
     # Programs lay their files beside the photographs that they name.
-    photographs = {base_name(name) for annotation in annotations for name in annotation.names}
+    photographs = {base_name(name) for annotation in content.annotations for name in annotation.names}
     for path in files:
-        is_picture = path.suffix.lower() in label_pictures.SUFFIXES
-        if is_picture and path.name not in photographs and not specimens.is_photograph(path):
-            _check_size_of_large(path, specimens)
-            annotations += registry.read_annotations(path, context).images
-    return annotations, numbers
+        suffix = path.suffix.lower()
+        if path.name in photographs or specimens.is_photograph(path):
+            continue
+        if suffix in label_pictures.LOSSY_SUFFIXES:
+            _refuse_lossy_label(path, context)
+        elif suffix in label_pictures.SUFFIXES or (suffix in pictures and _is_named(path, context)):
+            found = registry.read_annotations(path, context)
+            content.annotations += found.images
+            content.notes += found.notes
+    return content
 
 
-def _check_size_of_large(path: Path, specimens: SpecimenFinder) -> None:
-    """Compare a large label picture with its photograph before it is decoded: few bytes may become gigabytes."""
-    try:
-        height, width = image_size(path)
-        if height * width <= LARGE:
-            return
-        expected = image_size(specimens.find(path, (path.stem,), ids_only=True).image)
-    except (ImageError, SupportError):
-        return  # Reading it says what is wrong.
-    if (height, width) != expected:
-        raise SupportError(
-            f"{path} is {width} x {height} px, but its photograph is {expected[1]} x {expected[0]}; "
-            f"draw on the photograph at the size that it has now"
-        )
+def _is_named(path: Path, context: ReadContext) -> bool:
+    """Tell whether a picture is called after a specimen."""
+    return context.photographs.is_known((label_pictures.split_name(path, context)[0],), ids_only=True)
+
+
+def _refuse_lossy_label(path: Path, context: ReadContext) -> None:
+    """Refuse a label picture that is a JPEG; pass over a photograph."""
+    name, _ = label_pictures.split_name(path, context)
+    if not context.photographs.is_known((name,), ids_only=True):
+        return
+    if label_pictures.is_lossy_label(path, context.traits):
+        raise label_pictures.explain_lossy(path)
+
+
+def _join_traits(annotations: Sequence[ImageAnnotation], specimens: SpecimenFinder) -> list[ImageAnnotation]:
+    """Join the annotations of single traits of one specimen."""
+    joined: dict[str, ImageAnnotation] = {}
+    others = []
+    for each in annotations:
+        if not each.one_trait:
+            others.append(each)
+            continue
+        specimen = specimens.find(each.source, each.names, ids_only=each.named_by_specimen).id
+        before = joined.get(specimen)
+        if before is None:
+            joined[specimen] = each
+            continue
+        twice = next(iter(set(before.rles) & set(each.rles)), None)
+        if twice is not None:
+            raise SupportError(
+                f"{twice} of {specimen} is annotated twice, in {before.source} and in {each.source}; remove one"
+            )
+        joined[specimen] = replace(before, rles={**before.rles, **each.rles})
+    return [*others, *joined.values()]
+
+
+def _count_from_one(numbers: Mapping[str, int], notes: list[str]) -> dict[str, int]:
+    """Add 1 to the numbers of the traits if one is 0, the background: some programs count from 0."""
+    if min(numbers.values(), default=1) != 0:
+        return dict(numbers)
+    counted = {trait: number + 1 for trait, number in numbers.items()}
+    listed = ", ".join(f"{trait} = {number}" for trait, number in sorted(counted.items(), key=lambda item: item[1]))
+    notes.append(f"the categories count from 0, which is the background here; the traits are {listed}")
+    return counted
+
+
+def _explain_nothing(source: Path, files: Sequence[Path], notes: Sequence[str]) -> str:
+    text = f"{source} has no supports; add {', or '.join(each.description for each in registry.FORMATS)}"
+    known = [f"{path.name} {registry.OTHER_TOOLS[path.suffix.lower()]}" for path in files
+             if path.suffix.lower() in registry.OTHER_TOOLS]  # fmt: skip
+    others = [path.name for path in dict.fromkeys(files) if path.suffix.lower() not in registry.OTHER_TOOLS]
+    if known:
+        text += f". {'; '.join(known[:5])}"
+    if others:
+        text += f". Not read: {', '.join(others[:9])}{', ...' * (len(others) > 9)}"
+    return "; ".join([text, *(note.removeprefix("left out: ") for note in notes[:5])])
+
+
+def _shorten_notes(notes: Sequence[str]) -> tuple[str, ...]:
+    """Keep each note once, and count the rest of very many."""
+    once = list(dict.fromkeys(notes))
+    if len(once) <= MAX_NOTES:
+        return tuple(once)
+    return (*once[:MAX_NOTES], f"and {len(once) - MAX_NOTES} more notes about the supports")
 
 
 def _require_known_traits(annotations: Iterable[ImageAnnotation], traits: Traits, path: Path) -> None:
@@ -217,15 +338,18 @@ def _require_known_traits(annotations: Iterable[ImageAnnotation], traits: Traits
 # ---------------------------------------------------------------------------------------------------- references
 
 
-def _make_reference(annotation: ImageAnnotation, specimens: SpecimenFinder, traits: Traits) -> SupportReference:
-    """Check an annotation against its specimen's photograph."""
+def _make_reference(
+    annotation: ImageAnnotation, specimens: SpecimenFinder, traits: Traits, notes: list[str]
+) -> SupportReference:
+    """Check an annotation against its specimen's photograph; add notes where it is not certain that it fits."""
     specimen = specimens.find(annotation.source, annotation.names, ids_only=annotation.named_by_specimen)
+    size = annotation.size
+    specimens.check_size(annotation.source, annotation.names, size, ids_only=annotation.named_by_specimen)
     try:
-        size = image_size(specimen.image)
-        if annotation.size != size:
-            raise SupportError(_explain_size(annotation, specimen, size))
         # A photograph that breaks off halfway must not stop the build later.
-        content = read_photograph(specimen.image).checksum
+        photograph = read_photograph(specimen.image)
+        notes += _check_fit(annotation, specimen, photograph.image, orientation(specimen.image))
+        content = photograph.checksum
     except ImageError as error:
         raise unusable_photograph(annotation.source, specimen, error) from error
     names = tuple(sorted(annotation.rles, key=lambda trait: traits.numbers[trait]))
@@ -244,15 +368,37 @@ def _make_reference(annotation: ImageAnnotation, specimens: SpecimenFinder, trai
     )
 
 
-def _explain_size(annotation: ImageAnnotation, specimen: Specimen, size: tuple[int, int]) -> str:
-    (height, width), (own_height, own_width) = size, annotation.size
-    text = f"{annotation.source} is {own_width} x {own_height} px, but {specimen.image} is {width} x {height}"
-    if annotation.size == (width, height) and orientation(specimen.image) >= 5:
-        return (
-            f"{text} once turned as its EXIF orientation says; the drawing was made on the photograph as stored: "
-            f"turn the drawing the same way, or draw in a program that follows EXIF orientation"
+def _check_fit(annotation: ImageAnnotation, specimen: Specimen, image: RGBImage, turn: int) -> list[str]:
+    """Refuse masks that fit their photograph only when turned as its EXIF orientation says.
+
+    Args:
+        annotation: the masks.
+        specimen: whose photograph.
+        image: uint8 (H, W, 3), as `read_image` returns it.
+        turn: EXIF orientation, 1..8.
+
+    Returns:
+        Notes: that it is not certain whether the masks are turned, or that they lie on two specimens.
+    """
+    drawn = {trait: masks.decode(rle, annotation.size) for trait, rle in annotation.rles.items()}
+    notes = []
+    ratio = None if turn == 1 else fit.compare_turned(image, np.stack(list(drawn.values())), turn)
+    stored = f"{specimen.image} is stored turned or mirrored (EXIF orientation {turn})"
+    if ratio is not None and ratio > fit.SURE:
+        raise SupportError(
+            f"{annotation.source} does not fit: {stored}, and the masks fit it as it is stored, not as it is shown. "
+            f"Turn the masks the same way, or save the photograph upright without EXIF orientation and draw on that"
         )
-    return f"{text}; draw on the photograph at the size that it has now"
+    if ratio is not None and ratio > 1 / fit.SURE:
+        notes.append(
+            f"{stored}; make sure that {annotation.source} was drawn on it as it is shown, not as it is stored"
+        )
+    if apart := fit.find_far_apart(image, drawn):
+        notes.append(
+            f"{annotation.source} draws {', '.join(apart)} on separate pieces of {specimen.image}; one specimen a "
+            f"photograph is expected: if it shows several, cut it, and draw on one"
+        )
+    return notes
 
 
 def _sort_references(

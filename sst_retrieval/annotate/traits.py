@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,16 @@ class Traits:
     numbers: Mapping[str, int]
     synonyms: Mapping[str, tuple[str, ...]]
 
+    def find(self, label: str) -> str | None:
+        """Return the trait that a drawing calls `label`; None if there is none.
+
+        Letters may differ in case, and blanks, hyphens and underscores stand for each other, where one trait fits.
+        """
+        if label in self.numbers:
+            return label
+        alike = [trait for trait in self.numbers if _simplify(trait) == _simplify(label)]
+        return alike[0] if len(alike) == 1 else None
+
 
 def read_traits(path: Path) -> Traits:
     """Read a traits.toml.
@@ -46,10 +57,10 @@ def read_traits(path: Path) -> Traits:
             impossible or not unique.
     """
     try:
-        document = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        document = _parse_toml(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise SupportError(f"{path} cannot be opened ({error.strerror}); check the path") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SupportError(f"{path} is not valid TOML ({error}); write lines like: forewing_band = 1") from error
     numbers = document.get("traits")
     if not isinstance(numbers, dict) or not numbers:
@@ -166,9 +177,32 @@ def _read_synonyms(listed: Any, numbers: Mapping[str, int], path: Path) -> dict[
 def _parse_numbers(text: str) -> object:
     """Return the table [traits] of a TOML text; None if it is no TOML."""
     try:
-        return tomllib.loads(text).get("traits")
-    except tomllib.TOMLDecodeError:
+        return _parse_toml(text).get("traits")
+    except (ValueError, RecursionError):
         return None
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML, in which a name may stand without quotes though it has blanks or letters beyond ASCII."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        quoted = re.sub(r"(?m)^[ \t]*([^\s\"'\[\]#={},.][^\"'\[\]#={},.\n]*?)[ \t]*=", _quote_line, text)
+        if quoted == text:
+            raise
+        try:
+            return tomllib.loads(quoted)
+        except tomllib.TOMLDecodeError:
+            pass
+        raise  # The message counts lines and columns of the file as it is.
+
+
+def _quote_line(match: re.Match[str]) -> str:
+    return f"{_quote_key(match[1])} ="
+
+
+def _simplify(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name).casefold()).strip()
 
 
 def _insert_lines(text: str, new: Mapping[str, int]) -> str:

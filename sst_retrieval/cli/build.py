@@ -51,7 +51,7 @@ OPTIONS = {
 @options_of(BuildSettings, OPTIONS)
 def build_command(
     table: Annotated[Path, typer.Argument(help="Specimen table: CSV, TSV, Parquet or a Darwin Core Archive.")],
-    supports: Annotated[Path, typer.Option(help="Folder of annotated specimens, or a COCO or LabelMe .json.")],
+    supports: Annotated[Path, typer.Option(help="Folder of annotated specimens, or a file of an annotation program.")],
     output: Annotated[Path, typer.Option(help="Index folder; made if it does not exist.")],
     settings: BuildSettings,
 ) -> None:

@@ -13,8 +13,9 @@ from sst_retrieval.annotate.formats import registry
 from sst_retrieval.annotate.formats.contract import AnnotationFile, AnnotationFormat, ImageAnnotation, ReadContext
 from sst_retrieval.annotate.formats.json_documents import load_json
 from sst_retrieval.annotate.formats.shapes import encode_polygon
+from sst_retrieval.annotate.specimen_finder import SpecimenFinder
 from sst_retrieval.annotate.supports import read_supports
-from sst_retrieval.collection.specimens import read_collection
+from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.errors import SupportError
 
 
@@ -49,7 +50,7 @@ def test_a_new_format_is_read_once_it_is_listed(tmp_path: Path, monkeypatch: pyt
     (folder / "nobody.boxes").write_text("spot 0.1 0.25 0.5 0.75\n")
     with pytest.raises(SupportError, match=r"nobody\.boxes annotates 'nobody', which is not a specimen"):
         read_supports(folder, collection)
-    with pytest.raises(SupportError, match=r"no \.json or \.boxes file"):
+    with pytest.raises(SupportError, match=r"no \.json or .* or \.boxes file"):
         read_supports(folder / "gone.boxes", collection)
 
 
@@ -66,7 +67,7 @@ def test_formats_of_one_suffix_parse_a_file_once(tmp_path: Path, monkeypatch: py
         )
 
     monkeypatch.setattr(registry, "FORMATS", tuple(map(a_format, ("one", "two", "three"))))
-    context = ReadContext(None, lambda source, names: (1, 1))
+    context = ReadContext(None, SpecimenFinder(Collection((), {}, tmp_path)))
     (tmp_path / "x.JSON").write_text('["two"]')
     assert registry.read_annotations(tmp_path / "x.JSON", context) == AnnotationFile(())
     assert len(loaded) == 1

@@ -166,7 +166,7 @@ def spoil(name: str, labels: npt.NDArray[Any] | None = None, traits: str | None 
             r"has label 1, 3, 6, but traits\.toml names 2 \(wing\), 5 \(spot\); add a",
         ),
         (spoil("erato-1.png", label_map() * 0), r"erato-1\.png is empty.*draw"),
-        (spoil("erato-1.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8)), r"colour picture"),
+        (spoil("erato-1.png", np.full((HEIGHT, WIDTH, 3), (9, 0, 0), np.uint8)), r"colour picture.*labelmap\.txt"),
         (spoil("erato-1.png", label_map()[:, :-1]), r"is 29 x 20 px, but .*IMG_erato-1\.png is 30 x 20; draw on"),
         (spoil("erato_1.png"), r"'erato_1', which is not a specimen of .*did you mean 'erato-1'\?"),
         (spoil("erato-1.png", traits=None), r"no .*traits\.toml to name its numbers; write one"),

@@ -12,6 +12,7 @@ from fakes import a_collection_of, build_fake
 from PIL import Image
 
 from sst_retrieval.annotate import supports
+from sst_retrieval.annotate.formats import label_pictures
 from sst_retrieval.build import photographs, pipeline
 from sst_retrieval.cli.info import format_info
 from sst_retrieval.errors import SupportError
@@ -88,11 +89,9 @@ def test_notes_of_many_photographs_are_one(tmp_path: Path) -> None:
     assert report.notes == ("r1, r2, r3, r4, r5 and 2 more: 2 pages, the first is taken",)
 
 
-def test_a_large_label_picture_of_another_size_is_refused_undecoded(
-    table: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supports, "LARGE", 100)
+def test_a_label_picture_of_another_size_is_refused_undecoded(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_pictures, "read_labels", lambda *_, **__: pytest.fail("decoded"))
     label = table.parent / "supports" / "r0.png"
     Image.new("L", (61, 40)).save(label)
-    with pytest.raises(SupportError, match=r"is 61 x 40 px, but its photograph is 60 x 40"):
+    with pytest.raises(SupportError, match=r"is 61 x 40 px, but .* is 60 x 40"):
         supports.read_supports(table.parent / "supports", pipeline.read_collection(table))

@@ -7,15 +7,22 @@ Polygons, uncompressed and compressed run-length counts are read; the shapes of 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sst_retrieval.annotate.formats.contract import AnnotationFile, AnnotationFormat, ImageAnnotation, ReadContext
-from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size
-from sst_retrieval.annotate.formats.shapes import encode_polygon, join_shapes
+from sst_retrieval.annotate.formats.contract import (
+    AnnotationFile,
+    AnnotationFormat,
+    ImageAnnotation,
+    ReadContext,
+    require_images,
+)
+from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size, require_whole
+from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_polygon
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
 
@@ -28,64 +35,108 @@ def is_coco(document: Any) -> bool:
 def read_coco(path: Path, document: Mapping[str, Any], context: ReadContext) -> AnnotationFile:
     """Read a COCO document.
 
+    Left out, with a note: annotations without an outline, damaged ones, categories that traits.toml does not name, and
+    images that are not in the collection or of another size than their photographs.
+
     Returns:
         One image each that has an annotation, and the category ids as the numbers of the traits.
 
     Raises:
-        SupportError: an entry is missing or damaged, or a shape gives no mask.
+        SupportError: the file's own lists are damaged, or nothing of it can be used.
     """
     categories = {
-        require_entry(item, "id", (int,), f"{path} category"): require_entry(
-            item, "name", (str,), f"{path} category"
-        ).strip()
+        _require_id(item, "id", f"{path} category"): require_entry(item, "name", (str,), f"{path} category").strip()
         for item in require_entry(document, "categories", (list,), str(path))
     }
     if len(set(categories.values())) < len(categories):
         raise SupportError(f"{path} has two categories of one name; rename one, or join them")
     images = {
-        require_entry(item, "id", (int, str), f"{path} image"): item
-        for item in require_entry(document, "images", (list,), str(path))
+        _require_id(item, "id", f"{path} image"): item for item in require_entry(document, "images", (list,), str(path))
     }
-    shapes_of_image: dict[int | str, dict[str, list[bytes]]] = {}
+    notes: list[str] = []
+    annotations: dict[int | str, list[tuple[str, Any, str]]] = {}
     for position, item in enumerate(require_entry(document, "annotations", (list,), str(path))):
         number = item.get("id", position) if isinstance(item, dict) else position
-        where = f"{path} annotation {number}"
-        image_id = require_entry(item, "image_id", (int, str), where)
-        category = require_entry(item, "category_id", (int,), where)
-        if image_id not in images or category not in categories:
-            missing = f"image {image_id}" if image_id not in images else f"category {category}"
-            raise SupportError(f"{where} is of {missing}, which the file does not list; export the annotations again")
-        where += f" ({categories[category]} on {images[image_id].get('file_name')})"
-        rles = _encode_segmentation(
-            item.get("segmentation"), require_size(images[image_id], "height", "width", where), where
-        )
-        shapes_of_image.setdefault(image_id, {}).setdefault(categories[category], []).extend(rles)
+        try:
+            image_id, category, where = _find_image(item, images, categories, f"{path} annotation {number}")
+        except SupportError as error:
+            notes.append(f"left out: {error}")
+            continue
+        annotations.setdefault(image_id, []).append((categories[category], item.get("segmentation"), where))
     annotated = []
-    for image_id, shapes in shapes_of_image.items():
-        name = require_entry(images[image_id], "file_name", (str,), f"{path} image {image_id}")
-        size = require_size(images[image_id], "height", "width", f"{path} image {name}")
-        annotated.append(ImageAnnotation(path, (name,), size, join_shapes(shapes, size, f"{path}: image {name}")))
+    for image_id, drawn in annotations.items():
+        try:
+            image = _read_image(path, images[image_id], drawn, context, notes)
+        except SupportError as error:
+            notes.append(f"left out: {error}")
+            continue
+        if image.rles:
+            annotated.append(image)
+    require_images(annotated, notes, path)
     used = {trait for image in annotated for trait in image.rles}
-    return AnnotationFile(tuple(annotated), {name: number for number, name in categories.items() if name in used})
+    numbers = {name: number for number, name in categories.items() if name in used and isinstance(number, int)}
+    return AnnotationFile(tuple(annotated), numbers, tuple(notes))
 
 
-def _encode_segmentation(segmentation: Any, size: tuple[int, int], where: str) -> list[bytes]:
+def _require_id(item: Any, key: str, where: str) -> int | str:
+    """Return the id of an image or a category, which some programs write as "3" or 3.0."""
+    value = require_entry(item, key, (int, float, str), where)
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 16 else value
+    return require_whole(item, key, where)
+
+
+def _find_image(
+    item: Any, images: Mapping[int | str, Any], categories: Mapping[int | str, str], where: str
+) -> tuple[int | str, int | str, str]:
+    """Return the ids of an annotation's image and category, and where it stands, for messages."""
+    image_id, category = _require_id(item, "image_id", where), _require_id(item, "category_id", where)
+    if image_id not in images or category not in categories:
+        missing = f"image {image_id}" if image_id not in images else f"category {category}"
+        raise SupportError(f"{where} is of {missing}, which the file does not list; export the annotations again")
+    return image_id, category, f"{where} ({categories[category]} on {images[image_id].get('file_name')})"
+
+
+def _read_image(
+    path: Path, item: Any, drawn: Sequence[tuple[str, Any, str]], context: ReadContext, notes: list[str]
+) -> ImageAnnotation:
+    """Read the annotations of one image: category, segmentation and place in the file each."""
+    name = require_entry(item, "file_name", (str,), f"{path} image {item.get('id')}")
+    size = require_size(item, "height", "width", f"{path} image {name}")
+    context.photographs.check_size(path, (name,), size)
+    shapes = TraitShapes(path, size, context.traits, photograph=name)
+    for category, segmentation, where in drawn:
+        shapes.add(category, partial(_encode_segmentation, segmentation, size, where, shapes.notes))
+    rles = shapes.join()
+    notes += shapes.notes
+    return ImageAnnotation(path, (name,), size, rles)
+
+
+def _encode_segmentation(segmentation: Any, size: tuple[int, int], where: str, notes: list[str]) -> list[bytes]:
     if isinstance(segmentation, dict):
         return [_encode_run_lengths(segmentation, size, where)]
     if not isinstance(segmentation, list) or not segmentation:
-        raise SupportError(f"{where} has no outline, perhaps only a box; draw the trait's outline")
-    rles = []
+        raise NoAreaError(f"{where} has no outline, perhaps only a box; draw the trait's outline")
+    rles: list[bytes] = []
+    scraps: list[NoAreaError] = []
     for flat in segmentation:
         if not isinstance(flat, list) or len(flat) % 2:
             raise SupportError(f"{where} has an outline that is no list of x, y pairs; export the annotations again")
-        rles.append(encode_polygon(list(zip(flat[::2], flat[1::2], strict=True)), size, where))
+        try:
+            rles.append(encode_polygon(list(zip(flat[::2], flat[1::2], strict=True)), size, where, notes))
+        except NoAreaError as error:
+            scraps.append(error)
+    if scraps and not rles:
+        raise scraps[0]
+    notes += [f"left out: {scrap}" for scrap in scraps]
     return rles
 
 
 def _encode_run_lengths(segmentation: Mapping[str, Any], size: tuple[int, int], where: str) -> bytes:
     """Check run-length counts, a list of lengths or a compressed string, and return them compressed."""
     counts = segmentation.get("counts")
-    if segmentation.get("size") != list(size):
+    stored = segmentation.get("size")
+    if not isinstance(stored, list) or stored != list(size):
         raise SupportError(
             f"{where} has a mask of size {segmentation.get('size')}, but its image is {list(size)} (height, width); "
             f"export the annotations again"
@@ -95,6 +146,8 @@ def _encode_run_lengths(segmentation: Mapping[str, Any], size: tuple[int, int], 
             runs = np.array(counts, dtype=np.int64)
             if runs.ndim != 1 or runs.min(initial=0) < 0 or runs.max(initial=0) > math.prod(size):
                 raise ValueError("the run-length counts are damaged")
+            if int(runs.sum()) != math.prod(size):
+                raise ValueError(f"its run-length counts cover {int(runs.sum())} of {math.prod(size)} pixels")
             column_by_column = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
             return masks.encode(column_by_column.reshape(size[::-1]).T)
         rle = counts.encode("ascii") if isinstance(counts, str) else b""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sst_retrieval.annotate.traits import Traits
+from sst_retrieval.errors import SupportError
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class ImageAnnotation:
         rles: trait -> mask as compressed COCO run-length counts (see `imaging.masks.encode`), none of them empty.
         named_by_specimen: True if `names` are ids of specimens and nothing else; False if they are file names of
             photographs, too.
+        one_trait: True if other files may hold further traits of the same photograph.
     """
 
     source: Path
@@ -28,6 +30,7 @@ class ImageAnnotation:
     size: tuple[int, int]
     rles: Mapping[str, bytes]
     named_by_specimen: bool = False
+    one_trait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,25 @@ class AnnotationFile:
     Attributes:
         images: one an annotated photograph.
         numbers: trait -> its number in the file, for formats that number their traits; else empty.
+        notes: what was left out or clipped, one sentence each.
     """
 
     images: tuple[ImageAnnotation, ...]
     numbers: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Photographs(Protocol):
+    """What a reader may ask about the photographs of the collection; see `specimen_finder.SpecimenFinder`."""
+
+    def image_size(self, source: Path, names: Sequence[str]) -> tuple[int, int]:
+        """Return (height, width) in pixels of a photograph."""
+
+    def check_size(self, source: Path, names: Sequence[str], size: tuple[int, int], *, ids_only: bool = False) -> None:
+        """Refuse a drawing of another size than its photograph, from the photograph's header."""
+
+    def is_known(self, names: Sequence[str], *, ids_only: bool = False) -> bool:
+        """Tell whether one of some names means a specimen of the collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +67,26 @@ class ReadContext:
 
     Attributes:
         traits: of the traits.toml next to the file; None if there is none.
-        image_size: for formats that do not store it: given the annotation file and the names of a photograph (as in
-            `ImageAnnotation`), return its (height, width) in pixels. Raises SupportError if the collection has none
-            of these names, or the photograph cannot be read.
+        photographs: of the collection: their sizes, and whose they are.
     """
 
     traits: Traits | None
-    image_size: Callable[[Path, Sequence[str]], tuple[int, int]]
+    photographs: Photographs
+
+    def image_size(self, source: Path, names: Sequence[str]) -> tuple[int, int]:
+        """Return the size of a photograph, for formats that do not store it.
+
+        Args:
+            source: the annotation file.
+            names: of the photograph, as in `ImageAnnotation`.
+
+        Returns:
+            (height, width) in pixels.
+
+        Raises:
+            SupportError: the collection has none of these names, or the photograph cannot be read.
+        """
+        return self.photographs.image_size(source, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +101,7 @@ class AnnotationFormat:
         matches: tell whether a document is of this format; must accept any document of `load`.
         read: convert a document, given the path of its file (for messages and names). Raises SupportError.
         standalone: whether a single file may be given as the supports, without a folder.
+        optional: whether other files have its suffixes, too, and are passed over.
     """
 
     description: str
@@ -78,3 +110,21 @@ class AnnotationFormat:
     matches: Callable[[Any], bool]
     read: Callable[[Path, Any, ReadContext], AnnotationFile]
     standalone: bool = True
+    optional: bool = False
+
+
+def require_images(images: Sequence[ImageAnnotation], notes: Sequence[str], path: Path) -> None:
+    """Refuse a file of which nothing is left.
+
+    Args:
+        images: what was read.
+        notes: what was left out, and why.
+        path: the file.
+
+    Raises:
+        SupportError: there are notes, but no image; says the first reasons.
+    """
+    if not images and notes:
+        more = f" (and {len(notes) - 3} more of this kind)" if len(notes) > 3 else ""
+        text = "; ".join(note.removeprefix("left out: ") for note in notes[:3])
+        raise SupportError(f"nothing of {path} can be used: {text}{more}")

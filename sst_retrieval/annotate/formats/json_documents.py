@@ -60,7 +60,24 @@ def require_size(item: Any, height: str, width: str, where: str) -> tuple[int, i
     Raises:
         SupportError: an entry is missing or is no size of a photograph.
     """
-    size = (require_entry(item, height, (int,), where), require_entry(item, width, (int,), where))
+    size = (require_whole(item, height, where), require_whole(item, width, where))
     if min(size) < 1 or math.prod(size) > MAX_PIXELS:
         raise SupportError(f"{where}: {height} and {width} are no size of a photograph; export the annotations again")
     return size
+
+
+def require_whole(item: Any, key: str, where: str) -> int:
+    """Return a whole number of a JSON object, which some programs write as 603.0.
+
+    Args:
+        item: anything; only a JSON object has entries.
+        key: of the entry.
+        where: file and place in it, for the message.
+
+    Raises:
+        SupportError: the entry is missing or is no whole number.
+    """
+    value = require_entry(item, key, (int, float), where)
+    if isinstance(value, float) and not value.is_integer():
+        raise SupportError(f"{where}: {key!r} is {value}, no whole number; export the annotations again")
+    return int(value)

@@ -1,7 +1,7 @@
 """LabelMe JSON: one file a photograph, whose labels are the traits.
 
 The format of https://github.com/wkentaro/labelme. Polygons, rectangles, circles and masks are read; shapes without an
-area (points, lines) are refused. The shapes of two traits may overlap.
+area (points, lines) are left out. The shapes of two traits may overlap.
 """
 
 from __future__ import annotations
@@ -11,15 +11,22 @@ import binascii
 import io
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from sst_retrieval.annotate.formats.contract import AnnotationFile, AnnotationFormat, ImageAnnotation, ReadContext
+from sst_retrieval.annotate.formats.contract import (
+    AnnotationFile,
+    AnnotationFormat,
+    ImageAnnotation,
+    ReadContext,
+    require_images,
+)
 from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size
-from sst_retrieval.annotate.formats.shapes import check_points, encode_polygon, join_shapes
+from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, check_points, encode_polygon, parse_points
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
 from sst_retrieval.types import Mask
@@ -37,34 +44,48 @@ def read_labelme(path: Path, document: Mapping[str, Any], context: ReadContext) 
         Its one image, called like `imagePath` or like the file; LabelMe numbers no traits.
 
     Raises:
-        SupportError: there are no shapes, an entry is missing or damaged, or a shape gives no mask.
+        SupportError: there are no shapes, an entry is missing or damaged, the photograph is unknown or of another size,
+            or no shape gives a mask.
     """
     size = require_size(document, "imageHeight", "imageWidth", str(path))
-    shapes: dict[str, list[bytes]] = {}
-    for position, shape in enumerate(require_entry(document, "shapes", (list,), str(path)), 1):
-        label = require_entry(shape, "label", (str,), f"{path} shape {position}").strip()
-        shapes.setdefault(label, []).append(_encode_shape(shape, size, f"{path} shape {position} ({label})"))
-    if not shapes:
-        raise SupportError(f"{path} has no shapes; draw the traits, or move the file out of the supports")
     image = document.get("imagePath")
     names = (image, path.stem) if isinstance(image, str) and image else (path.stem,)
-    return AnnotationFile((ImageAnnotation(path, names, size, join_shapes(shapes, size, str(path))),))
+    context.photographs.check_size(path, names, size)
+    shapes = TraitShapes(path, size, context.traits)
+    listed = require_entry(document, "shapes", (list,), str(path))
+    for position, shape in enumerate(listed, 1):
+        try:
+            label = require_entry(shape, "label", (str,), f"{path} shape {position}").strip()
+        except SupportError as error:
+            shapes.leave_out(error)
+            continue
+        where = f"{path} shape {position} ({label})"
+        shapes.add(label, partial(_encode_shape, shape, size, where, shapes.notes))
+    if not listed:
+        raise SupportError(f"{path} has no shapes; draw the traits, or move the file out of the supports")
+    rles = shapes.join()
+    images = (ImageAnnotation(path, names, size, rles),) if rles else ()
+    require_images(images, shapes.notes, path)
+    return AnnotationFile(images, notes=tuple(shapes.notes))
 
 
-def _encode_shape(shape: Mapping[str, Any], size: tuple[int, int], where: str) -> bytes:
+def _encode_shape(shape: Mapping[str, Any], size: tuple[int, int], where: str, notes: list[str]) -> list[bytes]:
     points = require_entry(shape, "points", (list,), where)
     kind = shape.get("shape_type") or "polygon"
     if kind in ("polygon", "oriented_rectangle") or (kind == "rectangle" and len(points) == 4):
-        return encode_polygon(points, size, where)
-    if kind in ("rectangle", "circle", "mask") and len(points) == 2:
-        (x0, y0), (x1, y1) = check_points(points, size, where)
-        if kind == "rectangle":
-            return encode_polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], size, where)
-        if kind == "circle":  # Its centre, and a point of its edge.
-            ys, xs = np.ogrid[: size[0], : size[1]]
-            return masks.encode(np.hypot(xs + 0.5 - x0, ys + 0.5 - y0) <= math.hypot(x1 - x0, y1 - y0))
-        return masks.encode(_paste_mask(shape.get("mask"), (int(x0), int(y0)), size, where))
-    raise SupportError(f"{where} is a {kind} of {len(points)} points, which has no area; draw it as a polygon")
+        return [encode_polygon(points, size, where, notes)]
+    if kind == "rectangle" and len(points) == 2:
+        (x0, y0), (x1, y1) = parse_points(points, where).tolist()
+        return [encode_polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], size, where, notes)]
+    if kind == "circle" and len(points) == 2:  # Its centre, and a point of its edge.
+        (x0, y0), (x1, y1) = parse_points(points, where).tolist()
+        check_points([(x0, y0)], size, where)
+        ys, xs = np.ogrid[: size[0], : size[1]]
+        return [masks.encode(np.hypot(xs + 0.5 - x0, ys + 0.5 - y0) <= math.hypot(x1 - x0, y1 - y0))]
+    if kind == "mask" and len(points) == 2:
+        (x0, y0), _ = check_points(points, size, where)
+        return [masks.encode(_paste_mask(shape.get("mask"), (int(x0), int(y0)), size, where))]
+    raise NoAreaError(f"{where} is a {kind} of {len(points)} points, which has no area; draw it as a polygon")
 
 
 def _paste_mask(encoded: Any, corner: tuple[int, int], size: tuple[int, int], where: str) -> Mask:

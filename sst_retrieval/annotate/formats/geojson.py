@@ -1,0 +1,109 @@
+"""GeoJSON as QuPath writes it: one file a photograph, called after it; the class of an annotation is the trait.
+
+Polygons with holes are read; points and lines are left out. Coordinates are pixels, and no size is stored.
+https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sst_retrieval.annotate.formats.contract import (
+    AnnotationFile,
+    AnnotationFormat,
+    ImageAnnotation,
+    ReadContext,
+    require_images,
+)
+from sst_retrieval.annotate.formats.json_documents import load_json, require_entry
+from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_polygon
+from sst_retrieval.errors import SupportError
+from sst_retrieval.imaging import masks
+
+Size = tuple[int, int]
+
+
+def is_geojson(document: Any) -> bool:
+    """Tell whether a JSON document is GeoJSON: a collection of features, a list of them, or one."""
+    if isinstance(document, list):
+        return bool(document) and all(isinstance(item, dict) and item.get("type") == "Feature" for item in document)
+    return isinstance(document, dict) and document.get("type") in ("FeatureCollection", "Feature")
+
+
+def read_geojson(path: Path, document: Any, context: ReadContext) -> AnnotationFile:
+    """Read a GeoJSON document.
+
+    Returns:
+        One image, called like the file; GeoJSON numbers no traits.
+
+    Raises:
+        SupportError: the photograph is unknown, or nothing can be used.
+    """
+    features = document if isinstance(document, list) else [document]
+    if isinstance(document, dict) and document["type"] == "FeatureCollection":
+        features = require_entry(document, "features", (list,), str(path))
+    size = context.image_size(path, (path.stem,))
+    shapes = TraitShapes(path, size, context.traits, stored_size=False)
+    for position, feature in enumerate(features, 1):
+        where = f"{path} feature {position}"
+        try:
+            label = _find_label(feature, where)
+            geometry = require_entry(feature, "geometry", (dict,), where)
+        except SupportError as error:
+            shapes.leave_out(error)
+            continue
+        shapes.add(label, partial(_encode_geometry, geometry, size, f"{where} ({label})"))
+    if not features:
+        raise SupportError(f"{path} has no features; draw the traits, or move the file out of the supports")
+    rles = shapes.join()
+    images = (ImageAnnotation(path, (path.stem,), size, rles),) if rles else ()
+    require_images(images, shapes.notes, path)
+    return AnnotationFile(images, notes=tuple(shapes.notes))
+
+
+def _find_label(feature: Any, where: str) -> str:
+    """Return the trait of a feature: QuPath's class, or a property called name, label or trait."""
+    properties = require_entry(feature, "properties", (dict,), where)
+    kind = properties.get("classification")
+    label = kind.get("name") if isinstance(kind, dict) else kind
+    for candidate in (label, *(properties.get(key) for key in ("trait", "label", "name", "class"))):
+        if isinstance(candidate, str) and candidate.strip():
+            return candidate
+    raise SupportError(f"{where} has no class; give the annotation the class of its trait")
+
+
+def _encode_geometry(geometry: dict[str, Any], size: Size, where: str) -> list[bytes]:
+    kind = geometry.get("type")
+    if kind == "GeometryCollection":
+        parts = require_entry(geometry, "geometries", (list,), where)
+        flat = [part for part in parts if isinstance(part, dict) and part.get("type") in ("Polygon", "MultiPolygon")]
+        return [rle for part in flat for rle in _encode_geometry(part, size, where)]
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise NoAreaError(f"{where} is a {kind}, which has no area; draw it as a polygon")
+    coordinates = require_entry(geometry, "coordinates", (list,), where)
+    return [_encode_rings(rings, size, where) for rings in (coordinates if kind == "MultiPolygon" else [coordinates])]
+
+
+def _encode_rings(rings: Any, size: Size, where: str) -> bytes:
+    """Fill the first ring, and cut out the others, its holes."""
+    if not isinstance(rings, Sequence) or isinstance(rings, str) or not rings:
+        raise NoAreaError(f"{where} has no outline")
+    outer, *holes = (encode_polygon(ring, size, where) for ring in rings)
+    if not holes:
+        return outer
+    mask = masks.decode(outer, size)
+    for hole in holes:
+        mask &= ~masks.decode(hole, size)
+    return masks.encode(mask)
+
+
+GEOJSON = AnnotationFormat(
+    description="GeoJSON (QuPath)",
+    suffixes=(".json", ".geojson"),
+    load=load_json,
+    matches=is_geojson,
+    read=read_geojson,
+)

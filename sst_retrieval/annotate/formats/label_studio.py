@@ -1,0 +1,184 @@
+"""Label Studio's JSON and JSON-MIN: one file for many photographs, whose labels are the traits.
+
+Polygons, ellipses and brush strokes are read, of the first annotation of a task that was not cancelled; rectangles and
+key points are left out. Lengths are percent of the photograph. https://labelstud.io/guide/export
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.annotate.formats.contract import (
+    AnnotationFile,
+    AnnotationFormat,
+    ImageAnnotation,
+    ReadContext,
+    require_images,
+)
+from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size
+from sst_retrieval.annotate.formats.shapes import (
+    NoAreaError,
+    TraitShapes,
+    encode_ellipse,
+    encode_polygon,
+    parse_points,
+)
+from sst_retrieval.errors import SupportError
+from sst_retrieval.imaging import masks
+
+Size = tuple[int, int]
+
+LABELS = ("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "keypointlabels", "labels")
+
+
+def is_label_studio(document: Any) -> bool:
+    """Tell whether a JSON document is Label Studio's: a list of tasks, or of photographs with labels (JSON-MIN)."""
+    if not isinstance(document, list) or not document or not all(isinstance(item, dict) for item in document):
+        return False
+    tasks = all("data" in item and ("annotations" in item or "completions" in item) for item in document)
+    return tasks or any(_list_min_regions(item) for item in document)
+
+
+def read_label_studio(path: Path, document: Sequence[Any], context: ReadContext) -> AnnotationFile:
+    """Read a Label Studio export.
+
+    Returns:
+        One image each that has an outline; Label Studio numbers no traits.
+
+    Raises:
+        SupportError: nothing of it can be used.
+    """
+    images: list[ImageAnnotation] = []
+    notes: list[str] = []
+    for position, item in enumerate(document, 1):
+        where = f"{path} task {item.get('id', position)}"
+        try:
+            name, regions = _read_task(item, where, notes)
+            if not regions:
+                continue
+            size = require_size(regions[0], "original_height", "original_width", where)
+            context.photographs.check_size(path, (name,), size)
+        except SupportError as error:
+            notes.append(f"left out: {error}")
+            continue
+        shapes = TraitShapes(path, size, context.traits, photograph=name)
+        for number, region in enumerate(regions, 1):
+            place = f"{where} region {number}"
+            for label in _find_labels(region):
+                shapes.add(label, partial(_encode_region, region, size, f"{place} ({label})", shapes.notes))
+        rles = shapes.join()
+        notes += shapes.notes
+        if rles:
+            images.append(ImageAnnotation(path, (name,), size, rles))
+    if not images and not notes:
+        raise SupportError(f"{path} has no regions; draw the traits, or move the file out of the supports")
+    require_images(images, notes, path)
+    return AnnotationFile(tuple(images), notes=tuple(notes))
+
+
+def _read_task(item: dict[str, Any], where: str, notes: list[str]) -> tuple[str, list[dict[str, Any]]]:
+    """Return the photograph of a task and its regions: the value of each, with the size of the photograph."""
+    if "data" not in item:
+        name = next((value for key, value in item.items() if isinstance(value, str) and key != "annotator"), "")
+        return str(item.get("image") or name), _list_min_regions(item)
+    data = require_entry(item, "data", (dict,), where)
+    name = next((value for value in (data.get("image"), *data.values()) if isinstance(value, str)), "")
+    done = [each for each in item.get("annotations") or item.get("completions") or () if isinstance(each, dict)]
+    done = [each for each in done if not each.get("was_cancelled")]
+    if len(done) > 1:
+        notes.append(f"{where} has {len(done)} annotations of {name}; the first was taken")
+    regions = []
+    for result in (done[0].get("result") or ()) if done else ():
+        value = result.get("value") if isinstance(result, dict) else None
+        if isinstance(value, dict):
+            regions.append({**value, **{key: result.get(key) for key in ("original_height", "original_width")}})
+    return name, [region for region in regions if _find_labels(region)]
+
+
+def _list_min_regions(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the regions of a photograph in a JSON-MIN export, under whatever name they stand."""
+    lists = [value for value in item.values() if isinstance(value, list)]
+    return [each for value in lists for each in value if isinstance(each, dict) and _find_labels(each)]
+
+
+def _find_labels(region: dict[str, Any]) -> list[str]:
+    labels: list[Any] = next((region[key] for key in LABELS if isinstance(region.get(key), list)), [])
+    return [label for label in labels if isinstance(label, str) and label.strip()]
+
+
+def _encode_region(region: dict[str, Any], size: Size, where: str, notes: list[str]) -> list[bytes]:
+    height, width = size
+    if "points" in region:
+        points = parse_points(region["points"], where) * (width / 100, height / 100)
+        return [encode_polygon(points.tolist(), size, where, notes)]
+    if "radiusX" in region:
+        keys = ("x", "y", "radiusX", "radiusY")
+        x, y, along, across = (float(require_entry(region, key, (int, float), where)) / 100 for key in keys)
+        turn = region.get("rotation") or 0.0
+        degrees = float(turn) if isinstance(turn, (int, float)) else 0.0
+        return [encode_ellipse((x * width, y * height), (along * width, across * height), degrees, size, where)]
+    if "rle" in region:
+        try:
+            return [masks.encode(_decode_brush(region["rle"], size))]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise SupportError(f"{where} has damaged brush strokes ({error}); export the annotations again") from error
+    raise NoAreaError(f"{where} has no outline, perhaps only a box; draw it as a polygon or with the brush")
+
+
+def _decode_brush(code: Sequence[int], size: Size) -> npt.NDArray[np.bool_]:
+    """Decode brush strokes: run-length coded RGBA, of which the opaque pixels are the mask.
+
+    The code (https://github.com/thi-ng/umbrella, rle-pack): 32 bits number of values, 5 bits width of a value less 1,
+    four times 4 bits width of a length less 1; then runs of a bit that says whether one value is repeated, 2 bits that
+    choose the width of the length, the length less 1, and the value or values.
+
+    Returns:
+        bool (H, W).
+    """
+    bits = np.unpackbits(np.array(code, dtype=np.uint8))
+    place = 0
+
+    def take(width: int) -> int:
+        nonlocal place
+        if place + width > len(bits):
+            raise ValueError("they break off")
+        value = int("".join("1" if bit else "0" for bit in bits[place : place + width]), 2)
+        place += width
+        return value
+
+    count, width = take(32), take(5) + 1
+    widths = [take(4) + 1 for _ in range(4)]
+    if count != 4 * size[0] * size[1]:
+        raise ValueError(f"they are of {count // 4} pixels, but the photograph has {size[0] * size[1]}")
+    values = np.zeros(count, dtype=np.uint8)
+    done = 0
+    while done < count:
+        repeated, length = take(1), take(widths[take(2)]) + 1
+        stop = done + length
+        if stop > count:
+            raise ValueError("they are too long")
+        if repeated:
+            values[done:stop] = min(take(width), 255)
+        else:
+            if place + width * length > len(bits):
+                raise ValueError("they break off")
+            own = bits[place : place + width * length].reshape(length, width)[:, -8:]
+            values[done:stop] = np.packbits(own, axis=1, bitorder="big")[:, 0] if own.shape[1] == 8 else own.any(axis=1)
+            place += width * length
+        done = stop
+    return values.reshape(*size, 4)[..., 3] > 0
+
+
+LABEL_STUDIO = AnnotationFormat(
+    description="Label Studio JSON",
+    suffixes=(".json",),
+    load=load_json,
+    matches=is_label_studio,
+    read=read_label_studio,
+)
