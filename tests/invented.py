@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -88,6 +89,19 @@ def a_collection(ids: Sequence[str], columns: Mapping[str, str] | None = None, *
         columns=types,
         source=Path("collection.csv"),
     )
+
+
+def without_checksums(index: Path) -> dict[str, Any]:
+    """Take the checksums out of a manifest, as an older version would have written it, so that a test may change it.
+
+    Returns:
+        The manifest, to be changed and written again.
+    """
+    manifest: dict[str, Any] = json.loads((index / "manifest.json").read_text())
+    manifest.pop("contents", None)
+    manifest.pop("checksum", None)
+    (index / "manifest.json").write_text(json.dumps(manifest))
+    return manifest
 
 
 def built(

@@ -12,7 +12,8 @@ from sst_retrieval.build.job import BuildState, Job, collect_notes
 from sst_retrieval.build.report import BuildReport
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.engines import PROPAGATORS
-from sst_retrieval.index.thumbnails import remove_thumbnails
+from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.thumbnails import remove_pictures_of, restore_pictures
 from sst_retrieval.track.contract import Propagator
 from sst_retrieval.types import Skipped
 
@@ -33,9 +34,17 @@ def commit_build(job: Job, state: BuildState) -> BuildReport:
     unreadable = indexed & {skipped.specimen for skipped in _list_skipped(job, state)}
     removed = sorted(gone | unreadable) if job.settings.prune else []
     generation = _commit(job, state, complete=True, indexed=len(indexed) - len(removed))
-    for specimen in removed:
-        remove_thumbnails(job.store.paths, specimen)
+    _tidy_pictures(job)
     return _make_report(job, state, generation, removed=tuple(removed), vanished=len(gone - set(removed)))
+
+
+def _tidy_pictures(job: Job) -> None:
+    """Remove the pictures of specimens that were taken out, now or by a build that was killed; make missing ones."""
+    paths, generation = job.store.paths, job.store.generation
+    remove_pictures_of(paths, job.store.removed_specimens())
+    if generation is not None:
+        with Catalog(paths.generation(generation.number).catalog_file) as catalog:
+            restore_pictures(paths, catalog)
 
 
 def commit_interrupted(job: Job, state: BuildState) -> None:

@@ -112,9 +112,9 @@ class BuildState:
 
 
 def collect_notes(job: Job, state: BuildState) -> tuple[str, ...]:
-    """Collect the notes about the table, the supports and the photographs, each once."""
+    """Collect the notes about the table, the supports, the photographs and the index folder, each once."""
     photographs = [f"{_list_names(names)}: {note}" for note, names in sorted(state.notes.items())]
-    return tuple(dict.fromkeys((*job.input_notes, *photographs)))
+    return tuple(dict.fromkeys((*job.input_notes, *photographs, *job.store.notes)))
 
 
 def _list_names(names: Sequence[str]) -> str:

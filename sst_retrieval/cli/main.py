@@ -51,6 +51,11 @@ COMMANDS = {
         "Say what else the similarity knows: pose, background, photographer, or any column of the table.",
     ),
     "info": _command("info", "info_command", "Say what is in an index and how it was made."),
+    "verify": _command(
+        "verify",
+        "verify_command",
+        "Read an index wholly, compare it with its checksums, and say what is damaged, what is lost and what to do.",
+    ),
     "doctor": _command("doctor", "doctor_command", "Look for what is missing or broken on this computer."),
     "finetune": _command(
         "finetune",

@@ -70,7 +70,7 @@ class Catalog(SandboxedDatabase):
         super().__init__(path)
         try:
             columns, measured = self.rows("DESCRIBE specimens"), self.rows("DESCRIBE measurements")
-        except duckdb.Error as error:
+        except (duckdb.Error, IndexFolderError) as error:
             self.close()
             raise IndexFolderError(f"{path} is no catalog; run the build again to make it anew: {error}") from error
         self.columns: dict[str, str] = {name: kind for name, kind, *_ in columns if name not in PROGRAM_COLUMNS}
@@ -304,6 +304,11 @@ class Catalog(SandboxedDatabase):
         sql = """SELECT trait, count(*) FILTER (present), count(*) FILTER (NOT present)
                  FROM regions GROUP BY trait ORDER BY trait"""
         return {trait: {"present": present, "absent": absent} for trait, present, absent in self.rows(sql)}
+
+    def sum_ids(self) -> dict[str, tuple[int, int]]:
+        """Return, for each trait, how many regions show it and the sum of their ids: cheap to compare with others."""
+        sql = "SELECT trait, count(*), CAST(sum(region_id) AS BIGINT) FROM regions WHERE present GROUP BY trait"
+        return {trait: (count, total) for trait, count, total in self.rows(sql)}
 
     def specimen_count(self) -> int:
         """Count the specimens, skipped ones included."""

@@ -6,8 +6,10 @@ runs on a connection that opens no other file, loads no extension, sees no Pytho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Condition
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError, QueryError
+from sst_retrieval.index.checksums import require_file
 
 
 def quote_name(identifier: str) -> str:
@@ -82,16 +85,22 @@ class SandboxedDatabase:
             path: of the file.
 
         Raises:
-            IndexFolderError: it is missing or broken.
+            IndexFolderError: it is missing, broken, or no file.
         """
+        self._remedy = "run the build again to make it anew"
+        self._path = require_file(path, self._remedy)
+        self._closed, self._cursors, self._change = False, 0, Condition()
         try:
             self._connection = duckdb.connect(str(path), read_only=True, config=_SANDBOX)
         except duckdb.Error as error:
-            raise IndexFolderError(f"{path} cannot be read; run the build again to make it anew: {error}") from error
+            raise self._damage(error) from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file; waits for the queries of other threads, and refuses new ones (`CLOSED`)."""
+        with self._change:
+            self._closed = True
+            self._change.wait_for(lambda: self._cursors == 0)
+            self._connection.close()
 
     def __enter__(self) -> Self:
         """Return the database itself."""
@@ -108,16 +117,32 @@ class SandboxedDatabase:
         with self.cursor() as cursor:
             return cursor.execute(sql, parameters or {}).fetchall()
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """Return a cursor, for results in another form than rows; use it in a `with` block.
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a cursor, for results in another form than rows; the file is not closed before it is given back.
 
         Raises:
             QueryError: the file was closed.
+            IndexFolderError: the file is damaged.
         """
+        with self._change:
+            if self._closed:
+                raise QueryError(CLOSED)
+            self._cursors += 1
         try:
-            return self._connection.cursor()
-        except duckdb.ConnectionException as error:
-            raise QueryError(CLOSED) from error
+            with self._connection.cursor() as cursor:
+                yield cursor
+        except duckdb.BinderException:
+            raise  # A column is missing, as in catalogs of early versions.
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            raise self._damage(error) from error
+        finally:
+            with self._change:
+                self._cursors -= 1
+                self._change.notify_all()
+
+    def _damage(self, error: Exception) -> IndexFolderError:
+        return IndexFolderError(f"{self._path} cannot be read; {self._remedy}: {error}")
 
     def select_where(
         self, sql: str, where: str, parameters: Mapping[str, Any], *, table: str

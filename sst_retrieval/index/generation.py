@@ -75,6 +75,20 @@ def read_hashes(shards: Sequence[Path], scratch: Path) -> dict[str, tuple[str, s
         return {name: (content, support) for name, content, support in connection.execute(sql).fetchall()}
 
 
+def read_removed(shards: Sequence[Path], scratch: Path) -> set[str]:
+    """Read which specimens the shards say were removed, and were not indexed again.
+
+    Args:
+        shards: as for `read_hashes`.
+        scratch: as for `read_hashes`.
+    """
+    if not shards:
+        return set()
+    with _connect(shards, scratch) as connection:
+        sql = "SELECT specimen FROM rows JOIN newest USING (specimen, shard) WHERE removed"
+        return {name for (name,) in connection.execute(sql).fetchall()}
+
+
 def write_generation(
     paths: GenerationPaths,
     *,

@@ -1,6 +1,9 @@
-"""The manifest of an index, `manifest.json`: its recipe and its current generation.
+"""The manifest of an index, `manifest.json`: its recipe, its current generation, and the checksums of what it needs.
 
-The file is replaced as a whole by an atomic rename; one read of it is one consistent state of the index.
+The file is replaced as a whole by an atomic rename; one read of it is one consistent state of the index. Its own
+checksum, over the canonical form of the rest, is its last entry. A manifest of an older version has none: it is read as
+well, but no source data is removed on its word (`Manifest.sealed`). `manifest.backup.json` is a copy, for
+`index.verification` to repair the original with.
 """
 
 from __future__ import annotations
@@ -8,14 +11,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
 
 from sst_retrieval.errors import IndexFolderError, ModelMismatchError
+from sst_retrieval.index.checksums import FileChecksum, find_unreadable, hash_json, is_sha256, parse_json
 
 FORMAT = "sst-retrieval index"
 SCHEMA = 1
-"""Version of the layout; incremented whenever an older program could misread the folder."""
+"""Version of the layout; incremented whenever an older program could misread the folder. Checksums did not raise it:
+an older program reads past them, and its next commit leaves an index without them."""
+
+MAX_BYTES = 64_000_000
+"""A larger manifest was not written by a build."""
+
+_ENTRIES = frozenset(("format", "schema", "recipe", "generation"))
+"""The entries of a manifest without checksums."""
+
+_MAX_NUMBER = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,52 +64,221 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Contents:
+    """What a commit found in the index folder.
+
+    Attributes:
+        files: path in the index -> checksum: the files of the generation, and its specimen table.
+        last_shard: number of the last shard that the generation was made from. All from the recipe's first one on were
+            there, but for those that were set aside (`index.shard_checksums`).
+        reviews: the record of reviews as it was then (size, SHA-256); it only grows.
+    """
+
+    files: Mapping[str, FileChecksum]
+    last_shard: int
+    reviews: tuple[int, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contents in JSON values."""
+        size, sha256 = self.reviews
+        files = {name: checksum.to_json() for name, checksum in self.files.items()}
+        return {"files": files, "last_shard": self.last_shard, "reviews": {"size": size, "sha256": sha256}}
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The state of an index folder.
 
     Attributes:
         recipe: how the next shards are made. While an index is being rebuilt it differs from the generation's.
         generation: what readers see; None before the first commit.
+        contents: of the generation; None before the first commit, or if an older version committed it.
+        sealed: whether it was read with a checksum that fits, or was made by this process.
     """
 
     recipe: Recipe
     generation: Generation | None
+    contents: Contents | None = None
+    sealed: bool = True
+
+    @property
+    def rebuild_begun(self) -> bool:
+        """Whether a rebuild has begun that is not committed: its shards have higher numbers than the generation's."""
+        return self.generation is not None and self.recipe.first_shard > self.generation.recipe.first_shard
 
     def to_json(self) -> str:
-        """Serialise to JSON."""
-        return json.dumps({"format": FORMAT, "schema": SCHEMA, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+        """Serialise to JSON, with the checksum."""
+        entries: dict[str, Any] = {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "recipe": asdict(self.recipe),
+            "generation": None if self.generation is None else asdict(self.generation),
+            "contents": None if self.contents is None else self.contents.to_json(),
+        }
+        # As they are read again: names are strings, tuples are lists, and what is no number is missing.
+        fields = json.loads(json.dumps(entries), parse_constant=lambda _: None)
+        fields["checksum"] = hash_json(fields)
+        return json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest.
 
     Args:
-        path: the `manifest.json` of an index folder.
+        path: the `manifest.json` of an index folder, or its copy.
 
     Raises:
-        IndexFolderError: it is missing, broken, of another program, or of a newer version of this one.
+        IndexFolderError: it is missing, damaged, of another program, or of a newer version of this one.
     """
     folder = path.parent
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise IndexFolderError(f"{folder} is not an index; make one with: sst-retrieval build") from error
-    except (OSError, ValueError) as error:
-        raise IndexFolderError(f"{path} cannot be read: {error}; restore it or build into a new folder") from error
+    fields = _read_fields(path)
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-        raise IndexFolderError(f"{path} was not written by this program; {folder} is not an index")
+        raise IndexFolderError(
+            f"{path} was not written by this program, or is damaged; {folder} is not an index, or "
+            f"{repair_advice(folder)}"
+        )
+    sealed = "checksum" in fields
+    if sealed:
+        checksum = fields.pop("checksum")
+        if hash_json(fields) != checksum:
+            _refuse(path, "its content does not fit its checksum")
+    schema = fields.get("schema")
+    if type(schema) is int and schema > SCHEMA:
+        raise IndexFolderError(
+            f"{folder} was written by a newer version of this program (schema {schema}, this one knows "
+            f"{SCHEMA}); update this program"
+        )
+    if not sealed and not fields.keys() <= _ENTRIES:
+        _refuse(path, f"its checksum is lost, or {sorted(fields.keys() - _ENTRIES)[0]!r} is none of its entries")
     try:
-        if fields["schema"] > SCHEMA:
-            raise IndexFolderError(
-                f"{folder} was written by a newer version of this program (schema {fields['schema']}, this one knows "
-                f"{SCHEMA}); update this program"
-            )
-        generation = fields["generation"]
-        if generation is not None:
-            generation = Generation(**{**generation, "recipe": Recipe(**generation["recipe"])})
-        return Manifest(Recipe(**fields["recipe"]), generation)
-    except (KeyError, TypeError) as error:
-        raise IndexFolderError(f"{path} lacks a part ({error}); restore it or build into a new folder") from error
+        return _parse(fields, sealed=sealed)
+    except KeyError as error:
+        _refuse(path, f"it lacks a part ({error})")
+    except (TypeError, ValueError) as error:
+        _refuse(path, str(error))
+
+
+def repair_advice(folder: Path) -> str:
+    """Say how a damaged index is repaired, as the end of a sentence."""
+    return f"restore the file from a backup, or: sst-retrieval verify {folder} --repair"
+
+
+def _read_fields(path: Path) -> Any:
+    folder = path.parent
+    wrong = find_unreadable(path)
+    if wrong == "is missing":
+        if path.with_name("manifest.backup.json").is_file() and path.name == "manifest.json":
+            raise IndexFolderError(f"{path} is missing; {repair_advice(folder)}")
+        raise IndexFolderError(f"{folder} is not an index; make one with: sst-retrieval build")
+    if wrong is not None:
+        raise IndexFolderError(f"{path} {wrong}; {repair_advice(folder)}")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES // 1_000_000} MB")
+        fields = parse_json(path.read_bytes().decode())
+        hash_json(fields)  # Raises for 1e999, which is parsed as an infinity.
+    except (OSError, ValueError, RecursionError) as error:
+        raise IndexFolderError(f"{path} cannot be read: {error}; {repair_advice(folder)}") from error
+    return fields
+
+
+def _refuse(path: Path, reason: str) -> NoReturn:
+    raise IndexFolderError(
+        f"{path} is damaged: {reason}; settings, label numbers and the current state of the index are not certain; "
+        f"{repair_advice(path.parent)}"
+    )
+
+
+def _parse(fields: Mapping[str, Any], *, sealed: bool) -> Manifest:
+    """Make a manifest of JSON values of any kind.
+
+    Raises:
+        KeyError: an entry is missing.
+        ValueError: an entry has another type or an impossible value, or two contradict each other.
+    """
+    _number(fields["schema"], "schema", 1)
+    recipe = _parse_recipe(fields["recipe"], "recipe")
+    generation = None if fields["generation"] is None else _parse_generation(fields["generation"])
+    if generation is not None:
+        last = generation.recipe
+        if recipe.first_shard < last.first_shard or (recipe.first_shard == last.first_shard and recipe != last):
+            raise ValueError("the recipe is not the generation's, and no rebuild has begun")
+    contents = fields.get("contents")
+    return Manifest(recipe, generation, None if contents is None else _parse_contents(contents), sealed)
+
+
+def _parse_recipe(value: Any, name: str) -> Recipe:
+    fields = _entries(value, name, ("settings", "blocks", "first_shard"))
+    settings, blocks = _dict(fields["settings"], f"{name}.settings"), _dict(fields["blocks"], f"{name}.blocks")
+    for block, size in blocks.items():
+        _number(size, f"{name}.blocks.{block}", 1)
+    for block, ridge in _dict(settings.get("whitening", {}), f"{name}.settings.whitening").items():
+        if type(ridge) not in (int, float) or ridge < 0:
+            raise ValueError(f"{name}.settings.whitening.{block} is not a number from 0")
+        if block not in blocks:
+            raise ValueError(f"{name}.settings.whitening names {block!r}, which is no block")
+    return Recipe(settings, blocks, _number(fields["first_shard"], f"{name}.first_shard", 0))
+
+
+def _parse_generation(value: Any) -> Generation:
+    fields = _entries(value, "generation", ("number", "recipe", "numbers", "provenance"))
+    numbers, made = _dict(fields["numbers"], "generation.numbers"), _dict(fields["provenance"], "generation.provenance")
+    for trait, number in numbers.items():
+        _number(number, f"generation.numbers.{trait}", 0)
+    _check_provenance(made)
+    number = _number(fields["number"], "generation.number", 1)
+    return Generation(number, _parse_recipe(fields["recipe"], "generation.recipe"), numbers, made)
+
+
+def _check_provenance(made: Mapping[str, Any]) -> None:
+    """Check those values of the provenance that other modules use without a check of their own."""
+    for words in _dict(made.get("synonyms", {}), "generation.provenance.synonyms").values():
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError("generation.provenance.synonyms is not lists of words")
+    supports = made.get("supports", [])
+    if not isinstance(supports, list) or not all(isinstance(each, dict) and "specimen" in each for each in supports):
+        raise ValueError("generation.provenance.supports is not a list of annotated specimens")
+    if "photographs" in made:
+        _number(
+            _dict(made["photographs"], "generation.provenance.photographs").get("indexed"), "photographs.indexed", 0
+        )
+    if not isinstance(made.get("laid_like"), str | None):
+        raise ValueError("generation.provenance.laid_like is not a name")
+
+
+def _parse_contents(value: Any) -> Contents:
+    fields = _entries(value, "contents", ("files", "last_shard", "reviews"))
+    files = {}
+    for name, checksum in _dict(fields["files"], "contents.files").items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise ValueError(f"contents.files names {name!r}, which is no file of an index")
+        files[name] = FileChecksum.from_json(checksum)
+    reviews = _entries(fields["reviews"], "contents.reviews", ("size", "sha256"))
+    size = reviews["size"]
+    if type(size) is not int or size < 0 or not is_sha256(reviews["sha256"]):
+        raise ValueError("contents.reviews is not a size and a checksum")
+    return Contents(files, _number(fields["last_shard"], "contents.last_shard", 0), (size, reviews["sha256"]))
+
+
+def _entries(value: Any, name: str, expected: tuple[str, ...]) -> dict[str, Any]:
+    fields = _dict(value, name)
+    unknown = sorted(fields.keys() - set(expected))
+    if unknown:
+        raise ValueError(f"{name} has an entry {unknown[0]!r}, which is unknown")
+    return {key: fields[key] for key in expected}
+
+
+def _dict(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is not a set of names and values")
+    return value
+
+
+def _number(value: Any, name: str, least: int) -> int:
+    if type(value) is not int or not least <= value <= _MAX_NUMBER:
+        raise ValueError(f"{name} is not a whole number from {least} to {_MAX_NUMBER}")
+    return value
 
 
 def same_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -1,12 +1,15 @@
 """The paths of all files in an index folder. No other module knows a path inside one.
 
-    manifest.json                               settings, current generation; replaced by an atomic rename
+    manifest.json                               settings, current generation, checksums; replaced by an atomic rename
+    manifest.backup.json                        a copy of it, to repair it with
     shards/000042.parquet                       source data: one row a region, never changed
+    shards/checksums.jsonl                      one line a shard
     specimens/0003.parquet                      source data: the collection's table as it was at commit 3
     generations/0003/catalog.duckdb             derived from the two above
     generations/0003/vectors/forewing.faiss     derived: one a trait, under the catalog's region ids
     reviews/decisions.jsonl                     source data: reviews of masks, appended at any time
     thumbnails/, crops/                         derived: small pictures of specimens, and of their traits
+    damaged/                                    what a repair set aside, never read
 
 A file whose name is not one that this program writes, such as a copy made by hand, is neither read nor removed.
 """
@@ -92,6 +95,25 @@ class IndexPaths:
         return self.root / "manifest.json"
 
     @property
+    def manifest_backup(self) -> Path:
+        """A copy of the manifest."""
+        return self.root / "manifest.backup.json"
+
+    @property
+    def shard_checksums_file(self) -> Path:
+        """The checksums of the shards (see `index.shard_checksums`)."""
+        return self.root / "shards" / "checksums.jsonl"
+
+    @property
+    def damaged_folder(self) -> Path:
+        """Where a repair puts what it takes out of use."""
+        return self.root / "damaged"
+
+    def relative(self, path: Path) -> str:
+        """Return a path of the index as the manifest names it."""
+        return path.relative_to(self.root).as_posix()
+
+    @property
     def decisions_file(self) -> Path:
         """The record of reviews (see `index.reviews`)."""
         return self.root / "reviews" / "decisions.jsonl"
@@ -150,6 +172,11 @@ class IndexPaths:
     def list_crop_folders(self) -> list[Path]:
         """List the folders of crops that exist, one a trait; a link out of the index is not one."""
         return [path for path in (self.root / "crops").glob("*") if path.is_dir() and is_inside(path, [self.root])]
+
+    def list_pictures(self) -> list[Path]:
+        """List the thumbnails and crops that exist."""
+        folders = [self.root / "thumbnails", *self.list_crop_folders()]
+        return [path for folder in folders for path in sorted(folder.glob("*.jpg")) if path.is_file()]
 
     def total_bytes(self) -> int:
         """Add up the sizes of all files, in bytes; files may come and go meanwhile."""

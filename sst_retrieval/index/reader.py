@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
@@ -11,14 +12,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.errors import ImageError, QueryError
+from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
 from sst_retrieval.imaging import images, masks
 from sst_retrieval.imaging.read_policy import ReadPolicy
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.duck import CLOSED
-from sst_retrieval.index.manifest import Generation
+from sst_retrieval.index.manifest import Generation, repair_advice
 from sst_retrieval.index.reviews import Review, apply_review_mask, make_review
-from sst_retrieval.index.store import Store
+from sst_retrieval.index.store import Store, derived_remedy
 from sst_retrieval.index.thumbnails import read_thumbnail
 from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.index.whitening import read_whitening
@@ -51,22 +52,45 @@ class Reader:
         self._paths = store.paths
         self._review_lock = Lock()
         self.blocks: Mapping[str, int] = generation.recipe.blocks
+        store.check_generation()
         files, inside = store.paths.generation(generation.number), store.paths.require_inside
         self.catalog = Catalog(inside(files.catalog_file))
         try:
             self._counts = self.catalog.counts()
+            unnumbered = sorted(self._counts.keys() - generation.numbers.keys())
+            if unnumbered:
+                raise IndexFolderError(
+                    f"{store.paths.manifest_file} has no label number of {unnumbered[0]}; {repair_advice(store.path)}"
+                )
             self.state = store.state()
             self.catalog.apply_reviews(store.reviews())
             # All files are opened now: a later commit may remove them, and open files stay readable.
             self.vector_indexes = VectorIndexes(
                 {trait: VectorIndex(inside(files.vector_file(trait)), self.blocks) for trait in self._counts}
             )
+            self._compare_ids(inside)
             self.whitenings = {
                 trait: read_whitening(inside(files.whitening_file(trait)), self.blocks) for trait in self._counts
             }
         except BaseException:
             self.catalog.close()
             raise
+
+    def _compare_ids(self, inside: Callable[[Path], Path]) -> None:
+        """Check that catalog and vector files know the same regions: by their number, order and sum.
+
+        Raises:
+            IndexFolderError: a file has others.
+        """
+        expected = self.catalog.sum_ids()
+        for trait, vectors in self.vector_indexes.items():
+            ids = vectors.ids
+            ascending = bool((np.diff(ids) > 0).all())
+            if not ascending or (len(ids), int(ids.sum())) != expected.get(trait, (0, 0)):
+                path = inside(self._paths.generation(self._generation.number).vector_file(trait))
+                raise IndexFolderError(
+                    f"{path} does not hold the regions of its catalog; {derived_remedy(self._paths.root)}"
+                )
 
     def __enter__(self) -> Self:
         """Return the reader itself."""

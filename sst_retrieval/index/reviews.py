@@ -3,7 +3,9 @@
     reviews/decisions.jsonl     one line a review; the last one of a trait on a photograph counts
 
 A review belongs to the content of a photograph, not to a build: a rebuild, another model or a renamed file never
-loses it, and another photograph under the same name does not inherit it. It stores the mask that was reviewed:
+loses it, and another photograph under the same name does not inherit it. Each line has a checksum, over its other
+entries; lines of older versions have none, and the manifest has one of the whole record as it was at the last commit.
+It stores the mask that was reviewed:
 
 - accept: this mask is right, and it stays, whatever a later build finds;
 - reject: this mask is wrong; the trait is no hit and is not exported, until a later review;
@@ -28,6 +30,7 @@ from filelock import FileLock, Timeout
 from sst_retrieval import provenance
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.imaging.masks import box, decode, encode
+from sst_retrieval.index.checksums import find_unreadable, hash_json, parse_json
 from sst_retrieval.types import Mask, Region
 
 DECISIONS: Mapping[str, str | None] = {
@@ -83,11 +86,18 @@ class Review:
 
     settles_mask = overrides_propagation  # Its name in version 0.1.
 
-    def to_json(self) -> str:
-        """Write as one line."""
-        mask = {"size": list(self.size), "counts": self.rle.decode("ascii")}
+    def to_json(self, *, sealed: bool = True) -> str:
+        """Write as one line.
+
+        Args:
+            sealed: with a checksum; it stands in "mask", where older programs read past it.
+        """
+        mask: dict[str, Any] = {"size": list(self.size), "counts": self.rle.decode("ascii")}
         names = ("specimen", "trait", "content", "decision", "reviewer", "time", "comment")
-        return json.dumps({**{name: getattr(self, name) for name in names}, "mask": mask}, ensure_ascii=False)
+        fields = {**{name: getattr(self, name) for name in names}, "mask": mask}
+        if sealed:
+            mask["checksum"] = hash_json(fields)
+        return json.dumps(fields, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +154,12 @@ def append_reviews(path: Path, reviews: Iterable[Review]) -> None:
     try:
         path.parent.mkdir(exist_ok=True)
         with FileLock(path.with_name(".lock"), timeout=LOCK_TIMEOUT), path.open("ab+") as file:
-            file.truncate(_length_of_whole_lines(file))  # A line that a crash cut short was never a review.
+            file.seek(0)
+            text = file.read()
+            whole = text.rfind(b"\n") + 1
+            if len(split_record(text)) > text.count(b"\n"):
+                raise IndexFolderError(f"{path} is damaged in its last byte; {_remedy(path)}")
+            file.truncate(whole)  # A line that a crash cut short was never a review.
             file.write(lines)
             file.flush()
             os.fsync(file.fileno())
@@ -154,21 +169,70 @@ def append_reviews(path: Path, reviews: Iterable[Review]) -> None:
         raise IndexFolderError(f"the decision was not kept: {path} cannot be written ({error.strerror})") from error
 
 
-def read_reviews(path: Path) -> tuple[Review, ...]:
+def read_reviews(path: Path, start: tuple[int, str] | None = None) -> tuple[Review, ...]:
     """Read the record, oldest review first; empty if there is no file.
+
+    Args:
+        path: the file.
+        start: what the record must begin with: size in bytes and SHA-256.
 
     Raises:
         IndexFolderError: the file cannot be read, or a line is not a review; says which.
     """
+    text = read_record(path)
+    reviews = tuple(_read(path, number, line) for number, line in enumerate(split_record(text), start=1))
+    if start is not None and start != _hash_start(text, start[0]):
+        raise IndexFolderError(
+            f"{path} does not begin as it did at the last build: reviews of masks were lost or changed; {_remedy(path)}"
+        )
+    return reviews
+
+
+def read_record(path: Path) -> bytes:
+    """Read the file of the record; empty if there is none.
+
+    Raises:
+        IndexFolderError: it cannot be read.
+    """
+    wrong = find_unreadable(path)
+    if wrong == "is missing":
+        return b""
+    if wrong is not None:
+        raise IndexFolderError(f"{path} {wrong}; put the record of reviews there, or remove it")
     try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return ()
+        return path.read_bytes()
     except OSError as error:
         raise IndexFolderError(f"{path} cannot be read ({error.strerror}); check that you may read it") from error
-    # What follows the last line end was cut short by a crash, or is being written now.
-    lines = text[: text.rfind(b"\n") + 1].splitlines()
-    return tuple(_read(path, number, line) for number, line in enumerate(lines, start=1))
+
+
+def split_record(text: bytes) -> list[bytes]:
+    """Split a record into its lines.
+
+    What follows the last line end was cut short by a crash, or is being written now, unless only its line end is
+    damaged.
+    """
+    *lines, rest = text.split(b"\n")
+    try:
+        parse_review(rest[:-1], sealed=True)
+    except ValueError:
+        return lines
+    return [*lines, rest]
+
+
+def hash_record(text: bytes) -> tuple[int, str]:
+    """Return size and SHA-256 of the whole lines of a record, as `read_reviews` compares them."""
+    return _hash_start(text, text.rfind(b"\n") + 1)
+
+
+def _hash_start(text: bytes, size: int) -> tuple[int, str]:
+    return min(size, len(text)), hashlib.sha256(text[:size]).hexdigest()
+
+
+def _remedy(path: Path) -> str:
+    return (
+        f"restore the file from a backup, or: sst-retrieval verify {path.parent.parent} --repair sets damaged lines "
+        "aside and keeps the others"
+    )
 
 
 def latest_reviews(reviews: Iterable[Review]) -> dict[Key, Review]:
@@ -233,8 +297,18 @@ def make_review(
 
 
 def apply_review_mask(region: Region, review: Review) -> Region:
-    """Return a region with the mask of its review, confidence 1, and neither vector nor measurements."""
-    mask = decode(review.rle, review.size)
+    """Return a region with the mask of its review, confidence 1, and neither vector nor measurements.
+
+    Raises:
+        IndexFolderError: the mask of the review is damaged.
+    """
+    try:
+        mask = decode(review.rle, review.size)
+    except ValueError as error:
+        raise IndexFolderError(
+            f"the review of {review.trait} of {review.specimen} at {review.time} has a damaged mask ({error}); "
+            "review it again"
+        ) from error
     return replace(
         region,
         present=bool(mask.any()),
@@ -252,24 +326,40 @@ def make_absent(region: Region) -> Region:
     return replace(region, present=False, rle=empty, box=(0, 0, 0, 0), vector=None, measurements={})
 
 
-def _length_of_whole_lines(file: Any) -> int:
-    """Return how many bytes of a file are whole lines."""
-    file.seek(0)
-    return int(file.read().rfind(b"\n")) + 1
+def parse_review(line: bytes, *, sealed: bool = False) -> Review:
+    """Parse one line of the record.
+
+    Args:
+        line: without its line end.
+        sealed: refuse lines without a checksum, too.
+
+    Raises:
+        ValueError: it is no review, or does not fit its checksum; says why.
+    """
+    fields = parse_json(line.decode())
+    try:
+        mask = fields.pop("mask")
+        has_checksum = mask.keys() != {"size", "counts"}
+        height, width = mask["size"]
+        review = Review(size=(height, width), rle=mask["counts"].encode("ascii"), **fields)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+    names = ("specimen", "trait", "content", "decision", "reviewer", "time", "comment")
+    if not all(isinstance(getattr(review, name), str) for name in names):
+        raise ValueError("an entry is no text")
+    if not all(type(side) is int and 0 < side < 1 << 31 for side in review.size):
+        raise ValueError("the size of the mask is no number of pixels")
+    if (has_checksum or sealed) and review.to_json().encode() != line.removesuffix(b"\r"):
+        raise ValueError("it does not fit its checksum")
+    if review.decision not in DECISIONS:
+        raise ValueError(f"the decision {review.decision!r} is not one of {', '.join(DECISIONS)}")
+    return review
 
 
 def _read(path: Path, number: int, line: bytes) -> Review:
     try:
-        fields = json.loads(line)
-        mask = fields.pop("mask")
-        height, width = mask["size"]
-        review = Review(size=(int(height), int(width)), rle=mask["counts"].encode("ascii"), **fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return parse_review(line)
+    except ValueError as error:
         raise IndexFolderError(
-            f"{path}, line {number} is not a decision ({error}); repair or remove the line"
+            f"{path}, line {number} is not a decision ({error}): a review of a mask is lost; {_remedy(path)}"
         ) from error
-    if review.decision not in DECISIONS:
-        raise IndexFolderError(
-            f"{path}, line {number}: the decision {review.decision!r} is not one of {', '.join(DECISIONS)}"
-        )
-    return review

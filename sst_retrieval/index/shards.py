@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.index.checksums import parse_json, require_file
 from sst_retrieval.types import Floats, Region
 
 ShardRow: TypeAlias = tuple[Region, str, str]
@@ -42,6 +43,9 @@ COLUMNS = pa.schema(
         ("removed", pa.bool_()),
     ]
 )
+
+_UNREADABLE = (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException)
+"""What pyarrow raises where a file is damaged."""
 
 _NOTES = b"sst-retrieval notes"
 
@@ -68,9 +72,37 @@ def read_notes(path: Path) -> dict[str, Any]:
     """
     try:
         notes = (pq.read_schema(path).metadata or {}).get(_NOTES)
-        return {} if notes is None else dict(json.loads(notes))
-    except (OSError, ValueError, TypeError) as error:
-        raise IndexFolderError(f"{path} cannot be read; rebuild the index (--rebuild): {error}") from error
+        return {} if notes is None else dict(parse_json(notes))
+    except (*_UNREADABLE, TypeError) as error:
+        raise IndexFolderError(f"{path} cannot be read; {shard_remedy(path)}: {error}") from error
+
+
+def count_specimens(path: Path) -> int:
+    """Read a shard wholly, checking the checksums of its pages, and count the specimens that it has rows of.
+
+    Raises:
+        IndexFolderError: it cannot be read.
+    """
+    require_file(path, shard_remedy(path))
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+        if not table.schema.equals(COLUMNS):
+            raise ValueError("it has other columns")
+        table.validate(full=True)
+        return len(set(table.column("specimen").to_pylist()))
+    except _UNREADABLE as error:
+        raise IndexFolderError(
+            f"{path} is damaged ({error}): masks and vectors are lost; {shard_remedy(path)}"
+        ) from error
+
+
+def shard_remedy(path: Path) -> str:
+    """Say what to do about a damaged shard, as the end of a sentence."""
+    return (
+        f"restore the file from a backup, or: sst-retrieval verify {path.parent.parent} --repair sets it aside, and "
+        "the next build computes what was in it again"
+    )
 
 
 def write_tombstones(path: Path, specimens: Sequence[str]) -> None:
@@ -116,10 +148,16 @@ def read_vectors(path: Path, places: npt.NDArray[np.int64], dim: int) -> Floats:
 
     Returns:
         float32 (n, D).
+
+    Raises:
+        IndexFolderError: the shard cannot be read, or holds other vectors.
     """
-    column = pq.read_table(path, columns=["vector"]).column("vector").combine_chunks()
-    values: Floats = column.take(pa.array(places)).flatten().to_numpy()
-    return values.reshape(-1, dim)
+    try:
+        column = pq.read_table(path, columns=["vector"]).column("vector").combine_chunks()
+        values: Floats = column.take(pa.array(places)).flatten().to_numpy()
+        return values.reshape(-1, dim)
+    except _UNREADABLE as error:
+        raise IndexFolderError(f"{path} cannot be read; {shard_remedy(path)}: {error}") from error
 
 
 def _check_vector(vector: Floats, blocks: Mapping[str, int], name: str) -> None:
@@ -158,4 +196,4 @@ def _write(path: Path, records: list[dict[str, object]], notes: Mapping[str, Any
     table = pa.table(columns, schema=COLUMNS)
     if notes:
         table = table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
-    pq.write_table(table, path, compression="zstd", use_dictionary=texts)
+    pq.write_table(table, path, compression="zstd", use_dictionary=texts, write_page_checksum=True)

@@ -7,11 +7,19 @@
 Each step takes effect by one atomic rename: whenever a build is killed, readers keep a whole generation and the next
 build continues after the last shard. One build at a time (`lock`); readers never wait. `index.paths` says what lies
 where.
+
+Every file has a checksum (`index.checksums`): those of a commit stand in the manifest, those of shards in a record of
+their own. A build reads no shard and no older table before all of its bytes were checked, each once. Source data is
+removed only if the manifest that asks for it has a checksum that fits; else it is put into `damaged/`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import math
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +27,33 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from sst_retrieval.collection.specimens import Collection
+from sst_retrieval.collection import specimens as tables
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import UNFINISHED, atomic_write, remove, write_text
-from sst_retrieval.index.generation import read_hashes, write_generation
-from sst_retrieval.index.manifest import Generation, Manifest, Recipe, read_manifest, require_same, same_settings
+from sst_retrieval.index.checksums import FileChecksum, compute_checksum, find_difference, find_unreadable
+from sst_retrieval.index.generation import read_hashes, read_removed, write_generation
+from sst_retrieval.index.manifest import (
+    Contents,
+    Generation,
+    Manifest,
+    Recipe,
+    read_manifest,
+    repair_advice,
+    require_same,
+    same_settings,
+)
 from sst_retrieval.index.paths import GenerationPaths, IndexPaths
-from sst_retrieval.index.reviews import Review, append_reviews, read_reviews
-from sst_retrieval.index.shards import ShardRow, check_rows, read_notes, write_shard, write_tombstones
+from sst_retrieval.index.reviews import Review, append_reviews, hash_record, read_record, read_reviews
+from sst_retrieval.index.shard_checksums import ShardChecksum, append_shard_checksums, read_shard_checksums
+from sst_retrieval.index.shards import (
+    ShardRow,
+    check_rows,
+    count_specimens,
+    read_notes,
+    shard_remedy,
+    write_shard,
+    write_tombstones,
+)
 from sst_retrieval.index.snapshot import write_snapshot
 from sst_retrieval.types import Skipped
 
@@ -37,18 +64,24 @@ class Store:
     Attributes:
         path: the index folder.
         paths: what lies where in it.
+        notes: what a person should know about the files, one sentence each; of the present lock.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         """Use `Store.open` or `Store.create`."""
         self.path, self.paths = path, IndexPaths(path)
+        self.notes: list[str] = []
         self._manifest = manifest
+        self._checked: set[int] = set()
+        self._trusted = manifest.sealed
         self._lock = FileLock(self.paths.lock_file, timeout=0, thread_local=False)
 
     @classmethod
     def exists(cls, path: Path) -> bool:
         """Say whether a folder holds an index."""
-        return IndexPaths(path).manifest_file.is_file()
+        paths = IndexPaths(path)
+        # Whatever it is: `open` says what is wrong with a manifest that is a folder, or missing beside its copy.
+        return os.path.lexists(paths.manifest_file) or paths.manifest_backup.is_file()
 
     @classmethod
     def create(cls, path: Path, *, settings: Mapping[str, Any], blocks: Mapping[str, int]) -> Self:
@@ -94,9 +127,36 @@ class Store:
         """What readers see; None before the first commit."""
         return self._manifest.generation
 
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest as it was last read or written."""
+        return self._manifest
+
+    def check_generation(self) -> None:
+        """Check size and both ends of the files that a reader opens; without checksums, nothing.
+
+        Raises:
+            IndexFolderError: one is missing or damaged.
+        """
+        contents, generation = self._manifest.contents, self.generation
+        if contents is None or generation is None:
+            return
+        folder = self.paths.relative(self.paths.generation(generation.number).folder)
+        for name, checksum in contents.files.items():
+            if name.startswith(f"{folder}/"):
+                path = self.paths.require_inside(self.path / name)
+                wrong = find_difference(path, checksum, whole=False)
+                if wrong is not None:
+                    raise IndexFolderError(f"{path} {wrong}; {derived_remedy(self.path)}")
+
     def reviews(self) -> tuple[Review, ...]:
-        """Read the record of reviews, oldest first."""
-        return read_reviews(self.paths.decisions_file)
+        """Read the record of reviews, oldest first.
+
+        Raises:
+            IndexFolderError: it is damaged, or has lost reviews since the last commit.
+        """
+        contents = self._manifest.contents
+        return read_reviews(self.paths.decisions_file, None if contents is None else contents.reviews)
 
     def add_reviews(self, reviews: Sequence[Review]) -> None:
         """Append to the record of reviews; a build may hold the lock meanwhile."""
@@ -120,9 +180,12 @@ class Store:
         """
         with self._acquire_lock():
             self._manifest = read_manifest(self.paths.manifest_file)
+            self.notes, self._checked, self._trusted = [], set(), self._manifest.sealed
+            self._require_generation()
             for folder in self.paths.build_folders:
                 folder.mkdir(exist_ok=True)
             self._remove_leftovers()
+            self._copy_manifest()
             yield
 
     def require_same_model(self, settings: Mapping[str, Any]) -> None:
@@ -139,9 +202,10 @@ class Store:
         """
         self._require_lock()
         generation = self.generation
-        if generation is not None and not same_settings(self._manifest.recipe.settings, settings):
+        begun = self._manifest.rebuild_begun and not same_settings(self._manifest.recipe.settings, settings)
+        if begun and generation is not None:
             require_same(self.path, generation.recipe.settings, settings)
-            _remove_files(self._recipe_shards())
+            self._remove_shards(self.paths.list_shards(self._manifest.recipe.first_shard))
             self._write_manifest(replace(self._manifest, recipe=generation.recipe))
         require_same(self.path, self._manifest.recipe.settings, settings)
 
@@ -156,13 +220,14 @@ class Store:
         """
         self._require_lock()
         recipe, generation = self._manifest.recipe, self.generation
-        unfinished = generation is None or recipe.first_shard != generation.recipe.first_shard
+        unfinished = generation is None or self._manifest.rebuild_begun
         if unfinished and same_settings(recipe.settings, settings):
             return
         if unfinished:
-            _remove_files(self._recipe_shards())
+            self._remove_shards(self.paths.list_shards(recipe.first_shard))
         recipe = Recipe(dict(settings), dict(blocks), self._next_shard())
         self._write_manifest(replace(self._manifest, recipe=recipe))
+        self._trusted = True  # What is removed at the next commit was counted, not read.
 
     def append(self, rows: Sequence[ShardRow], *, notes: Mapping[str, Any] | None = None) -> Path:
         """Write regions to a new shard.
@@ -180,10 +245,22 @@ class Store:
         """
         self._require_lock()
         check_rows(rows, self._manifest.recipe.blocks)
-        path = self.paths.shard_file(self._next_shard())
-        with atomic_write(path) as temporary:
+        with self._new_shard({region.specimen for region, _, _ in rows}) as (temporary, path):
             write_shard(temporary, rows, notes)
         return path
+
+    @contextmanager
+    def _new_shard(self, specimens: Collection[str]) -> Iterator[tuple[Path, Path]]:
+        """Write the next shard: yields the path to write to, and the path that it gets; then its checksum is kept."""
+        path = self.paths.shard_file(self._next_shard())
+        with atomic_write(path) as temporary:
+            yield temporary, path
+            checksum = compute_checksum(temporary)
+        # Not before: a checksum without its shard would be a lost shard. A shard without one is read wholly.
+        number = int(path.stem)
+        line = ShardChecksum(number, checksum, len(specimens))
+        append_shard_checksums(self.paths.shard_checksums_file, [line])
+        self._checked.add(number)
 
     def indexed_hashes(self) -> dict[str, tuple[str, str]]:
         """Return what the newest rows of each indexed specimen were made from.
@@ -193,13 +270,17 @@ class Store:
         """
         return read_hashes(self._recipe_shards(), self.paths.spill_folder)
 
+    def removed_specimens(self) -> set[str]:
+        """Return the specimens that were taken out of the index, and are not in it again."""
+        return read_removed(self._recipe_shards(), self.paths.spill_folder)
+
     def read_notes(self) -> dict[str, Any]:
         """Merge the notes of the present recipe's shards; of two under one name the newer one wins."""
         return {name: note for shard in self._recipe_shards() for name, note in read_notes(shard).items()}
 
     def commit(
         self,
-        collection: Collection,
+        collection: tables.Collection,
         *,
         skipped: Sequence[Skipped] = (),
         numbers: Mapping[str, int],
@@ -227,40 +308,178 @@ class Store:
         previous = self.generation
         number = 1 if previous is None else previous.number + 1
         with atomic_write(self.paths.snapshot_file(number)) as temporary:
-            old = None if previous is None else self.paths.snapshot_file(previous.number)
+            old = self._previous_snapshot(needed=bool(gone))
             write_snapshot(temporary, collection, previous=old, retained=sorted(gone))
-        traits = self._write_generation(number, skipped)
+        if not self._recipe_shards():
+            self.append([])
+        traits = self._write_generation(number, skipped, self._recipe_shards(), self._manifest.recipe)
         old_numbers = {} if previous is None else previous.numbers
         all_numbers = _label_numbers(traits, old_numbers, numbers)
         generation = Generation(number, self._manifest.recipe, all_numbers, dict(provenance))
-        self._write_manifest(replace(self._manifest, generation=generation))
+        self._write_manifest(Manifest(self._manifest.recipe, generation, self._list_contents(number)))
         self._remove_leftovers()
         return number
 
-    def _write_generation(self, number: int, skipped: Sequence[Skipped]) -> list[str]:
+    def remake_generation(self, skipped: Sequence[Skipped]) -> int:
+        """Make the files of the committed generation again, from its shards and its specimen table.
+
+        Args:
+            skipped: specimens that could not be indexed, and why.
+
+        Returns:
+            The number of the new generation, which takes its place.
+        """
+        self._require_lock()
+        old = self._manifest.generation
+        if old is None:
+            raise RuntimeError("there is no generation yet")
+        number = old.number + 1
+        with atomic_write(self.paths.snapshot_file(number)) as temporary:
+            shutil.copyfile(self.paths.snapshot_file(old.number), temporary)
+        contents, recipe = self._manifest.contents, self._manifest.recipe
+        last = math.inf if contents is None else contents.last_shard
+        end = recipe.first_shard if self._manifest.rebuild_begun else math.inf
+        shards = [
+            path for path in self.paths.list_shards(old.recipe.first_shard) if int(path.stem) <= min(last, end - 1)
+        ]
+        self._write_generation(number, skipped, shards, old.recipe)
+        contents = replace(self._list_contents(number), last_shard=max(int(path.stem) for path in shards))
+        self._write_manifest(Manifest(recipe, replace(old, number=number), contents))
+        self._remove_leftovers()
+        return number
+
+    def accept_reviews(self) -> None:
+        """Take the record of reviews as it is now for the one of the last commit."""
+        self._require_lock()
+        if self._manifest.contents is not None:
+            reviews = hash_record(read_record(self.paths.decisions_file))
+            if reviews != self._manifest.contents.reviews and not self._begins_as_committed():
+                contents = replace(self._manifest.contents, reviews=reviews)
+                self._write_manifest(replace(self._manifest, contents=contents))
+
+    def _begins_as_committed(self) -> bool:
+        try:
+            self.reviews()
+        except IndexFolderError:
+            return False
+        return True
+
+    def accept_snapshot(self) -> None:
+        """Take the specimen table of the last commit as it is now for the right one."""
+        self._require_lock()
+        if self._manifest.contents is not None and self.generation is not None:
+            path = self.paths.snapshot_file(self.generation.number)
+            files = {**self._manifest.contents.files, self.paths.relative(path): compute_checksum(path)}
+            self._write_manifest(replace(self._manifest, contents=replace(self._manifest.contents, files=files)))
+
+    def _previous_snapshot(self, *, needed: bool) -> Path | None:
+        """Return the specimen table of the last commit, its bytes checked; None if there is none.
+
+        Raises:
+            IndexFolderError: it is damaged, and needed.
+        """
+        if self.generation is None:
+            return None
+        path = self.paths.snapshot_file(self.generation.number)
+        wrong = find_difference(path, checksum, whole=True) if (checksum := self._listed(path)) else None
+        wrong = wrong or find_unreadable(path)
+        if wrong is None:
+            return path
+        if needed:
+            raise IndexFolderError(
+                f"{path} {wrong}: the rows of specimens that are no longer in the table are lost; "
+                f"{repair_advice(self.path)}"
+            )
+        self.notes.append(f"{path.name}, the specimen table of the last build, {wrong}; nothing of it was needed")
+        return None
+
+    def _listed(self, path: Path) -> FileChecksum | None:
+        """Return the checksum of a file of the last commit; None if an older version committed it."""
+        contents = self._manifest.contents
+        return None if contents is None else contents.files.get(self.paths.relative(path))
+
+    def _list_contents(self, number: int) -> Contents:
+        """List the files of a generation that is in its place, with their checksums."""
+        folder = self.paths.generation(number).folder
+        files = [self.paths.snapshot_file(number), *sorted(path for path in folder.rglob("*") if path.is_file())]
+        checksums = {self.paths.relative(path): compute_checksum(path) for path in files}
+        last = int(self.paths.list_shards()[-1].stem)
+        return Contents(checksums, last, hash_record(read_record(self.paths.decisions_file)))
+
+    def _write_generation(
+        self, number: int, skipped: Sequence[Skipped], shards: Sequence[Path], recipe: Recipe
+    ) -> list[str]:
         """Write and check the files of a generation under a temporary name, then give it its own."""
-        if not self._recipe_shards():
-            self.append([])
         with atomic_write(self.paths.generation(number).folder) as folder:
             folder.mkdir()
             return write_generation(
                 GenerationPaths(folder),
-                shards=self._recipe_shards(),
+                shards=shards,
                 snapshot=self.paths.snapshot_file(number),
                 skipped=skipped,
-                blocks=self._manifest.recipe.blocks,
+                blocks=recipe.blocks,
                 reviews=self.reviews(),
-                shrinkage=self._manifest.recipe.settings.get("whitening", {}),
+                shrinkage=recipe.settings.get("whitening", {}),
             )
 
     def _append_tombstones(self, specimens: Sequence[str]) -> None:
         if specimens:
-            with atomic_write(self.paths.shard_file(self._next_shard())) as temporary:
+            with self._new_shard(specimens) as (temporary, _):
                 write_tombstones(temporary, specimens)
 
     def _recipe_shards(self) -> list[Path]:
-        """List the shards of the present recipe, oldest first."""
-        return self.paths.list_shards(self._manifest.recipe.first_shard)
+        """List the shards of the present recipe, oldest first; their bytes are checked, each shard's once a lock.
+
+        Raises:
+            IndexFolderError: a shard is missing or damaged.
+        """
+        first, contents = self._manifest.recipe.first_shard, self._manifest.contents
+        shards = self.paths.list_shards(first)
+        numbers = {int(path.stem): path for path in shards}
+        listed = read_shard_checksums(self.paths.shard_checksums_file)
+        committed = -1 if contents is None else contents.last_shard
+        wanted = range(first, max([committed, *numbers, *(n for n, one in listed.items() if one.file)]) + 1)
+        unlisted = 0
+        for number in wanted:
+            path, line = self.paths.shard_file(number), listed.get(number)
+            if number in self._checked or (number not in numbers and line is not None and line.file is None):
+                continue
+            if number not in numbers or (line is not None and line.file is not None):
+                self._check_shard(path, line)
+            elif number <= committed:
+                raise IndexFolderError(
+                    f"{self.paths.shard_checksums_file} has lost the checksum of {path.name}; sst-retrieval verify "
+                    f"{self.path} --repair reads the shard wholly and writes the line again"
+                )
+            else:
+                append_shard_checksums(self.paths.shard_checksums_file, [read_unlisted_shard(path)])
+                unlisted += 1
+            self._checked.add(number)
+        if unlisted and not self._trusted:
+            self.notes.append(
+                f"{unlisted} files of the index had no checksums, being of an older version; they were read wholly "
+                "and have checksums now"
+            )
+        return shards
+
+    def _check_shard(self, path: Path, line: ShardChecksum | None) -> None:
+        if line is None or line.file is None:
+            wrong, lost = find_unreadable(path), "masks and vectors"
+        else:
+            wrong = find_difference(path, line.file, whole=True)
+            lost = f"masks and vectors of {line.specimens} specimens"
+        if wrong is not None:
+            raise IndexFolderError(f"{path} {wrong}: {lost} are lost; {shard_remedy(path)}")
+
+    def _remove_shards(self, shards: Sequence[Path]) -> None:
+        """Remove shards, or set them aside if the manifest, which names the first one in use, has no checksum."""
+        lines = [ShardChecksum(int(path.stem), None) for path in shards]
+        append_shard_checksums(self.paths.shard_checksums_file, lines)
+        for path in shards:
+            if self._trusted:
+                path.unlink()
+            else:
+                set_aside(self.paths, path)
 
     def _next_shard(self) -> int:
         shards = self.paths.list_shards()
@@ -282,13 +501,40 @@ class Store:
             raise RuntimeError("an index is only changed inside `with store.lock():`")
 
     def _write_manifest(self, manifest: Manifest) -> None:
-        write_text(self.paths.manifest_file, manifest.to_json())
-        self._manifest = manifest
+        text = manifest.to_json()
+        write_text(self.paths.manifest_backup, text)
+        write_text(self.paths.manifest_file, text)
+        self._manifest = replace(manifest, sealed=True)
+
+    def _copy_manifest(self) -> None:
+        """Write the copy anew if a build was killed before both were written."""
+        text = self.paths.manifest_file.read_bytes()
+        copy = self.paths.manifest_backup
+        if find_unreadable(copy) is not None or copy.read_bytes() != text:
+            remove(copy)
+            write_text(copy, text.decode())
+
+    def _require_generation(self) -> None:
+        """Check that the generation of a manifest without a checksum exists, before others are taken for leftovers.
+
+        Raises:
+            IndexFolderError: it does not.
+        """
+        if self.generation is not None and not self._trusted:
+            number = self.generation.number
+            if not (self.paths.generation(number).folder.is_dir() or self.paths.snapshot_file(number).is_file()):
+                raise IndexFolderError(
+                    f"{self.paths.manifest_file} says that generation {number} is the current one, and there is none; "
+                    f"{repair_advice(self.path)}"
+                )
 
     def _remove_leftovers(self) -> None:
         """Remove unfinished files, all but the last two generations, and shards that neither of them uses."""
         for folder in (self.path, *self.paths.build_folders, *self.paths.list_crop_folders()):
             for leftover in [*folder.glob(UNFINISHED), *folder.glob(".spill")]:
+                remove(leftover)
+        for folder in (self.path / "thumbnails", *self.paths.list_crop_folders()):
+            for leftover in folder.glob("*.part"):  # Of versions that wrote pictures so.
                 remove(leftover)
         current = 0 if self.generation is None else self.generation.number
         for number, path in self.paths.list_commits():
@@ -296,12 +542,34 @@ class Store:
                 remove(path)
         if self.generation is not None:
             first = min(self._manifest.recipe.first_shard, self.generation.recipe.first_shard)
-            _remove_files([path for path in self.paths.list_shards() if int(path.stem) < first])
+            self._remove_shards([path for path in self.paths.list_shards() if int(path.stem) < first])
 
 
-def _remove_files(paths: Sequence[Path]) -> None:
-    for path in paths:
-        path.unlink()
+def read_unlisted_shard(path: Path) -> ShardChecksum:
+    """Read a shard wholly that has no checksum yet, and compute it.
+
+    Raises:
+        IndexFolderError: it is damaged.
+    """
+    specimens = count_specimens(path)
+    return ShardChecksum(int(path.stem), compute_checksum(path), specimens)
+
+
+def set_aside(paths: IndexPaths, path: Path) -> Path:
+    """Move a file of the index into the folder of damaged files, under a name that is free; return its new path."""
+    folder = paths.damaged_folder
+    paths.require_inside(folder)
+    folder.mkdir(exist_ok=True)
+    name = paths.relative(path).replace("/", "-")
+    free = (folder / (name if count == 0 else f"{name}.{count}") for count in itertools.count())
+    target = next(each for each in free if not os.path.lexists(each))
+    path.rename(target)
+    return target
+
+
+def derived_remedy(folder: Path) -> str:
+    """Say what to do about a damaged file that can be made again, as the end of a sentence."""
+    return f"nothing is lost; run the build again to make it anew, or: sst-retrieval verify {folder} --repair"
 
 
 def _label_numbers(traits: Sequence[str], old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:

@@ -1,13 +1,23 @@
-"""The small pictures of an index (JPEG): a thumbnail of every specimen, a crop of each of its traits."""
+"""The small pictures of an index (JPEG): a thumbnail of every specimen, a crop of each of its traits.
+
+After the end of the JPEG data, where no program that shows pictures looks, a file has the SHA-256 of all before it.
+Files of older versions end with the JPEG data.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import io
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from PIL import Image
+
 from sst_retrieval.errors import ImageError
-from sst_retrieval.files import is_inside
-from sst_retrieval.imaging.images import image_size, thumbnail, write_jpeg
+from sst_retrieval.files import atomic_write, file_name, is_inside
+from sst_retrieval.imaging import masks as rle
+from sst_retrieval.imaging.images import content_hash, image_size, read_image, thumbnail
+from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.pictures.overlays import crop_trait
 from sst_retrieval.types import Mask, RGBImage
@@ -35,30 +45,15 @@ def write_thumbnails(paths: IndexPaths, specimen: str, image: RGBImage, masks: M
     Raises:
         IndexFolderError: a folder of pictures is a link out of the index.
     """
-    write_jpeg(paths.thumbnail_file(specimen), thumbnail(image, THUMBNAIL_EDGE))
+    _write_picture(paths.thumbnail_file(specimen), thumbnail(image, THUMBNAIL_EDGE))
     for trait, mask in masks.items():
         path = paths.crop_file(specimen, trait)
         paths.require_inside(path.parent)
         if mask.any():
             path.parent.mkdir(exist_ok=True)
-            write_jpeg(path, crop_trait(image, mask, CROP_EDGE))
+            _write_picture(path, crop_trait(image, mask, CROP_EDGE))
         else:
             path.unlink(missing_ok=True)
-
-
-def remove_thumbnails(paths: IndexPaths, specimen: str) -> None:
-    """Remove the thumbnail and the crops of a specimen.
-
-    Args:
-        paths: of the index.
-        specimen: id of the specimen.
-
-    Raises:
-        IndexFolderError: a folder of pictures is a link out of the index.
-    """
-    for path in (paths.thumbnail_file(specimen), *paths.list_crops(specimen)):
-        paths.require_inside(path.parent)
-        path.unlink(missing_ok=True)
 
 
 def read_thumbnail(path: Path, paths: IndexPaths) -> bytes | None:
@@ -69,7 +64,7 @@ def read_thumbnail(path: Path, paths: IndexPaths) -> bytes | None:
         paths: of the index; a link that leads out of it is not followed.
 
     Returns:
-        The JPEG file; None if there is none, or one that no build has written.
+        The JPEG file, without its checksum; None if there is none, if it is damaged, or if no build has written it.
     """
     if not path.is_file() or not is_inside(path, [paths.root]) or path.stat().st_size > MAX_BYTES:
         return None
@@ -77,4 +72,111 @@ def read_thumbnail(path: Path, paths: IndexPaths) -> bytes | None:
         height, width = image_size(path)
     except ImageError:
         return None
-    return path.read_bytes() if height * width <= MAX_PIXELS else None
+    if height * width > MAX_PIXELS:
+        return None
+    data = path.read_bytes()
+    return data.removesuffix(_seal(data)) if _find_fault(data) is None else None
+
+
+def check_picture(path: Path) -> str | None:
+    """Read a picture wholly; returns what is wrong with it, None if nothing is."""
+    try:
+        return _find_fault(path.read_bytes()) if path.stat().st_size <= MAX_BYTES else "is too large for a thumbnail"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def find_missing_pictures(paths: IndexPaths, catalog: Catalog) -> list[str]:
+    """List the specimens that lack their thumbnail, or the crop of a trait that they show.
+
+    Args:
+        paths: of the index.
+        catalog: of its present generation.
+    """
+    folders = [paths.root / "thumbnails", *paths.list_crop_folders()]
+    there = {folder.name: {path.name for path in folder.glob("*.jpg")} for folder in folders}
+    lacking: dict[str, None] = {}
+    for specimen, trait in catalog.rows(
+        "SELECT specimen, CASE WHEN present THEN trait END FROM regions ORDER BY specimen, trait"
+    ):
+        name = f"{file_name(specimen)}.jpg"
+        wanted = ["thumbnails"] if trait is None else ["thumbnails", file_name(trait)]
+        if any(name not in there.get(folder, ()) for folder in wanted):
+            lacking[specimen] = None
+    return list(lacking)
+
+
+def restore_pictures(paths: IndexPaths, catalog: Catalog) -> int:
+    """Make missing thumbnails and crops again, of photographs that are at hand and unchanged.
+
+    Args:
+        paths: of the index.
+        catalog: of its present generation.
+
+    Returns:
+        Of how many specimens pictures were made.
+    """
+    made = 0
+    for name in find_missing_pictures(paths, catalog):
+        specimen = catalog.specimen(name)
+        try:
+            if specimen is None or content_hash(specimen.image) not in catalog.content_hashes(name):
+                continue
+            image = read_image(specimen.image)
+        except ImageError:
+            continue
+        sql = "SELECT trait, rle, height, width FROM regions WHERE specimen = $name AND present"
+        rows = catalog.rows(sql, {"name": name})
+        shown = {trait: rle.decode(counts, (height, width)) for trait, counts, height, width in rows}
+        if all(mask.shape == image.shape[:2] for mask in shown.values()):
+            write_thumbnails(paths, name, image, shown)
+            made += 1
+    return made
+
+
+def remove_pictures_of(paths: IndexPaths, specimens: Collection[str]) -> None:
+    """Remove the thumbnails and crops of specimens that were taken out of the index.
+
+    Args:
+        paths: of the index.
+        specimens: ids; may be many.
+    """
+    names = {f"{file_name(specimen)}.jpg" for specimen in specimens}
+    if names:
+        for path in paths.list_pictures():
+            if path.name in names:
+                path.unlink(missing_ok=True)
+
+
+def _write_picture(path: Path, image: RGBImage) -> None:
+    """Write a picture as JPEG, with its checksum behind it; the file appears whole or not at all."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=90)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getvalue() + _make_seal(buffer.getvalue()))
+
+
+def _make_seal(data: bytes) -> bytes:
+    return b"sha256:" + hashlib.sha256(data).hexdigest().encode()
+
+
+def _seal(data: bytes) -> bytes:
+    """Return the checksum behind a JPEG file; empty if it has none that fits."""
+    end = len(data) - len(_make_seal(b""))
+    return data[end:] if end > 0 and data[end:] == _make_seal(data[:end]) else b""
+
+
+def _find_fault(data: bytes) -> str | None:
+    if _seal(data):
+        return None
+    if not data.endswith(b"\xff\xd9"):
+        return "has changed since it was written"
+    try:
+        # Of an older version, without a checksum: it can only be decoded.
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                return "is too large for a thumbnail"
+            picture.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return "is damaged"
+    return None

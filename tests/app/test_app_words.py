@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import small_clip
 from fakes import FAKES, a_collection_of, build_fake
+from invented import without_checksums
 from test_app import names, opened, quiet, shown
 from typer.testing import CliRunner
 
@@ -79,6 +80,7 @@ def test_a_model_that_is_gone_is_said_and_the_rest_is_answered(
 ) -> None:
     shutil.copytree(made / "index", tmp_path / "index")
     manifest = tmp_path / "index" / "manifest.json"
+    without_checksums(tmp_path / "index")
     text = manifest.read_text()
     assert str(made / "clip") in text
     manifest.write_text(text.replace(str(made / "clip"), str(tmp_path / "gone")))
@@ -99,6 +101,7 @@ def test_an_index_does_not_make_the_app_fetch_a_model(
 ) -> None:
     shutil.copytree(made / "index", tmp_path / "index")
     manifest = tmp_path / "index" / "manifest.json"
+    without_checksums(tmp_path / "index")
     manifest.write_text(manifest.read_text().replace(str(made / "clip"), "hf-hub:somebody/something"))
 
     def fetched(*_: object, **__: object) -> None:

@@ -13,6 +13,7 @@ import duckdb
 import numpy as np
 import pytest
 from fakes import FAKES, build_fake
+from invented import without_checksums
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -38,6 +39,7 @@ def museum(ten: Path, tmp_path: Path) -> Path:
 
 def move(index: Path, old: Path, new: Path) -> None:
     """Let an index name another folder everywhere."""
+    without_checksums(index)
     text = (index / "manifest.json").read_text()
     (index / "manifest.json").write_text(text.replace(json.dumps(str(old))[1:-1], json.dumps(str(new))[1:-1]))
     rename(index, f"""replace("sst:image", '{old}', '{new}')""")
@@ -218,7 +220,7 @@ def no_table(museum: Path, provenance: dict[str, str]) -> None:
 def test_the_app_writes_into_no_foreign_folder(
     museum: Path, monkeypatch: pytest.MonkeyPatch, attack: Callable[[Path, dict[str, str]], None]
 ) -> None:
-    manifest = json.loads((museum / "index" / "manifest.json").read_text())
+    manifest = without_checksums(museum / "index")
     attack(museum, manifest["generation"]["provenance"])
     (museum / "index" / "manifest.json").write_text(json.dumps(manifest))
     before = {path: path.read_bytes() for path in (museum.parent / "private").iterdir()}
@@ -239,7 +241,7 @@ def test_a_strangers_index_starts_no_build(museum: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("sst_retrieval.PROPAGATORS", {FAKES.propagator: ""}, raising=False)
     monkeypatch.setattr("sst_retrieval.EMBEDDERS", {FAKES.embedder: ""}, raising=False)
     assert "Build now" in labels(page(monkeypatch, "collection", museum / "index"))
-    manifest = json.loads((museum / "index" / "manifest.json").read_text())
+    manifest = without_checksums(museum / "index")
     manifest["generation"]["provenance"]["settings"]["images"] = "/"
     (museum / "index" / "manifest.json").write_text(json.dumps(manifest))
     app = page(monkeypatch, "collection", museum / "index")
