@@ -148,7 +148,7 @@ def split_rows(lines: Iterator[str], source: str, dialect: Dialect) -> Iterator[
                 known = shared[text] = text
                 cost += 56 + len(text) * (1 if text.isascii() else 4)
             stripped.append(known)
-        cost += 25 * len(cells)
+        cost += 25 * len(cells) + 150  # The row itself.
         if cost > MAX_MEMORY:
             raise CollectionError(
                 f"{source} has more cells than can be held (line {line} is about the last that fits); leave out rows "
