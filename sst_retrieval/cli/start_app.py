@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import importlib.util
-import subprocess
+import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -18,6 +22,9 @@ from sst_retrieval.errors import InputError
 from sst_retrieval.index.origin import find_indexes
 
 PACKAGE = Path(sst_retrieval.__file__).parent
+DEFAULT_PORT = 8501
+PORTS_TO_TRY = 50
+"""How many ports from DEFAULT_PORT on are tried for a free one."""
 
 
 def app_command(
@@ -37,29 +44,81 @@ def app_command(
     ] = None,
     clip_model: ClipModel = None,
     clip_pretrained: ClipPretrained = None,
-    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8501,
+    port: Annotated[
+        int | None,
+        typer.Option(help=f"Port to listen on.  [default: {DEFAULT_PORT}, or the next that is free]", min=1, max=65535),
+    ] = None,
     address: Annotated[str, typer.Option(help="Who may look: localhost is this computer only.")] = "localhost",
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further name by which browsers reach the app, such as that of a web server in front of it; "
+            "repeatable. Requests of other names are refused."
+        ),
+    ] = None,
 ) -> None:
     """See, search, draw and review in the browser.
 
     Photographs are opened only inside the index and the folder of its collection's table, links followed; --images
     names more folders. So an index that came from elsewhere shows nothing else of this computer.
+
+    The app answers to localhost, 127.0.0.1, [::1] and to --address; with --address 0.0.0.0 also to the computer's own
+    name and addresses. --allowed-host names more.
     """
     _check_arguments(index, images or [])
     given = {"--supports": supports, "--clip-model": clip_model, "--clip-pretrained": clip_pretrained}
     options = [word for folder in images or [] for word in ("--images", str(folder))]
     options += [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    # -P: the folder that one stands in may be a stranger's index; no file of it is run.
-    words = [sys.executable, "-P", "-m", "streamlit", "run", str(find_app()), "--server.port", str(port)]
-    words += ["--server.address", address, "--", *([str(index)] if index is not None else []), *options]
-    typer.echo(f"open http://{address}:{port} in a browser; Ctrl+C ends the app", err=True)
-    with subprocess.Popen(words) as server:
+    words = [*([str(index)] if index is not None else []), *options]
+    free = choose_port(address, port)
+    serve = _import_server(find_app().parent).serve
+    try:
+        serve(words, address=address, port=free, further_names=tuple(allowed_host or ()))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def choose_port(address: str, port: int | None) -> int:
+    """Return the port to listen on: the given one, or the first free one from DEFAULT_PORT on.
+
+    Raises:
+        InputError: the given port is taken, all are, or this computer has no such address.
+    """
+    for candidate in [port] if port is not None else range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TO_TRY):
         try:
-            code = server.wait()
-        except KeyboardInterrupt:
-            server.terminate()
-            code = 0
-    raise typer.Exit(code)
+            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+                if os.name != "nt":  # Else a port that was in use a moment ago counts as taken.
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address, candidate))
+                probe.listen(1)
+        except OSError as error:
+            if error.errno == errno.EACCES and port is not None:
+                raise InputError(f"port {port} may not be used by you; choose another with --port") from error
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise InputError(
+                    f"{address} is no address of this computer ({error.strerror}); see --address"
+                ) from error
+            continue
+        if port is None and candidate != DEFAULT_PORT:
+            typer.echo(f"port {DEFAULT_PORT} is taken by another program; {candidate} is used", err=True)
+        return candidate
+    if port is not None:
+        raise InputError(
+            f"port {port} is taken by another program, perhaps another app; end that, or choose another with --port"
+        )
+    last = DEFAULT_PORT + PORTS_TO_TRY - 1
+    raise InputError(f"the ports {DEFAULT_PORT} to {last} are all taken; choose another with --port")
+
+
+def _import_server(folder: Path) -> ModuleType:
+    """Import the server of the app, whose modules lie in a folder of their own.
+
+    The folder that one stands in, where `python -m` looks first, may be a stranger's index: no file of it is run.
+    """
+    if not sys.flags.safe_path and sys.path and sys.path[0] in ("", str(Path.cwd())):
+        del sys.path[0]
+    sys.path.insert(0, str(folder))
+    return importlib.import_module("sst_app.server")
 
 
 def _check_arguments(index: Path | None, images: Sequence[Path]) -> None:

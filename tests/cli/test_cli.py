@@ -315,19 +315,17 @@ def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monk
 
 
 def test_the_app_runs_no_file_of_the_folder_that_one_stands_in(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Somebody who opens a stranger's index in its own folder must not run what lies there."""
-    asked: list[list[str]] = []
-    start = subprocess.Popen
-    monkeypatch.setattr(
-        "sst_retrieval.cli.start_app.subprocess.Popen",
-        lambda words: asked.append(words) or start([sys.executable, "-V"]),
+    for name in ("streamlit", "altair", "starlette", "sst_app"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()")
+    # As `python -m sst_retrieval app`, which looks for modules in the folder that one stands in first.
+    code = (
+        "from sst_retrieval.cli.start_app import _import_server, find_app;"
+        "_import_server(find_app().parent); import starlette, streamlit.starlette, altair"
     )
-    assert CliRunner().invoke(app, ["app", str(index)]).exit_code == 0
-    (tmp_path / "click.py").write_text("open('ran', 'w').close()")
-    words = [*asked[0][: asked[0].index("run")], "--version"]
-    monkeypatch.undo()
-    monkeypatch.delenv("PYTHONPATH", raising=False)  # It may hold the folder, too; that is then somebody's will.
-    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    path = str(Path(sst_retrieval.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert not (tmp_path / "ran").exists()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -160,19 +161,16 @@ def test_weights_that_nobody_knows_are_refused_with_the_names() -> None:
 
 
 def test_what_the_app_is_told_reaches_streamlit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[str]] = []
-    start = subprocess.Popen
-    monkeypatch.setattr(
-        "sst_retrieval.cli.start_app.subprocess.Popen",
-        lambda words: asked.append(words) or start([sys.executable, "-V"]),
-    )
+    asked: list[tuple[list[str], dict[str, Any]]] = []
+    server = SimpleNamespace(serve=lambda words, **how: asked.append((words, how)))
+    monkeypatch.setattr("sst_retrieval.cli.start_app._import_server", lambda folder: server)
     table = a_collection_of(tmp_path)
     words = ["--images", tmp_path, "--images", tmp_path / "images", "--supports", tmp_path / "drawn"]
     words += ["--clip-model", "m", "--clip-pretrained", "p"]
-    assert run("app", table, *words, "--port", "9000").exit_code == 0
-    own = asked[0].index("--")
-    assert asked[0][own + 1 :] == [str(table), *map(str, words)]
-    assert asked[0][own - 4 : own] == ["--server.port", "9000", "--server.address", "localhost"]
+    how = ["--port", "9000", "--allowed-host", "drawer.museum.example"]
+    assert run("app", table, *words, *how).exit_code == 0
+    served = {"address": "localhost", "port": 9000, "further_names": ("drawer.museum.example",)}
+    assert asked == [([str(table), *map(str, words)], served)]
 
 
 # -------------------------------------------------------------------------------------------- a dataclass as options
