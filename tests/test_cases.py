@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sst_retrieval.annotate.supports import Supports, read_supports
 from sst_retrieval.collection.folder_table import write_folder_table
 from sst_retrieval.collection.specimens import read_collection
-from sst_retrieval.errors import CollectionError, ImageError
+from sst_retrieval.errors import CollectionError, ImageError, SupportError
+from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.exposure import describe_exposure, is_one_colour
 from sst_retrieval.imaging.images import PhotographContent, read_labels, read_photograph
 
@@ -145,6 +147,71 @@ def test_spreadsheets_and_latin_1(shared_cases: Cases) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------- supports
+
+
+def read_case(folder: Path) -> Supports:
+    return read_supports(folder / "supports", read_collection(folder / "collection.csv"))
+
+
+@pytest.mark.parametrize(
+    ("case", "traits", "note"),
+    [
+        ("20-coco-category-zero", {"elytra": 1, "pronotum": 2}, "count from 0"),
+        ("21-coco-box-beside-outlines", {"elytra": 1}, "only a box"),
+        ("23-roboflow-names", {"elytra": 1}, ""),
+        ("24-drawer-instances", {"elytra": 1}, "separate pieces"),
+        ("26-coco-point-outside", {"elytra": 1}, "clipped"),
+        ("31-labelme-extra-label", {"elytra": 3}, "label_paper"),
+        ("37-cvat-xml", {"elytra": 1}, ""),
+        ("37c-via-json", {"elytra": 1}, ""),
+        ("37f-geojson-qupath", {"elytra": 1}, ""),
+    ],
+)
+def test_20_to_37_drawings_that_are_read(shared_cases: Cases, case: str, traits: dict[str, int], note: str) -> None:
+    supports = read_case(shared_cases(case))
+    assert [reference.specimen for reference in supports.references] == ["B0"]
+    assert dict(supports.numbers) == traits
+    assert bool(supports.notes) == bool(note)
+    assert any(note in each for each in supports.notes) or not note
+
+
+@pytest.mark.parametrize(
+    ("case", "traits"),
+    [
+        ("34-supports-in-subfolder", ["head", "pronotum", "elytra", "antennae", "legs"]),
+        ("36-cvat-colour-mask", ["head", "pronotum", "elytra", "antennae", "legs"]),
+        ("39-mask-per-trait", ["pronotum", "elytra"]),
+        ("47-traits-with-space", ["head", "pronotum", "elytra", "fore leg", "legs"]),
+        ("48-float-label-tiff", ["head", "pronotum", "elytra", "antennae", "legs"]),
+        ("49-label-LA", ["head", "pronotum", "elytra", "antennae", "legs"]),
+        ("61-duplicate-support", ["head", "pronotum", "elytra", "antennae", "legs"]),
+    ],
+)
+def test_34_to_61_label_pictures_that_are_read(shared_cases: Cases, case: str, traits: list[str]) -> None:
+    supports = read_case(shared_cases(case))
+    assert list(supports.references[0].traits) == traits
+    assert len(supports.references) == (2 if case.startswith("34") else 1)
+    # The same elytra in all of them, whatever they were saved as.
+    area = masks.area(masks.decode(dict(zip(traits, supports.references[0].rles, strict=True))["elytra"], (603, 332)))
+    assert area == 43929
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("29-coco-rle-too-long", r"run-length counts cover 200696 of 200196 pixels"),
+        ("32b-antialiased-label", r"B0\.png has soft edges"),
+        ("33-jpeg-label", r"B0\.jpg is a JPEG, whose compression changes label numbers"),
+        ("33b-jpeg-label-beside", r"B1\.jpg is a JPEG"),
+        ("35-exif-180", r"EXIF orientation 3.* Turn the masks the same way"),
+        ("37d-tps", r"b0\.tps is a TPS file, which holds landmarks"),
+        ("37e-labelstudio-json", r"project\.json has no regions"),
+        ("38-label-half-size", r"is 166 x 301 px, but .* is 332 x 603"),
+    ],
+)
+def test_29_to_38_drawings_that_are_refused(shared_cases: Cases, case: str, reason: str) -> None:
+    with pytest.raises(SupportError, match=reason):
+        read_case(shared_cases(case))
 
 
 # -------------------------------------------------------------------------------------------------- photographs

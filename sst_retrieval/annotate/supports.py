@@ -6,7 +6,7 @@ The supports are a folder, or a single file of an annotation program (`formats.r
   colour masks with CVAT's labelmap.txt; one black-and-white mask a trait, SPECIMEN_TRAIT.png;
 - files of annotation programs (`formats.registry`), one for a photograph or for many. Their traits may overlap.
 
-Sub-folders called after a group or a trait are read as well, and any sub-folder where the folder itself has nothing.
+Sub-folders called after a group, a trait or a specimen are read as well, and any where the folder itself has nothing.
 
 traits.toml is needed for label pictures only, but where it is present, its names and numbers hold for all files.
 Without it the numbers are COCO's category ids, and LabelMe's traits are numbered in alphabetical order.
@@ -35,6 +35,9 @@ from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import orientation, read_photograph
 from sst_retrieval.types import Box, RGBImage, Specimen, Support
+
+_NO_SUPPORTS = ("SegmentationObject", "ImageSets", "JPEGImages")
+"""Folders of an export in Pascal VOC's layout that hold no masks of traits."""
 
 MAX_NOTES = 20
 """The notes of more shapes than this are counted, not listed."""
@@ -138,15 +141,16 @@ def read_supports(source: Path, collection: Collection) -> Supports:
     folder = source if source.is_dir() else source.parent
     traits_file = _find_traits_file(folder)
     traits = read_traits(traits_file) if traits_file is not None else None
-    files, passed_over = _list_files(source, {specimen.group for specimen in collection.specimens}, traits)
+    names = {each.group for each in collection.specimens} | set(specimens.position)
+    files, passed_over = _list_files(source, names, traits)
     content = _read_files(files, specimens, traits)
     annotations = _join_traits(content.annotations, specimens)
     notes = [*content.notes, *passed_over]
     if not annotations:
         raise SupportError(_explain_nothing(source, [*files, *content.ignored], passed_over))
     if traits is None:
-        names = {trait for annotation in annotations for trait in annotation.rles}
-        traits = Traits(assign_numbers(names, _count_from_one(content.numbers, notes), source), {})
+        drawn = {trait for annotation in annotations for trait in annotation.rles}
+        traits = Traits(assign_numbers(drawn, _count_from_one(content.numbers, notes), source), {})
     _require_known_traits(annotations, traits, folder / "traits.toml")
     references = _sort_references(
         [_make_reference(annotation, specimens, traits, notes) for annotation in annotations], specimens.position
@@ -184,8 +188,8 @@ def _find_traits_file(folder: Path) -> Path | None:
     return below[0] if len(below) == 1 else None
 
 
-def _list_files(source: Path, groups: set[str], traits: Traits | None) -> tuple[list[Path], list[str]]:
-    """List the files that may be supports.
+def _list_files(source: Path, names: set[str], traits: Traits | None) -> tuple[list[Path], list[str]]:
+    """List the files that may be supports, also in sub-folders called after a trait, or one of `names`.
 
     Returns:
         The files, sorted; and a note for every sub-folder with pictures that is not read.
@@ -200,18 +204,18 @@ def _list_files(source: Path, groups: set[str], traits: Traits | None) -> tuple[
     entries = sorted(path for path in source.iterdir() if not path.name.startswith("."))
     files = [path for path in entries if path.is_file()]
     wanted = {*registry.annotation_suffixes(), *label_pictures.LOSSY_SUFFIXES} - {".txt"}
-    folders = {path: _files_below(path, wanted) for path in entries if path.is_dir()}
+    folders = {path: _files_below(path, wanted) for path in entries if path.is_dir() and path.name not in _NO_SUPPORTS}
     # Elsewhere a sub-folder may hold what was put aside.
     anything = any(path.suffix.lower() in wanted for path in files)
     notes = []
     for folder, inside in folders.items():
-        named = folder.name in groups or (traits is not None and traits.find(folder.name) is not None)
+        named = folder.name in names or (traits is not None and traits.find(folder.name) is not None)
         if named or not anything:
             files += inside
         elif inside:
             notes.append(
-                f"left out: {len(inside)} files in the folder {folder}, which is called after no group and no trait; "
-                f"move them to {source} if they are supports"
+                f"left out: {len(inside)} files in the folder {folder}, which is called after no group, trait or "
+                f"specimen; move them to {source} if they are supports"
             )
     return files, notes
 

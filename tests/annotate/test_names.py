@@ -137,18 +137,21 @@ def test_colours_of_a_label_map(supports_folder: Path, beetles: Collection, inde
         found = dict(zip(support.traits, support.masks, strict=True))
         assert np.array_equal(found["wing"], label_map() == 2)
         assert np.array_equal(found["spot"], label_map() == 5)
+    (supports_folder / "labelmap.txt").rename(supports_folder / "label_colors.txt")
+    (supports_folder / "label_colors.txt").write_text("0 0 0 background\n250 50 83 wing\n51 221 255 spot\n")
+    assert only(read_supports(supports_folder, beetles)).traits == ("spot", "wing")
     (supports_folder / "labelmap.txt").write_text("wing:250,50,83::\n")
     with pytest.raises(SupportError, match=r"the colour \(51, 221, 255\) at \(5, 6\), which labelmap\.txt does not"):
         read_supports(supports_folder, beetles)
 
 
-@pytest.mark.parametrize("layout", ["B1_{}.png", "{}/B1.png", "B1-{}.png"])
+@pytest.mark.parametrize("layout", ["B1_{}.png", "{}/B1.png", "B1-{}.png", "{}_b1.png", "B1/{}.png"])
 @pytest.mark.parametrize("traits", [None, TRAITS])
 def test_one_mask_a_trait(supports_folder: Path, beetles: Collection, layout: str, traits: str | None) -> None:
     if traits:
         (supports_folder / "traits.toml").write_text(traits)
-    elif "/" in layout:
-        pytest.skip("what a folder is called is a trait only if traits.toml says so")
+    elif not layout.startswith("B1") or "/" in layout:
+        return  # Only traits.toml says which part of the name is a trait.
     wing, spot = box_mask(3, 4, 25, 16), box_mask(5, 6, 10, 9)
     for trait, mask in (("wing", wing), ("spot", spot)):
         path = supports_folder / layout.format(trait)
@@ -161,6 +164,12 @@ def test_one_mask_a_trait(supports_folder: Path, beetles: Collection, layout: st
     assert np.array_equal(found["spot"], spot)
     Image.fromarray(wing.astype(np.uint8) * 255).save(supports_folder / "B1_wing.bmp")
     with pytest.raises(SupportError, match=r"wing of B1 is annotated twice"):
+        read_supports(supports_folder, beetles)
+    (supports_folder / "B1_wing.bmp").unlink()
+    if layout == "{}/B1.png":
+        return  # Such a picture is called like any other.
+    write_png(path, label_map())
+    with pytest.raises(SupportError, match=r"has the numbers 2, 5, but is called after one trait"):
         read_supports(supports_folder, beetles)
 
 
@@ -194,6 +203,14 @@ def test_sub_folders(supports_folder: Path, beetles: Collection) -> None:
     (supports_folder / "B1.png").unlink()
     supports = read_supports(supports_folder, beetles)  # Nothing lies above, so any folder is meant.
     assert [reference.specimen for reference in supports.references] == ["B 0", "NHMUK 1929/12/B2"]
+
+
+def test_an_export_in_the_layout_of_pascal_voc(supports_folder: Path, beetles: Collection) -> None:
+    (supports_folder / "labelmap.txt").write_text("wing:250,0,0::\n")
+    for folder, colour in (("SegmentationClass", (250, 0, 0)), ("SegmentationObject", (9, 9, 90))):
+        (supports_folder / folder).mkdir()
+        Image.new("RGB", (WIDTH, HEIGHT), colour).save(supports_folder / folder / "b1.png")
+    assert only(read_supports(supports_folder, beetles)).traits == ("wing",)
 
 
 def test_what_lies_there_is_named(supports_folder: Path, beetles: Collection) -> None:

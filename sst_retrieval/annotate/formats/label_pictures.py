@@ -31,6 +31,11 @@ FURTHER_SUFFIXES = (".bmp",)
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp", ".gif")
 """Of pictures that do not keep label numbers."""
 
+LABEL_MAPS = ("labelmap.txt", "label_colors.txt")
+"""Files that name the colours of colour masks."""
+
+_COLOUR_LAST = re.compile(r"(?!#)(?P<label>.+?):\s*(?P<r>\d+)\s*,\s*(?P<g>\d+)\s*,\s*(?P<b>\d+)\s*(:|$)")
+_COLOUR_FIRST = re.compile(r"(?P<r>\d+)[\s,]+(?P<g>\d+)[\s,]+(?P<b>\d+)[\s,:]+(?P<label>\S.*)")
 _BACKGROUND = ("background", "_background_", "unlabeled", "unlabelled", "void")
 _DECODING = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, RuntimeError)
 
@@ -85,32 +90,42 @@ def split_name(path: Path, context: ReadContext) -> tuple[str, str | None]:
     """Split the name of a label picture into specimen and trait.
 
     Returns:
-        The specimen's name, and the trait of a picture called SPECIMEN_TRAIT; None if it holds all traits.
+        The specimen's name, and the trait of a picture called SPECIMEN_TRAIT, TRAIT_SPECIMEN or SPECIMEN/TRAIT; None if
+        it holds all traits.
     """
-    if context.photographs.is_known((path.stem,), ids_only=True):
+
+    def find_trait(name: str) -> str | None:
+        return name if context.traits is None else context.traits.find(name)
+
+    known = context.photographs.is_known
+    if known((path.stem,), ids_only=True):
         return path.stem, None
-    for place in re.finditer(r"[_. -]+", path.stem):
-        specimen, rest = path.stem[: place.start()], path.stem[place.end() :]
-        trait = rest if context.traits is None else context.traits.find(rest)
-        if specimen and rest and trait and context.photographs.is_known((specimen,), ids_only=True):
-            return specimen, trait
+    for place in reversed(list(re.finditer(r"[_. -]+", path.stem))):  # The longest specimen first.
+        before, after = path.stem[: place.start()], path.stem[place.end() :]
+        for specimen, rest in ((before, after), (after, before)) if context.traits else ((before, after),):
+            if specimen and rest and (trait := find_trait(rest)) and known((specimen,), ids_only=True):
+                return specimen, trait
+    trait = context.traits.find(path.stem) if context.traits else None
+    if trait and known((path.parent.name,), ids_only=True):
+        return path.parent.name, trait
     return path.stem, None
 
 
 def read_label_map(path: Path) -> dict[tuple[int, int, int], str]:
-    """Read the labelmap.txt of CVAT (label:color_rgb:parts:actions) in a picture's folder or the one above it.
+    """Read CVAT's labelmap.txt (label:color_rgb:parts:actions) or label_colors.txt (red green blue label).
+
+    It lies in the picture's folder or the one above it.
 
     Returns:
         (red, green, blue), 0..255 -> label; empty if there is no such file.
     """
     colours: dict[tuple[int, int, int], str] = {}
-    for folder in (path.parent, path.parent.parent):
-        file = folder / "labelmap.txt"
+    for file in [folder / name for folder in (path.parent, path.parent.parent) for name in LABEL_MAPS]:
         if file.is_file() and file.stat().st_size < 1_000_000:
             for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
-                match = re.match(r"(?!#)(.+?):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:|$)", line.strip())
+                match = _COLOUR_LAST.match(line.strip()) or _COLOUR_FIRST.match(line.strip())
                 if match:
-                    colours[int(match[2]), int(match[3]), int(match[4])] = match[1].strip()
+                    colours[int(match["r"]), int(match["g"]), int(match["b"])] = match["label"].strip()
             break
     return colours
 
@@ -247,6 +262,12 @@ def _decode_mask(picture: LabelPicture) -> tuple[Mask, list[str]]:
         raise SupportError(f"{picture.path} is empty: every pixel is 0, the background; draw the trait or remove it")
     if len(levels) <= 2:
         return values > 0, []
+    if levels[-1] < 64:
+        listed = ", ".join(f"{level:g}" for level in levels[levels > 0][:5])
+        raise SupportError(
+            f"{picture.path} has the numbers {listed}, but is called after one trait; "
+            f"call it after its specimen alone if it holds several traits"
+        )
     mask: Mask = values >= (levels[-1] + 1) / 2
     return mask, [
         f"{picture.path} has soft edges or several numbers; what is at least half of {levels[-1]:g} was taken"

@@ -70,6 +70,7 @@ def read_annotations(path: Path, context: ReadContext) -> AnnotationFile:
     if all(candidate.optional for candidate in candidates):
         return AnnotationFile(())
     raise SupportError(
-        f"{path} is neither {' nor '.join(each.description for each in candidates)}; "
+        f"{path} is {'neither ' if len(candidates) > 1 else 'not '}"
+        f"{' nor '.join(each.description for each in candidates)}; "
         f"export the annotations in one of these formats, or move the file out of the supports"
     )
