@@ -170,7 +170,10 @@ class _HeifSource:
     def decode(self) -> tuple[RGBImage, tuple[str, ...]]:
         count = len(self._opened)
         note = (f"{count} pictures in one file, the main one is taken",) if count > 1 else ()
-        return convert_to_srgb(decode_heif(self._opened)), note
+        image = convert_to_srgb(decode_heif(self._opened))
+        if image.shape[:2] != self.size:
+            raise ValueError("its header says another size than it has")
+        return image, note
 
 
 class _RawSource:

@@ -183,8 +183,6 @@ def check_segments(file: BinaryIO, page: TiffPage) -> None:
     down, across = page.segment_size
     samples = 1 if page.planar else len(page.bits)
     each = down * ((across * samples * max(page.bits) + 7) // 8)
-    if each > 8 * page.pixels * samples + (1 << 24):
-        raise ValueError("its tiles are larger than itself")
     if page.compression == 1:
         rows = ((page.width * samples * max(page.bits) + 7) // 8) * page.height * (len(page.bits) if page.planar else 1)
         if sum(length for _, length in page.segments) < rows:

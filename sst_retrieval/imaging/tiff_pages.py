@@ -27,6 +27,9 @@ GREY, RGB, PALETTE, CMYK, YCBCR, LAB = (0, 1), 2, 3, 5, 6, 8
 RAW = (32803, 34892)
 """Photometric interpretations; the last: a colour filter array, linear raw."""
 
+MAX_TILE = 1 << 22
+"""Pixels that a tile may have beyond eight times those of its page."""
+
 _FORMATS = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 
@@ -217,6 +220,8 @@ class _TagReader:
         lengths = numbers(325 if tiled else 279)
         places = numbers(324 if tiled else 273)
         across, down = (number(322), number(323)) if tiled else (width, min(number(278, height), height) or height)
+        if tiled and down * across > 8 * width * height + MAX_TILE:
+            raise ValueError(f"its tiles of {across} x {down} pixels are larger than itself")
         maximum = number(281) or None
         orientation = number(274, 0)
         if 274 not in entries and 700 in entries:
