@@ -29,6 +29,7 @@ from PIL import Image, UnidentifiedImageError
 from sst_retrieval.errors import ImageError
 from sst_retrieval.files import atomic_write
 from sst_retrieval.imaging.depth import UnsupportedPixelsError
+from sst_retrieval.imaging.png_header import check_png
 from sst_retrieval.imaging.sources import DECODING_ERRORS, Source, open_by_pillow, open_source, silence_pillow
 from sst_retrieval.imaging.tiff import read_first_page_numbers
 from sst_retrieval.imaging.tiff_pages import is_tiff
@@ -146,6 +147,8 @@ def read_labels(path: Path, *, max_pixels: int = MAX_LABEL_PIXELS) -> npt.NDArra
                 raise ImageError(f"{path} is a JPEG, whose compression changes label numbers; save the labels as PNG")
             if picture.mode == "F":
                 raise ImageError(f"{path} holds floating point numbers; save the labels as whole numbers, 8 or 16 bits")
+            if picture.format == "PNG":
+                check_png(file)
             picture.load()
             labels = np.empty((height, width), dtype=np.uint16)
             step = max(1, (1 << 24) // width)

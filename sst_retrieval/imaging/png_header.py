@@ -1,4 +1,4 @@
-"""The header of a PNG file: its orientation and its depth, read without decoding the picture."""
+"""The chunks of a PNG file: its orientation, its depth and its checksums, read without decoding the picture."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ MAX_TOTAL = 1 << 24
 """Limits: chunks of a file, bytes of a chunk that is kept, bytes of all that are kept. More are passed over."""
 
 _KEPT = (b"eXIf", b"iTXt", b"zTXt", b"tEXt")
+# Beside the chunks that a decoder must know, what changes the colours or the way up.
+_SHOWN = (b"tRNS", b"gAMA", b"cHRM", b"iCCP", b"sBIT", b"sRGB", b"eXIf")
+_BLOCK = 1 << 20
 
 
 def make_png_shell(file: BinaryIO) -> BinaryIO:
@@ -45,6 +48,27 @@ def find_significant_bits(file: BinaryIO) -> int | None:
         if kind == b"IDAT":
             return None
     return None
+
+
+def check_png(file: BinaryIO) -> None:
+    """Check the checksums of a PNG's pixels and of all that changes how they look; Pillow checks those of a few only.
+
+    Args:
+        file: a PNG file; left at another place.
+
+    Raises:
+        ValueError: a chunk is damaged or breaks off.
+    """
+    for kind, length in _walk(file):
+        if not kind.isalpha():
+            raise ValueError("where a chunk should begin there is something else")
+        if kind == b"IEND" or not (kind[:1].isupper() or kind in _SHOWN):
+            continue
+        checksum, left = zlib.crc32(kind), length
+        while block := file.read(min(left, _BLOCK)):
+            checksum, left = zlib.crc32(block, checksum), left - len(block)
+        if left or file.read(4) != struct.pack(">I", checksum):
+            raise ValueError(f"its {kind.decode()} chunk {'breaks off' if left else 'has a wrong checksum'}")
 
 
 def _walk(file: BinaryIO) -> Iterator[tuple[bytes, int]]:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from sst_retrieval.imaging.camera_files import CameraRaw, decode_heif, is_camera_raw, is_heif, open_heif
 from sst_retrieval.imaging.depth import UnsupportedPixelsError, reduce_depth
-from sst_retrieval.imaging.png_header import find_significant_bits, make_png_shell
+from sst_retrieval.imaging.png_header import check_png, find_significant_bits, make_png_shell
 from sst_retrieval.imaging.srgb import convert_to_srgb
 from sst_retrieval.imaging.tiff import decode_tiff
 from sst_retrieval.imaging.tiff_pages import is_tiff, read_tiff
@@ -31,7 +31,7 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
 
 DECODING_ERRORS = (
     *(OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError),
-    *(RuntimeError, struct.error, zlib.error),
+    *(RuntimeError, AssertionError, struct.error, zlib.error),
 )
 """What decoders raise on broken files."""
 
@@ -107,6 +107,8 @@ class _PillowSource:
 
     def decode(self) -> tuple[RGBImage, tuple[str, ...]]:
         picture, notes = self._picture, []
+        if picture.format == "PNG":
+            check_png(self._file)
         declared = find_significant_bits(self._file) if picture.format == "PNG" else None
         rawmode = _deep_rawmode(picture)
         picture.load()

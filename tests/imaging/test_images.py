@@ -7,6 +7,7 @@ import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -455,3 +456,27 @@ def test_real_photographs_fit_their_labels(shared_data: Path) -> None:
             size = images.read_labels(label).shape
             assert images.read_image(photograph).shape == (*size, 3)
             assert images.image_size(photograph) == size
+
+
+@pytest.mark.parametrize("read", [images.read_image, images.read_labels])
+def test_a_png_that_ends_in_zeros_is_not_read(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    """A copy that broke off, of a file whose size was reserved: zeros are a code of the compression, too."""
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).poisson(2, (200, 300)).astype(np.uint8)).save(path)
+    content = path.read_bytes()
+    for place in range(content.index(b"IDAT") + 4, len(content) - 16, 99):
+        path.write_bytes(content[:place] + bytes(len(content) - place))
+        with pytest.raises(ImageError, match="damaged"):
+            read(path)
+    path.write_bytes(content[:-12])  # Without its end, but with all pixels.
+    read(path)
+
+
+def test_a_palette_that_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((9, 9), np.uint8)).quantize(4).save(path)
+    content = path.read_bytes()
+    start = content.index(b"PLTE") - 4
+    path.write_bytes(content[:start] + content[start + 12 + int.from_bytes(content[start : start + 4], "big") :])
+    with pytest.raises(ImageError, match="damaged"):
+        images.read_image(path)
