@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 import sst_retrieval as sst
+from sst_app.json_values import is_missing
 
 
 def format_lines(name: str, below: str) -> str:
@@ -36,7 +37,7 @@ def format_caption(metadata: dict[str, object], *, brief: bool = False) -> str:
     'H. erato · female'
     """
     usual = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality", "eventDate")
-    known = {name: str(metadata[name]) for name in usual if metadata.get(name) not in (None, "")}
+    known = {name: str(metadata[name]) for name in usual if not is_missing(metadata.get(name))}
     genus, _, epithet = known.get("scientificName", "").partition(" ")
     if brief and epithet:
         known["scientificName"] = f"{genus[0]}. {epithet}"

@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from sst_app.index_images import Outline
+from sst_app.json_values import replace_gaps
 
 BROWSER = Path(__file__).parent / "browser"
 POINT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A7A00", "#555555")
@@ -56,7 +57,7 @@ def show_specimen(
     ]
     data = {"image": picture, "width": size[1], "height": size[0], "traits": traits, "label": label, "hint": hint}
     mount = _register("specimen", '<div class="specimen"></div>')
-    result: Any = mount(data={**data, "clickable": clickable}, key=hash_key(key), on_trait_change=_ignore)
+    result: Any = mount(data=replace_gaps({**data, "clickable": clickable}), key=hash_key(key), on_trait_change=_ignore)
     return result.trait if clickable else None
 
 
@@ -69,7 +70,11 @@ def show_scatter(data: dict[str, Any], *, key: str) -> tuple[str | None, list[in
     canvas = '<canvas aria-label="scatter of specimens"></canvas>'
     mount = _register("points", f'<div class="points">{canvas}<div class="tip"></div></div>')
     result: Any = mount(
-        data=data, key=hash_key(key), default={"hover": None}, on_hover_change=_ignore, on_chosen_change=_ignore
+        data=replace_gaps(data),
+        key=hash_key(key),
+        default={"hover": None},
+        on_hover_change=_ignore,
+        on_chosen_change=_ignore,
     )
     return result.hover, result.chosen
 

@@ -128,6 +128,13 @@ def get_facets(trait: str | None = None) -> dict[str, Facet]:
     return _find_facets(get_index(), str(get_path().resolve()), get_index().state, trait)
 
 
+def has_own_group() -> bool:
+    """Return whether the group is a column of the collection, so that it need not be offered a second time."""
+    specimens = get_specimens()
+    own = next((name for name in specimens if str(name).casefold() == filters.GROUP), None)
+    return own is not None and bool((specimens[own].astype(str) == specimens["sst:group"]).all())
+
+
 def get_specimens() -> pd.DataFrame:
     """Return the table of specimens, skipped ones included (see `make_specimen_table`)."""
     return _read_specimens(get_index(), str(get_path().resolve()), get_index().state)

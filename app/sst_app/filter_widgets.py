@@ -108,7 +108,8 @@ def _read_url(facet: Facet) -> Any:
         low, high = value
         make = datetime.date.fromisoformat if facet.kind == "dates" else float
         assert facet.span is not None
-        return max(make(low), facet.span[0]), min(make(high), facet.span[1])
+        first, last = max(make(low), facet.span[0]), min(make(high), facet.span[1])
+        return (first, last) if first <= last else None
     except (ValueError, TypeError):
         return None  # Invalid filters in a link are ignored.
 

@@ -15,6 +15,9 @@ COMMON_COLUMNS = (
 )  # fmt: skip
 """Common columns, in the order in which their filters are shown."""
 
+GROUP = "group"
+"""The collection's column of groups, unless the build was told of another."""
+
 MAX_WORDS = 200
 """A text column with more distinct values than this gets no filter."""
 
@@ -48,8 +51,12 @@ def find_facets(table: pd.DataFrame, columns: Mapping[str, str]) -> list[Facet]:
     return [facet for facet in found if facet is not None]
 
 
-def list_colour_columns(columns: Iterable[str]) -> list[str]:
+def list_colour_columns(columns: Iterable[str], *, own_group: bool = False) -> list[str]:
     """List the columns that points can be coloured by: the group, columns of the collection, the mask's confidence.
+
+    Args:
+        columns: of the collection.
+        own_group: whether the group is one of them.
 
     >>> list_colour_columns(["sex", "Confidence"])
     ['group', 'sex', 'Confidence', 'sst:confidence']
@@ -57,6 +64,9 @@ def list_colour_columns(columns: Iterable[str]) -> list[str]:
     own = list(columns)
     taken = {name.casefold() for name in own}
     group, confidence = (f"sst:{name}" if name in taken else name for name in ("group", "confidence"))
+    if own_group and GROUP in taken:
+        own.sort(key=lambda name: name.casefold() != GROUP)
+        return [*own, confidence]
     return [group, *own, confidence]
 
 
@@ -86,8 +96,9 @@ def select_rows(table: pd.DataFrame, chosen: Mapping[str, Any], facets: Mapping[
             low, high = value
             cells = table[column]
             if facet.kind == "dates":
-                cells, low, high = pd.to_datetime(cells), pd.Timestamp(low), pd.Timestamp(high)
-            passed &= (cells >= low) & (cells <= high)
+                # A moment of the last day is in, too.
+                cells, low, high = pd.to_datetime(cells).dt.normalize(), pd.Timestamp(low), pd.Timestamp(high)
+            passed &= ((cells >= low) & (cells <= high)).fillna(False).astype(bool)
     return passed
 
 
@@ -106,6 +117,8 @@ def _format_condition(facet: Facet, value: Any) -> str:
     name = '"' + facet.column.replace('"', '""') + '"'
     if facet.kind == "words":
         return f"{name} IN ({', '.join(_format_literal(word) for word in value)})"
+    if facet.kind == "dates":
+        name = f"CAST({name} AS DATE)"  # Else the last day would end at its first moment.
     return f"{name} BETWEEN {_format_literal(value[0])} AND {_format_literal(value[1])}"
 
 
@@ -117,6 +130,8 @@ def _format_literal(value: Any) -> str:
 
 def _make_facet(cells: pd.Series, name: str, kind: str) -> Facet | None:
     known = cells.dropna()
+    if kind in ("DOUBLE", "FLOAT"):
+        known = known[~known.isin([float("inf"), float("-inf")])]
     different = known.nunique()
     if different < 2:
         return None

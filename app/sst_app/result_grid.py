@@ -22,6 +22,7 @@ from sst_app import (
     sentence_input,
     side_by_side,
 )
+from sst_app.json_values import is_missing
 from sst_app.markdown import escape_md
 
 TILES_PER_ROW = {"small": 6, "medium": 4, "large": 3}
@@ -239,7 +240,7 @@ def show_details(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit) 
         _show_example_buttons(index, query, hit, "-opened")
     measured = index.region(hit.specimen, hit.trait).measurements
     known = {**hit.metadata, **downloads.prefix_clashes(hit.metadata, measured)}
-    rows = [{"column": name, "value": str(value)} for name, value in known.items() if value not in (None, "")]
+    rows = [{"column": name, "value": str(value)} for name, value in known.items() if not is_missing(value)]
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=220)
 
 

@@ -285,7 +285,7 @@ def test_the_app_uses_public_names_only() -> None:
     assert used <= set(sst.__all__)
 
 
-@pytest.mark.parametrize("module", ["captions", "filters", "markdown"])
+@pytest.mark.parametrize("module", ["captions", "filters", "host_check", "json_values", "markdown"])
 def test_examples_in_docstrings(module: str) -> None:
     done = doctest.testmod(importlib.import_module(f"sst_app.{module}"))
     assert done.attempted

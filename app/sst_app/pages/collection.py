@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import current_index
+from sst_app import current_index, filters
+from sst_app.json_values import replace_gaps
 from sst_app.markdown import escape_md
 from sst_app.rebuild import show_progress, show_rebuild
 
@@ -67,7 +68,10 @@ def _show_numbers(info: dict[str, Any], table: pd.DataFrame) -> None:
 
 def _show_coverage(index: sst.Index, table: pd.DataFrame) -> None:
     st.markdown("**On how many specimens each trait was found**")
-    columns = ["sst:group", *(facet.column for facet in current_index.get_facets().values() if facet.kind == "words")]
+    columns = [facet.column for facet in current_index.get_facets().values() if facet.kind == "words"]
+    if not current_index.has_own_group() or not any(name.casefold() == filters.GROUP for name in columns):
+        columns.insert(0, "sst:group")
+    columns.sort(key=lambda name: name.casefold() not in (filters.GROUP, "sst:group"))
     column = st.selectbox(
         "by", columns, key="coverage-by", format_func=lambda name: "group" if name == "sst:group" else name
     )
@@ -170,7 +174,7 @@ def _show_provenance(info: dict[str, Any]) -> None:
         }
         st.dataframe(pd.DataFrame({"": list(lines), " ": [str(v) for v in lines.values()]}), hide_index=True)
         with st.expander("Everything that is known"):
-            st.json(provenance, expanded=1)
+            st.json(replace_gaps(provenance), expanded=1)
     with right:
         st.caption("This command builds it again. Unchanged photographs are not computed twice.")
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -14,6 +13,7 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import captions, components, current_index, filters, index_images
+from sst_app.json_values import UNKNOWN, format_values, to_json
 from sst_app.markdown import escape_md
 
 HEIGHT = 520
@@ -22,6 +22,9 @@ MAX_PRELOADED = 150
 
 MAX_NOTES = 5000
 """With more specimens the tooltip of a point has no value of the colour column, to keep the page fast."""
+
+NO_VALUE_COLOUR = "#BBBBBB"
+"""Colour of points without a value, as in points.js."""
 
 MAX_WORDS = 32
 """Number of values that have a marker of their own; rarer values share one."""
@@ -36,7 +39,10 @@ def main() -> None:
     trait = head[0].selectbox("Trait", index.traits, key="space-trait", bind="query-params")
     blocks = head[1].multiselect("of", list(index.blocks), default=list(index.blocks)[:1], key="space-blocks")
     colour = head[2].selectbox(
-        "Colour by", filters.list_colour_columns(current_index.get_facets()), key="space-colour", bind="query-params"
+        "Colour by",
+        filters.list_colour_columns(current_index.get_facets(), own_group=current_index.has_own_group()),
+        key="space-colour",
+        bind="query-params",
     )
     umap = importlib.util.find_spec("umap") is not None
     ways = ["PCA", "UMAP"] if umap else ["PCA"]
@@ -107,13 +113,13 @@ def _make_scatter(
         kinds, shades, legend = _make_ramp(values)
     else:
         kinds, shades, legend, rarer = _make_legend(values)
-    notes = values.astype(str).tolist() if len(specimens) <= MAX_NOTES else []
+    notes = format_values(values).tolist() if len(specimens) <= MAX_NOTES else []
     points = {
         "x": np.round(places[:, 0], 4).tolist(), "y": np.round(places[:, 1], 4).tolist(), "names": specimens,
         "notes": notes, "kind": kinds, "shade": shades,
     }  # fmt: skip
     version = f"{trait}-{weights}-{colour}-{way}-{key}"
-    return Scatter(version, specimens, notes, json.dumps(points), axes, numbers, legend, rarer)
+    return Scatter(version, specimens, notes, to_json(points), axes, numbers, legend, rarer)
 
 
 def _get_trait_table(trait: str) -> pd.DataFrame:
@@ -173,7 +179,7 @@ def _show_scatter(index: sst.Index, trait: str, scatter: Scatter) -> list[int] |
 
 def _make_legend(values: pd.Series) -> tuple[list[int], list[float | None], str, int]:
     """Assign markers to values and make the legend; values beyond MAX_WORDS share the last marker."""
-    words = values.astype(object).where(values.notna(), "not known").astype(str)
+    words = format_values(values)
     counts = words.value_counts()
     kept = list(counts.index[:MAX_WORDS])
     signs = {word: place for place, word in enumerate(kept)}
@@ -190,17 +196,25 @@ def _make_legend(values: pd.Series) -> tuple[list[int], list[float | None], str,
 def _make_ramp(values: pd.Series) -> tuple[list[int], list[float | None], str]:
     """Scale numbers or dates to 0..1 and make the legend."""
     dates = not pd.api.types.is_numeric_dtype(values)
-    numbers = pd.to_datetime(values).astype("int64").where(values.notna()) if dates else values.astype(float)
-    low, high = numbers.min(), numbers.max()
+    known = pd.to_datetime(values) if dates else values.astype(float)
+    known = known[known.notna() & ~known.isin([np.inf, -np.inf])]
+    numbers = known.astype("int64").astype(float) if dates else known
+    low, high = (numbers.min(), numbers.max()) if len(numbers) else (0.0, 0.0)
     span = (high - low) or 1
-    ends = [str(values.min())[:10], str(values.max())[:10]] if dates else [f"{low:.4g}", f"{high:.4g}"]
+    ends = (
+        [f"{end:%Y-%m-%d}" if dates else f"{end:.4g}" for end in (known.min(), known.max())] if len(known) else ["", ""]
+    )
     gradient = "linear-gradient(90deg,#440154,#3B528B,#21918C,#5EC962,#FDE725)"
     legend = (
         f'<div style="height:12px;border-radius:3px;background:{gradient}"></div>'
         f'<div class="tile-line" style="display:flex;justify-content:space-between"><span>{escape(ends[0])}</span>'
         f"<span>{escape(ends[1])}</span></div>"
     )
-    shades = [None if pd.isna(number) else float((number - low) / span) for number in numbers]
+    if len(known) < len(values):
+        grey = f'<span style="color:{NO_VALUE_COLOUR}">●</span>'
+        legend += f'<div class="tile-line sign">{grey} {UNKNOWN} ({len(values) - len(known):,})</div>'
+    places = ((numbers - low) / span).reindex(values.index)
+    shades = [None if pd.isna(place) else float(place) for place in places]
     return [0] * len(values), shades, legend
 
 
