@@ -45,6 +45,11 @@ def require_entry(item: Any, key: str, kinds: tuple[type, ...], where: str) -> A
     return value
 
 
+def list_entries(value: Any) -> list[Any]:
+    """Return the entries of a JSON list or the values of an object; none of anything else."""
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+
+
 def require_size(item: Any, height: str, width: str, where: str) -> tuple[int, int]:
     """Return the size of a photograph from two entries of a JSON object.
 

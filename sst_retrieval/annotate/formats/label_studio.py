@@ -21,7 +21,7 @@ from sst_retrieval.annotate.formats.contract import (
     ReadContext,
     require_images,
 )
-from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size
+from sst_retrieval.annotate.formats.json_documents import list_entries, load_json, require_entry, require_size
 from sst_retrieval.annotate.formats.shapes import (
     NoAreaError,
     TraitShapes,
@@ -89,12 +89,12 @@ def _read_task(item: dict[str, Any], where: str, notes: list[str]) -> tuple[str,
         return str(item.get("image") or name), _list_min_regions(item)
     data = require_entry(item, "data", (dict,), where)
     name = next((value for value in (data.get("image"), *data.values()) if isinstance(value, str)), "")
-    done = [each for each in item.get("annotations") or item.get("completions") or () if isinstance(each, dict)]
+    done = [each for each in list_entries(item.get("annotations") or item.get("completions")) if isinstance(each, dict)]
     done = [each for each in done if not each.get("was_cancelled")]
     if len(done) > 1:
         notes.append(f"{where} has {len(done)} annotations of {name}; the first was taken")
     regions = []
-    for result in (done[0].get("result") or ()) if done else ():
+    for result in list_entries(done[0].get("result")) if done else ():
         value = result.get("value") if isinstance(result, dict) else None
         if isinstance(value, dict):
             regions.append({**value, **{key: result.get(key) for key in ("original_height", "original_width")}})

@@ -19,7 +19,7 @@ from sst_retrieval.annotate.formats.contract import (
     ReadContext,
     require_images,
 )
-from sst_retrieval.annotate.formats.json_documents import load_json, require_entry
+from sst_retrieval.annotate.formats.json_documents import list_entries, load_json, require_entry
 from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_ellipse, encode_polygon
 from sst_retrieval.errors import SupportError
 
@@ -79,11 +79,9 @@ def read_via(path: Path, document: Mapping[str, Any], context: ReadContext) -> A
 def _list_regions(path: Path, document: Mapping[str, Any], notes: list[str]) -> dict[str, list[Region]]:
     """List the regions of VIA 1 and 2: photograph -> its regions."""
     listed: dict[str, list[Region]] = {}
-    items = document.get("_via_img_metadata", document)
-    for item in items.values() if isinstance(items, dict) else ():
+    for item in list_entries(document.get("_via_img_metadata", document)):
         name = require_entry(item, "filename", (str,), str(path))
-        regions = item.get("regions")
-        for position, region in enumerate(regions.values() if isinstance(regions, dict) else regions or (), 1):
+        for position, region in enumerate(list_entries(item.get("regions")), 1):
             where = f"{path} image {name} region {position}"
             try:
                 shape = require_entry(region, "shape_attributes", (dict,), where)
