@@ -187,10 +187,10 @@ def _show_example_buttons(index: sst.Index, query: query_input.QueryInput, hit: 
     for kind in kinds:
         if st.button(
             kind if where else "", key=f"{kind}{where}-{hit.specimen}", icon=signs[kind], help=escape_md(hints[kind]),
-            type="secondary" if where else "tertiary",
-        ):  # fmt: skip
-            query_examples.add(index, kind, hit.specimen, query.traits)
-            st.rerun()
+            type="secondary" if where else "tertiary", on_click=query_examples.add,
+            args=(index, kind, hit.specimen, query.traits),
+        ) and where:  # fmt: skip
+            st.rerun()  # Closes the dialog.
 
 
 def _format_tile(hit: sst.Hit, small: Sequence[bytes], shape: str, most: int) -> str:
@@ -234,8 +234,10 @@ def show_details(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit) 
         key=f"opened-{hit.specimen}", chosen=hit.trait, label=hit.specimen, clickable=False,
     )  # fmt: skip
     with st.container(horizontal=True):
-        if st.button(f"Ask with {escape_md(hit.trait)} of this specimen", type="primary", icon=":material/search:"):
-            set_query(hit.specimen, hit.trait)
+        if st.button(
+            f"Ask with {escape_md(hit.trait)} of this specimen", type="primary", icon=":material/search:",
+            key=f"ask-{hit.specimen}", on_click=set_query, args=(hit.specimen, hit.trait),
+        ):  # fmt: skip
             st.rerun()
         _show_example_buttons(index, query, hit, "-opened")
     measured = index.region(hit.specimen, hit.trait).measurements
@@ -245,14 +247,14 @@ def show_details(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit) 
 
 
 def set_query(specimen: str, trait: str) -> None:
-    """Make a trait of a specimen the next query."""
+    """Make a trait of a specimen the next query; in a callback, or before the widgets of the page are made."""
     st.query_params["specimen"], st.query_params["trait"] = specimen, trait
-    st.query_params["way"] = "a specimen"
     query_examples.clear()
     for name in ("page", "together"):
         st.query_params.pop(name, None)
-    for key in ("trait", "way", "together"):
-        st.session_state.pop(key, None)
+    # Streamlit itself writes "way" into the URL.
+    st.session_state["way"], st.session_state["trait"], st.session_state["words"] = "a specimen", trait, ""
+    st.session_state["together"] = []
 
 
 def _show_no_hits(page: int, where: str | None, sentence: sentence_input.SentenceQuery | None) -> None:

@@ -76,6 +76,7 @@ def test_a_curator_looks_asks_draws_and_reviews(museum: Path, page: Any, address
     ask(page, address)
     narrow_down(page)
     open_and_download(page)
+    ask_with_a_hit(page)
     draw(page, address, museum)
     review(page, address, museum)
 
@@ -121,6 +122,28 @@ def open_and_download(page: Any) -> None:
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("rank,specimen,trait,similarity,pattern,colour,shape")
     assert lines[1].split(",")[1] == first
+
+
+def ask_with_a_hit(page: Any) -> None:
+    """Make a hit the next query, from its details; also when the query is a photograph."""
+    first = tiles(page)[0]
+    page.get_by_role("button", name="Details", exact=True).first.click()
+    page.get_by_role("dialog").get_by_text("Ask with bar of this specimen").click()
+    page.wait_for_url(f"**specimen={first}**")
+    page.get_by_role("dialog").wait_for(state="hidden")
+    page.wait_for_function(
+        "name => ![...document.querySelectorAll('.tile-name')].some(tile => tile.title === name)", arg=first
+    )
+    assert page.get_by_text("StreamlitAPIException").count() == 0
+    assert page.locator('[data-testid="stAlert"], [data-testid="stException"]').count() == 0
+    assert first not in tiles(page)
+    # Another click does what it says, too.
+    page.get_by_role("button", name="Details", exact=True).first.click()
+    page.get_by_role("dialog").get_by_role("button", name="unlike").click()
+    page.get_by_role("dialog").wait_for(state="hidden")
+    page.wait_for_url("**unlike=**")
+    page.get_by_role("button", name="Only the first example").click()
+    page.get_by_text("hits 1 to").wait_for()
 
 
 def draw(page: Any, address: str, museum: Path) -> None:
