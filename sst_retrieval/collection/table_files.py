@@ -91,12 +91,13 @@ def _collect_rows(
     row_numbers: list[int] = []
     cells: list[list[str]] = []
     repeated: list[int] = []
-    width = len(names)
-    for line, row in rows:
-        while len(row) > len(names) and not row[-1]:
+    found = list(rows)
+    # R's write.table gives the column of row numbers no place in the header. The last cell of some rows may be empty.
+    numbered = bool(found) and len(found[0][1]) > len(names) and found[0][1][0] in ("0", "1")
+    width = len(names) + (numbered and any(any(row[len(names) :]) for _, row in found))
+    for line, row in found:
+        while len(row) > width and not row[-1]:
             row.pop()
-        if not cells and len(row) == len(names) + 1 and row[0] in ("0", "1"):
-            width += 1  # R's write.table gives the column of row numbers no place in the header.
         if row == names:
             repeated.append(line)
             continue

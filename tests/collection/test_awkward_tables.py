@@ -115,6 +115,15 @@ def test_rows_that_are_longer_than_the_header_by_their_number(drawer: Path) -> N
         read(drawer, "id,image\n1,A,a.jpg\n3,B,b.jpg\n")
 
 
+@pytest.mark.parametrize("sexes", [("f", ""), ("", "f")])
+def test_row_numbers_before_cells_that_are_empty(drawer: Path, sexes: tuple[str, str]) -> None:
+    collection = read(drawer, f"id\timage\tsex\n1\tA\ta.jpg\t{sexes[0]}\n2\tB\tb.jpg\t{sexes[1]}\n")
+    assert ids(collection) == ["A", "B"]
+    assert column(collection, "sex") == [sex or None for sex in sexes]
+    commas = read(drawer, "id,image\n1,a.jpg,\n2,b.jpg,\n")  # Of a spreadsheet that was wider once.
+    assert ids(commas) == ["1", "2"]
+
+
 def test_other_columns_without_a_name_are_kept(drawer: Path) -> None:
     collection = read(drawer, "id,,image\nA,x,a.jpg\n")
     assert column(collection, "column_2") == ["x"]
