@@ -235,8 +235,8 @@ def _read_fields(element: ElementTree.Element, source: str) -> tuple[tuple[str, 
 
 
 def _parse_index(text: str | None, source: str) -> int:
-    if text and not text.isdecimal():
-        raise CollectionError(f"{source}: meta.xml has {text!r} where a number is due; export the archive again")
+    if text and not (text.isdecimal() and len(text) < 10):
+        raise CollectionError(f"{source}: meta.xml has {text[:40]!r} where a number is due; export the archive again")
     return int(text or 0)
 
 

@@ -557,6 +557,13 @@ def test_bad_archives(drawer: Path, changes: dict[str, str], reason: str) -> Non
         read_collection(archive(drawer, darwin_core(**changes)))
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "1e3", "-1", "\u00b2"])
+def test_numbers_of_meta_xml(drawer: Path, number: str) -> None:
+    text = META.replace('index="3"', f'index="{number}"')
+    with pytest.raises(CollectionError, match=r"where a number is due"):
+        read_collection(archive(drawer, darwin_core(meta_xml=text)))
+
+
 def test_a_zip_without_meta_xml(drawer: Path) -> None:
     with pytest.raises(CollectionError, match=r"no meta\.xml"):
         read_collection(archive(drawer, {"collection.csv": "id,image\n"}))
