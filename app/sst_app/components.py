@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import streamlit as st
 
 from sst_app.index_images import Outline
@@ -82,6 +84,13 @@ def show_scatter(data: dict[str, Any], *, key: str) -> tuple[str | None, list[in
 def hash_key(key: str) -> str:
     """Hash a text into a key of a component, in which Streamlit allows letters and digits only."""
     return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def hash_content(image: npt.NDArray[np.uint8]) -> str:
+    """Hash the size and pixels of a photograph: a key that another photograph of the same name does not have."""
+    found = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    found.update(np.ascontiguousarray(image).data)
+    return found.hexdigest()
 
 
 @st.cache_resource

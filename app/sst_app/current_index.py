@@ -19,11 +19,11 @@ DEMO_FOLDER = Path("demo-drawer")
 
 def get_allowed_folders() -> tuple[Path, ...]:
     """Return the folders that may be read: the collection's, and those of --images and --supports."""
-    return _find_allowed_folders(str(get_path().resolve()), sst.index_state(get_path()), read_arguments())
+    return _find_allowed_folders(str(get_path().resolve()), _read_state(get_path()), read_arguments())
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _find_allowed_folders(folder: str, state: tuple[int, int], arguments: Arguments) -> tuple[Path, ...]:
+def _find_allowed_folders(folder: str, state: tuple[int, ...], arguments: Arguments) -> tuple[Path, ...]:
     named = (*arguments.images, *arguments.supports)
     try:
         origin = sst.origin_of(folder)
@@ -103,12 +103,26 @@ def get_path() -> Path:
 
 def get_index() -> sst.Index:
     """Return the chosen index, reopened after a build or a review has changed it."""
-    return _open(str(get_path().resolve()), sst.index_state(get_path()), get_allowed_folders())
+    return _open(str(get_path().resolve()), _read_state(get_path()), get_allowed_folders())
 
 
-def get_cache_key(index: sst.Index) -> tuple[str, tuple[int, int]]:
+def _read_state(path: Path) -> tuple[int, ...]:
+    """Return what changes with every build and review, and if another index lies in the same place."""
+    return *sst.index_state(path), *_read_stamp(path)
+
+
+def _read_stamp(path: Path) -> tuple[int, ...]:
+    """Identify the files of a generation: an index that was removed and built anew is of generation 1 again."""
+    try:
+        catalog = (path / "generations" / f"{sst.index_state(path)[0]:04d}" / "catalog.duckdb").stat()
+    except OSError:
+        return ()
+    return catalog.st_ino, catalog.st_mtime_ns
+
+
+def get_cache_key(index: sst.Index) -> tuple[str, tuple[int, ...]]:
     """Return the cache key of data of an index: its folder and state."""
-    return str(get_path().resolve()), index.state
+    return str(get_path().resolve()), (*index.state, *_read_stamp(get_path()))
 
 
 def check_traits(index: sst.Index) -> bool:
@@ -120,12 +134,12 @@ def check_traits(index: sst.Index) -> bool:
 
 def get_table(trait: str | None = None) -> pd.DataFrame:
     """Return the table of regions (see `Index.table`), of one trait or of all."""
-    return _read_table(get_index(), str(get_path().resolve()), get_index().state, trait)
+    return _read_table(get_index(), *get_cache_key(get_index()), trait)
 
 
 def get_facets(trait: str | None = None) -> dict[str, Facet]:
     """Return the columns to filter by, of one trait or of all: name -> facet."""
-    return _find_facets(get_index(), str(get_path().resolve()), get_index().state, trait)
+    return _find_facets(get_index(), *get_cache_key(get_index()), trait)
 
 
 def has_own_group() -> bool:
@@ -137,26 +151,37 @@ def has_own_group() -> bool:
 
 def get_specimens() -> pd.DataFrame:
     """Return the table of specimens, skipped ones included (see `make_specimen_table`)."""
-    return _read_specimens(get_index(), str(get_path().resolve()), get_index().state)
+    return _read_specimens(get_index(), *get_cache_key(get_index()))
 
 
 def get_info() -> dict[str, Any]:
     """Return `Index.info`."""
-    return _read_info(get_index(), str(get_path().resolve()), get_index().state)
+    return _read_info(get_index(), *get_cache_key(get_index()))
 
 
 def get_size() -> int:
     """Return the size of the index on disk, in bytes."""
-    return _measure_size(get_index(), str(get_path().resolve()), get_index().state)
+    return _measure_size(get_index(), *get_cache_key(get_index()))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the index")
-def _open(folder: str, state: tuple[int, int], folders: tuple[Path, ...]) -> sst.Index:
-    return sst.open_index(folder, reach=sst.Reach(folders))
+def _open(folder: str, state: tuple[int, ...], folders: tuple[Path, ...]) -> sst.Index:
+    before, stamp = _get_opened().pop(folder, None), state[2:]
+    if before is not None and before[1][0] == state[0] and before[1][2:] != stamp:
+        before[0].close()  # DuckDB would go on showing the removed file under the name of the new one.
+    opened = sst.open_index(folder, reach=sst.Reach(folders))
+    _get_opened()[folder] = opened, state
+    return opened
+
+
+@st.cache_resource
+def _get_opened() -> dict[str, tuple[sst.Index, tuple[int, ...]]]:
+    """Return the index of each folder that was opened last, and its state."""
+    return {}
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _read_table(_index: sst.Index, folder: str, state: tuple[int, int], trait: str | None) -> pd.DataFrame:
+def _read_table(_index: sst.Index, folder: str, state: tuple[int, ...], trait: str | None) -> pd.DataFrame:
     frame: pd.DataFrame = _index.table(trait)
     return convert_to_categories(frame)
 
@@ -169,13 +194,13 @@ def convert_to_categories(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _find_facets(_index: sst.Index, folder: str, state: tuple[int, int], trait: str | None) -> dict[str, Facet]:
+def _find_facets(_index: sst.Index, folder: str, state: tuple[int, ...], trait: str | None) -> dict[str, Facet]:
     found = filters.find_facets(_read_table(_index, folder, state, trait), _index.columns)
     return {facet.column: facet for facet in found}
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _read_specimens(_index: sst.Index, folder: str, state: tuple[int, int]) -> pd.DataFrame:
+def _read_specimens(_index: sst.Index, folder: str, state: tuple[int, ...]) -> pd.DataFrame:
     return make_specimen_table(_index.specimens())
 
 
@@ -190,12 +215,12 @@ def make_specimen_table(rows: list[sst.Specimen]) -> pd.DataFrame:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _read_info(_index: sst.Index, folder: str, state: tuple[int, int]) -> dict[str, Any]:
+def _read_info(_index: sst.Index, folder: str, state: tuple[int, ...]) -> dict[str, Any]:
     return _index.info()
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _measure_size(_index: sst.Index, folder: str, state: tuple[int, int]) -> int:
+def _measure_size(_index: sst.Index, folder: str, state: tuple[int, ...]) -> int:
     return _index.size()
 
 

@@ -40,13 +40,13 @@ class Outline:
 
 
 @st.cache_data(max_entries=4096, show_spinner=False)
-def read_thumbnail(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str) -> bytes:
+def read_thumbnail(_index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str) -> bytes:
     """Return the thumbnail of a specimen as a JPEG file; a grey picture if there is none."""
     return _index.thumbnail(specimen) or make_grey()
 
 
 @st.cache_data(max_entries=4096, show_spinner=False)
-def read_crop(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, trait: str) -> bytes:
+def read_crop(_index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str, trait: str) -> bytes:
     """Return the crop of a trait as a JPEG file; cut out of the thumbnail if an older build made no crops."""
     found = _index.crop(specimen, trait)
     if found is not None:
@@ -63,7 +63,7 @@ def read_crop(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def read_outlines(
-    _index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str
+    _index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str
 ) -> tuple[tuple[int, int], list[Outline]]:
     """Return the size (height, width) of a specimen's photograph, and the outlines of its traits, largest first."""
     size, found = (0, 0), []
@@ -82,7 +82,7 @@ def read_outlines(
 
 @st.cache_data(max_entries=8, show_spinner="Reading the photograph")
 def read_photograph(
-    _index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str
+    _index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str
 ) -> tuple[bytes, tuple[int, int]]:
     """Return a photograph as a JPEG file of at most PHOTOGRAPH_SIDE pixels, and its original (height, width)."""
     image = _index.photograph(specimen)

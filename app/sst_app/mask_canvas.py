@@ -41,7 +41,7 @@ def show_canvas(
     Args:
         image: uint8 (H, W, 3).
         colours: trait -> colour.
-        key: widget key; another key is another drawing.
+        key: widget key; another key, or another photograph, is another drawing.
         height: largest height of the canvas, in pixels.
         start: initial masks, to which shapes are added and from which the eraser removes.
 
@@ -50,6 +50,7 @@ def show_canvas(
     """
     from streamlit_drawable_konva import st_canvas  # Imported here: it registers itself with the running app.
 
+    content = components.hash_content(image)
     tools = st.columns([1.4, 1.2, 1.2], vertical_alignment="bottom")
     names = [*colours, "eraser"]
     trait = tools[0].selectbox("Draw", names, key=f"{key}-trait") if len(names) > 1 else names[0]
@@ -68,7 +69,7 @@ def show_canvas(
         drawing_mode={"polygon": "polygon", "brush": "freedraw", "click": "point", "look": "pan"}[tool],
         width=size[0],
         height=size[1],
-        key=components.hash_key(f"{key}-canvas"),
+        key=components.hash_key(f"{key}-{content}-canvas"),
     )
     st.caption(
         {
@@ -120,7 +121,7 @@ def _grow_masks(image: npt.NDArray[np.uint8], clicks: Mapping[str, tuple[list[Po
     )  # fmt: skip
     try:
         clicker = _load_clicker(checkpoint.strip() or None)
-        picture = _encode_photograph(key, clicker.name, clicker, image)
+        picture = _encode_photograph(components.hash_content(image), checkpoint.strip(), clicker, image)
         grown = {trait: picture.mask(inside, outside).mask for trait, (inside, outside) in clicks.items()}
     except sst.SSTError as error:
         st.error(escape_md(error))
@@ -136,8 +137,9 @@ def _load_clicker(checkpoint: str | None) -> sst.Clicker:
 
 
 @st.cache_resource(max_entries=3, show_spinner="Looking at the photograph")
-def _encode_photograph(key: str, name: str, _load_clicker: sst.Clicker, _image: npt.NDArray[np.uint8]) -> Any:
-    return _load_clicker.look(_image)
+def _encode_photograph(content: str, checkpoint: str, _clicker: sst.Clicker, _image: npt.NDArray[np.uint8]) -> Any:
+    """Encode a photograph for clicks; all sessions share it, so its content is the key, not a name."""
+    return _clicker.look(_image)
 
 
 def rasterize(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import current_index, index_images, index_model, mask_canvas
+from sst_app import components, current_index, index_images, index_model, mask_canvas
 
 MAX_PIXELS = 60_000_000
 """Uploads with more pixels are refused before they are decoded."""
@@ -72,17 +73,23 @@ def show_upload(index: sst.Index) -> QueryInput | None:
         st.caption("At most 50 MB. It is looked at on this computer and not kept.")
         return None
     image = read_upload(upload.getvalue(), upload.name)
-    label = st.file_uploader("Its mask, if you have one (label picture)", type=["png", "tif"], key="upload-mask")
+    content = components.hash_content(image)
+    # Of this photograph: a mask, or a drawing, of another one does not fit it.
+    label = st.file_uploader(
+        "Its mask, if you have one (label picture)", type=["png", "tif"], max_upload_size=50,
+        key=f"upload-mask-{content}",
+    )  # fmt: skip
     if label is not None:
         with write_temporary(label.getvalue(), label.name) as path:
             mask = sst.read_mask(path, image, trait=trait, number=index.trait_numbers[trait])
     else:
         st.caption("Draw around the trait.")
-        masks = mask_canvas.show_canvas(image, {trait: "#0072B2"}, key="outside", height=320)
+        masks = mask_canvas.show_canvas(image, {trait: "#0072B2"}, key=f"outside-{content}", height=320)
         if trait not in masks:
             return None
         mask = masks[trait]
-    vectors = _describe_upload(index, image.tobytes(), image.shape, mask.tobytes())
+    folder = current_index.get_cache_key(index)[0]
+    vectors = _describe_upload(index, folder, index.settings, content, mask.tobytes(), image, mask)
     return QueryInput(trait, vectors=vectors, picture=(image, mask))
 
 
@@ -102,9 +109,17 @@ def write_temporary(content: bytes, name: str) -> Iterator[Path]:
 
 
 @st.cache_data(max_entries=16, show_spinner="Describing the trait")
-def _describe_upload(_index: sst.Index, image: bytes, size: tuple[int, ...], mask: bytes) -> Any:
-    pixels = np.frombuffer(image, np.uint8).reshape(size)
-    return sst.query_vectors(pixels, np.frombuffer(mask, bool).reshape(size[:2]), index_model.get_embedder(_index))
+def _describe_upload(
+    _index: sst.Index,
+    folder: str,
+    settings: Mapping[str, Any],
+    content: str,
+    mask_content: bytes,
+    _image: npt.NDArray[np.uint8],
+    _mask: npt.NDArray[np.bool_],
+) -> Any:
+    """Describe a trait of an upload; what is cached is told apart by index, photograph and mask."""
+    return sst.query_vectors(_image, _mask, index_model.get_embedder(_index))
 
 
 def make_query_tile(index: sst.Index, query: QueryInput) -> sst.Tile:

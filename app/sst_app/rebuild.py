@@ -57,17 +57,19 @@ def find_new_supports(index: sst.Index, folder: Path | None) -> dict[str, list[s
     used = {str(each["specimen"]) for each in index.info()["provenance"].get("supports", [])}
     known = current_index.get_specimens().set_index("sst:specimen")["sst:group"]
     drawn = sorted(path.stem for path in folder.glob("[!.]*.png")) if folder is not None else []
-    saved: set[tuple[str, int]] = st.session_state.get("saved", set())
+    saved: set[tuple[str, str, int]] = st.session_state.get("saved", set())
+    path = str(current_index.get_path().resolve())
     fresh: dict[str, list[str]] = {}
     for name in drawn:
-        if name in known.index and (name not in used or (name, index.state[0]) in saved):
+        if name in known.index and (name not in used or (path, name, index.state[0]) in saved):
             fresh.setdefault(str(known[name]), []).append(name)
     return fresh
 
 
 def mark_saved(index: sst.Index, specimen: str) -> None:
     """Mark a support as saved in this session, since it may replace one that the index was built with."""
-    st.session_state.setdefault("saved", set()).add((specimen, index.state[0]))
+    path = str(current_index.get_path().resolve())
+    st.session_state.setdefault("saved", set()).add((path, specimen, index.state[0]))
 
 
 def _get_key() -> str:

@@ -125,7 +125,7 @@ def search(
     vectors = b"" if query.vectors is None else query.vectors.tobytes()
     vector = None if described is None else described.vector
     words = repr(
-        (arguments, None if sentence is None else sentence.chips, None if vector is None else vector.tobytes())
+        (arguments, None if sentence is None else sentence.question, None if vector is None else vector.tobytes())
     )
     return _search(index, sentence, current_index.get_cache_key(index), words, vectors, query, arguments, vector)
 
@@ -134,7 +134,7 @@ def search(
 def _search(
     _index: sst.Index,
     _sentence: sentence_input.SentenceQuery | None,
-    key: tuple[str, tuple[int, int]],
+    key: tuple[str, tuple[int, ...]],
     words: str,
     vectors: bytes,
     _query: query_input.QueryInput,

@@ -75,7 +75,7 @@ def abbreviate(part: Any) -> str:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _parse(_index: sst.Index, key: tuple[str, tuple[int, int]], text: str, chosen: str | None) -> Any:
+def _parse(_index: sst.Index, key: tuple[str, tuple[int, ...]], text: str, chosen: str | None) -> Any:
     return sst.understand(_index, text, chosen=chosen)
 
 

@@ -34,7 +34,7 @@ def show(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the photographs")
-def cut_at_scale(_index: sst.Index, key: tuple[str, tuple[int, int]], specimen: str, trait: str, side: int) -> bytes:
+def cut_at_scale(_index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str, trait: str, side: int) -> bytes:
     """Crop a square of `side` pixels around a trait from its photograph, padded with grey; return a JPEG file."""
     image, mask = _index.photograph(specimen), _index.mask(specimen, trait)
     x0, y0, x1, y1 = _index.region(specimen, trait).box

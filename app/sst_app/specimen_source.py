@@ -81,7 +81,7 @@ def from_index() -> SpecimenSource:
 def from_table(table: Path) -> SpecimenSource:
     """Use the specimens of a table; photographs are read from its folder and the folders of --images."""
     arguments = command_line.read_arguments()
-    collection = _read_collection(str(table), table.stat().st_mtime_ns, arguments.images)
+    collection = _read_collection(str(table.resolve()), _read_file_states(table), arguments.images)
     folder = arguments.supports[0] if arguments.supports else _get_folder(table) / "supports"
     images = {specimen.id: specimen.image for specimen in collection.specimens}
     groups = {specimen.id: specimen.group for specimen in collection.specimens}
@@ -93,8 +93,9 @@ def from_table(table: Path) -> SpecimenSource:
 
     def thumbnail(name: str) -> bytes:
         try:
-            return _make_thumbnail(str(images[name]), photograph, name)
-        except sst.ImageError:
+            state = images[name].stat()
+            return _make_thumbnail(str(images[name]), (state.st_mtime_ns, state.st_size), photograph, name)
+        except (sst.ImageError, OSError):
             return index_images.make_grey()
 
     drawn = sorted(path.stem for path in folder.glob("[!.]*.png")) if folder.is_dir() else []
@@ -136,11 +137,19 @@ def _get_folder(table: Path) -> Path:
     return table if table.is_dir() else table.resolve().parent
 
 
+def _read_file_states(table: Path) -> tuple[tuple[int, int], ...]:
+    """Return time and size of the files of a table; an archive is a folder of them."""
+    files = sorted(path for path in table.iterdir() if path.is_file()) if table.is_dir() else [table]
+    return tuple((path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+
+
 @st.cache_resource(max_entries=4, show_spinner="Reading the table")
-def _read_collection(table: str, changed: int, images: tuple[Path, ...]) -> sst.Collection:
+def _read_collection(table: str, states: tuple[tuple[int, int], ...], images: tuple[Path, ...]) -> sst.Collection:
     return sst.read_collection(Path(table), images=images[0] if images else None)
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
-def _make_thumbnail(path: str, _photograph: Callable[[str], npt.NDArray[np.uint8]], _name: str) -> bytes:
+def _make_thumbnail(
+    path: str, state: tuple[int, int], _photograph: Callable[[str], npt.NDArray[np.uint8]], _name: str
+) -> bytes:
     return index_images.encode_jpeg(index_images.shrink(_photograph(_name), THUMBNAIL_SIDE))

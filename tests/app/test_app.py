@@ -492,7 +492,7 @@ def test_the_first_supports_of_a_collection_are_drawn_and_built(
         picture = Image.open(io.BytesIO(truth[name])).point([255 * (number == 7) for number in range(256)])
         file = io.BytesIO()
         picture.save(file, "PNG")
-        app.file_uploader(key="annotate-upload").set_value(("mask.png", file.getvalue(), "image/png")).run()
+        app.file_uploader(key=f"annotate-upload-{name}").set_value(("mask.png", file.getvalue(), "image/png")).run()
         press(app, "Save the support")
         quiet(app)
     labels = sst.read_labels(tmp_path / "museum" / "supports" / "r0.png")

@@ -65,7 +65,7 @@ def upload(folder: Path) -> AppTest:
     app = opened("search", way="a photograph")
     photograph, mask = ((folder / "collection" / kind / "r4.png").read_bytes() for kind in ("images", "labels"))
     app.file_uploader(key="upload").set_value(("r4.png", photograph, "image/png")).run()
-    return app.file_uploader(key="upload-mask").set_value(("mask.png", mask, "image/png")).run()
+    return app.file_uploader[1].set_value(("mask.png", mask, "image/png")).run()
 
 
 def details_of_upload(folder: Path) -> AppTest:
@@ -147,10 +147,10 @@ def press(app: AppTest, what: tuple[str, str]) -> AppTest:
 def test_a_hit_becomes_the_query(own: Path) -> None:
     for state in (details, details_of_upload):
         app = state(own)
-        app = press(app, ("Ask with spot of this specimen", "ask-"))
+        app = next(button for button in app.button if str(button.key).startswith("ask-")).click().run()
         quiet(app)
-        specimen = app.query_params["specimen"]
-        specimen = specimen if isinstance(specimen, str) else specimen[0]
-        assert specimen == "r2" or state is details_of_upload
-        assert (app.session_state["way"], app.session_state["trait"]) == ("a specimen", "spot")
+        specimen, trait = app.query_params["specimen"], app.query_params["trait"]
+        specimen, trait = (value if isinstance(value, str) else value[0] for value in (specimen, trait))
+        assert (specimen, trait) == (("r2", "spot") if state is details else ("r4", "bar"))
+        assert (app.session_state["way"], app.session_state["trait"]) == ("a specimen", trait)
         assert specimen not in names(app)

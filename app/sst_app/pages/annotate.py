@@ -105,7 +105,7 @@ def _draw(source: SpecimenSource, specimen: str, traits: list[str]) -> None:
     start = _show_start_choice(source, specimen)
     colours = {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(traits)}
     masks = mask_canvas.show_canvas(image, colours, key=f"annotate-{specimen}", start=start)
-    masks = {**masks, **_show_upload(image, traits)}
+    masks = {**masks, **_show_upload(specimen, image, traits)}
     _show_save(source, specimen, masks)
 
 
@@ -125,12 +125,13 @@ def _show_start_choice(source: SpecimenSource, specimen: str) -> dict[str, np.nd
     return found if way == "what the program found" else {}
 
 
-def _show_upload(image: np.ndarray, traits: list[str]) -> dict[str, np.ndarray]:
+def _show_upload(specimen: str, image: np.ndarray, traits: list[str]) -> dict[str, np.ndarray]:
     """Show the upload of a mask from another program; return trait -> mask."""
+    key = f"annotate-upload-{specimen}"  # A mask is of one specimen; it is not carried to the next.
     with st.expander("Upload a mask instead"):
         left, right = st.columns(2)
-        trait = left.selectbox("Trait of the mask", traits, key="annotate-upload-trait")
-        upload = right.file_uploader("Label picture, 0 = background", type=["png", "tif"], key="annotate-upload")
+        trait = left.selectbox("Trait of the mask", traits, key=f"{key}-trait")
+        upload = right.file_uploader("Label picture, 0 = background", type=["png", "tif"], max_upload_size=50, key=key)
         if upload is None:
             return {}
         with query_input.write_temporary(upload.getvalue(), upload.name) as path:

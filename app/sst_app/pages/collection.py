@@ -84,7 +84,7 @@ def _show_coverage(index: sst.Index, table: pd.DataFrame) -> None:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _draw_coverage(
-    _index: sst.Index, key: tuple[str, tuple[int, int]], _table: pd.DataFrame, column: str
+    _index: sst.Index, key: tuple[str, tuple[int, ...]], _table: pd.DataFrame, column: str
 ) -> dict[str, Any] | None:
     """Draw the result of `compute_coverage` as Vega-Lite; None if it is empty."""
     shares = compute_coverage(_table, column)
@@ -117,7 +117,7 @@ def _show_confidence(index: sst.Index, table: pd.DataFrame) -> None:
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _draw_histogram(key: tuple[str, tuple[int, int]], _table: pd.DataFrame) -> dict[str, Any] | None:
+def _draw_histogram(key: tuple[str, tuple[int, ...]], _table: pd.DataFrame) -> dict[str, Any] | None:
     """Draw a histogram of the masks' confidence as Vega-Lite; None if there are no masks."""
     found = _table[_table["sst:present"]]
     if not len(found):

@@ -96,7 +96,7 @@ class Scatter:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _make_scatter(
     _index: sst.Index,
-    key: tuple[str, tuple[int, int]],
+    key: tuple[str, tuple[int, ...]],
     trait: str,
     weights: tuple[tuple[str, float], ...],
     way: str,
@@ -129,7 +129,7 @@ def _get_trait_table(trait: str) -> pd.DataFrame:
 
 @st.cache_resource(max_entries=16, show_spinner="Laying the specimens out; UMAP takes a minute the first time")
 def compute_layout(
-    _index: sst.Index, key: tuple[str, tuple[int, int]], trait: str, weights: tuple[tuple[str, float], ...], way: str
+    _index: sst.Index, key: tuple[str, tuple[int, ...]], trait: str, weights: tuple[tuple[str, float], ...], way: str
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, str]]:
     """Project the vectors of a trait to two dimensions.
 
