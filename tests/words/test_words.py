@@ -603,3 +603,8 @@ def test_a_search_among_some_regions_is_the_search_of_all_but_the_others(index: 
     rows = index.trait_table().arrow(["region_id", "specimen", "trait"]).to_pylist()
     ids = [row["region_id"] for row in rows if row["specimen"] in ("CAM001", "CAM007") or row["trait"] == "elytra"]
     assert {hit.specimen for hit in index.search(like=pairs, k=12, among=ids)} == {"CAM001", "CAM007"}
+
+
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+def test_a_number_of_very_many_digits(index: Index, digits: int) -> None:
+    understand(index, f"show {'9' * digits} specimens")

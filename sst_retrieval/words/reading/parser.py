@@ -136,7 +136,7 @@ def _would_like(words: Sequence[Word], number: int) -> bool:
 
 
 def _count(word: Word) -> int:
-    return int(word.plain) if word.plain.isdecimal() else COUNTS.get(word.plain, 0)
+    return int(word.plain[:18]) if word.plain.isdecimal() else COUNTS.get(word.plain, 0)
 
 
 def _counts(words: Sequence[Word], number: int, k: int) -> bool:
