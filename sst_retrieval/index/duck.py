@@ -6,10 +6,12 @@ runs on a connection that opens no other file, loads no extension, sees no Pytho
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Condition
+from threading import Condition, Timer
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +21,7 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.index.checksums import require_file
+from sst_retrieval.index.predicate_advice import nearest_columns, suggest_predicate
 
 
 def quote_name(identifier: str) -> str:
@@ -60,6 +63,20 @@ def memory_settings(scratch: Path) -> dict[str, str | bool | int | float | list[
     """
     return {"memory_limit": "1GB", "temp_directory": str(scratch)}
 
+
+TIME_LIMIT = "SST_RETRIEVAL_WHERE_SECONDS"
+"""Environment variable: how many seconds a predicate may take."""
+
+DEFAULT_SECONDS = 10.0
+_DAY = 86400.0
+
+MAX_PREDICATE = 1_000_000
+"""Characters of a predicate."""
+
+_DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
+"""Errors of a damaged file, not of a predicate."""
+
+_UNKNOWN = re.compile(r'Referenced column "([^"]*)" not found')
 
 CLOSED = "the index is closed; ask it, and its hits, inside its `with` block"
 
@@ -159,22 +176,90 @@ class SandboxedDatabase:
             Column -> its values, (n,); masked where one is missing.
 
         Raises:
-            QueryError: the predicate is not one expression, or names something that is not there.
+            QueryError: the predicate is not one expression, names something that is not there, or takes too long.
+            IndexFolderError: the file is damaged.
         """
+        if len(where) > MAX_PREDICATE:
+            raise QueryError(f"the predicate has {len(where):,} characters; {MAX_PREDICATE:,} are allowed")
+        seconds = time_limit()
         with self.cursor() as cursor:
+            timer = Timer(seconds, cursor.interrupt)
+            timer.daemon = True
+            timer.start()
             try:
                 _check_expression(where, cursor)
-                # The line break ends a `--` comment, which would swallow the parenthesis.
-                return dict(cursor.execute(sql.format(f"(\n{where}\n)"), parameters).fetchnumpy())
-            except duckdb.Error as error:
+                return dict(cursor.execute(_insert(sql, where), parameters).fetchnumpy())
+            except duckdb.InterruptException as error:
                 raise QueryError(
-                    f"the predicate {where!r} does not work: {error}\n{self.describe_columns(table)}"
+                    f"the predicate {where!r} took longer than {seconds:g} seconds and was stopped; ask something "
+                    f"simpler, or set {TIME_LIMIT} to more seconds"
                 ) from error
+            except _DAMAGE:
+                raise
+            except duckdb.Error as error:
+                fault: duckdb.Error = error
+            finally:
+                timer.cancel()
+        raise QueryError(self._explain(sql, where, parameters, table, fault)) from fault
+
+    def _explain(self, sql: str, where: str, parameters: Mapping[str, Any], table: str, fault: duckdb.Error) -> str:
+        """Say what to do about a predicate that does not work; DuckDB's own words come last."""
+        columns = self._column_names(table)
+        reserved = {
+            word
+            for (word,) in self.rows("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category='reserved'")
+        }
+
+        def works(candidate: str) -> bool:
+            with self.cursor() as cursor:
+                try:
+                    _check_expression(candidate, cursor)
+                    cursor.execute("EXPLAIN " + _insert(sql, candidate), parameters).fetchall()
+                except (duckdb.Error, QueryError):
+                    return False
+            return True
+
+        lines = [f"the predicate {where!r} does not work"]
+        suggestion = suggest_predicate(where, columns, reserved, works)
+        if suggestion is not None:
+            lines[0] += f"; did you mean: {suggestion}"
+            lines.append(
+                "text stands in 'single quotes'; a column with blanks, or named like a word of SQL (order, "
+                'group), in "double quotes"'
+            )
+        elif (unknown := _UNKNOWN.search(str(fault))) is not None:
+            near = nearest_columns(unknown[1], columns)
+            lines[0] += f": there is no column {unknown[1]!r}"
+            lines[0] += f"; spelt most alike: {', '.join(near)}" if near else ""
+        return "\n".join([*lines, self.describe_columns(table), f"(the database says: {fault})"])
 
     def describe_columns(self, table: str) -> str:
         """List the columns of a table, for the message about a predicate that does not work."""
-        names = [name for name, *_ in self.rows(f"DESCRIBE {table}") if not name.startswith("sst:")]
-        return f"columns: {', '.join(names)}"
+        return f"columns: {', '.join(self._column_names(table))}"
+
+    def _column_names(self, table: str) -> list[str]:
+        return [name for name, *_ in self.rows(f"DESCRIBE {table}") if not name.startswith("sst:")]
+
+
+def time_limit() -> float:
+    """Return how many seconds a predicate may take.
+
+    Raises:
+        QueryError: the environment variable `TIME_LIMIT` is no number above 0.
+    """
+    text = os.environ.get(TIME_LIMIT, "")
+    try:
+        seconds = float(text) if text.strip() else DEFAULT_SECONDS
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _DAY:
+        raise QueryError(f"{TIME_LIMIT} is {text!r}; set it to the seconds that a predicate may take, such as 60")
+    return seconds
+
+
+def _insert(sql: str, where: str) -> str:
+    """Put a predicate in its place; the line break ends a `--` comment, which would swallow the parenthesis."""
+    return sql.format(f"(\n{where}\n)")
 
 
 def _check_expression(where: str, cursor: duckdb.DuckDBPyConnection) -> None:

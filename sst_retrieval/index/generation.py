@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.catalog import PROGRAM_COLUMNS, Catalog
+from sst_retrieval.index.disk import allocate
 from sst_retrieval.index.duck import column_namer, memory_settings, quote_name, quote_text
 from sst_retrieval.index.paths import GenerationPaths
 from sst_retrieval.index.reviews import DECISIONS, Review, latest_reviews
@@ -177,7 +178,8 @@ def _write_vectors(
     shard_files = {int(path.stem): path for path in shards}
     # On disk, because the vectors of all traits would not always fit into memory. (An empty file cannot be mapped.)
     scratch = paths.folder / "vectors.scratch"
-    vectors = np.memmap(scratch, np.float32, "w+", shape=(len(ids) + 1, dim))
+    allocate(scratch, (len(ids) + 1) * dim * np.dtype(np.float32).itemsize)
+    vectors = np.memmap(scratch, np.float32, "r+", shape=(len(ids) + 1, dim))
     # Where one shard ends and the next begins.
     for start, stop in pairwise(np.flatnonzero(np.diff(found["shard"], prepend=-1, append=-1))):
         shard = shard_files[int(found["shard"][start])]

@@ -33,6 +33,16 @@ def write_snapshot(path: Path, collection: Collection, *, previous: Path | None,
     check_column_prefix(collection.columns, str(collection.source))
     _check_capitals(collection.columns)
     fresh, names = path.with_name(".fresh.tmp"), path.with_name(".retained.tmp")
+    try:
+        _write_joined(path, collection, previous, retained, fresh, names)
+    finally:
+        fresh.unlink(missing_ok=True)
+        names.unlink(missing_ok=True)
+
+
+def _write_joined(
+    path: Path, collection: Collection, previous: Path | None, retained: Sequence[str], fresh: Path, names: Path
+) -> None:
     _write_specimens(fresh, collection)
     pq.write_table(pa.table({"name": pa.array(retained, pa.string())}), names)
     typed = ", ".join(
@@ -46,8 +56,6 @@ def write_snapshot(path: Path, collection: Collection, *, previous: Path | None,
             sql += f""" UNION ALL BY NAME SELECT {old} FROM read_parquet({quote_text(previous)})
                         WHERE "sst:specimen" IN (SELECT name FROM read_parquet({quote_text(names)}))"""
         connection.execute(f"COPY ({sql}) TO {quote_text(path)} (FORMAT parquet)").fetchall()
-    fresh.unlink()
-    names.unlink()
 
 
 def _write_specimens(path: Path, collection: Collection) -> None:

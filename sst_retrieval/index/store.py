@@ -31,6 +31,7 @@ from sst_retrieval.collection import specimens as tables
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import UNFINISHED, atomic_write, remove, write_text
 from sst_retrieval.index.checksums import FileChecksum, compute_checksum, find_difference, find_unreadable
+from sst_retrieval.index.disk import explain_disk_errors
 from sst_retrieval.index.generation import read_hashes, read_removed, write_generation
 from sst_retrieval.index.manifest import (
     Contents,
@@ -245,9 +246,26 @@ class Store:
         """
         self._require_lock()
         check_rows(rows, self._manifest.recipe.blocks)
-        with self._new_shard({region.specimen for region, _, _ in rows}) as (temporary, path):
+        with self._explain_disk(), self._new_shard({region.specimen for region, _, _ in rows}) as (temporary, path):
             write_shard(temporary, rows, notes)
         return path
+
+    @contextmanager
+    def _explain_disk(self) -> Iterator[None]:
+        """Say in one sentence that files cannot be written, and remove what was being written.
+
+        Raises:
+            IndexFolderError: for every error of the disk; the committed state is as it was.
+        """
+        try:
+            with explain_disk_errors(self.path):
+                yield
+        except IndexFolderError:
+            self._remove_unfinished()
+            following = 1 if self.generation is None else self.generation.number + 1
+            remove(self.paths.snapshot_file(following))
+            remove(self.paths.generation(following).folder)
+            raise
 
     @contextmanager
     def _new_shard(self, specimens: Collection[str]) -> Iterator[tuple[Path, Path]]:
@@ -298,8 +316,23 @@ class Store:
 
         Returns:
             The number of the generation.
+
+        Raises:
+            IndexFolderError: a source file is damaged, or the disk is full; the old state stays as it was.
         """
         self._require_lock()
+        with self._explain_disk():
+            return self._commit(collection, skipped, numbers, provenance, prune=prune)
+
+    def _commit(
+        self,
+        collection: tables.Collection,
+        skipped: Sequence[Skipped],
+        numbers: Mapping[str, int],
+        provenance: Mapping[str, Any],
+        *,
+        prune: bool,
+    ) -> int:
         present = self.indexed_hashes().keys()
         gone = present - {specimen.id for specimen in collection.specimens}
         if prune:
@@ -530,12 +563,7 @@ class Store:
 
     def _remove_leftovers(self) -> None:
         """Remove unfinished files, all but the last two generations, and shards that neither of them uses."""
-        for folder in (self.path, *self.paths.build_folders, *self.paths.list_crop_folders()):
-            for leftover in [*folder.glob(UNFINISHED), *folder.glob(".spill")]:
-                remove(leftover)
-        for folder in (self.path / "thumbnails", *self.paths.list_crop_folders()):
-            for leftover in folder.glob("*.part"):  # Of versions that wrote pictures so.
-                remove(leftover)
+        self._remove_unfinished()
         current = 0 if self.generation is None else self.generation.number
         for number, path in self.paths.list_commits():
             if not current - 1 <= number <= current:
@@ -543,6 +571,15 @@ class Store:
         if self.generation is not None:
             first = min(self._manifest.recipe.first_shard, self.generation.recipe.first_shard)
             self._remove_shards([path for path in self.paths.list_shards() if int(path.stem) < first])
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a build that was killed, or failed, did not finish."""
+        for folder in (self.path, *self.paths.build_folders, *self.paths.list_crop_folders()):
+            for leftover in [*folder.glob(UNFINISHED), *folder.glob(".spill")]:
+                remove(leftover)
+        for folder in (self.path / "thumbnails", *self.paths.list_crop_folders()):
+            for leftover in folder.glob("*.part"):  # Of versions that wrote pictures so.
+                remove(leftover)
 
 
 def read_unlisted_shard(path: Path) -> ShardChecksum:

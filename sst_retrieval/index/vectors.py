@@ -18,6 +18,7 @@ Search is candidate generation and rescoring:
 
 from __future__ import annotations
 
+import errno
 import io
 import weakref
 from collections.abc import Mapping, Sequence
@@ -86,12 +87,18 @@ def write_vectors(path: Path, ids: Ids, vectors: Floats) -> None:
         vectors: float32 (n, D).
 
     Raises:
+        OSError: the file cannot be written.
         SSTError: FAISS cannot be loaded.
     """
     faiss = load_faiss()
     index = faiss.IndexIDMap(faiss.IndexFlatIP(vectors.shape[1]))
     index.add_with_ids(vectors, ids)
-    faiss.write_index(index, str(path))
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:
+        raise OSError(errno.EIO, f"cannot be written: {error}", str(path)) from error
+    if path.stat().st_size < vectors.nbytes + ids.nbytes:
+        raise OSError(errno.ENOSPC, "was written in part only", str(path))
 
 
 class VectorIndex:

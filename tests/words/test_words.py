@@ -608,3 +608,10 @@ def test_a_search_among_some_regions_is_the_search_of_all_but_the_others(index: 
 @pytest.mark.parametrize("digits", [20, 400, 5000])
 def test_a_number_of_very_many_digits(index: Index, digits: int) -> None:
     understand(index, f"show {'9' * digits} specimens")
+
+
+def test_a_sentence_of_hundreds_of_words_is_refused(index: Index) -> None:
+    with pytest.raises(QueryError, match=r"too long .*at most 150 words"):
+        understand(index, "orange bands " * 400)
+    with pytest.raises(QueryError, match="too long"):
+        understand(index, "orange" * 10_000)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from sst_retrieval.errors import QueryError
 from sst_retrieval.search.index import Index
 from sst_retrieval.words.lexicon import colour_words
 from sst_retrieval.words.lexicon.vocabulary import (
@@ -47,6 +48,10 @@ from sst_retrieval.words.reading.spans import (
 from sst_retrieval.words.reading.trait_words import TraitNames, is_trait_word
 from sst_retrieval.words.reading.unanswerable import read_comparisons, read_unlike
 
+MAX_WORDS = 150
+MAX_CHARACTERS = 5000
+"""A longer sentence is refused: the time to read one grows with the square of its words."""
+
 _DEGREES = frozenset({"more", "most", "less", "least"})
 _FILLERS = frozenset({"=", ":", "is", "are", "of", "was"})
 
@@ -57,7 +62,16 @@ def read(index: Index, sentence: str) -> Reading:
     Args:
         index: whose traits and values are known.
         sentence: plain English.
+
+    Raises:
+        QueryError: the sentence has more than `MAX_WORDS` words.
     """
+    words = len(sentence[: MAX_CHARACTERS + 1].split())
+    if words > MAX_WORDS or len(sentence) > MAX_CHARACTERS:
+        raise QueryError(
+            f"the sentence is too long ({len(sentence):,} characters); ask in at most {MAX_WORDS} words, and put long "
+            "conditions into --where"
+        )
     sentence = unicodedata.normalize("NFC", sentence)  # Places in the sentence are counted in this spelling.
     reading = Reading(sentence, read_words(sentence))
     names = TraitNames(index.traits, index.synonyms)
