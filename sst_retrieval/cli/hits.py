@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+import numpy as np
+from PIL import Image
+
+from sst_retrieval.errors import ImageError
 from sst_retrieval.evaluate.text_tables import format_table
 from sst_retrieval.pictures import sheets
 from sst_retrieval.pictures.sheets import Tile
@@ -12,6 +18,9 @@ from sst_retrieval.types import Hit, RGBImage
 
 CAPTION_COLUMNS = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality")
 """Columns of usual collections that say most about a hit; the first three that an index has are shown."""
+
+NOT_AT_HAND = "the index's own picture: photograph not at hand"
+"""Caption of a tile without its photograph."""
 
 
 def format_hits(hits: Sequence[Hit]) -> str:
@@ -38,8 +47,29 @@ def choose_columns(columns: Mapping[str, object]) -> list[str]:
 def draw_hits(index: Index, query: Tile | None, hits: Sequence[Hit], heading: str = "") -> RGBImage:
     """Draw a search: the query (None if it was words), then the hits."""
     columns = choose_columns(index.columns)
-    tiles = [sheets.hit_tile(hit, index.photograph(hit.specimen), columns=columns) for hit in hits]
+    tiles = [_make_hit_tile(index, hit, columns) for hit in hits]
     return sheets.contact_sheet(query, tiles, heading=heading)
+
+
+def _make_hit_tile(index: Index, hit: Hit, columns: Sequence[str]) -> Tile:
+    """Make the tile of a hit from its photograph, or from the crop in the index if that is not at hand."""
+    try:
+        return sheets.hit_tile(hit, index.photograph(hit.specimen), columns=columns)
+    except ImageError:
+        crop = _read_crop(index, hit.specimen, hit.trait)
+        if crop is None:
+            raise
+    tile = sheets.hit_tile(hit, crop, columns=columns)
+    return replace(tile, masks={}, lines=[*tile.lines, NOT_AT_HAND])
+
+
+def _read_crop(index: Index, specimen: str, trait: str) -> RGBImage | None:
+    """Read the crop of a trait, its outline drawn, or else the thumbnail; None if the index has neither."""
+    data = index.crop(specimen, trait) or index.thumbnail(specimen)
+    if data is None:
+        return None
+    with Image.open(io.BytesIO(data)) as picture:  # Checked by the index.
+        return np.asarray(picture.convert("RGB"))
 
 
 def make_query_tile(index: Index, specimen: str, trait: str) -> Tile:
@@ -47,4 +77,11 @@ def make_query_tile(index: Index, specimen: str, trait: str) -> Tile:
     columns = choose_columns(index.columns)
     metadata = index.specimen(specimen).metadata
     line = " · ".join(str(metadata[name]) for name in columns if metadata[name] not in (None, ""))
-    return Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen, [line] if line else [])
+    lines = [line] if line else []
+    try:
+        return Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen, lines)
+    except ImageError:
+        crop = _read_crop(index, specimen, trait)
+        if crop is None:
+            raise
+        return Tile(crop, {}, specimen, [*lines, NOT_AT_HAND])

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from fakes import COLOURS, FAKES, NUMBERS, a_collection_of, paint
+from invented import without_checksums
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -157,6 +160,25 @@ def test_weights_decide(index: Path) -> None:
     by_colour = json.loads(result.stdout)
     assert {hit["specimen"] for hit in by_colour[:4]} == {"r0", "r2", "r3", "r4"}
     assert all(hit["similarity"] == pytest.approx(hit["blocks"]["colour"], abs=1e-6) for hit in by_colour[:4])
+
+
+def test_an_index_that_was_copied_draws_its_own_pictures(index: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(index, tmp_path / "copy")
+    without_checksums(copy)
+    (catalog,) = copy.glob("generations/*/catalog.duckdb")
+    with duckdb.connect(str(catalog)) as connection:
+        connection.execute("""UPDATE specimens SET "sst:image" = '/gone/' || "sst:specimen" || '.png'""")
+    words = ["search", copy, "--like", "r1", "--trait", "spot", "-k", "3"]
+    result = run(*words, "--contact-sheet", tmp_path / "hits.png")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "hits.png") as picture:
+        assert picture.width > 400
+    shutil.rmtree(copy / "crops")
+    assert run(*words, "--contact-sheet", tmp_path / "thumbnails.png").exit_code == 0
+    shutil.rmtree(copy / "thumbnails")
+    result = run(*words, "--contact-sheet", tmp_path / "none.png")
+    assert result.exit_code == 2
+    assert "no longer at" in result.output
 
 
 def test_a_contact_sheet_is_written(index: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ from sst_retrieval.words.reading.trait_words import TraitNames, is_trait_word
 from sst_retrieval.words.reading.unanswerable import read_comparisons, read_unlike
 
 MAX_WORDS = 150
-MAX_CHARACTERS = 5000
+MAX_CHARACTERS = 10_000
 """A longer sentence is refused: the time to read one grows with the square of its words."""
 
 _DEGREES = frozenset({"more", "most", "less", "least"})
