@@ -60,6 +60,7 @@ from sst_retrieval.track.dense.trained_decoder import SoftMasks, TrainedDecoder
 from sst_retrieval.track.dense.view import (
     TargetMatch,
     compute_key_reliability,
+    compute_target_reliability,
     crop_match,
     find_active_window,
     fuse_votes,
@@ -248,7 +249,7 @@ class DensePropagator:
             self._compute_presence(match.shares, match.distance, match.warped_masks),
             in_distribution=votes.in_distribution,
             disagreement=votes.disagreement,
-            reliability=match.key_reliability,
+            reliability=match.reliability,
         )
 
     def _predict_by_rules(self, match: TargetMatch, rivals: npt.NDArray[np.bool_]) -> SoftMasks:
@@ -398,16 +399,18 @@ class DensePropagator:
             votes.add(descriptors, labels)
         shares, distance = votes.result()
         key_levels = tuple(level[0] for level in levels[1:])
+        warped_masks = torch.stack([labels[1:] for _, labels in warped]).mean(0).cpu().numpy()
+        distances = distance.cpu().numpy()
         return TargetMatch(
             frame=frame,
             view=view,
             shares=shares.cpu().numpy(),
-            distance=distance.cpu().numpy(),
-            warped_masks=torch.stack([labels[1:] for _, labels in warped]).mean(0).cpu().numpy(),
+            distance=distances,
+            warped_masks=warped_masks,
             levels=key_levels,
             displacements=displacements,
             key_votes=self._vote_by_keys(memory, view, key_levels, displacements),
-            key_reliability=memory.key_reliability,
+            reliability=memory.key_reliability * compute_target_reliability(distances, warped_masks),
         )
 
     def _vote_by_keys(

@@ -14,6 +14,7 @@ from sst_retrieval.track.dense.view import (
     TargetMatch,
     compute_in_distribution_score,
     compute_key_reliability,
+    compute_target_reliability,
     fuse_votes,
 )
 from sst_retrieval.types import Frame
@@ -96,7 +97,16 @@ def test_keys_that_do_not_find_the_support_again_are_not_reliable(by_keys: int, 
 
 def test_where_keys_are_not_reliable_they_do_not_vote() -> None:
     match = target_match(by_keys=12, distance=1.0)
-    fused = fuse_votes(replace(match, key_reliability=0.0))
+    fused = fuse_votes(replace(match, reliability=0.0))
     assert fused.in_distribution == 0
     # Without weight the keys' votes are replaced by the matching's, at the keys' resolution.
     assert np.abs(fused.shares - match.shares).max() < np.abs(fuse_votes(match).shares - match.shares).max()
+
+
+def test_learnt_parts_count_where_any_trait_matches_well() -> None:
+    masks = np.zeros((2, 10, 10), np.float32)
+    masks[0, :6], masks[1, 6:] = 1, 1
+    lost = np.where(masks[0] > 0, 0.95, 0.2).astype(np.float32)  # One of two traits is painted over.
+    assert compute_target_reliability(lost, masks) == 1
+    assert compute_target_reliability(np.full((10, 10), 0.8, np.float32), masks) == 0
+    assert compute_target_reliability(np.full((10, 10), 0.8, np.float32), np.zeros_like(masks)) == 1
