@@ -181,6 +181,15 @@ def test_what_is_no_outline_is_left_out(
         raise SupportError("; ".join(supports.notes))
 
 
+@pytest.mark.parametrize("damaged", [None, 7, {"type": "polygonlabels"}, {"type": "brush", "value": {}}, {"value": []}])
+def test_regions_of_label_studio_that_are_damaged(supports_folder: Path, butterflies: Collection, damaged: Any) -> None:
+    choice = {"type": "choices", "value": {"choices": ["dorsal"]}}
+    (supports_folder / "studio.json").write_text(studio(region("wing", percent(WING)), choice, damaged))
+    notes = read_supports(supports_folder, butterflies).notes
+    assert len(notes) == 1
+    assert "region 3 has no label or no shape" in notes[0]
+
+
 def test_masks_holes_and_ellipses(supports_folder: Path, butterflies: Collection) -> None:
     hole = (8, 8, 12, 12)
     ring = box_mask(*WING) & ~box_mask(*hole)

@@ -34,6 +34,7 @@ from sst_retrieval.imaging import masks
 
 Size = tuple[int, int]
 
+_SHAPES = ("polygon", "brush", "ellipse", "polygonlabels", "brushlabels", "ellipselabels")
 LABELS = ("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "keypointlabels", "labels")
 
 
@@ -94,11 +95,14 @@ def _read_task(item: dict[str, Any], where: str, notes: list[str]) -> tuple[str,
     if len(done) > 1:
         notes.append(f"{where} has {len(done)} annotations of {name}; the first was taken")
     regions = []
-    for result in list_entries(done[0].get("result")) if done else ():
-        value = result.get("value") if isinstance(result, dict) else None
-        if isinstance(value, dict):
+    for number, result in enumerate(list_entries(done[0].get("result")) if done else (), 1):
+        result = result if isinstance(result, dict) else {}
+        value = result.get("value")
+        if isinstance(value, dict) and _find_labels(value):
             regions.append({**value, **{key: result.get(key) for key in ("original_height", "original_width")}})
-    return name, [region for region in regions if _find_labels(region)]
+        elif not isinstance(result.get("type"), str) or result["type"] in _SHAPES:  # Else a text, a choice, ...
+            notes.append(f"left out: {where} region {number} has no label or no shape; export the annotations again")
+    return name, regions
 
 
 def _list_min_regions(item: dict[str, Any]) -> list[dict[str, Any]]:
