@@ -43,7 +43,7 @@ def _make_tile(index: sst.Index, hit: sst.Hit, columns: list[str]) -> sst.Tile:
         small = index_images.decode(
             index_images.read_crop(index, current_index.get_cache_key(index), hit.specimen, hit.trait)
         )
-        lines = [f"similarity {hit.similarity:.3f}", "its photograph was not opened"]
+        lines = [f"similarity {hit.similarity:.3f}", "photograph not at hand"]
         return sst.Tile(small, {}, hit.specimen, lines, badge=str(hit.rank))
 
 

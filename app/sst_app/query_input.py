@@ -134,4 +134,4 @@ def make_query_tile(index: sst.Index, query: QueryInput) -> sst.Tile:
         return sst.Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen)
     except sst.ImageError:
         small = index_images.read_crop(index, current_index.get_cache_key(index), specimen, trait)
-        return sst.Tile(index_images.decode(small), {}, specimen, ["its photograph was not opened"])
+        return sst.Tile(index_images.decode(small), {}, specimen, ["photograph not at hand"])

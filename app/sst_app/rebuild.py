@@ -112,6 +112,15 @@ def find_label_picture(folder: Path | None, specimen: str) -> Path | None:
     return path if path.is_file() and is_inside(path, folder) else None
 
 
+def read_file_state(path: Path | None) -> tuple[int, int, int] | None:
+    """Return what changes when a file is written again; None if there is no file."""
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return None if found is None else (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
 def _find_obstacle(origin: sst.Origin) -> str:
     """Return why the app does not run the command itself; "" if it may."""
     engines = {origin.settings.get("propagator", "dense"), origin.settings.get("embedder", "efficientnet")}

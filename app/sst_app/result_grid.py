@@ -55,7 +55,9 @@ def show(
     words = None
     if sentence is not None and not query.several:
         words = index_model.describe_text(index, sentence.question, query.trait)
-    hits = search(index, query, weights, where, page * a_page + 1, sentence, words)
+    most = None if sentence is None else sentence.question.k
+    wanted = page * a_page + 1
+    hits = search(index, query, weights, where, wanted if most is None else min(wanted, most), sentence, words)
     more = len(hits) > page * a_page
     shown = hits[(page - 1) * a_page : page * a_page]
     downloads.show_buttons(head[2:], index, query, hits[: page * a_page])
@@ -69,7 +71,9 @@ def show(
     _show_tiles(index, query, shown, size, view)
     back, note, on = st.columns([1, 3, 1], vertical_alignment="center")
     back.button("Earlier", icon=":material/arrow_back:", on_click=_set_page, args=(page - 1,), disabled=page == 1)
-    note.caption(f"hits {shown[0].rank} to {shown[-1].rank}. Tick tiles to compare them side by side.")
+    ranks = f"hits {shown[0].rank} to {shown[-1].rank}" if len(shown) > 1 else f"hit {shown[0].rank}"
+    end = f", as many as the sentence asks for at most ({most:,})" if most is not None and len(hits) == most else ""
+    note.caption(f"{ranks}{end}. Tick tiles to compare them side by side.")
     on.button("More", icon=":material/arrow_forward:", on_click=_set_page, args=(page + 1,), disabled=not more)
 
 

@@ -19,8 +19,8 @@ from sst_retrieval.types import Hit, RGBImage
 CAPTION_COLUMNS = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality")
 """Columns of usual collections that say most about a hit; the first three that an index has are shown."""
 
-NOT_AT_HAND = "the index's own picture: photograph not at hand"
-"""Caption of a tile without its photograph."""
+NOT_AT_HAND = "photograph not at hand"
+"""Caption of a tile that shows the index's own small picture; longer, it would be cut off."""
 
 
 def format_hits(hits: Sequence[Hit]) -> str:
@@ -70,6 +70,11 @@ def _read_crop(index: Index, specimen: str, trait: str) -> RGBImage | None:
         return None
     with Image.open(io.BytesIO(data)) as picture:  # Checked by the index.
         return np.asarray(picture.convert("RGB"))
+
+
+def count_absent_photographs(index: Index, hits: Sequence[Hit]) -> int:
+    """Count the hits whose photograph is no longer where it was when the index was built."""
+    return sum(not index.specimen(hit.specimen).image.is_file() for hit in hits)
 
 
 def make_query_tile(index: Index, specimen: str, trait: str) -> Tile:

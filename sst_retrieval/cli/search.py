@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sst_retrieval.cli.dataclass_options import options_of
-from sst_retrieval.cli.hits import draw_hits, format_hits, make_query_tile
+from sst_retrieval.cli.hits import count_absent_photographs, draw_hits, format_hits, make_query_tile
 from sst_retrieval.cli.options import ClipModel, ClipPretrained, IndexFolder, Json, Weights, Where, read_weights
 from sst_retrieval.cli.search_text import answer_sentence, describe_words, explain_sentence, read_sentence
 from sst_retrieval.describe.contract import Embedder
@@ -60,7 +60,9 @@ class SearchOptions:
         int, typer.Option(help="Ask again together with so many of the first hits; 2 is a good start.", min=0)
     ] = 0
     as_json: Json = False
-    contact_sheet: Annotated[Path | None, typer.Option(help="Write a picture of the hits to this PNG.")] = None
+    contact_sheet: Annotated[
+        Path | None, typer.Option(help="Write a picture of the hits to this file: .png, .jpg ...")
+    ] = None
     embedder: Annotated[
         str | None, typer.Option(help="With --image: your own embedder, module:Name, if the index was made with it.")
     ] = None
@@ -107,6 +109,12 @@ def search_command(index: IndexFolder, options: SearchOptions) -> None:
             picture = None if example.picture is None else example.picture()
             write_picture(options.contact_sheet, draw_hits(opened, picture, hits, _make_heading(options, example)))
             typer.echo(f"contact sheet: {options.contact_sheet}", err=True)
+            if absent := count_absent_photographs(opened, hits):
+                typer.echo(
+                    f"  {absent} of {len(hits)} photographs were not at hand, so these tiles show the small pictures "
+                    "of the index; with the photographs: sst-retrieval build, with --images FOLDER",
+                    err=True,
+                )
         typer.echo(
             json.dumps([hit.as_dict() for hit in hits], indent=2, ensure_ascii=False)
             if options.as_json

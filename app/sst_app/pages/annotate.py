@@ -106,7 +106,7 @@ def _draw(source: SpecimenSource, specimen: str, traits: list[str]) -> None:
     colours = {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(traits)}
     masks = mask_canvas.show_canvas(image, colours, key=f"annotate-{specimen}", start=start)
     masks = {**masks, **_show_upload(specimen, image, traits)}
-    _show_save(source, specimen, masks)
+    _show_save(source, specimen, traits, masks)
 
 
 def _show_start_choice(source: SpecimenSource, specimen: str) -> dict[str, np.ndarray]:
@@ -138,22 +138,43 @@ def _show_upload(specimen: str, image: np.ndarray, traits: list[str]) -> dict[st
             return {trait: sst.read_mask(path, image, trait=trait, number=1)}
 
 
-def _show_save(source: SpecimenSource, specimen: str, masks: dict[str, np.ndarray]) -> None:
-    """Show what was drawn, and a button that saves it."""
+def _show_save(source: SpecimenSource, specimen: str, traits: list[str], masks: dict[str, np.ndarray]) -> None:
+    """Show what was drawn and what was not, and a button that saves it."""
+    path = rebuild.find_label_picture(source.folder, specimen)
+    state = rebuild.read_file_state(path)
+    shown = st.session_state.setdefault("annotate-state", {})
+    if st.session_state.get("annotate-shown") != (specimen, str(source.folder)):  # Opened anew.
+        shown[specimen] = state
+    st.session_state["annotate-shown"] = (specimen, str(source.folder))
     if not masks:
         st.caption("Nothing is drawn yet.")
         return
     shares = [f"{escape_md(trait)}: {int(mask.sum()):,} px" for trait, mask in masks.items()]
     st.markdown("**Drawn**: " + ", ".join(shares))
+    missing = [trait for trait in traits if trait not in masks]
+    if missing:
+        st.warning(
+            f"Nothing is drawn of {escape_md(' and '.join(missing))}: the support says that it is not there, and so "
+            "will the index of this specimen. If it is there, draw it, too."
+        )
     if source.folder is None:
         st.info(escape_md(source.why_not))
         return
     left, right = st.columns([1, 3], vertical_alignment="center")
     right.caption(f"It is written to {format_code(f'{source.folder / specimen}.png')}.")
     if left.button("Save the support", type="primary", icon=":material/save:", width="stretch"):
+        if shown.get(specimen) != state:
+            shown[specimen] = state
+            st.warning(
+                f"Somebody has saved a support of {escape_md(specimen)} since you opened it. Begin with *the support "
+                "as it is* to see it, or save once more to replace it; it is then kept as a hidden file with the "
+                "ending .old."
+            )
+            return
         path = sst.save_support(source.folder, specimen, masks, numbers=source.numbers)
         if current_index.get_unindexed_table() is None:
             rebuild.mark_saved(current_index.get_index(), specimen)
+        shown[specimen] = rebuild.read_file_state(path)
         st.success(f"Saved: {format_code(path)}.")
 
 

@@ -11,8 +11,19 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import captions, components, current_index, index_images, mask_canvas
 from sst_app.markdown import escape_md, format_code
-from sst_app.rebuild import find_support_folder, mark_saved, show_new_supports, show_progress, show_rebuild
+from sst_app.rebuild import (
+    find_label_picture,
+    find_support_folder,
+    mark_saved,
+    show_new_supports,
+    show_progress,
+    show_rebuild,
+)
 
+Seen = tuple[str, str, str, bytes] | None
+"""What identifies the decision that was shown: time, reviewer, decision, mask."""
+
+VERBS = {"accept": "Accept", "reject": "Reject", "reopen": "Withdraw"}
 STATUSES = {"not decided": "", "accepted": "accepted", "rejected": "rejected", "redrawn": "redrawn"}
 
 
@@ -26,6 +37,13 @@ def main() -> None:
         who = st.text_input("Your name", value=_get_login(), key="reviewer", help="Kept with every decision.")
         order = st.selectbox("First", ["least confident", "most confident"], key="review-order")
     show_progress()
+    _show_conflict(index, who)
+    redrawing = st.session_state.get("redrawing")
+    if redrawing is not None and _is_there(index, *redrawing):
+        _show_redraw(
+            index, redrawing[0], redrawing[1], who
+        )  # Whatever others decide meanwhile: a drawing is not taken away.
+        return
     table = current_index.get_table(None if trait == "every trait" else trait)
     queue = list_queue(table, STATUSES[status], absent=absent, least_first=order == "least confident")
     _show_review_state(index, table, len(queue))
@@ -36,10 +54,7 @@ def main() -> None:
     row = queue.iloc[place]
     specimen, name = row["sst:specimen"], row["sst:trait"]
     st.session_state["review-shown"] = (specimen, name)
-    if st.session_state.get("redrawing") == (specimen, name):
-        _show_redraw(index, specimen, name, who)
-    else:
-        _show_mask(index, row, place, len(queue), who)
+    _show_mask(index, row, place, len(queue), who)
 
 
 def list_queue(table: pd.DataFrame, status: str, *, absent: bool = False, least_first: bool = True) -> pd.DataFrame:
@@ -79,7 +94,7 @@ def _show_mask(index: sst.Index, row: pd.Series, place: int, total: int, who: st
             what = sst.DECISIONS[decision.decision]
             st.caption(escape_md(f"{what} by {decision.reviewer}, {decision.time[:16]} {decision.comment}"))
         comment = st.session_state.get(f"comment-{specimen}-{trait}", "")
-        _show_buttons(index, specimen, trait, who, comment, decided=decision is not None)
+        _show_buttons(specimen, trait, who, comment, decision)
         back, on = st.columns(2)
         back.button("Back", shortcut="left", on_click=_move_to, args=(place - 1,), disabled=place == 0, width="stretch")
         last = place + 1 >= total
@@ -90,15 +105,16 @@ def _show_mask(index: sst.Index, row: pd.Series, place: int, total: int, who: st
         st.image(index_images.read_crop(index, key, specimen, trait), width="stretch")
 
 
-def _show_buttons(index: sst.Index, specimen: str, trait: str, who: str, comment: str, *, decided: bool) -> None:
+def _show_buttons(specimen: str, trait: str, who: str, comment: str, decision: sst.Review | None) -> None:
     if not who.strip():
         st.info("Write your name on the left; decisions are kept with it.")
     known: dict[str, Any] = {"disabled": not who.strip(), "width": "stretch"}
-    about = (index, specimen, trait, who, comment)
+    seen = _identify(decision)
+    about = (specimen, trait, who, comment, seen)
     st.button("Accept", shortcut="a", type="primary", on_click=_decide, args=(*about, "accept"), **known)
     st.button("Reject", shortcut="x", on_click=_decide, args=(*about, "reject"), **known)
-    st.button("Redraw", shortcut="d", on_click=_start_redraw, args=(specimen, trait), **known)
-    if decided:
+    st.button("Redraw", shortcut="d", on_click=_start_redraw, args=(specimen, trait, seen), **known)
+    if decision is not None:
         st.button("Withdraw the decision", shortcut="u", on_click=_decide, args=(*about, "reopen"), **known)
 
 
@@ -115,6 +131,14 @@ def _show_redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
     mask = masks.get(trait)
     save, stop = st.columns(2)
     if save.button("Keep this mask", type="primary", disabled=mask is None, width="stretch"):
+        newer = index.decision(specimen, trait)
+        if _identify(newer) != st.session_state.get("redraw-seen"):
+            st.session_state["redraw-seen"] = _identify(newer)
+            st.warning(
+                f"{_describe_change(specimen, trait, newer)} since you began to draw. Keep your mask once more to "
+                "replace that, or leave it as it is."
+            )
+            return
         index.review(specimen, trait, "redraw", reviewer=who, mask=mask)
         st.session_state.pop("redrawing")
         st.toast(
@@ -158,6 +182,8 @@ def _show_actions(index: sst.Index) -> None:
                 f"Nobody has decided about {escape_md(' and '.join(missing))} yet, so the support will lack it; if it "
                 "is there, accept or redraw it first."
             )
+        if find_label_picture(folder, name) is not None:
+            st.warning("A support of it is there already; it is replaced, and kept with the ending .old.")
         if st.button("Make it a support", key="make-support", width="stretch", disabled=not drawn):
             path = sst.save_support(folder, name, drawn, numbers=index.trait_numbers)
             mark_saved(index, name)
@@ -182,15 +208,70 @@ def _list_undecided(index: sst.Index, specimen: str) -> list[str]:
     return [str(trait) for trait in own["sst:trait"]]
 
 
-def _decide(index: sst.Index, specimen: str, trait: str, who: str, comment: str, decision: str) -> None:
+def _decide(specimen: str, trait: str, who: str, comment: str, seen: Seen, decision: str) -> None:
+    """Record a decision, unless somebody has decided since the mask was shown: then ask first."""
     try:
-        index.review(specimen, trait, decision, reviewer=who, comment=comment)
+        index = current_index.get_index()
+        newer = index.decision(specimen, trait)
+        if _identify(newer) == seen:
+            index.review(specimen, trait, decision, reviewer=who, comment=comment)
+        elif (None if newer is None else newer.decision) != (None if decision == "reopen" else decision):
+            st.session_state["review-conflict"] = (specimen, trait, comment, decision)
+        else:
+            st.toast(f"{_describe_change(specimen, trait, newer)}, as you do.")
     except sst.SSTError as error:
         st.error(escape_md(error))
 
 
-def _start_redraw(specimen: str, trait: str) -> None:
+def _show_conflict(index: sst.Index, who: str) -> None:
+    """Ask about a decision on a mask that somebody has decided on since it was shown."""
+    conflict = st.session_state.get("review-conflict")
+    if conflict is None or not _is_there(index, *conflict[:2]):
+        return
+    specimen, trait, comment, decision = conflict
+    newer = index.decision(specimen, trait)
+    with st.container(border=True):
+        st.warning(f"{_describe_change(specimen, trait, newer)} since you opened it. Your decision was not kept.")
+        st.image(index_images.read_crop(index, current_index.get_cache_key(index), specimen, trait), width=160)
+        theirs, mine = st.columns(2)
+        theirs.button("Leave it so", key="conflict-theirs", on_click=_close_conflict, width="stretch")
+        mine.button(
+            f"{VERBS[decision]} it all the same", key="conflict-mine", on_click=_close_conflict,
+            args=((specimen, trait, who, comment, _identify(newer), decision),), disabled=not who.strip(),
+            width="stretch",
+        )  # fmt: skip
+
+
+def _close_conflict(mine: tuple[str, str, str, str, Seen, str] | None = None) -> None:
+    st.session_state.pop("review-conflict", None)
+    if mine is not None:
+        _decide(*mine)
+
+
+def _identify(review: sst.Review | None) -> Seen:
+    """Identify a decision; None if there is none."""
+    return None if review is None else (review.time, review.reviewer, review.decision, review.rle)
+
+
+def _describe_change(specimen: str, trait: str, review: sst.Review | None) -> str:
+    """Describe who has decided what on a mask."""
+    what = f"{escape_md(trait)} of {escape_md(specimen)}"
+    if review is None:
+        return f"The decision on {what} was withdrawn"
+    return f"{escape_md(review.reviewer)} has {sst.DECISIONS[review.decision]} {what}"
+
+
+def _is_there(index: sst.Index, specimen: str, trait: str) -> bool:
+    try:
+        index.region(specimen, trait)
+    except sst.SSTError:
+        return False
+    return True
+
+
+def _start_redraw(specimen: str, trait: str, seen: Seen) -> None:
     st.session_state["redrawing"] = (specimen, trait)
+    st.session_state["redraw-seen"] = seen
 
 
 def _move_to(place: int) -> None:

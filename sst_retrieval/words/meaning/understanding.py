@@ -98,7 +98,7 @@ class _Work:
             case BlockWord():
                 self.blocks.append((span, means))
             case Number():
-                self._add(span, Count(words, f"at most {means.k} hits", means.k))
+                self._add(span, Count(words, f"at most {means.k} hit{'s' * (means.k != 1)}", means.k))
             case Alike():
                 self.similar = True
             case Unasked():
