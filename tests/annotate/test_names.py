@@ -145,6 +145,27 @@ def test_colours_of_a_label_map(supports_folder: Path, beetles: Collection, inde
         read_supports(supports_folder, beetles)
 
 
+def test_colour_masks_that_are_damaged(supports_folder: Path, beetles: Collection) -> None:
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    colours[2], colours[5] = (250, 50, 83), (51, 221, 255)
+    path = supports_folder / "B1.png"
+    write_png(path, colours[label_map()])
+    listed = supports_folder / "labelmap.txt"
+    listed.write_text("wing:250,50,83::\nwing:51,221,255::\n")
+    support = only(read_supports(supports_folder, beetles))
+    assert np.array_equal(support.masks[0], label_map() > 0)  # Two colours of one trait are joined.
+    for number in ("256", "9" * 5000):
+        listed.write_text(f"wing:250,50,83::\nspot:51,{number},255::\n")
+        with pytest.raises(SupportError, match="colour above 255"):
+            read_supports(supports_folder, beetles)
+    listed.write_text("wing:250,50,83::\nspot:51,221,255::\n")
+    content = path.read_bytes()
+    end = content.index(b"IDAT") + 4 + int.from_bytes(content[content.index(b"IDAT") - 4 :][:4], "big")
+    path.write_bytes(content[:end] + b"0000" + content[end + 4 :])
+    with pytest.raises(SupportError, match="IDAT chunk has a wrong checksum"):
+        read_supports(supports_folder, beetles)
+
+
 @pytest.mark.parametrize("layout", ["B1_{}.png", "{}/B1.png", "B1-{}.png", "{}_b1.png", "B1/{}.png"])
 @pytest.mark.parametrize("traits", [None, TRAITS])
 def test_one_mask_a_trait(supports_folder: Path, beetles: Collection, layout: str, traits: str | None) -> None:

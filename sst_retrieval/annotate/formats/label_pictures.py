@@ -22,6 +22,8 @@ from sst_retrieval.annotate.traits import Traits
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import image_size, read_image, read_labels
+from sst_retrieval.imaging.png_header import check_png
+from sst_retrieval.imaging.sources import DECODING_ERRORS
 from sst_retrieval.types import Mask
 
 SUFFIXES = (".png", ".tif", ".tiff")
@@ -37,7 +39,6 @@ LABEL_MAPS = ("labelmap.txt", "label_colors.txt")
 _COLOUR_LAST = re.compile(r"(?!#)(?P<label>.+?):\s*(?P<r>\d+)\s*,\s*(?P<g>\d+)\s*,\s*(?P<b>\d+)\s*(:|$)")
 _COLOUR_FIRST = re.compile(r"(?P<r>\d+)[\s,]+(?P<g>\d+)[\s,]+(?P<b>\d+)[\s,:]+(?P<label>\S.*)")
 _BACKGROUND = ("background", "_background_", "unlabeled", "unlabelled", "void")
-_DECODING = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,9 @@ def read_label_map(path: Path) -> dict[tuple[int, int, int], str]:
 
     Returns:
         (red, green, blue), 0..255 -> label; empty if there is no such file.
+
+    Raises:
+        SupportError: a colour is none.
     """
     colours: dict[tuple[int, int, int], str] = {}
     for file in [folder / name for folder in (path.parent, path.parent.parent) for name in LABEL_MAPS]:
@@ -125,7 +129,10 @@ def read_label_map(path: Path) -> dict[tuple[int, int, int], str]:
             for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
                 match = _COLOUR_LAST.match(line.strip()) or _COLOUR_FIRST.match(line.strip())
                 if match:
-                    colours[int(match["r"]), int(match["g"]), int(match["b"])] = match["label"].strip()
+                    red, green, blue = (int(match[channel][:9]) for channel in "rgb")
+                    if max(red, green, blue) > 255:
+                        raise SupportError(f"{file} has a colour above 255: {line.strip()[:80]}; export it again")
+                    colours[red, green, blue] = match["label"].strip()
             break
     return colours
 
@@ -183,7 +190,7 @@ def _read_colours(
     """Separate a colour mask by the colours of labelmap.txt."""
     pixels = _decode_colours(path)
     notes: list[str] = []
-    rles: dict[str, bytes] = {}
+    drawn: dict[str, Mask] = {}
     rest = pixels.any(axis=2)
     for colour, label in colours.items():
         mask = (pixels == np.array(colour, dtype=np.uint8)).all(axis=2)
@@ -194,18 +201,18 @@ def _read_colours(
         if trait is None:
             notes.append(f"left out: {path} draws {label!r}, which traits.toml does not name")
         else:
-            rles[trait] = masks.encode(mask)
+            drawn[trait] = drawn.get(trait, False) | mask
     if np.count_nonzero(rest):
-        if not rles and (pixels == pixels[..., :1]).all():  # Numbers after all, beside a label map of something else.
+        if not drawn and (pixels == pixels[..., :1]).all():  # Numbers after all, beside a label map of something else.
             return _separate(path, pixels[..., 0].astype(np.uint16), traits)
         y, x = np.argwhere(rest)[0]
         raise SupportError(
             f"{path} has the colour {tuple(map(int, pixels[y, x]))} at ({x}, {y}), which labelmap.txt does not list, "
             f"on {np.count_nonzero(rest)} pixels; if the edges are soft, export the masks again without smoothing"
         )
-    if not rles:
+    if not drawn:
         raise SupportError("; ".join(note.removeprefix("left out: ") for note in notes) or f"{path} is empty")
-    return rles, notes
+    return {trait: masks.encode(mask) for trait, mask in drawn.items()}, notes
 
 
 def _trait_of_folder(path: Path, labels: npt.NDArray[np.uint16], traits: Traits | None) -> str | None:
@@ -282,14 +289,16 @@ def _open_pixels(path: Path, *, colours: bool = False) -> npt.NDArray[np.uint8] 
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "TIFF", "BMP")) as opened:
+            warnings.simplefilter("ignore")  # Pillow's, about large pictures and odd TIFF tags.
+            with path.open("rb") as file, Image.open(file, formats=("PNG", "TIFF", "BMP")) as opened:
+                if opened.format == "PNG":
+                    check_png(file)
                 if opened.mode == "F":
                     return np.array(opened, dtype=np.float32)
                 if opened.mode not in ("RGB", "RGBA", "LA", "PA") and not colours:
                     raise SupportError(f"{path} is a picture of the kind {opened.mode}, which holds no label numbers")
                 pixels = np.array(opened.convert("RGBA"))
-    except (*_DECODING, Image.DecompressionBombError) as error:
+    except (*DECODING_ERRORS, Image.DecompressionBombError) as error:
         raise SupportError(f"{path} cannot be decoded ({error}); save the labels as an indexed PNG") from error
     pixels[pixels[..., 3] == 0] = 0
     return pixels[..., :3]

@@ -7,7 +7,6 @@ area (points, lines) are left out. The shapes of two traits may overlap.
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import math
 from collections.abc import Mapping
@@ -29,6 +28,8 @@ from sst_retrieval.annotate.formats.json_documents import load_json, require_ent
 from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, check_points, encode_polygon, parse_points
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
+from sst_retrieval.imaging.png_header import check_png
+from sst_retrieval.imaging.sources import DECODING_ERRORS, silence_pillow
 from sst_retrieval.types import Mask
 
 
@@ -99,10 +100,12 @@ def _paste_mask(encoded: Any, corner: tuple[int, int], size: tuple[int, int], wh
     """
     (x, y), (height, width) = corner, size
     try:
-        with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=("PNG",)) as picture:
+        file = io.BytesIO(base64.b64decode(encoded, validate=True))
+        with silence_pillow(), Image.open(file, formats=("PNG",)) as picture:
+            check_png(file)
             fits = 0 <= x <= width - picture.width and 0 <= y <= height - picture.height
             crop = np.asarray(picture.convert("L")) > 0 if fits else None
-    except (TypeError, binascii.Error, OSError, ValueError, SyntaxError) as error:
+    except DECODING_ERRORS as error:
         raise SupportError(f"{where} has a mask that cannot be decoded ({error}); draw it again") from error
     if crop is None:
         raise SupportError(
