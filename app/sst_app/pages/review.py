@@ -93,8 +93,7 @@ def _show_mask(index: sst.Index, row: pd.Series, place: int, total: int, who: st
         if decision is not None:
             what = sst.DECISIONS[decision.decision]
             st.caption(escape_md(f"{what} by {decision.reviewer}, {decision.time[:16]} {decision.comment}"))
-        comment = st.session_state.get(f"comment-{specimen}-{trait}", "")
-        _show_buttons(specimen, trait, who, comment, decision)
+        _show_buttons(specimen, trait, who, decision)
         back, on = st.columns(2)
         back.button("Back", shortcut="left", on_click=_move_to, args=(place - 1,), disabled=place == 0, width="stretch")
         last = place + 1 >= total
@@ -105,12 +104,12 @@ def _show_mask(index: sst.Index, row: pd.Series, place: int, total: int, who: st
         st.image(index_images.read_crop(index, key, specimen, trait), width="stretch")
 
 
-def _show_buttons(specimen: str, trait: str, who: str, comment: str, decision: sst.Review | None) -> None:
+def _show_buttons(specimen: str, trait: str, who: str, decision: sst.Review | None) -> None:
     if not who.strip():
         st.info("Write your name on the left; decisions are kept with it.")
     known: dict[str, Any] = {"disabled": not who.strip(), "width": "stretch"}
     seen = _identify(decision)
-    about = (specimen, trait, who, comment, seen)
+    about = (specimen, trait, seen)
     st.button("Accept", shortcut="a", type="primary", on_click=_decide, args=(*about, "accept"), **known)
     st.button("Reject", shortcut="x", on_click=_decide, args=(*about, "reject"), **known)
     st.button("Redraw", shortcut="d", on_click=_start_redraw, args=(specimen, trait, seen), **known)
@@ -208,15 +207,18 @@ def _list_undecided(index: sst.Index, specimen: str) -> list[str]:
     return [str(trait) for trait in own["sst:trait"]]
 
 
-def _decide(specimen: str, trait: str, who: str, comment: str, seen: Seen, decision: str) -> None:
+def _decide(specimen: str, trait: str, seen: Seen, decision: str) -> None:
     """Record a decision, unless somebody has decided since the mask was shown: then ask first."""
+    # As they are now: a key may be pressed before the page shows the name that was just written.
+    who = st.session_state.get("reviewer", "")
+    comment = st.session_state.get(f"comment-{specimen}-{trait}", "")
     try:
         index = current_index.get_index()
         newer = index.decision(specimen, trait)
         if _identify(newer) == seen:
             index.review(specimen, trait, decision, reviewer=who, comment=comment)
         elif (None if newer is None else newer.decision) != (None if decision == "reopen" else decision):
-            st.session_state["review-conflict"] = (specimen, trait, comment, decision)
+            st.session_state["review-conflict"] = (specimen, trait, decision)
         else:
             st.toast(f"{_describe_change(specimen, trait, newer)}, as you do.")
     except sst.SSTError as error:
@@ -228,7 +230,7 @@ def _show_conflict(index: sst.Index, who: str) -> None:
     conflict = st.session_state.get("review-conflict")
     if conflict is None or not _is_there(index, *conflict[:2]):
         return
-    specimen, trait, comment, decision = conflict
+    specimen, trait, decision = conflict
     newer = index.decision(specimen, trait)
     with st.container(border=True):
         st.warning(f"{_describe_change(specimen, trait, newer)} since you opened it. Your decision was not kept.")
@@ -237,12 +239,12 @@ def _show_conflict(index: sst.Index, who: str) -> None:
         theirs.button("Leave it so", key="conflict-theirs", on_click=_close_conflict, width="stretch")
         mine.button(
             f"{VERBS[decision]} it all the same", key="conflict-mine", on_click=_close_conflict,
-            args=((specimen, trait, who, comment, _identify(newer), decision),), disabled=not who.strip(),
+            args=((specimen, trait, _identify(newer), decision),), disabled=not who.strip(),
             width="stretch",
         )  # fmt: skip
 
 
-def _close_conflict(mine: tuple[str, str, str, str, Seen, str] | None = None) -> None:
+def _close_conflict(mine: tuple[str, str, Seen, str] | None = None) -> None:
     st.session_state.pop("review-conflict", None)
     if mine is not None:
         _decide(*mine)
