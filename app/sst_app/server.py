@@ -78,11 +78,12 @@ def _announce(address: str, port: int) -> None:
         if time.monotonic() > end:
             return
         time.sleep(0.1)
-    name = socket.gethostname() if address in ALL_ADDRESSES else address
+    name = "localhost" if address in ALL_ADDRESSES else address
     url = f"http://{f'[{name}]' if ':' in name else name}:{port}"
+    others = f" (others: http://{socket.gethostname()}:{port})" if address in ALL_ADDRESSES else ""
     if not sys.stdout.isatty():
         print(url, flush=True)
-    print(f"open {url} in a browser; Ctrl+C ends the app", file=sys.stderr, flush=True)
+    print(f"open {url} in a browser{others}; Ctrl+C ends the app", file=sys.stderr, flush=True)
 
 
 def _answers(host: str, port: int) -> bool:
