@@ -9,7 +9,8 @@ about 0.95, and the differences between specimens are small beside that. So, for
    the number of regions falls: with few, step 2 has hardly an effect.
 3. The block is normalised to unit length.
 
-A generation stores the map that its own regions gave; it is also applied to query vectors from outside.
+A map that few regions gave is applied in part only (`blend_weight`). A generation stores the map that its own regions
+gave; it is also applied to query vectors from outside.
 """
 
 from __future__ import annotations
@@ -34,7 +35,16 @@ The ridge is this times the mean variance of a direction, times max(1, dimension
 specimens are enough to estimate the mean of their regions, but not 472 variances."""
 
 MIN_REGIONS = 8
-"""With fewer regions their mean is no estimate of the trait's: nothing is changed."""
+"""Up to so many regions their mean is no estimate of the trait's: nothing is changed."""
+
+FULL_REGIONS = 32
+"""From so many regions on, the map is applied in full. Between the two its weight rises (`blend_weight`), so that
+similarities do not jump when a few photographs are added."""
+
+_BLEND_POWER = 4
+"""The weight rises fast, since whitening helps from some fifteen regions on: 0.29 at 10, 0.8 at 16, 0.99 at 24. (The
+mean average precision by subspecies of the butterflies' traits with 18 and 24 regions is then within 0.005 of the full
+map's; with a linear rise up to 64 it would be up to 0.05 lower.)"""
 
 MAX_DIRECTIONS = 256
 """Principal directions with a gain each; the others, of little variance, have gain 0."""
@@ -72,7 +82,8 @@ class Whitening:
             rows = chunk.astype(np.float64)
             count, total, squares = count + len(rows), total + rows.sum(axis=0), squares + rows.T @ rows
         dim = np.size(total)
-        if count < MIN_REGIONS:
+        weight = blend_weight(count)
+        if weight == 0:
             return cls(np.zeros(dim), np.zeros((dim, 0)), np.zeros(0))
         mean = total / count
         variances, axes = np.linalg.eigh(squares / count - np.outer(mean, mean))
@@ -80,8 +91,8 @@ class Whitening:
         variances, axes = np.maximum(variances[::-1][:rank], 0), axes[:, ::-1][:, :rank]
         ridge = shrinkage * max(1.0, dim / count) * variances.sum() / rank
         if not ridge > _EPSILON**2:
-            return cls(mean, np.zeros((dim, 0)), np.zeros(0))  # All regions are the same.
-        return cls(mean, axes, np.sqrt(ridge / (variances + ridge)) - 1)
+            return cls(weight * mean, np.zeros((dim, 0)), np.zeros(0))  # All regions are the same.
+        return cls(weight * mean, axes, weight * (np.sqrt(ridge / (variances + ridge)) - 1))
 
     def apply(self, block: npt.NDArray[np.floating[Any]]) -> tuple[Doubles, Doubles]:
         """Whiten rows.
@@ -146,6 +157,16 @@ class TraitWhitening:
         for block, whitening in self.maps.items():
             result[:, self.blocks[block]] = whitening.undo(vectors[:, self.blocks[block]], self.lengths[block][rows])
         return result
+
+
+def blend_weight(count: int) -> float:
+    """Return the weight of a map that was estimated from so many regions: of its mean, and of its gains; 0 to 1.
+
+    >>> [round(blend_weight(count), 2) for count in (8, 9, 12, 16, 24, 32, 1000)]
+    [0.0, 0.16, 0.52, 0.8, 0.99, 1.0, 1.0]
+    """
+    missing = min(max((FULL_REGIONS - count) / (FULL_REGIONS - MIN_REGIONS), 0.0), 1.0)
+    return float(1 - missing**_BLEND_POWER)
 
 
 def block_slices(blocks: Mapping[str, int]) -> dict[str, slice]:

@@ -75,6 +75,34 @@ def test_few_regions_are_left_alone_and_equal_ones_do_no_harm() -> None:
     assert Whitening.fit([], 1.0).apply(np.zeros((0, 1)))[0].shape == (0, 1)
 
 
+def test_similarities_do_not_jump_when_photographs_are_added() -> None:
+    """In a report, a pair had 0.986 without whitening, and with two photographs more 0.832."""
+    rng = np.random.default_rng(4)
+    rows = unit_rows(1 + rng.normal(0, 0.25, (60, 40)))
+    rows[1] = unit_rows((rows[0] + rng.normal(0, 0.02, 40))[None])[0]
+
+    def cosine(count: int) -> float:
+        mapped, _ = Whitening.fit([rows[:count]], 1.0).apply(rows[:2])
+        return float(mapped[0] @ mapped[1])
+
+    cosines = [cosine(count) for count in range(4, 60)]
+    assert cosines[0] == pytest.approx(rows[0] @ rows[1], abs=1e-6)
+    assert cosines[0] - cosines[-1] > 0.04
+    steps = np.abs(np.diff(cosines))
+    assert steps.max() < 0.4 * (cosines[0] - min(cosines))
+    assert cosine(whitening.MIN_REGIONS) == cosine(4)
+
+
+def test_the_map_of_many_regions_is_the_full_one() -> None:
+    weights = [whitening.blend_weight(count) for count in range(60)]
+    assert weights == sorted(weights)
+    assert set(weights[: whitening.MIN_REGIONS + 1]) == {0.0}
+    assert set(weights[whitening.FULL_REGIONS :]) == {1.0}
+    rows = unit_rows(np.random.default_rng(6).normal(1, 0.3, (whitening.FULL_REGIONS, 9)))
+    mean = rows.astype(np.float64).sum(axis=0) / len(rows)
+    np.testing.assert_array_equal(Whitening.fit([rows], 1.0).mean, mean)
+
+
 def test_pieces_of_a_file_give_the_same_map(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = np.array([a_vector(seed) for seed in range(50)])
     whole, parts = vectors.copy(), vectors.copy()
