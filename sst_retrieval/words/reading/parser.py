@@ -140,7 +140,8 @@ def _read_small(reading: Reading) -> None:
             if word.plain in SIMILAR and not _would_like(words, number):
                 reading.spans.append(Span(number, number + 1, 9, Alike()))
             elif (k := _count(word)) and _counts(words, number, k):
-                reading.spans.append(Span(number, number + 1, 9, Number(k)))
+                stop = number + 1 + _names_hits(words, number)
+                reading.spans.append(Span(number, stop, 9, Number(k)))
         taken = reading.taken()
 
 
@@ -158,7 +159,13 @@ def _counts(words: Sequence[Word], number: int, k: int) -> bool:
     after = words[number + 1].plain if number + 1 < len(words) else ""
     superlative = after == "most" or (after in ADJECTIVES and ADJECTIVES[after].degree == "most")
     shown = before in ("show", "list", "give", "find") or (before == "me" and number > 1)
-    return 0 < k <= 10_000 and (before in ("top", "first", "best") or superlative or shown)
+    hits = _names_hits(words, number) and before not in ("least", "than", "over", "under", "not")
+    return 0 < k <= 10_000 and (before in ("top", "first", "best") or superlative or shown or hits)
+
+
+def _names_hits(words: Sequence[Word], number: int) -> bool:
+    """Notice "3 hits"."""
+    return number + 1 < len(words) and words[number + 1].plain in ("hit", "hits", "result", "results")
 
 
 def _read_numbers(reading: Reading, index: Index) -> None:
