@@ -132,8 +132,9 @@ def test_43_an_event_core(shared_cases: Cases) -> None:
 
 def test_60_photographs_without_a_table(shared_cases: Cases) -> None:
     folder = shared_cases("60-no-table-folder")
-    with pytest.raises(CollectionError, match="sst-retrieval init"):
-        read_collection(folder)
+    for named in (folder, folder / "collection.csv"):
+        with pytest.raises(CollectionError, match="sst-retrieval init"):
+            read_collection(named)
     assert len(read_collection(write_folder_table(folder).path).specimens) == 5
 
 

@@ -126,11 +126,20 @@ def read_collection(
 
 
 def _require_table(path: Path) -> None:
-    """Refuse a folder that is no unpacked archive, and say what to give in its place.
+    """Refuse a table that is not there and a folder that is no unpacked archive, and say what to give in its place.
 
     Raises:
-        CollectionError: it is one.
+        CollectionError: it is one of the two.
     """
+    if not path.exists() and path.parent.is_dir() and any(find_photographs(path.parent)):
+        suffixes = (*TEXT_SUFFIXES, ".parquet")
+        near = sorted(each.name for each in path.parent.iterdir() if each.suffix.lower() in suffixes)
+        if near:
+            raise CollectionError(f"{path} is not there; its folder has the table {near[0]}: check the name")
+        raise CollectionError(
+            f"{path} is not there; its folder holds photographs without a table: write one with: "
+            f"sst-retrieval init {path.parent}"
+        )
     if not path.is_dir() or (path / "meta.xml").is_file():
         return
     tables = sorted(each.name for each in path.iterdir() if each.suffix.lower() in (*TEXT_SUFFIXES, ".parquet", ".zip"))
