@@ -175,8 +175,12 @@ class IndexPaths:
 
     def list_pictures(self) -> list[Path]:
         """List the thumbnails and crops that exist."""
+        return [path for path in self.list_picture_names() if path.is_file()]
+
+    def list_picture_names(self) -> list[Path]:
+        """List what stands where thumbnails and crops are; a pipe or a folder may, in a damaged index."""
         folders = [self.root / "thumbnails", *self.list_crop_folders()]
-        return [path for folder in folders for path in sorted(folder.glob("*.jpg")) if path.is_file()]
+        return [path for folder in folders for path in sorted(folder.glob("*.jpg"))]
 
     def total_bytes(self) -> int:
         """Add up the sizes of all files, in bytes; files may come and go meanwhile."""

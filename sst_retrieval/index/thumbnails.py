@@ -94,7 +94,7 @@ def find_missing_pictures(paths: IndexPaths, catalog: Catalog) -> list[str]:
         catalog: of its present generation.
     """
     folders = [paths.root / "thumbnails", *paths.list_crop_folders()]
-    there = {folder.name: {path.name for path in folder.glob("*.jpg")} for folder in folders}
+    there = {folder.name: {path.name for path in folder.glob("*.jpg") if path.is_file()} for folder in folders}
     lacking: dict[str, None] = {}
     for specimen, trait in catalog.rows(
         "SELECT specimen, CASE WHEN present THEN trait END FROM regions ORDER BY specimen, trait"
@@ -128,7 +128,8 @@ def restore_pictures(paths: IndexPaths, catalog: Catalog) -> int:
         sql = "SELECT trait, rle, height, width FROM regions WHERE specimen = $name AND present"
         rows = catalog.rows(sql, {"name": name})
         shown = {trait: rle.decode(counts, (height, width)) for trait, counts, height, width in rows}
-        if all(mask.shape == image.shape[:2] for mask in shown.values()):
+        blocked = any(path.is_dir() for path in (paths.thumbnail_file(name), *paths.list_crops(name)))
+        if not blocked and all(mask.shape == image.shape[:2] for mask in shown.values()):
             write_thumbnails(paths, name, image, shown)
             made += 1
     return made

@@ -207,7 +207,12 @@ def _repair_manifest(paths: IndexPaths, repair: Repair) -> None:
 
 def _remove_pipes(paths: IndexPaths, repair: Repair) -> None:
     """Set aside what stands in the place of a file and is none: a folder, a pipe, a device."""
-    for path in (paths.shard_checksums_file, paths.decisions_file, *paths.list_shards()):
+    for path in (
+        paths.shard_checksums_file,
+        paths.decisions_file,
+        *paths.list_shards(),
+        *paths.list_picture_names(),
+    ):
         fault = find_unreadable(path)
         if fault is not None and fault != "is missing":
             repair.done.append(f"{path} {fault}; it was moved to {set_aside(paths, path)}")
@@ -464,8 +469,8 @@ def _write_snapshot_from_catalog(store: Store, catalog_file: Path, snapshot: Pat
 
 
 def _verify_pictures(paths: IndexPaths, generation: Generation, found: Verification) -> None:
-    for path in paths.list_pictures():
-        fault = check_picture(path)
+    for path in paths.list_picture_names():
+        fault = find_unreadable(path) or check_picture(path)
         found.count(path)
         if fault is not None:
             remedy = "sst-retrieval verify --repair removes it, and the next build makes it again"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from fakes import FAKES, build_fake
 
 from sst_retrieval.index.paths import IndexPaths
-from sst_retrieval.index.verification import verify_index
+from sst_retrieval.index.verification import repair_index, verify_index
 
 
 def test_pictures_of_specimens_that_a_killed_build_took_out_go_with_the_next(table: Path) -> None:
@@ -47,3 +48,21 @@ def test_missing_pictures_come_again_with_the_next_build(table: Path) -> None:
         photograph.unlink()
     build_fake(table, folder)  # Its photograph is not at hand: nothing to make it from, and nothing stops.
     assert not paths.thumbnail_file("r1").exists()
+
+
+def test_what_is_no_picture_is_noticed_and_goes(table: Path) -> None:
+    folder = table.parent / "index"
+    build_fake(table, folder)
+    paths = IndexPaths(folder)
+    before = {path: path.read_bytes() for path in paths.list_pictures()}
+    pipe, place = paths.thumbnail_file("r1"), paths.list_crops("r2")[0]
+    pipe.unlink()
+    place.unlink()
+    os.mkfifo(pipe)
+    place.mkdir()
+    assert {damage.file for damage in verify_index(folder).damages} == {pipe, place}
+    build_fake(table, folder)  # It neither waits nor stops.
+    repair_index(folder)
+    build_fake(table, folder)
+    assert {path: path.read_bytes() for path in paths.list_pictures()} == before
+    assert verify_index(folder).damages == []
