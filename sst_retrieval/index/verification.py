@@ -171,7 +171,8 @@ def _verify_manifest(paths: IndexPaths, found: Verification) -> Manifest | None:
             found.damages.append(Damage(each, fault, _DERIVED, remedy))
         elif each == path:
             lost = "settings, label numbers and which state is the current one"
-            fault = find_unreadable(each) or "is damaged, as is its copy"
+            missing = find_unreadable(copy) == "is missing"
+            fault = find_unreadable(each) or ("is damaged and has no copy" if missing else "is damaged, as is its copy")
             remedy = "restore it from a backup, or build into a new folder"
             found.damages.append(Damage(each, fault, lost, remedy))
     for each, manifest in texts.items():
@@ -190,8 +191,13 @@ def _repair_manifest(paths: IndexPaths, repair: Repair) -> None:
     path, copy = paths.manifest_file, paths.manifest_backup
     try:
         manifest = read_manifest(path)
-    except IndexFolderError:
-        manifest = read_manifest(copy)
+    except IndexFolderError as error:
+        try:
+            manifest = read_manifest(copy)
+        except IndexFolderError:
+            raise IndexFolderError(
+                f"{path} cannot be repaired, since no copy of it can be read; nothing was changed: {error}"
+            ) from error
         if path.exists():
             set_aside(paths, path)
         write_text(path, manifest.to_json())

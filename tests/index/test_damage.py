@@ -327,6 +327,19 @@ def test_reviews_without_checksums_of_their_own_stay_readable(tmp_path: Path) ->
         open_index(tmp_path / "index")
 
 
+def test_a_damaged_manifest_without_a_copy_is_left_as_it_is_and_called_damaged(index: Path) -> None:
+    """An index of an older version has no copy: the folder is an index all the same, and nothing of it is moved."""
+    manifest = index / "manifest.json"
+    (index / "manifest.backup.json").unlink()
+    text = manifest.read_text(encoding="utf-8").replace('"settings"', '"setting"', 1)
+    manifest.write_text(text, encoding="utf-8")
+    (damage, *_) = verify_index(index).damages
+    assert (damage.file, damage.fault) == (manifest, "is damaged and has no copy")
+    with pytest.raises(IndexFolderError, match=r"cannot be repaired, since no copy of it can be read"):
+        repair_index(index)
+    assert manifest.read_text(encoding="utf-8") == text
+
+
 def test_a_damaged_manifest_is_taken_from_its_copy(index: Path) -> None:
     before, text = answers(index), (index / "manifest.json").read_text()
     for change in (text[:500], text.replace("wing", "wine"), "", None):
