@@ -111,7 +111,7 @@ def prepare(folder: Path) -> Check:
             return Outcome(RIGHT, "the file is as before")
         noticed, refusal, answers = look(place)
         outcome = judge(file, place, whole, noticed, refusal, answers, before, detail)
-        if outcome.verdict in (DIFFERENT,) or rng.random() < 0.6:
+        if outcome.verdict == DIFFERENT or how == "replaced" or rng.random() < 0.6:
             return outcome
         after = judge_rebuilt(table, place, before, rng.choice((repair, build)), detail, lost=source_is_damaged(file))
         return outcome if after is None else after
@@ -162,6 +162,10 @@ def judge(
     kind = kind_of(file)
     if file.suffix == ".jpg" and detail.endswith("replaced"):
         return Outcome(EXPLAINED, "the checksum of a picture does not say whose it is", detail)
+    if file.suffix == ".jsonl" and not noticed and answers and is_longer(place / file, whole / file):
+        differences = find_differences(answers, before)
+        verdict = DIFFERENT if differences else RIGHT
+        return Outcome(verdict, "a line that is not finished, as a power cut leaves", f"{detail}; {differences}")
     if not noticed and not same_json(place / file, whole / file):
         return Outcome(DIFFERENT, f"verify does not notice it: {kind}", f"{detail}; {refusal}")
     if refusal is not None:
@@ -173,6 +177,12 @@ def judge(
     if noticed:
         return Outcome(EXPLAINED, f"verify notices it, {kind}", shown)
     return Outcome(DIFFERENT, f"other answers: {kind}", shown)
+
+
+def is_longer(one: Path, other: Path) -> bool:
+    """Say whether a record is another one with an unfinished line behind it."""
+    content, whole = one.read_bytes() if one.is_file() else b"", other.read_bytes()
+    return content.startswith(whole) and b"\n" not in content[len(whole) :]
 
 
 def same_json(one: Path, other: Path) -> bool:
@@ -196,7 +206,8 @@ def judge_rebuilt(
         return Outcome(REFUSED, f"{name}: {type(error).__name__}", f"{detail}; {error}")
     try:
         differences = find_differences(ask(place), before)
-        damages = [str(each) for each in verify_index(place).damages]
+        found = verify_index(place)
+        damages = [str(each) for each in (*found.damages, *found.notes)]
     except SSTError as error:
         if notes:
             return Outcome(EXPLAINED, f"{name} says what is lost", f"{detail}; {notes}; {error}")
