@@ -59,6 +59,19 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_bytes(text.encode())
 
 
+def hash_file(path: Path) -> str:
+    """Compute the SHA-256 of a file's content, a part in memory at a time.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_inside(path: Path, folders: Iterable[Path]) -> bool:
     """Check whether a path, all links followed, lies in one of some folders, or is one of them."""
     try:

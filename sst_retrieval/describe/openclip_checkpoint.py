@@ -13,7 +13,6 @@ Ilharco et al. (2021), OpenCLIP, doi 10.5281/zenodo.5143773; Stevens et al. (202
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import pickle
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 
 from sst_retrieval.errors import ModelError
+from sst_retrieval.files import hash_file
 from sst_retrieval.nets import weights
 from sst_retrieval.nets.torchvision_shim import ensure_torchvision
 
@@ -91,7 +91,7 @@ def load_clip(model: str | None, pretrained: str | None) -> ClipModel:
     settings = network.visual.preprocess_cfg
     # Not the path: the same model on another computer is the same model.
     short = Path(model).name if name.startswith(_FOLDER) else model
-    about = {"name": f"open_clip {short}", "file": path.name, "sha256": _sha256(path)}
+    about = {"name": f"open_clip {short}", "file": path.name, "sha256": hash_file(path)}
     tokenizer = _load_or_explain(name, lambda: open_clip.get_tokenizer(name))
     return ClipModel(network.eval(), tokenizer, tuple(settings["mean"]), tuple(settings["std"]), short, about)
 
@@ -215,8 +215,3 @@ def _load_state(network: Any, tensors: dict[str, torch.Tensor], path: Path, mode
             f"{path} does not fit the architecture {model}: {'; '.join(reasons[1:3]) or reasons[0]}; name the right "
             "one with --clip-model"
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,6 @@ Tan and Le (2019), arXiv 1905.11946; the lite variant has no squeeze-and-excitat
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.resources
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sst_retrieval.errors import ModelError
+from sst_retrieval.files import hash_file
 from sst_retrieval.nets.blocks import Block, read_block, run_block
 from sst_retrieval.nets.device import resolve_device
 from sst_retrieval.nets.torchvision_shim import ensure_torchvision
@@ -261,7 +261,7 @@ def verify_sha256(path: Path) -> str:
     Raises:
         ModelError: the file is damaged or another one.
     """
-    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    checksum = hash_file(path)
     if checksum != _SHA256:
         raise ModelError(
             f"{path} is damaged or not the expected file (SHA-256 {checksum[:12]}..., expected {_SHA256[:12]}...); "

@@ -12,7 +12,6 @@ the folder by hand; it is recognised by its name.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.files import write_text
+from sst_retrieval.files import hash_file, write_text
 from sst_retrieval.nets import download
 
 HOME_VARIABLE = "SST_RETRIEVAL_HOME"
@@ -182,8 +181,7 @@ def _check(known: WeightsFile, part: Path) -> None:
         ModelError: it is another file; it is removed, so that the next download starts from the beginning.
     """
     size = part.stat().st_size
-    with part.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    checksum = hash_file(part)
     expected = get_checksum(known.name)
     if (known.exact and size != known.size) or (expected is not None and checksum != expected):
         part.unlink()

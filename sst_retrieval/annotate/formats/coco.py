@@ -19,7 +19,7 @@ from sst_retrieval.annotate.formats.contract import (
     AnnotationFormat,
     ImageAnnotation,
     ReadContext,
-    require_images,
+    make_annotation_file,
 )
 from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size, require_whole
 from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_polygon
@@ -72,10 +72,9 @@ def read_coco(path: Path, document: Mapping[str, Any], context: ReadContext) -> 
             continue
         if image.rles:
             annotated.append(image)
-    require_images(annotated, notes, path)
     used = {trait for image in annotated for trait in image.rles}
     numbers = {name: number for number, name in categories.items() if name in used and isinstance(number, int)}
-    return AnnotationFile(tuple(annotated), numbers, tuple(notes))
+    return make_annotation_file(path, annotated, notes, numbers)
 
 
 def _require_id(item: Any, key: str, where: str) -> int | str:

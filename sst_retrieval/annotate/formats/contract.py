@@ -113,13 +113,19 @@ class AnnotationFormat:
     optional: bool = False
 
 
-def require_images(images: Sequence[ImageAnnotation], notes: Sequence[str], path: Path) -> None:
-    """Refuse a file of which nothing is left.
+def make_annotation_file(
+    path: Path,
+    images: Sequence[ImageAnnotation],
+    notes: Sequence[str],
+    numbers: Mapping[str, int] | None = None,
+) -> AnnotationFile:
+    """Put together what was read from a file; refuse a file of which nothing is left.
 
     Args:
+        path: the file.
         images: what was read.
         notes: what was left out, and why.
-        path: the file.
+        numbers: trait -> its number in the file, for formats that have numbers.
 
     Raises:
         SupportError: there are notes, but no image; says the first reasons.
@@ -128,3 +134,4 @@ def require_images(images: Sequence[ImageAnnotation], notes: Sequence[str], path
         more = f" (and {len(notes) - 3} more of this kind)" if len(notes) > 3 else ""
         text = "; ".join(note.removeprefix("left out: ") for note in notes[:3])
         raise SupportError(f"nothing of {path} can be used: {text}{more}")
+    return AnnotationFile(tuple(images), numbers or {}, tuple(notes))

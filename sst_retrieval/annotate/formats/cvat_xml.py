@@ -18,7 +18,7 @@ from sst_retrieval.annotate.formats.contract import (
     AnnotationFormat,
     ImageAnnotation,
     ReadContext,
-    require_images,
+    make_annotation_file,
 )
 from sst_retrieval.annotate.formats.json_documents import require_size
 from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_ellipse, encode_polygon
@@ -79,12 +79,9 @@ def read_cvat(path: Path, document: ElementTree.Element, context: ReadContext) -
             where = f"{path} image {name} shape {position} ({label})"
             if shape.tag != "tag":
                 shapes.add(label, partial(_encode_shape, shape, size, where, shapes.notes))
-        rles = shapes.join()
+        images += shapes.make_images((name,))
         notes += shapes.notes
-        if rles:
-            images.append(ImageAnnotation(path, (name,), size, rles))
-    require_images(images, notes, path)
-    return AnnotationFile(tuple(images), notes=tuple(notes))
+    return make_annotation_file(path, images, notes)
 
 
 def _encode_shape(shape: ElementTree.Element, size: Size, where: str, notes: list[str]) -> list[bytes]:

@@ -14,9 +14,8 @@ from typing import Any
 from sst_retrieval.annotate.formats.contract import (
     AnnotationFile,
     AnnotationFormat,
-    ImageAnnotation,
     ReadContext,
-    require_images,
+    make_annotation_file,
 )
 from sst_retrieval.annotate.formats.json_documents import load_json, require_entry
 from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_polygon
@@ -58,10 +57,7 @@ def read_geojson(path: Path, document: Any, context: ReadContext) -> AnnotationF
         shapes.add(label, partial(_encode_geometry, geometry, size, f"{where} ({label})"))
     if not features:
         raise SupportError(f"{path} has no features; draw the traits, or move the file out of the supports")
-    rles = shapes.join()
-    images = (ImageAnnotation(path, (path.stem,), size, rles),) if rles else ()
-    require_images(images, shapes.notes, path)
-    return AnnotationFile(images, notes=tuple(shapes.notes))
+    return make_annotation_file(path, shapes.make_images((path.stem,)), shapes.notes)
 
 
 def _find_label(feature: Any, where: str) -> str:

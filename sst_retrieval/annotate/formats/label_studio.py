@@ -19,7 +19,7 @@ from sst_retrieval.annotate.formats.contract import (
     AnnotationFormat,
     ImageAnnotation,
     ReadContext,
-    require_images,
+    make_annotation_file,
 )
 from sst_retrieval.annotate.formats.json_documents import list_entries, load_json, require_entry, require_size
 from sst_retrieval.annotate.formats.shapes import (
@@ -73,14 +73,11 @@ def read_label_studio(path: Path, document: Sequence[Any], context: ReadContext)
             place = f"{where} region {number}"
             for label in _find_labels(region):
                 shapes.add(label, partial(_encode_region, region, size, f"{place} ({label})", shapes.notes))
-        rles = shapes.join()
+        images += shapes.make_images((name,))
         notes += shapes.notes
-        if rles:
-            images.append(ImageAnnotation(path, (name,), size, rles))
     if not images and not notes:
         raise SupportError(f"{path} has no regions; draw the traits, or move the file out of the supports")
-    require_images(images, notes, path)
-    return AnnotationFile(tuple(images), notes=tuple(notes))
+    return make_annotation_file(path, images, notes)
 
 
 def _read_task(item: dict[str, Any], where: str, notes: list[str]) -> tuple[str, list[dict[str, Any]]]:

@@ -20,9 +20,8 @@ from PIL import Image
 from sst_retrieval.annotate.formats.contract import (
     AnnotationFile,
     AnnotationFormat,
-    ImageAnnotation,
     ReadContext,
-    require_images,
+    make_annotation_file,
 )
 from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size
 from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, check_points, encode_polygon, parse_points
@@ -64,10 +63,7 @@ def read_labelme(path: Path, document: Mapping[str, Any], context: ReadContext) 
         shapes.add(label, partial(_encode_shape, shape, size, where, shapes.notes))
     if not listed:
         raise SupportError(f"{path} has no shapes; draw the traits, or move the file out of the supports")
-    rles = shapes.join()
-    images = (ImageAnnotation(path, names, size, rles),) if rles else ()
-    require_images(images, shapes.notes, path)
-    return AnnotationFile(images, notes=tuple(shapes.notes))
+    return make_annotation_file(path, shapes.make_images(names), shapes.notes)
 
 
 def _encode_shape(shape: Mapping[str, Any], size: tuple[int, int], where: str, notes: list[str]) -> list[bytes]:

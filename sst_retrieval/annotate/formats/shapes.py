@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
 
+from sst_retrieval.annotate.formats.contract import ImageAnnotation
 from sst_retrieval.annotate.traits import Traits
 from sst_retrieval.errors import SupportError
 
@@ -91,6 +92,18 @@ class TraitShapes:
         note = f"left out: {reason}"
         if note not in self.notes:
             self.notes.append(note)
+
+    def make_images(self, names: tuple[str, ...]) -> list[ImageAnnotation]:
+        """Make the annotation of the photograph from all shapes, joined.
+
+        Args:
+            names: of the photograph, as the file has them.
+
+        Returns:
+            One annotation, or none if no shape is left; read `notes` afterwards, since joining adds to them.
+        """
+        rles = self.join()
+        return [ImageAnnotation(self._source, names, self.size, rles)] if rles else []
 
     def join(self) -> dict[str, bytes]:
         """Join all shapes of a trait to one mask: their union.

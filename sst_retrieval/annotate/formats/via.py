@@ -17,7 +17,7 @@ from sst_retrieval.annotate.formats.contract import (
     AnnotationFormat,
     ImageAnnotation,
     ReadContext,
-    require_images,
+    make_annotation_file,
 )
 from sst_retrieval.annotate.formats.json_documents import list_entries, load_json, require_entry
 from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_ellipse, encode_polygon
@@ -66,14 +66,11 @@ def read_via(path: Path, document: Mapping[str, Any], context: ReadContext) -> A
         shapes = TraitShapes(path, size, context.traits, photograph=name, stored_size=False)
         for position, (trait, shape) in enumerate(own, 1):
             shapes.add(trait, partial(_encode_shape, shape, size, f"{path} image {name} region {position} ({trait})"))
-        rles = shapes.join()
+        images += shapes.make_images((name,))
         notes += shapes.notes
-        if rles:
-            images.append(ImageAnnotation(path, (name,), size, rles))
     if not images and not notes:
         raise SupportError(f"{path} has no regions; draw the traits, or move the file out of the supports")
-    require_images(images, notes, path)
-    return AnnotationFile(tuple(images), notes=tuple(notes))
+    return make_annotation_file(path, images, notes)
 
 
 def _list_regions(path: Path, document: Mapping[str, Any], notes: list[str]) -> dict[str, list[Region]]:

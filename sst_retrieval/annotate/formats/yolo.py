@@ -17,7 +17,7 @@ from sst_retrieval.annotate.formats.contract import (
     AnnotationFormat,
     ImageAnnotation,
     ReadContext,
-    require_images,
+    make_annotation_file,
 )
 from sst_retrieval.annotate.formats.shapes import TraitShapes
 from sst_retrieval.errors import SupportError
@@ -80,9 +80,8 @@ def read_yolo(path: Path, lines: Sequence[Line], context: ReadContext) -> Annota
             shapes.add_polygon(names[number], points.tolist(), where)
     rles = shapes.join()
     images = (ImageAnnotation(path, (path.stem,), (height, width), rles),) if rles else ()
-    require_images(images, shapes.notes, path)
     numbers = {name: number for number, name in enumerate(names) if name in rles}
-    return AnnotationFile(images, numbers, tuple(shapes.notes))
+    return make_annotation_file(path, images, shapes.notes, numbers)
 
 
 def _refuse_odd(where: str) -> list[bytes]:

@@ -320,9 +320,11 @@ class DensePropagator:
 
     def _match_changed_support(self, support: Support, memory: DenseMemory) -> TargetMatch:
         """Match a slightly rotated, enlarged and brighter view of the first support with the supports."""
-        changed = np.clip(support.image * CHANGED_BRIGHTNESS, 0, 255).astype(np.uint8)
         frame = frames.compose(CHANGED_FRAME, memory.supports[0].frame)
-        return self._match_view(frame, frames.warp_image(changed, frame, self.settings.side), memory)
+        view = frames.warp_image(support.image, frame, self.settings.side)
+        # The view, not the photograph: that may have 40 megapixels.
+        brighter = np.clip(view * CHANGED_BRIGHTNESS, 0, 255).astype(np.uint8)
+        return self._match_view(frame, brighter, memory)
 
     def _estimate_frame(self, image: Pyramid[RGBImage], supports: Sequence[SupportEncoding], start: Frame) -> Frame:
         """Estimate the frame in which the image is aligned with the supports, from a start frame (step 2)."""

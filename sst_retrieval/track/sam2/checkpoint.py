@@ -11,7 +11,6 @@ Ravi et al. (2024), arXiv 2408.00714.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 
 from sst_retrieval.errors import ModelError
+from sst_retrieval.files import hash_file
 from sst_retrieval.nets import weights
 from sst_retrieval.track.sam2 import lite_trunk
 
@@ -249,12 +249,7 @@ def _provenance(checkpoint: str, path: Path, config: Path | None) -> dict[str, s
     return {
         "name": checkpoint if known else path.stem,
         "file": path.name,
-        "sha256": _checksum(path),
-        **({} if config is None else {"config": _checksum(config)}),
+        "sha256": hash_file(path),
+        **({} if config is None else {"config": hash_file(config)}),
         "licence": known.licence if known else lite_trunk.LICENCE if path == lite_trunk.WEIGHTS else "not known",
     }
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
