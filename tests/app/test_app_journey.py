@@ -145,7 +145,8 @@ def ask_with_a_hit(page: Any) -> None:
     assert page.get_by_text("StreamlitAPIException").count() == 0
     assert page.locator('[data-testid="stAlert"], [data-testid="stException"]').count() == 0
     assert first not in tiles(page)
-    # Another click does what it says, too.
+    # Another click does what it says, too. The page is drawn first: its tiles are exchanged until then.
+    page.locator('[data-test-script-state="notRunning"]').wait_for()
     page.get_by_role("button", name="Details", exact=True).first.click()
     page.get_by_role("dialog").get_by_role("button", name="unlike").click()
     page.get_by_role("dialog").wait_for(state="hidden")
