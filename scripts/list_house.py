@@ -14,7 +14,21 @@ ROOT = Path(__file__).resolve().parents[1]
 HOUSE = ROOT / "docs" / "house.md"
 BEGIN, END = "<!-- listing: scripts/list_house.py writes it -->", "<!-- end of the listing -->"
 ORDER = (
-    *("", "imaging", "pictures", "collection", "annotate", "nets", "track", "describe", "index", "build", "search"),
+    *(
+        "",
+        "imaging",
+        "pictures",
+        "collection",
+        "annotate",
+        "nets",
+        "foregrounds",
+        "track",
+        "find",
+        "describe",
+        "index",
+        "build",
+        "search",
+    ),
     *("words", "morphology", "export", "evaluate", "synthetic", "cli"),
 )
 """Packages, in the order in which data passes through them."""

@@ -75,6 +75,8 @@ class Support:
         image: uint8 (H, W, 3).
         traits: names of the traits drawn on it, T of them.
         masks: bool (T, H, W), none of them empty.
+        photograph: id of the photograph; several annotated individuals may be on one. "" means that of `specimen`.
+        outline: bool (H, W), the whole animal where it was drawn; else see `body`.
     """
 
     specimen: str
@@ -82,6 +84,14 @@ class Support:
     image: RGBImage
     traits: tuple[str, ...]
     masks: MaskStack
+    photograph: str = ""
+    outline: Mask | None = None
+
+    @property
+    def body(self) -> Mask:
+        """bool (H, W): the individual: its outline, or all traits together where it was not drawn."""
+        whole: Mask = self.masks.any(axis=0)
+        return whole if self.outline is None else whole | self.outline
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,21 @@ class Propagated:
     confidence: Floats
     frame: Frame
     cycle: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One organism that a finder found on one photograph.
+
+    Attributes:
+        box: (x0, y0, x1, y1) in pixels, half-open, inside the photograph.
+        score: 0..1, how sure the finder is that it is an individual of the group; from 0.5 on it counts as one.
+        mask: bool (y1 - y0, x1 - x0), which pixels of the box show it; None if the finder knows the box alone.
+    """
+
+    box: Box
+    score: float
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True)
