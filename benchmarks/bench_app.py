@@ -32,7 +32,7 @@ from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.imaging import masks
 from sst_retrieval.index.shards import ShardRow
 from sst_retrieval.index.store import Store
-from sst_retrieval.types import Frame, Region, Specimen
+from sst_retrieval.types import Frame, Photograph, Region
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = {"pattern": 352, "colour": 128, "shape": 120}
@@ -148,7 +148,7 @@ def make_index(path: Path, specimens: int) -> None:
     names = made_up["sst:specimen"].tolist()
     collection = Collection(
         tuple(
-            Specimen(name, path / f"{name}.jpg", f"group {number % 50}", {"catalogNumber": name, **row})
+            Photograph(name, path / f"{name}.jpg", f"group {number % 50}", {"catalogNumber": name, **row})
             for number, (name, row) in enumerate(zip(names, values, strict=True))
         ),
         {"catalogNumber": "VARCHAR", **columns},

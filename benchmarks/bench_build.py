@@ -32,7 +32,7 @@ from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.thumbnails import write_thumbnails
 from sst_retrieval.provenance import peak_memory
 from sst_retrieval.track.contract import Memory
-from sst_retrieval.types import Skipped, Specimen
+from sst_retrieval.types import Photograph, Skipped
 
 MAX_PHOTOGRAPHS = 12
 
@@ -72,8 +72,8 @@ def main(collection_folder: Path, workers: int | None, repeats: int) -> None:
     collection = read_collection(collection_folder / "collection.csv")
     supports = read_supports(collection_folder / "supports", collection)
     engines = load_engines("dense", "efficientnet", "auto")
-    annotated = {each.specimen for each in supports.references}
-    targets = [each for each in collection.specimens if each.id not in annotated and each.group in supports.groups()]
+    annotated = {each.individual for each in supports.references}
+    targets = [each for each in collection.photographs if each.id not in annotated and each.group in supports.groups()]
     targets = targets[:: max(1, len(targets) // MAX_PHOTOGRAPHS)][: MAX_PHOTOGRAPHS + 1]
     memories, times = {}, Times()
     for group in dict.fromkeys(specimen.group for specimen in targets):
@@ -91,7 +91,7 @@ def main(collection_folder: Path, workers: int | None, repeats: int) -> None:
 
 
 def time_steps(
-    engines: Engines, memories: Mapping[str, Memory], targets: Sequence[Specimen], paths: IndexPaths
+    engines: Engines, memories: Mapping[str, Memory], targets: Sequence[Photograph], paths: IndexPaths
 ) -> None:
     """Time every step, photograph by photograph."""
     times: dict[str, Times] = defaultdict(Times)
@@ -113,7 +113,7 @@ def time_steps(
 def time_batches(
     engines: Engines,
     memories: Mapping[str, Memory],
-    targets: Sequence[Specimen],
+    targets: Sequence[Photograph],
     paths: IndexPaths,
     workers: Sequence[int],
     repeats: int,

@@ -35,7 +35,7 @@ Patterns = dict[str, dict[str, Floats]]
 def describe_patterns(index: Index, embedder: TextEmbedder) -> Patterns:
     """Describe every region of an index with another embedder than the index's own."""
     found: Patterns = defaultdict(dict)
-    for specimen in index.specimens():
+    for specimen in index.individuals():
         image = None
         for trait in index.traits:
             try:

@@ -52,7 +52,7 @@ def list_steps() -> list[tuple[str, int, DensePropagator]]:
 
 def take_every(collection: Collection, every: int) -> Collection:
     """Return a collection of every n-th specimen."""
-    return replace(collection, specimens=collection.specimens[::every])
+    return replace(collection, photographs=collection.photographs[::every])
 
 
 def main(
@@ -65,7 +65,7 @@ def main(
     for folder in collections:
         collection = take_every(read_collection(folder / "collection.csv"), every)
         numbers = read_traits(folder / "supports" / "traits.toml").numbers
-        typer.echo(f"{folder.name}: {len(collection.specimens)} specimens")
+        typer.echo(f"{folder.name}: {len(collection.photographs)} specimens")
         for name, shots, propagator in list_steps():
             if only in name:
                 typer.echo(measure_step(name, shots, propagator, collection, folder, list(numbers.items()), draws))

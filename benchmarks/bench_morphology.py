@@ -27,7 +27,7 @@ from sst_retrieval.describe.measure import measure_geometry
 from sst_retrieval.imaging.frames import square_frame
 from sst_retrieval.imaging.masks import box, encode
 from sst_retrieval.index.store import Store
-from sst_retrieval.types import Region, Specimen
+from sst_retrieval.types import Photograph, Region
 
 BLOCKS = {"pattern": 472, "colour": 149, "shape": 168}
 TASKS = {
@@ -78,7 +78,7 @@ def make_index(path: Path, regions: int, groups: int) -> None:
                 rows.append((region, f"content {number}", "supports"))
             store.append(rows)
         specimens = tuple(
-            Specimen(name, Path(f"{name}.jpg"), "group", {"id": name, "species": f"species {number % groups:03d}"})
+            Photograph(name, Path(f"{name}.jpg"), "group", {"id": name, "species": f"species {number % groups:03d}"})
             for number, name in enumerate(names)
         )
         columns = {"id": "VARCHAR", "species": "VARCHAR"}

@@ -52,7 +52,7 @@ def describe_regions(index: Index, labels: Path, *, plain: bool) -> Vectors:
     """Describe every region by every method; with `plain`, on photographs without background."""
     embedder = load_embedder(index.settings["embedder"]["engine"], "auto")
     result: Vectors = defaultdict(lambda: defaultdict(dict))
-    for specimen in index.specimens():
+    for specimen in index.individuals():
         regions = list(iterate_masks(index, specimen.id, labels))
         if not regions:
             continue

@@ -82,7 +82,7 @@ def add_scores(
 def _make_support(target: Support, found: Propagated, traits: Sequence[str]) -> Support:
     there = [place for place, mask in enumerate(found.masks) if mask.any()]
     return Support(
-        target.specimen, target.group, target.image, tuple(traits[place] for place in there), found.masks[there]
+        target.individual, target.group, target.image, tuple(traits[place] for place in there), found.masks[there]
     )
 
 

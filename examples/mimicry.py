@@ -72,7 +72,9 @@ def build_drawer(folder: Path, specimens: int) -> Path:
 
 def read_rings(index: sst.Index) -> dict[str, str]:
     """Read the mimicry ring of each species: species -> ring, "" if none."""
-    return {str(each.metadata["scientificName"]): str(each.metadata["mimicryRing"] or "") for each in index.specimens()}
+    return {
+        str(each.metadata["scientificName"]): str(each.metadata["mimicryRing"] or "") for each in index.individuals()
+    }
 
 
 def describe_ring(index: sst.Index, options: argparse.Namespace, one: str, other: str) -> str:

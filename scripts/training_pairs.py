@@ -54,7 +54,7 @@ def _shrink(specimen: Support) -> Support:
     size = (round(width / factor), round(height / factor))
     image = np.asarray(Image.fromarray(specimen.image).resize(size, Image.Resampling.BOX))
     masks = [np.asarray(Image.fromarray(m).resize(size, Image.Resampling.NEAREST)) for m in specimen.masks]
-    return Support(specimen.specimen, specimen.group, image, specimen.traits, np.stack(masks))
+    return Support(specimen.individual, specimen.group, image, specimen.traits, np.stack(masks))
 
 
 def match_pairs(
@@ -101,7 +101,7 @@ def _erase_trait(specimen: Support, rng: np.random.Generator) -> Support:
         image[gone] = np.clip(np.median(border, 0) + rng.normal(0, 6, (int(gone.sum()), 3)), 0, 255)
     masks = specimen.masks & ~gone
     masks[lost] = False
-    return Support(specimen.specimen, specimen.group, image, specimen.traits, masks)
+    return Support(specimen.individual, specimen.group, image, specimen.traits, masks)
 
 
 def _save_supports(path: Path, propagator: DensePropagator, memory: DenseMemory, supports: Sequence[Support]) -> None:

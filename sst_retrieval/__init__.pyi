@@ -59,7 +59,8 @@ from .types import (
     Propagated as Propagated,
     Region as Region,
     Skipped as Skipped,
-    Specimen as Specimen,
+    Individual as Individual,
+    Photograph as Photograph,
     Support as Support,
 )
 from .words import (

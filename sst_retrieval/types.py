@@ -1,6 +1,9 @@
 """The data types, in the order in which the data passes through them.
 
-    Specimen + Support -> Propagated (masks) -> Region (vector + measurements) -> Hit
+    Photograph + Support -> Individual -> Propagated (masks) -> Region (vector + measurements) -> Hit
+
+A *specimen* is one catalogue record, and may have several photographs. A *photograph* is one file, a row of the table.
+An *individual* is one organism on one photograph, a *region* one trait of one individual.
 
 Pixels: origin top left, x right, y down, at the photograph's own size with its EXIF orientation applied.
 Boxes are half-open: (x0, y0, x1, y1) holds x0 <= x < x1.
@@ -49,37 +52,89 @@ BLOCKS = ("pattern", "colour", "shape")
 
 
 @dataclass(frozen=True, slots=True)
-class Specimen:
+class Photograph:
     """One row of a collection: a photograph and what is known about it.
 
     Attributes:
-        id: the specimen's name, unique in its collection (Darwin Core `catalogNumber`).
-        image: absolute path of the photograph.
-        group: specimens of one group share a support (a species, a subspecies x view, ...).
+        id: the photograph's name, unique in its collection; the specimen's own if the specimen has no other photograph.
+        image: absolute path of the file.
+        group: photographs of one group share a support (a species, a subspecies x view, ...).
         metadata: every column of the table, under the collection's own names.
+        specimen: catalogue number of the specimen it shows (Darwin Core `catalogNumber`); `id` if "" is given.
+        view: what the table says of it, such as "dorsal"; else "".
+        place: where on the file the row's individual is, for files that several rows share: its box in pixels, or its
+            number in reading order, from 1; None if the row says nothing.
     """
 
     id: str
     image: Path
     group: str
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    specimen: str = ""
+    view: str = ""
+    place: Box | int | None = None
+
+    def __post_init__(self) -> None:
+        """Take the photograph's name for the specimen's, if none is given."""
+        if not self.specimen:
+            object.__setattr__(self, "specimen", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Individual:
+    """One organism on one photograph.
+
+    Attributes:
+        id: its name, unique in its index: that of the photograph, and behind it "#" and the number if photographs of
+            its group may show several.
+        photograph: what it is on.
+        number: its number there, from 1, in reading order.
+        box: (x0, y0, x1, y1) in pixels, half-open; None if the whole photograph is its own.
+        score: 0..1, how sure the finder was of it; None if it was not looked for, being the only one.
+    """
+
+    id: str
+    photograph: Photograph
+    number: int = 1
+    box: Box | None = None
+    score: float | None = None
+
+    @property
+    def specimen(self) -> str:
+        """Catalogue number of the specimen."""
+        return self.photograph.specimen
+
+    @property
+    def image(self) -> Path:
+        """Absolute path of the photograph."""
+        return self.photograph.image
+
+    @property
+    def group(self) -> str:
+        """The group of the photograph."""
+        return self.photograph.group
+
+    @property
+    def metadata(self) -> Mapping[str, Scalar]:
+        """The row of the collection."""
+        return self.photograph.metadata
 
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """The annotated specimen of a group: a photograph and the masks a person drew on it.
+    """An annotated individual of a group: a photograph and the masks a person drew on it.
 
     Attributes:
-        specimen: id of the annotated specimen.
+        individual: id of the annotated individual (see `Individual`).
         group: the group it serves.
         image: uint8 (H, W, 3).
         traits: names of the traits drawn on it, T of them.
         masks: bool (T, H, W), none of them empty.
-        photograph: id of the photograph; several annotated individuals may be on one. "" means that of `specimen`.
+        photograph: id of the photograph; several annotated individuals may be on one. "" means that of `individual`.
         outline: bool (H, W), the whole animal where it was drawn; else see `body`.
     """
 
-    specimen: str
+    individual: str
     group: str
     image: RGBImage
     traits: tuple[str, ...]
@@ -90,8 +145,8 @@ class Support:
     @property
     def body(self) -> Mask:
         """bool (H, W): the individual: its outline, or all traits together where it was not drawn."""
-        whole: Mask = self.masks.any(axis=0)
-        return whole if self.outline is None else whole | self.outline
+        whole: Mask = np.any(self.masks, axis=0)
+        return whole if self.outline is None else np.logical_or(whole, self.outline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +213,10 @@ class Clicked:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One trait on one specimen, as it is stored.
+    """One trait on one individual, as it is stored.
 
     Attributes:
-        specimen: id of the specimen.
+        individual: id of the individual.
         trait: name of the trait.
         present: False if the propagator says the trait is not on this photograph; then the mask is
             empty, `vector` is None and `measurements` is empty.
@@ -174,7 +229,7 @@ class Region:
         measurements: name -> value; units are in the names (`describe.measure.MEASUREMENTS`).
     """
 
-    specimen: str
+    individual: str
     trait: str
     present: bool
     confidence: float
@@ -188,15 +243,15 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A specimen that could not be indexed, and why.
+    """A photograph that could not be indexed, and why.
 
     Attributes:
-        specimen: id of the specimen.
+        photograph: its id.
         stage: where it stopped: "image", "support" or "propagation".
         reason: a sentence for a person.
     """
 
-    specimen: str
+    photograph: str
     stage: str
     reason: str
 
@@ -207,7 +262,7 @@ class Hit:
 
     Attributes:
         rank: 1 for the most similar.
-        specimen: id of the specimen.
+        specimen: catalogue number of the specimen.
         trait: name of the trait.
         similarity: 0..1, higher is closer: the weighted mean of `blocks`, not below 0.
         blocks: block name -> cosine with the query, -1..1; the mean over several examples, less what it resembles of
@@ -216,6 +271,8 @@ class Hit:
         metadata: the specimen's row of the collection.
         region_id: the region's number in the generation that was searched.
         parts: if several traits were asked for, one hit of each, and the fields above are of the first; else empty.
+        photograph: id of the photograph that shows it; "" means that of `specimen`.
+        individual: id of the individual on it; "" means that of `photograph`.
     """
 
     rank: int
@@ -227,7 +284,14 @@ class Hit:
     metadata: Mapping[str, Any]
     region_id: int
     parts: tuple[Hit, ...] = ()
+    photograph: str = ""
+    individual: str = ""
     _masks: Any = field(repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Where one photograph shows one individual, all have the specimen's name."""
+        object.__setattr__(self, "photograph", self.photograph or self.specimen)
+        object.__setattr__(self, "individual", self.individual or self.photograph)
 
     def mask(self) -> Mask:
         """Decode the trait's mask.
@@ -244,6 +308,8 @@ class Hit:
         return {
             "rank": self.rank,
             "specimen": self.specimen,
+            "photograph": self.photograph,
+            "individual": self.individual,
             "trait": self.trait,
             "similarity": self.similarity,
             "blocks": dict(self.blocks),

@@ -14,7 +14,7 @@ import pytest
 from sst_retrieval.annotate.supports import Supports
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.imaging.images import write_png
-from sst_retrieval.types import Mask, Specimen, Support
+from sst_retrieval.types import Mask, Photograph, Support
 
 HEIGHT, WIDTH = 20, 30
 TRAITS = "[traits]\nwing = 2\nspot = 5\n"
@@ -29,7 +29,7 @@ def butterflies(tmp_path: Path) -> Collection:
         path = tmp_path / "images" / f"IMG_{name}.png"
         path.parent.mkdir(exist_ok=True)
         write_png(path, rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8))
-        specimens.append(Specimen(name, path, group))
+        specimens.append(Photograph(name, path, group))
     return Collection(tuple(specimens), {}, tmp_path / "collection.csv")
 
 

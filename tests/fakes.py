@@ -171,10 +171,10 @@ def every_region(path: Path) -> Mapping[tuple[str, str], Region]:
     """Read all that an index holds."""
     with open_index(path) as index:
         traits = {"r": ("spot", "bar"), "b": ("spot",)}
-        left_out = {row.specimen for row in index.skipped()}
+        left_out = {row.photograph for row in index.skipped()}
         return {
             (each.id, trait): index.region(each.id, trait)
-            for each in index.specimens()
+            for each in index.individuals()
             if each.id not in left_out
             for trait in traits[each.id[0]]
         }

@@ -13,7 +13,7 @@ import numpy as np
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.imaging import masks
 from sst_retrieval.index.store import Store
-from sst_retrieval.types import Frame, Region, Specimen
+from sst_retrieval.types import Frame, Photograph, Region
 
 BLOCKS = {"pattern": 4, "colour": 3, "shape": 2}
 DIM = sum(BLOCKS.values())
@@ -58,7 +58,7 @@ def a_region(
     if present and vector is None:
         vector = a_vector(zlib.crc32(f"{trait}/{specimen}".encode()))
     return Region(
-        specimen=specimen,
+        individual=specimen,
         trait=trait,
         present=present,
         confidence=confidence,
@@ -82,8 +82,8 @@ def a_collection(ids: Sequence[str], columns: Mapping[str, str] | None = None, *
     table: dict[str, Sequence[Any]] = {"catalogNumber": ids, **values}
     types = {name: "VARCHAR" for name in table} if columns is None else {"catalogNumber": "VARCHAR", **columns}
     return Collection(
-        specimens=tuple(
-            Specimen(name, Path("/photographs") / f"{i}.png", "group", {c: table[c][i] for c in types})
+        photographs=tuple(
+            Photograph(name, Path("/photographs") / f"{i}.png", "group", {c: table[c][i] for c in types})
             for i, name in enumerate(ids)
         ),
         columns=types,
@@ -115,6 +115,6 @@ def built(
     store = Store.create(path, settings=settings, blocks=BLOCKS)
     with store.lock():
         store.append(rows(regions))
-        collection = collection or a_collection(sorted({region.specimen for region in regions}))
+        collection = collection or a_collection(sorted({region.individual for region in regions}))
         store.commit(collection, **{"numbers": {"wing": 7}, "provenance": {"program": "test"}, **commit})
     return store

@@ -55,7 +55,7 @@ def vector_of(name: str, trait: str) -> Floats:
 def a_pair(name: str, trait: str) -> Region:
     mask = mask_of(name, trait)
     return Region(
-        specimen=name,
+        individual=name,
         trait=trait,
         present=True,
         confidence=0.5 + 0.04 * IDS.index(name),
@@ -84,6 +84,6 @@ def an_index_of_pairs(path: Path) -> Store:
     store = Store.create(path, settings=SETTINGS, blocks=BLOCKS)
     supports = [{"specimen": IDS[0], "group": "group", "traits": ["band", "spot"]}]
     with store.lock():
-        store.append([(region, f"content of {region.specimen}", "s") for region in regions])
+        store.append([(region, f"content of {region.individual}", "s") for region in regions])
         store.commit(table, numbers={"band": 3, "spot": 7}, provenance={"program": "test", "supports": supports})
     return store

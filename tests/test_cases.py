@@ -27,7 +27,7 @@ Cases = Callable[[str], Path]
 
 def test_00_base(shared_cases: Cases) -> None:
     collection = read_collection(shared_cases("00-base") / "collection.csv")
-    assert [each.id for each in collection.specimens] == ["B0", "B1", "B2", "B3", "B4"]
+    assert [each.id for each in collection.photographs] == ["B0", "B1", "B2", "B3", "B4"]
     assert collection.notes == ()
 
 
@@ -39,7 +39,7 @@ def test_01_rs_column_of_row_numbers(shared_cases: Cases) -> None:
 
 def test_02b_a_mark_that_opens_no_quotation(shared_cases: Cases) -> None:
     collection = read_collection(shared_cases("02b-gbif-open-quote") / "collection.csv")
-    assert [each.metadata["locality"] for each in collection.specimens] == [
+    assert [each.metadata["locality"] for each in collection.photographs] == [
         *("Panama", '"Candidatus loc', "Peru", 'x"', "y"),
     ]
     assert "quotation marks" in collection.notes[0]
@@ -47,14 +47,14 @@ def test_02b_a_mark_that_opens_no_quotation(shared_cases: Cases) -> None:
 
 def test_03_a_long_polygon(shared_cases: Cases) -> None:
     collection = read_collection(shared_cases("03-footprint-wkt") / "collection.csv")
-    assert max(len(str(each.metadata["footprintWKT"])) for each in collection.specimens) > 131_072
+    assert max(len(str(each.metadata["footprintWKT"])) for each in collection.photographs) > 131_072
 
 
 @pytest.mark.parametrize(("case", "name"), [("04-nfd-photo-names", "u\u0308"), ("05-jpg-case", "b1.jpg")])
 def test_04_05_names_that_are_spelt_otherwise(shared_cases: Cases, case: str, name: str) -> None:
     collection = read_collection(shared_cases(case) / "collection.csv")
-    assert all(each.image.is_file() for each in collection.specimens)
-    assert name in collection.specimens[1].image.name
+    assert all(each.image.is_file() for each in collection.photographs)
+    assert name in collection.photographs[1].image.name
     assert "under another spelling" in collection.notes[0]
 
 
@@ -68,24 +68,24 @@ def test_04_05_names_that_are_spelt_otherwise(shared_cases: Cases, case: str, na
 def test_06_07_10_63_ids(shared_cases: Cases, case: str, name: str) -> None:
     folder = shared_cases(case)
     collection = read_collection(folder / "collection.csv")
-    assert collection.specimens[0].id == name
+    assert collection.photographs[0].id == name
     assert not collection.left_out
 
 
 def test_08_fuzzy_dates_stay_text(shared_cases: Cases) -> None:
     collection = read_collection(shared_cases("08-dwc-order-dates") / "collection.csv")
-    assert collection.specimens[0].metadata["eventDate"] == "1923-00-00"
+    assert collection.photographs[0].metadata["eventDate"] == "1923-00-00"
 
 
 def test_09_several_photographs_of_one_specimen(shared_cases: Cases) -> None:
     with pytest.raises(CollectionError, match=r"'B1' in lines 3 and 4; .*ID_1, ID_2"):
         read_collection(shared_cases("09-dorsal-ventral") / "collection.csv")
     collection = read_collection(shared_cases("09b-pipe-list") / "collection.csv")
-    assert [each.id for each in collection.specimens] == ["B0", "B3", "B4"]
+    assert [each.id for each in collection.photographs] == ["B0", "B3", "B4"]
     assert "line 3 names 2 photographs" in collection.left_out[0].reason
     archive = shared_cases("44-dwca-several-images")
     collection = read_collection(archive / "a.zip", images=archive / "images")
-    assert [each.id for each in collection.specimens] == ["B0_1", "B0_2", "B2"]
+    assert [each.id for each in collection.photographs] == ["B0_1", "B0_2", "B2"]
     assert "2 photographs are of specimens that have several" in collection.notes[0]
 
 
@@ -96,7 +96,7 @@ def test_11_excels_line_of_the_separator(shared_cases: Cases) -> None:
 @pytest.mark.parametrize("case", ["12-trait-column", "40-confidence-column"])
 def test_12_40_columns_of_the_programs_names_are_kept(shared_cases: Cases, case: str) -> None:
     collection = read_collection(shared_cases(case) / "collection.csv")
-    assert collection.specimens[0].metadata["confidence"] == "high"
+    assert collection.photographs[0].metadata["confidence"] == "high"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_12_40_columns_of_the_programs_names_are_kept(shared_cases: Cases, case:
 def test_13_41_decimal_commas_and_the_scale(shared_cases: Cases, case: str, column: str) -> None:
     collection = read_collection(shared_cases(case) / "collection.csv")
     assert collection.columns[column] == "DOUBLE"
-    assert collection.specimens[0].metadata[column] in (0.042, 9.1663)
+    assert collection.photographs[0].metadata[column] in (0.042, 9.1663)
     assert collection.notes
 
 
@@ -143,7 +143,7 @@ def test_spreadsheets_and_latin_1(shared_cases: Cases) -> None:
     with pytest.raises(CollectionError, match="CSV UTF-8"):
         read_collection(folder / "data.xlsx")
     collection = read_collection(folder / "l1.csv")
-    assert collection.specimens[0].metadata["locality"] == "Zürich"
+    assert collection.photographs[0].metadata["locality"] == "Zürich"
     assert "'Zürich'" in collection.notes[0]
 
 
@@ -170,7 +170,7 @@ def read_case(folder: Path) -> Supports:
 )
 def test_20_to_37_drawings_that_are_read(shared_cases: Cases, case: str, traits: dict[str, int], note: str) -> None:
     supports = read_case(shared_cases(case))
-    assert [reference.specimen for reference in supports.references] == ["B0"]
+    assert [reference.individual for reference in supports.references] == ["B0"]
     assert dict(supports.numbers) == traits
     assert bool(supports.notes) == bool(note)
     assert any(note in each for each in supports.notes) or not note

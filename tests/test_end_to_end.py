@@ -76,11 +76,11 @@ def test_masks_are_where_they_were_drawn(few: Path) -> None:
 def test_a_trait_query_finds_the_mimics_before_the_others(few: Path) -> None:
     with open_index(few / "index") as index:
         hits = index.search(like=(MIMICS[0], "forewing_band"), k=8)
-        ring = index.specimen(MIMICS[0]).metadata["mimicryRing"]
+        ring = index.individual(MIMICS[0]).metadata["mimicryRing"]
         rings = [hit.metadata["mimicryRing"] for hit in hits]
         assert rings == sorted(rings, key=lambda value: value != ring)
         assert {hit.metadata["scientificName"] for hit in hits if hit.metadata["mimicryRing"] == ring} == {
-            index.specimen(name).metadata["scientificName"] for name in MIMICS
+            index.individual(name).metadata["scientificName"] for name in MIMICS
         }
         assert score_retrieval(index, "mimicryRing").traits["forewing_band"].mean_ap == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +202,10 @@ def _find_facets(_index: sst.Index, folder: str, state: tuple[int, ...], trait: 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _read_specimens(_index: sst.Index, folder: str, state: tuple[int, ...]) -> pd.DataFrame:
-    return make_specimen_table(_index.specimens())
+    return make_specimen_table(_index.individuals())
 
 
-def make_specimen_table(rows: list[sst.Specimen]) -> pd.DataFrame:
+def make_specimen_table(rows: Sequence[sst.Individual | sst.Photograph]) -> pd.DataFrame:
     """Make a table, one row per specimen: sst:specimen, sst:group, sst:search (all its text), then its own columns."""
     frame = pd.DataFrame([{"sst:specimen": row.id, "sst:group": row.group, **row.metadata} for row in rows])
     words = pd.Series("", index=frame.index, dtype=object)

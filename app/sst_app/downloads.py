@@ -38,13 +38,13 @@ def _make_sheet(index: sst.Index, query: query_input.QueryInput, hits: Sequence[
 def _make_tile(index: sst.Index, hit: sst.Hit, columns: list[str]) -> sst.Tile:
     """Make the tile of a hit from its photograph, or from its thumbnail if the photograph cannot be opened."""
     try:
-        return sst.hit_tile(hit, index.photograph(hit.specimen), columns=columns)
+        return sst.hit_tile(hit, index.photograph(hit.individual), columns=columns)
     except sst.ImageError:
         small = index_images.decode(
-            index_images.read_crop(index, current_index.get_cache_key(index), hit.specimen, hit.trait)
+            index_images.read_crop(index, current_index.get_cache_key(index), hit.individual, hit.trait)
         )
         lines = [f"similarity {hit.similarity:.3f}", "photograph not at hand"]
-        return sst.Tile(small, {}, hit.specimen, lines, badge=str(hit.rank))
+        return sst.Tile(small, {}, hit.individual, lines, badge=str(hit.rank))
 
 
 def build_hit_table(hits: Sequence[sst.Hit]) -> pd.DataFrame:
@@ -55,7 +55,7 @@ def build_hit_table(hits: Sequence[sst.Hit]) -> pd.DataFrame:
 def _make_row(hit: sst.Hit) -> dict[str, Any]:
     ours = {
         "rank": hit.rank,
-        "specimen": hit.specimen,
+        "specimen": hit.individual,
         "trait": hit.trait,
         "similarity": round(hit.similarity, 5),
         **{block: round(value, 5) for block, value in hit.blocks.items()},

@@ -57,7 +57,7 @@ def _list_conditions(index: sst.Index) -> list[str]:
         parts.append(f'"sst:confidence" >= {st.session_state["sure"]:.2f}')
     column, specimen = _find_species_column(index), query_input.get_specimen()
     if st.session_state.get("others") and column is not None and specimen:
-        own = index.specimen(specimen).metadata.get(column)
+        own = index.individual(specimen).metadata.get(column)
         if own is not None:
             quoted, value = column.replace('"', '""'), str(own).replace("'", "''")
             parts.append(f"CAST(\"{quoted}\" AS VARCHAR) IS DISTINCT FROM '{value}'")

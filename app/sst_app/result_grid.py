@@ -64,7 +64,7 @@ def show(
     if not shown:
         _show_no_hits(page, where, sentence)
         return
-    chosen = [hit for hit in hits if st.session_state.get(f"compare-{hit.specimen}")]
+    chosen = [hit for hit in hits if st.session_state.get(f"compare-{hit.individual}")]
     if len(chosen) > 1:
         side_by_side.show(index, chosen)
     _show_notes(index, query, sentence, words)
@@ -159,18 +159,18 @@ def _show_tiles(index: sst.Index, query: query_input.QueryInput, hits: Sequence[
     across = TILES_PER_ROW[size]
     for start in range(0, len(hits), across):
         for place, hit in zip(st.columns(across, gap="small"), hits[start : start + across], strict=False):
-            with place.container(border=True, gap="xsmall", key=f"tile-{components.hash_key(hit.specimen)}"):
+            with place.container(border=True, gap="xsmall", key=f"tile-{components.hash_key(hit.individual)}"):
                 shape = "4/3" if view == "trait" else "3/2"
                 st.html(_format_tile(hit, _read_pictures(index, hit, view), shape, NAME_LENGTHS[size]))
                 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                     st.checkbox(
-                        f"compare {escape_md(hit.specimen)}", key=f"compare-{hit.specimen}",
+                        f"compare {escape_md(hit.individual)}", key=f"compare-{hit.individual}",
                         label_visibility="collapsed", help="Tick to compare side by side",
                     )  # fmt: skip
                     if size != "small":
                         _show_example_buttons(index, query, hit, "")
                     hint = "The whole specimen, and what is known"
-                    if st.button("Details", key=f"open-{hit.specimen}", type="tertiary", help=hint):
+                    if st.button("Details", key=f"open-{hit.individual}", type="tertiary", help=hint):
                         show_details(index, query, hit)
 
 
@@ -178,8 +178,8 @@ def _read_pictures(index: sst.Index, hit: sst.Hit, view: str) -> list[bytes]:
     """Return the pictures of a hit: one crop per trait, or the thumbnail of the specimen."""
     key = current_index.get_cache_key(index)
     if view == "specimen":
-        return [index_images.read_thumbnail(index, key, hit.specimen)]
-    return [index_images.read_crop(index, key, hit.specimen, each.trait) for each in hit.parts or (hit,)]
+        return [index_images.read_thumbnail(index, key, hit.individual)]
+    return [index_images.read_crop(index, key, hit.individual, each.trait) for each in hit.parts or (hit,)]
 
 
 def _show_example_buttons(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit, where: str) -> None:
@@ -190,9 +190,9 @@ def _show_example_buttons(index: sst.Index, query: query_input.QueryInput, hit: 
     hints = {"like": f"Ask for what is like this {what}, too", "unlike": f"Ask for what is not like this {what}"}
     for kind in kinds:
         if st.button(
-            kind if where else "", key=f"{kind}{where}-{hit.specimen}", icon=signs[kind], help=escape_md(hints[kind]),
+            kind if where else "", key=f"{kind}{where}-{hit.individual}", icon=signs[kind], help=escape_md(hints[kind]),
             type="secondary" if where else "tertiary", on_click=query_examples.add,
-            args=(index, kind, hit.specimen, query.traits),
+            args=(index, kind, hit.individual, query.traits),
         ) and where:  # fmt: skip
             st.rerun()  # Closes the dialog.
 
@@ -206,15 +206,15 @@ def _format_tile(hit: sst.Hit, small: Sequence[bytes], shape: str, most: int) ->
     )
     who = escape(captions.format_caption(dict(hit.metadata), brief=True))
     images = "".join(
-        f'<img src="{index_images.make_data_uri(picture)}" alt="{escape(hit.trait)} of {escape(hit.specimen)}" '
+        f'<img src="{index_images.make_data_uri(picture)}" alt="{escape(hit.trait)} of {escape(hit.individual)}" '
         f'class="well" style="width:{100 / len(small):.1f}%;aspect-ratio:{shape};object-fit:contain">'
         for picture in small
     )
     mask = "mask " * (most > NAME_LENGTHS["small"])
-    name = f"{hit.rank}. {escape(captions.shorten(hit.specimen, most))}"
+    name = f"{hit.rank}. {escape(captions.shorten(hit.individual, most))}"
     return (
         f'<div style="display:flex">{images}</div>'
-        f'<div class="tile-name" title="{escape(hit.specimen)}">{name}</div>'
+        f'<div class="tile-name" title="{escape(hit.individual)}">{name}</div>'
         f'<div class="tile-line" title="{who}">{who}</div>'
         f'<div class="tile-line two"><span title="similarity, 0 to 1"><b>{hit.similarity:.3f}</b></span>'
         f'<span title="confidence of the mask">{mask}{hit.confidence:.2f}</span></div>'
@@ -226,25 +226,25 @@ def _format_tile(hit: sst.Hit, small: Sequence[bytes], shape: str, most: int) ->
 def show_details(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit) -> None:
     """Show a hit in a dialog: photograph with all traits, metadata and measurements."""
     key = current_index.get_cache_key(index)
-    size, outlines = index_images.read_outlines(index, key, hit.specimen)
+    size, outlines = index_images.read_outlines(index, key, hit.individual)
     try:
-        picture, _ = index_images.read_photograph(index, key, hit.specimen)
+        picture, _ = index_images.read_photograph(index, key, hit.individual)
     except sst.ImageError as error:
         st.warning(f"{escape_md(error)}. Shown is the small picture of the index.")
-        picture = index_images.read_thumbnail(index, key, hit.specimen)
-    st.markdown(f"**{hit.rank}. {escape_md(hit.specimen)}**, similarity {hit.similarity:.3f}")
+        picture = index_images.read_thumbnail(index, key, hit.individual)
+    st.markdown(f"**{hit.rank}. {escape_md(hit.individual)}**, similarity {hit.similarity:.3f}")
     components.show_specimen(
         index_images.make_data_uri(picture), size, outlines, captions.get_trait_colours(index),
-        key=f"opened-{hit.specimen}", chosen=hit.trait, label=hit.specimen, clickable=False,
+        key=f"opened-{hit.individual}", chosen=hit.trait, label=hit.individual, clickable=False,
     )  # fmt: skip
     with st.container(horizontal=True):
         if st.button(
             f"Ask with {escape_md(hit.trait)} of this specimen", type="primary", icon=":material/search:",
-            key=f"ask-{hit.specimen}", on_click=set_query, args=(hit.specimen, hit.trait),
+            key=f"ask-{hit.individual}", on_click=set_query, args=(hit.individual, hit.trait),
         ):  # fmt: skip
             st.rerun()
         _show_example_buttons(index, query, hit, "-opened")
-    measured = index.region(hit.specimen, hit.trait).measurements
+    measured = index.region(hit.individual, hit.trait).measurements
     known = {**hit.metadata, **downloads.prefix_clashes(hit.metadata, measured)}
     rows = [{"column": name, "value": str(value)} for name, value in known.items() if not is_missing(value)]
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=220)

@@ -21,16 +21,16 @@ def show(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
     with st.container(border=True):
         head = st.columns([4, 1], vertical_alignment="center")
         head[0].markdown(f"**{len(hits)} side by side**, one pixel of every photograph equally large")
-        head[1].button("Clear", on_click=_untick, args=([hit.specimen for hit in hits],), width="stretch")
-        boxes = [index.region(hit.specimen, hit.trait).box for hit in hits]
+        head[1].button("Clear", on_click=_untick, args=([hit.individual for hit in hits],), width="stretch")
+        boxes = [index.region(hit.individual, hit.trait).box for hit in hits]
         side = round(1.2 * max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes))
         for place, hit in zip(st.columns(min(4, len(hits))) * len(hits), hits, strict=False):
             try:
-                picture = cut_at_scale(index, current_index.get_cache_key(index), hit.specimen, hit.trait, side)
+                picture = cut_at_scale(index, current_index.get_cache_key(index), hit.individual, hit.trait, side)
             except sst.ImageError as error:
                 place.warning(escape_md(error))
                 continue
-            place.image(picture, caption=f"{escape_md(hit.specimen)} ({side} px wide)", width="stretch")
+            place.image(picture, caption=f"{escape_md(hit.individual)} ({side} px wide)", width="stretch")
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the photographs")

@@ -83,8 +83,8 @@ def from_table(table: Path) -> SpecimenSource:
     arguments = command_line.read_arguments()
     collection = _read_collection(str(table.resolve()), _read_file_states(table), arguments.images)
     folder = arguments.supports[0] if arguments.supports else _get_folder(table) / "supports"
-    images = {specimen.id: specimen.image for specimen in collection.specimens}
-    groups = {specimen.id: specimen.group for specimen in collection.specimens}
+    images = {specimen.id: specimen.image for specimen in collection.photographs}
+    groups = {specimen.id: specimen.group for specimen in collection.photographs}
     reach = sst.Reach((_get_folder(table), *arguments.images))
 
     def photograph(name: str) -> npt.NDArray[np.uint8]:
@@ -105,7 +105,7 @@ def from_table(table: Path) -> SpecimenSource:
             supports.setdefault(groups[name], []).append(name)
     traits = folder / "traits.toml"
     numbers = dict(sst.read_traits(traits).numbers) if traits.is_file() else {}
-    specimens = current_index.make_specimen_table(list(collection.specimens))
+    specimens = current_index.make_specimen_table(collection.photographs)
     return SpecimenSource(specimens, numbers, supports, folder, "", photograph, thumbnail, lambda _: {})
 
 

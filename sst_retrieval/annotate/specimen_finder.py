@@ -13,7 +13,7 @@ from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.files import escape_name, file_name
 from sst_retrieval.imaging.images import image_size, orientation
-from sst_retrieval.types import Specimen
+from sst_retrieval.types import Photograph
 
 FORBIDDEN = r'[/\\:*?"<>|\x00-\x1f]'
 """Characters that no file name may have on all systems; in the name of a label picture, "_" or %2F stands for them."""
@@ -37,15 +37,15 @@ class SpecimenFinder:
     def __init__(self, collection: Collection) -> None:
         """Index the specimens by id and by file name."""
         self._source = collection.source
-        self._without_photograph = {skipped.specimen for skipped in collection.left_out}
-        self.position = {specimen.id: i for i, specimen in enumerate(collection.specimens)}
+        self._without_photograph = {skipped.photograph for skipped in collection.left_out}
+        self.position = {specimen.id: i for i, specimen in enumerate(collection.photographs)}
         # Some systems write "é" as one sign in tables and as two in file names.
-        self._by_id = {_normalise(specimen.id): specimen for specimen in collection.specimens}
-        self._by_file: dict[str, list[Specimen]] = {}
-        self._by_stem: dict[str, list[Specimen]] = {}
-        self._by_letters: dict[str, list[Specimen]] = {}
-        self._by_safe_id: dict[str, list[Specimen]] = {}
-        for specimen in collection.specimens:
+        self._by_id = {_normalise(specimen.id): specimen for specimen in collection.photographs}
+        self._by_file: dict[str, list[Photograph]] = {}
+        self._by_stem: dict[str, list[Photograph]] = {}
+        self._by_letters: dict[str, list[Photograph]] = {}
+        self._by_safe_id: dict[str, list[Photograph]] = {}
+        for specimen in collection.photographs:
             self._by_file.setdefault(specimen.image.name, []).append(specimen)
             self._by_stem.setdefault(_normalise(specimen.image.stem).casefold(), []).append(specimen)
             self._by_letters.setdefault(_keep_letters(specimen.image.stem), []).append(specimen)
@@ -61,7 +61,7 @@ class SpecimenFinder:
         """Tell whether one of some names means a specimen; arguments as of `find`."""
         return self._look_up(names, ids_only=ids_only) is not None
 
-    def find(self, source: Path, names: Sequence[str], *, ids_only: bool = False) -> Specimen:
+    def find(self, source: Path, names: Sequence[str], *, ids_only: bool = False) -> Photograph:
         """Find a specimen.
 
         A name that is neither an id nor the file name of a photograph is tried without what programs add to names
@@ -114,7 +114,7 @@ class SpecimenFinder:
         except ImageError as error:
             raise unusable_photograph(source, specimen, error) from error
 
-    def _look_up(self, names: Sequence[str], *, ids_only: bool) -> Specimen | None:
+    def _look_up(self, names: Sequence[str], *, ids_only: bool) -> Photograph | None:
         for name in names:
             parts = PurePosixPath(name.replace("\\", "/"))
             same_file = [] if ids_only else self._by_file.get(parts.name, [])
@@ -128,7 +128,7 @@ class SpecimenFinder:
         alike = (self._find_alike(name, ids_only=ids_only) for name in names)
         return next((specimen for specimen in alike if specimen is not None), None)
 
-    def _find_alike(self, name: str, *, ids_only: bool) -> Specimen | None:
+    def _find_alike(self, name: str, *, ids_only: bool) -> Photograph | None:
         """Find the specimen of a name that a program or a file system has changed."""
         if (encoded := self._by_safe_id.get(_normalise(name), [])) and len(encoded) == 1:
             return encoded[0]
@@ -177,12 +177,12 @@ def base_name(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).name
 
 
-def unusable_photograph(source: Path, specimen: Specimen, error: ImageError) -> SupportError:
+def unusable_photograph(source: Path, specimen: Photograph, error: ImageError) -> SupportError:
     """Make the error for a specimen whose photograph cannot be read, annotated in the file `source`."""
     return SupportError(f"{source}: the photograph of {specimen.id} cannot be used: {error}")
 
 
-def _explain_size(source: Path, own: tuple[int, int], specimen: Specimen, size: tuple[int, int]) -> str:
+def _explain_size(source: Path, own: tuple[int, int], specimen: Photograph, size: tuple[int, int]) -> str:
     (height, width), (own_height, own_width) = size, own
     text = f"{source} is {own_width} x {own_height} px, but {specimen.image} is {width} x {height}"
     if own == (width, height) and orientation(specimen.image) >= 5:

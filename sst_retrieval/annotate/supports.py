@@ -34,7 +34,7 @@ from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import orientation, read_photograph
-from sst_retrieval.types import Box, RGBImage, Specimen, Support
+from sst_retrieval.types import Box, Photograph, RGBImage, Support
 
 _NO_SUPPORTS = ("SegmentationObject", "ImageSets", "JPEGImages")
 """Folders of an export in Pascal VOC's layout that hold no masks of traits."""
@@ -48,7 +48,7 @@ class SupportReference:
     """An annotated specimen that was checked, without its pixels.
 
     Attributes:
-        specimen: id of the annotated specimen.
+        individual: id of the annotated individual.
         group: the group it serves.
         image: absolute path of its photograph.
         size: (height, width) of the photograph in pixels.
@@ -59,7 +59,7 @@ class SupportReference:
         fingerprint: SHA-256 of the photograph's content, the traits and their masks.
     """
 
-    specimen: str
+    individual: str
     group: str
     image: Path
     size: tuple[int, int]
@@ -141,7 +141,7 @@ def read_supports(source: Path, collection: Collection) -> Supports:
     folder = source if source.is_dir() else source.parent
     traits_file = _find_traits_file(folder)
     traits = read_traits(traits_file) if traits_file is not None else None
-    names = {each.group for each in collection.specimens} | set(specimens.position)
+    names = {each.group for each in collection.photographs} | set(specimens.position)
     files, passed_over = _list_files(source, names, traits)
     content = _read_files(files, specimens, traits)
     annotations = _join_traits(content.annotations, specimens)
@@ -360,7 +360,7 @@ def _make_reference(
     rles = tuple(annotation.rles[trait] for trait in names)
     fingerprint = hashlib.sha256(repr((content, names, rles)).encode()).hexdigest()
     return SupportReference(
-        specimen=specimen.id,
+        individual=specimen.id,
         group=specimen.group,
         image=specimen.image,
         size=size,
@@ -372,7 +372,7 @@ def _make_reference(
     )
 
 
-def _check_fit(annotation: ImageAnnotation, specimen: Specimen, image: RGBImage, turn: int) -> list[str]:
+def _check_fit(annotation: ImageAnnotation, specimen: Photograph, image: RGBImage, turn: int) -> list[str]:
     """Refuse masks that fit their photograph only when turned as its EXIF orientation says.
 
     Args:
@@ -411,20 +411,20 @@ def _sort_references(
     """Sort supports: groups in the order of the collection, the supports of a group by their ids."""
     first: dict[str, int] = {}
     for each in references:
-        first[each.group] = min(first.get(each.group, len(position)), position[each.specimen])
-    return tuple(sorted(references, key=lambda each: (first[each.group], each.specimen)))
+        first[each.group] = min(first.get(each.group, len(position)), position[each.individual])
+    return tuple(sorted(references, key=lambda each: (first[each.group], each.individual)))
 
 
 def _require_unique(references: Iterable[SupportReference]) -> None:
     """Refuse specimens that are annotated twice."""
     source_of: dict[str, Path] = {}
     for reference in references:
-        if reference.specimen in source_of:
+        if reference.individual in source_of:
             raise SupportError(
-                f"{reference.specimen} is annotated twice, in {source_of[reference.specimen]} and in "
+                f"{reference.individual} is annotated twice, in {source_of[reference.individual]} and in "
                 f"{reference.source}; remove one of the two"
             )
-        source_of[reference.specimen] = reference.source
+        source_of[reference.individual] = reference.source
 
 
 def _group_fingerprints(references: Iterable[SupportReference]) -> dict[str, str]:
@@ -443,4 +443,4 @@ def _load_support(reference: SupportReference) -> Support:
     if read.checksum != reference.content:
         raise SupportError(f"{reference.image} changed since it was checked; start again")
     stack = np.stack([masks.decode(rle, reference.size) for rle in reference.rles])
-    return Support(reference.specimen, reference.group, read.image, reference.traits, stack)
+    return Support(reference.individual, reference.group, read.image, reference.traits, stack)

@@ -30,8 +30,8 @@ def commit_build(job: Job, state: BuildState) -> BuildReport:
     """
     state.shards.write()
     indexed = job.store.indexed_hashes().keys()
-    gone = indexed - {specimen.id for specimen in job.collection.specimens}
-    unreadable = indexed & {skipped.specimen for skipped in _list_skipped(job, state)}
+    gone = indexed - {specimen.id for specimen in job.collection.photographs}
+    unreadable = indexed & {skipped.photograph for skipped in _list_skipped(job, state)}
     removed = sorted(gone | unreadable) if job.settings.prune else []
     generation = _commit(job, state, complete=True, indexed=len(indexed) - len(removed))
     _tidy_pictures(job)
@@ -95,7 +95,7 @@ def _make_report(
         seconds_per_image=state.seconds_per_image,
         peak_memory=provenance.peak_memory(),
         notes=collect_notes(job, state),
-        rows=len(job.collection.specimens) + len(job.collection.left_out),
+        rows=len(job.collection.photographs) + len(job.collection.left_out),
     )
 
 

@@ -93,8 +93,8 @@ def finetune_group(
     if settings.propagator not in ("sam2", "dense+sam2"):
         raise ModelError(f"{settings.propagator} cannot be fine-tuned; choose sam2 or dense+sam2")
     own = annotated.load(group)
-    annotated_ids = {support.specimen for support in own}
-    others = [each.image for each in collection.specimens if each.group == group and each.id not in annotated_ids]
+    annotated_ids = {support.individual for support in own}
+    others = [each.image for each in collection.photographs if each.group == group and each.id not in annotated_ids]
     random.Random(settings.seed).shuffle(others)
     photographs = _read_up_to(settings.photographs, others)
     propagator = load_propagator(settings.propagator, settings.device, settings.models)

@@ -71,7 +71,7 @@ def _describe_groups(job: Job, state: BuildState) -> dict[str, Any]:
     previous = {} if job.store.generation is None else job.store.generation.provenance
     selected = job.settings.groups  # Empty: every group.
     current = [
-        {"specimen": each.specimen, "group": each.group, "traits": list(each.traits)}
+        {"specimen": each.individual, "group": each.group, "traits": list(each.traits)}
         for each in job.supports.references
         if not selected or each.group in selected
     ]

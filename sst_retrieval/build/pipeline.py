@@ -165,6 +165,6 @@ def _prepare_batches(job: Job, state: BuildState) -> Iterator[Batch]:
         alignment = aligner.align(group, memory, supports)
         if group != job.reference:
             state.alignments[group] = alignment.account
-        annotations = {support.specimen: support for support in supports}
+        annotations = {support.individual: support for support in supports}
         for batch in cut_batches(propagator, tasks):
             yield Batch(batch, memory, annotations, alignment)

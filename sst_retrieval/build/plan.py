@@ -10,7 +10,7 @@ from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index.reviews import Review, hash_redraws
-from sst_retrieval.types import Skipped, Specimen
+from sst_retrieval.types import Photograph, Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Task:
         reviews: what people decided about its masks.
     """
 
-    specimen: Specimen
+    specimen: Photograph
     content: str
     supports: str
     reviews: tuple[Review, ...] = ()
@@ -78,7 +78,7 @@ def make_plan(
     tasks: dict[str, list[Task]] = {group: [] for group in supports.groups()}
     skipped = list(collection.left_out)
     reused = waiting = 0
-    for number, specimen in enumerate(collection.specimens, start=1):
+    for number, specimen in enumerate(collection.photographs, start=1):
         if groups and specimen.group not in groups and specimen.group in supports.fingerprints:
             if _is_current(specimen, supports, done, reviews):
                 reused += 1
@@ -94,12 +94,12 @@ def make_plan(
                 reused += 1
             else:
                 tasks[specimen.group].append(task)
-        progress(number, len(collection.specimens))
+        progress(number, len(collection.photographs))
     return BuildPlan({group: tuple(own) for group, own in tasks.items() if own}, reused, tuple(skipped), waiting)
 
 
 def _is_current(
-    specimen: Specimen,
+    specimen: Photograph,
     supports: Supports,
     done: Mapping[str, tuple[str, str]],
     reviews: Mapping[tuple[str, str], tuple[Review, ...]],
@@ -112,7 +112,7 @@ def _is_current(
 
 
 def _make_task(
-    specimen: Specimen, supports: Supports, reviews: Mapping[tuple[str, str], tuple[Review, ...]]
+    specimen: Photograph, supports: Supports, reviews: Mapping[tuple[str, str], tuple[Review, ...]]
 ) -> Task | Skipped:
     """Read a photograph's content; a specimen without support or with an unreadable photograph is skipped."""
     fingerprint = supports.fingerprints.get(specimen.group)

@@ -36,7 +36,7 @@ def describe_regions(
     cycle = [np.nan] * len(traits) if found.cycle is None else found.cycle
     return [
         Region(
-            specimen=specimen,
+            individual=specimen,
             trait=trait,
             present=vector is not None,
             confidence=float(confidence),

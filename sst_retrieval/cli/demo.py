@@ -76,7 +76,7 @@ def choose_target(index: Index, trait: str) -> str:
 def draw_masks(index: Index, count: int) -> RGBImage:
     """Draw the masks found on the first specimens that were not annotated."""
     supports = {each["specimen"] for each in index.info()["provenance"]["supports"]}
-    shown = [each for each in index.specimens() if each.id not in supports][:count]
+    shown = [each for each in index.individuals() if each.id not in supports][:count]
     tiles = [
         sheets.Tile(
             index.photograph(each.id),

@@ -31,7 +31,12 @@ def format_hits(hits: Sequence[Hit]) -> str:
     head = ("specimen", "rank", "similarity", *hits[0].blocks, "confidence", *shown)
     rows = [
         (
-            *(hit.specimen, str(hit.rank), f"{hit.similarity:.3f}", *(f"{value:.3f}" for value in hit.blocks.values())),
+            *(
+                hit.individual,
+                str(hit.rank),
+                f"{hit.similarity:.3f}",
+                *(f"{value:.3f}" for value in hit.blocks.values()),
+            ),
             *(f"{hit.confidence:.2f}", *(str(hit.metadata[name] or "") for name in shown)),
         )
         for hit in hits
@@ -54,9 +59,9 @@ def draw_hits(index: Index, query: Tile | None, hits: Sequence[Hit], heading: st
 def _make_hit_tile(index: Index, hit: Hit, columns: Sequence[str]) -> Tile:
     """Make the tile of a hit from its photograph, or from the crop in the index if that is not at hand."""
     try:
-        return sheets.hit_tile(hit, index.photograph(hit.specimen), columns=columns)
+        return sheets.hit_tile(hit, index.photograph(hit.individual), columns=columns)
     except ImageError:
-        crop = _read_crop(index, hit.specimen, hit.trait)
+        crop = _read_crop(index, hit.individual, hit.trait)
         if crop is None:
             raise
     tile = sheets.hit_tile(hit, crop, columns=columns)
@@ -74,13 +79,13 @@ def _read_crop(index: Index, specimen: str, trait: str) -> RGBImage | None:
 
 def count_absent_photographs(index: Index, hits: Sequence[Hit]) -> int:
     """Count the hits whose photograph is no longer where it was when the index was built."""
-    return sum(not index.specimen(hit.specimen).image.is_file() for hit in hits)
+    return sum(not index.individual(hit.individual).image.is_file() for hit in hits)
 
 
 def make_query_tile(index: Index, specimen: str, trait: str) -> Tile:
     """Make the tile of the region that is the query."""
     columns = choose_columns(index.columns)
-    metadata = index.specimen(specimen).metadata
+    metadata = index.individual(specimen).metadata
     line = " · ".join(str(metadata[name]) for name in columns if metadata[name] not in (None, ""))
     lines = [line] if line else []
     try:

@@ -35,7 +35,7 @@ from sst_retrieval.collection.scale_column import check_scale_column
 from sst_retrieval.collection.specimen_table import SpecimenTable
 from sst_retrieval.collection.table_files import TEXT_SUFFIXES, read_table
 from sst_retrieval.errors import CollectionError
-from sst_retrieval.types import Skipped, Specimen
+from sst_retrieval.types import Photograph, Skipped
 
 ID_COLUMNS = ("catalogNumber", "specimen", "id", "occurrenceID")
 IMAGE_COLUMNS = (
@@ -55,17 +55,17 @@ _CODE_NAME = re.compile(r"(ID|Id|_id|Number|Code|Identifier)$")
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """The specimens of a table.
+    """The photographs of a table.
 
     Attributes:
-        specimens: in the order of the table.
-        columns: the table's columns in their order: name -> DuckDB type. They are the keys of `Specimen.metadata`.
+        photographs: in the order of the table.
+        columns: the table's columns in their order: name -> DuckDB type. They are the keys of `Photograph.metadata`.
         source: path of the table.
         left_out: rows without a photograph; a build records them.
         notes: how the table was read where that was not certain, one sentence each.
     """
 
-    specimens: tuple[Specimen, ...]
+    photographs: tuple[Photograph, ...]
     columns: Mapping[str, str]
     source: Path
     left_out: tuple[Skipped, ...] = ()
@@ -464,7 +464,7 @@ def _build_collection(
             continue
         metadata = {column: values[row] for column, values in table.columns.items()}
         group = str((groups[row] if groups else None) or DEFAULT_GROUP)
-        specimens.append(Specimen(name, photograph.path, group, metadata))
+        specimens.append(Photograph(name, photograph.path, group, metadata))
         used.append(row)
     if not specimens:
         raise CollectionError(f"{left_out[0].reason}; no row is left that has both an id and a photograph")
@@ -491,7 +491,7 @@ def _note_similar_groups(table: SpecimenTable, groups: Sequence[str], rows: Sequ
     return notes
 
 
-def _note_shared_photographs(table: SpecimenTable, specimens: Sequence[Specimen], rows: Sequence[int]) -> list[str]:
+def _note_shared_photographs(table: SpecimenTable, specimens: Sequence[Photograph], rows: Sequence[int]) -> list[str]:
     owners: dict[Path, list[int]] = {}
     for position, specimen in enumerate(specimens):
         owners.setdefault(specimen.image, []).append(position)

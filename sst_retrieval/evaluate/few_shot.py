@@ -28,7 +28,7 @@ from sst_retrieval.evaluate.few_shot_split import (
 from sst_retrieval.evaluate.perturbation import Perturbation, Target, load_target
 from sst_retrieval.files import escape_name
 from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
-from sst_retrieval.types import Specimen
+from sst_retrieval.types import Photograph
 
 
 def run_protocol(
@@ -94,7 +94,7 @@ def run_protocol(
     return ProtocolScores(tuple(trials), shots, tuple(left_out))
 
 
-def _batches(targets: Sequence[Specimen], size: int) -> Iterator[Sequence[Specimen]]:
+def _batches(targets: Sequence[Photograph], size: int) -> Iterator[Sequence[Photograph]]:
     return (targets[start : start + size] for start in range(0, len(targets), size))
 
 

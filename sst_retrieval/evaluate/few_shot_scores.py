@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.evaluate.text_tables import format_share, format_table
-from sst_retrieval.types import Mask, Propagated, Specimen
+from sst_retrieval.types import Mask, Photograph, Propagated
 
 BAD = 0.5
 """A mask with an IoU below this is a bad one."""
@@ -171,7 +171,7 @@ class ProtocolScores:
 
 
 def score_target(
-    draw: int, specimen: Specimen, traits: Sequence[str], found: Propagated, truth: Mapping[str, Mask]
+    draw: int, specimen: Photograph, traits: Sequence[str], found: Propagated, truth: Mapping[str, Mask]
 ) -> Iterator[Trial]:
     """Compare the masks of one target with the true ones, trait by trait.
 

@@ -19,7 +19,7 @@ from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.files import escape_name
 from sst_retrieval.imaging.images import read_image, read_labels
-from sst_retrieval.types import RGBImage, Specimen, Support
+from sst_retrieval.types import Photograph, RGBImage, Support
 
 
 class Split(NamedTuple):
@@ -32,11 +32,11 @@ class Split(NamedTuple):
     """
 
     draw: int
-    supports: list[Specimen]
-    targets: list[Specimen]
+    supports: list[Photograph]
+    targets: list[Photograph]
 
 
-def group_labelled(collection: Collection, labels: Path) -> dict[str, list[Specimen]]:
+def group_labelled(collection: Collection, labels: Path) -> dict[str, list[Photograph]]:
     """Group the specimens that have a label picture, `<specimen>.png`.
 
     Args:
@@ -49,8 +49,8 @@ def group_labelled(collection: Collection, labels: Path) -> dict[str, list[Speci
     Raises:
         InputError: no file in the folder is a label of the collection.
     """
-    groups: dict[str, list[Specimen]] = defaultdict(list)
-    for specimen in collection.specimens:
+    groups: dict[str, list[Photograph]] = defaultdict(list)
+    for specimen in collection.photographs:
         if (labels / f"{escape_name(specimen.id)}.png").is_file():
             groups[specimen.group].append(specimen)
     if not groups:
@@ -59,7 +59,11 @@ def group_labelled(collection: Collection, labels: Path) -> dict[str, list[Speci
 
 
 def sample_supports(
-    labelled: Mapping[str, Sequence[Specimen]], shots: int, draws: int, seed: int, usable: Callable[[Specimen], bool]
+    labelled: Mapping[str, Sequence[Photograph]],
+    shots: int,
+    draws: int,
+    seed: int,
+    usable: Callable[[Photograph], bool],
 ) -> tuple[list[Split], list[str]]:
     """Draw the supports of every group at random.
 
@@ -95,7 +99,7 @@ def shows_any_trait(label: Path, numbers: Mapping[str, int]) -> bool:
     return bool(np.isin(read_labels(label), list(numbers.values())).any())
 
 
-def read_labelled(specimen: Specimen, labels: Path) -> tuple[RGBImage, npt.NDArray[np.uint16]]:
+def read_labelled(specimen: Photograph, labels: Path) -> tuple[RGBImage, npt.NDArray[np.uint16]]:
     """Read the photograph of a labelled specimen, uint8 (H, W, 3), and its label picture, uint16 (H, W).
 
     Raises:
@@ -110,7 +114,7 @@ def read_labelled(specimen: Specimen, labels: Path) -> tuple[RGBImage, npt.NDArr
     return image, label
 
 
-def load_labelled_support(specimen: Specimen, labels: Path, numbers: Mapping[str, int]) -> Support | None:
+def load_labelled_support(specimen: Photograph, labels: Path, numbers: Mapping[str, int]) -> Support | None:
     """Read a labelled specimen as a support; None if its label shows none of the traits.
 
     Raises:

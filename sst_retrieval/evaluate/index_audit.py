@@ -46,7 +46,7 @@ def audit_index(index: Index, trait: str, columns: Sequence[str] = ()) -> Audit:
     names, vectors = index.vectors(trait)
     rows = np.linspace(0, len(names) - 1, min(len(names), MAX_SPECIMENS)).astype(int)
     names, vectors = [names[row] for row in rows], vectors[rows]
-    specimens = {each.id: each for each in index.specimens()}
+    specimens = {each.id: each for each in index.individuals()}
     table: dict[str, list[Scalar]] = {
         column: [specimens[name].metadata.get(column, specimens[name].group) for name in names]
         for column in columns or ("group", *index.columns)

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from sst_retrieval.evaluate.few_shot_split import read_labelled
 from sst_retrieval.imaging import frames
-from sst_retrieval.types import Mask, RGBImage, Specimen
+from sst_retrieval.types import Mask, Photograph, RGBImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,14 @@ class Target:
         erased: whether a trait was painted over.
     """
 
-    specimen: Specimen
+    specimen: Photograph
     image: RGBImage
     truth: Mapping[str, Mask]
     erased: bool
 
 
 def load_target(
-    specimen: Specimen,
+    specimen: Photograph,
     labels: Path,
     numbers: Mapping[str, int],
     traits: Sequence[str],
@@ -77,7 +77,7 @@ def load_target(
 
 
 def read_target(
-    specimen: Specimen, labels: Path, numbers: Mapping[str, int], seed: int | None
+    specimen: Photograph, labels: Path, numbers: Mapping[str, int], seed: int | None
 ) -> tuple[RGBImage, dict[str, Mask]]:
     """Read a target's photograph, uint8 (H, W, 3), and the true mask of every trait; rotated if there is a seed."""
     image, label = read_labelled(specimen, labels)

@@ -35,17 +35,17 @@ def export_coco(
     chosen = combine_predicate(where, min_confidence)
     named = index.trait_table(traits, where=chosen).arrow(["region_id", "specimen"])
     owners = {name: number for number, name in enumerate(dict.fromkeys(named.column("specimen").to_pylist()), start=1)}
-    photographs = {each.id: each.image.name for each in index.specimens() if each.id in owners}
+    photographs = {each.id: each.image.name for each in index.individuals() if each.id in owners}
     sizes: dict[str, tuple[int, int]] = {}
     annotations = []
     numbers = named.column("region_id").to_pylist()
     for number, region in zip(numbers, index.drawn(traits, where=chosen), strict=True):
-        sizes[region.specimen] = region.size
+        sizes[region.individual] = region.size
         x0, y0, x1, y1 = region.box
         annotations.append(
             {
                 "id": number + 1,  # COCO's tools take 0 for "no annotation".
-                "image_id": owners[region.specimen],
+                "image_id": owners[region.individual],
                 "category_id": index.trait_numbers[region.trait],
                 "segmentation": {"size": list(region.size), "counts": region.rle.decode("ascii")},
                 "area": area(decode(region.rle, region.size)),

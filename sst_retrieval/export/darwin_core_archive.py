@@ -40,7 +40,7 @@ from sst_retrieval.files import atomic_write
 from sst_retrieval.index.duck import column_namer
 from sst_retrieval.morphology.scales import IN_MILLIMETRES, Scale
 from sst_retrieval.search.index import Index
-from sst_retrieval.types import Region, Specimen
+from sst_retrieval.types import Individual, Region
 
 _AC, _DC = "http://rs.tdwg.org/ac/terms/", "http://purl.org/dc/elements/1.1/"
 
@@ -81,8 +81,8 @@ def export_darwin_core(
     chosen = combine_predicate(where, min_confidence)
     rows = index.trait_table(traits, where=chosen, scale=scale).arrow().to_pylist()
     regions = list(index.drawn(traits, where=chosen))
-    shown = {region.specimen for region in regions}
-    specimens = [each for each in index.specimens() if each.id in shown]
+    shown = {region.individual for region in regions}
+    specimens = [each for each in index.individuals() if each.id in shown]
     provenance = file_provenance(
         index, "Darwin Core Archive", traits=traits, where=where, min_confidence=min_confidence
     )
@@ -137,10 +137,10 @@ class _Record:
     id: str
     occurrence: object
     cells: tuple[object, ...]
-    specimens: list[Specimen]
+    specimens: list[Individual]
 
 
-def _records(specimens: Sequence[Specimen], own: str | None, columns: Sequence[str]) -> list[_Record]:
+def _records(specimens: Sequence[Individual], own: str | None, columns: Sequence[str]) -> list[_Record]:
     """Join the photographs of one occurrence; those that have no `occurrenceID` each stand alone.
 
     Args:
@@ -186,11 +186,11 @@ def _facts(
 
 
 def _media(
-    specimens: Sequence[Specimen], core: Mapping[str, str], regions: Sequence[Region], terms: Mapping[str, str]
+    specimens: Sequence[Individual], core: Mapping[str, str], regions: Sequence[Region], terms: Mapping[str, str]
 ) -> Iterable[Sequence[object]]:
     of: dict[str, list[str]] = {}
     for region in regions:
-        of.setdefault(region.specimen, []).append(_region_id(region.specimen, region.trait))
+        of.setdefault(region.individual, []).append(_region_id(region.individual, region.trait))
     for each in specimens:
         # The name only: a path on this computer is of no use on another.
         about_it = _photograph_id(each.id), each.image.name, " | ".join(of[each.id]), each.group
@@ -201,7 +201,7 @@ def _rois(regions: Sequence[Region], core: Mapping[str, str]) -> Iterable[Sequen
     for region in regions:
         (height, width), (x0, y0, x1, y1) = region.size, region.box
         box = [x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height]
-        names = core[region.specimen], _region_id(region.specimen, region.trait), _photograph_id(region.specimen)
+        names = core[region.individual], _region_id(region.individual, region.trait), _photograph_id(region.individual)
         yield *names, *(f"{value:.8f}" for value in box), f"{region.trait}, confidence {region.confidence:.3f}"
 
 

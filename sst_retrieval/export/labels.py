@@ -82,7 +82,7 @@ def export_masks(
         index, "label pictures", where=where, min_confidence=min_confidence, numbers=dict(index.trait_numbers)
     )
     write_provenance(folder, provenance)
-    specimens, written = index.specimens(where), []
+    specimens, written = index.individuals(where), []
     for done, specimen in enumerate(specimens, start=1):
         labels = label_map(index, specimen.id, min_confidence=min_confidence)
         if labels is not None:

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.duck import SandboxedDatabase, column_namer, quote_name
 from sst_retrieval.index.reviews import RegionReviews, Review, latest_reviews
-from sst_retrieval.types import Frame, Region, Scalar, Skipped, Specimen
+from sst_retrieval.types import Frame, Individual, Photograph, Region, Scalar, Skipped
 
 PROGRAM_COLUMNS = ("sst:specimen", "sst:image", "sst:group")
 """Columns this program adds to a specimen table; the colon keeps them apart from the collection's own."""
@@ -220,13 +220,13 @@ class Catalog(SandboxedDatabase):
         rows = self.rows(sql, {"ids": [int(number) for number in region_ids]})
         return {row[0]: (row[1], row[2], dict(zip(self.columns, row[3:], strict=True))) for row in rows}
 
-    def specimen(self, name: str) -> Specimen | None:
-        """Return a specimen by its id, or None."""
+    def individual(self, name: str) -> Individual | None:
+        """Return an individual by its id, or None."""
         rows = self.rows('SELECT * FROM specimens WHERE "sst:specimen" = $name', {"name": name})
-        return self._specimen(rows[0]) if rows else None
+        return self._individual(rows[0]) if rows else None
 
-    def specimens(self, where: str | None = None) -> list[Specimen]:
-        """Return the specimens that a predicate over the collection's own columns holds for, ordered by id.
+    def individuals(self, where: str | None = None) -> list[Individual]:
+        """Return the individuals that a predicate over the collection's own columns holds for, ordered by id.
 
         Args:
             where: one DuckDB expression; None takes all.
@@ -238,8 +238,8 @@ class Catalog(SandboxedDatabase):
         sql = cte + 'SELECT "sst:specimen" FROM specimens WHERE {}'
         names = self.select_where(sql, where or "true", parameters, table="specimens")
         wanted = set(names["sst:specimen"].tolist())
-        every = map(self._specimen, self.rows('SELECT * FROM specimens ORDER BY "sst:specimen"'))
-        return [specimen for specimen in every if specimen.id in wanted]
+        every = map(self._individual, self.rows('SELECT * FROM specimens ORDER BY "sst:specimen"'))
+        return [each for each in every if each.id in wanted]
 
     def nearest_names(self, name: str, count: int = 3) -> list[str]:
         """Return the ids of specimens with the smallest edit distance (Levenshtein) to a name."""
@@ -258,7 +258,7 @@ class Catalog(SandboxedDatabase):
         measured = self.rows("SELECT * EXCLUDE (region_id) FROM measurements WHERE region_id = $id", {"id": number})
         pairs = zip(self.measurement_names, measured[0], strict=True) if measured else ()
         region = Region(
-            specimen=specimen,
+            individual=specimen,
             trait=trait,
             present=present,
             confidence=confidence,
@@ -368,6 +368,6 @@ class Catalog(SandboxedDatabase):
         except duckdb.BinderException as error:
             raise IndexFolderError(_BEFORE_REVIEWS) from error
 
-    def _specimen(self, row: tuple[Any, ...]) -> Specimen:
+    def _individual(self, row: tuple[Any, ...]) -> Individual:
         name, image, group, *values = row
-        return Specimen(name, Path(image), group, dict(zip(self.columns, values, strict=True)))
+        return Individual(name, Photograph(name, Path(image), group, dict(zip(self.columns, values, strict=True))))

@@ -133,8 +133,9 @@ def _write_catalog(
     reviews: Sequence[Review],
 ) -> None:
     reasons = folder / "skipped.parquet"
-    names = ("specimen", "stage", "reason")
-    pq.write_table(pa.table({n: pa.array([getattr(row, n) for row in skipped], pa.string()) for n in names}), reasons)
+    reasons_of = {"specimen": "photograph", "stage": "stage", "reason": "reason"}
+    columns = {n: pa.array([getattr(row, own) for row in skipped], pa.string()) for n, own in reasons_of.items()}
+    pq.write_table(pa.table(columns), reasons)
     connection.execute(
         f'CREATE TABLE specimens AS FROM read_parquet({quote_text(snapshot)}) ORDER BY "sst:specimen"'
     ).fetchall()
@@ -149,8 +150,9 @@ def _write_catalog(
 
 def _write_reviews(connection: duckdb.DuckDBPyConnection, scratch: Path, reviews: Sequence[Review]) -> None:
     """Write the reviews that count on the photographs as they are now."""
-    names = ("specimen", "trait", "content", "reviewer", "time", "comment")
+    names = ("trait", "content", "reviewer", "time", "comment")
     table = {n: pa.array([getattr(row, n) for row in reviews], pa.string()) for n in names}
+    table["specimen"] = pa.array([row.individual for row in reviews], pa.string())
     table["review"] = pa.array([DECISIONS[row.decision] for row in reviews], pa.string())
     pq.write_table(pa.table(table), scratch)
     connection.execute(

@@ -23,7 +23,7 @@ from sst_retrieval.index.store import Store, derived_remedy
 from sst_retrieval.index.thumbnails import read_thumbnail
 from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.index.whitening import read_whitening
-from sst_retrieval.types import Floats, Mask, Region, RGBImage, Skipped, Specimen
+from sst_retrieval.types import Floats, Individual, Mask, Region, RGBImage, Skipped
 
 
 class Reader:
@@ -211,28 +211,30 @@ class Reader:
 
     def thumbnail(self, specimen: str) -> bytes | None:
         """Return the thumbnail of a specimen as a JPEG file, or None."""
-        return read_thumbnail(self._paths.thumbnail_file(self.specimen(specimen).id), self._paths)
+        return read_thumbnail(self._paths.thumbnail_file(self.individual(specimen).id), self._paths)
 
     def crop(self, specimen: str, trait: str) -> bytes | None:
         """Return the crop of a trait, with its outline, as a JPEG file, or None."""
-        return read_thumbnail(self._paths.crop_file(self.specimen(specimen).id, self.require_trait(trait)), self._paths)
+        return read_thumbnail(
+            self._paths.crop_file(self.individual(specimen).id, self.require_trait(trait)), self._paths
+        )
 
-    def specimen(self, name: str) -> Specimen:
+    def individual(self, name: str) -> Individual:
         """Return a specimen by its id.
 
         Raises:
             QueryError: there is none; names the nearest ones.
         """
-        found = self.catalog.specimen(name)
+        found = self.catalog.individual(name)
         if found is None:
             self._refuse_skipped(name)
             near = ", ".join(self.catalog.nearest_names(name)) or "none, the index is empty"
             raise QueryError(f"the index has no specimen {name!r}; spelt most alike: {near}")
         return found
 
-    def specimens(self, where: str | None = None) -> list[Specimen]:
+    def individuals(self, where: str | None = None) -> list[Individual]:
         """Return the specimens, or those that a predicate over the collection's columns holds for, ordered by id."""
-        return self.catalog.specimens(where)
+        return self.catalog.individuals(where)
 
     def skipped(self) -> list[Skipped]:
         """Return the specimens that could not be indexed, and why."""
@@ -249,7 +251,7 @@ class Reader:
             ImageError: it is not where it was when the index was built, cannot be read, or may not (see
                 `imaging.read_policy`).
         """
-        path = self.specimen(specimen).image
+        path = self.individual(specimen).image
         if self._read_policy is not None:
             self._read_policy.check(path, self._paths.root)
         if not path.is_file():
@@ -289,7 +291,7 @@ class Reader:
             if number in region_reviews.stale_ids:
                 region = apply_review_mask(region, region_reviews.by_region[number])
             return number, region
-        self.specimen(specimen)
+        self.individual(specimen)
         self._refuse_skipped(specimen)
         raise QueryError(f"{trait} was never looked for on {specimen}: the support of its group does not show it")
 
@@ -341,7 +343,7 @@ class Reader:
 
     def _refuse_skipped(self, specimen: str) -> None:
         for row in self.skipped():
-            if row.specimen == specimen:
+            if row.photograph == specimen:
                 raise QueryError(f"{specimen} is not indexed; it was skipped ({row.stage}): {row.reason}")
 
 

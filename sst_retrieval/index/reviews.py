@@ -53,7 +53,7 @@ class Review:
     """One decision of one person about one mask.
 
     Attributes:
-        specimen: id of the specimen.
+        individual: id of the individual; "specimen" in the record.
         trait: name of the trait.
         content: SHA-256 of the photograph's content.
         decision: a key of `DECISIONS`.
@@ -64,7 +64,7 @@ class Review:
         comment: anything else.
     """
 
-    specimen: str
+    individual: str
     trait: str
     content: str
     decision: str
@@ -77,7 +77,7 @@ class Review:
     @property
     def key(self) -> Key:
         """What was reviewed."""
-        return self.specimen, self.trait, self.content
+        return self.individual, self.trait, self.content
 
     @property
     def overrides_propagation(self) -> bool:
@@ -93,8 +93,8 @@ class Review:
             sealed: with a checksum; it stands in "mask", where older programs read past it.
         """
         mask: dict[str, Any] = {"size": list(self.size), "counts": self.rle.decode("ascii")}
-        names = ("specimen", "trait", "content", "decision", "reviewer", "time", "comment")
-        fields = {**{name: getattr(self, name) for name in names}, "mask": mask}
+        names = ("trait", "content", "decision", "reviewer", "time", "comment")
+        fields = {"specimen": self.individual, **{name: getattr(self, name) for name in names}, "mask": mask}
         if sealed:
             mask["checksum"] = hash_json(fields)
         return json.dumps(fields, ensure_ascii=False)
@@ -279,7 +279,7 @@ def make_review(
     Raises:
         QueryError: there is no such decision, nobody decides, or the mask is missing, too much, or of another size.
     """
-    name = f"{region.trait} of {region.specimen}"
+    name = f"{region.trait} of {region.individual}"
     if decision not in DECISIONS:
         raise QueryError(f"{name}: {decision!r} is no decision; decide {', '.join(DECISIONS)}")
     if not reviewer.strip():
@@ -292,7 +292,7 @@ def make_review(
             f"{region.size[0]}; draw on the photograph at its own size"
         )
     rle = region.rle if mask is None else encode(mask)
-    names = region.specimen, region.trait, content, decision, reviewer.strip()
+    names = region.individual, region.trait, content, decision, reviewer.strip()
     return Review(*names, provenance.now(), region.size, rle, comment.strip())
 
 
@@ -306,7 +306,7 @@ def apply_review_mask(region: Region, review: Review) -> Region:
         mask = decode(review.rle, review.size)
     except ValueError as error:
         raise IndexFolderError(
-            f"the review of {review.trait} of {review.specimen} at {review.time} has a damaged mask ({error}); "
+            f"the review of {review.trait} of {review.individual} at {review.time} has a damaged mask ({error}); "
             "review it again"
         ) from error
     return replace(
@@ -341,10 +341,11 @@ def parse_review(line: bytes, *, sealed: bool = False) -> Review:
         mask = fields.pop("mask")
         has_checksum = mask.keys() != {"size", "counts"}
         height, width = mask["size"]
-        review = Review(size=(height, width), rle=mask["counts"].encode("ascii"), **fields)
+        individual = fields.pop("specimen")
+        review = Review(individual, size=(height, width), rle=mask["counts"].encode("ascii"), **fields)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from error
-    names = ("specimen", "trait", "content", "decision", "reviewer", "time", "comment")
+    names = ("individual", "trait", "content", "decision", "reviewer", "time", "comment")
     if not all(isinstance(getattr(review, name), str) for name in names):
         raise ValueError("an entry is no text")
     if not all(type(side) is int and 0 < side < 1 << 31 for side in review.size):

@@ -128,10 +128,10 @@ def check_rows(rows: Sequence[ShardRow], blocks: Mapping[str, int]) -> None:
     """
     seen: set[tuple[str, str]] = set()
     for region, _, _ in rows:
-        name = f"{region.trait} of {region.specimen}"
-        if (region.specimen, region.trait) in seen:
+        name = f"{region.trait} of {region.individual}"
+        if (region.individual, region.trait) in seen:
             raise ValueError(f"{name} is given twice in one shard")
-        seen.add((region.specimen, region.trait))
+        seen.add((region.individual, region.trait))
         if region.present != (region.vector is not None):
             raise ValueError(f"{name}: a present trait has a vector and an absent one has none")
         if region.vector is not None:
@@ -172,7 +172,7 @@ def _check_vector(vector: Floats, blocks: Mapping[str, int], name: str) -> None:
 
 def _to_record(region: Region, content_hash: str, support_hash: str) -> dict[str, object]:
     return {
-        "specimen": region.specimen,
+        "specimen": region.individual,
         "content_hash": content_hash,
         "support_hash": support_hash,
         "trait": region.trait,

@@ -59,7 +59,7 @@ def _write_joined(
 
 
 def _write_specimens(path: Path, collection: Collection) -> None:
-    rows = collection.specimens
+    rows = collection.photographs
     table = {
         "sst:specimen": pa.array([row.id for row in rows], pa.string()),
         "sst:image": pa.array([str(row.image) for row in rows], pa.string()),

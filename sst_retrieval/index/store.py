@@ -246,7 +246,7 @@ class Store:
         """
         self._require_lock()
         check_rows(rows, self._manifest.recipe.blocks)
-        with self._explain_disk(), self._new_shard({region.specimen for region, _, _ in rows}) as (temporary, path):
+        with self._explain_disk(), self._new_shard({region.individual for region, _, _ in rows}) as (temporary, path):
             write_shard(temporary, rows, notes)
         return path
 
@@ -334,9 +334,9 @@ class Store:
         prune: bool,
     ) -> int:
         present = self.indexed_hashes().keys()
-        gone = present - {specimen.id for specimen in collection.specimens}
+        gone = present - {specimen.id for specimen in collection.photographs}
         if prune:
-            self._append_tombstones(sorted(gone | (present & {row.specimen for row in skipped})))
+            self._append_tombstones(sorted(gone | (present & {row.photograph for row in skipped})))
             gone = set()
         previous = self.generation
         number = 1 if previous is None else previous.number + 1

@@ -118,7 +118,7 @@ def restore_pictures(paths: IndexPaths, catalog: Catalog) -> int:
     """
     made = 0
     for name in find_missing_pictures(paths, catalog):
-        specimen = catalog.specimen(name)
+        specimen = catalog.individual(name)
         try:
             if specimen is None or content_hash(specimen.image) not in catalog.content_hashes(name):
                 continue

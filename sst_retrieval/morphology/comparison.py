@@ -242,7 +242,7 @@ def suggest_support(reader: Reader, n: int = 5) -> list[Suggestion]:
         groups.setdefault(owners[name], []).append(name)
     waiting: dict[str, list[str]] = {}
     for row in reader.skipped():
-        if row.stage == "support" and row.specimen in owners:
-            waiting.setdefault(owners[row.specimen], []).append(row.specimen)
+        if row.stage == "support" and row.photograph in owners:
+            waiting.setdefault(owners[row.photograph], []).append(row.photograph)
     mean = {name: float(np.mean(values)) for name, values in doubts.items()}
     return suggest_specimens(groups, unit_vectors_by_specimen(reader), mean, reader.support_specimens(), waiting, n)

@@ -48,7 +48,7 @@ def outlines(
     for region, side, mask, axis in found:
         up = 0.0 if axis is None else axis.angle
         curves.append(trace_outline(mask, region.frame, points=points, up=up, mirror=side == "right"))
-        places.append((region.specimen, side, region.size))
+        places.append((region.individual, side, region.size))
     per_specimen = specimen_scales(reader, trait, where, scale)
     return Outlines(
         trait=trait,
@@ -77,7 +77,7 @@ def sides(reader: Reader, trait: str, *, where: str | None = None, scale: Scale 
     groups = reader.catalog.groups()
     records = [
         {
-            **{"specimen": region.specimen, "group": groups[region.specimen], "trait": trait, "side": side},
+            **{"specimen": region.individual, "group": groups[region.individual], "trait": trait, "side": side},
             **{"symmetry": np.nan if line is None else line.symmetry, "confidence": region.confidence},
             **measure_geometry(mask),
         }
@@ -136,7 +136,7 @@ def _iterate_sides(reader: Reader, trait: str, where: str | None) -> Iterator[tu
     owners = reader.catalog.groups()
     lines: dict[str, Axis | None] = {}
     for region in reader.catalog.iterate_regions(select_regions(reader, trait, where)):
-        group = owners[region.specimen]
+        group = owners[region.individual]
         if group not in lines:
             lines[group] = _middle_line_of_group(reader, group)
         mask = masks.decode(region.rle, region.size)
@@ -152,9 +152,9 @@ def _middle_line_of_group(reader: Reader, group: str) -> Axis | None:
                  ORDER BY avg(r.confidence) DESC, r.specimen LIMIT $count)"""
     found = [number for (number,) in reader.catalog.rows(sql, {"group": group, "count": SPECIMENS})]
     ids = np.setdiff1d(np.array(found, dtype=np.int64), reader.catalog.region_reviews.hidden_ids)
-    regions = sorted(reader.catalog.iterate_regions(ids), key=lambda region: region.specimen)
+    regions = sorted(reader.catalog.iterate_regions(ids), key=lambda region: region.individual)
     specimens = []
-    for _, own in groupby(regions, key=lambda region: region.specimen):
+    for _, own in groupby(regions, key=lambda region: region.individual):
         several = list(own)
         whole = np.any([masks.decode(each.rle, each.size) for each in several], axis=0)
         specimens.append((whole, several[0].frame))

@@ -62,7 +62,7 @@ def hit_tile(hit: Hit, image: RGBImage, *, columns: Sequence[str] = ()) -> Tile:
     blocks = "  ".join(f"{name} {cosine:.2f}" for name, cosine in hit.blocks.items())
     lines = [f"similarity {hit.similarity:.3f}   confidence {hit.confidence:.2f}", blocks, " · ".join(known)]
     masks = {each.trait: each.mask() for each in hit.parts or (hit,)}
-    return Tile(image, masks, hit.specimen, [line for line in lines if line], badge=str(hit.rank))
+    return Tile(image, masks, hit.individual, [line for line in lines if line], badge=str(hit.rank))
 
 
 def contact_sheet(query: Tile | None, hits: Sequence[Tile], *, heading: str = "", tile: int = TILE) -> RGBImage:

@@ -147,8 +147,8 @@ class Index:
 
     # ------------------------------------------------------------------------------------- specimens and their traits
 
-    specimen = _method(Reader.specimen)
-    specimens = _method(Reader.specimens)
+    individual = _method(Reader.individual)
+    individuals = _method(Reader.individuals)
     skipped = _method(Reader.skipped)
     groups = _method(selection.groups)
     region = _method(Reader.region)

@@ -16,7 +16,7 @@ from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import write_png
-from sst_retrieval.types import Specimen
+from sst_retrieval.types import Photograph
 
 
 def flat(x0: float, y0: float, x1: float, y1: float) -> list[float]:
@@ -44,7 +44,7 @@ def test_coco_polygons_overlap_and_join(supports_folder: Path, butterflies: Coll
     (supports_folder / "coco.json").write_text(document)
     supports = read_supports(supports_folder, butterflies)
     support = only(supports)
-    assert (support.specimen, support.traits) == ("erato-1", ("wing", "spot"))
+    assert (support.individual, support.traits) == ("erato-1", ("wing", "spot"))
     assert np.array_equal(support.masks[0], box_mask(3, 4, 25, 16))
     spots = box_mask(5, 6, 10, 9) | box_mask(12, 6, 14, 9) | box_mask(20, 6, 22, 9)
     assert np.array_equal(support.masks[1], spots)
@@ -79,7 +79,7 @@ def test_coco_images_are_specimens(
     supports_folder: Path, butterflies: Collection, file_name: str, specimen: str
 ) -> None:
     (supports_folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], file_name))
-    assert only(read_supports(supports_folder, butterflies)).specimen == specimen
+    assert only(read_supports(supports_folder, butterflies)).individual == specimen
 
 
 def test_two_photographs_of_one_name_are_told_apart_by_their_folders(supports_folder: Path, tmp_path: Path) -> None:
@@ -87,10 +87,10 @@ def test_two_photographs_of_one_name_are_told_apart_by_their_folders(supports_fo
     for side in ("dorsal", "ventral"):
         (tmp_path / side).mkdir()
         write_png(tmp_path / side / "1.png", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
-        specimens.append(Specimen(f"S-{side}", tmp_path / side / "1.png", "all"))
+        specimens.append(Photograph(f"S-{side}", tmp_path / side / "1.png", "all"))
     both = Collection(tuple(specimens), {}, tmp_path / "t.csv")
     (supports_folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], "ventral/1.png"))
-    assert only(read_supports(supports_folder, both)).specimen == "S-ventral"
+    assert only(read_supports(supports_folder, both)).individual == "S-ventral"
     (supports_folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], "1.png"))
     with pytest.raises(SupportError, match="not a specimen"):
         read_supports(supports_folder, both)

@@ -16,7 +16,7 @@ from sst_retrieval.annotate.supports import Supports, read_supports
 from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging.images import read_image, read_labels, write_png
-from sst_retrieval.types import Specimen
+from sst_retrieval.types import Photograph
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -58,7 +58,7 @@ def read(folder: Path, labels: Labels, image: npt.NDArray[np.uint8], orientation
     supports.mkdir(exist_ok=True)
     (supports / "traits.toml").write_text("[traits]\nhead = 1\npronotum = 2\nelytra = 3\nleg = 4\n")
     write_png(supports / "B.png", labels)
-    return read_supports(supports, Collection((Specimen("B", folder / "b.png", "all"),), {}, folder / "t.csv"))
+    return read_supports(supports, Collection((Photograph("B", folder / "b.png", "all"),), {}, folder / "t.csv"))
 
 
 # --------------------------------------------------------------------------------------------------- soft edges
@@ -92,7 +92,9 @@ def test_the_mask_of_one_trait_is_cut_at_half(tmp_path: Path) -> None:
     write_png(tmp_path / "b.png", image)
     elytra = beetle() == 3
     write_png(tmp_path / "B_elytra.png", soften(elytra.astype(np.uint8) * 255, "blur"))
-    supports = read_supports(tmp_path, Collection((Specimen("B", tmp_path / "b.png", "all"),), {}, tmp_path / "t.csv"))
+    supports = read_supports(
+        tmp_path, Collection((Photograph("B", tmp_path / "b.png", "all"),), {}, tmp_path / "t.csv")
+    )
     assert np.mean(only(supports).masks[0] != elytra) < 0.002
     assert "has soft edges" in supports.notes[0]
 

@@ -45,7 +45,7 @@ def test_a_new_format_is_read_once_it_is_listed(tmp_path: Path, monkeypatch: pyt
     for source in (folder, folder / "r2.boxes"):
         (reference,) = read_supports(source, collection).references
         height, width = reference.size
-        assert (reference.specimen, reference.traits) == ("r2", ("spot",))
+        assert (reference.individual, reference.traits) == ("r2", ("spot",))
         assert reference.box == (width // 10, height // 4, width // 2, height * 3 // 4)
     (folder / "nobody.boxes").write_text("spot 0.1 0.25 0.5 0.75\n")
     with pytest.raises(SupportError, match=r"nobody\.boxes annotates 'nobody', which is not a specimen"):

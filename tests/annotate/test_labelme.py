@@ -48,7 +48,7 @@ def test_labelme_shapes(supports_folder: Path, butterflies: Collection) -> None:
 
 def test_labelme_files_are_found_by_their_own_name_too(supports_folder: Path, butterflies: Collection) -> None:
     (supports_folder / "erato-2.json").write_text(labelme([polygon("wing", 3, 4, 9, 9)], imagePath="DSC_0001.jpg"))
-    assert only(read_supports(supports_folder, butterflies)).specimen == "erato-2"
+    assert only(read_supports(supports_folder, butterflies)).individual == "erato-2"
 
 
 def test_labelme_follows_traits_toml(supports_folder: Path, butterflies: Collection) -> None:

@@ -98,7 +98,7 @@ def test_images_that_are_not_in_the_collection(supports_folder: Path, butterflie
     images.append({"id": 1, "file_name": "IMG_erato-1.png", "height": HEIGHT, "width": WIDTH})
     others = [{**WING, "id": n, "image_id": n} for n in range(2, 60)]
     supports = read(supports_folder, butterflies, coco(*others, WING, images=images))
-    assert only(supports).specimen == "erato-1"
+    assert only(supports).individual == "erato-1"
     assert len(supports.notes) == MAX_NOTES + 1
     assert supports.notes[-1] == f"and {58 - MAX_NOTES} more notes about the supports"
 

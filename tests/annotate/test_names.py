@@ -17,7 +17,7 @@ from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging.images import write_png
-from sst_retrieval.types import Specimen
+from sst_retrieval.types import Photograph
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def beetles(tmp_path: Path) -> Collection:
     for name, file, group in [("B 0", "b 0.1.jpg", "g"), ("B1", "b1.jpg", "g"), ("NHMUK 1929/12/B2", "c.jpg", "h")]:
         path = tmp_path / "images" / file
         Image.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(path)
-        specimens.append(Specimen(name, path, group))
+        specimens.append(Photograph(name, path, group))
     return Collection(tuple(specimens), {}, tmp_path / "collection.csv")
 
 
@@ -50,7 +50,7 @@ def beetles(tmp_path: Path) -> Collection:
 )
 def test_names_that_programs_change(supports_folder: Path, beetles: Collection, name: str, specimen: str) -> None:
     (supports_folder / "x.json").write_text(labelme([polygon("wing", 3, 4, 9, 9)], imagePath=name))
-    assert only(read_supports(supports_folder, beetles)).specimen == specimen
+    assert only(read_supports(supports_folder, beetles)).individual == specimen
 
 
 @pytest.mark.parametrize(
@@ -67,15 +67,15 @@ def test_names_that_programs_change(supports_folder: Path, beetles: Collection, 
 def test_names_of_label_pictures(supports_folder: Path, beetles: Collection, name: str, specimen: str) -> None:
     write_png(supports_folder / f"{name}.png", label_map())
     (supports_folder / "traits.toml").write_text(TRAITS)
-    assert only(read_supports(supports_folder, beetles)).specimen == specimen
+    assert only(read_supports(supports_folder, beetles)).individual == specimen
 
 
 def test_an_id_comes_before_a_file_name(supports_folder: Path, beetles: Collection) -> None:
-    first, second, third = beetles.specimens
+    first, second, third = beetles.photographs
     crossed = replace(beetles, specimens=(replace(first, id="b1"), second, third))
     write_png(supports_folder / "b1.png", label_map())
     (supports_folder / "traits.toml").write_text(TRAITS)
-    assert only(read_supports(supports_folder, crossed)).specimen == "b1"
+    assert only(read_supports(supports_folder, crossed)).individual == "b1"
 
 
 def test_an_unknown_name_says_how_label_pictures_are_called(supports_folder: Path, beetles: Collection) -> None:
@@ -88,11 +88,11 @@ def test_an_unknown_name_says_how_label_pictures_are_called(supports_folder: Pat
 def test_an_id_with_slashes_is_saved_and_read_again(tmp_path: Path, beetles: Collection) -> None:
     path = save_support(tmp_path / "drawn", "NHMUK 1929/12/B2", {"wing": box_mask(1, 1, 9, 9)})
     assert path.name == "NHMUK 1929%2F12%2FB2.png"
-    assert only(read_supports(tmp_path / "drawn", beetles)).specimen == "NHMUK 1929/12/B2"
+    assert only(read_supports(tmp_path / "drawn", beetles)).individual == "NHMUK 1929/12/B2"
 
 
 def test_a_photograph_of_two_specimens(supports_folder: Path, beetles: Collection) -> None:
-    first, second, third = beetles.specimens
+    first, second, third = beetles.photographs
     shared = replace(beetles, specimens=(first, second, replace(third, image=second.image)))
     (supports_folder / "x.json").write_text(labelme([polygon("wing", 3, 4, 9, 9)], imagePath="b1.jpg"))
     with pytest.raises(SupportError, match=r"the photograph of B1 and NHMUK 1929/12/B2; .*shows one specimen"):
@@ -179,7 +179,7 @@ def test_one_mask_a_trait(supports_folder: Path, beetles: Collection, layout: st
         path.parent.mkdir(exist_ok=True)
         write_png(path, mask.astype(np.uint8) * 255)
     support = only(read_supports(supports_folder, beetles))
-    assert support.specimen == "B1"
+    assert support.individual == "B1"
     found = dict(zip(support.traits, support.masks, strict=True))
     assert np.array_equal(found["wing"], wing)  # They overlap, which a label map cannot show.
     assert np.array_equal(found["spot"], spot)
@@ -203,8 +203,8 @@ def test_jpeg_labels(supports_folder: Path, beetles: Collection, name: str) -> N
     write_png(supports_folder / "NHMUK 1929_12_B2.png", label_map())
     with pytest.raises(SupportError, match=rf"{name} is a JPEG"):
         read_supports(supports_folder, beetles)
-    Image.open(beetles.specimens[1].image).save(supports_folder / name, format="JPEG")  # A copy of the photograph.
-    assert only(read_supports(supports_folder, beetles)).specimen == "NHMUK 1929/12/B2"
+    Image.open(beetles.photographs[1].image).save(supports_folder / name, format="JPEG")  # A copy of the photograph.
+    assert only(read_supports(supports_folder, beetles)).individual == "NHMUK 1929/12/B2"
 
 
 # ----------------------------------------------------------------------------------------------------- folders
@@ -218,12 +218,12 @@ def test_sub_folders(supports_folder: Path, beetles: Collection) -> None:
     write_png(supports_folder / "old" / "B 0.png", label_map())
     write_png(supports_folder / "B1.png", label_map())
     supports = read_supports(supports_folder, beetles)
-    assert [reference.specimen for reference in supports.references] == ["B1", "NHMUK 1929/12/B2"]
+    assert [reference.individual for reference in supports.references] == ["B1", "NHMUK 1929/12/B2"]
     assert len(supports.notes) == 1
     assert "1 files in the folder" in supports.notes[0]
     (supports_folder / "B1.png").unlink()
     supports = read_supports(supports_folder, beetles)  # Nothing lies above, so any folder is meant.
-    assert [reference.specimen for reference in supports.references] == ["B 0", "NHMUK 1929/12/B2"]
+    assert [reference.individual for reference in supports.references] == ["B 0", "NHMUK 1929/12/B2"]
 
 
 def test_an_export_in_the_layout_of_pascal_voc(supports_folder: Path, beetles: Collection) -> None:

@@ -143,7 +143,7 @@ def test_outlines_come_back(supports_folder: Path, butterflies: Collection, name
     supports = read_supports(supports_folder, butterflies)
     support = only(supports)
     found = dict(zip(support.traits, support.masks, strict=True))
-    assert (support.specimen, set(found)) == ("erato-1", {"wing", "spot"})
+    assert (support.individual, set(found)) == ("erato-1", {"wing", "spot"})
     assert np.array_equal(found["wing"], box_mask(*WING))
     assert np.array_equal(found["spot"], box_mask(*SPOT))
     assert dict(supports.numbers) == ({"wing": 2, "spot": 5} if traits else dict(supports.numbers))

@@ -26,7 +26,7 @@ def test_what_was_saved_is_what_the_build_reads(tmp_path: Path) -> None:
     table = a_collection_of(tmp_path)
     save_support(tmp_path / "supports", "r2", {"spot": a_mask(5), "left eye": a_mask(20), "empty": a_mask() & False})
     supports = read_supports(tmp_path / "supports", read_collection(table))
-    (mine,) = [support for support in supports.load("red") if support.specimen == "r2"]
+    (mine,) = [support for support in supports.load("red") if support.individual == "r2"]
     assert dict(zip(mine.traits, mine.masks.sum(axis=(1, 2)), strict=True)) == {"spot": 160, "left eye": 160}
     assert supports.numbers == {"spot": 7, "bar": 3, "left eye": 8}
 

@@ -35,7 +35,7 @@ def test_a_label_picture(supports_folder: Path, butterflies: Collection, kind: s
     )
     supports = read_supports(supports_folder, butterflies)
     support = only(supports)
-    assert (support.specimen, support.group, support.traits) == ("melpomene.1", "melpomene", ("wing", "spot"))
+    assert (support.individual, support.group, support.traits) == ("melpomene.1", "melpomene", ("wing", "spot"))
     assert np.array_equal(support.masks, np.stack([labels == 2, labels == 5]))
     assert support.image.shape == (HEIGHT, WIDTH, 3)
     assert supports.numbers == {"spot": 5, "antenna": 9, "wing": 2}
@@ -56,8 +56,8 @@ def test_a_group_may_have_several_supports(supports_folder: Path, butterflies: C
     (supports_folder / "._erato-1.png").write_bytes(b"what some systems leave behind")
     supports = read_supports(supports_folder, butterflies)
     assert supports.groups() == ("erato", "melpomene")
-    assert [reference.specimen for reference in supports.by_group()["erato"]] == ["erato-1", "erato-2"]
-    assert [support.specimen for support in supports.load("erato")] == ["erato-1", "erato-2"]
+    assert [reference.individual for reference in supports.by_group()["erato"]] == ["erato-1", "erato-2"]
+    assert [support.individual for support in supports.load("erato")] == ["erato-1", "erato-2"]
     assert supports.load("nobody") == ()
 
 
@@ -89,7 +89,7 @@ def test_fingerprints_follow_what_matters(supports_folder: Path, butterflies: Co
     redrawn = fingerprints()
     assert redrawn["erato"] != first["erato"]
     assert redrawn["melpomene"] == first["melpomene"]
-    write_png(butterflies.specimens[2].image, np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
+    write_png(butterflies.photographs[2].image, np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
     assert fingerprints()["melpomene"] != first["melpomene"]
     write_png(supports_folder / "erato-2.png", label_map())
     assert fingerprints()["erato"] != redrawn["erato"]
@@ -101,11 +101,11 @@ def test_the_order_of_the_table_changes_no_group(supports_folder: Path, butterfl
     write_png(supports_folder / "erato-2.png", label_map()[::-1])
     write_png(supports_folder / "melpomene.1.png", label_map())
     supports = read_supports(supports_folder, butterflies)
-    turned = read_supports(supports_folder, replace(butterflies, specimens=butterflies.specimens[::-1]))
+    turned = read_supports(supports_folder, replace(butterflies, photographs=butterflies.photographs[::-1]))
     assert turned.groups() == ("melpomene", "erato")  # Groups stand as the table names them.
     assert turned.fingerprints == supports.fingerprints
     assert turned.by_group() == supports.by_group()
-    assert [support.specimen for support in turned.load("erato")] == ["erato-1", "erato-2"]
+    assert [support.individual for support in turned.load("erato")] == ["erato-1", "erato-2"]
 
 
 def test_the_fingerprint_of_several_supports_follows_their_order(
@@ -115,11 +115,11 @@ def test_the_fingerprint_of_several_supports_follows_their_order(
     write_png(supports_folder / "erato-1.png", label_map())
     write_png(supports_folder / "erato-2.png", label_map()[::-1])
     supports = read_supports(supports_folder, butterflies)
-    first, second, other = butterflies.specimens
+    first, second, other = butterflies.photographs
     renamed = (replace(first, id="erato-2"), replace(second, id="erato-1"), other)
     write_png(supports_folder / "erato-2.png", label_map())
     write_png(supports_folder / "erato-1.png", label_map()[::-1])
-    exchanged = read_supports(supports_folder, replace(butterflies, specimens=renamed))
+    exchanged = read_supports(supports_folder, replace(butterflies, photographs=renamed))
     assert {each.fingerprint for each in exchanged.references} == {each.fingerprint for each in supports.references}
     assert exchanged.fingerprints["erato"] != supports.fingerprints["erato"]  # Another one is first.
     # An older program sorted them, so what it made may lie like either.
@@ -133,17 +133,17 @@ def test_the_fingerprint_of_a_single_support_is_as_ever(supports_folder: Path, b
     supports = read_supports(supports_folder, butterflies)
     (reference,) = supports.references
     assert supports.fingerprints["erato"] == hashlib.sha256(reference.fingerprint.encode()).hexdigest()
-    photograph = hashlib.sha256(butterflies.specimens[0].image.read_bytes()).hexdigest()
+    photograph = hashlib.sha256(butterflies.photographs[0].image.read_bytes()).hexdigest()
     own = repr((photograph, reference.traits, reference.rles))
     assert reference.fingerprint == hashlib.sha256(own.encode()).hexdigest()
     assert (reference.content, reference.box) == (photograph, (3, 4, 25, 16))
 
 
 def test_photographs_among_the_supports_are_not_labels(supports_folder: Path, butterflies: Collection) -> None:
-    (supports_folder / "IMG_erato-1.png").symlink_to(butterflies.specimens[0].image)
+    (supports_folder / "IMG_erato-1.png").symlink_to(butterflies.photographs[0].image)
     write_png(supports_folder / "scan.png", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
     (supports_folder / "erato-1.json").write_text(labelme([polygon("wing", 3, 4, 9, 8)], imagePath="scan.png"))
-    assert only(read_supports(supports_folder, butterflies)).specimen == "erato-1"
+    assert only(read_supports(supports_folder, butterflies)).individual == "erato-1"
 
 
 # -------------------------------------------------------------------------------------------- what does not fit
@@ -220,7 +220,7 @@ def test_a_specimen_without_a_photograph(supports_folder: Path, tmp_path: Path) 
 
 def test_a_broken_photograph_of_a_support(supports_folder: Path, butterflies: Collection) -> None:
     spoil("erato-1.png")(supports_folder)
-    photograph = butterflies.specimens[0].image
+    photograph = butterflies.photographs[0].image
     whole = photograph.read_bytes()
     photograph.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SupportError, match=r"photograph of erato-1 cannot be used: .*truncated"):
@@ -233,7 +233,7 @@ def test_a_broken_photograph_of_a_support(supports_folder: Path, butterflies: Co
 def test_a_photograph_exchanged_after_the_check(supports_folder: Path, butterflies: Collection) -> None:
     spoil("erato-1.png")(supports_folder)
     supports = read_supports(supports_folder, butterflies)
-    write_png(butterflies.specimens[0].image, np.zeros((HEIGHT, WIDTH + 1, 3), dtype=np.uint8))
+    write_png(butterflies.photographs[0].image, np.zeros((HEIGHT, WIDTH + 1, 3), dtype=np.uint8))
     with pytest.raises(SupportError, match="changed since it was checked"):
         supports.load("erato")
 
@@ -241,7 +241,7 @@ def test_a_photograph_exchanged_after_the_check(supports_folder: Path, butterfli
 def test_a_drawing_on_the_photograph_as_stored_is_recognised(supports_folder: Path, butterflies: Collection) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    photograph = butterflies.specimens[0].image
+    photograph = butterflies.photographs[0].image
     Image.fromarray(np.zeros((WIDTH, HEIGHT, 3), dtype=np.uint8)).save(photograph, exif=exif)
     spoil("erato-1.png", label_map())(supports_folder)
     assert only(read_supports(supports_folder, butterflies)).masks.shape == (2, HEIGHT, WIDTH)
@@ -259,11 +259,11 @@ def test_a_drawing_on_the_photograph_as_stored_is_recognised(supports_folder: Pa
 def test_real_supports_come_back_exactly(shared_data: Path, name: str) -> None:
     supports_folder = shared_data / name / "supports"
     supports = read_supports(supports_folder, read_collection(shared_data / name / "collection.csv"))
-    assert {reference.specimen for reference in supports.references} == {
+    assert {reference.individual for reference in supports.references} == {
         path.stem for path in supports_folder.glob("*.png")
     }
     (support, *_) = supports.load(supports.groups()[0])
-    labels = read_labels(supports_folder / f"{support.specimen}.png")
+    labels = read_labels(supports_folder / f"{support.individual}.png")
     again = masks.to_labels(support.masks, [supports.numbers[trait] for trait in support.traits])
     assert np.array_equal(again, labels)
     assert support.image.shape[:2] == labels.shape
@@ -273,4 +273,4 @@ def test_pinned_beetles_have_numbers_of_their_own(shared_data: Path) -> None:
     supports_folder = shared_data / "pinned_beetles"
     supports = read_supports(supports_folder / "supports", read_collection(supports_folder / "collection.csv"))
     assert dict(supports.numbers) == {"head": 1, "pronotum": 2, "elytra": 3, "legs": 4, "antennae": 5}
-    assert supports.references[0].specimen == "0000"
+    assert supports.references[0].individual == "0000"

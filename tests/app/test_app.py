@@ -108,7 +108,7 @@ def test_sliders_filters_and_url(index: Path) -> None:
     app.multiselect(key="f.sex").set_value(["male"]).run()
     quiet(app)
     with sst.open_index(index) as opened_index:
-        sexes = {each.id: each.metadata["sex"] for each in opened_index.specimens()}
+        sexes = {each.id: each.metadata["sex"] for each in opened_index.individuals()}
     hits = [name for name in sexes if f". {name}<" in shown(app)]
     assert hits
     assert {sexes[name] for name in hits} == {"male"}
@@ -148,7 +148,7 @@ def test_decisions_of_the_review_page_are_kept_and_respected(index: Path) -> Non
     assert app.session_state["review-shown"] != first
     with sst.open_index(index) as opened_index:
         (review,) = opened_index.reviews()
-        assert (review.specimen, review.trait, review.decision, review.reviewer) == (*first, "reject", "Mary")
+        assert (review.individual, review.trait, review.decision, review.reviewer) == (*first, "reject", "Mary")
     app = opened(specimen="r1" if first[0] != "r1" else "r2", trait=first[1])
     assert f". {first[0]}<" not in shown(app)
 
@@ -302,7 +302,7 @@ def test_counts_and_predicates_agree(index: Path) -> None:
         chosen = {"sex": ["female"], "eventDate": (datetime.date(1902, 1, 1), datetime.date(1907, 1, 1))}
         where = build_predicate(chosen, kinds)
         expected = set(table[select_rows(table, chosen, kinds) & table["sst:present"]]["sst:specimen"])
-        hits = {hit.specimen for hit in opened_index.search(like=("b0", "spot"), k=99, where=where)}
+        hits = {hit.individual for hit in opened_index.search(like=("b0", "spot"), k=99, where=where)}
         assert hits == expected - {"b0"}
         assert hits
         number = count_words(table, kinds["sex"], chosen, kinds)
@@ -547,7 +547,7 @@ def test_hits_are_added_to_the_question_and_taken_away(index: Path) -> None:
     quiet(app)
     with sst.open_index(index) as opened_index:
         like, unlike = [("r1", "spot"), (first, "spot")], [(last, "spot")]
-        expected = [hit.specimen for hit in opened_index.search(like=like, unlike=unlike, k=20)]
+        expected = [hit.individual for hit in opened_index.search(like=like, unlike=unlike, k=20)]
     assert names(app) == expected
     assert f"Asked: like spot of r1 and spot of {first}, unlike spot of {last}." in shown(app)
     assert f'["{first}", "spot"]' in app.query_params["like"]
@@ -567,7 +567,7 @@ def test_two_traits_at_once(index: Path) -> None:
     quiet(app)
     with sst.open_index(index) as opened_index:
         hits = opened_index.search(like=[("r1", "spot"), ("r1", "bar")], k=20)
-    assert names(app) == [hit.specimen for hit in hits]
+    assert names(app) == [hit.individual for hit in hits]
     assert not any(name.startswith("b") for name in names(app))  # The blue ones have no bar.
     app.slider(key="shape").set_value(0.0).run()
     quiet(app)
@@ -594,7 +594,7 @@ def test_a_sentence_goes_with_several_examples(index: Path) -> None:
     quiet(app)
     with sst.open_index(index) as opened_index:
         hits = opened_index.search(like=[("r1", "spot"), ("r2", "spot")], where="sex = 'female'", k=20)
-    assert names(app) == [hit.specimen for hit in hits]
+    assert names(app) == [hit.individual for hit in hits]
 
 
 # ------------------------------------------------------------------------------------------- while a build is at work

@@ -115,7 +115,7 @@ def test_the_number_in_a_sentence_is_kept(own: Path) -> None:
     app = opened(sentence="the 3 largest spots")
     quiet(app)
     with sst.open_index(own / "index") as index:
-        expected = [hit.specimen for hit in sst.answer(index, sst.understand(index, "the 3 largest spots"))]
+        expected = [hit.individual for hit in sst.answer(index, sst.understand(index, "the 3 largest spots"))]
     assert names(app) == expected
     assert len(expected) == 3
     assert "hits 1 to 3, as many as the sentence asks for at most (3)" in shown(app)

@@ -50,7 +50,7 @@ def test_a_sentence_beside_an_example_orders_as_on_the_command_line(index: Path)
     assert names(app) == on_the_command_line(index, "--like", "r1", "--trait", "spot")
     # The words do something: without them the order is another.
     with sst.open_index(index) as there:
-        alone = [hit.specimen for hit in there.search(like=("r1", "spot"), k=12)]
+        alone = [hit.individual for hit in there.search(like=("r1", "spot"), k=12)]
     assert names(app) != alone
     assert "Ordered by two places alike" in shown(app)
     assert "feathery spot" in shown(app)
@@ -69,7 +69,7 @@ def test_several_examples_and_words_are_said_not_to_go_together(index: Path) -> 
     app = opened(specimen="r1", trait="spot", like='["r2", "spot"]', sentence=SENTENCE)
     quiet(app)
     with sst.open_index(index) as there:
-        alone = [hit.specimen for hit in there.search(like=[("r1", "spot"), ("r2", "spot")], k=12)]
+        alone = [hit.individual for hit in there.search(like=[("r1", "spot"), ("r2", "spot")], k=12)]
     assert names(app) == alone
     assert "are not asked together with several examples" in shown(app)
     assert "Ordered by" not in shown(app)
@@ -89,7 +89,7 @@ def test_a_model_that_is_gone_is_said_and_the_rest_is_answered(
     quiet(app)
     assert "feathery spot\u201d are not compared" in shown(app)
     with sst.open_index(tmp_path / "index") as there:
-        assert names(app) == [hit.specimen for hit in there.search(like=("r1", "spot"), k=12)]
+        assert names(app) == [hit.individual for hit in there.search(like=("r1", "spot"), k=12)]
     # Named when the app is started, it is found again.
     monkeypatch.setattr(sys, "argv", ["Home.py", str(tmp_path / "index"), "--clip-model", str(made / "clip")])
     app = opened(specimen="r1", trait="spot", sentence=SENTENCE)
@@ -118,8 +118,8 @@ def test_another_sex_is_another_than_that_of_the_chosen_specimen(index: Path) ->
     app = opened(specimen="r1", trait="spot", sentence="spots of the other sex")
     quiet(app)
     with sst.open_index(index) as there:
-        own = there.specimen("r1").metadata["sex"]
-        expected = [hit.specimen for hit in there.search(like=("r1", "spot"), where=f"sex <> '{own}'", k=12)]
+        own = there.individual("r1").metadata["sex"]
+        expected = [hit.individual for hit in there.search(like=("r1", "spot"), where=f"sex <> '{own}'", k=12)]
     assert names(app) == expected
     assert "Not understood" not in shown(app)
     quiet(opened(specimen="nobody", trait="spot", sentence="spots of the other sex"))

@@ -104,7 +104,7 @@ def drawn(*, photograph: str = "", box: Box = (12, 12, 28, 28), **fingerprints: 
     mask[box[1] : box[3], box[0] : box[2]] = True
     references = [
         SupportReference(
-            specimen=group,
+            individual=group,
             group=group,
             image=Path(f"{group}.png"),
             size=(SIDE, SIDE),

@@ -67,7 +67,7 @@ def test_an_unreadable_photograph_harms_only_itself(table: Path, sizes: list[int
     assert (report.processed, sum(report.skipped.values())) == (9, 1)
     assert sizes[:2] == [2, 2]
     with open_index(table.parent / "index") as index:
-        assert [(row.specimen, row.stage) for row in index.skipped()] == [("r1", "image")]
+        assert [(row.photograph, row.stage) for row in index.skipped()] == [("r1", "image")]
 
 
 def test_a_refused_photograph_harms_only_itself(table: Path, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_a_refused_photograph_harms_only_itself(table: Path, sizes: list[int], m
     assert report.skipped == {"this photograph is too odd": 1}
     assert sizes[:4] == [3, 1, 1, 1]
     with open_index(table.parent / "index") as index:
-        assert [(row.specimen, row.stage) for row in index.skipped()] == [("r1", "propagation")]
+        assert [(row.photograph, row.stage) for row in index.skipped()] == [("r1", "propagation")]
 
 
 def test_nonsense_in_the_midst_of_a_batch_is_named(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:

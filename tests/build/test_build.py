@@ -95,7 +95,7 @@ def test_every_trait_of_every_specimen_is_found_where_it_was_painted(unkilled: t
 def test_similar_spots_are_neighbours(unkilled: tuple[Path, Path]) -> None:
     with open_index(unkilled[1]) as index:
         hits = index.search(like=("r1", "spot"), k=4, weights={"colour": 1})
-    assert {hit.specimen for hit in hits} == {"r0", "r2", "r3", "r4"}
+    assert {hit.individual for hit in hits} == {"r0", "r2", "r3", "r4"}
 
 
 def test_a_support_keeps_the_mask_that_was_drawn(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_a_bad_photograph_is_skipped_and_recorded(table: Path) -> None:
     report = build_fake(table, table.parent / "index")
     assert (report.processed, sum(report.skipped.values())) == (8, 2)
     with open_index(table.parent / "index") as index:
-        reasons = {row.specimen: (row.stage, row.reason) for row in index.skipped()}
+        reasons = {row.photograph: (row.stage, row.reason) for row in index.skipped()}
     assert reasons["r1"][0] == reasons["b3"][0] == "image"
     assert "truncated" in reasons["r1"][1]
     assert "does not exist" in reasons["b3"][1]
@@ -302,7 +302,7 @@ def test_a_photograph_that_the_propagator_refuses_is_skipped(table: Path, monkey
     report = build_fake(table, table.parent / "index")
     assert report.skipped == {"this photograph is too odd": 1}
     with open_index(table.parent / "index") as index:
-        assert [(row.specimen, row.stage) for row in index.skipped()] == [("r2", "propagation")]
+        assert [(row.photograph, row.stage) for row in index.skipped()] == [("r2", "propagation")]
 
 
 def test_specimens_of_a_group_without_support_are_skipped(table: Path) -> None:
@@ -403,7 +403,7 @@ def test_a_stopped_build_leaves_what_it_did_searchable(
     with pytest.raises(KeyboardInterrupt):
         build_fake(table, tmp_path / "index")
     with open_index(tmp_path / "index") as index:
-        assert {hit.specimen for hit in index.search(like=("r0", "spot"))} == {"r1", "r2"}
+        assert {hit.individual for hit in index.search(like=("r0", "spot"))} == {"r1", "r2"}
         assert not index.info()["provenance"]["complete"]
     monkeypatch.delenv("FAKE_TRACKER")
     report = build_fake(table, tmp_path / "index")

@@ -42,7 +42,7 @@ def build_compass(folder: Path, groups: Sequence[str] = ()) -> BuildReport:
 
 def frames(folder: Path) -> dict[str, tuple[float, ...]]:
     with open_index(folder / "index") as index:
-        return {each.id: index.region(each.id, "wing").frame.matrix for each in index.specimens()}
+        return {each.id: index.region(each.id, "wing").frame.matrix for each in index.individuals()}
 
 
 def copy_photograph(folder: Path, specimen: str, name: str) -> None:
@@ -52,7 +52,7 @@ def copy_photograph(folder: Path, specimen: str, name: str) -> None:
 def assert_a_copy_is_found_first(folder: Path, specimen: str, copy: str) -> None:
     with open_index(folder / "index") as index:
         best = index.search(like=(copy, "wing"))[0]
-    assert best.specimen == specimen
+    assert best.individual == specimen
     assert best.similarity == pytest.approx(1, abs=1e-5)
     lie = frames(folder)
     np.testing.assert_allclose(lie[copy], lie[specimen], atol=1e-9)

@@ -21,7 +21,7 @@ from sst_retrieval.search.index import open_index
 
 def skipped_reasons(index: Path) -> dict[str, str]:
     with open_index(index) as opened:
-        return {each.specimen: each.reason for each in opened.skipped()}
+        return {each.photograph: each.reason for each in opened.skipped()}
 
 
 def photograph_of(table: Path, specimen: str) -> Path:

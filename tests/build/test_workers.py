@@ -401,7 +401,7 @@ def test_unreadable_and_refused_photographs_harm_only_themselves(table: Path, mo
     report = build_fake(table, table.parent / "index", CONCURRENT)
     assert (report.processed, sum(report.skipped.values())) == (8, 2)
     with open_index(table.parent / "index") as index:
-        skipped = {row.specimen: row.stage for row in index.skipped()}
+        skipped = {row.photograph: row.stage for row in index.skipped()}
     assert skipped.keys() == {"b3", "r2"}
     assert skipped["b3"] == "image"
 
@@ -476,7 +476,7 @@ def test_the_built_in_models_answer_threads_as_they_answer_one(
     monkeypatch.setattr("sst_retrieval.track.sam2.tracker.MIN_IOU", 2.0)  # Every mask is uncertain.
     collection = read_collection(drawer / "collection.csv")
     supports = read_supports(drawer / "supports", collection)
-    targets = [each for each in collection.specimens if each.group == collection.specimens[0].group]
+    targets = [each for each in collection.photographs if each.group == collection.photographs[0].group]
     assert len(targets) == 3
 
     def found(models: Engines, workers: int) -> list[list[Region]]:

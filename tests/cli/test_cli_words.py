@@ -33,7 +33,7 @@ def test_a_sentence_is_answered_and_how_it_was_read_is_said(index: Path, tmp_pat
     with open_index(index) as opened:
         assert hits == [hit.as_dict() for hit in answer(opened, understand(opened, "red spots"))]
         assert {hit["specimen"] for hit in hits} == {
-            each.id for each in opened.specimens() if each.group == "red" and each.id in {h["specimen"] for h in hits}
+            each.id for each in opened.individuals() if each.group == "red" and each.id in {h["specimen"] for h in hits}
         }
     assert "trait: spot" in result.stderr
     assert "not understood: iridescent" in result.stderr
@@ -50,7 +50,7 @@ def test_a_sentence_can_be_explained_and_parts_ignored(index: Path) -> None:
 
 def test_an_example_may_come_beside_the_sentence(index: Path) -> None:
     with open_index(index) as opened:
-        name = opened.specimens()[0].id
+        name = opened.individuals()[0].id
     result = run("search", index, "--text", "a similar spot", "--like", name, "--json")
     plain = run("search", index, "--trait", "spot", "--like", name, "--json")
     assert json.loads(result.stdout) == json.loads(plain.stdout)
@@ -94,7 +94,7 @@ def test_an_openclip_index_compares_the_rest_of_a_sentence_with_patterns(table: 
     wanted = described(embedder, "feathery spot").astype(float)
     with open_index(tmp_path / "index") as index:
         cosines = {}
-        for each in index.specimens():
+        for each in index.individuals():
             vector = index.region(each.id, "spot").vector
             if vector is not None:
                 cosines[each.id] = float(vector[: small_clip.DIM].astype(float) @ wanted)

@@ -39,11 +39,11 @@ def read(folder: Path, text: str | bytes, name: str = "t.csv") -> Collection:
 
 
 def ids(collection: Collection) -> list[str]:
-    return [specimen.id for specimen in collection.specimens]
+    return [specimen.id for specimen in collection.photographs]
 
 
 def column(collection: Collection, name: str) -> list[object]:
-    return [specimen.metadata[name] for specimen in collection.specimens]
+    return [specimen.metadata[name] for specimen in collection.photographs]
 
 
 # ------------------------------------------------------------------------------------------------ quotation marks
@@ -219,7 +219,7 @@ def test_escaped_names_are_file_names_and_come_back(name: str) -> None:
 def test_one_bad_row_loses_no_other(drawer: Path) -> None:
     collection = read(drawer, f"id,image\nA,a.jpg\n,b.jpg\nC,https://x.org/c.jpg\n{'é' * 101},d.jpg\nE,e.jpg\n")
     assert ids(collection) == ["A", "E"]
-    assert [(each.specimen, "web address" in each.reason) for each in collection.left_out] == [("C", True)]
+    assert [(each.photograph, "web address" in each.reason) for each in collection.left_out] == [("C", True)]
     assert "line 3: id is empty" in collection.notes[0]
     assert "line 5: id" in collection.notes[1]
 
@@ -260,7 +260,7 @@ def test_two_rows_with_one_photograph_are_noted(drawer: Path) -> None:
 
 def test_groups_that_differ_in_capitals_are_noted(drawer: Path) -> None:
     collection = read(drawer, "id,image,group\nA,a.jpg,Erato\nB,b.jpg,Erato \nC,c.jpg,erato\nD,d.jpg,sara\n")
-    assert [each.group for each in collection.specimens] == ["Erato", "Erato", "erato", "sara"]
+    assert [each.group for each in collection.photographs] == ["Erato", "Erato", "erato", "sara"]
     (note,) = collection.notes
     assert "line 4: the group 'erato' is not 'Erato'; is it?" in note
 
@@ -275,7 +275,7 @@ def test_photographs_are_found_however_they_are_spelt(drawer: Path) -> None:
     for name in (decomposed, "Bilder/B.JPG", " c1.jpg"):
         (drawer / name).write_bytes(photograph)
     collection = read(drawer, "id,image\nA,Müller.jpg\nB,bilder/b.jpg\nC,c1.jpg\nD,e.JPEG\nE,a.jpg\n")
-    found = [each.image for each in collection.specimens]
+    found = [each.image for each in collection.photographs]
     assert [path.name for path in found] == [decomposed, "B.JPG", " c1.jpg", "e.JPEG", "a.jpg"]
     assert [path.is_file() for path in found] == [True, True, True, False, True]
     assert "3 photographs are found under another spelling" in collection.notes[0]
@@ -288,12 +288,12 @@ def test_a_spelling_that_two_files_fit_is_not_guessed(drawer: Path) -> None:
     if len(list(drawer.glob("[xX].*"))) < 2:
         pytest.skip("this file system does not tell capitals apart")
     collection = read(drawer, "id,image\nA,x.jpg\nB,b.jpg\n")
-    assert not collection.specimens[0].image.is_file()
+    assert not collection.photographs[0].image.is_file()
 
 
 def test_addresses_of_files(drawer: Path) -> None:
     collection = read(drawer, f"id,image\nA,{(drawer / 'a.jpg').as_uri()}\n")
-    assert collection.specimens[0].image == drawer / "a.jpg"
+    assert collection.photographs[0].image == drawer / "a.jpg"
     long = read(drawer, f"id,image\nA,{'x' * 300}.jpg\nB,b.jpg\n").specimens[0].image
     assert long.name == f"{'x' * 300}.jpg"
 
@@ -470,7 +470,7 @@ def test_one_damaged_photograph_of_an_archive_loses_no_other(tmp_path: Path) -> 
             file.writestr(name, content)
     path.write_bytes(path.read_bytes().replace(b"AAAAAAAA", b"AAAXAAAA"))
     collection = read_collection(path)
-    assert [each.image.is_file() for each in collection.specimens] == [False, True]
+    assert [each.image.is_file() for each in collection.photographs] == [False, True]
     assert any("a.jpg is damaged" in note for note in collection.notes)
 
 
@@ -500,7 +500,7 @@ def test_groups_and_ids_of_nested_folders(drawer: Path, tmp_path_factory: pytest
         (root / name).write_bytes(photograph)
     (root / "index" / "manifest.json").write_text("{}")
     collection = read_collection(write_folder_table(root, root / "tables.csv").path)
-    assert {(each.id, each.image.relative_to(root).as_posix(), each.group) for each in collection.specimens} == {
+    assert {(each.id, each.image.relative_to(root).as_posix(), each.group) for each in collection.photographs} == {
         ("erato_a", "erato/a.jpg", "erato"),
         ("b", "erato/dorsal/b.jpg", "erato/dorsal"),
         ("sara_images_A", "sara/images/A.JPG", "sara"),

@@ -44,7 +44,7 @@ def table(folder: Path, text: str, name: str = "collection.csv", encoding: str =
 
 
 def metadata(collection: Collection, column: str) -> list[object]:
-    return [specimen.metadata[column] for specimen in collection.specimens]
+    return [specimen.metadata[column] for specimen in collection.photographs]
 
 
 # --------------------------------------------------------------------------------------------------- good tables
@@ -70,7 +70,7 @@ def test_delimited_text(drawer: Path, name: str, separator: str, encoding: str, 
     ]
     text = end.join(separator.join(row) for row in rows) + end
     collection = read_collection(table(drawer, text, name, encoding))
-    first, second = collection.specimens
+    first, second = collection.photographs
     assert (first.id, first.image, first.group) == ("A1", drawer / "a.jpg", "erato")
     assert first.metadata == {"catalogNumber": "A1", "image": "a.jpg", "group": "erato", "locality": "Panamá"}
     assert second.group == "all"
@@ -102,7 +102,7 @@ def test_columns_get_sensible_types(drawer: Path) -> None:
         "big": ("VARCHAR", ["12345678901234567890", "1"]),
     }
     assert {name: (kind, metadata(collection, name)) for name, kind in collection.columns.items()} == expected
-    assert [specimen.id for specimen in collection.specimens] == ["00123", "0000"]
+    assert [specimen.id for specimen in collection.photographs] == ["00123", "0000"]
 
 
 @pytest.mark.parametrize(
@@ -170,13 +170,13 @@ def test_quoted_cells_and_blank_rows(drawer: Path) -> None:
     text = 'id,image,note,\n\nA1,a.jpg,"Panama, ""the\nCanal""",\n,,,\nA2, b.jpg ,"x",,,\n'
     collection = read_collection(table(drawer, text))
     assert metadata(collection, "note") == ['Panama, "the\nCanal"', "x"]
-    assert collection.specimens[1].image == drawer / "b.jpg"
+    assert collection.photographs[1].image == drawer / "b.jpg"
 
 
 @pytest.mark.parametrize("header", ["catalogNumber,Image", "Catalog Number,FILE_NAME", "specimen,photo", "ID,path"])
 def test_usual_column_names_are_found(drawer: Path, header: str) -> None:
     collection = read_collection(table(drawer, f"{header},occurrenceID\nA1,a.jpg,x\n"))
-    assert [(s.id, s.image.name) for s in collection.specimens] == [("A1", "a.jpg")]
+    assert [(s.id, s.image.name) for s in collection.photographs] == [("A1", "a.jpg")]
 
 
 def test_columns_can_be_named(drawer: Path) -> None:
@@ -184,7 +184,7 @@ def test_columns_can_be_named(drawer: Path) -> None:
         drawer, "catalogNumber,image,code,view2,species\nx,nothing,A1,a.jpg,erato\nx,nothing,A2,b.jpg,melpomene\n"
     )
     collection = read_collection(path, id_column="code", image_column="view2", group_column="Species")
-    assert [(s.id, s.image.name, s.group) for s in collection.specimens] == [
+    assert [(s.id, s.image.name, s.group) for s in collection.photographs] == [
         ("A1", "a.jpg", "erato"),
         ("A2", "b.jpg", "melpomene"),
     ]
@@ -192,7 +192,7 @@ def test_columns_can_be_named(drawer: Path) -> None:
 
 def test_without_a_group_column_all_is_one_group(drawer: Path) -> None:
     collection = read_collection(table(drawer, "id,image,scientificName\nA1,a.jpg,H. erato\nA2,b.jpg,H. melpomene\n"))
-    assert {specimen.group for specimen in collection.specimens} == {"all"}
+    assert {specimen.group for specimen in collection.photographs} == {"all"}
 
 
 def test_images_folder(drawer: Path, jpeg: bytes) -> None:
@@ -206,7 +206,7 @@ def test_images_folder(drawer: Path, jpeg: bytes) -> None:
     )
     collection = read_collection(path, images=photos)
     expected = [photos / "dorsal/a.jpg", photos / "b.jpg", photos / "IMG 1.jpg", photos / "gone.jpg"]
-    assert [specimen.image for specimen in collection.specimens] == expected
+    assert [specimen.image for specimen in collection.photographs] == expected
 
 
 def test_a_file_name_alone_is_not_enough_when_two_photographs_have_it(drawer: Path, jpeg: bytes) -> None:
@@ -215,7 +215,7 @@ def test_a_file_name_alone_is_not_enough_when_two_photographs_have_it(drawer: Pa
     (photos / "a.jpg").write_bytes(jpeg)
     (photos / "b.jpg").write_bytes(jpeg)
     collection = read_collection(table(drawer, "id,image\nA,dorsal/a.jpg\nB,ventral/a.jpg\nC,b.jpg\n"), images=photos)
-    assert collection.specimens[0].image == photos / "dorsal/a.jpg"
+    assert collection.photographs[0].image == photos / "dorsal/a.jpg"
     path = table(drawer, "id,image\nA,https://x.org/1/a.jpg\nB,https://x.org/2/a.jpg\n")
     with pytest.raises(CollectionError, match=r"line 2: https://x\.org/1/a\.jpg .*same file name 'a\.jpg'"):
         read_collection(path, images=photos)
@@ -224,8 +224,8 @@ def test_a_file_name_alone_is_not_enough_when_two_photographs_have_it(drawer: Pa
 def test_missing_photographs_and_symbolic_links(drawer: Path) -> None:
     (drawer / "link.jpg").symlink_to(drawer / "a.jpg")
     collection = read_collection(table(drawer, "id,image\nA1,gone.jpg\nA2,link.jpg\nA3,\n"))
-    assert [specimen.image.name for specimen in collection.specimens] == ["gone.jpg", "link.jpg"]
-    assert [(skipped.specimen, skipped.stage) for skipped in collection.left_out] == [("A3", "image")]
+    assert [specimen.image.name for specimen in collection.photographs] == ["gone.jpg", "link.jpg"]
+    assert [(skipped.photograph, skipped.stage) for skipped in collection.left_out] == [("A3", "image")]
 
 
 def test_the_table_may_be_named_relative_to_the_current_folder(drawer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,11 +262,11 @@ def test_parquet(drawer: Path) -> None:
         "code": "VARCHAR",
         "tags": "VARCHAR",
     }
-    assert [specimen.id for specimen in collection.specimens] == ["7", "8"]
-    assert list(collection.specimens[0].metadata.values())[2:] == [
+    assert [specimen.id for specimen in collection.photographs] == ["7", "8"]
+    assert list(collection.photographs[0].metadata.values())[2:] == [
         *("female", 1.5, 1, datetime.datetime(2015, 4, 1, 10), datetime.date(2015, 4, 1), "007", '["a", "é"]')
     ]
-    assert list(collection.specimens[1].metadata.values())[2:] == [None, None, 2, None, None, None, None]
+    assert list(collection.photographs[1].metadata.values())[2:] == [None, None, 2, None, None, None, None]
 
 
 def test_specimens_are_written_for_the_catalog(drawer: Path) -> None:
@@ -442,12 +442,12 @@ def darwin_core(**changes: str) -> dict[str, str | bytes]:
 
 def test_darwin_core_archive_with_a_folder_of_photographs(drawer: Path) -> None:
     collection = read_collection(archive(drawer, darwin_core()), images=drawer)
-    assert [(s.id, s.image) for s in collection.specimens] == [
+    assert [(s.id, s.image) for s in collection.photographs] == [
         ("00123", drawer / "a.jpg"),
         ("00124_1", drawer / "b.jpg"),
         ("00124_2", drawer / "c.jpg"),
     ]
-    assert collection.specimens[2].metadata == {
+    assert collection.photographs[2].metadata == {
         "id": "u2",
         "catalogNumber": "00124",
         "scientificName": 'Heliconius "melpomene',
@@ -461,7 +461,7 @@ def test_darwin_core_archive_with_a_folder_of_photographs(drawer: Path) -> None:
         "media_license": "CC BY",
         "description": "ventral",
     }
-    assert [skipped.specimen for skipped in collection.left_out] == ["00125"]
+    assert [skipped.photograph for skipped in collection.left_out] == ["00125"]
     assert collection.columns["decimalLatitude"] == "DOUBLE"
     assert not (drawer / "heliconius.photographs").exists()
 
@@ -489,8 +489,8 @@ def test_only_still_images_of_an_archive_are_photographs(drawer: Path, kind: str
     occurrences = OCCURRENCES.replace("\t8.5\t\t", "\t8.5\tb.jpg\t")
     path = archive(drawer, darwin_core(meta_xml=meta, multimedia_txt=media, occurrence_txt=occurrences))
     collection = read_collection(path, images=drawer)
-    assert [specimen.id for specimen in collection.specimens] == ["00123", "00124"][: 1 + photograph]
-    assert ("00124" in [skipped.specimen for skipped in collection.left_out]) is not photograph
+    assert [specimen.id for specimen in collection.photographs] == ["00123", "00124"][: 1 + photograph]
+    assert ("00124" in [skipped.photograph for skipped in collection.left_out]) is not photograph
 
 
 def test_both_types_of_audiovisual_core_must_say_still_image(drawer: Path) -> None:
@@ -500,7 +500,7 @@ def test_both_types_of_audiovisual_core_must_say_still_image(drawer: Path) -> No
         f"u1\ta.jpg\t{DCMI}StillImage\t\tStillImage\nu2\tb.jpg\t\t\tSound\nu3\tc.jpg\t{DCMI}Sound\t\t\n"
     )
     collection = read_collection(archive(drawer, darwin_core(meta_xml=meta, multimedia_txt=media)), images=drawer)
-    assert [specimen.id for specimen in collection.specimens] == ["00123"]
+    assert [specimen.id for specimen in collection.photographs] == ["00123"]
 
 
 @pytest.mark.parametrize("inside", ["", "export/"])
@@ -511,7 +511,7 @@ def test_photographs_inside_the_archive_are_unpacked_once(tmp_path: Path, jpeg: 
     folder = tmp_path / "heliconius.photographs"
     for _ in range(2):
         collection = read_collection(path)
-        assert [s.image for s in collection.specimens[:2]] == [folder / "media/a.jpg", folder / "b.jpg"]
+        assert [s.image for s in collection.photographs[:2]] == [folder / "media/a.jpg", folder / "b.jpg"]
         files = [file for file in folder.rglob("*") if file.is_file()]
         assert {file.name for file in files} == {"a.jpg", "b.jpg"}
         assert not (tmp_path.parent / "c.jpg").exists()  # named as ../../c.jpg
@@ -531,7 +531,7 @@ def test_associated_media_stand_in_for_a_file_of_photographs(drawer: Path) -> No
     meta = META.partition("<extension")[0] + "</archive>"
     occurrences = OCCURRENCES.replace("8.5\t\t", "8.5\thttps://x.org/b.jpg | https://x.org/c.jpg\t")
     collection = read_collection(archive(drawer, darwin_core(meta_xml=meta, occurrence_txt=occurrences)), images=drawer)
-    assert [(s.id, s.image.name) for s in collection.specimens] == [("00124_1", "b.jpg"), ("00124_2", "c.jpg")]
+    assert [(s.id, s.image.name) for s in collection.photographs] == [("00124_1", "b.jpg"), ("00124_2", "c.jpg")]
     assert len(collection.left_out) == 2
 
 
@@ -574,14 +574,14 @@ def test_a_zip_without_meta_xml(drawer: Path) -> None:
 
 def test_heliconius(shared_data: Path) -> None:
     collection = read_collection(shared_data / "heliconius" / "collection.csv")
-    assert len(collection.specimens) == 42
+    assert len(collection.photographs) == 42
     assert collection.columns["decimalLatitude"] == "DOUBLE"
-    assert len({specimen.group for specimen in collection.specimens}) == 6
-    assert all(specimen.image.is_file() for specimen in collection.specimens)
+    assert len({specimen.group for specimen in collection.photographs}) == 6
+    assert all(specimen.image.is_file() for specimen in collection.photographs)
 
 
 def test_pinned_beetles_keep_their_numbers_as_text(shared_data: Path) -> None:
     collection = read_collection(shared_data / "pinned_beetles" / "collection.csv")
     assert collection.columns["catalogNumber"] == "VARCHAR"
-    assert [specimen.id for specimen in collection.specimens[:2]] == ["0000", "0001"]
-    assert collection.specimens[0].metadata["catalogNumber"] == "0000"
+    assert [specimen.id for specimen in collection.photographs[:2]] == ["0000", "0001"]
+    assert collection.photographs[0].metadata["catalogNumber"] == "0000"

@@ -330,11 +330,11 @@ def test_a_darwin_core_archive_keeps_what_the_collection_calls_its_own(museum: I
         assert {part["http://rs.tdwg.org/ac/terms/isROIOf"] for part in parts.values()} == photographs
     # It is a collection like any other, too.
     again = read_collection(tmp_path / "d.zip", images=photographs_in(tmp_path / "photographs", 5))
-    assert [each.metadata["occurrenceID"] for each in again.specimens] == [
+    assert [each.metadata["occurrenceID"] for each in again.photographs] == [
         *("urn:catalog:A:1", "urn:catalog:A:1", "c", "urn:catalog:A:1", "urn:catalog:A:5")
     ]
-    assert again.specimens[1].metadata["license"] == "http://creativecommons.org/licenses/by/4.0/"
-    assert again.specimens[1].metadata["media_license"] == "CC BY"
+    assert again.photographs[1].metadata["license"] == "http://creativecommons.org/licenses/by/4.0/"
+    assert again.photographs[1].metadata["media_license"] == "CC BY"
 
 
 def photographs_in(folder: Path, count: int) -> Path:

@@ -144,7 +144,7 @@ def write_zip(files: dict[str, bytes], rng: Random, secret: Path) -> bytes:
 
 
 def describe(collection: Collection) -> list[tuple[object, ...]]:
-    return [(each.id, each.image.name, sorted(each.metadata.items())) for each in collection.specimens]
+    return [(each.id, each.image.name, sorted(each.metadata.items())) for each in collection.photographs]
 
 
 def list_files(folder: Path) -> dict[Path, int]:
@@ -202,7 +202,7 @@ def prepare(folder: Path) -> Check:
         detail = f"{how}: {found}, notes {collection.notes}"
         if SECRET in str(found):
             return Outcome(DIFFERENT, "a file outside the archive is read", detail)
-        if any(not each.image.resolve().is_relative_to(place) for each in collection.specimens):
+        if any(not each.image.resolve().is_relative_to(place) for each in collection.photographs):
             return Outcome(DIFFERENT, "a photograph outside the archive", detail)
         if found == before:
             return Outcome(RIGHT, "the specimens are as before")

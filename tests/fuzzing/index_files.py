@@ -36,14 +36,14 @@ def ask(path: Path) -> Answers:
     with open_index(path) as index:
         info = index.info()
         answers["info"] = {key: value for key, value in info.items() if key not in ("path", "generation", "provenance")}
-        answers["reviews"] = [(each.specimen, each.trait, each.decision) for each in index.reviews()]
-        answers["skipped"] = [(each.specimen, each.reason) for each in index.skipped()]
-        specimens = index.specimens("sex = 'female'") + index.specimens()
+        answers["reviews"] = [(each.individual, each.trait, each.decision) for each in index.reviews()]
+        answers["skipped"] = [(each.photograph, each.reason) for each in index.skipped()]
+        specimens = index.individuals("sex = 'female'") + index.individuals()
         answers["specimens"] = [(each.id, each.group, sorted(map(str, each.metadata.items()))) for each in specimens]
         for trait in index.traits:
             name = next(each.id for each in specimens if each.id.startswith("r"))
             hits = index.search(like=(name, trait), k=20)
-            answers[f"hits of {trait}"] = [(hit.specimen, round(float(hit.similarity), 6)) for hit in hits]
+            answers[f"hits of {trait}"] = [(hit.individual, round(float(hit.similarity), 6)) for hit in hits]
             answers[f"measurements of {trait}"] = str(index.table(trait).sort_index(axis=1).to_csv())
             crops = [index.crop(each.id, trait) for each in specimens[:3]]
             answers[f"crops of {trait}"] = [

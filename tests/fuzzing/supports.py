@@ -28,7 +28,7 @@ from fuzzing.outcomes import DIFFERENT, EXPLAINED, RIGHT, Check, Outcome
 from sst_retrieval.annotate.supports import Supports, read_supports
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.imaging import masks
-from sst_retrieval.types import Mask, Specimen
+from sst_retrieval.types import Mask, Photograph
 
 HEIGHT, WIDTH = 64, 96
 NAME = "IMG_erato-1.png"
@@ -290,7 +290,7 @@ def prepare(folder: Path) -> Check:
     for name, group in (("erato-1", "erato"), ("erato-2", "erato"), ("melpomene.1", "melpomene")):
         path = folder / f"IMG_{name}.png"
         path.write_bytes(png(photograph))
-        specimens.append(Specimen(name, path, group))
+        specimens.append(Photograph(name, path, group))
     collection = Collection(tuple(specimens), {}, folder / "collection.csv")
     drawings, place = make_drawings(), folder / "supports"
     before: dict[str, dict[str, Mask]] = {}
@@ -322,7 +322,7 @@ def masks_of(supports: Supports) -> dict[str, Mask]:
     for group in supports.groups():
         for support in supports.load(group):
             for trait, mask in zip(support.traits, support.masks, strict=True):
-                found[trait if support.specimen == "erato-1" else f"{trait} of {support.specimen}"] = mask
+                found[trait if support.individual == "erato-1" else f"{trait} of {support.individual}"] = mask
     return found
 
 

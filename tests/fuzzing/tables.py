@@ -279,7 +279,7 @@ def judge(path: Path, content: bytes, expected: Cells | None, name: str) -> Outc
         return judge_parquet(path, raw.columns, expected, detail)
     if expected is not None and not same_cells(ours, expected):
         return Outcome(DIFFERENT, "an undamaged table is read otherwise", f"{detail}; read as {ours}")
-    used = [each.id for each in collection.specimens] + [each.specimen for each in collection.left_out]
+    used = [each.id for each in collection.photographs] + [each.photograph for each in collection.left_out]
     if len(used) < len(rows) and not collection.notes:
         return Outcome(DIFFERENT, "a row is missing without a word", f"{detail}; read as {ours}")
     if len(set(used)) < len(used):
@@ -318,7 +318,7 @@ def normalise(value: object) -> str | None:
 
 def judge_values(collection: object, columns: dict[str, Sequence[object]], detail: str) -> Outcome | None:
     """Compare typed values with the text that they were made of."""
-    specimens = collection.specimens  # type: ignore[attr-defined]
+    specimens = collection.photographs  # type: ignore[attr-defined]
     for column, kind in collection.columns.items():  # type: ignore[attr-defined]
         if column not in columns:
             return Outcome(DIFFERENT, "a column that the table does not have", detail)

@@ -165,7 +165,7 @@ def test_a_wrong_predicate_is_explained_with_the_columns_there_are(catalog: Cata
     ):
         catalog.resolve("sx = 1", "wing")
     with pytest.raises(QueryError) as caught:
-        catalog.specimens("hue > 1")
+        catalog.individuals("hue > 1")
     assert "hue" not in str(caught.value).split("columns:")[1].splitlines()[0]
     assert "sst:" not in str(caught.value).split("columns:")[1].splitlines()[0]
     with pytest.raises(QueryError) as caught:
@@ -177,7 +177,7 @@ def test_a_wrong_predicate_is_explained_with_the_columns_there_are(catalog: Cata
 
 
 def test_specimens_come_back_as_they_were(catalog: Catalog) -> None:
-    found = catalog.specimen("a 1")
+    found = catalog.individual("a 1")
     assert found is not None
     assert (found.id, str(found.image), found.group) == ("a 1", "/photographs/0.png", "group")
     assert found.metadata == {
@@ -189,9 +189,9 @@ def test_specimens_come_back_as_they_were(catalog: Catalog) -> None:
         "Area": "north",
         'say "it"': True,
     }
-    assert catalog.specimen("A 1") is None
-    assert [row.id for row in catalog.specimens()] == IDS
-    assert [row.id for row in catalog.specimens("\"order\" LIKE 'Lep%'")] == ["a 1", "b"]
+    assert catalog.individual("A 1") is None
+    assert [row.id for row in catalog.individuals()] == IDS
+    assert [row.id for row in catalog.individuals("\"order\" LIKE 'Lep%'")] == ["a 1", "b"]
 
 
 def test_a_region_comes_back_as_it_was(catalog: Catalog) -> None:

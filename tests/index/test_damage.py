@@ -59,7 +59,7 @@ def index(whole: Path, tmp_path: Path) -> Path:
 
 def answers(path: Path) -> list[tuple[str, float]]:
     with open_index(path) as opened:
-        return [(hit.specimen, hit.similarity) for hit in opened.search(like=("s00", "wing"), k=20)]
+        return [(hit.individual, hit.similarity) for hit in opened.search(like=("s00", "wing"), k=20)]
 
 
 def current_files(path: Path) -> list[Path]:
@@ -272,7 +272,7 @@ def test_the_specimen_table_comes_back_from_the_catalog(index: Path) -> None:
     with store.lock():
         store.commit(a_collection(IDS[1:]), numbers={}, provenance={})
     with open_index(index) as opened:
-        assert opened.specimen("s00").metadata["catalogNumber"] == "s00"
+        assert opened.individual("s00").metadata["catalogNumber"] == "s00"
     damaged(index / "specimens" / "0003.parquet")
     with store.lock():  # Nobody has left the table: nothing of it is needed.
         store.commit(a_collection(IDS), numbers={}, provenance={})
@@ -288,7 +288,7 @@ def test_damaged_reviews_are_set_aside_and_the_others_kept(index: Path) -> None:
     repair = repair_index(index)
     assert "1 of 3 reviews" in "\n".join(repair.lost)
     with open_index(index) as opened:
-        assert [(review.specimen, review.decision) for review in opened.reviews()] == [
+        assert [(review.individual, review.decision) for review in opened.reviews()] == [
             ("s02", "redraw"),
             ("s01", "reject"),
         ]

@@ -32,7 +32,7 @@ def drawer(tmp_path: Path) -> Path:
 def test_it_answers_as_it_did(drawer: Path, trait: str) -> None:
     with sst.open_index(drawer / "index") as index:
         hits = index.search(like=("SD-0010", trait), k=5)
-    assert [hit.specimen for hit in hits] == list(ANSWERS[trait])
+    assert [hit.individual for hit in hits] == list(ANSWERS[trait])
     assert [hit.similarity for hit in hits] == pytest.approx(list(ANSWERS[trait].values()), abs=1e-4)
 
 
@@ -42,7 +42,7 @@ def test_masks_of_another_version_of_the_propagator_are_not_mixed_with_its_own(d
     with pytest.raises(sst.ModelMismatchError, match=r"dense matching 7(.|\n)*--rebuild"):
         sst.build_index(*parts)
     with sst.open_index(drawer / "index") as index:
-        specimens = [each.id for each in index.specimens()]
+        specimens = [each.id for each in index.individuals()]
         before = {name: index.mask(name, "forewing_band") for name in specimens}
     report = sst.build_index(*parts, settings=sst.BuildSettings(rebuild=True))
     assert (report.reused, report.processed) == (0, 6)

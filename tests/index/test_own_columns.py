@@ -66,18 +66,18 @@ def own(index: sst.Index, word: str) -> str:
 @pytest.mark.parametrize("word", [*WORDS, *MEASURED])
 def test_the_columns_are_kept_with_their_values(index: sst.Index, word: str) -> None:
     name = own(index, word)
-    assert index.specimen("r0").metadata[name] == f"{name} 0"
-    assert index.specimen("r1").metadata[name] == f"{name} 1"
+    assert index.individual("r0").metadata[name] == f"{name} 0"
+    assert index.individual("r1").metadata[name] == f"{name} 1"
     hits = index.search(like=("r0", "spot"), k=9)
-    assert [hit.metadata[name] for hit in hits] == [index.specimen(hit.specimen).metadata[name] for hit in hits]
+    assert [hit.metadata[name] for hit in hits] == [index.individual(hit.individual).metadata[name] for hit in hits]
 
 
 @pytest.mark.parametrize("word", [*WORDS, *MEASURED])
 def test_a_predicate_means_the_collections_own_column(index: sst.Index, word: str) -> None:
     where = f"{word} = '{own(index, word)} 1'"
-    found = {hit.specimen for hit in index.search(like=("r0", "spot"), k=9, where=where)}
+    found = {hit.individual for hit in index.search(like=("r0", "spot"), k=9, where=where)}
     assert found == {"r1", "b0", "b2", "b4"}  # r3 was rejected.
-    assert [each.id for each in index.specimens(where)] == ["b0", "b2", "b4", "r1", "r3"]
+    assert [each.id for each in index.individuals(where)] == ["b0", "b2", "b4", "r1", "r3"]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_our_names_for_all_are_there_without_such_columns_too(tmp_path: Path) ->
             "confidence >= 0.5 AND review = 'accepted'",
             '"sst:confidence" >= 0.5 AND "sst:review" = \'accepted\'',
         ):
-            assert [hit.specimen for hit in index.search(like=("r0", "spot"), where=where)] == ["r2"]
+            assert [hit.individual for hit in index.search(like=("r0", "spot"), where=where)] == ["r2"]
         with pytest.raises(QueryError) as caught:
             index.search(like=("r0", "spot"), where="confidenc > 0.5")
         assert "of your table" not in str(caught.value)
@@ -120,7 +120,7 @@ def test_the_trait_table_has_both(index: sst.Index) -> None:
     rows = {row["specimen"]: row for row in index.trait_table("spot").arrow().to_pylist()}
     assert set(rows) == {"r0", "r1", "r2", "r4", "b0", "b1", "b2", "b3", "b4"}
     for name, row in rows.items():
-        their = index.specimen(name).metadata
+        their = index.individual(name).metadata
         for word in (*WORDS, *MEASURED):
             spelt = own(index, word)
             assert row[f"collection:{spelt}" if word in OURS else spelt] == their[spelt]
@@ -143,11 +143,11 @@ def test_measurements_and_tables_of_traits_are_ours(index: sst.Index) -> None:
 
 
 def test_words_know_our_confidence_and_their_values(index: sst.Index) -> None:
-    assert {hit.specimen for hit in answer(index, understand(index, "spots with confidence over 0.5"), k=20)} == {
+    assert {hit.individual for hit in answer(index, understand(index, "spots with confidence over 0.5"), k=20)} == {
         *("r0", "r1", "r2", "r4", "b0", "b1", "b2", "b3", "b4")
     }
     sure = answer(index, understand(index, "spots with confidence over 0.8"), k=20)
-    assert {hit.specimen for hit in sure} == {"r0", "b0"}
+    assert {hit.individual for hit in sure} == {"r0", "b0"}
 
 
 def test_groups_may_be_compared_by_any_of_them(index: sst.Index) -> None:
@@ -185,7 +185,7 @@ def test_the_app_filters_by_their_columns_and_its_files_have_both(index: sst.Ind
     assert {"group", "sst:group", "confidence", "sst:confidence"} <= set(offered)
     (row,) = build_hit_table(index.search(like=("r0", "spot"), k=1)).to_dict("records")
     for word in WORDS:
-        assert row[own(index, word)] == index.specimen(row["sst:specimen"]).metadata[own(index, word)]
+        assert row[own(index, word)] == index.individual(row["sst:specimen"]).metadata[own(index, word)]
     assert row["mask_confidence"] == index.region(row["sst:specimen"], "spot").confidence
 
 

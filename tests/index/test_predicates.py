@@ -68,9 +68,9 @@ def test_the_predicate_that_was_meant_is_suggested(asked: Index, where: str, mea
 
 def test_a_misspelt_column_is_answered_with_the_nearest(asked: Index) -> None:
     with pytest.raises(QueryError, match=r"there is no column 'sexx'; spelt most alike: sex\n"):
-        asked.specimens("sexx = 'female'")
+        asked.individuals("sexx = 'female'")
     with pytest.raises(QueryError, match=r"does not work\ncolumns: .*\n\(the database says: "):
-        asked.specimens("mass > ")
+        asked.individuals("mass > ")
 
 
 @pytest.mark.parametrize(
@@ -84,18 +84,18 @@ def test_a_predicate_without_end_is_stopped(asked: Index, monkeypatch: pytest.Mo
     monkeypatch.setenv("SST_RETRIEVAL_WHERE_SECONDS", "0.3")
     start = time.monotonic()
     with pytest.raises(QueryError, match=r"longer than 0\.3 seconds.*SST_RETRIEVAL_WHERE_SECONDS"):
-        asked.specimens(where)
+        asked.individuals(where)
     assert time.monotonic() - start < 5
-    assert len(asked.specimens("sex = 'female'")) == 2
+    assert len(asked.individuals("sex = 'female'")) == 2
 
 
 @pytest.mark.parametrize("seconds", ["soon", "0", "-1", "nan", "inf"])
 def test_a_time_that_is_none_is_refused(asked: Index, monkeypatch: pytest.MonkeyPatch, seconds: str) -> None:
     monkeypatch.setenv("SST_RETRIEVAL_WHERE_SECONDS", seconds)
     with pytest.raises(QueryError, match="SST_RETRIEVAL_WHERE_SECONDS"):
-        asked.specimens("sex = 'female'")
+        asked.individuals("sex = 'female'")
 
 
 def test_a_predicate_without_bounds_is_refused(asked: Index) -> None:
     with pytest.raises(QueryError, match="characters"):
-        asked.specimens("sex = '" + "a" * 1_000_001 + "'")
+        asked.individuals("sex = '" + "a" * 1_000_001 + "'")

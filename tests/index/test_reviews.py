@@ -39,7 +39,7 @@ def index_folder(tmp_path: Path) -> Path:
 
 
 def hits(index: Index, **how: object) -> list[str]:
-    return sorted(hit.specimen for hit in index.search(like=("a", "wing"), k=9, **how))  # type: ignore[arg-type]
+    return sorted(hit.individual for hit in index.search(like=("a", "wing"), k=9, **how))  # type: ignore[arg-type]
 
 
 def test_a_mask_that_a_person_settled_did_not_go_there_and_back() -> None:
@@ -246,7 +246,7 @@ def test_a_redrawn_mask_takes_the_place_of_the_one_found(collection: Path, tmp_p
     with open_index(path) as index:
         index.review("r1", "spot", "redraw", reviewer="Mary", mask=drawn)
         assert np.array_equal(index.mask("r1", "spot"), drawn)
-        assert "r1" not in [hit.specimen for hit in index.search(like=("r0", "spot"))]
+        assert "r1" not in [hit.individual for hit in index.search(like=("r0", "spot"))]
         old = index.crop("r1", "spot")
     report = build_fake(collection, path)
     assert (report.processed, report.reused) == (1, 2)
@@ -255,7 +255,7 @@ def test_a_redrawn_mask_takes_the_place_of_the_one_found(collection: Path, tmp_p
         assert np.array_equal(index.mask("r1", "spot"), drawn)
         assert region.confidence == 1
         assert region.measurements["area_px"] == drawn.sum()
-        assert "r1" in [hit.specimen for hit in index.search(like=("r0", "spot"))]
+        assert "r1" in [hit.individual for hit in index.search(like=("r0", "spot"))]
         assert index.crop("r1", "spot") != old
     assert build_fake(collection, path).processed == 0
 
@@ -272,7 +272,7 @@ def test_decisions_outlive_a_rebuild_with_another_model(collection: Path, tmp_pa
     with open_index(path) as index:
         assert np.array_equal(index.mask("r1", "spot"), accepted)
         assert not index.mask("r1", "bar").any()
-        decided = {(review.specimen, review.trait): review.decision for review in index.reviews()}
+        decided = {(review.individual, review.trait): review.decision for review in index.reviews()}
         assert decided == {("r1", "spot"): "accept", ("r2", "spot"): "reject"}
 
 

@@ -88,7 +88,7 @@ def test_a_specimen_that_left_the_table_stays_with_its_old_row_until_pruned(tmp_
             store.commit(a_collection(["a"], weight=["3"]), numbers={"wing": 7}, provenance={})
             assert store.generation is not None
             with Catalog(store.paths.generation(store.generation.number).catalog_file) as catalog:
-                kept = catalog.specimen("b")
+                kept = catalog.individual("b")
                 assert kept is not None
                 assert kept.metadata == {"catalogNumber": "b", "weight": None, "sex": "male"}
                 assert str(kept.image) == "/photographs/1.png"
@@ -110,7 +110,7 @@ def test_an_old_row_is_brought_to_the_types_of_today(tmp_path: Path) -> None:
         store.commit(a_collection(["a"], {"mass": "BIGINT"}, mass=[5]), numbers={}, provenance={})
     with Catalog(store.paths.generation(2).catalog_file) as catalog:
         assert catalog.columns == {"catalogNumber": "VARCHAR", "mass": "BIGINT"}
-        assert [row.metadata["mass"] for row in catalog.specimens()] == [5, 12]
+        assert [row.metadata["mass"] for row in catalog.individuals()] == [5, 12]
 
 
 def test_skipped_specimens_are_recorded_and_an_old_region_of_theirs_stays_until_pruned(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_a_query_from_outside_goes_through_the_same(tmp_path: Path) -> None:
         assert outside[0].specimen == names[4]
         assert outside[0].similarity == pytest.approx(1, abs=1e-5)
         inside = index.search(like=(names[4], "wing"), k=2)
-        assert [hit.specimen for hit in inside] == [hit.specimen for hit in outside[1:]]
+        assert [hit.individual for hit in inside] == [hit.individual for hit in outside[1:]]
         # Asked among another trait, a wing is compared as any vector from outside would be there.
         across = index.search(like=(names[4], "wing"), trait="spot", k=5)
         same = index.search(vectors=raw, trait="spot", k=6)

@@ -191,7 +191,7 @@ def test_compare_specimens_follow_from_the_similarities_of_a_search(index: Index
     for hit in index.search(like=(IDS[2], "band"), k=11, weights={"pattern": 1, "colour": 0.5}):
         if hit.similarity > 0:
             expected = np.sqrt(2 * (1 - hit.similarity))
-            assert matrix.between(IDS[2], hit.specimen) == pytest.approx(expected, abs=1e-5)
+            assert matrix.between(IDS[2], hit.individual) == pytest.approx(expected, abs=1e-5)
     assert matrix.skbio().ids == tuple(IDS)
     assert matrix.pandas().loc[IDS[0], IDS[3]] == matrix.between(IDS[3], IDS[0])
     with pytest.raises(QueryError, match="no 'nobody'"):
@@ -368,13 +368,13 @@ def test_what_serves_the_most_doubtful_is_suggested_first(tmp_path: Path) -> Non
     usual, other = [1, 0, 0, 0, 1, 0, 0, 1, 0], [0, 1, 0, 0, 0, 1, 0, 0, 1]
     regions = [a_region(f"a{n}", "wing", vector=usual, confidence=0.95) for n in range(10)]
     regions += [a_region(f"b{n}", "wing", vector=other, confidence=0.3 + 0.01 * n) for n in range(4)]
-    table = a_collection([*(region.specimen for region in regions), "c0"])
+    table = a_collection([*(region.individual for region in regions), "c0"])
     skipped = [Skipped("c0", "support", "no support")]
     provenance = {"supports": [{"specimen": "a0", "group": "group", "traits": ["wing"]}]}
     built(tmp_path / "index", regions, table, skipped=skipped, provenance=provenance)
     with open_index(tmp_path / "index") as index:
         waiting, first, *rest = index.suggest_support(5)
-        assert (waiting.specimen, "no specimen of group is annotated" in waiting.reason) == ("c0", True)
+        assert (waiting.photograph, "no specimen of group is annotated" in waiting.reason) == ("c0", True)
         assert (first.specimen, first.serves) == ("b0", 4)
         assert first.gain == pytest.approx(0.7 + 0.69 + 0.68 + 0.67, abs=1e-6)
         assert "4 specimens of group resemble it more" in first.reason

@@ -125,7 +125,7 @@ def test_specimens_without_a_value_are_no_group_and_are_counted(tmp_path: Path) 
     )  # fmt: skip
     values = {"species": ["albus", "", "albus", None, "rubens", ""], "ring": [1, 2, None, 1, 2, 1]}
     table = a_collection(names, {"species": "VARCHAR", "ring": "BIGINT"}, **values)
-    built(tmp_path / "index", [replace(shown, specimen=name) for name in names], table)
+    built(tmp_path / "index", [replace(shown, individual=name) for name in names], table)
     with open_index(tmp_path / "index") as index:
         found = index.asymmetry("wing", by="species")
         assert found.table["specimens"].to_dict() == {"albus": 2, "rubens": 1}

@@ -79,16 +79,16 @@ def test_search_agrees_with_brute_force(index: Index, data: st.DataObject) -> No
         for name, of_sex, mass in zip(IDS[:59], SEX, MASS, strict=False)
         if name not in UNSEEN and name != query and mass >= least and sex in (None, of_sex)
     )[:k]
-    assert [hit.specimen for hit in hits] == [name for _, name in expected]
+    assert [hit.individual for hit in hits] == [name for _, name in expected]
     assert [hit.similarity for hit in hits] == pytest.approx([max(0, -score) for score, _ in expected], abs=2e-9)
     assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
     for hit in hits:
-        assert list(hit.blocks.values()) == pytest.approx(cosines(vector, hit.specimen), abs=1e-9)
+        assert list(hit.blocks.values()) == pytest.approx(cosines(vector, hit.individual), abs=1e-9)
 
 
 def test_a_hit_carries_all_there_is_to_know(index: Index) -> None:
     hit = index.search(like=(IDS[0], "wing"), k=1, where=f"catalogNumber = '{IDS[5]}'")[0]
-    assert (hit.rank, hit.specimen, hit.trait, hit.confidence) == (1, IDS[5], "wing", 0.75)
+    assert (hit.rank, hit.individual, hit.trait, hit.confidence) == (1, IDS[5], "wing", 0.75)
     assert hit.metadata == {"catalogNumber": IDS[5], "sex": "female", "mass": 0.5}
     np.testing.assert_array_equal(hit.mask(), a_mask(IDS[5], "wing"))
     assert json.loads(json.dumps(hit.as_dict()))["blocks"].keys() == BLOCKS.keys()
@@ -105,7 +105,7 @@ def test_exactly_k_hits_come_whenever_k_match(index: Index) -> None:
 def test_the_query_may_be_a_region_of_another_trait(index: Index) -> None:
     hits = index.search(like=(IDS[0], "spot"), trait="wing", k=100)
     assert {hit.trait for hit in hits} == {"wing"}
-    assert IDS[0] not in {hit.specimen for hit in hits}
+    assert IDS[0] not in {hit.individual for hit in hits}
     assert len(hits) == 56
 
 
@@ -116,7 +116,7 @@ def test_a_photograph_from_elsewhere_is_found_by_its_vectors(index: Index) -> No
     # Two readings: each region is judged by the one it resembles most.
     both = np.stack([a_vector(12345), vector])
     for hit in index.search(vectors=both, trait="wing", k=5):
-        best = max(cosines(query, hit.specimen).mean() for query in both)
+        best = max(cosines(query, hit.individual).mean() for query in both)
         assert hit.similarity == pytest.approx(max(best, 0), abs=1e-9)
 
 
@@ -127,7 +127,7 @@ def test_similarity_is_never_below_zero_but_blocks_may_be(tmp_path: Path) -> Non
     )
     with open_index(tmp_path / "index") as index:
         hits = index.search(like=("a", "wing"))
-    assert [(hit.specimen, hit.similarity) for hit in hits] == [("b", 0.0), ("c", 0.0)]
+    assert [(hit.individual, hit.similarity) for hit in hits] == [("b", 0.0), ("c", 0.0)]
     assert hits[0].blocks == pytest.approx(dict.fromkeys(BLOCKS, -1.0))
 
 
@@ -171,8 +171,8 @@ def test_regions_masks_and_specimens_come_back(index: Index) -> None:
     np.testing.assert_array_equal(index.mask(IDS[4], "spot"), a_mask(IDS[4], "spot"))
     assert index.region(IDS[7], "wing").vector is None
     assert not index.mask(IDS[7], "wing").any()
-    assert index.specimen(IDS[4]).metadata["mass"] == 0.4
-    assert [row.id for row in index.specimens("mass < 0.15")] == IDS[:2]
+    assert index.individual(IDS[4]).metadata["mass"] == 0.4
+    assert [row.id for row in index.individuals("mass < 0.15")] == IDS[:2]
     assert index.measurements("spot", "mass < 0.15")["area"].tolist() == [a_mask(n, "spot").sum() for n in IDS[:2]]
 
 
@@ -189,7 +189,7 @@ def test_info_tells_what_is_there(index: Index, folder: Path) -> None:
     assert index.size() == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert index.traits == ("wing", "spot")
     assert index.trait_numbers == {"wing": 2, "spot": 9}
-    assert index.skipped() == sorted(SKIPPED, key=lambda row: row.specimen)
+    assert index.skipped() == sorted(SKIPPED, key=lambda row: row.photograph)
 
 
 def test_what_an_index_says_of_itself_is_read_without_looking_through_its_files(
@@ -224,7 +224,7 @@ def test_a_photograph_is_read_from_where_it_lies(tmp_path: Path) -> None:
     photograph = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     write_png(tmp_path / "a.png", photograph)
     table = a_collection(["a"])
-    table = replace(table, specimens=(replace(table.specimens[0], image=tmp_path / "a.png"),))
+    table = replace(table, photographs=(replace(table.photographs[0], image=tmp_path / "a.png"),))
     built(tmp_path / "index", [a_region("a")], table)
     with open_index(tmp_path / "index") as index:
         np.testing.assert_array_equal(index.photograph("a"), photograph)
@@ -238,7 +238,7 @@ def test_an_open_index_keeps_its_state_while_others_are_committed(tmp_path: Path
                 store.append(rows([a_region(f"new {number}"), a_region("b", vector=a_vector(number))]))
                 store.commit(a_collection(["a", "b", f"new {number}"]), numbers={}, provenance={})
         assert not (tmp_path / "index" / "generations" / "0001").exists()
-        assert [hit.specimen for hit in before.search(like=("a", "wing"))] == ["b"]
+        assert [hit.individual for hit in before.search(like=("a", "wing"))] == ["b"]
         np.testing.assert_array_equal(before.region("b", "wing").vector, a_region("b").vector)
         np.testing.assert_array_equal(before.search(like=("a", "wing"))[0].mask(), a_mask("b", "wing"))
         with open_index(tmp_path / "index") as after:
@@ -246,10 +246,10 @@ def test_an_open_index_keeps_its_state_while_others_are_committed(tmp_path: Path
 
 
 def test_threads_may_share_an_index(index: Index) -> None:
-    expected = [hit.specimen for hit in index.search(like=(IDS[0], "wing"), where="mass > 1")]
+    expected = [hit.individual for hit in index.search(like=(IDS[0], "wing"), where="mass > 1")]
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(lambda _: index.search(like=(IDS[0], "wing"), where="mass > 1"), range(40))
-        assert all([hit.specimen for hit in answer] == expected for answer in answers)
+        assert all([hit.individual for hit in answer] == expected for answer in answers)
 
 
 def test_a_closed_index_says_so(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_every_form_of_a_question_agrees_with_brute_force(index: Index, data: st
         told = sum(share * cosines(a_region(asked, trait).vector, name, trait) for asked, trait, share in parts)
         wanted.append((-round(float(told @ given / given.sum()), 9), name, told))
     wanted.sort(key=lambda row: row[:2])
-    assert [hit.specimen for hit in hits] == [name for _, name, _ in wanted[:k]]
+    assert [hit.individual for hit in hits] == [name for _, name, _ in wanted[:k]]
     for hit, (_, _, told) in zip(hits, wanted, strict=False):
         assert list(hit.blocks.values()) == pytest.approx(np.clip(told, -1, 1), abs=1e-6)
         assert {part.trait for part in hit.parts} == (traits if len(traits) > 1 else set())
@@ -357,16 +357,16 @@ def test_asked_again_with_its_first_hits_agrees_with_brute_force(index: Index, e
     first = index.search(**asked, k=expand)
     hits = index.search(**asked, k=60, expand=expand)
     votes = np.array([1, *(hit.similarity**3 for hit in first)])
-    named = [IDS[0], *(hit.specimen for hit in first)]
+    named = [IDS[0], *(hit.individual for hit in first)]
     given = np.array([weights.get(block, 0) for block in BLOCKS]) / 1.5
     scores = {}
-    for name in {hit.specimen for hit in index.search(**asked, k=60)}:
+    for name in {hit.individual for hit in index.search(**asked, k=60)}:
         liked = np.array([cosines(a_region(one, "wing").vector, name, "wing") @ given for one in named])
         away = cosines(a_region(IDS[4], "wing").vector, name, "wing") @ given
         scores[name] = votes @ liked / votes.sum() - 0.5 * away
-    assert [hit.specimen for hit in hits] == sorted(scores, key=lambda name: (-round(scores[name], 9), name))
+    assert [hit.individual for hit in hits] == sorted(scores, key=lambda name: (-round(scores[name], 9), name))
     for hit in hits:
-        assert hit.similarity == pytest.approx(np.clip(scores[hit.specimen], 0, 1), abs=1e-6)
+        assert hit.similarity == pytest.approx(np.clip(scores[hit.individual], 0, 1), abs=1e-6)
     # It is another question than the one that was asked once.
     assert [hit.similarity for hit in hits] != [hit.similarity for hit in index.search(**asked, k=60)]
 
@@ -384,19 +384,19 @@ def test_two_traits_asked_again_with_their_first_hit(index: Index) -> None:
 
 @pytest.mark.parametrize("expand", [0, 2])
 def test_what_is_scored_is_what_a_search_answers(index: Index, expand: int) -> None:
-    sexes = {each.id: each.metadata["sex"] for each in index.specimens()}
+    sexes = {each.id: each.metadata["sex"] for each in index.individuals()}
     scores = score_retrieval(index, "sex", expand=expand).traits["wing"]
     precisions = []
     for name in index.vectors("wing")[0]:
         hits = index.search(like=(name, "wing"), k=60, expand=expand)
-        precisions.append(average_precision(np.array([sexes[hit.specimen] == sexes[name] for hit in hits])))
+        precisions.append(average_precision(np.array([sexes[hit.individual] == sexes[name] for hit in hits])))
     assert scores.mean_ap == pytest.approx(np.mean(precisions), abs=1e-9)
 
 
 def test_unlike_pushes_away(index: Index) -> None:
-    plain = [hit.specimen for hit in index.search(like=(IDS[0], "wing"), k=57)]
+    plain = [hit.individual for hit in index.search(like=(IDS[0], "wing"), k=57)]
     away = plain[0]
-    pushed = [hit.specimen for hit in index.search(like=(IDS[0], "wing"), unlike=(away, "wing"), k=57)]
+    pushed = [hit.individual for hit in index.search(like=(IDS[0], "wing"), unlike=(away, "wing"), k=57)]
     assert away not in pushed
     assert set(pushed) == set(plain) - {away}
     assert pushed != plain[1:]

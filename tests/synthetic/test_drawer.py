@@ -42,7 +42,7 @@ def drawn(number: int, *, wear: str = "fresh", angle: float = 0.0, seed: int = 0
 
 def test_the_drawer_is_a_collection_that_the_program_reads(drawer: Path) -> None:
     collection = read_collection(drawer / "collection.csv")
-    assert len(collection.specimens) == 20
+    assert len(collection.photographs) == 20
     assert tuple(rows(drawer)[0]) == COLUMNS
     supports = read_supports(drawer / "supports", collection)
     assert dict(supports.numbers) == TRAITS

@@ -40,7 +40,7 @@ PROPAGATORS: dict[str, Callable[[], Propagator]] = {
 def shown(drawer: Path) -> tuple[Support, list[RGBImage]]:
     """An annotated specimen and two photographs of the same species, of different sizes."""
     collection = read_collection(drawer / "collection.csv")
-    first, other = collection.specimens[0], collection.specimens[9]
+    first, other = collection.photographs[0], collection.photographs[9]
     assert first.group == other.group
     (support,) = read_supports(drawer / "supports", collection).load(first.group)
     image = read_image(other.image)
@@ -137,7 +137,7 @@ def test_the_order_of_the_supports_traits_is_kept(
     propagator: Propagator, shown: tuple[Support, list[RGBImage]], found: list[Propagated]
 ) -> None:
     support, images = shown
-    swapped = Support(support.specimen, support.group, support.image, support.traits[::-1], support.masks[::-1])
+    swapped = Support(support.individual, support.group, support.image, support.traits[::-1], support.masks[::-1])
     memory = propagator.remember([swapped])
     assert memory.traits == support.traits[::-1]
     (answer,) = propagator.propagate(memory, images[:1])

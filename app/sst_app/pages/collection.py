@@ -153,7 +153,7 @@ def _show_skipped(index: sst.Index) -> None:
     if not skipped:
         st.caption("Every photograph could be used.")
         return
-    rows = [{"specimen": row.specimen, "where": row.stage, "why": row.reason} for row in skipped]
+    rows = [{"specimen": row.photograph, "where": row.stage, "why": row.reason} for row in skipped]
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=180)
 
 

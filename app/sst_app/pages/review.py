@@ -86,7 +86,7 @@ def _show_mask(index: sst.Index, row: pd.Series, place: int, total: int, who: st
         )  # fmt: skip
     with right:
         st.markdown(f"#### {escape_md(trait)}")
-        about = captions.format_caption(dict(index.specimen(specimen).metadata))
+        about = captions.format_caption(dict(index.individual(specimen).metadata))
         st.markdown(f"**{escape_md(specimen)}**  \n{escape_md(about)}")
         st.progress(float(row["sst:confidence"]), f"confidence {row['sst:confidence']:.2f}")
         decision = index.decision(specimen, trait)
@@ -166,7 +166,7 @@ def _show_actions(index: sst.Index) -> None:
     """Show the actions: make a reviewed specimen a support, and build again."""
     reviews = [review for review in index.reviews() if review.overrides_propagation]
     supports = {each["specimen"] for each in current_index.get_info()["provenance"].get("supports", [])}
-    names = sorted({review.specimen for review in reviews} - supports)
+    names = sorted({review.individual for review in reviews} - supports)
     folder, why_not = find_support_folder()
     st.markdown("**One more support.** A specimen whose masks are right teaches its whole group.")
     if folder is None:
@@ -196,7 +196,7 @@ def _show_actions(index: sst.Index) -> None:
 
 def read_settled_masks(index: sst.Index, specimen: str) -> dict[str, Any]:
     """Return the masks of a specimen that a person accepted or drew."""
-    wanted = [r.trait for r in index.reviews() if r.specimen == specimen and r.overrides_propagation]
+    wanted = [r.trait for r in index.reviews() if r.individual == specimen and r.overrides_propagation]
     masks = {trait: index.mask(specimen, trait) for trait in index.traits if trait in wanted}
     return {trait: mask for trait, mask in masks.items() if mask.any()}
 

@@ -94,7 +94,7 @@ def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | No
     key = current_index.get_cache_key(index)
     size, outlines = index_images.read_outlines(index, key, specimen)
     if not outlines:
-        reasons = [row.reason for row in index.skipped() if row.specimen == specimen]
+        reasons = [row.reason for row in index.skipped() if row.photograph == specimen]
         why = f": {reasons[0]}" if reasons else "; run the build again."
         st.warning(escape_md(f"{specimen} is not indexed{why}"))
         return None
@@ -115,7 +115,7 @@ def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | No
         st.session_state["trait"] = clicked
         st.rerun()
     st.caption(
-        f"**{escape_md(specimen)}**  \n{escape_md(captions.format_caption(dict(index.specimen(specimen).metadata)))}"
+        f"**{escape_md(specimen)}**  \n{escape_md(captions.format_caption(dict(index.individual(specimen).metadata)))}"
     )
     st.pills("Trait", order, key="trait", required=True, format_func=escape_md)
     st.query_params["specimen"], st.query_params["trait"] = specimen, st.session_state["trait"]

@@ -54,7 +54,7 @@ def understand(index: Index, sentence: str, *, like: str | None = None, chosen: 
     reading = read(index, sentence)
     work = _Work(index, reading)
     if like is not None:
-        work.parts.append((-2, Example("", f"traits like that of {index.specimen(like).id}", like)))
+        work.parts.append((-2, Example("", f"traits like that of {index.individual(like).id}", like)))
     excluded, idle = denied(reading)
     for span in idle:
         work.notes.append(f"{work.said(span)!r} excludes nothing: what follows was not understood, or nothing follows")

@@ -43,7 +43,7 @@ def relative_filter(index: Index, example: str, means: Relative, words: str, *, 
         words: the words.
         negated: whether they are excluded.
     """
-    value = index.specimen(example).metadata.get(means.column)
+    value = index.individual(example).metadata.get(means.column)
     if value is None or value == "":
         return None
     same = means.same != negated

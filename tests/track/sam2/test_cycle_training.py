@@ -252,7 +252,7 @@ def test_the_command_line_fine_tunes_and_builds_with_a_result(
         assert agreement[["s1", "s2", "s3"]].between(0, 1).all()
         least = float(agreement[["s2", "s3"]].min())
         hits = index.search(like=("s0", "patch"), where=f"cycle_consistency >= {least!r}")
-        assert {hit.specimen for hit in hits} == set(agreement.index[agreement >= least])
+        assert {hit.individual for hit in hits} == set(agreement.index[agreement >= least])
         assert index.region("s1", "patch").measurements["cycle_consistency"] == agreement["s1"]
     exported = CliRunner().invoke(app, ["export", "table", str(tmp_path / "index"), str(tmp_path / "table.csv")])
     assert exported.exit_code == 0
