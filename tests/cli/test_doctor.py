@@ -18,7 +18,7 @@ from sst_retrieval.cli.checks import Check
 from sst_retrieval.nets import installed
 from sst_retrieval.synthetic.drawer import make_drawer
 
-ENGINES = {"sam2": "1.1.0", "open-clip-torch": "3.3.0"}
+ENGINES = {"torchvision": "0.28.0", "sam2": "1.1.0", "open-clip-torch": "3.3.0"}
 
 
 def test_a_check_that_fails_always_has_a_remedy() -> None:
@@ -89,18 +89,20 @@ def test_a_probe_reports_whatever_is_raised() -> None:
 
 def test_engines_that_were_left_out_are_no_failure() -> None:
     checks = doctor.check_engines({})
-    assert [check.name for check in checks] == ["sam2 import", "open_clip import"]
-    assert all(check.ok and check.remedy for check in checks)
+    assert [check.name for check in checks] == ["torchvision import", "sam2 import", "open_clip import"]
+    assert all(check.ok for check in checks)
+    assert all("pip install" in check.remedy for check in checks[1:])
 
 
 def test_a_broken_engine_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sam2.build_sam", None)  # import then raises, as if the file were gone
     monkeypatch.setattr(installed, "check_open_clip", lambda: "loads")
-    broken, fine = doctor.check_engines(ENGINES)
+    fine_too, broken, fine = doctor.check_engines(ENGINES)
     assert not broken.ok
     assert "sam2.build_sam" in broken.detail
     assert broken.remedy.endswith("sam2==1.1.0")
     assert fine.ok
+    assert fine_too.ok
 
 
 def test_a_missing_torch_is_reported_and_the_rest_is_still_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,8 @@ def weights() -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def reference(weights: dict[str, torch.Tensor]) -> torch.nn.Module:
     """The classifier as timm runs it, with nothing folded."""
-    timm = importlib.import_module("timm")  # Not at the top: the adapter must first make torchvision importable.
+    ensure_torchvision()  # Before timm, which imports torchvision.
+    timm = importlib.import_module("timm")
     network: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     network.load_state_dict(efficientnet.match_by_position(network.state_dict(), weights, "file"))
     return network.eval()

@@ -22,6 +22,7 @@ import torch
 from sst_retrieval.errors import ModelError
 from sst_retrieval.files import hash_file
 from sst_retrieval.nets import weights
+from sst_retrieval.nets.installed import SAM2_COMMAND
 from sst_retrieval.track.sam2 import lite_trunk
 
 SIZES: Mapping[tuple[int, int], str] = {(96, 12): "t", (96, 16): "s", (112, 24): "b+", (144, 48): "l"}
@@ -127,7 +128,7 @@ def _require_package() -> None:
     try:
         import sam2.modeling.sam2_base  # noqa: F401  Here, so that everything else works without it.
     except ImportError as error:
-        raise ModelError(f"SAM 2 is not installed ({error}); run: pip install 'sst-retrieval[engines]'") from error
+        raise ModelError(f"SAM 2 is not installed ({error}); run: {SAM2_COMMAND}") from error
 
 
 def _official_config(tensors: Mapping[str, torch.Tensor], path: Path) -> Path:

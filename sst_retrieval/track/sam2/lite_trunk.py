@@ -60,7 +60,7 @@ class LiteTrunk(nn.Module):
     def __init__(self) -> None:
         """Build the trunk with random weights; a checkpoint provides the trained ones."""
         super().__init__()
-        network = build_random_network()
+        network: Any = build_random_network()
         self.conv_stem, self.bn1, self.blocks = network.conv_stem, network.bn1, network.blocks[:STAGES]
         fine, middle, coarse = CHANNELS[1] + 3, CHANNELS[2], CHANNELS[3] + 3
         self.channel_list = [coarse, middle, fine]
