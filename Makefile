@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip
 # Written when an installation has finished; one that was interrupted is taken up again.
 INSTALLED := $(VENV)/installed-$(FAISS)
 
-.PHONY: demo test install lint clean
+.PHONY: demo test install lint wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/sst-retrieval demo $(OUT)
@@ -31,6 +31,10 @@ lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
+
+# the package as people get it, used away from this folder
+wheel: $(INSTALLED)
+	$(BIN)/python scripts/check_wheel.py --borrow
 
 install: $(INSTALLED)
 

@@ -127,3 +127,30 @@ def test_build_index_script_is_the_build_command() -> None:
     options = {parameter.opts[0] for parameter in command.commands["build"].params}
     assert "--supports" in options
     assert [option for option in options if option.startswith("--") and option not in done.stdout] == []
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    """One that only comes along with another package is missed where that one is not installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [
+        *project["dependencies"],
+        *(each for some in project["optional-dependencies"].values() for each in some),
+    ]
+    names = {re.sub(r"[-_.]+", "-", re.split(r"[<>=\[;]", line)[0]).lower() for line in declared}
+    modules = importlib.metadata.packages_distributions()
+    imported: dict[str, str] = {}
+    for folder in ("sst_retrieval", "app"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                found = [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+                found += [each.name for each in node.names] if isinstance(node, ast.Import) else []
+                imported |= {name.partition(".")[0]: str(path.relative_to(ROOT)) for name in found}
+    modules = {"umap": ["umap-learn"], **modules}  # Its name, where it is not installed.
+    own = {"sst_retrieval", "sst_app", "__future__"}
+    missing = {}
+    for name in imported.keys() - sys.stdlib_module_names - own:
+        distributions = {re.sub(r"[-_.]+", "-", each).lower() for each in modules.get(name, [name])}
+        if not distributions & names:
+            missing[name] = imported[name]
+    assert "numpy" in imported
+    assert missing == {}
