@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.catalog import PROGRAM_COLUMNS, Catalog
+from sst_retrieval.index.codes import write_codes
 from sst_retrieval.index.disk import allocate
 from sst_retrieval.index.duck import column_namer, memory_settings, quote_name, quote_text
 from sst_retrieval.index.paths import GenerationPaths
@@ -193,6 +194,7 @@ def _write_vectors(
         end = int(np.searchsorted(ids, last, side="right"))
         write_whitening(paths.whitening_file(trait), whiten(vectors[begin:end], blocks, shrinkage))
         write_vectors(paths.vector_file(trait), ids[begin:end], vectors[begin:end])
+        write_codes(*paths.code_files(trait), vectors[begin:end], blocks)
         begin = end
     del vectors
     scratch.unlink()
@@ -204,7 +206,7 @@ def _verify(paths: GenerationPaths, traits: Sequence[str], blocks: Mapping[str, 
     with Catalog(paths.catalog_file) as catalog:
         for trait in traits:
             path = paths.vector_file(trait)
-            if not np.array_equal(catalog.region_ids(trait), VectorIndex(path, blocks).ids):
+            if not np.array_equal(catalog.region_ids(trait), VectorIndex(path, blocks, paths.code_files(trait)).ids):
                 raise IndexFolderError(f"{path} does not hold the regions of its catalog; run the build again")
 
 

@@ -7,6 +7,7 @@
     specimens/0003.parquet                      source data: the collection's table as it was at commit 3
     generations/0003/catalog.duckdb             derived from the two above
     generations/0003/vectors/forewing.faiss     derived: one a trait, under the catalog's region ids
+    generations/0003/vectors/forewing.codes.*   derived: of a trait with many regions, for a fast search
     reviews/decisions.jsonl                     source data: reviews of masks, appended at any time
     thumbnails/, crops/                         derived: small pictures of specimens, and of their traits
     damaged/                                    what a repair set aside, never read
@@ -53,6 +54,11 @@ class GenerationPaths:
     def whitening_file(self, trait: str) -> Path:
         """Return the NumPy archive with the whitening of a trait."""
         return self.vector_folder / f"{file_name(trait)}.whitening.npz"
+
+    def code_files(self, trait: str) -> tuple[Path, Path]:
+        """Return the NumPy array of the codes of a trait, and the archive of what they were made with."""
+        stem = self.vector_folder / file_name(trait)
+        return stem.with_name(f"{stem.name}.codes.npy"), stem.with_name(f"{stem.name}.codes.npz")
 
 
 @dataclass(frozen=True, slots=True)

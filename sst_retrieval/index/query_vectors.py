@@ -42,6 +42,7 @@ class WeightedQuery:
         examples: float64 (M, D) variants with blocks of unit length, and the weight of the example.
         scaled_examples: the same in float32, every block times its weight.
         block_weights: float64 (B,), of sum 1.
+        value_weights: float64 (D,), the weight of the block of each value.
         vector: float32 (D,), the query as one vector; None if an example has several variants.
         margin: twice an upper bound of the error of a score in single precision.
     """
@@ -49,6 +50,7 @@ class WeightedQuery:
     examples: list[tuple[Doubles, float]]
     scaled_examples: list[tuple[Floats, float]]
     block_weights: Doubles
+    value_weights: Doubles
     vector: Floats | None
     margin: float
 
@@ -69,4 +71,4 @@ class WeightedQuery:
             vector = (sum(weight * variants[0] for variants, weight in examples) * scale).astype(np.float32)
         scaled_examples = [((variants * scale).astype(np.float32), weight) for variants, weight in examples]
         margin = SCORE_MARGIN * max(1.0, sum(abs(weight) for _, weight in examples))
-        return cls(examples, scaled_examples, block_weights, vector, margin)
+        return cls(examples, scaled_examples, block_weights, scale, vector, margin)

@@ -18,6 +18,7 @@ from sst_retrieval.imaging.read_policy import ReadPolicy
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.duck import CLOSED
 from sst_retrieval.index.manifest import Generation, repair_advice
+from sst_retrieval.index.paths import GenerationPaths
 from sst_retrieval.index.reviews import Review, apply_review_mask, make_review
 from sst_retrieval.index.store import Store, derived_remedy
 from sst_retrieval.index.thumbnails import read_thumbnail
@@ -65,9 +66,7 @@ class Reader:
             self.state = store.state()
             self.catalog.apply_reviews(store.reviews())
             # All files are opened now: a later commit may remove them, and open files stay readable.
-            self.vector_indexes = VectorIndexes(
-                {trait: VectorIndex(inside(files.vector_file(trait)), self.blocks) for trait in self._counts}
-            )
+            self.vector_indexes = VectorIndexes({trait: self._open_vectors(files, trait) for trait in self._counts})
             self._compare_ids(inside)
             self.whitenings = {
                 trait: read_whitening(inside(files.whitening_file(trait)), self.blocks) for trait in self._counts
@@ -75,6 +74,10 @@ class Reader:
         except BaseException:
             self.catalog.close()
             raise
+
+    def _open_vectors(self, files: GenerationPaths, trait: str) -> VectorIndex:
+        inside, (codes, basis) = self._paths.require_inside, files.code_files(trait)
+        return VectorIndex(inside(files.vector_file(trait)), self.blocks, (inside(codes), inside(basis)))
 
     def _compare_ids(self, inside: Callable[[Path], Path]) -> None:
         """Check that catalog and vector files know the same regions: by their number, order and sum.

@@ -14,6 +14,10 @@ Search is candidate generation and rescoring:
 3. These candidates are rescored in double precision, block by block, and rounded to nine digits.
 4. The k best are returned; equal scores are ordered by region id. So the result is exact, and does not depend on how
    the candidates were found.
+
+Where a trait has codes (`index.codes`), most regions are ruled out before step 1, without reading their vectors: the
+regions with the highest bounds are scored exactly, and of the others only those whose bound reaches the k-th of these
+scores go through the steps above.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ import numpy.typing as npt
 
 from sst_retrieval.describe.unit_vectors import normalise_blocks
 from sst_retrieval.errors import IndexFolderError, SSTError
+from sst_retrieval.index.codes import Codes
 from sst_retrieval.index.query_vectors import QueryExample, WeightedQuery
 from sst_retrieval.types import Doubles, Floats
 
@@ -45,6 +50,18 @@ CHUNK = 4096
 
 EXTRA_CANDIDATES = 32
 """Candidates beyond k in the first call of FAISS: near ties."""
+
+CODES_LIMIT = 500
+"""From so many regions on their codes are quicker than a matrix product over their vectors."""
+
+FIRST_BOUNDS = 48
+"""At least so many regions with the highest bounds are scored before the others are ruled out."""
+
+USEFUL_SHARE = 8
+"""Bounds that rule out less than seven eighths of the regions are of no use: all are scored."""
+
+_ROUNDING = 1e-9
+"""Scores are compared after they were rounded to nine digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +125,14 @@ class VectorIndex:
         ids: int64 (n,), region ids, ascending.
     """
 
-    def __init__(self, path: Path, blocks: Mapping[str, int]) -> None:
+    def __init__(self, path: Path, blocks: Mapping[str, int], code_files: tuple[Path, Path] | None = None) -> None:
         """Open a file that `write_vectors` made.
 
         Args:
             path: the FAISS file.
             blocks: block name -> number of values, in the order they are concatenated.
+            code_files: what `index.codes.write_codes` wrote of the same vectors, codes and basis; neither exists of a
+                trait with few regions, or in an index of an early version. None searches without codes.
 
         Raises:
             IndexFolderError: the file cannot be read or does not hold such vectors.
@@ -139,6 +158,9 @@ class VectorIndex:
         weakref.finalize(self, file.close)
         self._unread: io.FileIO | None = file
         self._blocks = [slice(start, stop) for start, stop in pairwise(np.cumsum([0, *blocks.values()]))]
+        self._codes: Codes | None = None
+        if code_files is not None and any(file.exists() for file in code_files):
+            self._codes = Codes(*code_files, blocks, flat.ntotal)
 
     def __len__(self) -> int:
         """Count the regions."""
@@ -183,7 +205,9 @@ class VectorIndex:
         """
         scaled = WeightedQuery.scale(query, self._blocks, weights)
         rows = None if ids is None else self._rows(np.sort(ids))
-        candidates = self._candidates(scaled, k, rows)
+        candidates = self._coded_candidates(scaled, k, rows)
+        if candidates is None:
+            candidates = self._candidates(scaled, k, rows)
         scores, cosines = self._rescore(scaled, candidates)
         best = np.lexsort((candidates, -scores))[:k]
         return Neighbours(self.ids[candidates[best]], scores[best], cosines[best])
@@ -208,6 +232,22 @@ class VectorIndex:
         rows, ids = rows[inside], ids[inside]
         found: Ids = rows[self.ids[rows] == ids]
         return found
+
+    def _coded_candidates(self, query: WeightedQuery, k: int, rows: Ids | None) -> Ids | None:
+        """Return rows that contain the k best, by their codes; None if there are none, or if they rule out too few."""
+        count = len(self.ids) if rows is None else len(rows)
+        most = max(FIRST_BOUNDS, 2 * k)
+        if self._codes is None or count < CODES_LIMIT or most > count // USEFUL_SHARE:
+            return None
+        bounds = self._codes.bound(query, rows)
+        first = bounds.highest(most)
+        scores, _ = self._rescore(query, first if rows is None else rows[first])
+        limit = float(np.partition(scores, -k)[-k])
+        reaching = bounds.reaching(limit - _ROUNDING)
+        if len(reaching) > count // USEFUL_SHARE:
+            return None
+        chosen = reaching if rows is None else rows[reaching]
+        return chosen[self._approximate_scores(query, chosen) >= limit - query.margin]
 
     def _candidates(self, query: WeightedQuery, k: int, rows: Ids | None) -> Ids:
         """Return rows that contain the k best: all within the margin below the k-th best approximate score."""

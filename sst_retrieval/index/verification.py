@@ -420,7 +420,7 @@ def _open_generation(paths: IndexPaths, generation: Generation) -> list[Path]:
         return [files.catalog_file]
     for trait, expected in ids.items():
         try:
-            same = np.array_equal(VectorIndex(files.vector_file(trait), blocks).ids, expected)
+            same = np.array_equal(VectorIndex(files.vector_file(trait), blocks, files.code_files(trait)).ids, expected)
         except IndexFolderError:
             same = False
         if not same:

@@ -1,0 +1,346 @@
+"""8-bit codes of a trait's vectors, and upper bounds of their scores: most regions are ruled out without their vectors.
+
+Writing (`write_codes`), block by block:
+
+1. The principal directions of the block are found; the `CODE_BYTES` most varied of all blocks are kept (the others
+   hold little). Within a block, the kept ones are turned at random: the coordinates are then alike in size, and one
+   step of quantisation suits them all, as in RaBitQ (Gao and Long 2024). Directions are orthonormal columns A.
+2. x = A y + s, with y = A^T x, and s orthogonal to A. y is stored as whole numbers c of one step: y = step c + e.
+   Of s its length is stored, rounded up.
+
+Searching (`Codes.bound`): with q = A l + r, q scaled by the weights of the blocks,
+
+    q . x = step l . c  +  l . e  +  r . s  <=  step l . c  +  |l| max |e|  +  |r| |s|      (Cauchy-Schwarz)
+
+l is rounded to 8 bits, too, and what that may cost is added. |s| stands in the code of its region, |r| in that of the
+query, so all that depends on the region is one product of whole numbers, by SimSIMD (`multiply_codes`). Nothing is
+approximate about the bound: a region whose bound is below the k-th score is not among the k best.
+"""
+
+from __future__ import annotations
+
+import errno
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.index.query_vectors import WeightedQuery
+from sst_retrieval.types import Doubles, Floats
+
+Ids = npt.NDArray[np.int64]
+CodeArray = npt.NDArray[np.int8]
+
+CODE_BYTES = 256
+"""Bytes of a region's code. With 224, bounds are a tenth wider and a search a tenth faster: no difference in all."""
+
+MIN_REGIONS = 1000
+"""A trait with fewer regions has no codes: a product with all of its vectors takes less than a millisecond."""
+
+MAX_CODE = 127
+REST_LEVELS = 120
+"""The code of a length: 1 is 120, since a stored block is a little longer than 1 at most."""
+
+REST_COPIES = 4
+"""Bytes of the code that hold the length of a block's rest, all the same: the query's factor of it is shared out, so
+that it does not determine how finely the query is rounded."""
+
+SAMPLE = 20_000
+"""Regions that the directions are estimated from. More would not make the bounds tighter."""
+
+_CHUNK = 4096
+_REST_ERROR = 1e-5
+"""Upper bound of the error of a squared length in single precision."""
+
+_THREADED = 300_000
+"""From so many regions on several threads are quicker than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What codes are made with.
+
+    Attributes:
+        axes: of each block, float32 (d, m), orthonormal columns.
+        means: of each block, float32 (m,), of its coordinates.
+        steps: float64 (B,), of quantisation.
+        errors: float64 (B,), the largest |e| of a region.
+        lengths: float64 (B,), the largest length of a region's codes.
+    """
+
+    axes: list[Floats]
+    means: list[Floats]
+    steps: Doubles
+    errors: Doubles
+    lengths: Doubles
+
+    @property
+    def width(self) -> int:
+        """Bytes of a code."""
+        return sum(axes.shape[1] + REST_COPIES for axes in self.axes)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Upper bounds of the scores of some regions: `values * factor + offset`.
+
+    Attributes:
+        values: float64 (n,).
+        factor: more than 0.
+        offset: of all of them.
+    """
+
+    values: Doubles
+    factor: float
+    offset: float
+
+    def reaching(self, score: float) -> Ids:
+        """Return where the bound is a score or more, int64 (m,)."""
+        return np.flatnonzero(self.values >= (score - self.offset) / self.factor)
+
+    def highest(self, count: int) -> Ids:
+        """Return where the highest bounds are, int64 (count,) in no order; of equal ones any."""
+        least = np.partition(self.values, -count)[-count]
+        above = np.flatnonzero(self.values > least)
+        equal = np.flatnonzero(self.values == least)
+        return np.concatenate([above, equal[: count - len(above)]])
+
+
+def write_codes(codes_file: Path, basis_file: Path, vectors: Floats, blocks: Mapping[str, int]) -> None:
+    """Write the codes of a trait's vectors, a chunk in memory at a time; of few regions, nothing.
+
+    Args:
+        codes_file: of the codes, a NumPy array, int8 (n, width).
+        basis_file: of what they are made with, a NumPy archive.
+        vectors: float32 (n, D), blocks of unit length, in order of region ids; may be memory-mapped.
+        blocks: block name -> number of values.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    if len(vectors) < MIN_REGIONS:
+        return
+    slices = _slices(blocks)
+    sample = np.asarray(vectors[:: max(1, len(vectors) // SAMPLE)])
+    axes = _find_axes(sample, slices)
+    means = [(sample[:, block] @ own).mean(axis=0) for block, own in zip(slices, axes, strict=True)]
+    steps = _find_steps(vectors, slices, axes, means)
+    errors, lengths = np.zeros(len(slices)), np.zeros(len(slices))
+    basis = Basis(axes, means, steps, errors, lengths)
+    with codes_file.open("wb") as file:
+        header = {"descr": "|i1", "fortran_order": False, "shape": (len(vectors), basis.width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in _chunks(vectors):
+            codes, part_errors, part_lengths = _encode(part, slices, basis)
+            file.write(codes.tobytes())
+            np.maximum(errors, part_errors, out=errors)
+            np.maximum(lengths, part_lengths, out=lengths)
+    arrays: dict[str, Any] = {f"axes/{name}": one for name, one in zip(blocks, axes, strict=True)}
+    arrays |= {f"means/{name}": one for name, one in zip(blocks, means, strict=True)}
+    np.savez(basis_file, **arrays, steps=steps, errors=errors, lengths=lengths)
+    if codes_file.stat().st_size < len(vectors) * basis.width:
+        raise OSError(errno.ENOSPC, "was written in part only", str(codes_file))
+
+
+class Codes:
+    """The codes of a trait's vectors, memory-mapped."""
+
+    def __init__(self, codes_file: Path, basis_file: Path, blocks: Mapping[str, int], count: int) -> None:
+        """Open what `write_codes` wrote.
+
+        Args:
+            codes_file: of the codes.
+            basis_file: of what they are made with.
+            blocks: block name -> number of values.
+            count: how many regions there are.
+
+        Raises:
+            IndexFolderError: a file cannot be read, or is not of these vectors.
+        """
+        self._slices = _slices(blocks)
+        self._basis = _read_basis(basis_file, blocks)
+        try:
+            codes = np.load(codes_file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise IndexFolderError(f"{codes_file} cannot be read; {_REMEDY}: {error}") from error
+        shape = (count, self._basis.width)
+        if codes.shape != shape or codes.dtype != np.int8 or not codes.flags.c_contiguous:
+            raise IndexFolderError(f"{codes_file} holds {codes.dtype} {codes.shape} instead of int8 {shape}; {_REMEDY}")
+        self._codes: CodeArray = np.asarray(codes)
+
+    def bound(self, query: WeightedQuery, rows: Ids | None) -> Bounds:
+        """Bound the scores of regions from above.
+
+        Args:
+            query: what they are compared with.
+            rows: int64 (n,), of the regions, ascending; None takes all.
+
+        Returns:
+            Of each region, in order of the rows.
+        """
+        codes, chosen = self._codes, None
+        if rows is not None and len(rows) < len(codes) // 3:
+            codes = np.take(codes, rows, axis=0)
+        else:
+            chosen = rows  # All are multiplied: that is quicker than to copy many.
+        if query.vector is not None:
+            weighted = sum(weight * variants[0] for variants, weight in query.examples)
+            quantised, factor, offset = self._quantise(weighted * query.value_weights)
+            values = multiply_codes(codes, quantised[None])[:, 0]
+            return Bounds(values if chosen is None else values[chosen], factor, offset + query.margin)
+        total = np.zeros(len(codes) if chosen is None else len(chosen))
+        for variants, weight in query.examples:
+            parts = [self._quantise(np.sign(weight) * variant * query.value_weights) for variant in variants]
+            products = multiply_codes(codes, np.stack([quantised for quantised, _, _ in parts]))
+            products = products if chosen is None else products[chosen]
+            bounds = products * [factor for _, factor, _ in parts] + [offset for _, _, offset in parts]
+            # The most similar variant counts. Of an example with a negative weight, all have bounds of -similarity.
+            total += abs(weight) * (bounds.max(axis=1) if weight > 0 else bounds.min(axis=1))
+        return Bounds(total, 1.0, query.margin)
+
+    def _quantise(self, query: Doubles) -> tuple[CodeArray, float, float]:
+        """Round a query to 8 bits.
+
+        Args:
+            query: float64 (D,), its blocks scaled by their weights.
+
+        Returns:
+            int8 (width,); the factor and the offset that make an upper bound of its product with a code.
+        """
+        basis, parts, offset = self._basis, [], 0.0
+        stored = zip(self._slices, basis.axes, basis.means, basis.steps, basis.errors, strict=True)
+        for block, axes, mean, step, error in stored:
+            leading = axes.T.astype(np.float64) @ query[block]
+            rest = float(np.linalg.norm(query[block] - axes @ leading))
+            parts.append((leading * step, np.full(REST_COPIES, rest / REST_LEVELS / REST_COPIES)))
+            offset += float(leading @ mean) + float(np.linalg.norm(leading)) * error
+        largest = max(np.abs(np.concatenate(part)).max(initial=0.0) for part in parts)
+        factor = (float(largest) or 1.0) / MAX_CODE * (1 + 1e-9)
+        quantised = []
+        for (leading, rest_parts), length in zip(parts, basis.lengths, strict=True):
+            whole = np.rint(leading / factor)
+            offset += float(np.linalg.norm(leading - whole * factor)) * length
+            quantised += [whole, np.ceil(rest_parts / factor)]
+        return np.concatenate(quantised).astype(np.int8), factor, offset
+
+
+def multiply_codes(codes: CodeArray, queries: CodeArray) -> Doubles:
+    """Multiply codes with queries, exactly.
+
+    Without SimSIMD the same numbers come from a product in single precision, several times slower: whole numbers up to
+    2^24 are exact in it, and a product of two codes is at most 127^2 * width.
+
+    Args:
+        codes: int8 (n, width).
+        queries: int8 (m, width).
+
+    Returns:
+        float64 (n, m).
+    """
+    simsimd = load_simsimd()
+    if simsimd is not None and len(codes):
+        threads = _count_threads() if len(codes) * len(queries) >= _THREADED else 1
+        products: Doubles = np.asarray(simsimd.cdist(codes, queries, metric="dot", threads=threads))
+        return products.reshape(len(codes), len(queries))
+    result = np.empty((len(codes), len(queries)))
+    factors = queries.T.astype(np.float32)
+    for start in range(0, len(codes), _CHUNK):
+        result[start : start + _CHUNK] = codes[start : start + _CHUNK].astype(np.float32) @ factors
+    return result
+
+
+def load_simsimd() -> Any:
+    """Import SimSIMD on first use; None where it is not installed (`sst-retrieval doctor` says so)."""
+    try:
+        import simsimd
+    except ImportError:
+        return None
+    return simsimd
+
+
+_REMEDY = "run the build again to make it anew"
+
+
+def _count_threads() -> int:
+    """Return how many threads FAISS would use, so that OMP_NUM_THREADS holds for both."""
+    import faiss
+
+    return int(faiss.omp_get_max_threads())
+
+
+def _find_axes(sample: Floats, slices: list[slice]) -> list[Floats]:
+    """Find the most varied directions of all blocks together; of each block float32 (d, m)."""
+    spectra = [np.linalg.eigh(part.T @ part / len(part)) for part in (sample[:, b].astype(np.float64) for b in slices)]
+    budget = CODE_BYTES - REST_COPIES * len(slices)
+    owners = np.concatenate([np.full(len(values), number) for number, (values, _) in enumerate(spectra)])
+    energies = np.concatenate([values for values, _ in spectra])
+    counts = np.bincount(owners[np.argsort(-energies, kind="stable")[:budget]], minlength=len(slices))
+    rng = np.random.default_rng(0)
+    found = []
+    for (_, axes), count in zip(spectra, counts.tolist(), strict=True):
+        turn = np.linalg.qr(rng.standard_normal((count, count)))[0]
+        found.append((axes[:, len(axes) - count :] @ turn).astype(np.float32))
+    return found
+
+
+def _find_steps(vectors: Floats, slices: list[slice], axes: list[Floats], means: list[Floats]) -> Doubles:
+    """Find the step of each block with which no coordinate of any region is beyond `MAX_CODE`."""
+    largest = np.zeros(len(slices))
+    for part in _chunks(vectors):
+        for number, (block, own, mean) in enumerate(zip(slices, axes, means, strict=True)):
+            largest[number] = max(largest[number], np.abs(part[:, block] @ own - mean).max(initial=0.0))
+    steps: Doubles = np.where(largest > 0, largest, 1.0) / MAX_CODE
+    return steps
+
+
+def _encode(part: Floats, slices: list[slice], basis: Basis) -> tuple[CodeArray, Doubles, Doubles]:
+    """Encode vectors: int8 (n, width), and of each block the largest error and the largest length of the codes."""
+    columns, errors, lengths = [], [], []
+    for block, axes, mean, step in zip(slices, basis.axes, basis.means, basis.steps, strict=True):
+        values = part[:, block]
+        leading = values @ axes
+        rest = np.einsum("nd,nd->n", values, values) - np.einsum("nm,nm->n", leading, leading)
+        rest_codes = np.ceil(np.sqrt(np.maximum(rest, 0) + _REST_ERROR) * REST_LEVELS)
+        leading -= mean
+        codes = np.rint(leading / np.float32(step))
+        columns += [codes, np.repeat(rest_codes[:, None], REST_COPIES, axis=1)]
+        errors.append(np.linalg.norm(leading - codes * np.float32(step), axis=1).max(initial=0.0))
+        lengths.append(np.linalg.norm(codes, axis=1).max(initial=0.0))
+    return np.hstack(columns).astype(np.int8), np.array(errors, np.float64), np.array(lengths, np.float64)
+
+
+def _read_basis(path: Path, blocks: Mapping[str, int]) -> Basis:
+    """Read what `write_codes` wrote.
+
+    Raises:
+        IndexFolderError: the file is missing or broken, or is of vectors with other blocks.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            axes, means = ([archive[f"{part}/{name}"] for name in blocks] for part in ("axes", "means"))
+            basis = Basis(axes, means, archive["steps"], archive["errors"], archive["lengths"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise IndexFolderError(f"{path} cannot be read; {_REMEDY}: {error}") from error
+    per_block = (basis.steps, basis.errors, basis.lengths)
+    fits = all(values.shape == (len(blocks),) and values.dtype == np.float64 for values in per_block)
+    for own, mean, size in zip(basis.axes, basis.means, blocks.values(), strict=True):
+        fits = fits and own.dtype == mean.dtype == np.float32 and own.ndim == 2
+        fits = fits and len(own) == size >= own.shape[1] and mean.shape == own.shape[1:]
+    every: list[npt.NDArray[Any]] = [*basis.axes, *basis.means, *per_block]
+    if not fits or not all(bool(np.isfinite(values).all()) for values in every):
+        raise IndexFolderError(f"{path} does not fit vectors of {dict(blocks)}; {_REMEDY}")
+    return basis
+
+
+def _slices(blocks: Mapping[str, int]) -> list[slice]:
+    return [slice(start, stop) for start, stop in pairwise(np.cumsum([0, *blocks.values()]).tolist())]
+
+
+def _chunks(vectors: Floats) -> Iterable[Floats]:
+    return (np.asarray(vectors[start : start + _CHUNK]) for start in range(0, len(vectors), _CHUNK))

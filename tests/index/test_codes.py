@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from invented import BLOCKS, DIM, a_collection, a_region, a_vector, built, rows, unit
+
+import sst_retrieval as sst
+from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.index import codes, vectors
+from sst_retrieval.index.codes import Codes, multiply_codes, write_codes
+from sst_retrieval.index.query_vectors import QueryExample, WeightedQuery
+from sst_retrieval.index.vectors import VectorIndex, write_vectors
+from sst_retrieval.index.verification import verify_index
+
+SLICES = [slice(0, 4), slice(4, 7), slice(7, 9)]
+EQUAL = np.ones(3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("codes")
+
+
+def code_files(folder: Path) -> tuple[Path, Path]:
+    return folder / "trait.codes.npy", folder / "trait.codes.npz"
+
+
+def index_of(folder: Path, stored: np.ndarray) -> VectorIndex:
+    """An index with codes, whatever the number of regions."""
+    ids = 5 + 3 * np.arange(len(stored))
+    for file in (folder / "trait.faiss", *code_files(folder)):
+        file.unlink(missing_ok=True)
+    write_vectors(folder / "trait.faiss", ids, stored)
+    write_codes(*code_files(folder), stored, BLOCKS)
+    return VectorIndex(folder / "trait.faiss", BLOCKS, code_files(folder))
+
+
+def exact_scores(stored: np.ndarray, query: list[QueryExample], weights: np.ndarray) -> np.ndarray:
+    """The definition of a score, in double precision: float64 (n,)."""
+
+    def normalised(values: np.ndarray) -> np.ndarray:
+        parts = [values[:, block].astype(float) for block in SLICES]
+        return np.hstack([part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12) for part in parts])
+
+    scale = np.repeat(weights / weights.sum(), [4, 3, 2])
+    rows, total = normalised(stored), np.zeros(len(stored))
+    for example in query:
+        total += example.weight * (rows @ (normalised(example.variants) * scale).T).max(axis=1)
+    return total
+
+
+coarse = st.lists(st.integers(-2, 2), min_size=DIM, max_size=DIM).map(unit)
+fine = st.integers(0, 10_000).map(a_vector)
+many = st.lists(coarse | fine, min_size=1, max_size=60).map(np.array)
+example = st.builds(
+    QueryExample,
+    st.lists(coarse | fine, min_size=1, max_size=3).map(np.array),
+    st.sampled_from([1.0, 0.5, 0.2, -0.5, -0.1]),
+)
+queries = st.lists(example, min_size=1, max_size=3)
+block_weights = st.lists(st.sampled_from([0, 0.3, 1, 7]), min_size=3, max_size=3).filter(any).map(np.array)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes for any number of regions, and used however little they rule out."""
+    monkeypatch.setattr(codes, "MIN_REGIONS", 1)
+    monkeypatch.setattr(vectors, "CODES_LIMIT", 1)
+    monkeypatch.setattr(vectors, "FIRST_BOUNDS", 1)
+    monkeypatch.setattr(vectors, "USEFUL_SHARE", 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(stored=many, query=queries, weights=block_weights, width=st.sampled_from([12, 14, 17, 21, 256]), data=st.data())
+@pytest.mark.parametrize("product", ["simsimd", "numpy"])
+def test_no_score_is_above_its_bound(
+    folder: Path,
+    product: str,
+    stored: np.ndarray,
+    query: list[QueryExample],
+    weights: np.ndarray,
+    width: int,
+    data: st.DataObject,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codes, "MIN_REGIONS", 1)
+        patch.setattr(codes, "CODE_BYTES", width)
+        if product == "numpy":
+            patch.setattr(codes, "load_simsimd", lambda: None)
+        write_codes(*code_files(folder), stored, BLOCKS)
+        opened = Codes(*code_files(folder), BLOCKS, len(stored))
+        chosen = data.draw(st.none() | st.lists(st.integers(0, len(stored) - 1), unique=True).map(sorted).map(np.array))
+        chosen = None if chosen is None else chosen.astype(np.int64)
+        bounds = opened.bound(WeightedQuery.scale(query, SLICES, weights), chosen)
+    upper = bounds.values * bounds.factor + bounds.offset
+    expected = exact_scores(stored, query, weights)
+    assert (upper >= (expected if chosen is None else expected[chosen])).all()
+    assert bounds.reaching(-10).tolist() == list(range(len(upper)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(stored=many, query=queries, weights=block_weights, width=st.sampled_from([12, 15, 256]), data=st.data())
+def test_search_by_codes_agrees_with_brute_force_and_with_search_without_codes(
+    folder: Path, stored: np.ndarray, query: list[QueryExample], weights: np.ndarray, width: int, data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(1, 5) | st.integers(1, 70))
+    inside = data.draw(st.none() | st.lists(st.booleans(), min_size=len(stored), max_size=len(stored)).map(np.array))
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, value in (
+            (codes, "MIN_REGIONS", 1),
+            (codes, "CODE_BYTES", width),
+            (vectors, "CODES_LIMIT", 1),
+            (vectors, "FIRST_BOUNDS", 1),
+            (vectors, "USEFUL_SHARE", 1),
+        ):
+            patch.setattr(module, name, value)
+        index = index_of(folder, stored)
+        ids = None if inside is None else index.ids[inside]
+        found = index.search(query, k, weights=weights, ids=ids)
+    plain = VectorIndex(folder / "trait.faiss", BLOCKS).search(query, k, weights=weights, ids=ids)
+    for name in ("ids", "scores", "cosines"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(plain, name))
+    scores = np.round(exact_scores(stored, query, weights), 9)
+    everyone = zip(index.ids.tolist(), scores.tolist(), strict=True)
+    expected = sorted(((number, score) for number, score in everyone if ids is None or number in ids), key=_by_score)
+    assert found.scores == pytest.approx([score for _, score in expected[:k]], abs=2e-9)
+
+
+def _by_score(pair: tuple[int, float]) -> tuple[float, int]:
+    return -pair[1], pair[0]
+
+
+def clustered(count: int, seed: int = 0) -> np.ndarray:
+    """Vectors of some species, blocks of unit length."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(count // 40, DIM))
+    return np.array(
+        [unit(row) for row in centres[rng.integers(0, len(centres), count)] + 0.1 * rng.normal(size=(count, DIM))]
+    )
+
+
+@pytest.mark.parametrize("share", [None, 0.9, 0.2])
+def test_most_vectors_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch, share: float | None) -> None:
+    stored = clustered(4000)
+    index = index_of(folder, stored)
+    ids = None if share is None else np.sort(np.random.default_rng(1).permutation(index.ids)[: int(4000 * share)])
+    query = [QueryExample(stored[7:8]), QueryExample(stored[9:10], -0.5)]
+    expected = VectorIndex(folder / "trait.faiss", BLOCKS).search(query, 12, weights=EQUAL, ids=ids)
+    read = []
+    whole = VectorIndex._approximate_scores
+    monkeypatch.setattr(
+        VectorIndex, "_approximate_scores", lambda self, query, rows: read.append(len(rows)) or whole(self, query, rows)
+    )
+    monkeypatch.setattr(VectorIndex, "_candidates", lambda *_: pytest.fail("all vectors are read"))
+    found = index.search(query, 12, weights=EQUAL, ids=ids)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert 12 <= read[0] < 400
+
+
+@pytest.mark.usefixtures("few")
+def test_equal_vectors_come_in_order_of_id_wherever_the_cut_is(folder: Path) -> None:
+    index = index_of(folder, np.repeat([a_vector(1), a_vector(2)], 300, axis=0))
+    for k in (1, 7, 299):
+        found = index.search([QueryExample(a_vector(2)[None])], k, weights=EQUAL)
+        assert found.ids.tolist() == index.ids[300 : 300 + k].tolist()
+
+
+def test_bounds_that_rule_out_little_are_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "CODE_BYTES", 12)  # Nothing but lengths.
+    stored = clustered(2000)
+    index = index_of(folder, stored)
+    found = index.search([QueryExample(stored[:1])], 5, weights=EQUAL)
+    plain = VectorIndex(folder / "trait.faiss", BLOCKS).search([QueryExample(stored[:1])], 5, weights=EQUAL)
+    np.testing.assert_array_equal(found.scores, plain.scores)
+    np.testing.assert_array_equal(found.ids, plain.ids)
+
+
+def test_products_are_the_same_without_simsimd(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simsimd")
+    rng = np.random.default_rng(0)
+    stored, asked = (rng.integers(-127, 128, (count, 256), dtype=np.int8) for count in (5000, 3))
+    stored[0], asked[0] = -127, 127
+    fast = multiply_codes(stored, asked)
+    monkeypatch.setattr(codes, "load_simsimd", lambda: None)
+    np.testing.assert_array_equal(multiply_codes(stored, asked), fast)
+    np.testing.assert_array_equal(fast, stored.astype(np.int64) @ asked.T.astype(np.int64))
+
+
+def test_the_highest_bounds_are_as_many_as_asked_for() -> None:
+    bounds = codes.Bounds(np.array([1.0, 3, 2, 3, 3, 0]), 0.5, 1.0)
+    assert set(bounds.highest(2)) < {1, 3, 4}
+    assert sorted(bounds.highest(4)) == [1, 2, 3, 4]
+    assert bounds.reaching(2.5).tolist() == [1, 3, 4]
+
+
+def test_few_regions_have_no_codes(tmp_path: Path) -> None:
+    index = index_of(tmp_path, clustered(codes.MIN_REGIONS - 1))
+    assert not any(file.exists() for file in code_files(tmp_path))
+    assert len(index.search([QueryExample(a_vector(0)[None])], 3, weights=EQUAL).ids) == 3
+
+
+def test_files_that_are_not_of_these_vectors_are_refused(tmp_path: Path) -> None:
+    stored = clustered(1200)
+    index_of(tmp_path, stored)
+    codes_file, basis_file = code_files(tmp_path)
+    with pytest.raises(IndexFolderError, match=r"codes\.npy holds int8 \(1200, 21\) instead of int8 \(1201, 21\)"):
+        Codes(codes_file, basis_file, BLOCKS, 1201)
+    with pytest.raises(IndexFolderError, match=r"codes\.npz does not fit vectors of"):
+        Codes(codes_file, basis_file, {"pattern": 3, "colour": 4, "shape": 2}, 1200)
+    with pytest.raises(IndexFolderError, match=r"codes\.npz cannot be read"):
+        Codes(codes_file, basis_file, {"pattern": 4, "colour": 3, "outline": 2}, 1200)
+    whole = codes_file.read_bytes()
+    for damage in (b"", whole[:40], whole[:-5], b"not codes"):
+        codes_file.write_bytes(damage)
+        with pytest.raises(IndexFolderError, match=r"codes\.npy"):
+            VectorIndex(tmp_path / "trait.faiss", BLOCKS, code_files(tmp_path))
+    codes_file.write_bytes(whole)
+    for damage in (b"", basis_file.read_bytes()[:-30], b"not a basis"):
+        basis_file.write_bytes(damage)
+        with pytest.raises(IndexFolderError, match=r"codes\.npz"):
+            VectorIndex(tmp_path / "trait.faiss", BLOCKS, code_files(tmp_path))
+    basis_file.unlink()
+    with pytest.raises(IndexFolderError, match=r"codes\.npz"):
+        VectorIndex(tmp_path / "trait.faiss", BLOCKS, code_files(tmp_path))
+
+
+def test_a_code_file_with_code_to_run_is_not_run(tmp_path: Path) -> None:
+    stored = clustered(1200)
+    index_of(tmp_path, stored)
+    np.save(code_files(tmp_path)[0], np.array([{}]), allow_pickle=True)
+    with pytest.raises(IndexFolderError, match=r"codes\.npy cannot be read"):
+        VectorIndex(tmp_path / "trait.faiss", BLOCKS, code_files(tmp_path))
+
+
+# ------------------------------------------------------------------------------------------------ in an index
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of 1,200 specimens that are searched by codes."""
+    path = tmp_path_factory.mktemp("large") / "index"
+    stored = clustered(1200)
+    built(path, [a_region(f"S{number:04d}", vector=vector) for number, vector in enumerate(stored)])
+    return path
+
+
+def test_an_index_of_many_regions_is_searched_by_codes(large: Path) -> None:
+    with sst.open_index(large) as index:
+        assert index._reader.vector_indexes["wing"]._codes is not None
+        hits = index.search(like=("S0003", "wing"), unlike=("S0004", "wing"), k=7, where="hash(specimen) % 5 < 4")
+        index._reader.vector_indexes["wing"]._codes = None
+        plain = index.search(like=("S0003", "wing"), unlike=("S0004", "wing"), k=7, where="hash(specimen) % 5 < 4")
+    assert [(hit.specimen, hit.similarity, hit.blocks) for hit in hits] == [
+        (hit.specimen, hit.similarity, hit.blocks) for hit in plain
+    ]
+
+
+def test_codes_have_checksums_and_are_repaired(large: Path) -> None:
+    (codes_file,) = large.glob("generations/*/vectors/wing.codes.npy")
+    assert verify_index(large).damages == []
+    whole = codes_file.read_bytes()
+    codes_file.unlink()
+    with pytest.raises(IndexFolderError, match=r"wing\.codes\.npy is missing; nothing is lost"):
+        sst.open_index(large)
+    codes_file.write_bytes(whole[:-1] + b"?")
+    with pytest.raises(IndexFolderError, match=r"wing\.codes\.npy has changed"):
+        sst.open_index(large)
+    assert [damage.file.name for damage in verify_index(large).damages] == ["wing.codes.npy"]
+    codes_file.write_bytes(whole)
+    sst.open_index(large).close()
+
+
+def test_additions_are_found_by_codes(large: Path) -> None:
+    from sst_retrieval.index.store import Store
+
+    store = Store.open(large)
+    with store.lock():
+        store.append(rows([a_region("S9999", vector=clustered(1200)[5])]))
+        store.commit(
+            a_collection([*(f"S{number:04d}" for number in range(1200)), "S9999"]), numbers={"wing": 7}, provenance={}
+        )
+    with sst.open_index(large) as index:
+        assert index.search(like=("S0005", "wing"), k=1)[0].specimen == "S9999"
