@@ -78,19 +78,29 @@ def test_08_fuzzy_dates_stay_text(shared_cases: Cases) -> None:
 
 
 def test_09_several_photographs_of_one_specimen(shared_cases: Cases) -> None:
-    with pytest.raises(CollectionError, match=r"'B1' in lines 3 and 4; .*ID_1, ID_2"):
-        read_collection(shared_cases("09-dorsal-ventral") / "collection.csv")
+    folder = shared_cases("09-dorsal-ventral")
+    collection = read_collection(folder / "collection.csv")
+    assert [(each.id, each.specimen) for each in collection.photographs] == [
+        *(("B0", "B0"), ("B1 b1", "B1"), ("B1 b2", "B1"), ("B3", "B3"), ("B4", "B4")),
+    ]
+    assert "1 specimen has several photographs, such as B1 in lines 3 and 4" in collection.notes[0]
+    assert "sex of B1 is female and male; is it one specimen?" in collection.notes[1]
+    assert read_supports(folder / "supports", collection).references[0].individual == "B0"
     collection = read_collection(shared_cases("09b-pipe-list") / "collection.csv")
-    assert [each.id for each in collection.photographs] == ["B0", "B3", "B4"]
-    assert "line 3 names 2 photographs" in collection.left_out[0].reason
+    assert [(each.id, each.image.name) for each in collection.photographs] == [
+        *(("B0", "b0.jpg"), ("B1 b1", "b1.jpg"), ("B1 b2", "b2.jpg"), ("B3", "b3.jpg"), ("B4", "b4.jpg")),
+    ]
+    assert not collection.left_out
     archive = shared_cases("44-dwca-several-images")
     collection = read_collection(archive / "a.zip", images=archive / "images")
-    assert [each.id for each in collection.photographs] == ["B0_1", "B0_2", "B2"]
-    assert "2 photographs are of specimens that have several" in collection.notes[0]
+    assert [(each.id, each.specimen) for each in collection.photographs] == [
+        *(("B0 b0", "B0"), ("B0 b1", "B0"), ("B2", "B2")),
+    ]
+    assert "they are called 'B0 b0', 'B0 b1'; name supports so" in collection.notes[0]
 
 
 def test_11_excels_line_of_the_separator(shared_cases: Cases) -> None:
-    assert len(read_collection(shared_cases("11-excel-sep-line") / "collection.csv").specimens) == 5
+    assert len(read_collection(shared_cases("11-excel-sep-line") / "collection.csv").photographs) == 5
 
 
 @pytest.mark.parametrize("case", ["12-trait-column", "40-confidence-column"])
@@ -135,7 +145,7 @@ def test_60_photographs_without_a_table(shared_cases: Cases) -> None:
     for named in (folder, folder / "collection.csv"):
         with pytest.raises(CollectionError, match="sst-retrieval init"):
             read_collection(named)
-    assert len(read_collection(write_folder_table(folder).path).specimens) == 5
+    assert len(read_collection(write_folder_table(folder).path).photographs) == 5
 
 
 def test_spreadsheets_and_latin_1(shared_cases: Cases) -> None:
@@ -222,7 +232,7 @@ def read_each(folder: Path) -> tuple[dict[str, PhotographContent], dict[str, str
     """Read each photograph of a case; returns what was read, and the reasons why the others were not."""
     read: dict[str, PhotographContent] = {}
     refused: dict[str, str] = {}
-    for specimen in read_collection(folder / "collection.csv").specimens:
+    for specimen in read_collection(folder / "collection.csv").photographs:
         try:
             read[specimen.id] = read_photograph(specimen.image)
         except ImageError as error:

@@ -2,8 +2,8 @@
 
 1. `meta.xml` says which file is the core (occurrences), which one lists the photographs (Multimedia, Image or
    Audiovisual Core), and what the columns mean.
-2. A photograph belongs to the occurrence whose id its `coreid` is. An occurrence with several photographs becomes
-   several specimens; one without a photograph keeps its row, without an image.
+2. A photograph belongs to the occurrence whose id its `coreid` is. An occurrence with several photographs has as many
+   rows; one without a photograph keeps its row, without an image.
 3. Photographs inside a .zip are extracted next to it, once, so that later builds and searches can read them.
 
 Format: Darwin Core text guide, http://rs.tdwg.org/dwc/terms/guides/text/.
@@ -60,12 +60,12 @@ class DarwinCoreArchive:
 
     Attributes:
         table: one row per photograph; all columns are text, their types are not inferred yet.
-        copy_numbers: for each row, 0 if it is the only photograph of its occurrence, else 1, 2, ... in file order.
+        records: for each row, the id of its occurrence in the archive.
         photographs: folder in which the photographs were found or extracted; None if the archive holds none.
     """
 
     table: SpecimenTable
-    copy_numbers: tuple[int, ...]
+    records: tuple[str, ...]
     photographs: Path | None
 
 
@@ -105,7 +105,7 @@ def read_archive(path: Path, *, unpack: bool) -> DarwinCoreArchive:
     except UNPACKING_ERRORS as error:
         raise CollectionError(f"{path} cannot be read as a .zip ({error}); export or download it again") from error
     table = replace(archive.table, notes=(*archive.table.notes, *notes))
-    return DarwinCoreArchive(table, archive.copy_numbers, folder if unpacked else None)
+    return DarwinCoreArchive(table, archive.records, folder if unpacked else None)
 
 
 def _find_root(file: zipfile.ZipFile, path: Path) -> zipfile.Path:
@@ -280,17 +280,17 @@ def _join_photographs(
     renamed = {name: f"{MEDIA_PREFIX}{name}" if name.lower() in apart else name for name in media_names}
     names = [*occurrences.names, *renamed.values()]
     columns: dict[str, list[str | None]] = {name: [] for name in dict.fromkeys((*names, IMAGE_COLUMN))}
-    copy_numbers, lines = [], []
+    records, lines = [], []
     for key, row, line in zip(occurrences.ids, occurrences.rows, occurrences.lines, strict=True):
         pictures = media.get(key) or _list_associated_media(row, others)
-        for copy, picture in enumerate(pictures or [{}], 1):
+        for picture in pictures or [{}]:
             cells = row | {renamed.get(name, name): value for name, value in picture.items()}
             for name, column in columns.items():
                 column.append(cells.get(name) or None)
-            copy_numbers.append(copy if len(pictures) > 1 else 0)
+            records.append(key)
             lines.append(line)
     return DarwinCoreArchive(
-        SpecimenTable(occurrences.source, columns, dict.fromkeys(columns, ""), lines), tuple(copy_numbers), photographs
+        SpecimenTable(occurrences.source, columns, dict.fromkeys(columns, ""), lines), tuple(records), photographs
     )
 
 

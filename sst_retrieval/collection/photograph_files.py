@@ -51,9 +51,18 @@ def split_list(reference: str) -> list[str]:
     >>> split_list("a.jpg|b.jpg")
     ['a.jpg', 'b.jpg']
     """
-    parts = [part for part in _SEVERAL.split(reference) if part]
+    parts = split_words(reference)
     several = len(parts) > 1 and all(PurePosixPath(part).suffix.lower() in PHOTOGRAPH_SUFFIXES for part in parts)
     return parts if several else [reference]
+
+
+def split_words(text: str) -> list[str]:
+    """Split a cell at the marks that separate the photographs of a list.
+
+    >>> split_words("dorsal | ventral")
+    ['dorsal', 'ventral']
+    """
+    return [part for part in _SEVERAL.split(text.strip()) if part]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sst_retrieval.collection.specimens import Collection, check_column_prefix
+from sst_retrieval.collection.column_roles import check_column_prefix
+from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.index.catalog import PROGRAM_COLUMNS
 from sst_retrieval.index.duck import memory_settings, quote_name, quote_text

@@ -131,7 +131,7 @@ def test_where_a_photograph_does_not_tell_it_is_noted(tmp_path: Path) -> None:
 )
 def test_right_masks_are_never_refused(shared_data: Path, name: str) -> None:
     folder = shared_data / name
-    for specimen in read_collection(folder / "collection.csv").specimens[::12]:
+    for specimen in read_collection(folder / "collection.csv").photographs[::12]:
         labels = read_labels(folder / "labels" / f"{specimen.id}.png")
         if not labels.any():
             continue  # A fish whose pupil is not to be seen.

@@ -72,7 +72,7 @@ def test_names_of_label_pictures(supports_folder: Path, beetles: Collection, nam
 
 def test_an_id_comes_before_a_file_name(supports_folder: Path, beetles: Collection) -> None:
     first, second, third = beetles.photographs
-    crossed = replace(beetles, specimens=(replace(first, id="b1"), second, third))
+    crossed = replace(beetles, photographs=(replace(first, id="b1"), second, third))
     write_png(supports_folder / "b1.png", label_map())
     (supports_folder / "traits.toml").write_text(TRAITS)
     assert only(read_supports(supports_folder, crossed)).individual == "b1"
@@ -93,7 +93,7 @@ def test_an_id_with_slashes_is_saved_and_read_again(tmp_path: Path, beetles: Col
 
 def test_a_photograph_of_two_specimens(supports_folder: Path, beetles: Collection) -> None:
     first, second, third = beetles.photographs
-    shared = replace(beetles, specimens=(first, second, replace(third, image=second.image)))
+    shared = replace(beetles, photographs=(first, second, replace(third, image=second.image)))
     (supports_folder / "x.json").write_text(labelme([polygon("wing", 3, 4, 9, 9)], imagePath="b1.jpg"))
     with pytest.raises(SupportError, match=r"the photograph of B1 and NHMUK 1929/12/B2; .*shows one specimen"):
         read_supports(supports_folder, shared)

@@ -234,22 +234,15 @@ def test_file_names_are_ids_without_a_column_of_ids(drawer: Path) -> None:
     assert ids(read(drawer, "image\ndorsal/a.jpg\nventral\\a.jpg\n")) == ["dorsal/a", "ventral/a"]
 
 
-def test_several_photographs_of_one_specimen(drawer: Path) -> None:
-    with pytest.raises(
-        CollectionError, match=r"'A' in lines 2 and 3; .*several photographs of one specimen so: ID_1, ID_2"
-    ):
-        read(drawer, "id,image\nA,a.jpg\nA,b.jpg\n")
-    collection = read(drawer, "id,image\nA,a.jpg|b.jpg\nC,c.jpg\n")
-    assert ids(collection) == ["C"]
-    assert "line 2 names 2 photographs (a.jpg|b.jpg); write a row for each" in collection.left_out[0].reason
-
-
 def test_the_same_row_twice_and_ids_that_look_the_same(drawer: Path) -> None:
     collection = read(drawer, "id,image\nA,a.jpg\nB,b.jpg\nA,a.jpg\n")
     assert ids(collection) == ["A", "B"]
     assert "line 4: the same row as one before" in collection.notes[0]
-    with pytest.raises(CollectionError, match="must be different"):
-        read(drawer, f"id,image\nMüller,a.jpg\n{unicodedata.normalize('NFD', 'Müller')},b.jpg\n")
+    collection = read(drawer, f"id,image\nMüller,a.jpg\n{unicodedata.normalize('NFD', 'Müller')},b.jpg\n")
+    assert [(each.id, each.specimen) for each in collection.photographs] == [
+        ("Müller a", "Müller"),
+        ("Müller b", "Müller"),
+    ]
 
 
 def test_two_rows_with_one_photograph_are_noted(drawer: Path) -> None:
@@ -294,7 +287,7 @@ def test_a_spelling_that_two_files_fit_is_not_guessed(drawer: Path) -> None:
 def test_addresses_of_files(drawer: Path) -> None:
     collection = read(drawer, f"id,image\nA,{(drawer / 'a.jpg').as_uri()}\n")
     assert collection.photographs[0].image == drawer / "a.jpg"
-    long = read(drawer, f"id,image\nA,{'x' * 300}.jpg\nB,b.jpg\n").specimens[0].image
+    long = read(drawer, f"id,image\nA,{'x' * 300}.jpg\nB,b.jpg\n").photographs[0].image
     assert long.name == f"{'x' * 300}.jpg"
 
 

@@ -231,7 +231,7 @@ def test_missing_photographs_and_symbolic_links(drawer: Path) -> None:
 def test_the_table_may_be_named_relative_to_the_current_folder(drawer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(drawer)
     table(drawer, "id,image\nA1,a.jpg\n")
-    assert read_collection(Path("collection.csv")).specimens[0].image == drawer / "a.jpg"
+    assert read_collection(Path("collection.csv")).photographs[0].image == drawer / "a.jpg"
 
 
 def test_parquet(drawer: Path) -> None:
@@ -304,10 +304,19 @@ def test_specimens_are_written_for_the_catalog(drawer: Path) -> None:
     ("text", "reason"),
     [
         (
-            "id,image\nA1,a.jpg\nA2,a.jpg\nA1,b.jpg\nA1,c.jpg\n",
-            r"collection\.csv: id must .* 'A1' in lines 2, 4 and 5; rename",
+            "id,image,sex\nA1,a.jpg,m\nA2,a.jpg,\nA1,a.jpg,f\nA1,c.jpg,\n",
+            r"collection\.csv lines 2 and 4: A1 has the photograph a\.jpg several times; remove .* `individual`",
         ),
-        ('id,image,note\nA1,a.jpg,"two\nlines"\nA2,a.jpg,\nA2,b.jpg,\n', r"'A2' in lines 4 and 5"),
+        ('id,image,note\nA1,a.jpg,"two\nlines"\nA2,a.jpg,\nA2,a.jpg,x\n', r"lines 4 and 5: A2 has"),
+        (
+            "id,image,collectionCode\nA1,a.jpg,Birds\nA1,b.jpg,Bees\n",
+            r"must be different .* 'A1' in lines 2 and 3 is of several: collectionCode is Birds and Bees; rename",
+        ),
+        ("id,image\nA,a.jpg\nA,b.jpg\nA b,c.jpg\n", r"lines 3 and 4: two .* called 'A b'; .*column `photograph`"),
+        (
+            "id,image,photograph\nA,a.jpg,P\nB,b.jpg,A\n",
+            r"lines 2 and 3: 'A' would be a photograph of B and is another specimen; .*`photograph`",
+        ),
         ("id,image\n,a.jpg\n,b.jpg\n", r"lines 2 and 3: id is empty"),
         ("id,image\n..,a.jpg\n", r"cannot be a file name"),
         ("id,image\na\x07b,a.jpg\n", r"cannot be a file name"),
@@ -378,8 +387,8 @@ def test_bad_parquet(drawer: Path) -> None:
     pd.DataFrame({"id": [1.0, np.nan], "image": ["a.jpg", "b.jpg"]}).to_parquet(drawer / "t.parquet")
     with pytest.raises(CollectionError, match="decimal numbers"):
         read_collection(drawer / "t.parquet")
-    pd.DataFrame({"id": ["A", "B", "A"], "image": ["a.jpg", "a.jpg", "b.jpg"]}).to_parquet(drawer / "t.parquet")
-    with pytest.raises(CollectionError, match="'A' in rows 1 and 3"):
+    pd.DataFrame({"id": ["A", "B", "A"], "image": ["a.jpg"] * 3, "n": [1, 2, 3]}).to_parquet(drawer / "t.parquet")
+    with pytest.raises(CollectionError, match=r"rows 1 and 3: A has the photograph a\.jpg several times"):
         read_collection(drawer / "t.parquet")
     pd.DataFrame({"id": ["A"], "image": ["a.jpg"], "raw": [b"\0"]}).to_parquet(drawer / "t.parquet")
     with pytest.raises(CollectionError, match="'raw' holds bytes"):
@@ -444,9 +453,10 @@ def test_darwin_core_archive_with_a_folder_of_photographs(drawer: Path) -> None:
     collection = read_collection(archive(drawer, darwin_core()), images=drawer)
     assert [(s.id, s.image) for s in collection.photographs] == [
         ("00123", drawer / "a.jpg"),
-        ("00124_1", drawer / "b.jpg"),
-        ("00124_2", drawer / "c.jpg"),
+        ("00124 b", drawer / "b.jpg"),
+        ("00124 c", drawer / "c.jpg"),
     ]
+    assert [s.specimen for s in collection.photographs] == ["00123", "00124", "00124"]
     assert collection.photographs[2].metadata == {
         "id": "u2",
         "catalogNumber": "00124",
@@ -524,14 +534,14 @@ def test_an_unpacked_archive(drawer: Path) -> None:
     for name, content in darwin_core(multimedia_txt=MEDIA.replace("https://x.org/m/", "")).items():
         (drawer / name).write_text(str(content))
     for path in (drawer, drawer / "meta.xml"):
-        assert [s.image.name for s in read_collection(path).specimens] == ["a.jpg", "b.jpg", "c.jpg"]
+        assert [s.image.name for s in read_collection(path).photographs] == ["a.jpg", "b.jpg", "c.jpg"]
 
 
 def test_associated_media_stand_in_for_a_file_of_photographs(drawer: Path) -> None:
     meta = META.partition("<extension")[0] + "</archive>"
     occurrences = OCCURRENCES.replace("8.5\t\t", "8.5\thttps://x.org/b.jpg | https://x.org/c.jpg\t")
     collection = read_collection(archive(drawer, darwin_core(meta_xml=meta, occurrence_txt=occurrences)), images=drawer)
-    assert [(s.id, s.image.name) for s in collection.photographs] == [("00124_1", "b.jpg"), ("00124_2", "c.jpg")]
+    assert [(s.id, s.image.name) for s in collection.photographs] == [("00124 b", "b.jpg"), ("00124 c", "c.jpg")]
     assert len(collection.left_out) == 2
 
 

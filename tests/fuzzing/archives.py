@@ -165,7 +165,7 @@ def prepare(folder: Path) -> Check:
 
     (place / "a.zip").write_bytes(write_zip(valid, Random(3), secret))
     before = describe(read_collection(place / "a.zip"))
-    assert [name for name, *_ in before] == ["B0", "B1", "B2_1", "B2_2"], before
+    assert [name for name, *_ in before] == ["B0", "B1", "B2 p2", "B2 p3"], before
 
     def check(rng: Random) -> Outcome:
         clear()
