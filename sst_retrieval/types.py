@@ -91,6 +91,8 @@ class Individual:
         number: its number there, from 1, in reading order.
         box: (x0, y0, x1, y1) in pixels, half-open; None if the whole photograph is its own.
         score: 0..1, how sure the finder was of it; None if it was not looked for, being the only one.
+        outline: all its pixels as compressed COCO run-length counts at the photograph's size; None if unknown.
+        size: (height, width) of the photograph in pixels; None if it was not processed.
     """
 
     id: str
@@ -98,6 +100,8 @@ class Individual:
     number: int = 1
     box: Box | None = None
     score: float | None = None
+    outline: bytes | None = None
+    size: tuple[int, int] | None = None
 
     @property
     def specimen(self) -> str:
@@ -212,6 +216,25 @@ class Clicked:
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an individual is on its photograph, as it is stored with its regions.
+
+    Attributes:
+        photograph: id of the photograph.
+        number: the individual's number there, from 1, in reading order.
+        box: (x0, y0, x1, y1) in pixels, half-open; None if the whole photograph is its own.
+        score: 0..1, how sure the finder was of it; None if it was not looked for.
+        outline: all its pixels as compressed COCO run-length counts at the photograph's size; None if unknown.
+    """
+
+    photograph: str
+    number: int = 1
+    box: Box | None = None
+    score: float | None = None
+    outline: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """One trait on one individual, as it is stored.
 
@@ -227,6 +250,7 @@ class Region:
         frame: how the specimen lies, in the frame of the collection's reference (see `build.alignment`).
         vector: float32 (D,), the blocks one after the other, each of unit length; None if absent.
         measurements: name -> value; units are in the names (`describe.measure.MEASUREMENTS`).
+        placement: where the individual is; None if it is the only one of the photograph that bears its name.
     """
 
     individual: str
@@ -239,6 +263,12 @@ class Region:
     frame: Frame
     vector: Floats | None
     measurements: Mapping[str, float]
+    placement: Placement | None = None
+
+    @property
+    def photograph(self) -> str:
+        """Id of the photograph."""
+        return self.individual if self.placement is None else self.placement.photograph
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def commit_build(job: Job, state: BuildState) -> BuildReport:
 def _tidy_pictures(job: Job) -> None:
     """Remove the pictures of specimens that were taken out, now or by a build that was killed; make missing ones."""
     paths, generation = job.store.paths, job.store.generation
-    remove_pictures_of(paths, job.store.removed_specimens())
+    remove_pictures_of(paths, job.store.removed_photographs())
     if generation is not None:
         with Catalog(paths.generation(generation.number).catalog_file) as catalog:
             restore_pictures(paths, catalog)

@@ -1,17 +1,22 @@
-"""The catalog of a generation: its specimens, regions, measurements and reviews in one DuckDB file.
+"""The catalog of a generation: its photographs, individuals, regions, measurements and reviews in one DuckDB file.
 
-    specimens     sst:specimen, sst:image, sst:group, then every column of the collection under its own name
-    regions       region_id, specimen, trait, present, confidence, height, width, box, frame, rle, content_hash
+    photographs   `PHOTOGRAPH_COLUMNS`, then every column of the collection under its own name
+    individuals   `INDIVIDUAL_COLUMNS`, then every column of the collection; a photograph that was not processed has a
+                  row without sst:height, one on which no individual was found has none
+    regions       region_id, individual, trait, present, confidence, height, width, box, frame, rle, content_hash
     measurements  region_id, then one DOUBLE column a measurement
-    reviews       region_id, specimen, trait, review, reviewer, time, comment: the decisions that counted at the commit
-    skipped       specimen, stage, reason
+    reviews       region_id, individual, trait, review, reviewer, time, comment: what counted at the commit
+    skipped       photograph, stage, reason
     searchable    all that a predicate may use, one row a region
 
-Regions are numbered by trait, then specimen. The file is written once (`index.generation`), then only opened to read.
+Catalogs of version 0.1 had one individual a photograph, and a table `specimens`; they are read through views that give
+them the tables above. Regions are numbered by trait, then individual. The file is written once (`index.generation`),
+then only opened to read.
 
-A predicate (`where`) is one DuckDB expression over the collection's own columns, then `specimen`, `trait`,
-`confidence`, `review` and the measurements. If the collection has a column of such a name, the collection's own is
-meant; this program's is then called "sst:confidence" and so on (in double quotes, as every name with a colon).
+A predicate (`where`) is one DuckDB expression over the collection's own columns, then `specimen`, `photograph`,
+`individual`, `trait`, `confidence`, `review` and the measurements. If the collection has a column of such a name, the
+collection's own is meant; this program's is then called "sst:confidence" and so on (in double quotes, as every name with
+a colon).
 
 Masks are reviewed between commits, so a reader applies the record of reviews to the open catalog (`apply_reviews`):
 `review` then has its present value, and regions that were rejected, or redrawn since the build, are left out
@@ -22,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -31,12 +36,18 @@ import numpy.typing as npt
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.duck import SandboxedDatabase, column_namer, quote_name
 from sst_retrieval.index.reviews import RegionReviews, Review, latest_reviews
-from sst_retrieval.types import Frame, Individual, Photograph, Region, Scalar, Skipped
+from sst_retrieval.types import Box, Frame, Individual, Photograph, Placement, Region, Scalar, Skipped
 
-PROGRAM_COLUMNS = ("sst:specimen", "sst:image", "sst:group")
+PHOTOGRAPH_COLUMNS = ("sst:photograph", "sst:specimen", "sst:image", "sst:group", "sst:view")
 """Columns this program adds to a specimen table; the colon keeps them apart from the collection's own."""
 
-PREDICATE_COLUMNS = ("specimen", "trait", "confidence", "review")
+INDIVIDUAL_COLUMNS = (
+    *("sst:individual", *PHOTOGRAPH_COLUMNS, "sst:number", "sst:box", "sst:score", "sst:outline"),
+    *("sst:height", "sst:width"),
+)
+"""Columns of the table of individuals, before the collection's own; number to outline as in `types.Placement`."""
+
+PREDICATE_COLUMNS = ("specimen", "photograph", "individual", "trait", "confidence", "review")
 """What a predicate may use beside columns and measurements; "sst:" before it where the collection has it, too."""
 
 _BEFORE_REVIEWS = (
@@ -45,12 +56,48 @@ _BEFORE_REVIEWS = (
 
 _BATCH = 2048  # Masks in memory at a time.
 
+_OLD_VIEWS = """
+CREATE VIEW photographs AS SELECT "sst:specimen" AS "sst:photograph", "sst:specimen", "sst:image", "sst:group",
+    '' AS "sst:view", * EXCLUDE ("sst:specimen", "sst:image", "sst:group") FROM old.specimens;
+CREATE VIEW individuals AS SELECT "sst:photograph" AS "sst:individual", "sst:photograph", "sst:specimen", "sst:image",
+    "sst:group", "sst:view", 1 AS "sst:number", NULL::INTEGER[] AS "sst:box", NULL::DOUBLE AS "sst:score",
+    NULL::BLOB AS "sst:outline", r.height AS "sst:height", r.width AS "sst:width",
+    p.* EXCLUDE ("sst:photograph", "sst:specimen", "sst:image", "sst:group", "sst:view")
+    FROM photographs p LEFT JOIN (SELECT specimen, any_value(height) AS height, any_value(width) AS width
+        FROM old.regions GROUP BY specimen) r ON r.specimen = "sst:photograph";
+CREATE VIEW regions AS SELECT region_id, specimen AS individual, * EXCLUDE (region_id, specimen) FROM old.regions;
+CREATE VIEW measurements AS FROM old.measurements;
+CREATE VIEW skipped AS SELECT specimen AS photograph, stage, reason FROM old.skipped;
+CREATE VIEW searchable AS SELECT "sst:specimen" AS "sst:individual", "sst:specimen" AS "sst:photograph", *{names}
+    FROM old.searchable;
+"""
+"""The tables of today, of a catalog that version 0.1 made."""
+
+
+class Owner(NamedTuple):
+    """Whose a region is.
+
+    Attributes:
+        individual: id of the individual.
+        photograph: id of the photograph that it is on.
+        specimen: catalogue number of the specimen.
+        confidence: 0..1, of the region's mask.
+        metadata: the row of the collection.
+    """
+
+    individual: str
+    photograph: str
+    specimen: str
+    confidence: float
+    metadata: dict[str, Scalar]
+
 
 class Catalog(SandboxedDatabase):
     """A committed catalog, opened read-only. Threads may share it.
 
     Attributes:
         columns: column of the collection -> DuckDB type.
+        plain: whether every individual is the only one of its specimen, so that all three have one name.
         measurement_names: names of the measurements, in the order of their columns.
         has_review_column: whether the collection has a column `review` of its own, which then is the one a predicate
             means.
@@ -69,14 +116,25 @@ class Catalog(SandboxedDatabase):
         """
         super().__init__(path)
         try:
-            columns, measured = self.rows("DESCRIBE specimens"), self.rows("DESCRIBE measurements")
+            self._adapt_old()
+            columns, measured = self.rows("DESCRIBE individuals"), self.rows("DESCRIBE measurements")
+            (differ,) = self.rows('SELECT count(*) FROM individuals WHERE "sst:individual" <> "sst:specimen"')[0]
         except (duckdb.Error, IndexFolderError) as error:
             self.close()
             raise IndexFolderError(f"{path} is no catalog; run the build again to make it anew: {error}") from error
-        self.columns: dict[str, str] = {name: kind for name, kind, *_ in columns if name not in PROGRAM_COLUMNS}
+        self.columns: dict[str, str] = {name: kind for name, kind, *_ in columns if name not in INDIVIDUAL_COLUMNS}
+        self.plain = differ == 0
         self.measurement_names = tuple(name for name, *_ in measured)[1:]
         self.has_review_column = any(name.casefold() == "review" for name in self.columns)
         self.region_reviews = RegionReviews.of({}, [])
+
+    def _adapt_old(self) -> None:
+        """Give a catalog of version 0.1 the tables of today."""
+        tables = {name for (name,) in self.rows("SELECT table_name FROM duckdb_tables()")}
+        if "specimens" in tables and "individuals" not in tables:
+            own = {name.casefold() for name, *_ in self.rows("DESCRIBE specimens")}
+            added = [f'"sst:specimen" AS {name}' for name in ("individual", "photograph") if name not in own]
+            self.reopen_through(_OLD_VIEWS.format(names="".join(f", {each}" for each in added)), schema="old")
 
     def resolve(self, where: str, trait: str) -> npt.NDArray[np.int64]:
         """Resolve a predicate to the regions of a trait that it holds for.
@@ -98,10 +156,10 @@ class Catalog(SandboxedDatabase):
         # Sorted here: of some hundred thousand regions, DuckDB's threads return the last ones first.
         return np.setdiff1d(np.sort(np.asarray(ids, dtype=np.int64)), region_reviews.hidden_ids, assume_unique=True)
 
-    def resolve_by_specimen(self, where: str, trait: str) -> dict[str, int]:
-        """Resolve a predicate as `resolve` does: specimen -> region id."""
+    def resolve_by_individual(self, where: str, trait: str) -> dict[str, int]:
+        """Resolve a predicate as `resolve` does: individual -> region id."""
         ids = self.resolve(where, trait).tolist()
-        sql = 'SELECT "sst:specimen", "sst:region" FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))'
+        sql = 'SELECT "sst:individual", "sst:region" FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))'
         return dict(self.rows(sql, {"ids": ids}))
 
     def apply_reviews(self, reviews: Iterable[Review]) -> None:
@@ -114,8 +172,8 @@ class Catalog(SandboxedDatabase):
             IndexFolderError: there are reviews, and the catalog was made by a version without reviews.
         """
         current = latest_reviews(reviews)
-        sql = """SELECT region_id, specimen, trait, content_hash, rle FROM regions
-                 WHERE specimen IN (SELECT unnest($names))"""
+        sql = """SELECT region_id, individual, trait, content_hash, rle FROM regions
+                 WHERE individual IN (SELECT unnest($names))"""
         names = sorted({name for name, *_ in current})
         self.region_reviews = RegionReviews.of(current, self._rows_with_hash(sql, {"names": names}) if names else [])
 
@@ -126,43 +184,47 @@ class Catalog(SandboxedDatabase):
             trait: name of a trait; None takes all.
 
         Returns:
-            A pandas data frame in order of trait and specimen: sst:region, sst:specimen, sst:trait,
-            sst:present, sst:confidence, sst:group, sst:review ("" without a review), then the collection's own
-            columns, then measurements; one that the collection has, too, is called "sst:" and its name.
+            A pandas data frame in order of trait and individual: sst:region, sst:individual, sst:photograph,
+            sst:specimen, sst:trait, sst:present, sst:confidence, sst:group, sst:review ("" without a review), then the
+            collection's own columns, then measurements; one that the collection has, too, is called "sst:" and its
+            name.
         """
         own = "".join(f", s.{quote_name(column)}" for column in self.columns)
         name_of = column_namer(self.columns)
         measured = "".join(f", m.{quote_name(name)} AS {quote_name(name_of(name))}" for name in self.measurement_names)
-        sql = f"""SELECT r.region_id AS "sst:region", r.specimen AS "sst:specimen", r.trait AS "sst:trait",
-                         r.present AS "sst:present", r.confidence AS "sst:confidence", s."sst:group"{own}{measured}
-                  FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
+        sql = f"""SELECT r.region_id AS "sst:region", s."sst:individual", s."sst:photograph", s."sst:specimen",
+                         r.trait AS "sst:trait", r.present AS "sst:present", r.confidence AS "sst:confidence",
+                         s."sst:group"{own}{measured}
+                  FROM regions r JOIN individuals s ON s."sst:individual" = r.individual
                   LEFT JOIN measurements m ON m.region_id = r.region_id
                   WHERE $trait IS NULL OR r.trait = $trait ORDER BY r.region_id"""
         region_reviews = self.region_reviews
         with self.cursor() as cursor:
             frame = cursor.execute(sql, {"trait": trait}).df()
-        frame.insert(6, "sst:review", [region_reviews.status(number) or "" for number in frame["sst:region"].tolist()])
+        frame.insert(8, "sst:review", [region_reviews.status(number) or "" for number in frame["sst:region"].tolist()])
         return frame
 
     def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:
-        """Return the measurements of a trait on every specimen that shows it.
+        """Return the measurements of a trait on every individual that shows it.
 
         Args:
             trait: name of the trait.
             where: one DuckDB expression (see the module); None takes all.
 
         Returns:
-            "specimen" -> str (n,), "confidence" and each measurement -> float64 (n,), NaN where missing, in order of
-            the specimens; `pandas.DataFrame` takes it as it is.
+            "specimen" -> str (n,), then where they have other names "photograph" and "individual", "confidence" and
+            each measurement -> float64 (n,), NaN where missing, in order of the individuals; `pandas.DataFrame` takes
+            it as it is.
         """
         where = "true" if where is None else where
         region_reviews = self.region_reviews
         cte, parameters = self._reviews_cte(where, region_reviews)
         sql = (
             cte
-            + """SELECT specimen, confidence, measurements.* EXCLUDE (region_id)
+            + f"""SELECT {self.owner_names()}, confidence, measurements.* EXCLUDE (region_id)
                          FROM regions JOIN measurements USING (region_id)
-                         WHERE trait = $trait AND region_id IN (SELECT "sst:region" FROM searchable WHERE {})
+                         JOIN individuals ON "sst:individual" = individual
+                         WHERE trait = $trait AND region_id IN (SELECT "sst:region" FROM searchable WHERE {{}})
                                AND region_id NOT IN (SELECT unnest($hidden))
                          ORDER BY region_id"""
         )
@@ -174,18 +236,27 @@ class Catalog(SandboxedDatabase):
         }
 
     def groups(self) -> dict[str, str]:
-        """Return specimen -> its group."""
-        return dict(self.rows('SELECT "sst:specimen", "sst:group" FROM specimens'))
+        """Return individual -> its group."""
+        return dict(self.rows('SELECT "sst:individual", "sst:group" FROM individuals'))
+
+    def owner_names(self) -> str:
+        """Return SQL that selects from `individuals` what a table names: the specimen, and more where that differs."""
+        return ", ".join(f'"sst:{name}" AS {name}' for name in self.owner_columns)
+
+    @property
+    def owner_columns(self) -> tuple[str, ...]:
+        """Columns by which a table names an individual: "specimen", and two more unless all have one name."""
+        return ("specimen",) if self.plain else ("specimen", "photograph", "individual")
 
     def confidences(self) -> list[tuple[str, float]]:
-        """Return (specimen, confidence) of every region, absent traits included, ordered by specimen.
+        """Return (individual, confidence) of every region, absent traits included, ordered by individual.
 
         A rejected mask has confidence 0, an accepted or redrawn one 1.
         """
         reviewed = {
             number: float(review.overrides_propagation) for number, review in self.region_reviews.by_region.items()
         }
-        rows = self.rows("SELECT region_id, specimen, confidence FROM regions ORDER BY specimen, region_id")
+        rows = self.rows("SELECT region_id, individual, confidence FROM regions ORDER BY individual, region_id")
         return [(name, reviewed.get(number, confidence)) for number, name, confidence in rows]
 
     def iterate_regions(self, region_ids: npt.NDArray[np.int64]) -> Iterator[Region]:
@@ -197,32 +268,42 @@ class Catalog(SandboxedDatabase):
         Yields:
             Regions without vectors and measurements.
         """
-        sql = """SELECT specimen, trait, present, confidence, height, width, rle, box, frame FROM regions
+        sql = """SELECT individual, trait, present, confidence, height, width, rle, box, frame,
+                        "sst:photograph", "sst:number", "sst:box", "sst:score"
+                 FROM regions JOIN individuals ON "sst:individual" = individual
                  WHERE region_id IN (SELECT unnest($ids)) ORDER BY region_id"""
         for start in range(0, len(region_ids), _BATCH):
             part = np.sort(region_ids)[start : start + _BATCH].tolist()
-            for name, trait, present, confidence, height, width, rle, box, frame in self.rows(sql, {"ids": part}):
+            for name, trait, present, confidence, *rest in self.rows(sql, {"ids": part}):
+                height, width, rle, box, frame, *where = rest
                 place = (height, width), rle, tuple(box), Frame(tuple(frame))
-                yield Region(name, trait, present, confidence, *place, vector=None, measurements={})
+                yield Region(
+                    *(name, trait, present, confidence, *place),
+                    vector=None,
+                    measurements={},
+                    placement=_place(*where),
+                )
 
-    def owners(self, region_ids: Sequence[int]) -> dict[int, tuple[str, float, dict[str, Scalar]]]:
-        """Return what a hit says about the specimens of regions.
+    def owners(self, region_ids: Sequence[int]) -> dict[int, Owner]:
+        """Return what a hit says about whose regions they are.
 
         Args:
             region_ids: any number of them, in any order.
 
         Returns:
-            region id -> (specimen, confidence of the mask, the specimen's row of the collection).
+            region id -> its owner.
         """
         own = "".join(f", {quote_name(column)}" for column in self.columns)
-        sql = f"""SELECT "sst:region", "sst:specimen", "sst:confidence"{own}
+        sql = f"""SELECT "sst:region", "sst:individual", "sst:photograph", "sst:specimen", "sst:confidence"{own}
                   FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))"""
         rows = self.rows(sql, {"ids": [int(number) for number in region_ids]})
-        return {row[0]: (row[1], row[2], dict(zip(self.columns, row[3:], strict=True))) for row in rows}
+        return {
+            row[0]: Owner(row[1], row[2], row[3], row[4], dict(zip(self.columns, row[5:], strict=True))) for row in rows
+        }
 
     def individual(self, name: str) -> Individual | None:
         """Return an individual by its id, or None."""
-        rows = self.rows('SELECT * FROM specimens WHERE "sst:specimen" = $name', {"name": name})
+        rows = self.rows('SELECT * FROM individuals WHERE "sst:individual" = $name', {"name": name})
         return self._individual(rows[0]) if rows else None
 
     def individuals(self, where: str | None = None) -> list[Individual]:
@@ -235,30 +316,51 @@ class Catalog(SandboxedDatabase):
             QueryError: the predicate is not one expression or names something that is not there.
         """
         cte, parameters = self._reviews_cte(where or "true", self.region_reviews)
-        sql = cte + 'SELECT "sst:specimen" FROM specimens WHERE {}'
-        names = self.select_where(sql, where or "true", parameters, table="specimens")
-        wanted = set(names["sst:specimen"].tolist())
-        every = map(self._individual, self.rows('SELECT * FROM specimens ORDER BY "sst:specimen"'))
+        sql = cte + 'SELECT "sst:individual" FROM individuals WHERE {}'
+        names = self.select_where(sql, where or "true", parameters, table="individuals")
+        wanted = set(names["sst:individual"].tolist())
+        every = map(self._individual, self.rows('SELECT * FROM individuals ORDER BY "sst:individual"'))
         return [each for each in every if each.id in wanted]
 
     def nearest_names(self, name: str, count: int = 3) -> list[str]:
-        """Return the ids of specimens with the smallest edit distance (Levenshtein) to a name."""
-        sql = """SELECT "sst:specimen" FROM specimens
-                 ORDER BY levenshtein(lower("sst:specimen"), lower($name)), 1 LIMIT $count"""
+        """Return the ids of individuals with the smallest edit distance (Levenshtein) to a name."""
+        sql = """SELECT "sst:individual" FROM individuals
+                 ORDER BY levenshtein(lower("sst:individual"), lower($name)), 1 LIMIT $count"""
         return [found for (found,) in self.rows(sql, {"name": name, "count": count})]
 
-    def region(self, specimen: str, trait: str) -> tuple[int, Region] | None:
+    def individuals_of(self, name: str) -> list[str]:
+        """Return the ids of the individuals on a photograph, or of a specimen, in order."""
+        sql = """SELECT "sst:individual" FROM individuals WHERE "sst:photograph" = $name OR "sst:specimen" = $name
+                 ORDER BY "sst:photograph", "sst:number\""""
+        return [found for (found,) in self.rows(sql, {"name": name})]
+
+    def showing(self, individuals: Sequence[str], trait: str) -> list[tuple[str, str]]:
+        """Return (photograph, individual) of those of some individuals that show a trait, rejected masks left out."""
+        sql = """SELECT "sst:photograph", individual, region_id FROM regions
+                 JOIN individuals ON "sst:individual" = individual
+                 WHERE trait = $trait AND present AND individual IN (SELECT unnest($names)) ORDER BY ALL"""
+        hidden = set(self.region_reviews.hidden_ids.tolist())
+        rows = self.rows(sql, {"trait": trait, "names": list(individuals)})
+        return [(photograph, name) for photograph, name, number in rows if number not in hidden]
+
+    def photographs(self) -> list[Photograph]:
+        """Return all photographs, those without an individual included, ordered by id."""
+        return [self._photograph(row) for row in self.rows('SELECT * FROM photographs ORDER BY "sst:photograph"')]
+
+    def region(self, individual: str, trait: str) -> tuple[int, Region] | None:
         """Return a region's id and the region without its vector, or None if the trait was never looked for."""
-        sql = """SELECT region_id, present, confidence, height, width, rle, box, frame
-                 FROM regions WHERE specimen = $specimen AND trait = $trait"""
-        rows = self.rows(sql, {"specimen": specimen, "trait": trait})
+        sql = """SELECT region_id, present, confidence, height, width, rle, box, frame,
+                        "sst:photograph", "sst:number", "sst:box", "sst:score"
+                 FROM regions JOIN individuals ON "sst:individual" = individual
+                 WHERE individual = $individual AND trait = $trait"""
+        rows = self.rows(sql, {"individual": individual, "trait": trait})
         if not rows:
             return None
-        number, present, confidence, height, width, rle, box, frame = rows[0]
+        number, present, confidence, height, width, rle, box, frame, *where = rows[0]
         measured = self.rows("SELECT * EXCLUDE (region_id) FROM measurements WHERE region_id = $id", {"id": number})
         pairs = zip(self.measurement_names, measured[0], strict=True) if measured else ()
         region = Region(
-            individual=specimen,
+            individual=individual,
             trait=trait,
             present=present,
             confidence=confidence,
@@ -268,6 +370,7 @@ class Catalog(SandboxedDatabase):
             frame=Frame(tuple(frame)),
             vector=None,
             measurements={name: value for name, value in pairs if value is not None},
+            placement=_place(*where),
         )
         return number, region
 
@@ -280,14 +383,14 @@ class Catalog(SandboxedDatabase):
         sql = "SELECT content_hash FROM regions WHERE region_id = $id"
         return str(self._rows_with_hash(sql, {"id": region_id})[0][0])
 
-    def content_hashes(self, specimen: str) -> tuple[str, ...]:
-        """Return the SHA-256 of the photograph that a specimen's regions were found on; empty if it was never read.
+    def content_hashes(self, individual: str) -> tuple[str, ...]:
+        """Return the SHA-256 of the photograph that an individual was found on; empty if it was never read.
 
         Raises:
             IndexFolderError: the catalog was made by a version that did not store hashes.
         """
-        sql = "SELECT DISTINCT content_hash FROM regions WHERE specimen = $name"
-        return tuple(str(content) for (content,) in self._rows_with_hash(sql, {"name": specimen}))
+        sql = "SELECT DISTINCT content_hash FROM regions WHERE individual = $name"
+        return tuple(str(content) for (content,) in self._rows_with_hash(sql, {"name": individual}))
 
     def encoded_mask(self, region_id: int) -> tuple[bytes, tuple[int, int]]:
         """Return a region's mask as compressed COCO run-length counts, and the (height, width) of its photograph."""
@@ -310,13 +413,15 @@ class Catalog(SandboxedDatabase):
         sql = "SELECT trait, count(*), CAST(sum(region_id) AS BIGINT) FROM regions WHERE present GROUP BY trait"
         return {trait: (count, total) for trait, count, total in self.rows(sql)}
 
-    def specimen_count(self) -> int:
-        """Count the specimens, skipped ones included."""
-        return int(self.rows("SELECT count(*) FROM specimens")[0][0])
+    def count_nouns(self) -> dict[str, int]:
+        """Count "specimens" and "photographs", skipped ones included, and the "individuals" that were found."""
+        specimens, photographs = self.rows('SELECT count(DISTINCT "sst:specimen"), count(*) FROM photographs')[0]
+        (individuals,) = self.rows('SELECT count("sst:height") FROM individuals')[0]
+        return {"specimens": specimens, "photographs": photographs, "individuals": individuals}
 
     def skipped(self) -> list[Skipped]:
-        """Return the specimens that could not be indexed, ordered by id."""
-        return [Skipped(*row) for row in self.rows("SELECT specimen, stage, reason FROM skipped ORDER BY ALL")]
+        """Return the photographs that could not be indexed, ordered by id."""
+        return [Skipped(*row) for row in self.rows("SELECT photograph, stage, reason FROM skipped ORDER BY ALL")]
 
     def describe_columns(self, table: str) -> str:
         """List the columns of a table, and which of this program's the collection's columns shadow."""
@@ -369,5 +474,32 @@ class Catalog(SandboxedDatabase):
             raise IndexFolderError(_BEFORE_REVIEWS) from error
 
     def _individual(self, row: tuple[Any, ...]) -> Individual:
-        name, image, group, *values = row
-        return Individual(name, Photograph(name, Path(image), group, dict(zip(self.columns, values, strict=True))))
+        name, *rest = row
+        known = len(PHOTOGRAPH_COLUMNS)
+        number, box, score, outline, height, width, *values = rest[known:]
+        return Individual(
+            name,
+            self._photograph((*rest[:known], *values)),
+            number,
+            _box(box),
+            score,
+            outline,
+            None if height is None else (height, width),
+        )
+
+    def _photograph(self, row: tuple[Any, ...]) -> Photograph:
+        name, specimen, image, group, view, *values = row
+        metadata = dict(zip(self.columns, values, strict=True))
+        return Photograph(name, Path(image), group, metadata, specimen=specimen, view=view or "")
+
+
+def _place(photograph: str, number: int, box: Sequence[int] | None, score: float | None) -> Placement | None:
+    """Return where an individual is; None for the only one of a photograph that was not looked for."""
+    return None if score is None and box is None else Placement(photograph, number, _box(box), score)
+
+
+def _box(box: Sequence[int] | None) -> Box | None:
+    if box is None:
+        return None
+    x0, y0, x1, y1 = box
+    return x0, y0, x1, y1

@@ -112,6 +112,25 @@ class SandboxedDatabase:
         except duckdb.Error as error:
             raise self._damage(error) from error
 
+    def reopen_through(self, views: str, *, schema: str) -> None:
+        """Open the file again behind views, in the same sandbox; for files that an older version made.
+
+        Args:
+            views: trusted SQL that makes views of its tables.
+            schema: the name by which the SQL means the file.
+        """
+        self._connection.close()
+        memory = duckdb.connect(":memory:", config={"memory_limit": "2GB", "python_enable_replacements": False})
+        memory.execute(f"ATTACH {quote_text(self._path)} AS {quote_name(schema)} (READ_ONLY)").fetchall()
+        for statement in views.split(";"):
+            if statement.strip():
+                memory.execute(statement).fetchall()
+        for name, value in _SANDBOX.items():  # Locking is the last of them.
+            if name not in ("memory_limit", "python_enable_replacements"):
+                text = quote_text(value) if isinstance(value, str) else str(value)
+                memory.execute(f"SET {name} = {text}").fetchall()
+        self._connection = memory
+
     def close(self) -> None:
         """Close the file; waits for the queries of other threads, and refuses new ones (`CLOSED`)."""
         with self._change:

@@ -1,7 +1,7 @@
 """Write a generation (a catalog and its vector files) from shards and a specimen table.
 
-1. The newest rows of each specimen are selected from the shards, and numbered by trait, then specimen.
-2. They are joined with the specimen table (`index.snapshot`) and written to the catalog.
+1. The newest rows of each photograph are selected from the shards, and numbered by trait, then individual.
+2. They are joined with the table of photographs (`index.snapshot`) and written to the catalog.
 3. Trait by trait, vectors are whitened (`index.whitening`) and written to a FAISS file.
 4. The ids of catalog and vector files are compared.
 
@@ -22,50 +22,74 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.index.catalog import PROGRAM_COLUMNS, Catalog
+from sst_retrieval.index.catalog import INDIVIDUAL_COLUMNS, Catalog
 from sst_retrieval.index.codes import write_codes
 from sst_retrieval.index.disk import allocate
 from sst_retrieval.index.duck import column_namer, memory_settings, quote_name, quote_text
 from sst_retrieval.index.paths import GenerationPaths
 from sst_retrieval.index.reviews import DECISIONS, Review, latest_reviews
-from sst_retrieval.index.shards import read_vectors
+from sst_retrieval.index.shards import is_old, read_vectors
 from sst_retrieval.index.vectors import VectorIndex, write_vectors
 from sst_retrieval.index.whitening import whiten, write_whitening
 from sst_retrieval.types import Skipped
 
-_NEWEST = r"""
-CREATE TEMP VIEW rows AS
-    SELECT * EXCLUDE (filename, file_row_number), file_row_number AS place,
+_ROWS = r"""SELECT {names}* EXCLUDE ({left_out}), file_row_number AS place,
            CAST(regexp_extract(filename, '(\d+)\.parquet$', 1) AS BIGINT) AS shard
-    FROM read_parquet([{shards}], filename = true, file_row_number = true);
+    FROM read_parquet([{shards}], filename = true, file_row_number = true)"""
+
+_OLD_NAMES = """specimen AS photograph, specimen AS individual, 1 AS number, NULL::INTEGER[] AS individual_box,
+           NULL::DOUBLE AS score, NULL::BLOB AS outline, """
+"""Columns that shards of version 0.1 lack."""
+
+_NEWEST = """
+CREATE TEMP VIEW rows AS {rows};
 CREATE TEMP TABLE newest AS
-    SELECT specimen, max(shard) AS shard FROM rows GROUP BY specimen;
+    SELECT photograph, max(shard) AS shard FROM rows GROUP BY photograph;
 CREATE TEMP VIEW live AS
-    SELECT rows.* FROM rows JOIN newest USING (specimen, shard) WHERE NOT removed;
+    SELECT rows.* FROM rows JOIN newest USING (photograph, shard) WHERE NOT removed;
 """
 
 _NUMBERS = """
 CREATE TEMP TABLE numbers AS
-    SELECT row_number() OVER (ORDER BY trait, specimen) - 1 AS region_id, shard, place, trait, present
-    FROM live WHERE specimen IN (SELECT "sst:specimen" FROM specimens)
+    SELECT row_number() OVER (ORDER BY trait, individual) - 1 AS region_id, shard, place, trait, present
+    FROM live WHERE trait IS NOT NULL AND photograph IN (SELECT "sst:photograph" FROM photographs)
+"""
+
+# A photograph that was not processed is listed as an individual, so that it is found and its reason told; one on which
+# none was found is not.
+_INDIVIDUALS = """
+CREATE TABLE individuals AS
+    SELECT coalesce(found.individual, p."sst:photograph") AS "sst:individual", p."sst:photograph",
+           p."sst:specimen", p."sst:image", p."sst:group", p."sst:view", coalesce(found.number, 1) AS "sst:number",
+           found.individual_box AS "sst:box", found.score AS "sst:score", found.outline AS "sst:outline",
+           found.height AS "sst:height", found.width AS "sst:width",
+           p.* EXCLUDE ("sst:photograph", "sst:specimen", "sst:image", "sst:group", "sst:view")
+    FROM photographs p LEFT JOIN (
+        SELECT photograph, individual, any_value(number) AS number, any_value(individual_box) AS individual_box,
+               any_value(score) AS score, any_value(outline) AS outline, any_value(height) AS height,
+               any_value(width) AS width
+        FROM live WHERE trait IS NOT NULL GROUP BY photograph, individual
+    ) found ON found.photograph = p."sst:photograph"
+    WHERE found.individual IS NOT NULL OR p."sst:photograph" NOT IN (SELECT photograph FROM live)
+    ORDER BY "sst:individual"
 """
 
 _REGIONS = """
 CREATE TABLE regions AS
-    SELECT region_id, specimen, rows.trait, rows.present, confidence, height, width, box, frame, rle, content_hash
+    SELECT region_id, individual, rows.trait, rows.present, confidence, height, width, box, frame, rle, content_hash
     FROM rows JOIN numbers USING (shard, place) ORDER BY region_id
 """
 
 
 def read_hashes(shards: Sequence[Path], scratch: Path) -> dict[str, tuple[str, str]]:
-    """Read what the newest rows of each specimen were made from, without reading a vector.
+    """Read what the newest rows of each photograph were made from, without reading a vector.
 
     Args:
         shards: files of `index.shards.write_shard`; a higher number is newer.
         scratch: folder to spill to; made if it is needed.
 
     Returns:
-        specimen -> (content hash of its photograph, hash of the supports its masks were made from).
+        photograph -> (hash of its content, hash of the supports its masks were made from).
 
     Raises:
         IndexFolderError: a shard cannot be read.
@@ -73,12 +97,12 @@ def read_hashes(shards: Sequence[Path], scratch: Path) -> dict[str, tuple[str, s
     if not shards:
         return {}
     with _connect(shards, scratch) as connection:
-        sql = "SELECT specimen, any_value(content_hash), any_value(support_hash) FROM live GROUP BY specimen"
+        sql = "SELECT photograph, any_value(content_hash), any_value(support_hash) FROM live GROUP BY photograph"
         return {name: (content, support) for name, content, support in connection.execute(sql).fetchall()}
 
 
 def read_removed(shards: Sequence[Path], scratch: Path) -> set[str]:
-    """Read which specimens the shards say were removed, and were not indexed again.
+    """Read which photographs the shards say were removed, and were not indexed again.
 
     Args:
         shards: as for `read_hashes`.
@@ -87,7 +111,7 @@ def read_removed(shards: Sequence[Path], scratch: Path) -> set[str]:
     if not shards:
         return set()
     with _connect(shards, scratch) as connection:
-        sql = "SELECT specimen FROM rows JOIN newest USING (specimen, shard) WHERE removed"
+        sql = "SELECT photograph FROM rows JOIN newest USING (photograph, shard) WHERE removed"
         return {name for (name,) in connection.execute(sql).fetchall()}
 
 
@@ -106,8 +130,8 @@ def write_generation(
     Args:
         paths: of the generation; its folder is empty.
         shards: files of `index.shards.write_shard`, at least one; a higher number is newer.
-        snapshot: file of `index.snapshot.write_snapshot`; regions of specimens it does not know are left out.
-        skipped: specimens that could not be indexed, and why.
+        snapshot: file of `index.snapshot.write_snapshot`; regions of photographs it does not know are left out.
+        skipped: photographs that could not be indexed, and why.
         blocks: block name -> number of values.
         shrinkage: block -> ridge of its whitening (see `index.whitening.SHRINKAGE`).
         reviews: the whole record, oldest first.
@@ -134,12 +158,12 @@ def _write_catalog(
     reviews: Sequence[Review],
 ) -> None:
     reasons = folder / "skipped.parquet"
-    reasons_of = {"specimen": "photograph", "stage": "stage", "reason": "reason"}
-    columns = {n: pa.array([getattr(row, own) for row in skipped], pa.string()) for n, own in reasons_of.items()}
-    pq.write_table(pa.table(columns), reasons)
+    names = ("photograph", "stage", "reason")
+    pq.write_table(pa.table({n: pa.array([getattr(row, n) for row in skipped], pa.string()) for n in names}), reasons)
     connection.execute(
-        f'CREATE TABLE specimens AS FROM read_parquet({quote_text(snapshot)}) ORDER BY "sst:specimen"'
+        f'CREATE TABLE photographs AS FROM read_parquet({quote_text(snapshot)}) ORDER BY "sst:photograph"'
     ).fetchall()
+    connection.execute(_INDIVIDUALS).fetchall()
     connection.execute(_NUMBERS).fetchall()
     connection.execute(_REGIONS).fetchall()
     connection.execute(_measurement_sql(connection)).fetchall()
@@ -151,15 +175,14 @@ def _write_catalog(
 
 def _write_reviews(connection: duckdb.DuckDBPyConnection, scratch: Path, reviews: Sequence[Review]) -> None:
     """Write the reviews that count on the photographs as they are now."""
-    names = ("trait", "content", "reviewer", "time", "comment")
+    names = ("individual", "trait", "content", "reviewer", "time", "comment")
     table = {n: pa.array([getattr(row, n) for row in reviews], pa.string()) for n in names}
-    table["specimen"] = pa.array([row.individual for row in reviews], pa.string())
     table["review"] = pa.array([DECISIONS[row.decision] for row in reviews], pa.string())
     pq.write_table(pa.table(table), scratch)
     connection.execute(
         f"""CREATE TABLE reviews AS
-            SELECT region_id, specimen, trait, review, reviewer, CAST(time AS TIMESTAMPTZ) AS time, comment
-            FROM read_parquet({quote_text(scratch)}) r JOIN regions USING (specimen, trait)
+            SELECT region_id, individual, trait, review, reviewer, CAST(time AS TIMESTAMPTZ) AS time, comment
+            FROM read_parquet({quote_text(scratch)}) r JOIN regions USING (individual, trait)
             WHERE content_hash = r.content ORDER BY region_id"""
     ).fetchall()
     scratch.unlink()
@@ -214,15 +237,28 @@ def _verify(paths: GenerationPaths, traits: Sequence[str], blocks: Mapping[str, 
 def _connect(
     shards: Sequence[Path], scratch: Path, database: Path | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database (in memory if none is named) with the newest rows of each specimen as the view `live`."""
+    """Open a database (in memory if none is named) with the newest rows of each photograph as the view `live`."""
     target = ":memory:" if database is None else str(database)
     with duckdb.connect(target, config=memory_settings(scratch)) as connection:
         try:
-            connection.execute(_NEWEST.format(shards=", ".join(map(quote_text, shards)))).fetchall()
+            connection.execute(_NEWEST.format(rows=_select_rows(shards))).fetchall()
         except duckdb.Error as error:
             folder = shards[0].parent
             raise IndexFolderError(f"{folder} cannot be read; rebuild the index (--rebuild): {error}") from error
         yield connection
+
+
+def _select_rows(shards: Sequence[Path]) -> str:
+    """Return the SQL that selects the rows of all shards, with the columns of today."""
+    old = {path for path in shards if is_old(path)}
+    parts = []
+    for paths, names, left_out in (
+        ([path for path in shards if path not in old], "", "filename, file_row_number"),
+        (sorted(old), _OLD_NAMES, "specimen, filename, file_row_number"),
+    ):
+        if paths:
+            parts.append(_ROWS.format(names=names, left_out=left_out, shards=", ".join(map(quote_text, paths))))
+    return " UNION ALL BY NAME ".join(parts)
 
 
 def _measurement_sql(connection: duckdb.DuckDBPyConnection) -> str:
@@ -239,18 +275,19 @@ def _searchable_sql(connection: duckdb.DuckDBPyConnection) -> str:
     Each name occurs once: a column of the collection shadows this program's, which then has the prefix "sst:". A table,
     not a view: a predicate is then one scan, several times faster than two joins.
     """
-    columns = {table: _columns(connection, table) for table in ("specimens", "regions", "measurements")}
+    columns = {table: _columns(connection, table) for table in ("individuals", "regions", "measurements")}
     parts = ['r.region_id AS "sst:region"', 'r.trait AS "sst:trait"', 'r.present AS "sst:present"']
-    parts += ['r.specimen AS "sst:specimen"', 'r.confidence AS "sst:confidence"']
-    own = [name for name in columns["specimens"] if name not in PROGRAM_COLUMNS]
+    parts += ['s."sst:individual"', 's."sst:photograph"', 's."sst:specimen"', 'r.confidence AS "sst:confidence"']
+    own = [name for name in columns["individuals"] if name not in INDIVIDUAL_COLUMNS]
     parts += [f"s.{quote_name(name)}" for name in own]
     taken = {name.casefold() for name in own}
-    parts += [f"r.{name}" for name in ("specimen", "trait", "confidence") if name not in taken]
+    parts += [f's."sst:{name}" AS {name}' for name in ("individual", "photograph", "specimen") if name not in taken]
+    parts += [f"r.{name}" for name in ("trait", "confidence") if name not in taken]
     name_of = column_namer(own)
     parts += [f"m.{quote_name(name)} AS {quote_name(name_of(name))}" for name in columns["measurements"][1:]]
     parts += ["v.review"] if "review" not in taken else []
     return f"""CREATE TABLE searchable AS SELECT {", ".join(parts)} FROM regions r
-               JOIN specimens s ON s."sst:specimen" = r.specimen
+               JOIN individuals s ON s."sst:individual" = r.individual
                LEFT JOIN measurements m ON m.region_id = r.region_id LEFT JOIN reviews v ON v.region_id = r.region_id
                ORDER BY r.region_id"""
 

@@ -18,7 +18,7 @@ from sst_retrieval.errors import IndexFolderError, ModelMismatchError
 from sst_retrieval.index.checksums import FileChecksum, find_unreadable, hash_json, is_sha256, parse_json
 
 FORMAT = "sst-retrieval index"
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout; incremented whenever an older program could misread the folder. Checksums did not raise it:
 an older program reads past them, and its next commit leaves an index without them."""
 

@@ -24,7 +24,7 @@ from sst_retrieval.index.store import Store, derived_remedy
 from sst_retrieval.index.thumbnails import read_thumbnail
 from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.index.whitening import read_whitening
-from sst_retrieval.types import Floats, Individual, Mask, Region, RGBImage, Skipped
+from sst_retrieval.types import Floats, Individual, Mask, Photograph, Region, RGBImage, Skipped
 
 
 class Reader:
@@ -143,7 +143,7 @@ class Reader:
         return {
             "path": str(self._paths.root),
             "generation": self._generation.number,
-            "specimens": self.catalog.specimen_count(),
+            **self._count_nouns(),
             "traits": {trait: {"number": self.trait_numbers[trait], **self._counts[trait]} for trait in self.traits},
             "skipped": {reason: sum(row.reason == reason for row in skipped) for reason in reasons},
             "columns": dict(self.columns),
@@ -151,6 +151,11 @@ class Reader:
             "settings": dict(self.settings),
             "provenance": dict(self._generation.provenance),
         }
+
+    def _count_nouns(self) -> dict[str, int]:
+        """Count the specimens; photographs and individuals, too, unless there is one of each for every specimen."""
+        counts = self.catalog.count_nouns()
+        return {"specimens": counts["specimens"]} if self.catalog.plain else counts
 
     def size(self) -> int:
         """Add up the sizes of all files in the index folder, in bytes; slow for a large index."""
@@ -223,12 +228,16 @@ class Reader:
         )
 
     def individual(self, name: str) -> Individual:
-        """Return a specimen by its id.
+        """Return an individual by its id; or by the name of its photograph or specimen, if it is the only one there.
 
         Raises:
-            QueryError: there is none; names the nearest ones.
+            QueryError: there is none, and names the nearest ones; or there are several, and names them.
         """
         found = self.catalog.individual(name)
+        if found is None and (several := self.catalog.individuals_of(name)):
+            if len(several) > 1:
+                raise QueryError(f"{name!r} is {len(several):,} individuals; name one of them: {list_names(several)}")
+            found = self.catalog.individual(several[0])
         if found is None:
             self._refuse_skipped(name)
             near = ", ".join(self.catalog.nearest_names(name)) or "none, the index is empty"
@@ -236,11 +245,18 @@ class Reader:
         return found
 
     def individuals(self, where: str | None = None) -> list[Individual]:
-        """Return the specimens, or those that a predicate over the collection's columns holds for, ordered by id."""
+        """Return the individuals, or those that a predicate over the collection's columns holds for, ordered by id.
+
+        A photograph that was skipped counts as one, so that it is found here and its reason told.
+        """
         return self.catalog.individuals(where)
 
+    def photographs(self) -> list[Photograph]:
+        """Return all photographs, those on which no individual was found included, ordered by id."""
+        return self.catalog.photographs()
+
     def skipped(self) -> list[Skipped]:
-        """Return the specimens that could not be indexed, and why."""
+        """Return the photographs that could not be indexed, and why."""
         return self.catalog.skipped()
 
     def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:
@@ -287,16 +303,48 @@ class Reader:
         Raises:
             QueryError: there is no such specimen, it was skipped, or the trait was never looked for on it.
         """
-        found = self.catalog.region(specimen, trait)
+        found = self.catalog.region(specimen, trait) or self.catalog.region(self._resolve(specimen, trait), trait)
         if found is not None:
             number, region = found
             region_reviews = self.catalog.region_reviews  # Once: a review in another thread replaces the object.
             if number in region_reviews.stale_ids:
                 region = apply_review_mask(region, region_reviews.by_region[number])
             return number, region
-        self.individual(specimen)
         self._refuse_skipped(specimen)
         raise QueryError(f"{trait} was never looked for on {specimen}: the support of its group does not show it")
+
+    def examples(self, name: str, trait: str) -> list[str]:
+        """Return the individuals that are meant by the trait of a name.
+
+        Args:
+            name: id of an individual, a photograph or a specimen.
+            trait: name of a trait of the index.
+
+        Returns:
+            The individual; of a specimen with several photographs, those that show the trait, at most one on each.
+
+        Raises:
+            QueryError: there is none, or a photograph shows several; names them.
+        """
+        if self.catalog.individual(name) is not None:
+            return [name]
+        several = self.catalog.individuals_of(name)
+        if len(several) <= 1:
+            return [self.individual(name).id]
+        showing = self.catalog.showing(several, trait)
+        on = {photograph for photograph, _ in showing}
+        if len(on) < len(showing):
+            raise QueryError(f"{name!r} is {len(several):,} individuals; name one of them: {list_names(several)}")
+        if not showing:
+            raise QueryError(f"{trait} was not found on any of the photographs of {name}: {list_names(several)}")
+        return [individual for _, individual in showing]
+
+    def _resolve(self, name: str, trait: str) -> str:
+        """Return the one individual that is meant by the trait of a name; refuses several."""
+        meant = self.examples(name, trait)
+        if len(meant) > 1:
+            raise QueryError(f"{trait} was found on {len(meant)} photographs of {name}; name one: {list_names(meant)}")
+        return meant[0]
 
     def decode_mask(self, region_id: int) -> Mask:
         """Return the mask of a region as it was committed, bool (H, W) at the photograph's own size."""
@@ -348,6 +396,12 @@ class Reader:
         for row in self.skipped():
             if row.photograph == specimen:
                 raise QueryError(f"{specimen} is not indexed; it was skipped ({row.stage}): {row.reason}")
+
+
+def list_names(names: Sequence[str], most: int = 6) -> str:
+    """List names in a sentence, and count the rest of very many."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
 class VectorIndexes(dict[str, VectorIndex]):

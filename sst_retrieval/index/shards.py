@@ -1,8 +1,10 @@
 """A shard: the regions of some photographs as a Parquet file, written once and never changed.
 
 Shards are the source data of an index; the catalog and the vector files are derived from them and can be made again.
-All rows of a specimen are in one shard. Rows in a shard of a higher number replace older rows of the same specimen; a
-tombstone, a row with `removed`, removes the specimen.
+All rows of a photograph are in one shard. Rows in a shard of a higher number replace older rows of the same
+photograph; a tombstone, a row with `removed`, removes the photograph. A photograph on which no individual was found
+has one row without a trait. Shards of version 0.1 (`OLD_COLUMNS`) had one individual a photograph and no column for
+it.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ import pyarrow.parquet as pq
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.checksums import parse_json, require_file
-from sst_retrieval.types import Floats, Region
+from sst_retrieval.types import Floats, Placement, Region
 
 ShardRow: TypeAlias = tuple[Region, str, str]
 """A region, the content hash of its photograph, and the hash of the supports its mask was made from."""
 
-COLUMNS = pa.schema(
+EmptyRow: TypeAlias = tuple[str, str, str]
+"""Id of a photograph on which no individual was found, its content hash, and the hash of the supports."""
+
+_REGION_COLUMNS = pa.schema(
     [
-        ("specimen", pa.string()),
         ("content_hash", pa.string()),
         ("support_hash", pa.string()),
         ("trait", pa.string()),
@@ -44,6 +48,21 @@ COLUMNS = pa.schema(
     ]
 )
 
+COLUMNS = pa.schema(
+    [
+        ("photograph", pa.string()),
+        ("individual", pa.string()),
+        ("number", pa.int32()),
+        ("individual_box", pa.list_(pa.int32())),
+        ("score", pa.float64()),
+        ("outline", pa.binary()),
+        *_REGION_COLUMNS,
+    ]
+)
+
+OLD_COLUMNS = pa.schema([("specimen", pa.string()), *_REGION_COLUMNS])
+"""Columns of shards that version 0.1 wrote; both kinds may lie in one index."""
+
 _UNREADABLE = (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException)
 """What pyarrow raises where a file is damaged."""
 
@@ -53,15 +72,29 @@ UNIT_TOLERANCE = 1e-5
 """How far the length of a block may be from 1; `index.query_vectors.SCORE_MARGIN` depends on it."""
 
 
-def write_shard(path: Path, rows: Sequence[ShardRow], notes: Mapping[str, Any] | None = None) -> None:
+def write_shard(
+    path: Path,
+    rows: Sequence[ShardRow],
+    notes: Mapping[str, Any] | None = None,
+    empty: Sequence[EmptyRow] = (),
+) -> None:
     """Write regions to a Parquet file.
 
     Args:
         path: the file; its folder exists.
         rows: regions with their hashes, absent traits included; may be empty.
+        empty: photographs on which no individual was found.
         notes: what else a later build must know (JSON values); stored in the metadata of the Parquet file.
     """
-    _write(path, [_to_record(*row) for row in rows], notes)
+    records: list[dict[str, object]] = []
+    outlined: set[str] = set()
+    for region, content, supports in rows:
+        # The outline of an individual is stored once, with the first of its regions.
+        records.append(_to_record(region, content, supports, outlined=region.individual not in outlined))
+        outlined.add(region.individual)
+    for name, content, supports in empty:
+        records.append({"photograph": name, "content_hash": content, "support_hash": supports, "removed": False})
+    _write(path, records, notes)
 
 
 def read_notes(path: Path) -> dict[str, Any]:
@@ -77,8 +110,8 @@ def read_notes(path: Path) -> dict[str, Any]:
         raise IndexFolderError(f"{path} cannot be read; {shard_remedy(path)}: {error}") from error
 
 
-def count_specimens(path: Path) -> int:
-    """Read a shard wholly, checking the checksums of its pages, and count the specimens that it has rows of.
+def count_photographs(path: Path) -> int:
+    """Read a shard wholly, checking the checksums of its pages, and count the photographs that it has rows of.
 
     Raises:
         IndexFolderError: it cannot be read.
@@ -87,10 +120,10 @@ def count_specimens(path: Path) -> int:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
-        if not table.schema.equals(COLUMNS):
+        if not (table.schema.equals(COLUMNS) or table.schema.equals(OLD_COLUMNS)):
             raise ValueError("it has other columns")
         table.validate(full=True)
-        return len(set(table.column("specimen").to_pylist()))
+        return len(set(table.column(0).to_pylist()))
     except _UNREADABLE as error:
         raise IndexFolderError(
             f"{path} is damaged ({error}): masks and vectors are lost; {shard_remedy(path)}"
@@ -105,14 +138,26 @@ def shard_remedy(path: Path) -> str:
     )
 
 
-def write_tombstones(path: Path, specimens: Sequence[str]) -> None:
-    """Write the rows that remove specimens from an index.
+def write_tombstones(path: Path, photographs: Sequence[str]) -> None:
+    """Write the rows that remove photographs from an index.
 
     Args:
         path: the file; its folder exists.
-        specimens: ids.
+        photographs: ids.
     """
-    _write(path, [{"specimen": specimen, "removed": True} for specimen in specimens])
+    _write(path, [{"photograph": name, "removed": True} for name in photographs])
+
+
+def is_old(path: Path) -> bool:
+    """Say whether version 0.1 wrote a shard.
+
+    Raises:
+        IndexFolderError: the shard cannot be read.
+    """
+    try:
+        return OLD_COLUMNS.names[0] in pq.read_schema(path).names
+    except _UNREADABLE as error:
+        raise IndexFolderError(f"{path} cannot be read; {shard_remedy(path)}: {error}") from error
 
 
 def check_rows(rows: Sequence[ShardRow], blocks: Mapping[str, int]) -> None:
@@ -170,9 +215,15 @@ def _check_vector(vector: Floats, blocks: Mapping[str, int], name: str) -> None:
             raise ValueError(f"{name}: the {block} block has length {length:g}; it must be 1 (or all zeros)")
 
 
-def _to_record(region: Region, content_hash: str, support_hash: str) -> dict[str, object]:
+def _to_record(region: Region, content_hash: str, support_hash: str, *, outlined: bool) -> dict[str, object]:
+    placement = region.placement or Placement(region.individual)
     return {
-        "specimen": region.individual,
+        "photograph": placement.photograph,
+        "individual": region.individual,
+        "number": placement.number,
+        "individual_box": None if placement.box is None else list(placement.box),
+        "score": placement.score,
+        "outline": placement.outline if outlined else None,
         "content_hash": content_hash,
         "support_hash": support_hash,
         "trait": region.trait,

@@ -1,6 +1,6 @@
-"""The specimen table of a generation: the collection's table as it was at the commit, as a Parquet file.
+"""The photographs of a generation: the collection's table as it was at the commit, as a Parquet file.
 
-An indexed specimen that has left the table keeps the row that it had, cast to the present columns and types.
+An indexed photograph that has left the table keeps the row that it had, cast to the present columns and types.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 from sst_retrieval.collection.column_roles import check_column_prefix
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import CollectionError
-from sst_retrieval.index.catalog import PROGRAM_COLUMNS
+from sst_retrieval.index.catalog import PHOTOGRAPH_COLUMNS
 from sst_retrieval.index.duck import memory_settings, quote_name, quote_text
 
 
 def write_snapshot(path: Path, collection: Collection, *, previous: Path | None, retained: Sequence[str]) -> None:
-    """Write the specimen table of a generation to a Parquet file.
+    """Write the photographs of a generation to a Parquet file.
 
     Args:
         path: the file to write.
         collection: the table as it is now.
         previous: snapshot of the generation before, if there is one.
-        retained: specimens that are indexed but not in the table; each that `previous` knows keeps its old row.
+        retained: photographs that are indexed but not in the table; each that `previous` knows keeps its old row.
 
     Raises:
         CollectionError: two columns differ only in capitals, or a column has a reserved name.
@@ -44,27 +44,29 @@ def write_snapshot(path: Path, collection: Collection, *, previous: Path | None,
 def _write_joined(
     path: Path, collection: Collection, previous: Path | None, retained: Sequence[str], fresh: Path, names: Path
 ) -> None:
-    _write_specimens(fresh, collection)
+    _write_photographs(fresh, collection)
     pq.write_table(pa.table({"name": pa.array(retained, pa.string())}), names)
     typed = ", ".join(
         f"CAST({quote_name(column)} AS {kind}) AS {quote_name(column)}" for column, kind in collection.columns.items()
     )
-    own = ", ".join(quote_name(column) for column in PROGRAM_COLUMNS)
+    own = ", ".join(quote_name(column) for column in PHOTOGRAPH_COLUMNS)
     sql = f"SELECT {own}{', ' if typed else ''}{typed} FROM read_parquet({quote_text(fresh)})"
     with duckdb.connect(config=memory_settings(path.with_name(".spill"))) as connection:
         if previous is not None:
             old = _old_columns(connection, previous, collection.columns)
-            sql += f""" UNION ALL BY NAME SELECT {old} FROM read_parquet({quote_text(previous)})
-                        WHERE "sst:specimen" IN (SELECT name FROM read_parquet({quote_text(names)}))"""
+            sql += f""" UNION ALL BY NAME SELECT * FROM (SELECT {old} FROM read_parquet({quote_text(previous)}))
+                        WHERE "sst:photograph" IN (SELECT name FROM read_parquet({quote_text(names)}))"""
         connection.execute(f"COPY ({sql}) TO {quote_text(path)} (FORMAT parquet)").fetchall()
 
 
-def _write_specimens(path: Path, collection: Collection) -> None:
+def _write_photographs(path: Path, collection: Collection) -> None:
     rows = collection.photographs
     table = {
-        "sst:specimen": pa.array([row.id for row in rows], pa.string()),
+        "sst:photograph": pa.array([row.id for row in rows], pa.string()),
+        "sst:specimen": pa.array([row.specimen for row in rows], pa.string()),
         "sst:image": pa.array([str(row.image) for row in rows], pa.string()),
         "sst:group": pa.array([row.group for row in rows], pa.string()),
+        "sst:view": pa.array([row.view for row in rows], pa.string()),
         **{name: pa.array([row.metadata.get(name) for row in rows]) for name in collection.columns},
     }
     pq.write_table(pa.table(table), path)
@@ -82,9 +84,12 @@ def _old_columns(connection: duckdb.DuckDBPyConnection, previous: Path, columns:
     """Select the columns of an older snapshot, cast to the present types; a value that does not fit becomes NULL."""
     types = {name.casefold(): kind for name, kind in columns.items()}
     rows = connection.execute(f"DESCRIBE FROM read_parquet({quote_text(previous)})").fetchall()
-    return ", ".join(
+    kept = [
         f"TRY_CAST({quote_name(name)} AS {types[name.casefold()]}) AS {quote_name(name)}"
         if name.casefold() in types
         else quote_name(name)
         for name, *_ in rows
-    )
+    ]
+    if not any(name == "sst:photograph" for name, *_ in rows):  # Version 0.1: one photograph a specimen.
+        kept += ['"sst:specimen" AS "sst:photograph"', "'' AS \"sst:view\""]
+    return ", ".join(kept)

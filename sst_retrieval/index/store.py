@@ -47,9 +47,10 @@ from sst_retrieval.index.paths import GenerationPaths, IndexPaths
 from sst_retrieval.index.reviews import Review, append_reviews, hash_record, read_record, read_reviews
 from sst_retrieval.index.shard_checksums import ShardChecksum, append_shard_checksums, read_shard_checksums
 from sst_retrieval.index.shards import (
+    EmptyRow,
     ShardRow,
     check_rows,
-    count_specimens,
+    count_photographs,
     read_notes,
     shard_remedy,
     write_shard,
@@ -230,13 +231,16 @@ class Store:
         self._write_manifest(replace(self._manifest, recipe=recipe))
         self._trusted = True  # What is removed at the next commit was counted, not read.
 
-    def append(self, rows: Sequence[ShardRow], *, notes: Mapping[str, Any] | None = None) -> Path:
+    def append(
+        self, rows: Sequence[ShardRow], *, notes: Mapping[str, Any] | None = None, empty: Sequence[EmptyRow] = ()
+    ) -> Path:
         """Write regions to a new shard.
 
         Args:
             rows: regions, absent traits included, with the hashes of photograph and supports. All rows of a
-                specimen stand in one call; they replace its older ones.
+                photograph stand in one call; they replace its older ones.
             notes: what else a later build must know (JSON values); see `read_notes`.
+            empty: photographs on which no individual was found.
 
         Returns:
             The shard. Once this returns, the rows survive a crash.
@@ -246,8 +250,9 @@ class Store:
         """
         self._require_lock()
         check_rows(rows, self._manifest.recipe.blocks)
-        with self._explain_disk(), self._new_shard({region.individual for region, _, _ in rows}) as (temporary, path):
-            write_shard(temporary, rows, notes)
+        names = {region.photograph for region, _, _ in rows} | {name for name, _, _ in empty}
+        with self._explain_disk(), self._new_shard(names) as (temporary, path):
+            write_shard(temporary, rows, notes, empty)
         return path
 
     @contextmanager
@@ -281,15 +286,15 @@ class Store:
         self._checked.add(number)
 
     def indexed_hashes(self) -> dict[str, tuple[str, str]]:
-        """Return what the newest rows of each indexed specimen were made from.
+        """Return what the newest rows of each indexed photograph were made from.
 
         Returns:
-            specimen -> (content hash of the photograph, hash of the supports).
+            photograph -> (content hash of the photograph, hash of the supports).
         """
         return read_hashes(self._recipe_shards(), self.paths.spill_folder)
 
-    def removed_specimens(self) -> set[str]:
-        """Return the specimens that were taken out of the index, and are not in it again."""
+    def removed_photographs(self) -> set[str]:
+        """Return the photographs that were taken out of the index, and are not in it again."""
         return read_removed(self._recipe_shards(), self.paths.spill_folder)
 
     def read_notes(self) -> dict[str, Any]:
@@ -308,11 +313,11 @@ class Store:
         """Make a new generation from all shards and let readers see it.
 
         Args:
-            collection: the table as it is now. An indexed specimen that is no longer in it keeps its old row.
-            skipped: specimens that could not be indexed, and why.
+            collection: the table as it is now. An indexed photograph that is no longer in it keeps its old row.
+            skipped: photographs that could not be indexed, and why.
             numbers: trait -> the user's own label number.
             provenance: versions, model names, checksums, time (JSON values).
-            prune: remove specimens that are no longer in the collection, or that are skipped.
+            prune: remove photographs that are no longer in the collection, or that are skipped.
 
         Returns:
             The number of the generation.
@@ -588,8 +593,8 @@ def read_unlisted_shard(path: Path) -> ShardChecksum:
     Raises:
         IndexFolderError: it is damaged.
     """
-    specimens = count_specimens(path)
-    return ShardChecksum(int(path.stem), compute_checksum(path), specimens)
+    photographs = count_photographs(path)
+    return ShardChecksum(int(path.stem), compute_checksum(path), photographs)
 
 
 def set_aside(paths: IndexPaths, path: Path) -> Path:

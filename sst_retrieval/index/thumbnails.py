@@ -87,7 +87,7 @@ def check_picture(path: Path) -> str | None:
 
 
 def find_missing_pictures(paths: IndexPaths, catalog: Catalog) -> list[str]:
-    """List the specimens that lack their thumbnail, or the crop of a trait that they show.
+    """List the individuals that lack their thumbnail, or the crop of a trait that they show.
 
     Args:
         paths: of the index.
@@ -97,7 +97,7 @@ def find_missing_pictures(paths: IndexPaths, catalog: Catalog) -> list[str]:
     there = {folder.name: {path.name for path in folder.glob("*.jpg") if path.is_file()} for folder in folders}
     lacking: dict[str, None] = {}
     for specimen, trait in catalog.rows(
-        "SELECT specimen, CASE WHEN present THEN trait END FROM regions ORDER BY specimen, trait"
+        "SELECT individual, CASE WHEN present THEN trait END FROM regions ORDER BY individual, trait"
     ):
         name = f"{file_name(specimen)}.jpg"
         wanted = ["thumbnails"] if trait is None else ["thumbnails", file_name(trait)]
@@ -125,7 +125,7 @@ def restore_pictures(paths: IndexPaths, catalog: Catalog) -> int:
             image = read_image(specimen.image)
         except ImageError:
             continue
-        sql = "SELECT trait, rle, height, width FROM regions WHERE specimen = $name AND present"
+        sql = "SELECT trait, rle, height, width FROM regions WHERE individual = $name AND present"
         rows = catalog.rows(sql, {"name": name})
         shown = {trait: rle.decode(counts, (height, width)) for trait, counts, height, width in rows}
         blocked = any(path.is_dir() for path in (paths.thumbnail_file(name), *paths.list_crops(name)))

@@ -26,7 +26,7 @@ from sst_retrieval.index.manifest import Generation, Manifest, read_manifest
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.reviews import hash_record, parse_review, read_record, split_record
 from sst_retrieval.index.shard_checksums import ShardChecksum, scan_shard_checksums
-from sst_retrieval.index.shards import count_specimens
+from sst_retrieval.index.shards import count_photographs
 from sst_retrieval.index.store import Store, read_unlisted_shard, set_aside
 from sst_retrieval.index.thumbnails import check_picture, find_missing_pictures
 from sst_retrieval.index.vectors import VectorIndex
@@ -290,7 +290,7 @@ def _find_fault_without_checksum(path: Path) -> str | None:
     fault = find_unreadable(path)
     if fault is None:
         try:
-            count_specimens(path)
+            count_photographs(path)
         except IndexFolderError:
             fault = "is damaged"
     return fault
@@ -414,7 +414,7 @@ def _open_generation(paths: IndexPaths, generation: Generation) -> list[Path]:
         with Catalog(files.catalog_file) as catalog:
             counts = catalog.counts()
             ids = {trait: catalog.region_ids(trait) for trait in counts}
-            for table in ("specimens", "regions", "measurements", "searchable", "skipped"):
+            for table in ("photographs", "individuals", "regions", "measurements", "searchable", "skipped"):
                 catalog.rows(f"SELECT count(*), max(hash(COLUMNS(*))) FROM {table}")
     except SSTError:
         return [files.catalog_file]
@@ -467,7 +467,9 @@ def _write_snapshot_from_catalog(store: Store, catalog_file: Path, snapshot: Pat
     remove(snapshot)
     with atomic_write(snapshot) as temporary, duckdb.connect() as connection:
         connection.execute(f"ATTACH {quote_text(catalog_file)} AS made (READ_ONLY)").fetchall()
-        connection.execute(f"COPY made.specimens TO {quote_text(temporary)} (FORMAT parquet)").fetchall()
+        names = connection.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'made'").fetchall()
+        table = "photographs" if ("photographs",) in names else "specimens"  # Of version 0.1.
+        connection.execute(f"COPY made.{table} TO {quote_text(temporary)} (FORMAT parquet)").fetchall()
     repair.done.append(f"{snapshot} was written again from the catalog")
 
 

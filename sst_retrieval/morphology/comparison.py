@@ -25,10 +25,11 @@ from sst_retrieval.morphology.forms import outlines
 from sst_retrieval.morphology.morphospace import Morphospace, principal_components, variable_names
 from sst_retrieval.morphology.selection import (
     group_regions,
+    read_names,
     read_rows,
     read_scaled_vectors,
     select_regions,
-    unit_vectors_by_specimen,
+    unit_vectors_by_individual,
     values_of_groups,
 )
 from sst_retrieval.morphology.statistics import Disparity, Mantel, compute_disparity, mantel_test
@@ -76,9 +77,9 @@ def morphospace(
         found = principal_components(len(matrix), lambda rows: matrix[rows], components)
         names, about = tuple(values.columns), f"{trait}: elliptic Fourier coefficients of the outline"
         metadata = read_rows(reader, select_regions(reader, trait, where)).to_pandas()
-        metadata = metadata.set_index("specimen").loc[coefficients["specimen"]].reset_index()
+        metadata = metadata.set_index(reader.catalog.owner_columns[-1]).loc[coefficients["specimen"]].reset_index()
     scores, loadings, explained, mean = found
-    specimens = tuple(metadata["specimen"])
+    specimens = tuple(metadata[reader.catalog.owner_columns[-1]])
     return Morphospace(trait, specimens, scores, loadings, explained, mean, names, metadata, about)
 
 
@@ -113,7 +114,7 @@ def distances(
     if by is None:
         ids = select_regions(reader, trait, where)
         rows, about = read_scaled_vectors(reader, trait, ids, weights)
-        names = read_rows(reader, ids, ["specimen"]).column(0).to_pylist()
+        names = read_names(reader, ids)
         return compare_specimens(names, rows, f"{about}; specimens")
     ids, codes, labels, note = group_regions(reader, trait, by, where)
     rows, about = read_scaled_vectors(reader, trait, ids, weights)
@@ -245,4 +246,4 @@ def suggest_support(reader: Reader, n: int = 5) -> list[Suggestion]:
         if row.stage == "support" and row.photograph in owners:
             waiting.setdefault(owners[row.photograph], []).append(row.photograph)
     mean = {name: float(np.mean(values)) for name, values in doubts.items()}
-    return suggest_specimens(groups, unit_vectors_by_specimen(reader), mean, reader.support_specimens(), waiting, n)
+    return suggest_specimens(groups, unit_vectors_by_individual(reader), mean, reader.support_specimens(), waiting, n)

@@ -20,7 +20,7 @@ from sst_retrieval.index.reader import Reader
 from sst_retrieval.morphology.asymmetry import Asymmetry, compute_asymmetry
 from sst_retrieval.morphology.outlines import POINTS, Outlines, stack_curves, trace_outline
 from sst_retrieval.morphology.scales import Scale, specimen_scales, with_millimetres
-from sst_retrieval.morphology.selection import group_regions, read_rows, select_regions
+from sst_retrieval.morphology.selection import group_regions, read_names, select_regions
 from sst_retrieval.morphology.sides import SPECIMENS, Axis, average_masks, find_middle_line, split_sides
 from sst_retrieval.types import Mask, Region
 
@@ -119,7 +119,7 @@ def asymmetry(
     if by is None:
         return compute_asymmetry(measured, trait, measurement, f"{trait}: {measurement}; each group of the build")
     ids, codes, labels, note = group_regions(reader, trait, by, where)
-    names = read_rows(reader, ids, ["specimen"]).column(0).to_pylist()
+    names = read_names(reader, ids)
     group_of = {name: labels[code] for name, code in zip(names, codes.tolist(), strict=True)}
     measured = measured[measured["specimen"].isin(group_of.keys())]
     measured = measured.assign(group=measured["specimen"].map(group_of))
@@ -146,10 +146,10 @@ def _iterate_sides(reader: Reader, trait: str, where: str | None) -> Iterator[tu
 
 def _middle_line_of_group(reader: Reader, group: str) -> Axis | None:
     """Find the middle line of a group from the specimens whose masks are surest, all traits together."""
-    sql = """SELECT region_id FROM regions WHERE present AND specimen IN (
-                 SELECT r.specimen FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
-                 WHERE s."sst:group" = $group GROUP BY r.specimen
-                 ORDER BY avg(r.confidence) DESC, r.specimen LIMIT $count)"""
+    sql = """SELECT region_id FROM regions WHERE present AND individual IN (
+                 SELECT r.individual FROM regions r JOIN individuals s ON s."sst:individual" = r.individual
+                 WHERE s."sst:group" = $group GROUP BY r.individual
+                 ORDER BY avg(r.confidence) DESC, r.individual LIMIT $count)"""
     found = [number for (number,) in reader.catalog.rows(sql, {"group": group, "count": SPECIMENS})]
     ids = np.setdiff1d(np.array(found, dtype=np.int64), reader.catalog.region_reviews.hidden_ids)
     regions = sorted(reader.catalog.iterate_regions(ids), key=lambda region: region.individual)

@@ -19,7 +19,7 @@ from sst_retrieval.collection.scale_column import SCALE_COLUMN, find_scale_colum
 from sst_retrieval.collection.table_files import read_table
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.index.reader import Reader
-from sst_retrieval.morphology.selection import read_rows, select_regions
+from sst_retrieval.morphology.selection import Ids, read_names, read_rows, select_regions
 
 Scale: TypeAlias = Mapping[str, float]
 """Group -> millimetres a pixel."""
@@ -45,7 +45,7 @@ def specimen_scales(reader: Reader, trait: str, where: str | None, scale: Scale 
         scale: group -> millimetres a pixel; it wins over a column `mmPerPixel`.
 
     Returns:
-        Specimen -> millimetres a pixel, for those of which it is known.
+        Individual -> millimetres a pixel, for those of which it is known.
 
     Raises:
         QueryError: there is no such group, or a scale is not above 0.
@@ -53,11 +53,12 @@ def specimen_scales(reader: Reader, trait: str, where: str | None, scale: Scale 
     check_groups(reader, scale)
     column = find_scale_column(reader.columns)
     own = [] if column is None else [column]
-    rows = read_rows(reader, select_regions(reader, trait, where), ["specimen", *own])
-    known = scale_of_rows(groups_of_rows(reader, rows), scale, None if column is None else rows.column(column))
+    ids = select_regions(reader, trait, where)
+    rows = read_rows(reader, ids, ["region_id", *own])
+    known = scale_of_rows(groups_of_regions(reader, ids), scale, None if column is None else rows.column(column))
     if known is None:
         return {}
-    pairs = zip(rows.column("specimen").to_pylist(), known.tolist(), strict=True)
+    pairs = zip(read_names(reader, ids), known.tolist(), strict=True)
     return {name: value for name, value in pairs if value == value}
 
 
@@ -114,10 +115,10 @@ def with_millimetres(
     return table
 
 
-def groups_of_rows(reader: Reader, rows: pa.Table) -> list[str]:
-    """Return the group of the build of each row's specimen; `rows` has a column specimen."""
+def groups_of_regions(reader: Reader, region_ids: Ids) -> list[str]:
+    """Return the group of the build of each region's individual, in order of the region ids."""
     owners = reader.catalog.groups()
-    return [owners[name] for name in rows.column("specimen").to_pylist()]
+    return [owners[name] for name in read_names(reader, region_ids)]
 
 
 def check_groups(reader: Reader, scale: Scale | None) -> None:

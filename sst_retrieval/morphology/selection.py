@@ -59,7 +59,7 @@ def read_rows(reader: Reader, region_ids: Ids, columns: Sequence[str] | None = N
     catalog = reader.catalog
     every, region_reviews = row_columns(reader), catalog.region_reviews
     chosen = ", ".join(f"{every[name]} AS {quote_name(name)}" for name in (every if columns is None else columns))
-    sql = f"""SELECT {chosen} FROM regions r JOIN specimens s ON s."sst:specimen" = r.specimen
+    sql = f"""SELECT {chosen} FROM regions r JOIN individuals s ON s."sst:individual" = r.individual
               LEFT JOIN measurements m ON m.region_id = r.region_id
               WHERE r.region_id IN (SELECT unnest($ids::BIGINT[])) ORDER BY r.region_id"""
     with catalog.cursor() as cursor:
@@ -79,7 +79,8 @@ def row_columns(reader: Reader) -> dict[str, str]:
     (`index.duck.column_namer`).
     """
     catalog = reader.catalog
-    names = {name: f"r.{name}" for name in ("region_id", "specimen", "trait", "confidence")}
+    names = {"region_id": "r.region_id"} | {name: f's."sst:{name}"' for name in catalog.owner_columns}
+    names |= {name: f"r.{name}" for name in ("trait", "confidence")}
     name_of = column_namer(catalog.columns)
     names[name_of("review")] = "NULL"  # Laid over what is read: decisions come in between commits.
     if "group" not in {name.casefold() for name in catalog.columns}:
@@ -111,7 +112,7 @@ def to_label_frame(table: pa.Table) -> Any:
 
 
 def groups(reader: Reader) -> dict[str, str]:
-    """Return specimen -> the group whose annotated specimen served it."""
+    """Return individual -> the group whose supports served it."""
     return reader.catalog.groups()
 
 
@@ -123,11 +124,11 @@ def trait_vectors(reader: Reader, trait: str, *, where: str | None = None) -> tu
         where: DuckDB predicate over the collection's columns, `confidence` and the measurements; None takes all.
 
     Returns:
-        N specimens, and float32 (N, D): the blocks one after the other (`blocks` says how wide each is), each of
+        N individuals, and float32 (N, D): the blocks one after the other (`blocks` says how wide each is), each of
         unit length; in order of region ids, as in `trait_table`.
     """
     ids = select_regions(reader, trait, where)
-    names = read_rows(reader, ids, ["specimen"]).column(0).to_pylist()
+    names = read_names(reader, ids)
     return tuple(names), reader.vector_indexes[reader.require_trait(trait)].reconstruct(ids)
 
 
@@ -216,13 +217,19 @@ def values_of_groups(reader: Reader, trait: str, by: str, column: str, where: st
     return {str(group): str(values[0]) for group, values in found.items()}
 
 
-def unit_vectors_by_specimen(reader: Reader) -> dict[str, dict[str, Floats]]:
-    """Read the vectors of all traits: specimen -> trait -> float32 (D,) of length 1, all blocks weighed alike."""
+def read_names(reader: Reader, region_ids: Ids) -> list[str]:
+    """Return whose some regions are: the id of each individual, in order of the region ids."""
+    sql = "SELECT individual FROM regions WHERE region_id IN (SELECT unnest($ids::BIGINT[])) ORDER BY region_id"
+    return [str(name) for (name,) in reader.catalog.rows(sql, {"ids": region_ids.tolist()})]
+
+
+def unit_vectors_by_individual(reader: Reader) -> dict[str, dict[str, Floats]]:
+    """Read the vectors of all traits: individual -> trait -> float32 (D,) of length 1, all blocks weighed alike."""
     found: dict[str, dict[str, Floats]] = {}
     scale = distances.block_scale(reader.blocks, np.ones(len(reader.blocks)))
     for trait in reader.traits:
         ids = select_regions(reader, trait, None)
-        names = read_rows(reader, ids, ["specimen"]).column(0).to_pylist()
+        names = read_names(reader, ids)
         for name, vector in zip(names, reader.vector_indexes[trait].reconstruct(ids) * scale, strict=True):
             found.setdefault(name, {})[trait] = vector
     return found

@@ -16,7 +16,7 @@ from sst_retrieval.morphology.scales import (
     IN_MILLIMETRES,
     Scale,
     check_groups,
-    groups_of_rows,
+    groups_of_regions,
     scale_of_rows,
     with_millimetres,
 )
@@ -90,9 +90,9 @@ def trait_table(
             `mmPerPixel` of the collection. Where either is known, areas and lengths come in millimetres, too.
 
     Returns:
-        Columns region_id, specimen, trait, confidence, review, group, the collection's own columns, the
-        measurements; with `.arrow()`, `.pandas()` and `.polars()`. A measurement (or `review`) that shares its name
-        with a column of the collection is called "sst:" and its name; the collection's own `region_id`, `specimen`,
+        Columns region_id, specimen, photograph and individual (unless all have one name), trait, confidence, review,
+        group, the collection's own columns, the measurements; with `.arrow()`, `.pandas()` and `.polars()`. A
+        measurement (or `review`) that shares its name with a column of the collection is called "sst:" and its name; the collection's own `region_id`, `specimen`,
         `trait` or `confidence` is called "collection:" and its name. A trait that was not found on a specimen has
         no row.
 
@@ -115,7 +115,7 @@ def trait_table(
         rows = read_rows(reader, ids, wanted)
         if wanted is None and millimetres:
             own = rows.column(own_scale) if own_scale else None
-            per_row = scale_of_rows(groups_of_rows(reader, rows), scale, own)
+            per_row = scale_of_rows(groups_of_regions(reader, ids), scale, own)
             assert per_row is not None
             rows = with_millimetres(rows, per_row, name_of)
         return rows if columns is None else rows.select(list(columns))

@@ -149,6 +149,7 @@ class Index:
 
     individual = _method(Reader.individual)
     individuals = _method(Reader.individuals)
+    photographs = _method(Reader.photographs)
     skipped = _method(Reader.skipped)
     groups = _method(selection.groups)
     region = _method(Reader.region)

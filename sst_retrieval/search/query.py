@@ -21,7 +21,7 @@ from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.types import Doubles, Floats, Hit
 
 Pair: TypeAlias = tuple[str, str]
-"""(specimen, trait)."""
+"""(specimen, trait); instead of a specimen a photograph or an individual may be named."""
 
 UNLIKE_WEIGHT = 0.5
 """Weight of being unlike against being like: at 1, the first hits are odd rather than similar."""
@@ -38,11 +38,12 @@ class Query:
 
     Attributes:
         traits: trait -> the examples that its regions are compared with.
-        excluded: specimens that are no hits: those that were searched with.
+        excluded: what is no hit, by `per`: the specimens (photographs, individuals) that were searched with.
         k: how many hits are wanted.
         where: predicate that the region of every trait must satisfy; None if all may be hits.
         weights: block -> weight, in the order of the blocks; of sum 1.
         among: int64 (n,), the only regions that may be hits; None if all may.
+        per: "specimen", "photograph" or "individual": at most one hit of each.
     """
 
     traits: Mapping[str, Sequence[QueryExample]]
@@ -51,6 +52,7 @@ class Query:
     where: str | None
     weights: Mapping[str, float]
     among: npt.NDArray[np.int64] | None = None
+    per: str = "specimen"
 
     @property
     def weight_vector(self) -> Doubles:
@@ -69,13 +71,14 @@ def make_query(
     where: str | None,
     weights: Mapping[str, float] | None,
     among: Sequence[int] | npt.NDArray[np.int64] | None,
+    per: str = "specimen",
 ) -> Query:
     """Make a query of what a user gives to `Index.search`, which explains the arguments.
 
     Raises:
         QueryError: the query names something the index does not have.
     """
-    likes, unlikes = as_pairs(like or ()), as_pairs(unlike or ())
+    likes, unlikes = (_find_examples(reader, as_pairs(given or ()), trait) for given in (like, unlike))
     liked = [_stored_example(reader, *pair, goal=trait) for pair in likes]
     if vectors is not None:
         goal = reader.require_trait(trait)
@@ -84,12 +87,26 @@ def make_query(
     shares = reader.block_weights(weights)
     return Query(
         traits=weigh_examples(liked, disliked),
-        excluded=frozenset(specimen for specimen, _ in (*likes, *unlikes)),
+        excluded=_owners(reader, [name for name, _ in (*likes, *unlikes)], per),
         k=k,
         where=where,
         weights=dict(zip(reader.blocks, (shares / shares.sum()).tolist(), strict=True)),
         among=None if among is None else np.asarray(among, dtype=np.int64),
+        per=per,
     )
+
+
+def _find_examples(reader: Reader, pairs: Sequence[Pair], goal: str | None) -> list[Pair]:
+    """Name the individuals that examples mean; a specimen with several photographs is as many examples."""
+    return [(meant, trait) for name, trait in pairs for meant in reader.examples(name, goal or trait)]
+
+
+def _owners(reader: Reader, individuals: Sequence[str], per: str) -> frozenset[str]:
+    """Name the specimens (photographs, individuals) that some individuals are of."""
+    if per == "individual" or reader.catalog.plain:
+        return frozenset(individuals)
+    found = map(reader.individual, individuals)
+    return frozenset(each.specimen if per == "specimen" else each.photograph.id for each in found)
 
 
 def as_pairs(given: Pair | Sequence[Pair]) -> list[Pair]:

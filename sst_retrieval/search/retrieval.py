@@ -3,8 +3,8 @@
 1. The query is made of stored regions (`like`, `unlike`) or of vectors from another photograph (`search.query`).
 2. `where` is resolved to region ids first, and the search happens among these: k hits whenever k match.
 3. Regions of one trait are ranked by the weighted mean of the blocks' cosines, computed exactly; with several traits,
-   specimens are ranked by the mean of the traits.
-4. Specimens that were searched with are no hits, and rejected masks are none either.
+   individuals are ranked by the mean of the traits. Of a specimen the best region is the hit (`per`).
+4. Specimens that were searched with are no hits, on whatever photograph, and rejected masks are none either.
 5. With `expand`, the search is repeated with the query expanded by its first hits.
 
 Functions of an index's reader; `search.index.Index` offers `search`, `vectors`, `described` and `patterns` as methods,
@@ -21,16 +21,19 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.catalog import Catalog, Owner
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.search.query import Pair, Query, expand_query, make_query
 from sst_retrieval.types import Doubles, Floats, Hit
 
+PER = ("specimen", "photograph", "individual")
+"""Of which there is at most one hit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A region, or one region of each trait of a specimen, that matches a query.
+    """A region, or one region of each trait of an individual, that matches a query.
 
     Attributes:
         regions: region ids, one a trait, in the order of the query's traits.
@@ -55,6 +58,7 @@ def search(
     weights: Mapping[str, float] | None = None,
     expand: int = 0,
     among: Sequence[int] | npt.NDArray[np.int64] | None = None,
+    per: str = "specimen",
 ) -> list[Hit]:
     """Find the specimens whose trait is most similar to a query.
 
@@ -74,6 +78,8 @@ def search(
             all of them.
         among: ids of the only regions that may be hits (`Hit.region_id`, `region_id` of the trait table); None lets
             all of them. Any number of them is quicker than a predicate that lists them.
+        per: "specimen": at most one hit a specimen, its best region, and none of a specimen that was searched with;
+            "photograph" or "individual": the same of these, so that a specimen may be hit several times.
 
     Returns:
         At most k hits, the most similar first; equals in order of the specimens' ids.
@@ -85,8 +91,19 @@ def search(
         raise QueryError("give `like` (specimens of the index) or `vectors` (from another photograph)")
     if k < 1 or expand < 0:
         raise QueryError(f"k is {k} and expand {expand}; ask for at least 1 hit, together with 0 or more others")
+    if per not in PER:
+        raise QueryError(f"hits per {per!r} are not known; choose {', '.join(PER)}")
     query = make_query(
-        reader, like=like, unlike=unlike, vectors=vectors, trait=trait, k=k, where=where, weights=weights, among=among
+        reader,
+        like=like,
+        unlike=unlike,
+        vectors=vectors,
+        trait=trait,
+        k=k,
+        where=where,
+        weights=weights,
+        among=among,
+        per=per,
     )
     if expand:
         query = expand_query(query, answer_query(reader, replace(query, k=expand)), reader.vector_indexes)
@@ -95,13 +112,19 @@ def search(
 
 def answer_query(reader: Reader, query: Query) -> list[Hit]:
     """Find the hits of a query, at most `query.k`, the most similar first."""
-    matches = rank_matches(query, reader.catalog, reader.vector_indexes)
-    return make_hits(matches, query, reader.catalog, reader.decode_mask)
+    catalog, wanted = reader.catalog, query.k
+    while True:
+        matches = rank_matches(replace(query, k=wanted), catalog, reader.vector_indexes)
+        hits = make_hits(matches, query, catalog, reader.decode_mask)
+        # Where several regions are of one specimen, more are needed for as many specimens.
+        if catalog.plain or len(hits) == query.k or len(matches) < wanted + len(query.excluded):
+            return hits
+        wanted *= 4
 
 
 def vectors(reader: Reader, trait: str) -> tuple[list[str], Floats]:
-    """Return the vectors that a search compares: specimens (n), and float32 (n, D), every block of unit length."""
-    found = reader.catalog.resolve_by_specimen("true", reader.require_trait(trait))
+    """Return the vectors that a search compares: individuals (n), and float32 (n, D), every block of unit length."""
+    found = reader.catalog.resolve_by_individual("true", reader.require_trait(trait))
     names = sorted(found)
     ids = np.array([found[name] for name in names], dtype=np.int64)
     return names, reader.vector_indexes[trait].reconstruct(ids)
@@ -120,7 +143,7 @@ def described(
     """
     owners = reader.catalog.owners(ids)
     return [
-        Hit(rank, owners[number][0], trait, similarity, parts, *owners[number][1:], number, _masks=reader.decode_mask)
+        _make_hit(rank, trait, number, similarity, parts, owners[number], reader.decode_mask)
         for rank, (number, similarity, parts) in enumerate(zip(ids, similarities, blocks, strict=True), 1)
     ]
 
@@ -132,7 +155,7 @@ def patterns(reader: Reader, trait: str, ids: npt.NDArray[np.int64]) -> Floats:
 
 
 def rank_matches(query: Query, catalog: Catalog, vectors: Mapping[str, VectorIndex]) -> list[Match]:
-    """Rank the regions, or the specimens that show all traits, exactly; the most similar first.
+    """Rank the regions, or the individuals that show all traits, exactly; the most similar first.
 
     Args:
         query: the query.
@@ -143,7 +166,7 @@ def rank_matches(query: Query, catalog: Catalog, vectors: Mapping[str, VectorInd
         At most k matches, and as many more as specimens are excluded.
     """
     if len(query.traits) > 1:
-        return _rank_specimens(query, catalog, vectors)
+        return _rank_individuals(query, catalog, vectors)
     ((trait, examples),) = query.traits.items()
     # Rejected regions are no hits: resolving leaves them out.
     everywhere = query.where is None and query.among is None and not len(catalog.region_reviews.hidden_ids)
@@ -158,10 +181,10 @@ def rank_matches(query: Query, catalog: Catalog, vectors: Mapping[str, VectorInd
     ]
 
 
-def _rank_specimens(query: Query, catalog: Catalog, vectors: Mapping[str, VectorIndex]) -> list[Match]:
-    """Rank the specimens that show every trait of the query by the mean of the traits."""
+def _rank_individuals(query: Query, catalog: Catalog, vectors: Mapping[str, VectorIndex]) -> list[Match]:
+    """Rank the individuals that show every trait of the query by the mean of the traits."""
     where = "true" if query.where is None else query.where
-    regions = {trait: catalog.resolve_by_specimen(where, trait) for trait in query.traits}
+    regions = {trait: catalog.resolve_by_individual(where, trait) for trait in query.traits}
     if query.among is not None:
         among = set(query.among.tolist())
         regions = {trait: {name: n for name, n in own.items() if n in among} for trait, own in regions.items()}
@@ -177,7 +200,7 @@ def _rank_specimens(query: Query, catalog: Catalog, vectors: Mapping[str, Vector
 
 
 def make_hits(matches: Sequence[Match], query: Query, catalog: Catalog, masks: Any) -> list[Hit]:
-    """Make hits of matches; leave out the specimens that were searched with.
+    """Make hits of matches; leave out what was searched with, and all but the best of each specimen (see `per`).
 
     Args:
         matches: what `rank_matches` found.
@@ -189,7 +212,10 @@ def make_hits(matches: Sequence[Match], query: Query, catalog: Catalog, masks: A
         At most k hits; one of several traits holds one of each trait in `parts`.
     """
     owners = catalog.owners([number for match in matches for number in match.regions])
-    kept = [match for match in matches if owners[match.regions[0]][0] not in query.excluded][: query.k]
+    best: dict[str, Match] = {}
+    for match in matches:
+        best.setdefault(getattr(owners[match.regions[0]], query.per), match)
+    kept = [match for name, match in best.items() if name not in query.excluded][: query.k]
     liked = {trait: sum(each.weight for each in own if each.weight > 0) or 1.0 for trait, own in query.traits.items()}
     hits = []
     for rank, match in enumerate(kept, start=1):
@@ -204,9 +230,19 @@ def make_hits(matches: Sequence[Match], query: Query, catalog: Catalog, masks: A
 
 
 def _hit(
-    rank: int, trait: str, number: int, cosines: Doubles, query: Query, owners: Mapping[int, Any], masks: Any
+    rank: int, trait: str, number: int, cosines: Doubles, query: Query, owners: Mapping[int, Owner], masks: Any
 ) -> Hit:
-    specimen, confidence, metadata = owners[number]
     similarity = float(np.clip(np.round(cosines @ query.weight_vector, 9), 0, 1))
     blocks = dict(zip(query.weights, np.clip(cosines, -1, 1).tolist(), strict=True))
-    return Hit(rank, specimen, trait, similarity, blocks, confidence, metadata, number, _masks=masks)
+    return _make_hit(rank, trait, number, similarity, blocks, owners[number], masks)
+
+
+def _make_hit(
+    rank: int, trait: str, number: int, similarity: float, blocks: Mapping[str, float], owner: Owner, masks: Any
+) -> Hit:
+    return Hit(
+        *(rank, owner.specimen, trait, similarity, blocks, owner.confidence, owner.metadata, number),
+        photograph=owner.photograph,
+        individual=owner.individual,
+        _masks=masks,
+    )

@@ -61,6 +61,9 @@ METHODS = {
         "(self, trait: 'str', *, of: 'str' = 'vectors', where: 'str | None' = None, weights: 'Mapping[str, "
         "float] | None' = None, components: 'int' = 10) -> 'Morphospace'"
     ),
+    "individual": "(self, name: 'str') -> 'Individual'",
+    "individuals": "(self, where: 'str | None' = None) -> 'list[Individual]'",
+    "photographs": "(self) -> 'list[Photograph]'",
     "outlines": (
         "(self, trait: 'str', *, points: 'int' = 128, sides: 'bool' = True, where: 'str | None' = None, "
         "scale: 'Scale | None' = None) -> 'Outlines'"
@@ -77,13 +80,11 @@ METHODS = {
         "(self, *, like: 'Pair | Sequence[Pair] | None' = None, unlike: 'Pair | Sequence[Pair] | None' = "
         "None, vectors: 'Floats | None' = None, trait: 'str | None' = None, k: 'int' = 12, where: 'str | "
         "None' = None, weights: 'Mapping[str, float] | None' = None, expand: 'int' = 0, among: 'Sequence[int]"
-        " | npt.NDArray[np.int64] | None' = None) -> 'list[Hit]'"
+        " | npt.NDArray[np.int64] | None' = None, per: 'str' = 'specimen') -> 'list[Hit]'"
     ),
     "sides": "(self, trait: 'str', *, where: 'str | None' = None, scale: 'Scale | None' = None) -> 'Any'",
     "size": "(self) -> 'int'",
     "skipped": "(self) -> 'list[Skipped]'",
-    "specimen": "(self, name: 'str') -> 'Individual'",
-    "specimens": "(self, where: 'str | None' = None) -> 'list[Photograph]'",
     "suggest_support": "(self, n: 'int' = 5) -> 'list[Suggestion]'",
     "table": "(self, trait: 'str | None' = None) -> 'Any'",
     "thumbnail": "(self, specimen: 'str') -> 'bytes | None'",

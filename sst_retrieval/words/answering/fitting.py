@@ -86,7 +86,7 @@ def _of_example(index: Index, word: Ranking, like: tuple[str, str] | None) -> fl
     if like is None or not word.than_example:
         return None
     specimen, trait = like
-    number = index.catalog.resolve_by_specimen("true", trait).get(specimen)
+    number = index.catalog.resolve_by_individual("true", trait).get(specimen)
     ids, table = _measured(index, trait, [word])
     values = QUANTITIES[word.quantity].compute(table)[ids == number]
     if number is None or not np.isfinite(values).all() or not len(values):

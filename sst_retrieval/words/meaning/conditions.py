@@ -33,13 +33,13 @@ def presence(traits: Sequence[str], words: str, *, negated: bool) -> Filter:
     """Write the condition that a specimen shows one of some traits, or none of them; a rejected mask shows nothing."""
     named = ", ".join(map(quote_text, traits))
     # Which regions are hidden is told at each question (`Catalog`); there may be a hundred thousand.
-    inner = f"""SELECT "sst:specimen" FROM searchable
+    inner = f"""SELECT "sst:individual" FROM searchable
                 WHERE "sst:present" AND NOT "sst:hidden" AND "sst:trait" IN ({named})"""
     shown = " or ".join(traits)
     return Filter(
         words,
         f"{shown} was not found" if negated else f"{shown} was found, too",
-        f'"sst:specimen" {"NOT IN" if negated else "IN"} ({inner})',
+        f'"sst:individual" {"NOT IN" if negated else "IN"} ({inner})',
         negated=negated,
     )
 
@@ -55,7 +55,7 @@ def some_of(index: Index, wanted: Sequence[Sequence[Found]], count: int = 3) -> 
     ways = (" OR ".join(is_one_of(each.column, each.values) for each in found) for found in wanted)
     where = " AND ".join(f"({way})" for way in ways)
     rows = index.catalog.rows(
-        f'SELECT DISTINCT "sst:specimen" FROM specimens WHERE {where} ORDER BY "sst:specimen" LIMIT {count}'
+        f'SELECT DISTINCT "sst:individual" FROM individuals WHERE {where} ORDER BY "sst:individual" LIMIT {count}'
     )
     return [str(name) for (name,) in rows]
 
@@ -147,5 +147,5 @@ def _adds(index: Index, taken: Filter, other: Filter) -> bool:
 
 
 def _count(index: Index, where: str) -> int:
-    ((count,),) = index.catalog.rows(f"SELECT count(*) FROM specimens WHERE {where}")
+    ((count,),) = index.catalog.rows(f"SELECT count(*) FROM individuals WHERE {where}")
     return int(count)

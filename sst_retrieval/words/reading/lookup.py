@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sst_retrieval.index.catalog import PROGRAM_COLUMNS, Catalog
+from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.duck import quote_name
 from sst_retrieval.words.lexicon.vocabulary import SEXES, SILENT
 from sst_retrieval.words.reading.sentence import Word, lemmas
@@ -22,7 +22,7 @@ CANDIDATES = 2000
 LONGEST = 8
 """Values of more words are remarks; they are only looked at as a whole."""
 
-_SPECIMEN, _IMAGE, _ = PROGRAM_COLUMNS
+_INDIVIDUAL, _SPECIMEN, _IMAGE = "sst:individual", "sst:specimen", "sst:image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def text_columns(catalog: Catalog) -> tuple[str, ...]:
         f'coalesce(bool_and({column} = "{_SPECIMEN}") OR bool_and(ends_with("{_IMAGE}", {column})), true)'
         for column in map(quote_name, names)
     )
-    (row,) = catalog.rows(f"SELECT {repeats} FROM specimens")
+    (row,) = catalog.rows(f"SELECT {repeats} FROM individuals")
     return tuple(name for name, repeated in zip(names, row, strict=True) if not repeated)
 
 
@@ -69,8 +69,10 @@ def find_specimens(catalog: Catalog, texts: Iterable[str]) -> dict[str, list[str
         are left out.
     """
     wanted = sorted(set(texts))
-    sql = f"""SELECT text, "{_SPECIMEN}", text = "{_SPECIMEN}" FROM (SELECT unnest($texts) AS text)
-              JOIN specimens ON lower(text) = lower("{_SPECIMEN}")"""
+    # A specimen with several photographs, or a photograph with several individuals, names all of them.
+    sql = f"""SELECT text, "{_INDIVIDUAL}", text IN ("{_INDIVIDUAL}", "sst:photograph", "{_SPECIMEN}")
+              FROM (SELECT unnest($texts) AS text) JOIN individuals
+              ON lower(text) IN (lower("{_INDIVIDUAL}"), lower("sst:photograph"), lower("{_SPECIMEN}"))"""
     found: dict[str, list[str]] = {}
     for text, name, exactly in sorted(catalog.rows(sql, {"texts": wanted}), key=lambda row: not row[2]):
         if exactly or name not in found.get(text, ()):
@@ -78,8 +80,8 @@ def find_specimens(catalog: Catalog, texts: Iterable[str]) -> dict[str, list[str
     for text, names in found.items():
         found[text] = [text] if text in names else names
     endings = [text for text in wanted if text not in found and len(text) > 2 and any(c.isdigit() for c in text)]
-    sql = f"""SELECT text, list("{_SPECIMEN}" ORDER BY 1)[:4] FROM (SELECT unnest($texts) AS text)
-              JOIN specimens ON ends_with(lower("{_SPECIMEN}"), lower(text))
+    sql = f"""SELECT text, list("{_INDIVIDUAL}" ORDER BY 1)[:4] FROM (SELECT unnest($texts) AS text)
+              JOIN individuals ON ends_with(lower("{_SPECIMEN}"), lower(text))
                   AND NOT regexp_matches("{_SPECIMEN}"[-len(text) - 1:-len(text) - 1], '[[:alnum:]]')
               GROUP BY text"""
     # A number of up to four digits may be a year or an amount; it is not the end of a name.
@@ -118,7 +120,7 @@ def _candidates(catalog: Catalog, column: str, stems: Sequence[str], sexes: Iter
     """List the values of a column that have stems in them, those with the most first, at most a few thousand."""
     has = " + ".join(f"contains(folded, ${name})::INT" for name in _numbered(stems)) or "0"
     sql = f"""SELECT value FROM (SELECT value, strip_accents(lower(value)) AS folded
-                                 FROM (SELECT DISTINCT {quote_name(column)} AS value FROM specimens))
+                                 FROM (SELECT DISTINCT {quote_name(column)} AS value FROM individuals))
               WHERE {has} > 0 OR list_contains($sexes, folded) ORDER BY {has} DESC, value LIMIT {CANDIDATES}"""
     return [value for (value,) in catalog.rows(sql, {**_numbered(stems), "sexes": sorted(sexes)}) if value is not None]
 
