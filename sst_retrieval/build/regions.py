@@ -1,42 +1,55 @@
-"""From the masks of one photograph to the regions that are stored, one a trait: described and measured."""
+"""From the masks of one individual to the regions that are stored, one a trait: described and measured."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.describe.measure import measure
 from sst_retrieval.describe.region_vectors import embed_regions
+from sst_retrieval.find.cutouts import Cutout
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import foreground_mask
 from sst_retrieval.imaging.masks import box, decode, encode
 from sst_retrieval.index.reviews import Review
-from sst_retrieval.types import Floats, Frame, MaskStack, Propagated, Region, RGBImage, Support
+from sst_retrieval.types import Floats, Frame, MaskStack, Placement, Propagated, Region, RGBImage, Support
 
 
 def describe_regions(
-    specimen: str, image: RGBImage, found: Propagated, traits: Sequence[str], embedder: Embedder
+    individual: str,
+    image: RGBImage,
+    found: Propagated,
+    traits: Sequence[str],
+    embedder: Embedder,
+    *,
+    cutout: Cutout | None = None,
+    placement: Placement | None = None,
 ) -> list[Region]:
-    """Describe and measure every trait of a photograph.
+    """Describe and measure every trait of an individual.
 
     Args:
-        specimen: id of the specimen.
-        image: uint8 (H, W, 3).
-        found: its masks.
+        individual: its id.
+        image: uint8 (H, W, 3), the photograph or the cut-out.
+        found: its masks, of the image's size.
         traits: names of the T traits, in the order of the masks.
         embedder: describes the traits.
+        cutout: how the image was cut out of the photograph; None if it is the photograph.
+        placement: where the individual is on the photograph, if it was cut out.
 
     Returns:
-        T regions; that of an absent trait has no vector and no measurements.
+        T regions in pixels of the photograph; that of an absent trait has no vector and no measurements.
     """
     body = foreground_mask(image) | found.masks.any(axis=0)
+    if cutout is not None:
+        body = (body & ~cutout.others) | cutout.own
     described = _compute_vectors(image, found.masks, found.frame, embedder)
     cycle = [np.nan] * len(traits) if found.cycle is None else found.cycle
-    return [
+    regions = [
         Region(
-            individual=specimen,
+            individual=individual,
             trait=trait,
             present=vector is not None,
             confidence=float(confidence),
@@ -51,6 +64,28 @@ def describe_regions(
             traits, found.masks, found.confidence, cycle, described, strict=True
         )
     ]
+    if cutout is None:
+        return regions
+    encoded = [cutout.encode(mask) for mask in found.masks]
+    return [_place(region, rle, cutout, placement) for region, rle in zip(regions, encoded, strict=True)]
+
+
+def _place(region: Region, rle: bytes, cutout: Cutout, placement: Placement | None) -> Region:
+    """Return a region of a cut-out in pixels of the photograph; `rle` is its mask there."""
+    moved = {
+        name: value + shift
+        for name, shift in zip(("centroid_x", "centroid_y"), cutout.corner, strict=True)
+        if (value := region.measurements.get(name)) is not None
+    }
+    return replace(
+        region,
+        size=cutout.size,
+        rle=rle,
+        box=cutout.place_box(region.box),
+        frame=cutout.place_frame(region.frame),
+        measurements={**region.measurements, **moved},
+        placement=placement,
+    )
 
 
 def replace_drawn(found: Propagated, traits: Sequence[str], support: Support) -> Propagated:

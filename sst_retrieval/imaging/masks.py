@@ -40,6 +40,59 @@ def encode(mask: Mask) -> bytes:
     return counts
 
 
+def encode_part(part: Mask, corner: tuple[int, int], size: tuple[int, int]) -> bytes:
+    """Compress a mask of which a part is given, as `encode` compresses the whole; the rest is empty.
+
+    Args:
+        part: bool (h, w).
+        corner: (x, y) of its upper left pixel on the whole mask, inside which it lies.
+        size: (height, width) of the whole mask.
+
+    Returns:
+        The `counts` of a compressed COCO RLE.
+
+    >>> import numpy as np
+    >>> whole = np.zeros((4, 5), dtype=bool)
+    >>> whole[1:4, 2:4] = True
+    >>> encode_part(whole[1:4, 2:4], (2, 1), (4, 5)) == encode(whole)
+    True
+    """
+    (x, y), (height, width) = corner, size
+    if not (0 <= x <= width - part.shape[1] and 0 <= y <= height - part.shape[0]):
+        raise ValueError(f"a part of {part.shape} at {corner} does not lie in {size}")
+    columns, rows = np.nonzero(np.diff(np.pad(part, ((1, 1), (0, 0))).astype(np.int8), axis=0).T)
+    changes = (x + columns) * height + y + rows
+    # A run that ends where the next one begins, at the top of the next column, goes on.
+    joined = np.flatnonzero(changes[1:] == changes[:-1])
+    changes = np.delete(changes, np.concatenate([joined, joined + 1]))
+    runs = np.diff(changes, prepend=0, append=height * width).tolist()
+    counts: bytes = coco.frPyObjects({"counts": runs, "size": [height, width]}, height, width)["counts"]
+    return counts
+
+
+def decode_part(rle: bytes, size: tuple[int, int], part: Box) -> Mask:
+    """Decompress a part of the mask from `encode`, without making the whole.
+
+    Args:
+        rle: compressed COCO run-length counts.
+        size: (height, width) of the whole mask.
+        part: (x0, y0, x1, y1), inside it.
+
+    Returns:
+        bool (y1 - y0, x1 - x0).
+
+    Raises:
+        ValueError: the counts are damaged or do not fit the size.
+    """
+    runs = _check_runs(rle, size)
+    height = size[0]
+    x0, y0, x1, y1 = part
+    ends = np.cumsum(runs)
+    inside = np.clip(ends, x0 * height, x1 * height) - np.clip(ends - runs, x0 * height, x1 * height)
+    column_by_column = np.repeat(np.arange(len(runs)) % 2 == 1, inside)
+    return np.ascontiguousarray(column_by_column.reshape(x1 - x0, height).T[y0:y1])
+
+
 def decode(rle: bytes, size: tuple[int, int]) -> Mask:
     """Decompress the mask from `encode`.
 
@@ -54,15 +107,22 @@ def decode(rle: bytes, size: tuple[int, int]) -> Mask:
         ValueError: the counts are damaged or do not fit the size. (Why not
             pycocotools: its decoder accepts counts that end early.)
     """
-    runs = _runs(rle)
+    runs = _check_runs(rle, size)
     height, width = size
-    if not 0 <= height * width <= MAX_PIXELS:  # A damaged size must not ask for all memory.
-        raise ValueError(f"no photograph has {width} x {height} pixels; the mask is damaged")
-    if runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
-        raise ValueError(f"the run-length counts are damaged or not of a mask of {width} x {height} pixels")
     # Runs go down the columns, background and mask in turn.
     column_by_column = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return np.ascontiguousarray(column_by_column.reshape(width, height).T)
+
+
+def _check_runs(rle: bytes, size: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Read the lengths of the runs of a mask; raises ValueError if they are not of this size."""
+    height, width = size
+    if not 0 <= height * width <= MAX_PIXELS:  # A damaged size must not ask for all memory.
+        raise ValueError(f"no photograph has {width} x {height} pixels; the mask is damaged")
+    runs = _runs(rle)
+    if runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
+        raise ValueError(f"the run-length counts are damaged or not of a mask of {width} x {height} pixels")
+    return runs
 
 
 def _runs(rle: bytes) -> npt.NDArray[np.int64]:

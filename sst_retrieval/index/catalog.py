@@ -15,8 +15,8 @@ then only opened to read.
 
 A predicate (`where`) is one DuckDB expression over the collection's own columns, then `specimen`, `photograph`,
 `individual`, `trait`, `confidence`, `review` and the measurements. If the collection has a column of such a name, the
-collection's own is meant; this program's is then called "sst:confidence" and so on (in double quotes, as every name with
-a colon).
+collection's own is meant; this program's is then called "sst:confidence" and so on (in double quotes, as every name
+with a colon).
 
 Masks are reviewed between commits, so a reader applies the record of reviews to the open catalog (`apply_reviews`):
 `review` then has its present value, and regions that were rejected, or redrawn since the build, are left out

@@ -92,9 +92,9 @@ def trait_table(
     Returns:
         Columns region_id, specimen, photograph and individual (unless all have one name), trait, confidence, review,
         group, the collection's own columns, the measurements; with `.arrow()`, `.pandas()` and `.polars()`. A
-        measurement (or `review`) that shares its name with a column of the collection is called "sst:" and its name; the collection's own `region_id`, `specimen`,
-        `trait` or `confidence` is called "collection:" and its name. A trait that was not found on a specimen has
-        no row.
+        measurement (or `review`) that shares its name with a column of the collection is called "sst:" and its name;
+        the collection's own `region_id`, `specimen`, `trait` or `confidence` is called "collection:" and its name. A
+        trait that was not found on an individual has no row.
 
     Raises:
         QueryError: there is no such trait or group, the predicate does not work, or a scale is not above 0.

@@ -1,0 +1,304 @@
+"""The way of a photograph that may show several individuals: each is found, cut out, and processed by itself.
+
+1. What a person drew on the photograph are individuals; the others are found by the finder (`find_individuals`). A row
+   of the table that says where its individual is has that one alone.
+2. Each keeps the number that a drawing or a review gave it; the others are numbered in reading order.
+3. Each is cut out, its neighbours painted out (`find.cutouts`), and the traits are propagated to it as to a photograph.
+4. Masks of two individuals never share a pixel; a trait that reaches out of its individual's outline widens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sst_retrieval.build.regions import describe_regions, replace_drawn, replace_reviewed
+from sst_retrieval.describe.contract import Embedder
+from sst_retrieval.errors import InputError
+from sst_retrieval.find.contract import FOUND, Finder, check_detections
+from sst_retrieval.find.cutouts import Cutout, cut_out, cut_out_support
+from sst_retrieval.find.reading_order import sort_in_reading_order
+from sst_retrieval.imaging import masks as rle
+from sst_retrieval.index.reviews import Review
+from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
+from sst_retrieval.types import (
+    Box,
+    Detection,
+    Mask,
+    Photograph,
+    Placement,
+    Propagated,
+    Region,
+    RGBImage,
+    Support,
+)
+
+SAME = 0.3
+"""IoU from which on a found individual is the one that was drawn, or reviewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFinder:
+    """What finds the individuals of a group.
+
+    Attributes:
+        finder: the model.
+        memory: of the group's supports.
+        drawn: photograph -> the individuals that a person drew on it, masks of the photograph's size.
+    """
+
+    finder: Finder
+    memory: Any
+    drawn: Mapping[str, Sequence[Support]]
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An individual with its name.
+
+    Attributes:
+        id: of the individual (see `types.Individual`).
+        number: on its photograph, from 1.
+        detection: where it is.
+        support: what a person drew of it; None if it was found.
+    """
+
+    id: str
+    number: int
+    detection: Detection
+    support: Support | None = None
+
+
+def name_individual(photograph: str, number: int) -> str:
+    """Name an individual of a photograph that may show several."""
+    return f"{photograph}#{number}"
+
+
+def group_by_photograph(supports: Sequence[Support]) -> dict[str, list[Support]]:
+    """Group annotated individuals by the photograph they are on."""
+    groups: dict[str, list[Support]] = {}
+    for each in supports:
+        groups.setdefault(each.photograph or each.individual, []).append(each)
+    return groups
+
+
+def cut_out_supports(supports: Sequence[Support]) -> tuple[Support, ...]:
+    """Cut each annotated individual out of its photograph, as those are that it is propagated to."""
+    on = group_by_photograph(supports)
+    return tuple(cut_out_support(each, on[each.photograph or each.individual]) for each in supports)
+
+
+def find_individuals(
+    photograph: Photograph, image: RGBImage, group: GroupFinder, reviews: Sequence[Review] = ()
+) -> list[Numbered]:
+    """Find and number the individuals on a photograph.
+
+    Args:
+        photograph: which one.
+        image: uint8 (H, W, 3).
+        group: what finds them.
+        reviews: decisions about masks on this photograph; an individual keeps the number it was reviewed under.
+
+    Returns:
+        The individuals in order of their numbers.
+
+    Raises:
+        InputError: the row of the table means an individual that is not there.
+        ModelError: the finder answers nonsense.
+    """
+    if photograph.place is not None and not isinstance(photograph.place, int):
+        return [Numbered(name_individual(photograph.id, 1), 1, Detection(photograph.place, 1.0))]
+    drawn = [
+        Numbered(each.individual, _read_number(each.individual, at), _to_detection(each.body), each)
+        for at, each in enumerate(group.drawn.get(photograph.id, ()), start=1)
+    ]
+    found = check_detections(group.finder.find(group.memory, image), image, group.finder.name)
+    others = [each for each in found if each.score >= FOUND and not _is_among(each, drawn)]
+    order = sort_in_reading_order([each.box for each in others])
+    numbered = _number([others[at] for at in order], photograph.id, drawn, reviews)
+    if photograph.place is None:
+        return numbered
+    if not 1 <= photograph.place <= len(numbered):
+        raise InputError(
+            f"the table means individual {photograph.place} of {photograph.image.name}, on which {len(numbered)} were "
+            f"found; give its place as a box (xFrac, yFrac, widthFrac, heightFrac) instead of a number"
+        )
+    chosen = numbered[photograph.place - 1]
+    return [replace(chosen, id=name_individual(photograph.id, 1), number=1)]
+
+
+def describe_individuals(
+    photograph: Photograph,
+    image: RGBImage,
+    individuals: Sequence[Numbered],
+    memory: Memory,
+    reviews: Sequence[Review],
+    *,
+    propagator: Propagator,
+    embedder: Embedder,
+    align: Any,
+) -> tuple[list[tuple[Cutout, dict[str, Mask], list[Region]]], list[str]]:
+    """Propagate the traits to each individual by itself, describe and measure them.
+
+    Args:
+        photograph: which one.
+        image: uint8 (H, W, 3).
+        individuals: on it.
+        memory: of the group's cut-out supports.
+        reviews: decisions about masks on this photograph.
+        propagator: finds the traits.
+        embedder: describes them.
+        align: a function that aligns what was found to the reference (`Alignment.apply`).
+
+    Returns:
+        Of each individual its cut-out, trait -> mask, bool (h, w), and its regions; and what was left out, a sentence
+        each.
+    """
+    detections = [each.detection for each in individuals]
+    cutouts = [cut_out(image, detections, at) for at in range(len(individuals))]
+    results = _propagate(propagator, memory, cutouts)
+    taken = np.zeros(image.shape[:2], dtype=bool)
+    described, notes = {}, []
+    # The surest first: where two reach for the same pixels, it has them.
+    for at in sorted(range(len(individuals)), key=lambda at: (-detections[at].score, at)):
+        individual, cutout, found = individuals[at], cutouts[at], results[at]
+        if isinstance(found, InputError):
+            notes.append(f"individual {individual.number} is left out: {found}")
+            continue
+        free = ~_inside(taken, cutout)
+        found = replace(found, masks=cutout.keep_apart(found.masks) & free)
+        found = _replace_drawn(found, memory.traits, individual, cutout)
+        own = [_cut_review(each, cutout) for each in reviews if each.individual == individual.id]
+        found = replace_reviewed(found, memory.traits, own)
+        outline = found.masks.any(axis=0) | (cutout.own & free)
+        _inside(taken, cutout)[...] |= outline
+        place = cutout.place_box(rle.box(outline))
+        placement = Placement(
+            photograph.id, individual.number, place, individual.detection.score, cutout.encode(outline)
+        )
+        regions = describe_regions(
+            individual.id, cutout.image, align(found), memory.traits, embedder, cutout=cutout, placement=placement
+        )
+        described[at] = (cutout, dict(zip(memory.traits, found.masks, strict=True)), regions)
+    return [described[at] for at in sorted(described)], notes
+
+
+def _propagate(propagator: Propagator, memory: Memory, cutouts: Sequence[Cutout]) -> list[Propagated | InputError]:
+    """Find the traits on every cut-out; an individual that the propagator refuses takes no other with it."""
+    size = get_batch_size(propagator)
+    results: list[Propagated | InputError] = []
+    for start in range(0, len(cutouts), size):
+        images = [each.image for each in cutouts[start : start + size]]
+        try:
+            results += check_propagated(propagator.propagate(memory, images), images, memory.traits, propagator.name)
+        except InputError as error:
+            if len(images) == 1:
+                results.append(error)
+            else:
+                results += [_propagate(propagator, memory, [one])[0] for one in cutouts[start : start + size]]
+    return results
+
+
+def _replace_drawn(found: Propagated, traits: Sequence[str], individual: Numbered, cutout: Cutout) -> Propagated:
+    """Replace the masks that were found on an annotated individual by those that a person drew."""
+    support = individual.support
+    if support is None:
+        return found
+    (x, y), (height, width) = cutout.corner, cutout.own.shape
+    masks = np.ascontiguousarray(support.masks[:, y : y + height, x : x + width])
+    return replace_drawn(found, traits, replace(support, image=cutout.image, masks=masks))
+
+
+def _cut_review(review: Review, cutout: Cutout) -> Review:
+    """Return a review with its mask cut as the individual is; one of another photograph's size stays as it is."""
+    if review.size != cutout.size:
+        return review
+    (x, y), (height, width) = cutout.corner, cutout.own.shape
+    part = rle.decode_part(review.rle, review.size, (x, y, x + width, y + height))
+    return replace(review, size=part.shape, rle=rle.encode(part))
+
+
+def _inside(whole: Mask, cutout: Cutout) -> Mask:
+    """Return the part of a mask of the photograph's size that a cut-out shows, as a view."""
+    (x, y), (height, width) = cutout.corner, cutout.own.shape
+    return whole[y : y + height, x : x + width]
+
+
+def _to_detection(body: Mask) -> Detection:
+    x0, y0, x1, y1 = rle.box(body)
+    return Detection((x0, y0, x1, y1), 1.0, body[y0:y1, x0:x1])
+
+
+def _read_number(individual: str, otherwise: int) -> int:
+    """Read the number of an annotated individual from its name."""
+    number = individual.rpartition("#")[2]
+    return int(number) if number.isdecimal() else otherwise
+
+
+def _is_among(found: Detection, drawn: Sequence[Numbered]) -> bool:
+    """Say whether a found individual is one that was drawn: a good part of one lies in the other."""
+    for each in drawn:
+        other = each.detection
+        shared = np.count_nonzero(_look(found, other.box) & _look(other, found.box))
+        if shared > SAME * min(_count(found), _count(other)):
+            return True
+    return False
+
+
+def _look(detection: Detection, box: Box) -> Mask:
+    """Return the detection's mask inside the part of its box that it shares with another box."""
+    x0, y0, x1, y1 = detection.box
+    left, top = max(x0, box[0]), max(y0, box[1])
+    right, bottom = max(left, min(x1, box[2])), max(top, min(y1, box[3]))
+    if detection.mask is None:
+        return np.ones((bottom - top, right - left), dtype=bool)
+    return detection.mask[top - y0 : bottom - y0, left - x0 : right - x0]
+
+
+def _count(detection: Detection) -> int:
+    x0, y0, x1, y1 = detection.box
+    return (x1 - x0) * (y1 - y0) if detection.mask is None else int(np.count_nonzero(detection.mask))
+
+
+def _number(
+    found: Sequence[Detection], photograph: str, drawn: Sequence[Numbered], reviews: Sequence[Review]
+) -> list[Numbered]:
+    """Number found individuals, in reading order, beside those that were drawn; reviewed ones keep their numbers."""
+    numbers: dict[int, int] = {}
+    for number, box in _find_reviewed_boxes(photograph, reviews).items():
+        free = [at for at in range(len(found)) if at not in numbers]
+        best = max(free, key=lambda at: _overlap(found[at].box, box), default=None)
+        if best is not None and _overlap(found[best].box, box) > 0:
+            numbers[best] = number
+    used = {each.number for each in drawn} | set(numbers.values())
+    following = (number for number in range(1, len(found) + len(used) + 1) if number not in used)
+    for at in range(len(found)):
+        if at not in numbers:
+            numbers[at] = next(following)
+    named = [Numbered(name_individual(photograph, numbers[at]), numbers[at], each) for at, each in enumerate(found)]
+    return sorted([*drawn, *named], key=lambda each: each.number)
+
+
+def _find_reviewed_boxes(photograph: str, reviews: Sequence[Review]) -> dict[int, Box]:
+    """Return number -> box around the masks that were reviewed under that number."""
+    boxes: dict[int, list[Box]] = {}
+    for each in reviews:
+        name, _, number = each.individual.rpartition("#")
+        if name == photograph and number.isdecimal():
+            box = rle.box(rle.decode(each.rle, each.size))
+            if box != (0, 0, 0, 0):
+                boxes.setdefault(int(number), []).append(box)
+    return {
+        number: (min(b[0] for b in own), min(b[1] for b in own), max(b[2] for b in own), max(b[3] for b in own))
+        for number, own in boxes.items()
+    }
+
+
+def _overlap(first: Box, second: Box) -> int:
+    """Return how many pixels two boxes share."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    return max(0, width) * max(0, height)
