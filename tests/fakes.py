@@ -185,7 +185,7 @@ def same_region(one: Region, other: Region) -> bool:
     vectors = (one.vector is None) == (other.vector is None) and (
         one.vector is None or np.array_equal(one.vector, other.vector)  # type: ignore[arg-type]
     )
-    simple = ("specimen", "trait", "present", "confidence", "size", "rle", "box", "frame", "measurements")
+    simple = ("individual", "trait", "present", "confidence", "size", "rle", "box", "frame", "measurements")
     return vectors and all(getattr(one, name) == getattr(other, name) for name in simple)
 
 

@@ -79,7 +79,7 @@ class BuildState:
         skipped: those that failed on the way, and why.
         alignments: group -> the account of its alignment, for groups that needed work; the reference has none.
         seconds: spent on photographs and supports.
-        notes: what was noted about photographs -> the specimens it was noted of, in the order they were processed.
+        notes: what was noted about photographs -> the photographs it was noted of, in the order they were processed.
     """
 
     shards: ShardWriter
@@ -104,9 +104,9 @@ class BuildState:
         if isinstance(result, Skipped):
             self.skipped.append(result)
         else:
-            self.shards.add(result.rows)
+            self.shards.add(result.rows, result.empty)
             for note in result.notes:
-                self.notes.setdefault(note, []).append(result.specimen)
+                self.notes.setdefault(note, []).append(result.photograph)
             self.processed += 1
         self.shards.write_if_due()
 

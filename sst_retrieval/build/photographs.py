@@ -5,6 +5,9 @@
    propagator refuses, is skipped; the others of its batch are not lost with it.
 3. Put masks that a person drew or accepted in the place of those that were found; align the frame to the reference.
 4. Describe and measure every trait (`build.regions`), and write thumbnail and crops.
+
+Photographs of a group that may show several individuals go one by one: `build.individuals` finds the individuals, and
+does 2 to 4 with each.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sst_retrieval.build.alignment import Alignment
+from sst_retrieval.build.individuals import GroupFinder, describe_individuals, find_individuals
 from sst_retrieval.build.plan import Task
 from sst_retrieval.build.regions import describe_regions, replace_drawn, replace_reviewed
 from sst_retrieval.build.workers import PixelBudget
@@ -21,7 +25,7 @@ from sst_retrieval.errors import ImageError, InputError
 from sst_retrieval.imaging.exposure import describe_exposure, is_one_colour
 from sst_retrieval.imaging.images import image_size, read_photograph
 from sst_retrieval.index.paths import IndexPaths
-from sst_retrieval.index.shards import ShardRow
+from sst_retrieval.index.shards import EmptyRow, ShardRow
 from sst_retrieval.index.thumbnails import write_thumbnails
 from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
 from sst_retrieval.types import Propagated, RGBImage, Skipped, Support
@@ -34,14 +38,16 @@ class Batch:
     Attributes:
         tasks: the photographs, all of one group.
         memory: of the group's supports.
-        annotations: specimen -> what a person drew on it, for the supports of the group.
+        annotations: photograph -> what a person drew on it, for the supports of the group.
         alignment: of the group to the reference.
+        group_finder: what finds the individuals; None if every photograph shows one.
     """
 
     tasks: Sequence[Task]
     memory: Memory
     annotations: Mapping[str, Support]
     alignment: Alignment
+    group_finder: GroupFinder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +70,16 @@ class PhotographRows:
     """What a build keeps of one photograph.
 
     Attributes:
-        specimen: whose photograph.
+        photograph: its id.
         rows: for the next shard.
         notes: what a person should know about it, in a few words each.
+        empty: what is kept of it if no individual was found; else None.
     """
 
-    specimen: str
+    photograph: str
     rows: list[ShardRow]
     notes: tuple[str, ...]
+    empty: EmptyRow | None = None
 
 
 def cut_batches(propagator: Propagator, tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
@@ -104,17 +112,19 @@ def process_batch(
     """
     try:
         with budget.reserve(sum(_count_pixels(task) for task in batch.tasks)):
+            if batch.group_finder is not None:
+                return [_process_several(task, batch, batch.group_finder, engines, paths) for task in batch.tasks]
             results = _propagate(engines.propagator, batch)
             return [_describe(result, batch, engines, paths) for result in results]
     except Exception as error:
-        error.add_note(f"at work on {', '.join(task.specimen.id for task in batch.tasks)}")
+        error.add_note(f"at work on {', '.join(task.photograph.id for task in batch.tasks)}")
         raise
 
 
 def _count_pixels(task: Task) -> int:
     """Count the pixels of a photograph, without reading them."""
     try:
-        height, width = image_size(task.specimen.image)
+        height, width = image_size(task.photograph.image)
     except ImageError:
         return 0  # It cannot be read, either; the reason is recorded then.
     return height * width
@@ -131,7 +141,7 @@ def _propagate(propagator: Propagator, batch: Batch) -> Iterator[tuple[_Photogra
 
 def _read_photograph(task: Task) -> _Photograph | Skipped:
     """Read a photograph; one that changed since its content was hashed would be kept under the hash of another."""
-    path = task.specimen.image
+    path = task.photograph.image
     try:
         read = read_photograph(path)
         if task.content and read.checksum != task.content:
@@ -169,7 +179,7 @@ def _describe(
     photograph, found = result
     try:
         rows = _make_rows(photograph, found, batch, engines, paths)
-        return PhotographRows(photograph.task.specimen.id, rows, photograph.notes)
+        return PhotographRows(photograph.task.photograph.id, rows, photograph.notes)
     except InputError as error:
         return _skip(photograph.task, error)
 
@@ -178,15 +188,40 @@ def _make_rows(
     photograph: _Photograph, found: Propagated, batch: Batch, engines: Engines, paths: IndexPaths
 ) -> list[ShardRow]:
     task, image = photograph.task, photograph.image
-    specimen, traits = task.specimen.id, batch.memory.traits
-    if specimen in batch.annotations:
-        found = replace_drawn(found, traits, batch.annotations[specimen])
+    name, traits = task.photograph.id, batch.memory.traits
+    if name in batch.annotations:
+        found = replace_drawn(found, traits, batch.annotations[name])
     found = batch.alignment.apply(replace_reviewed(found, traits, task.reviews))
-    regions = describe_regions(specimen, image, found, traits, engines.embedder)
-    write_thumbnails(paths, specimen, image, dict(zip(traits, found.masks, strict=True)))
+    regions = describe_regions(name, image, found, traits, engines.embedder)
+    write_thumbnails(paths, name, image, dict(zip(traits, found.masks, strict=True)))
     return [(region, task.content, task.supports) for region in regions]
+
+
+def _process_several(
+    task: Task, batch: Batch, group_finder: GroupFinder, engines: Engines, paths: IndexPaths
+) -> PhotographRows | Skipped:
+    """Make the rows of a photograph that may show several individuals, or record why it is skipped."""
+    read = _read_photograph(task)
+    if isinstance(read, Skipped):
+        return read
+    name = task.photograph.id
+    try:
+        individuals = find_individuals(task.photograph, read.image, group_finder, task.reviews)
+    except InputError as error:
+        return _skip(task, error)
+    described, notes = describe_individuals(
+        *(task.photograph, read.image, individuals, batch.memory, task.reviews),
+        propagator=engines.propagator,
+        embedder=engines.embedder,
+        align=batch.alignment.apply,
+    )
+    for cutout, masks, regions in described:
+        write_thumbnails(paths, regions[0].individual, cutout.picture, masks)
+    rows = [(region, task.content, task.supports) for *_, regions in described for region in regions]
+    empty = None if rows else (name, task.content, task.supports)
+    return PhotographRows(name, rows, (*read.notes, *notes), empty)
 
 
 def _skip(task: Task, error: InputError) -> Skipped:
     """Record why a photograph is skipped."""
-    return Skipped(task.specimen.id, "image" if isinstance(error, ImageError) else "propagation", str(error))
+    return Skipped(task.photograph.id, "image" if isinstance(error, ImageError) else "propagation", str(error))

@@ -36,7 +36,7 @@ from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_orde
 from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.errors import InputError
-from sst_retrieval.index.reviews import group_by_photograph
+from sst_retrieval.index.reviews import group_by_content
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.vectors import load_faiss
 
@@ -83,7 +83,7 @@ def build_index(
             collection,
             annotated,
             store.indexed_hashes(),
-            reviews=group_by_photograph(store.reviews()),
+            reviews=group_by_content(store.reviews()),
             groups=settings.groups,
             progress=partial(progress, "looking for new photographs"),
         )

@@ -9,7 +9,7 @@ from sst_retrieval.annotate.supports import Supports
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError
 from sst_retrieval.imaging.images import content_hash
-from sst_retrieval.index.reviews import Review, hash_redraws
+from sst_retrieval.index.reviews import Review, hash_redraws, select_reviews
 from sst_retrieval.types import Photograph, Skipped
 
 
@@ -18,13 +18,13 @@ class Task:
     """A photograph that needs work.
 
     Attributes:
-        specimen: whose photograph.
-        content: hash of the photograph's content.
+        photograph: which one.
+        content: hash of its content.
         supports: hash of the supports, and of what was redrawn here, that its masks will be made from.
         reviews: what people decided about its masks.
     """
 
-    specimen: Photograph
+    photograph: Photograph
     content: str
     supports: str
     reviews: tuple[Review, ...] = ()
@@ -37,7 +37,7 @@ class BuildPlan:
     Attributes:
         tasks: group -> its photographs that need work; groups in the order of their supports.
         reused: how many photographs need none.
-        skipped: specimens that cannot be processed, and why.
+        skipped: photographs that cannot be processed, and why.
         waiting: photographs of groups that this build leaves alone, which need work all the same.
     """
 
@@ -57,20 +57,21 @@ def make_plan(
     supports: Supports,
     done: Mapping[str, tuple[str, str]],
     *,
-    reviews: Mapping[tuple[str, str], tuple[Review, ...]],
+    reviews: Mapping[str, tuple[Review, ...]],
     groups: Container[str],
     progress: Callable[[int, int], None],
 ) -> BuildPlan:
-    """Sort the specimens: those that need no work, those that need it, and those that are skipped.
+    """Sort the photographs: those that need no work, those that need it, and those that are skipped.
 
     Args:
-        collection: the specimens.
+        collection: the photographs.
         supports: the annotated ones.
-        done: specimen -> (content hash of its photograph, hash of its supports) of what is in the index.
-        reviews: (specimen, content hash) -> what people decided about its masks (`index.reviews.group_by_photograph`).
+        done: photograph -> (hash of its content, hash of its supports) of what is in the index.
+        reviews: content hash -> what people decided about masks on photographs of it
+            (`index.reviews.group_by_content`).
         groups: only these are processed, none means all. What the index holds of the others stays, and their
             photographs are not read; one that it does not hold yet is skipped.
-        progress: is called after every specimen with how many of how many were checked.
+        progress: is called after every photograph with how many of how many were checked.
 
     Returns:
         The plan.
@@ -78,50 +79,50 @@ def make_plan(
     tasks: dict[str, list[Task]] = {group: [] for group in supports.groups()}
     skipped = list(collection.left_out)
     reused = waiting = 0
-    for number, specimen in enumerate(collection.photographs, start=1):
-        if groups and specimen.group not in groups and specimen.group in supports.fingerprints:
-            if _is_current(specimen, supports, done, reviews):
+    for number, photograph in enumerate(collection.photographs, start=1):
+        if groups and photograph.group not in groups and photograph.group in supports.fingerprints:
+            if _is_current(photograph, supports, done, reviews):
                 reused += 1
             else:
                 waiting += 1
-            if specimen.id not in done:
-                skipped.append(Skipped(specimen.id, "groups", f"its group {specimen.group!r} was not built yet"))
+            if photograph.id not in done:
+                skipped.append(Skipped(photograph.id, "groups", f"its group {photograph.group!r} was not built yet"))
         else:
-            task = _make_task(specimen, supports, reviews)
+            task = _make_task(photograph, supports, reviews)
             if isinstance(task, Skipped):
                 skipped.append(task)
-            elif done.get(specimen.id) == (task.content, task.supports):
+            elif done.get(photograph.id) == (task.content, task.supports):
                 reused += 1
             else:
-                tasks[specimen.group].append(task)
+                tasks[photograph.group].append(task)
         progress(number, len(collection.photographs))
     return BuildPlan({group: tuple(own) for group, own in tasks.items() if own}, reused, tuple(skipped), waiting)
 
 
 def _is_current(
-    specimen: Photograph,
+    photograph: Photograph,
     supports: Supports,
     done: Mapping[str, tuple[str, str]],
-    reviews: Mapping[tuple[str, str], tuple[Review, ...]],
+    reviews: Mapping[str, tuple[Review, ...]],
 ) -> bool:
     """Say whether the index was made from today's supports and redrawn masks; the photograph is not read."""
-    if specimen.id not in done:
+    if photograph.id not in done:
         return False
-    content, made_from = done[specimen.id]
-    return made_from == hash_redraws(supports.fingerprints[specimen.group], reviews.get((specimen.id, content), ()))
+    content, made_from = done[photograph.id]
+    return made_from == hash_redraws(
+        supports.fingerprints[photograph.group], select_reviews(reviews.get(content, ()), photograph)
+    )
 
 
-def _make_task(
-    specimen: Photograph, supports: Supports, reviews: Mapping[tuple[str, str], tuple[Review, ...]]
-) -> Task | Skipped:
-    """Read a photograph's content; a specimen without support or with an unreadable photograph is skipped."""
-    fingerprint = supports.fingerprints.get(specimen.group)
+def _make_task(photograph: Photograph, supports: Supports, reviews: Mapping[str, tuple[Review, ...]]) -> Task | Skipped:
+    """Read a photograph's content; one without support, or that is unreadable, is skipped."""
+    fingerprint = supports.fingerprints.get(photograph.group)
     if fingerprint is None:
-        reason = f"its group {specimen.group!r} has no support; annotate one specimen of it"
-        return Skipped(specimen.id, "support", reason)
+        reason = f"its group {photograph.group!r} has no support; annotate one specimen of it"
+        return Skipped(photograph.id, "support", reason)
     try:
-        content = content_hash(specimen.image)
+        content = content_hash(photograph.image)
     except ImageError as error:
-        return Skipped(specimen.id, "image", str(error))
-    decided = reviews.get((specimen.id, content), ())
-    return Task(specimen, content, hash_redraws(fingerprint, decided), decided)
+        return Skipped(photograph.id, "image", str(error))
+    decided = select_reviews(reviews.get(content, ()), photograph)
+    return Task(photograph, content, hash_redraws(fingerprint, decided), decided)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sst_retrieval.index.shards import ShardRow
+from sst_retrieval.index.shards import EmptyRow, ShardRow
 from sst_retrieval.index.store import Store
 
 SHARD_PHOTOGRAPHS = 256
@@ -25,12 +25,14 @@ class ShardWriter:
         """
         self._store = store
         self._rows: list[Sequence[ShardRow]] = []
+        self._empty: list[EmptyRow] = []
         self._notes: dict[str, Any] = {}
         self._written = time.monotonic()
 
-    def add(self, rows: Sequence[ShardRow]) -> None:
-        """Take the rows of one photograph in hand."""
+    def add(self, rows: Sequence[ShardRow], empty: EmptyRow | None = None) -> None:
+        """Take the rows of one photograph in hand; `empty` is kept of one that has none."""
         self._rows.append(rows)
+        self._empty += [] if empty is None else [empty]
 
     def add_note(self, name: str, note: Any) -> None:
         """Take a note (JSON values) in hand, which a later build reads with `Store.notes`.
@@ -47,6 +49,7 @@ class ShardWriter:
     def write(self) -> None:
         """Write all that is in hand as a shard; notes alone are not written."""
         if self._rows:
-            self._store.append([row for rows in self._rows for row in rows], notes=self._notes)
+            rows = [row for own in self._rows for row in own]
+            self._store.append(rows, notes=self._notes, empty=self._empty)
             self._notes = {}
-        self._rows, self._written = [], time.monotonic()
+        self._rows, self._empty, self._written = [], [], time.monotonic()

@@ -29,6 +29,7 @@ class Cutout:
 
     Attributes:
         image: uint8 (h, w, 3), its neighbours painted out.
+        picture: uint8 (h, w, 3), the same part of the photograph as it is.
         corner: (x, y) of the upper left pixel on the photograph.
         own: bool (h, w), the individual as it was found; all of its box if the finder has no mask.
         others: bool (h, w), its neighbours.
@@ -36,6 +37,7 @@ class Cutout:
     """
 
     image: RGBImage
+    picture: RGBImage
     corner: tuple[int, int]
     own: Mask
     others: Mask
@@ -61,6 +63,18 @@ class Cutout:
         return kept
 
 
+def get_window(box: Box, size: tuple[int, int]) -> Box:
+    """Return the part of a photograph that shows an individual: its box with a margin.
+
+    Args:
+        box: (x0, y0, x1, y1) of the individual.
+        size: (height, width) of the photograph.
+    """
+    (x0, y0, x1, y1), (height, width) = box, size
+    margin = round(MARGIN * max(x1 - x0, y1 - y0))
+    return max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
+
+
 def cut_out(image: RGBImage, individuals: Sequence[Detection], at: int) -> Cutout:
     """Cut one individual out of a photograph.
 
@@ -71,15 +85,13 @@ def cut_out(image: RGBImage, individuals: Sequence[Detection], at: int) -> Cutou
     """
     height, width = image.shape[:2]
     x0, y0, x1, y1 = individuals[at].box
-    longer = max(x1 - x0, y1 - y0)
-    margin = round(MARGIN * longer)
-    window = max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
+    window = get_window(individuals[at].box, (height, width))
     own = _draw(individuals[at : at + 1], window)
     others = _draw([each for place, each in enumerate(individuals) if place != at], window) & ~own
-    picture = image[window[1] : window[3], window[0] : window[2]]
+    seen = picture = np.ascontiguousarray(image[window[1] : window[3], window[0] : window[2]])
     if others.any():
-        picture = _paint_out(picture, own, others, round(RIM * longer))
-    return Cutout(picture, window[:2], own, others, (height, width))
+        seen = _paint_out(picture, own, others, round(RIM * max(x1 - x0, y1 - y0)))
+    return Cutout(seen, picture, window[:2], own, others, (height, width))
 
 
 def cut_out_support(support: Support, individuals: Sequence[Support]) -> Support:

@@ -56,6 +56,10 @@ _BEFORE_REVIEWS = (
 
 _BATCH = 2048  # Masks in memory at a time.
 
+_PLACES = """(SELECT "sst:individual", "sst:photograph", "sst:specimen", "sst:number", "sst:box", "sst:score"
+    FROM individuals)"""
+"""The individuals without the collection's columns, one of which may be called like a column of the regions."""
+
 _OLD_VIEWS = """
 CREATE VIEW photographs AS SELECT "sst:specimen" AS "sst:photograph", "sst:specimen", "sst:image", "sst:group",
     '' AS "sst:view", * EXCLUDE ("sst:specimen", "sst:image", "sst:group") FROM old.specimens;
@@ -223,7 +227,7 @@ class Catalog(SandboxedDatabase):
             cte
             + f"""SELECT {self.owner_names()}, confidence, measurements.* EXCLUDE (region_id)
                          FROM regions JOIN measurements USING (region_id)
-                         JOIN individuals ON "sst:individual" = individual
+                         JOIN {_PLACES} ON "sst:individual" = individual
                          WHERE trait = $trait AND region_id IN (SELECT "sst:region" FROM searchable WHERE {{}})
                                AND region_id NOT IN (SELECT unnest($hidden))
                          ORDER BY region_id"""
@@ -268,9 +272,9 @@ class Catalog(SandboxedDatabase):
         Yields:
             Regions without vectors and measurements.
         """
-        sql = """SELECT individual, trait, present, confidence, height, width, rle, box, frame,
+        sql = f"""SELECT individual, trait, present, confidence, height, width, rle, box, frame,
                         "sst:photograph", "sst:number", "sst:box", "sst:score"
-                 FROM regions JOIN individuals ON "sst:individual" = individual
+                 FROM regions JOIN {_PLACES} ON "sst:individual" = individual
                  WHERE region_id IN (SELECT unnest($ids)) ORDER BY region_id"""
         for start in range(0, len(region_ids), _BATCH):
             part = np.sort(region_ids)[start : start + _BATCH].tolist()
@@ -336,8 +340,8 @@ class Catalog(SandboxedDatabase):
 
     def showing(self, individuals: Sequence[str], trait: str) -> list[tuple[str, str]]:
         """Return (photograph, individual) of those of some individuals that show a trait, rejected masks left out."""
-        sql = """SELECT "sst:photograph", individual, region_id FROM regions
-                 JOIN individuals ON "sst:individual" = individual
+        sql = f"""SELECT "sst:photograph", individual, region_id FROM regions
+                 JOIN {_PLACES} ON "sst:individual" = individual
                  WHERE trait = $trait AND present AND individual IN (SELECT unnest($names)) ORDER BY ALL"""
         hidden = set(self.region_reviews.hidden_ids.tolist())
         rows = self.rows(sql, {"trait": trait, "names": list(individuals)})
@@ -349,9 +353,9 @@ class Catalog(SandboxedDatabase):
 
     def region(self, individual: str, trait: str) -> tuple[int, Region] | None:
         """Return a region's id and the region without its vector, or None if the trait was never looked for."""
-        sql = """SELECT region_id, present, confidence, height, width, rle, box, frame,
+        sql = f"""SELECT region_id, present, confidence, height, width, rle, box, frame,
                         "sst:photograph", "sst:number", "sst:box", "sst:score"
-                 FROM regions JOIN individuals ON "sst:individual" = individual
+                 FROM regions JOIN {_PLACES} ON "sst:individual" = individual
                  WHERE individual = $individual AND trait = $trait"""
         rows = self.rows(sql, {"individual": individual, "trait": trait})
         if not rows:

@@ -92,6 +92,9 @@ _SANDBOX: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
+_LAST = ("enable_external_access", "lock_configuration")
+
+
 class SandboxedDatabase:
     """A DuckDB file, opened read-only in the sandbox. Threads may share it: each call has its own cursor."""
 
@@ -125,7 +128,8 @@ class SandboxedDatabase:
         for statement in views.split(";"):
             if statement.strip():
                 memory.execute(statement).fetchall()
-        for name, value in _SANDBOX.items():  # Locking is the last of them.
+        # Access to files goes when all else is set, and locking is the last.
+        for name, value in sorted(_SANDBOX.items(), key=lambda item: item[0] in _LAST and _LAST.index(item[0]) + 1):
             if name not in ("memory_limit", "python_enable_replacements"):
                 text = quote_text(value) if isinstance(value, str) else str(value)
                 memory.execute(f"SET {name} = {text}").fetchall()

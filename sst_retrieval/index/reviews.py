@@ -31,7 +31,7 @@ from sst_retrieval import provenance
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.imaging.masks import box, decode, encode
 from sst_retrieval.index.checksums import find_unreadable, hash_json, parse_json
-from sst_retrieval.types import Mask, Region
+from sst_retrieval.types import Mask, Photograph, Region
 
 DECISIONS: Mapping[str, str | None] = {
     "accept": "accepted",
@@ -241,12 +241,22 @@ def latest_reviews(reviews: Iterable[Review]) -> dict[Key, Review]:
     return {key: review for key, review in last.items() if review.decision != "reopen"}
 
 
-def group_by_photograph(reviews: Iterable[Review]) -> dict[tuple[str, str], tuple[Review, ...]]:
-    """Group the reviews that count by (specimen, content hash), each group in order of the traits' names."""
-    groups: dict[tuple[str, str], list[Review]] = {}
-    for (specimen, _, content), review in sorted(latest_reviews(reviews).items()):
-        groups.setdefault((specimen, content), []).append(review)
-    return {photograph: tuple(own) for photograph, own in groups.items()}
+def group_by_content(reviews: Iterable[Review]) -> dict[str, tuple[Review, ...]]:
+    """Group the reviews that count by the content of the photograph, each group in order of individuals and traits."""
+    groups: dict[str, list[Review]] = {}
+    for (_, _, content), review in sorted(latest_reviews(reviews).items()):
+        groups.setdefault(content, []).append(review)
+    return {content: tuple(own) for content, own in groups.items()}
+
+
+def select_reviews(reviews: Iterable[Review], photograph: Photograph) -> tuple[Review, ...]:
+    """Select the reviews of the individuals on a photograph, from those of its content: files may be named twice."""
+    return tuple(
+        each
+        for each in reviews
+        if each.individual == photograph.id
+        or (each.individual.startswith(f"{photograph.id}#") and each.individual[len(photograph.id) + 1 :].isdecimal())
+    )
 
 
 def hash_redraws(supports: str, reviews: Iterable[Review]) -> str:

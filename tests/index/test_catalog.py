@@ -96,7 +96,7 @@ FORBIDDEN = [
     "   ",
     ";",
     "sex = 'female';",
-    "true; DROP TABLE specimens",
+    "true; DROP TABLE individuals",
     "true) OR (true",
     "true)) OR ((true",
     "false) UNION SELECT 1 WHERE (true",
@@ -108,11 +108,11 @@ FORBIDDEN = [
     "'no end",
     "sex, true",
     "SELECT 1",
-    "DROP TABLE specimens",
+    "DROP TABLE individuals",
     "SET threads = 1",
     "PRAGMA database_list",
     "ATTACH 'other.duckdb'",
-    "COPY specimens TO 'out.csv'",
+    "COPY individuals TO 'out.csv'",
     "sex = ?",
     "sex = $1",
     "sex = $trait",
@@ -145,13 +145,13 @@ def test_anything_but_a_harmless_expression_is_refused(catalog: Catalog, where: 
     "statement",
     [
         "CREATE TABLE other AS SELECT 1",
-        "DELETE FROM specimens",
+        "DELETE FROM individuals",
         "SET enable_external_access = true",
         "SET threads = 8",
         "INSTALL httpfs",
         "LOAD httpfs",
         "ATTACH 'other.duckdb' AS other",
-        "COPY specimens TO '/tmp/sst-out.csv'",
+        "COPY individuals TO '/tmp/sst-out.csv'",
     ],
 )
 def test_the_connection_itself_is_locked(catalog: Catalog, statement: str) -> None:
@@ -199,7 +199,7 @@ def test_a_region_comes_back_as_it_was(catalog: Catalog) -> None:
     found = catalog.region("c", "wing")
     assert found is not None
     number, region = found
-    for name in ("specimen", "trait", "present", "size", "rle", "box", "frame", "measurements"):
+    for name in ("individual", "trait", "present", "size", "rle", "box", "frame", "measurements"):
         assert getattr(region, name) == getattr(original, name), name
     assert region.confidence == pytest.approx(0.2)
     assert catalog.encoded_mask(number) == (original.rle, (6, 9))
@@ -238,7 +238,7 @@ def test_names_spelt_most_alike_come_first(catalog: Catalog) -> None:
 
 def test_counts(catalog: Catalog) -> None:
     assert catalog.counts() == {"spot": {"present": 3, "absent": 1}, "wing": {"present": 4, "absent": 0}}
-    assert catalog.specimen_count() == 4
+    assert catalog.count_nouns() == {"specimens": 4, "photographs": 4, "individuals": 4}
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"no database"])

@@ -137,7 +137,7 @@ def test_the_next_commit_writes_the_reviews_into_the_catalog(tmp_path: Path) -> 
         store.append([])
         store.commit(a_collection(IDS), numbers={"wing": 7}, provenance={})
     with duckdb.connect(str(store.paths.generation(2).catalog_file), read_only=True) as catalog:
-        rows = catalog.execute("SELECT specimen, review, reviewer FROM reviews").fetchall()
+        rows = catalog.execute("SELECT individual, review, reviewer FROM reviews").fetchall()
         assert rows == [("b", "accepted", "Mary")]
         rows = catalog.execute("SELECT specimen FROM searchable WHERE review = 'accepted'").fetchall()
         assert rows == [("b",)]
