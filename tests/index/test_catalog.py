@@ -261,10 +261,12 @@ def test_a_database_that_is_no_catalog_is_named_and_closed(tmp_path: Path) -> No
 def test_regions_are_found_in_order_however_many_there_are(tmp_path: Path) -> None:
     path, many = tmp_path / "catalog.duckdb", 400_000
     with duckdb.connect(str(path)) as connection:
-        connection.execute("CREATE TABLE specimens AS SELECT 'a' AS \"sst:specimen\"").fetchall()
+        connection.execute(
+            "CREATE TABLE individuals AS SELECT 'a' AS \"sst:individual\", 'a' AS \"sst:specimen\""
+        ).fetchall()
         connection.execute("CREATE TABLE measurements AS SELECT 0 AS region_id").fetchall()
         connection.execute(
-            """CREATE TABLE regions AS SELECT 0 AS region_id, 'a' AS specimen, 'wing' AS trait, 'c' AS content_hash,
+            """CREATE TABLE regions AS SELECT 0 AS region_id, 'a' AS individual, 'wing' AS trait, 'c' AS content_hash,
                                               'mask'::BLOB AS rle"""
         ).fetchall()
         connection.execute(
