@@ -132,7 +132,8 @@ def test_build_index_script_is_the_build_command() -> None:
 def test_every_library_that_is_imported_is_declared() -> None:
     """One that only comes along with another package is missed where that one is not installed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [
+    extras = [each for some in project["optional-dependencies"].values() for each in some]
+    declared = [*project["dependencies"], *extras]
         *project["dependencies"],
         *(each for some in project["optional-dependencies"].values() for each in some),
     ]
