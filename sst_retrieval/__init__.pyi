@@ -12,6 +12,7 @@ from .describe.region_vectors import describe_embedder as describe_embedder
 from .engines import EMBEDDERS as EMBEDDERS, PROPAGATORS as PROPAGATORS, load_embedder as load_embedder
 from .errors import (
     CollectionError as CollectionError,
+    FetchError as FetchError,
     ImageError as ImageError,
     IndexFolderError as IndexFolderError,
     InputError as InputError,
@@ -32,6 +33,8 @@ from .export import (
     export_tps as export_tps,
     export_vectors as export_vectors,
 )
+from .fetch.client import Manners as Manners
+from .fetch.photographs import FetchReport as FetchReport, fetch_photographs as fetch_photographs
 from .imaging.images import read_image as read_image, read_labels as read_labels
 from .index.origin import (
     Origin as Origin,

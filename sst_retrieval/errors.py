@@ -8,7 +8,8 @@ SSTError
 |   `-- QueryError         a search: unknown trait, bad predicate, bad weights
 |-- IndexFolderError       an index folder is missing, foreign, broken or busy
 |   `-- ModelMismatchError made by another model or with other settings
-`-- ModelError             a model is not installed, its weights are missing or broken
+|-- ModelError             a model is not installed, its weights are missing or broken
+`-- FetchError             a photograph cannot be had from where it is; a run lists it and goes on
 """
 
 from __future__ import annotations
@@ -48,3 +49,7 @@ class ModelMismatchError(IndexFolderError):
 
 class ModelError(SSTError):
     """A model is unknown or not installed, or its weights are missing or broken."""
+
+
+class FetchError(SSTError):
+    """A photograph cannot be had from where it is. A run lists it and goes on."""

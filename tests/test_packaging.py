@@ -134,9 +134,6 @@ def test_every_library_that_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [each for some in project["optional-dependencies"].values() for each in some]
     declared = [*project["dependencies"], *extras]
-        *project["dependencies"],
-        *(each for some in project["optional-dependencies"].values() for each in some),
-    ]
     names = {re.sub(r"[-_.]+", "-", re.split(r"[<>=\[;]", line)[0]).lower() for line in declared}
     modules = importlib.metadata.packages_distributions()
     imported: dict[str, str] = {}

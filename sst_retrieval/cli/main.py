@@ -26,6 +26,11 @@ COMMANDS = {
         "init_command",
         "Write the table of a folder of photographs: one row a photograph, groups from sub-folders.",
     ),
+    "fetch": _command(
+        "fetch",
+        "fetch_command",
+        "Fetch the photographs that a table or a Darwin Core Archive names by their web addresses.",
+    ),
     "build": _command(
         "build",
         "build_command",
