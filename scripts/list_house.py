@@ -19,6 +19,7 @@ ORDER = (
         "imaging",
         "pictures",
         "collection",
+        "fetch",
         "annotate",
         "nets",
         "foregrounds",
