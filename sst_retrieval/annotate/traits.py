@@ -1,11 +1,23 @@
 """Names, label numbers and synonyms of traits: traits.toml is read and extended; numbers are assigned without it.
 
+How many individuals the photographs of a group show stands there, too: "one" (the default) or "many". For all groups it
+is written above the first table; for some in a table of its own, whose "*" stands for the groups that it does not name.
+`--individuals` on the command line comes first.
+
+individuals = "many"
+
 [traits]
 forewing_band = 1
 hindwing_bar = 2
 
 [synonyms]
 forewing_band = ["stripe", "band"]
+
+[individuals]
+"Agaricus bisporus" = "many"
+"*" = "one"
+
+(Of `individuals` a file has one or the other.)
 """
 
 from __future__ import annotations
@@ -15,12 +27,19 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sst_retrieval.errors import SupportError
 from sst_retrieval.files import write_text
+
+
+ONE, MANY = "one", "many"
+"""How many individuals the photographs of a group show."""
+
+ALL_GROUPS = "*"
+"""In a table of groups: those that it does not name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +49,12 @@ class Traits:
     Attributes:
         numbers: trait -> its label number, 1..65535, in the order of the file.
         synonyms: trait -> other words for it.
+        individuals: group, or "*", -> "one" or "many"; groups that are not in it have one.
     """
 
     numbers: Mapping[str, int]
     synonyms: Mapping[str, tuple[str, ...]]
+    individuals: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, label: str) -> str | None:
         """Return the trait that a drawing calls `label`; None if there is none.
@@ -54,7 +75,7 @@ def read_traits(path: Path) -> Traits:
 
     Raises:
         SupportError: it cannot be opened, is not TOML, has no `[traits]`, or has a name, number or synonym that is
-            impossible or not unique.
+            impossible or not unique, or says neither "one" nor "many" of the individuals of a group.
     """
     try:
         document = _parse_toml(path.read_bytes().decode("utf-8-sig"))
@@ -65,8 +86,36 @@ def read_traits(path: Path) -> Traits:
     numbers = document.get("traits")
     if not isinstance(numbers, dict) or not numbers:
         raise SupportError(f"{path} names no traits; write [traits] and below it lines like: forewing_band = 1")
+    for table in ("traits", "synonyms"):
+        if isinstance(document.get(table), dict) and document[table].get("individuals") in (ONE, MANY):
+            raise SupportError(
+                f"{path}: individuals = {document[table]['individuals']!r} stands below [{table}] and so belongs to it; "
+                f"move it above the first [ of the file"
+            )
     _check_numbers(numbers, str(path))
-    return Traits(numbers, _read_synonyms(document.get("synonyms", {}), numbers, path))
+    synonyms = _read_synonyms(document.get("synonyms", {}), numbers, path)
+    return Traits(numbers, synonyms, _read_individuals(document.get("individuals", {}), path))
+
+
+def choose_individuals(groups: Iterable[str], traits: Traits | None, chosen: str | None = None) -> dict[str, str]:
+    """Say for every group how many individuals its photographs show.
+
+    Args:
+        groups: names of all groups.
+        traits: of the traits.toml; None if there is none.
+        chosen: "one" or "many" for all groups, whatever traits.toml says.
+
+    Returns:
+        Group -> "one" or "many".
+
+    Raises:
+        SupportError: `chosen` is something else.
+    """
+    if chosen not in (None, ONE, MANY):
+        raise SupportError(f"individuals are {chosen!r}, but a photograph shows one or many: --individuals one or many")
+    listed = traits.individuals if traits is not None else {}
+    usual = listed.get(ALL_GROUPS, ONE)
+    return {group: chosen or listed.get(group, usual) for group in groups}
 
 
 def add_traits(path: Path, traits: Iterable[str], numbers: Mapping[str, int]) -> dict[str, int]:
@@ -172,6 +221,19 @@ def _read_synonyms(listed: Any, numbers: Mapping[str, int], path: Path) -> dict[
             if owners.setdefault(word.lower(), trait) != trait:
                 raise SupportError(f"{path}: {word!r} stands for {owners[word.lower()]} and for {trait}; erase one")
     return {trait: tuple(words) for trait, words in listed.items()}
+
+
+def _read_individuals(listed: Any, path: Path) -> dict[str, str]:
+    """Read how many individuals to expect: a word for all groups, or a table."""
+    table = listed if isinstance(listed, dict) else {ALL_GROUPS: listed}
+    for group, word in table.items():
+        if word not in (ONE, MANY):
+            of = "" if group == ALL_GROUPS else f" of {group}"
+            raise SupportError(
+                f'{path}: the individuals{of} are {word!r}; write individuals = "many" above the first [ of the file, '
+                f'or below [individuals] lines like: "Agaricus bisporus" = "many"'
+            )
+    return dict(table)
 
 
 def _parse_numbers(text: str) -> object:
