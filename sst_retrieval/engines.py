@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.describe.region_vectors import describe_embedder
 from sst_retrieval.errors import ModelError
+from sst_retrieval.find.contract import Finder
+from sst_retrieval.foregrounds.loading import load_foreground
 from sst_retrieval.index.whitening import SHRINKAGE
 from sst_retrieval.nets.weights import WEIGHTS
 from sst_retrieval.track.contract import Propagator
@@ -37,6 +39,15 @@ EMBEDDERS: Mapping[str, str] = {
     "openclip": "OpenCLIP or BioCLIP, for words too: needs --clip-pretrained",
 }
 """Embedders that come with the program -> what they are, in a few words."""
+
+FINDERS: Mapping[str, str] = {
+    "dense": "things that a foreground shows, compared with the annotated individuals: needs no download",
+}
+"""Finders that come with the program -> what they are, in a few words."""
+
+
+DEFAULT_FOREGROUND = "u2netp"
+"""What proposes things to the built-in finder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,7 @@ class Engines:
         propagator: finds the traits.
         embedder: describes them.
         names: (propagator, embedder) as on the command line.
+        finder: finds individuals; None if every photograph shows one.
         weights: "propagator" and "embedder" -> name, file, checksum and licence of the weights, where the model says.
         device: where the built-in models run.
     """
@@ -81,11 +93,13 @@ class Engines:
     names: tuple[str, str]
     weights: Mapping[str, Any]
     device: str
+    finder: Finder | None = None
 
     @property
     def concurrent(self) -> bool:
-        """Whether several threads may call both models at the same time: each declares it by `concurrent = True`."""
-        return all(getattr(model, "concurrent", False) is True for model in (self.propagator, self.embedder))
+        """Whether several threads may call all models at the same time: each declares it by `concurrent = True`."""
+        models = [self.propagator, self.embedder, *([] if self.finder is None else [self.finder])]
+        return all(getattr(model, "concurrent", False) is True for model in models)
 
     def recipe(self) -> dict[str, Any]:
         """Return what masks and vectors depend on, in JSON values: regions are comparable only if it is equal."""
@@ -97,14 +111,24 @@ class Engines:
         }
 
 
-def load_engines(propagator: str, embedder: str, device: str = "auto", options: ModelOptions | None = None) -> Engines:
-    """Load a propagator and an embedder; two that share a network get one copy of it.
+def load_engines(
+    propagator: str,
+    embedder: str,
+    device: str = "auto",
+    options: ModelOptions | None = None,
+    *,
+    finder: str | None = None,
+    foreground: str = DEFAULT_FOREGROUND,
+) -> Engines:
+    """Load a propagator, an embedder and perhaps a finder; those that share a network get one copy of it.
 
     Args:
         propagator: a name of `PROPAGATORS`, or "module:Name" of a custom one.
         embedder: a name of `EMBEDDERS`, or "module:Name" of a custom one.
         device: "auto", "cpu" or "cuda". A custom model is called with it as the only argument.
         options: of the built-in models.
+        finder: a name of `FINDERS`, or "module:Name" of a custom one; None loads none.
+        foreground: what proposes things to the built-in finder (`foregrounds.loading.FOREGROUNDS`).
 
     Raises:
         ModelError: a name is unknown, or the model cannot be loaded or is not of that kind.
@@ -114,7 +138,16 @@ def load_engines(propagator: str, embedder: str, device: str = "auto", options: 
     loaded_embedder = _make_embedder(embedder, trunk, options or ModelOptions())
     models = {"propagator": loaded_propagator, "embedder": loaded_embedder}
     weights = {role: about for role, model in models.items() if (about := _describe_weights(model)) is not None}
-    return Engines(loaded_propagator, loaded_embedder, (propagator, embedder), weights, trunk.device_in_use)
+    loaded_finder = None if finder is None else _make_finder(finder, foreground, trunk, options or ModelOptions())
+    names, where = (propagator, embedder), trunk.device_in_use
+    return Engines(loaded_propagator, loaded_embedder, names, weights, where, loaded_finder)
+
+
+def load_finder(
+    finder: str, foreground: str = DEFAULT_FOREGROUND, device: str = "auto", options: ModelOptions | None = None
+) -> Finder:
+    """Load a finder alone, to evaluate it (see `load_engines`)."""
+    return _make_finder(finder, foreground, _SharedTrunk(device), options or ModelOptions())
 
 
 def load_propagator(propagator: str, device: str = "auto", options: ModelOptions | None = None) -> Propagator:
@@ -221,6 +254,15 @@ def _make_embedder(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Emb
 
         return EfficientNetEmbedder(trunk=trunk.load())
     custom: Embedder = _load_custom(name, "embedder", EMBEDDERS, Embedder, trunk.device)
+    return custom
+
+
+def _make_finder(name: str, foreground: str, trunk: _SharedTrunk, options: ModelOptions) -> Finder:
+    if name == "dense":
+        from sst_retrieval.find.dense import DenseFinder  # Here, because it loads PyTorch.
+
+        return DenseFinder(trunk=trunk.load(), foreground=load_foreground(foreground))
+    custom: Finder = _load_custom(name, "finder", FINDERS, Finder, trunk.device)
     return custom
 
 

@@ -13,7 +13,7 @@ from sst_retrieval.build.report import BuildReport
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.engines import PROPAGATORS
 from sst_retrieval.index.catalog import Catalog
-from sst_retrieval.index.thumbnails import remove_pictures_of, restore_pictures
+from sst_retrieval.index.thumbnails import remove_pictures_of, remove_stale_pictures, restore_pictures
 from sst_retrieval.track.contract import Propagator
 from sst_retrieval.types import Skipped
 
@@ -45,6 +45,7 @@ def _tidy_pictures(job: Job) -> None:
     if generation is not None:
         with Catalog(paths.generation(generation.number).catalog_file) as catalog:
             restore_pictures(paths, catalog)
+            remove_stale_pictures(paths, catalog)
 
 
 def commit_interrupted(job: Job, state: BuildState) -> None:

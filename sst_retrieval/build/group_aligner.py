@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sst_retrieval.build.alignment import UNCHANGED, Alignment, compute_alignment
+from sst_retrieval.build.individuals import as_propagated
 from sst_retrieval.build.job import Job
 from sst_retrieval.build.shard_writer import ShardWriter
 from sst_retrieval.track.contract import Memory
@@ -53,5 +54,7 @@ class GroupAligner:
     def _remember_reference(self) -> Memory:
         """Return the memory of the reference's supports; it is made here if the reference needs no work itself."""
         if self._reference is None:
-            self._reference = self._job.engines.propagator.remember(self._job.supports.load(self._job.reference))
+            group, supports = self._job.reference, self._job.supports
+            drawn = as_propagated(supports.load(group), supports.individuals[group])
+            self._reference = self._job.engines.propagator.remember(drawn)
         return self._reference

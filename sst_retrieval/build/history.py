@@ -79,8 +79,16 @@ def _describe_groups(job: Job, state: BuildState) -> dict[str, Any]:
     alignments = {**previous.get("alignments", {}), **state.alignments}
     return {
         "supports": [*current, *kept],
+        **_describe_finder(job),
         "alignments": {group: account for group, account in alignments.items() if group in job.supports.fingerprints},
     }
+
+
+def _describe_finder(job: Job) -> dict[str, Any]:
+    """Describe which groups may show several individuals, and what finds them; empty if there are none."""
+    if job.engines.finder is None:
+        return {}
+    return {"individuals": dict(job.supports.individuals), "finder": job.engines.finder.name}
 
 
 def _as_json(value: Any) -> Any:

@@ -9,12 +9,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from sst_retrieval.annotate.supports import Supports
 from sst_retrieval.build.regions import describe_regions, replace_drawn, replace_reviewed
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.errors import InputError
@@ -85,8 +87,35 @@ def group_by_photograph(supports: Sequence[Support]) -> dict[str, list[Support]]
     return groups
 
 
-def cut_out_supports(supports: Sequence[Support]) -> tuple[Support, ...]:
-    """Cut each annotated individual out of its photograph, as those are that it is propagated to."""
+def add_finder_to_fingerprints(supports: Supports, finder: Finder) -> Supports:
+    """Make the fingerprints of groups that may show several individuals depend on what finds them.
+
+    Args:
+        supports: the supports of all groups.
+        finder: what finds the individuals.
+
+    Returns:
+        The same supports; the fingerprints of groups with one individual a photograph are unchanged.
+    """
+
+    def join(group: str, own: str) -> str:
+        if supports.individuals[group] == "one":
+            return own
+        return hashlib.sha256(f"{own} individuals by {finder.name}".encode()).hexdigest()
+
+    return replace(supports, fingerprints={group: join(group, own) for group, own in supports.fingerprints.items()})
+
+
+def as_propagated(supports: Sequence[Support], individuals: str) -> tuple[Support, ...]:
+    """Return supports as the propagator sees them.
+
+    Args:
+        supports: of one group, on whole photographs.
+        individuals: "one" leaves them as they are; "many" cuts each annotated individual out of its photograph, as
+            those are that it is propagated to.
+    """
+    if individuals == "one":
+        return tuple(supports)
     on = group_by_photograph(supports)
     return tuple(cut_out_support(each, on[each.photograph or each.individual]) for each in supports)
 
@@ -140,7 +169,7 @@ def describe_individuals(
     propagator: Propagator,
     embedder: Embedder,
     align: Any,
-) -> tuple[list[tuple[Cutout, dict[str, Mask], list[Region]]], list[str]]:
+) -> tuple[list[list[Region]], list[str]]:
     """Propagate the traits to each individual by itself, describe and measure them.
 
     Args:
@@ -154,8 +183,7 @@ def describe_individuals(
         align: a function that aligns what was found to the reference (`Alignment.apply`).
 
     Returns:
-        Of each individual its cut-out, trait -> mask, bool (h, w), and its regions; and what was left out, a sentence
-        each.
+        The regions of each individual, in order of their numbers; and what was left out, a sentence each.
     """
     detections = [each.detection for each in individuals]
     cutouts = [cut_out(image, detections, at) for at in range(len(individuals))]
@@ -179,10 +207,9 @@ def describe_individuals(
         placement = Placement(
             photograph.id, individual.number, place, individual.detection.score, cutout.encode(outline)
         )
-        regions = describe_regions(
+        described[at] = describe_regions(
             individual.id, cutout.image, align(found), memory.traits, embedder, cutout=cutout, placement=placement
         )
-        described[at] = (cutout, dict(zip(memory.traits, found.masks, strict=True)), regions)
     return [described[at] for at in sorted(described)], notes
 
 

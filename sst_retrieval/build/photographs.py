@@ -26,7 +26,7 @@ from sst_retrieval.imaging.exposure import describe_exposure, is_one_colour
 from sst_retrieval.imaging.images import image_size, read_photograph
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.shards import EmptyRow, ShardRow
-from sst_retrieval.index.thumbnails import write_thumbnails
+from sst_retrieval.index.thumbnails import write_individual_thumbnails, write_thumbnails
 from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
 from sst_retrieval.types import Propagated, RGBImage, Skipped, Support
 
@@ -215,9 +215,9 @@ def _process_several(
         embedder=engines.embedder,
         align=batch.alignment.apply,
     )
-    for cutout, masks, regions in described:
-        write_thumbnails(paths, regions[0].individual, cutout.picture, masks)
-    rows = [(region, task.content, task.supports) for *_, regions in described for region in regions]
+    for regions in described:
+        write_individual_thumbnails(paths, read.image, regions)
+    rows = [(region, task.content, task.supports) for regions in described for region in regions]
     empty = None if rows else (name, task.content, task.supports)
     return PhotographRows(name, rows, (*read.notes, *notes), empty)
 

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain
@@ -26,6 +26,12 @@ from sst_retrieval.build.commit import commit_build, commit_interrupted
 from sst_retrieval.build.group_aligner import GroupAligner
 from sst_retrieval.build.group_frames import add_frames_to_fingerprints, choose_reference, compute_group_frames
 from sst_retrieval.build.history import previous_reference
+from sst_retrieval.build.individuals import (
+    GroupFinder,
+    add_finder_to_fingerprints,
+    as_propagated,
+    group_by_photograph,
+)
 from sst_retrieval.build.job import BuildState, Job, ProgressCallback
 from sst_retrieval.build.photographs import Batch, cut_batches, process_batch
 from sst_retrieval.build.plan import make_plan
@@ -39,6 +45,7 @@ from sst_retrieval.errors import InputError
 from sst_retrieval.index.reviews import group_by_content
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.vectors import load_faiss
+from sst_retrieval.types import Support
 
 
 def build_index(
@@ -72,13 +79,20 @@ def build_index(
     started, start_seconds = provenance.now(), time.monotonic()
     collection, annotated = _read_inputs(table, supports, settings)
     load_faiss()  # Needed at the end only; that it is missing should not show after hours of work.
-    engines = load_engines(settings.propagator, settings.embedder, settings.device, settings.models)
+    several = "many" in annotated.individuals.values()
+    engines = load_engines(
+        *(settings.propagator, settings.embedder, settings.device, settings.models),
+        finder=settings.finder if several else None,
+        foreground=settings.foreground,
+    )
     workers = choose_workers(settings.workers, engines)
     progress = progress or (lambda *_: None)
     with _open_store(output, engines, rebuild=settings.rebuild) as store:
         reference = choose_reference(annotated, previous_reference(store.generation))
         frames = compute_group_frames(annotated, reference)
         annotated = add_frames_to_fingerprints(annotated, frames)
+        if engines.finder is not None:
+            annotated = add_finder_to_fingerprints(annotated, engines.finder)
         plan = make_plan(
             collection,
             annotated,
@@ -119,8 +133,9 @@ def _read_inputs(table: Path, supports: Path, settings: BuildSettings) -> tuple[
         id_column=settings.id_column,
         image_column=settings.image_column,
         group_column=settings.group_column,
+        view_column=settings.view_column,
     )
-    annotated = read_supports(supports, collection)
+    annotated = read_supports(supports, collection, individuals=settings.individuals)
     annotated.require(settings.groups)
     if settings.groups and settings.rebuild:
         raise InputError("--rebuild starts every group anew; leave out --rebuild, or leave out --groups")
@@ -160,11 +175,21 @@ def _prepare_batches(job: Job, state: BuildState) -> Iterator[Batch]:
     aligner = GroupAligner(job, state.shards)
     propagator = job.engines.propagator
     for group, tasks in job.plan.tasks.items():
-        supports = job.supports.load(group)
+        drawn = job.supports.load(group)
+        supports = as_propagated(drawn, job.supports.individuals[group])
         memory = propagator.remember(supports)
         alignment = aligner.align(group, memory, supports)
         if group != job.reference:
             state.alignments[group] = alignment.account
         annotations = {support.individual: support for support in supports}
+        group_finder = _remember_individuals(job, group, drawn)
         for batch in cut_batches(propagator, tasks):
-            yield Batch(batch, memory, annotations, alignment)
+            yield Batch(batch, memory, annotations, alignment, group_finder)
+
+
+def _remember_individuals(job: Job, group: str, drawn: Sequence[Support]) -> GroupFinder | None:
+    """Remember the annotated individuals of a group that may show several on a photograph; None for others."""
+    finder = job.engines.finder
+    if finder is None or job.supports.individuals[group] == "one":
+        return None
+    return GroupFinder(finder, finder.remember(drawn), group_by_photograph(drawn))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sst_retrieval.engines import ModelOptions
+from sst_retrieval.engines import DEFAULT_FOREGROUND, ModelOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,10 @@ class BuildSettings:
         rebuild: start anew, for example with other models; readers keep the old state until the end.
         groups: only these groups are propagated, as after one got another support; none means all. What the index
             holds of the others stays.
+        view_column: column that says which view of its specimen a photograph is.
+        individuals: "one" or "many": how many a photograph shows; it overrides traits.toml. None asks traits.toml.
+        finder: what finds the individuals of groups that may show several (see `engines`).
+        foreground: what proposes things to the built-in finder (see `foregrounds.loading`).
         workers: how many photographs are processed at the same time; None leaves it to the program (see
             `build.workers.choose_workers`). The index is the same.
     """
@@ -41,6 +45,10 @@ class BuildSettings:
     prune: bool = False
     rebuild: bool = False
     groups: tuple[str, ...] = ()
+    view_column: str | None = None
+    individuals: str | None = None
+    finder: str = "dense"
+    foreground: str = DEFAULT_FOREGROUND
     workers: int | None = None
 
 

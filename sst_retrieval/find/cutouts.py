@@ -29,7 +29,6 @@ class Cutout:
 
     Attributes:
         image: uint8 (h, w, 3), its neighbours painted out.
-        picture: uint8 (h, w, 3), the same part of the photograph as it is.
         corner: (x, y) of the upper left pixel on the photograph.
         own: bool (h, w), the individual as it was found; all of its box if the finder has no mask.
         others: bool (h, w), its neighbours.
@@ -37,7 +36,6 @@ class Cutout:
     """
 
     image: RGBImage
-    picture: RGBImage
     corner: tuple[int, int]
     own: Mask
     others: Mask
@@ -88,10 +86,10 @@ def cut_out(image: RGBImage, individuals: Sequence[Detection], at: int) -> Cutou
     window = get_window(individuals[at].box, (height, width))
     own = _draw(individuals[at : at + 1], window)
     others = _draw([each for place, each in enumerate(individuals) if place != at], window) & ~own
-    seen = picture = np.ascontiguousarray(image[window[1] : window[3], window[0] : window[2]])
+    picture = np.ascontiguousarray(image[window[1] : window[3], window[0] : window[2]])
     if others.any():
-        seen = _paint_out(picture, own, others, round(RIM * max(x1 - x0, y1 - y0)))
-    return Cutout(seen, picture, window[:2], own, others, (height, width))
+        picture = _paint_out(picture, own, others, round(RIM * max(x1 - x0, y1 - y0)))
+    return Cutout(picture, window[:2], own, others, (height, width))
 
 
 def cut_out_support(support: Support, individuals: Sequence[Support]) -> Support:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
+from sst_retrieval.find.cutouts import get_window
 from sst_retrieval.imaging import images, masks
 from sst_retrieval.imaging.read_policy import ReadPolicy
 from sst_retrieval.index.catalog import Catalog
@@ -24,7 +25,7 @@ from sst_retrieval.index.store import Store, derived_remedy
 from sst_retrieval.index.thumbnails import read_thumbnail
 from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.index.whitening import read_whitening
-from sst_retrieval.types import Floats, Individual, Mask, Photograph, Region, RGBImage, Skipped
+from sst_retrieval.types import Box, Floats, Individual, Mask, Photograph, Region, RGBImage, Skipped
 
 
 class Reader:
@@ -226,6 +227,15 @@ class Reader:
         return read_thumbnail(
             self._paths.crop_file(self.individual(specimen).id, self.require_trait(trait)), self._paths
         )
+
+    def window(self, individual: str) -> Box | None:
+        """Return the part of its photograph that the thumbnail of an individual shows; None if all of it.
+
+        Returns:
+            (x0, y0, x1, y1) in pixels, half-open.
+        """
+        found = self.individual(individual)
+        return None if found.box is None or found.size is None else get_window(found.box, found.size)
 
     def individual(self, name: str) -> Individual:
         """Return an individual by its id; or by the name of its photograph or specimen, if it is the only one there.

@@ -1,4 +1,7 @@
-"""The small pictures of an index (JPEG): a thumbnail of every specimen, a crop of each of its traits.
+"""The small pictures of an index (JPEG): a thumbnail of every individual, a crop of each of its traits.
+
+The thumbnail of an individual that is the only one on its photograph shows the photograph, of others their window
+(`find.cutouts.get_window`).
 
 After the end of the JPEG data, where no program that shows pictures looks, a file has the SHA-256 of all before it.
 Files of older versions end with the JPEG data.
@@ -8,19 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from sst_retrieval.errors import ImageError
 from sst_retrieval.files import atomic_write, file_name, is_inside
+from sst_retrieval.find.cutouts import get_window
 from sst_retrieval.imaging import masks as rle
 from sst_retrieval.imaging.images import content_hash, image_size, read_image, thumbnail
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.pictures.overlays import crop_trait
-from sst_retrieval.types import Mask, RGBImage
+from sst_retrieval.types import Mask, Region, RGBImage
 
 THUMBNAIL_EDGE = 512
 """Longer edge of a thumbnail, in pixels."""
@@ -54,6 +59,23 @@ def write_thumbnails(paths: IndexPaths, specimen: str, image: RGBImage, masks: M
             _write_picture(path, crop_trait(image, mask, CROP_EDGE))
         else:
             path.unlink(missing_ok=True)
+
+
+def write_individual_thumbnails(paths: IndexPaths, image: RGBImage, regions: Sequence[Region]) -> None:
+    """Write the thumbnail of one of several individuals on a photograph, and the crops of its visible traits.
+
+    Args:
+        paths: of the index.
+        image: uint8 (H, W, 3), the photograph.
+        regions: all regions of the individual, whose `placement` has a box.
+    """
+    placement = regions[0].placement
+    if placement is None or placement.box is None:
+        raise ValueError(f"{regions[0].individual} has no place on its photograph")
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = window = get_window(placement.box, (height, width))
+    masks = {each.trait: rle.decode_part(each.rle, each.size, window) for each in regions}
+    write_thumbnails(paths, regions[0].individual, np.ascontiguousarray(image[y0:y1, x0:x1]), masks)
 
 
 def read_thumbnail(path: Path, paths: IndexPaths) -> bytes | None:
@@ -125,14 +147,26 @@ def restore_pictures(paths: IndexPaths, catalog: Catalog) -> int:
             image = read_image(specimen.image)
         except ImageError:
             continue
-        sql = "SELECT trait, rle, height, width FROM regions WHERE individual = $name AND present"
-        rows = catalog.rows(sql, {"name": name})
-        shown = {trait: rle.decode(counts, (height, width)) for trait, counts, height, width in rows}
+        sql = "SELECT region_id FROM regions WHERE individual = $name"
+        ids = np.array([number for (number,) in catalog.rows(sql, {"name": name})], dtype=np.int64)
+        regions = list(catalog.iterate_regions(ids))
         blocked = any(path.is_dir() for path in (paths.thumbnail_file(name), *paths.list_crops(name)))
-        if not blocked and all(mask.shape == image.shape[:2] for mask in shown.values()):
-            write_thumbnails(paths, name, image, shown)
+        if not blocked and all(each.size == image.shape[:2] for each in regions):
+            if specimen.box is None:
+                write_thumbnails(paths, name, image, {each.trait: rle.decode(each.rle, each.size) for each in regions})
+            else:
+                write_individual_thumbnails(paths, image, regions)
             made += 1
     return made
+
+
+def remove_stale_pictures(paths: IndexPaths, catalog: Catalog) -> None:
+    """Remove the pictures of individuals that are not found any more, of photographs that may show several."""
+    if not catalog.plain:
+        names = {f"{file_name(name)}.jpg" for (name,) in catalog.rows('SELECT "sst:individual" FROM individuals')}
+        for path in paths.list_pictures():
+            if path.name not in names:
+                path.unlink(missing_ok=True)
 
 
 def remove_pictures_of(paths: IndexPaths, specimens: Collection[str]) -> None:

@@ -158,6 +158,7 @@ class Index:
     photograph = _method(Reader.photograph)
     thumbnail = _method(Reader.thumbnail)
     crop = _method(Reader.crop)
+    window = _method(Reader.window)
 
     # ------------------------------------------------------------------------------------- decisions about masks
 

@@ -93,6 +93,7 @@ METHODS = {
         "None' = None) -> 'TraitTable'"
     ),
     "trait_vectors": "(self, trait: 'str', *, where: 'str | None' = None) -> 'tuple[tuple[str, ...], Floats]'",
+    "window": "(self, individual: 'str') -> 'Box | None'",
     "vectors": "(self, trait: 'str') -> 'tuple[list[str], Floats]'",
 }
 # fmt: on
