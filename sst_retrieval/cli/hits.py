@@ -59,7 +59,9 @@ def draw_hits(index: Index, query: Tile | None, hits: Sequence[Hit], heading: st
 def _make_hit_tile(index: Index, hit: Hit, columns: Sequence[str]) -> Tile:
     """Make the tile of a hit from its photograph, or from the crop in the index if that is not at hand."""
     try:
-        return sheets.hit_tile(hit, index.photograph(hit.individual), columns=columns)
+        return sheets.hit_tile(
+            hit, index.photograph(hit.individual), columns=columns, window=index.window(hit.individual)
+        )
     except ImageError:
         crop = _read_crop(index, hit.individual, hit.trait)
         if crop is None:
@@ -89,7 +91,11 @@ def make_query_tile(index: Index, specimen: str, trait: str) -> Tile:
     line = " · ".join(str(metadata[name]) for name in columns if metadata[name] not in (None, ""))
     lines = [line] if line else []
     try:
-        return Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen, lines)
+        image, mask, window = index.photograph(specimen), index.mask(specimen, trait), index.window(specimen)
+        if window is not None:
+            x0, y0, x1, y1 = window
+            image, mask = image[y0:y1, x0:x1], mask[y0:y1, x0:x1]
+        return Tile(image, {trait: mask}, specimen, lines)
     except ImageError:
         crop = _read_crop(index, specimen, trait)
         if crop is None:

@@ -56,6 +56,9 @@ class SearchOptions:
     k: Annotated[int | None, typer.Option("-k", help="How many hits; else 12, or what --text says.", min=1)] = None
     where: Where = None
     weights: Weights = None
+    per: Annotated[
+        str, typer.Option(help="At most one hit a specimen, or show all: one a photograph, or an individual.")
+    ] = "specimen"
     expand: Annotated[
         int, typer.Option(help="Ask again together with so many of the first hits; 2 is a good start.", min=0)
     ] = 0
@@ -181,6 +184,7 @@ def _answer_sentence(
         described=described,
         where=options.where,
         weights=weights,
+        per=options.per,
     )
 
 
@@ -196,6 +200,7 @@ def _answer_example(
         where=options.where,
         weights=weights,
         expand=options.expand,
+        per=options.per,
     )
 
 

@@ -62,12 +62,22 @@ def answer_sentence(
     described: Floats | None,
     where: str | None,
     weights: Mapping[str, float] | None,
+    per: str = "specimen",
 ) -> list[Hit]:
     """Print how the sentence was read, and answer it; without hits, print which condition excludes how many."""
     # What was not measured is asked all the same if the model compares it.
     for line in (question if described is None else replace(question, unknown=())).lines():
         typer.echo(f"  {line}", err=True)
-    hits = answer(index, question, k=k, trait=trait, vectors=vectors, described=described, where=where, weights=weights)
+    hits = answer(
+        *(index, question),
+        k=k,
+        trait=trait,
+        vectors=vectors,
+        described=described,
+        where=where,
+        weights=weights,
+        per=per,
+    )
     compared = trait or question.trait
     if not hits and compared is not None:
         typer.echo(f"of the specimens with {compared}, fulfil", err=True)

@@ -50,18 +50,22 @@ class Tile:
     badge: str = field(default="", kw_only=True)
 
 
-def hit_tile(hit: Hit, image: RGBImage, *, columns: Sequence[str] = ()) -> Tile:
+def hit_tile(hit: Hit, image: RGBImage, *, columns: Sequence[str] = (), window: Box | None = None) -> Tile:
     """Caption a search's answer: rank, specimen, similarity, its blocks, one line of metadata.
 
     Args:
         hit: the answer.
         image: its photograph, uint8 (H, W, 3).
         columns: metadata columns to name; a column that the specimen lacks is left out.
+        window: the part of the photograph that shows the individual (`Index.window`); None shows all.
     """
     known = [str(hit.metadata[name]) for name in columns if hit.metadata.get(name) not in (None, "")]
     blocks = "  ".join(f"{name} {cosine:.2f}" for name, cosine in hit.blocks.items())
     lines = [f"similarity {hit.similarity:.3f}   confidence {hit.confidence:.2f}", blocks, " · ".join(known)]
     masks = {each.trait: each.mask() for each in hit.parts or (hit,)}
+    if window is not None:
+        x0, y0, x1, y1 = window
+        image, masks = image[y0:y1, x0:x1], {trait: mask[y0:y1, x0:x1] for trait, mask in masks.items()}
     return Tile(image, masks, hit.individual, [line for line in lines if line], badge=str(hit.rank))
 
 

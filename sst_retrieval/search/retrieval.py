@@ -148,6 +148,24 @@ def described(
     ]
 
 
+def keep_best(hits: Sequence[Hit], per: str) -> list[Hit]:
+    """Keep the first hit of each specimen (photograph, individual), and number the ranks again.
+
+    Args:
+        hits: the best first.
+        per: one of `PER`.
+
+    Raises:
+        QueryError: it is none of them.
+    """
+    if per not in PER:
+        raise QueryError(f"hits per {per!r} are not known; choose {', '.join(PER)}")
+    best: dict[str, Hit] = {}
+    for hit in hits:
+        best.setdefault(getattr(hit, per), hit)
+    return [hit if hit.rank == rank else replace(hit, rank=rank) for rank, hit in enumerate(best.values(), start=1)]
+
+
 def patterns(reader: Reader, trait: str, ids: npt.NDArray[np.int64]) -> Floats:
     """Return the pattern blocks of regions of a trait as the embedder made them: float32 (n, D), unit length."""
     width = reader.blocks["pattern"]  # It is the first block.

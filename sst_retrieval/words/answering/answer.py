@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
 from sst_retrieval.search.index import Index
+from sst_retrieval.search.retrieval import keep_best
 from sst_retrieval.types import Doubles, Floats, Hit
 from sst_retrieval.words.answering.fitting import Fit, Marks, fit_words
 from sst_retrieval.words.question import Doubt, Example, Filter, Part, Question, Ranking
@@ -47,6 +48,7 @@ def answer(
     described: Floats | None = None,
     where: str | None = None,
     weights: Mapping[str, float] | None = None,
+    per: str = "specimen",
 ) -> list[Hit]:
     """Answer a question (see the top of this module). What is given here wins over what the sentence says.
 
@@ -61,6 +63,7 @@ def answer(
             with the patterns; with an example both count.
         where: a further condition.
         weights: block -> weight.
+        per: of which there is at most one hit, as for `Index.search`.
 
     Returns:
         At most k hits, the best first.
@@ -83,12 +86,14 @@ def answer(
     condition = " AND ".join(f"({each}\n)" for each in (question.where, where) if each) or None
     shares = weights or question.weights
     if like is None and vectors is None:
-        return _ordered(index, trait, question.rank, condition, count, described)
+        return _ordered(index, trait, question.rank, condition, count, described, per)
     if vectors is not None:
         _refuse_comparatives(question.rank)
     among = _fitting(index, trait, question.rank, like)
     length = count if described is None else max(count, SHORTLIST)
-    hits = index.search(like=like, vectors=vectors, trait=trait, k=length, where=condition, weights=shares, among=among)
+    hits = index.search(
+        like=like, vectors=vectors, trait=trait, k=length, where=condition, weights=shares, among=among, per=per
+    )
     return hits if described is None else _by_both(index, trait, hits, described)[:count]
 
 
@@ -146,7 +151,7 @@ def _places(values: Doubles) -> Doubles:
 
 
 def _ordered(
-    index: Index, trait: str, words: Sequence[Ranking], where: str | None, k: int, described: Floats | None
+    index: Index, trait: str, words: Sequence[Ranking], where: str | None, k: int, described: Floats | None, per: str
 ) -> list[Hit]:
     if trait not in index.traits:
         raise QueryError(f"the index has no trait {trait!r}; it has: {', '.join(index.traits) or 'none'}")
@@ -160,9 +165,15 @@ def _ordered(
         parts = {"text": _cosines(index, trait, ids, described)}
     scores = np.mean([*parts.values()], axis=0) if parts else np.ones(len(ids))
     # Equals in order of their ids; beyond nine digits a score is rounding noise.
-    best = np.lexsort((ids, -np.round(scores, 9)))[:k]
-    blocks = [{name: float(values[place]) for name, values in parts.items()} for place in best]
-    return index.described(trait, ids[best].tolist(), np.clip(scores[best], 0, 1).tolist(), blocks)
+    order, length = np.lexsort((ids, -np.round(scores, 9))), k
+    while True:
+        best = order[:length]
+        blocks = [{name: float(values[place]) for name, values in parts.items()} for place in best]
+        hits = index.described(trait, ids[best].tolist(), np.clip(scores[best], 0, 1).tolist(), blocks)
+        hits = keep_best(hits, per)[:k]
+        if len(hits) == k or length >= len(order):
+            return hits
+        length *= 4  # Several were of one specimen.
 
 
 def _cosines(index: Index, trait: str, ids: npt.NDArray[np.int64], described: Floats) -> Doubles:
