@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from sst_retrieval.annotate import fit
 from sst_retrieval.annotate.formats import label_pictures, registry
 from sst_retrieval.annotate.formats.contract import ImageAnnotation, ReadContext
 from sst_retrieval.annotate.specimen_finder import SpecimenFinder, base_name, unusable_photograph
-from sst_retrieval.annotate.traits import Traits, assign_numbers, merge_numbers, read_traits
+from sst_retrieval.annotate.traits import Traits, assign_numbers, choose_individuals, merge_numbers, read_traits
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
@@ -90,6 +90,7 @@ class Supports:
         fingerprints: group -> SHA-256 over its supports in their order. It changes whenever what is propagated would
             change.
         notes: what was left out of the files or read in a way that is not certain, one sentence each.
+        individuals: group -> "one" or "many", how many a photograph shows.
     """
 
     references: tuple[SupportReference, ...]
@@ -97,6 +98,7 @@ class Supports:
     synonyms: Mapping[str, tuple[str, ...]]
     fingerprints: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    individuals: Mapping[str, str] = field(default_factory=dict)
 
     def groups(self) -> tuple[str, ...]:
         """Return the names of the groups that have a support, in the order of the collection."""
@@ -126,12 +128,13 @@ class Supports:
         return tuple(_load_support(reference) for reference in self.references if reference.group == group)
 
 
-def read_supports(source: Path, collection: Collection) -> Supports:
+def read_supports(source: Path, collection: Collection, individuals: str | None = None) -> Supports:
     """Read annotated specimens and check them against their collection.
 
     Args:
         source: a folder, or a single file of an annotation program (`formats.registry`).
         collection: whose specimens were annotated.
+        individuals: "one" or "many", how many a photograph shows; None asks traits.toml.
 
     Raises:
         SupportError: there are none, a file cannot be read, names an unknown specimen or trait, is empty, or does not
@@ -156,7 +159,9 @@ def read_supports(source: Path, collection: Collection) -> Supports:
         [_make_reference(annotation, specimens, traits, notes) for annotation in annotations], specimens.position
     )
     _require_unique(references)
-    return Supports(references, traits.numbers, traits.synonyms, _group_fingerprints(references), _shorten_notes(notes))
+    fingerprints = _group_fingerprints(references)
+    shown = choose_individuals(fingerprints, traits, individuals)
+    return Supports(references, traits.numbers, traits.synonyms, fingerprints, _shorten_notes(notes), shown)
 
 
 # --------------------------------------------------------------------------------------------------------- files

@@ -34,7 +34,6 @@ from typing import Any
 from sst_retrieval.errors import SupportError
 from sst_retrieval.files import write_text
 
-
 ONE, MANY = "one", "many"
 """How many individuals the photographs of a group show."""
 

@@ -22,7 +22,7 @@ from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.errors import InputError
 from sst_retrieval.find.contract import FOUND, Finder, check_detections
 from sst_retrieval.find.cutouts import Cutout, cut_out, cut_out_support
-from sst_retrieval.find.reading_order import sort_in_reading_order
+from sst_retrieval.imaging.reading_order import sort_in_reading_order
 from sst_retrieval.imaging import masks as rle
 from sst_retrieval.index.reviews import Review
 from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size

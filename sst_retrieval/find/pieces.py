@@ -122,8 +122,6 @@ def _board_colours(lab: Floats, body: Floats) -> npt.NDArray[np.float64]:
 def _count_cells(lab: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Compute the mean colours of the cells of Lab space, float64 (K, 3), and their shares of the pixels, (K,)."""
     lightness, red, yellow = np.floor(lab / CELL).astype(np.int64).T + 1000
-    _, cell, counts = np.unique(
-        (lightness * 10_000 + red) * 10_000 + yellow, return_inverse=True, return_counts=True
-    )
+    _, cell, counts = np.unique((lightness * 10_000 + red) * 10_000 + yellow, return_inverse=True, return_counts=True)
     sums = np.stack([np.bincount(cell.ravel(), weights=channel) for channel in lab.T], axis=1)
     return sums / counts[:, None], counts / len(lab)

@@ -128,9 +128,7 @@ def _find_seeds(trunk: Mask, half_width: float) -> list[tuple[float, float, floa
     return [(float(x), float(y), float(depth[y, x])) for y, x in places if trunk[y, x]]
 
 
-def _fit(
-    piece: Mask, seeds: Sequence[tuple[float, float, float]], templates: Sequence[Template]
-) -> list[_Candidate]:
+def _fit(piece: Mask, seeds: Sequence[tuple[float, float, float]], templates: Sequence[Template]) -> list[_Candidate]:
     """Lay the templates on every seed of a piece, at the turns that fit best."""
     padded = np.pad(piece, 1).astype(np.float32)
     return [
@@ -199,9 +197,7 @@ def _choose(
     height, width = (max(1, round(length * factor)) for length in piece.shape)
     soft = Image.fromarray(piece.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
     small = np.asarray(soft) > 127
-    drawn = [
-        draw_template(templates[each.template], _scale(each.pose, factor), (height, width)) for each in candidates
-    ]
+    drawn = [draw_template(templates[each.template], _scale(each.pose, factor), (height, width)) for each in candidates]
     cover = np.zeros(small.shape, np.int16)
     # A head alone must not be cheaper than the animal that it belongs to.
     least = INDIVIDUAL_COST * 0.5 * min(each.area for each in templates) * (half_width * factor) ** 2
@@ -213,7 +209,9 @@ def _choose(
             return 0.0
         inside, covered = small[window] & mask, cover[window] > 0
         new, overlap = int((inside & ~covered).sum()), int((mask & covered).sum())
-        cost = BACKGROUND_COST * (area - int(inside.sum())) + OVERLAP_COST * overlap + max(INDIVIDUAL_COST * area, least)
+        cost = (
+            BACKGROUND_COST * (area - int(inside.sum())) + OVERLAP_COST * overlap + max(INDIVIDUAL_COST * area, least)
+        )
         return new - cost
 
     def change(number: int, by: int) -> None:
