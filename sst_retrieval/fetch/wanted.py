@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from sst_retrieval.collection.column_roles import ID_COLUMNS
 from sst_retrieval.collection.darwin_core_archive import (
     IMAGE_COLUMN,
     MEDIA_PREFIX,
@@ -15,7 +16,6 @@ from sst_retrieval.collection.darwin_core_archive import (
 )
 from sst_retrieval.collection.photograph_files import PHOTOGRAPH_SUFFIXES, file_name, is_web_address
 from sst_retrieval.collection.specimen_table import SpecimenTable
-from sst_retrieval.collection.specimens import ID_COLUMNS
 from sst_retrieval.collection.table_files import read_table
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.files import escape_name
