@@ -1,4 +1,4 @@
-"""`sst-retrieval evaluate-propagator`: how good is a propagator on a labelled collection."""
+"""`sst-retrieval evaluate-propagator`: how good is a propagator, or a finder, on a labelled collection."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.annotate.traits import read_traits
 from sst_retrieval.build.settings import DEFAULTS
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import Device, Json
 from sst_retrieval.collection.specimens import read_collection
-from sst_retrieval.engines import ModelOptions, load_propagator
+from sst_retrieval.engines import DEFAULT_FOREGROUND, ModelOptions, load_finder, load_propagator
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import ProtocolScores, run_protocol
+from sst_retrieval.evaluate.instance_truth import read_instances
+from sst_retrieval.evaluate.instances import run_instances
+from sst_retrieval.files import write_text
 from sst_retrieval.track.contract import Propagator
 
 
@@ -27,6 +31,7 @@ class Protocol(StrEnum):
 
     ONE_SHOT = "one-shot"
     FIVE_SHOT = "five-shot"
+    INSTANCES = "instances"
 
 
 SHOTS = {Protocol.ONE_SHOT: 1, Protocol.FIVE_SHOT: 5}
@@ -39,7 +44,9 @@ class ProtocolOptions:
     labels: Annotated[
         Path | None, typer.Option(help="Folder of label pictures, <specimen>.png, if not labels/ of the collection.")
     ] = None
-    protocol: Annotated[Protocol, typer.Option(help="How many supports a group has.")] = Protocol.ONE_SHOT
+    protocol: Annotated[
+        Protocol, typer.Option(help="How many supports a group has; instances: find individuals from one.")
+    ] = Protocol.ONE_SHOT
     supports_per_group: Annotated[int, typer.Option(help="How often supports are drawn.")] = 3
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0
     turned: Annotated[bool, typer.Option("--turned", help="Turn every target, mirror half of them.")] = False
@@ -47,6 +54,16 @@ class ProtocolOptions:
     propagator: Annotated[str, typer.Option(help="What finds the traits, as in a build.")] = DEFAULTS.propagator
     device: Device = DEFAULTS.device
     checkpoint: Annotated[str | None, typer.Option(help="Of SAM 2, as in a build.")] = None
+    finder: Annotated[str, typer.Option(help="For instances: what finds individuals, as in a build.")] = "dense"
+    foreground: Annotated[str, typer.Option(help="For instances: what the finder takes for a thing.")] = (
+        DEFAULT_FOREGROUND
+    )
+    given_supports: Annotated[
+        bool, typer.Option("--given-supports", help="For instances: the supports of supports/, nothing drawn.")
+    ] = False
+    found: Annotated[
+        Path | None, typer.Option(help="For instances: write what the first draw found to this file, as COCO.")
+    ] = None
     as_json: Json = False
 
 
@@ -60,8 +77,11 @@ def evaluate_propagator_command(
     """Measure a propagator on a labelled collection, with randomly drawn supports.
 
     Every group's supports are drawn among its labelled specimens; all others are targets, whose masks are compared
-    with their labels.
+    with their labels. With --protocol instances a finder is measured, on individuals drawn in labels/instances.json.
     """
+    if options.protocol is Protocol.INSTANCES:
+        _evaluate_finder(collection, options)
+        return
     propagator, scores = _measure(collection, options)
     if options.as_json:
         typer.echo(json.dumps({"propagator": propagator.name, **scores.as_dict()}, indent=2, ensure_ascii=False))
@@ -75,12 +95,7 @@ def _measure(collection: Path, options: ProtocolOptions) -> tuple[Propagator, Pr
     Raises:
         InputError: there is no table.
     """
-    table = collection / "collection.csv" if collection.is_dir() else collection
-    if not table.is_file():
-        raise InputError(
-            f"{table} is not there; --protocol wants a labelled collection: a folder with collection.csv, labels/ and "
-            "supports/traits.toml"
-        )
+    table = _find_table(collection)
     traits = read_traits(table.parent / "supports" / "traits.toml")
     propagator = load_propagator(options.propagator, options.device, ModelOptions(checkpoint=options.checkpoint))
     with tqdm(unit=" photographs", disable=None) as bar:
@@ -102,3 +117,55 @@ def _measure(collection: Path, options: ProtocolOptions) -> tuple[Propagator, Pr
             progress=show,
         )
     return propagator, scores
+
+
+def _find_table(collection: Path) -> Path:
+    table = collection / "collection.csv" if collection.is_dir() else collection
+    if not table.is_file():
+        raise InputError(
+            f"{table} is not there; --protocol wants a labelled collection: a folder with collection.csv, labels/ and "
+            "supports/traits.toml"
+        )
+    return table
+
+
+def _evaluate_finder(collection: Path, options: ProtocolOptions) -> None:
+    """Run the protocol of individuals and say what came of it."""
+    table = _find_table(collection)
+    labels = options.labels or table.parent / "labels"
+    read = read_collection(table)
+    drawn = read_instances(labels / "instances.json", read)
+    traits_file = table.parent / "supports" / "traits.toml"
+    traits = read_traits(traits_file).numbers if traits_file.is_file() else {}
+    given = None
+    if options.given_supports:
+        supports = read_supports(table.parent / "supports", read)
+        given = {group: supports.load(group) for group in supports.groups()}
+    finder = load_finder(
+        options.finder,
+        options.foreground,
+        options.device,
+        ModelOptions(checkpoint=options.checkpoint),
+    )
+    with tqdm(unit=" photographs", disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = run_instances(
+            drawn,
+            finder,
+            given=given,
+            parts=labels / "parts",
+            traits=traits,
+            draws=options.supports_per_group,
+            seed=options.seed,
+            progress=show,
+        )
+    if options.found is not None:
+        write_text(options.found, json.dumps(report.as_coco()) + "\n")
+    if options.as_json:
+        typer.echo(json.dumps({"finder": finder.name, **report.as_dict()}, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(f"{finder.name}\n\n{report.table()}")

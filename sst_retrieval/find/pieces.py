@@ -116,7 +116,10 @@ def _board_colours(lab: Floats, body: Floats) -> npt.NDArray[np.float64]:
     kept = (to_main < BOARD_RADIUS) | ((to_main < to_body) & (mass > 0.02) & (shares > 1e-3))
     colours, shares = colours[kept], shares[kept]
     order = np.argsort(-shares, kind="stable")
-    return colours[order[: int(np.searchsorted(np.cumsum(shares[order]), 0.97 * shares.sum())) + 1]]
+    board: npt.NDArray[np.float64] = colours[
+        order[: int(np.searchsorted(np.cumsum(shares[order]), 0.97 * shares.sum())) + 1]
+    ]
+    return board
 
 
 def _count_cells(lab: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
