@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import streamlit as st
 from sst_app import current_index
-from sst_app.markdown import escape_md
-
-import sst_retrieval as sst
+from sst_app.page_errors import show_errors
 
 PAGES = [
     st.Page("sst_app/pages/search.py", title="Search", icon=":material/search:", default=True),
@@ -23,7 +18,6 @@ PAGES = [
     ),
 ]
 STYLE = Path(__file__).parent / "sst_app" / "style.html"
-LOG = logging.getLogger("sst_app")
 
 
 def main() -> None:
@@ -36,23 +30,6 @@ def main() -> None:
         page = st.navigation(pages, position="top")
         current_index.show_index_choice()
         page.run()
-
-
-@contextmanager
-def show_errors() -> Iterator[None]:
-    """Show what is wrong as a sentence; the program's own mistakes keep their traceback, in the terminal."""
-    try:
-        yield
-    except sst.SSTError as error:
-        st.error(escape_md(error), icon=":material/error:")
-    except MemoryError:
-        st.error("This does not fit into the computer's memory; choose fewer specimens or a smaller photograph.")
-    except Exception:
-        LOG.exception("a page of the app failed")
-        st.error(
-            "The program made a mistake here; nothing is lost. The terminal in which the app was started says where. "
-            "Load the page again, and if that does not help, report those lines."
-        )
 
 
 main()

@@ -13,6 +13,7 @@ from typing import Literal
 import streamlit as st
 
 from sst_app.markdown import escape_md
+from sst_app.page_errors import show_errors
 
 Kind = Literal["primary", "secondary", "tertiary"]
 
@@ -91,6 +92,7 @@ def _start(words: Sequence[str]) -> BuildProcess:
 
 
 @st.fragment(run_every=2)
+@show_errors()
 def _show_progress(key: str) -> None:
     work = _get_processes().get(key)
     if work is None:

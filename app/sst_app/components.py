@@ -1,9 +1,9 @@
-"""Custom Streamlit components: a photograph with clickable outlines, and a scatter plot with pictures and a lasso."""
+"""Custom Streamlit components: clickable outlines, a scatter plot with a lasso, and a surface to draw masks on."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,22 @@ def show_scatter(data: dict[str, Any], *, key: str) -> tuple[str | None, list[in
         on_chosen_change=_ignore,
     )
     return result.hover, result.chosen
+
+
+def show_drawing(data: dict[str, Any], *, key: str, on_drawing: Callable[[], None]) -> Any:
+    """Show the surface that masks are drawn on; `browser/drawing.js` documents `data` and the state it sends.
+
+    Args:
+        data: photograph, traits and label map.
+        key: widget key, under which its state is found in the session.
+        on_drawing: called when a stroke has arrived.
+
+    Returns:
+        The state `drawing`: what the surface shows since the last stroke; None before the first.
+    """
+    mount = _register("drawing", '<div class="drawing"></div>')
+    result: Any = mount(data=replace_gaps(data), key=key, on_drawing_change=on_drawing, on_clicks_change=_ignore)
+    return result.get("drawing")
 
 
 def hash_key(key: str) -> str:

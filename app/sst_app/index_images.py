@@ -89,6 +89,12 @@ def read_photograph(
     return encode_jpeg(shrink(image, PHOTOGRAPH_SIDE)), (image.shape[0], image.shape[1])
 
 
+@st.cache_resource(max_entries=2, show_spinner="Reading the photograph")
+def read_pixels(_index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str) -> npt.NDArray[np.uint8]:
+    """Return a photograph at its own size, uint8 (H, W, 3); all sessions share it, so it must not be changed."""
+    return _index.photograph(specimen)
+
+
 def trace_svg_path(mask: npt.NDArray[np.bool_]) -> str:
     """Trace the outline of a mask, bool (H, W), as an SVG path in pixels; "" if it is empty."""
     step = max(1, round(max(mask.shape) / OUTLINE_SIDE))

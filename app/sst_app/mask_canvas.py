@@ -1,134 +1,312 @@
-"""Draw masks on a photograph: polygon, brush and clicks on a canvas; they become masks at the photograph's own size.
+"""Draw masks on a photograph, in a surface of our own (`browser/drawing.js`).
 
-The canvas is the component streamlit-drawable-konva. It returns shapes, not pixels, so masks have the resolution of the
-photograph, whatever the size of the canvas.
+The browser holds the label map and shows nothing else; it sends all of it after every stroke. Here it is kept with the
+session and as a draft (`drafts`), so that another page, a reload or a restart loses nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import streamlit as st
-from PIL import Image, ImageDraw
+from streamlit import runtime
 
 import sst_retrieval as sst
-from sst_app import components, index_images
+from sst_app import components, drafts, index_images
+from sst_app.drafts import Draft
+from sst_app.label_runs import decode_runs, encode_runs, join_masks, split_masks
 from sst_app.markdown import escape_md
 
-ERASER = "#FFFFFF"
-"""Shapes of this colour erase."""
+CANVAS_SIDE = 4096
+"""Longer edge of the photograph in the browser, in pixels; the masks have its own size whatever this is."""
 
-MAX_WIDTH = 860
-"""Largest width of the canvas, in pixels."""
+LOSSLESS_PIXELS = 500_000
+"""Photographs with up to this many pixels are shown without loss."""
 
 Point = tuple[float, float]
 Masks = dict[str, npt.NDArray[np.bool_]]
 
 
-def show_canvas(
-    image: npt.NDArray[np.uint8],
-    colours: Mapping[str, str],
-    *,
-    key: str,
-    height: int = 450,
-    start: Mapping[str, npt.NDArray[np.bool_]] | None = None,
-) -> Masks:
-    """Show a canvas on which traits are drawn on a photograph.
+@dataclass(frozen=True)
+class Drawing:
+    """A drawing that is open in this session.
+
+    Attributes:
+        identity: what is drawn on: kind, index or table, specimen, ...
+        draft: the label map as it is now.
+        changed: whether it was changed since it was opened or saved.
+        kept: whether it is kept as a draft on disk.
+        restored: whether it was found as a draft.
+    """
+
+    identity: tuple[str, ...]
+    draft: Draft
+    changed: bool = False
+    kept: bool = True
+    restored: bool = False
+
+    @property
+    def masks(self) -> Masks:
+        """Decode the masks: trait -> bool (H, W) at the photograph's own size, without empty ones."""
+        return split_masks(decode_runs(self.draft.runs, self.draft.size), list(self.draft.names))
+
+
+def open_drawing(
+    identity: tuple[str, ...], size: tuple[int, int], start: Callable[[], Mapping[str, npt.NDArray[np.bool_]]],
+    *, base: str = "", kept: bool = True,
+) -> Drawing:  # fmt: skip
+    """Return the drawing of this session, else the draft on disk, else a new one.
+
+    Args:
+        identity: what is drawn on.
+        size: (height, width) of the photograph.
+        start: makes the initial masks of a new drawing.
+        base: what identifies the saved file or decision that the drawing is to replace. If it is another one than an
+            unchanged drawing was opened with, that is opened anew.
+        kept: whether to keep drafts on disk.
+    """
+    known: Drawing | None = st.session_state.get(_get_key(identity))
+    if known is not None and known.draft.size == size and (known.changed or known.draft.base == base):
+        return known
+    draft = _read_draft(identity) if kept and known is None else None
+    if draft is not None and draft.size == size and _is_readable(draft):
+        drawing = Drawing(identity, draft, changed=True, restored=True)
+        st.session_state[_get_key(identity)] = drawing
+        return drawing
+    return replace_drawing(identity, size, start(), base=base, kept=kept, changed=False)
+
+
+def replace_drawing(
+    identity: tuple[str, ...], size: tuple[int, int], masks: Mapping[str, npt.NDArray[np.bool_]],
+    *, base: str, kept: bool = True, changed: bool = True,
+) -> Drawing:  # fmt: skip
+    """Begin a drawing with masks; what the browser shows is replaced by them."""
+    names = [name for name, mask in masks.items() if mask.any()]
+    runs = encode_runs(join_masks({name: masks[name] for name in names}, names, size))
+    draft = Draft(uuid.uuid4().hex, 0, tuple(names), runs, size, base, _get_time())
+    drawing = Drawing(identity, draft, changed, kept)
+    _keep(drawing)
+    return drawing
+
+
+def mark_saved(drawing: Drawing, base: str) -> None:
+    """Mark a drawing as saved: its draft is removed."""
+    known: Drawing = st.session_state.get(_get_key(drawing.identity), drawing)
+    saved = replace(known, draft=replace(known.draft, base=base), changed=False, restored=False)
+    st.session_state[_get_key(drawing.identity)] = saved
+    _remove_draft(saved)
+
+
+def set_base(drawing: Drawing, base: str) -> None:
+    """Set what the drawing is to replace, once the person knows of it."""
+    _keep(replace(drawing, draft=replace(drawing.draft, base=base)))
+
+
+def discard(identity: tuple[str, ...]) -> None:
+    """Forget a drawing and its draft."""
+    drawing: Drawing | None = st.session_state.pop(_get_key(identity), None)
+    if drawing is not None:
+        _remove_draft(drawing)
+
+
+def show_canvas(drawing: Drawing, image: npt.NDArray[np.uint8], content: str, colours: Mapping[str, str]) -> Masks:
+    """Show the surface on which traits are drawn on a photograph.
+
+    Args:
+        drawing: see `open_drawing`.
+        image: uint8 (H, W, 3).
+        content: its hash, see `components.hash_content`.
+        colours: trait -> colour, in the order of the number keys.
+
+    Returns:
+        trait -> bool (H, W) at the photograph's own size, without empty masks: what the surface shows.
+    """
+    key = components.hash_key(f"canvas-{'-'.join(drawing.identity)}-{content}")
+    drawing = _take_drawing(drawing, _get_state(key).get("drawing"))
+    clicks = _get_state(key).get("clicks")
+    grown = _grow(image, content, clicks) if clicks else None
+    draft = drawing.draft
+    shown = components.show_drawing(
+        {
+            "version": draft.version,
+            "image": _publish_photograph(key, content, image),
+            "width": image.shape[1],
+            "height": image.shape[0],
+            "traits": [{"name": name, "colour": colour} for name, colour in colours.items()],
+            "start": {"names": list(draft.names), "runs": draft.runs},
+            "grown": grown,
+        },
+        key=key,
+        on_drawing=lambda: _take_stroke(drawing.identity, key),
+    )
+    # Of a browser that reconnects, after the server was started again, nothing is known before this.
+    drawing = _take_drawing(drawing, shown)
+    return {name: mask for name, mask in drawing.masks.items() if name in colours}
+
+
+def show_draft_note(drawing: Drawing) -> bool:
+    """Say that a drawing was found as a draft; return whether the person discards it."""
+    if not drawing.restored:
+        return False
+    with st.container(horizontal=True, vertical_alignment="center"):
+        when = drawing.draft.time[:16].replace("T", " ")
+        st.caption(f"Here is the drawing of {when}, which is not saved yet.", width="content")
+        return st.button("Discard it", key=f"discard-{'-'.join(drawing.identity)}", type="tertiary")
+
+
+def _get_key(identity: tuple[str, ...]) -> str:
+    return "drawing " + "\0".join(identity)
+
+
+def _get_state(key: str) -> dict[str, Any]:
+    """Return the state of the component as the browser has sent it."""
+    state = st.session_state.get(key)
+    return dict(state) if isinstance(state, Mapping) else {}
+
+
+def _take_stroke(identity: tuple[str, ...], key: str) -> None:
+    """Take over what the browser has sent, in a callback: also if the person is on another page by now."""
+    drawing = st.session_state.get(_get_key(identity))
+    if drawing is not None:
+        _take_drawing(drawing, _get_state(key).get("drawing"))
+
+
+def _take_drawing(drawing: Drawing, sent: Any) -> Drawing:
+    """Return the drawing as the browser has sent it, if that is newer, and keep it."""
+    draft = drawing.draft
+    if not isinstance(sent, Mapping) or sent.get("version") != draft.version:
+        return drawing
+    serial, names, runs = sent.get("serial"), sent.get("names"), sent.get("runs")
+    if not (isinstance(serial, int) and isinstance(names, list) and isinstance(runs, str)) or serial <= draft.serial:
+        return drawing
+    decode_runs(runs, draft.size)  # Raises if it is no map of this size.
+    newer = replace(draft, serial=serial, names=tuple(map(str, names)), runs=runs, time=_get_time())
+    drawing = replace(drawing, draft=newer, changed=True)
+    _keep(drawing)
+    return drawing
+
+
+def _keep(drawing: Drawing) -> None:
+    """Keep a drawing with the session and, once it was changed, on disk."""
+    st.session_state[_get_key(drawing.identity)] = drawing
+    if not drawing.kept or not drawing.changed:
+        return
+    try:
+        drafts.write(drawing.identity, drawing.draft)
+        st.session_state.pop("draft-problem", None)
+    except OSError as error:
+        st.session_state["draft-problem"] = (
+            f"Drawings are not kept until they are saved: {error.filename or drafts.find_folder()} cannot be written "
+            f"({error.strerror}). Save often, or start the app with SST_RETRIEVAL_HOME set to another folder."
+        )
+
+
+def _read_draft(identity: tuple[str, ...]) -> Draft | None:
+    try:
+        return drafts.read(identity)
+    except OSError as error:
+        st.session_state["draft-problem"] = f"The draft {error.filename} cannot be read ({error.strerror})."
+        return None
+
+
+def _remove_draft(drawing: Drawing) -> None:
+    if not drawing.kept:
+        return
+    try:
+        drafts.remove(drawing.identity)
+    except OSError as error:
+        st.session_state["draft-problem"] = f"{error.filename} cannot be removed ({error.strerror})."
+
+
+def show_draft_problem() -> None:
+    """Show why drafts cannot be kept, if they cannot."""
+    if "draft-problem" in st.session_state:
+        st.warning(escape_md(st.session_state["draft-problem"]))
+
+
+def _is_readable(draft: Draft) -> bool:
+    try:
+        decode_runs(draft.runs, draft.size)
+    except sst.QueryError:
+        return False
+    return True
+
+
+def _get_time() -> str:
+    return datetime.datetime.now().isoformat(timespec="seconds")
+
+
+def _publish_photograph(key: str, content: str, image: npt.NDArray[np.uint8]) -> str:
+    """Let the browser fetch the photograph, as `st.image` does; return its URL."""
+    file, kind = _encode_photograph(content, image)
+    return runtime.get_instance().media_file_mgr.add(file, kind, key)
+
+
+@st.cache_data(max_entries=8, show_spinner="Reading the photograph")
+def _encode_photograph(content: str, _image: npt.NDArray[np.uint8]) -> tuple[bytes, str]:
+    """Encode a photograph for the browser: the file and its type; a small one without loss, its pixels are seen."""
+    if _image.shape[0] * _image.shape[1] <= LOSSLESS_PIXELS:
+        return index_images.encode_png(_image), "image/png"
+    return index_images.encode_jpeg(index_images.shrink(_image, CANVAS_SIDE)), "image/jpeg"
+
+
+def _grow(image: npt.NDArray[np.uint8], content: str, clicks: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Grow the mask of the clicks: their number, and the map in runs; None, and a message, if that fails."""
+    height, width = image.shape[:2]
+    inside, outside = (
+        [(float(x), float(y)) for x, y in clicks.get(side, []) if 0 <= x < width and 0 <= y < height]
+        for side in ("inside", "outside")
+    )
+    if not inside:
+        return None
+    checkpoint = str(st.session_state.get("clicker-checkpoint", "")).strip()
+    try:
+        mask = grow_mask(image, content, inside, outside, checkpoint or None)
+    except sst.SSTError as error:
+        st.error(escape_md(error))
+        return None
+    return {"number": clicks.get("number"), "runs": encode_runs(mask.astype(np.uint8))}
+
+
+def grow_mask(
+    image: npt.NDArray[np.uint8], content: str, inside: list[Point], outside: list[Point], checkpoint: str | None = None
+) -> npt.NDArray[np.bool_]:
+    """Grow a mask from clicks.
 
     Args:
         image: uint8 (H, W, 3).
-        colours: trait -> colour.
-        key: widget key; another key, or another photograph, is another drawing.
-        height: largest height of the canvas, in pixels.
-        start: initial masks, to which shapes are added and from which the eraser removes.
+        content: hash of the photograph.
+        inside: points (x, y) on the trait, in pixels.
+        outside: points beside it.
+        checkpoint: of SAM 2; None: regions of like colour and texture are grown.
 
     Returns:
-        trait -> bool (H, W) at the photograph's own size, without empty masks.
+        bool (H, W).
     """
-    from streamlit_drawable_konva import st_canvas  # Imported here: it registers itself with the running app.
-
-    content = components.hash_content(image)
-    tools = st.columns([1.4, 1.2, 1.2], vertical_alignment="bottom")
-    names = [*colours, "eraser"]
-    trait = tools[0].selectbox("Draw", names, key=f"{key}-trait") if len(names) > 1 else names[0]
-    tool = tools[1].segmented_control(
-        "with", ["polygon", "brush", "click", "look"], default="polygon", key=f"{key}-tool", required=True
-    )
-    width = tools[2].slider("Brush, px", 2, 60, 14, key=f"{key}-width", disabled=tool != "brush")
-    ink = ERASER if trait == "eraser" else colours[trait]
-    scale = min(MAX_WIDTH / image.shape[1], height / image.shape[0])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    drawn = st_canvas(
-        fill_color=ink + "66",
-        stroke_color=ink,
-        stroke_width=width if tool == "brush" else 2,
-        background_image=_draw_background(key, image, start, colours, size),
-        drawing_mode={"polygon": "polygon", "brush": "freedraw", "click": "point", "look": "pan"}[tool],
-        width=size[0],
-        height=size[1],
-        key=components.hash_key(f"{key}-{content}-canvas"),
-    )
-    st.caption(
-        {
-            "polygon": "Click the corners; a right click closes the outline. Undo takes the last corner back. "
-            "Zoom with the wheel.",
-            "brush": "Paint with the mouse or a pen. The eraser takes away what it paints over.",
-            "click": "Click on the trait, once or more; with the eraser, click what does not belong to it. The clicks "
-            "of every trait grow into its mask.",
-            "look": "Drag to move, zoom with the wheel.",
-        }[tool]
-    )
-    shapes = (drawn.json_data or {}).get("objects", [])
-    traits = {ink: name for name, ink in colours.items()}
-    begun = dict(start or {})
-    if grown := _grow_masks(image, sort_clicks(shapes, traits, scale), key):
-        st.image(_draw_background(f"{key}-grown", image, grown, colours, size), caption="Grown from the clicks.")
-        begun |= {name: mask | begun.get(name, False) for name, mask in grown.items()}
-    return rasterize(shapes, traits, image.shape[:2], scale, begun)
+    clicker = _load_clicker(checkpoint)
+    picture = _prepare_clicks(content, checkpoint or "", clicker, image)
+    mask: npt.NDArray[np.bool_] = picture.mask(inside, outside).mask
+    return mask
 
 
-def sort_clicks(
-    shapes: list[dict[str, Any]], traits: Mapping[str, str], scale: float
-) -> dict[str, tuple[list[Point], list[Point]]]:
-    """Sort the clicks of the canvas by trait.
-
-    Returns:
-        trait -> (positive points, negative points), (x, y) in pixels of the photograph. Negative are those of the
-        eraser and of other traits.
-    """
-    names = {colour.lower(): trait for colour, trait in traits.items()}
-    clicked: list[tuple[str | None, Point]] = []
-    for shape in shapes:
-        colour = str(shape.get("stroke", ""))[:7].lower()
-        if shape.get("type") == "point" and (colour in names or colour == ERASER.lower()):
-            clicked.append((names.get(colour), (float(shape["x"]) / scale, float(shape["y"]) / scale)))
-    return {
-        trait: ([at for name, at in clicked if name == trait], [at for name, at in clicked if name != trait])
-        for trait in dict.fromkeys(name for name, _ in clicked if name is not None)
-    }
-
-
-def _grow_masks(image: npt.NDArray[np.uint8], clicks: Mapping[str, tuple[list[Point], list[Point]]], key: str) -> Masks:
-    """Segment a mask per trait from its clicks; show which model was used, or the error."""
-    if not clicks:
-        return {}
-    checkpoint = st.text_input(
-        "SAM 2 checkpoint", key=f"{key}-checkpoint", placeholder="none: regions of like colour and texture are grown",
-        help="A name that `sst-retrieval weights list` knows, or the path of a .pt file.",
-    )  # fmt: skip
-    try:
-        clicker = _load_clicker(checkpoint.strip() or None)
-        picture = _encode_photograph(components.hash_content(image), checkpoint.strip(), clicker, image)
-        grown = {trait: picture.mask(inside, outside).mask for trait, (inside, outside) in clicks.items()}
-    except sst.SSTError as error:
-        st.error(escape_md(error))
-        return {}
-    if clicker.fallback:
-        st.caption("Without SAM 2: grown from like colour and texture. Good for well-marked traits; correct the rest.")
-    return {trait: mask for trait, mask in grown.items() if mask.any()}
+def show_clicker_choice() -> None:
+    """Show the choice of the model that grows masks from clicks."""
+    with st.expander("What grows masks from clicks"):
+        checkpoint = st.text_input(
+            "SAM 2 checkpoint", key="clicker-checkpoint", placeholder="none: regions of like colour and texture",
+            help="A name that `sst-retrieval weights list` knows, or the path of a .pt file.",
+        )  # fmt: skip
+        if not checkpoint.strip():
+            st.caption(
+                "Without SAM 2 regions of like colour and texture are grown: good for well-marked traits; correct the "
+                "rest with brush and eraser."
+            )
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
@@ -137,73 +315,6 @@ def _load_clicker(checkpoint: str | None) -> sst.Clicker:
 
 
 @st.cache_resource(max_entries=3, show_spinner="Looking at the photograph")
-def _encode_photograph(content: str, checkpoint: str, _clicker: sst.Clicker, _image: npt.NDArray[np.uint8]) -> Any:
+def _prepare_clicks(content: str, checkpoint: str, _clicker: sst.Clicker, _image: npt.NDArray[np.uint8]) -> Any:
     """Encode a photograph for clicks; all sessions share it, so its content is the key, not a name."""
     return _clicker.look(_image)
-
-
-def rasterize(
-    shapes: list[dict[str, Any]],
-    traits: Mapping[str, str],
-    size: tuple[int, ...],
-    scale: float,
-    start: Mapping[str, npt.NDArray[np.bool_]],
-) -> Masks:
-    """Rasterize the shapes of the canvas into masks.
-
-    Args:
-        shapes: shapes of the canvas, in the order in which they were drawn.
-        traits: colour -> trait; shapes of the colour ERASER erase all traits, those of other colours are ignored.
-        size: (height, width) of the photograph.
-        scale: canvas pixels per pixel of the photograph.
-        start: initial masks.
-
-    Returns:
-        trait -> bool (H, W), none of them empty.
-    """
-    names = {colour.lower(): trait for colour, trait in traits.items()}
-    masks = {trait: mask.copy() for trait, mask in start.items()}
-    for shape in shapes:
-        colour = str(shape.get("stroke", ""))[:7].lower()
-        if (colour not in names and colour != ERASER.lower()) or shape.get("type") == "point":
-            continue  # Clicks: see `sort_clicks`.
-        pixels = _rasterize_shape(shape, size, scale)
-        if colour == ERASER.lower():
-            for mask in masks.values():
-                mask &= ~pixels
-        else:
-            trait = names[colour]
-            masks[trait] = masks.get(trait, np.zeros(size, dtype=bool)) | pixels
-    return {trait: mask for trait, mask in masks.items() if mask.any()}
-
-
-def _rasterize_shape(shape: Mapping[str, Any], size: tuple[int, ...], scale: float) -> npt.NDArray[np.bool_]:
-    """Rasterize a filled polygon or a brush stroke: bool (H, W)."""
-    flat = [float(value) / scale for value in shape.get("points", [])]
-    left, top = float(shape.get("x", 0)) / scale, float(shape.get("y", 0)) / scale
-    points = [(x + left, y + top) for x, y in zip(flat[::2], flat[1::2], strict=False)]
-    picture = Image.new("1", (size[1], size[0]))
-    draw = ImageDraw.Draw(picture)
-    if shape.get("closed") or shape.get("type") == "polygon":
-        if len(points) > 2:
-            draw.polygon(points, fill=1)
-    elif points:
-        wide = max(1.0, float(shape.get("strokeWidth", 2)) / scale)
-        draw.line(points, fill=1, width=round(wide), joint="curve")
-        for x, y in (points[0], points[-1]):
-            draw.ellipse((x - wide / 2, y - wide / 2, x + wide / 2, y + wide / 2), fill=1)
-    return np.array(picture)
-
-
-def _draw_background(
-    key: str,
-    image: npt.NDArray[np.uint8],
-    start: Mapping[str, npt.NDArray[np.bool_]] | None,
-    colours: Mapping[str, str],
-    size: tuple[int, int],
-) -> Image.Image:
-    """Draw the canvas's background: the photograph with the initial masks as a tint."""
-    if not start:
-        return Image.fromarray(index_images.shrink(image, max(size))).resize(size)
-    height, width = image.shape[:2]
-    return sst.overlay(image, start, (0, 0, width, height), size, colours, 70).resize(size)

@@ -15,6 +15,11 @@ import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import components, current_index, index_images, index_model, mask_canvas
+from sst_app.markdown import escape_md
+from sst_app.page_errors import show_errors
+
+INK = "#0072B2"
+"""Colour of the trait that is drawn on an uploaded photograph."""
 
 MAX_PIXELS = 60_000_000
 """Uploads with more pixels are refused before they are decoded."""
@@ -63,8 +68,28 @@ def get_specimen() -> str | None:
     return st.query_params.get("specimen") if way == "a specimen" else None
 
 
-def show_upload(index: sst.Index) -> QueryInput | None:
-    """Show the upload of a photograph, and of its mask or a canvas to draw it; return the query once complete."""
+@dataclass(frozen=True)
+class Unmasked:
+    """An uploaded photograph whose trait is still to be drawn.
+
+    Attributes:
+        image: uint8 (H, W, 3).
+        content: its hash.
+        trait: the trait to draw.
+    """
+
+    image: Any
+    content: str
+    trait: str
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Identify the drawing on it."""
+        return ("outside", self.content, self.trait)
+
+
+def show_upload(index: sst.Index) -> QueryInput | Unmasked | None:
+    """Show the upload of a photograph and of its mask; return the query, or the photograph while it has no mask."""
     upload = st.file_uploader(
         "Photograph", type=["jpg", "jpeg", "png", "tif", "tiff", "webp"], max_upload_size=50, key="upload"
     )
@@ -73,26 +98,66 @@ def show_upload(index: sst.Index) -> QueryInput | None:
         st.caption("At most 50 MB. It is looked at on this computer and not kept.")
         return None
     image = read_upload(upload.getvalue(), upload.name)
-    content = components.hash_content(image)
+    photograph = Unmasked(image, components.hash_content(image), trait)
     # Of this photograph: a mask, or a drawing, of another one does not fit it.
     label = st.file_uploader(
         "Its mask, if you have one (label picture)", type=["png", "tif"], max_upload_size=50,
-        key=f"upload-mask-{content}",
+        key=f"upload-mask-{photograph.content}",
     )  # fmt: skip
     if label is not None:
         with write_temporary(label.getvalue(), label.name) as path:
             mask = sst.read_mask(path, image, trait=trait, number=index.trait_numbers[trait])
     else:
-        st.caption("Draw around the trait.")
-        masks = mask_canvas.show_canvas(image, {trait: "#0072B2"}, key=f"outside-{content}", height=320)
-        if trait not in masks:
-            return None
-        mask = masks[trait]
+        drawn = _get_drawn(photograph)
+        if drawn is None:
+            return photograph
+        mask = drawn
+        st.image(
+            sst.overlay(image, {trait: mask}, (0, 0, image.shape[1], image.shape[0]), _fit(image), {trait: INK}, 70),
+            caption=f"{escape_md(trait)} as you drew it",
+        )
+        st.button("Change the drawing", on_click=st.session_state.pop, args=("outside-drawn", None), width="stretch")
     folder = current_index.get_cache_key(index)[0]
-    vectors = _describe_upload(index, folder, index.settings, content, mask.tobytes(), image, mask)
+    vectors = _describe_upload(index, folder, index.settings, photograph.content, mask.tobytes(), image, mask)
     return QueryInput(trait, vectors=vectors, picture=(image, mask))
 
 
+@st.fragment
+@show_errors()
+def show_drawing(photograph: Unmasked) -> None:
+    """Show the surface on which the trait of an uploaded photograph is drawn, and the button that asks with it."""
+    image, trait = photograph.image, photograph.trait
+    # No draft: the photograph is not kept either.
+    drawing = mask_canvas.open_drawing(photograph.identity, (image.shape[0], image.shape[1]), dict, kept=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        ask = st.button("Ask with this mask", type="primary", icon=":material/search:", shortcut="mod+s")
+        st.caption(f"Draw around **{escape_md(trait)}**, then ask.", width="content")
+    about = st.container()
+    masks = mask_canvas.show_canvas(drawing, image, photograph.content, {trait: INK})
+    mask_canvas.show_clicker_choice()
+    if ask and trait not in masks:
+        about.warning("Nothing is drawn yet.")
+    elif ask:
+        st.session_state["outside-drawn"] = photograph.identity
+        st.rerun()
+
+
+def _get_drawn(photograph: Unmasked) -> npt.NDArray[np.bool_] | None:
+    """Return the mask that was drawn on an uploaded photograph, once the person asks with it."""
+    if st.session_state.get("outside-drawn") != photograph.identity:
+        return None
+    size = (photograph.image.shape[0], photograph.image.shape[1])
+    drawing = mask_canvas.open_drawing(photograph.identity, size, dict, kept=False)
+    return drawing.masks.get(photograph.trait)
+
+
+def _fit(image: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    """Return the size (width, height) of a small picture of an image."""
+    scale = min(1.0, 640 / max(image.shape[:2]))
+    return max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the photograph")
 def read_upload(content: bytes, name: str) -> Any:
     """Read an uploaded photograph of at most MAX_PIXELS: uint8 (H, W, 3)."""
     with write_temporary(content, name) as path:

@@ -26,6 +26,7 @@ class SpecimenSource:
     """Specimens to annotate, with their photographs and known supports.
 
     Attributes:
+        place: the index or table, as a text that no other has.
         specimens: table as of `current_index.make_specimen_table`.
         numbers: known trait -> label number.
         supports: group -> specimens that are its supports.
@@ -36,6 +37,7 @@ class SpecimenSource:
         found: reads the masks that the program found on a specimen: trait -> bool (H, W); empty without an index.
     """
 
+    place: str
     specimens: pd.DataFrame
     numbers: Mapping[str, int]
     supports: Mapping[str, list[str]]
@@ -67,12 +69,13 @@ def from_index() -> SpecimenSource:
         return {trait: mask for trait, mask in masks.items() if mask.any()}
 
     return SpecimenSource(
+        str(current_index.get_path().resolve()),
         current_index.get_specimens(),
         index.trait_numbers,
         supports,
         folder,
         why_not,
-        index.photograph,
+        lambda name: index_images.read_pixels(index, current_index.get_cache_key(index), name),
         thumbnail,
         found,
     )
@@ -106,7 +109,9 @@ def from_table(table: Path) -> SpecimenSource:
     traits = folder / "traits.toml"
     numbers = dict(sst.read_traits(traits).numbers) if traits.is_file() else {}
     specimens = current_index.make_specimen_table(collection.photographs)
-    return SpecimenSource(specimens, numbers, supports, folder, "", photograph, thumbnail, lambda _: {})
+    return SpecimenSource(
+        str(table.resolve()), specimens, numbers, supports, folder, "", photograph, thumbnail, lambda _: {}
+    )
 
 
 def show_first_build(source: SpecimenSource, table: Path) -> None:

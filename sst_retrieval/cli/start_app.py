@@ -139,7 +139,7 @@ def _check_arguments(index: Path | None, images: Sequence[Path]) -> None:
             f"{index} is not an index, nor a folder that holds some, nor a specimen table; check the path, or make an "
             "index with: sst-retrieval build"
         )
-    if importlib.util.find_spec("streamlit") is None or importlib.util.find_spec("streamlit_drawable_konva") is None:
+    if importlib.util.find_spec("streamlit") is None:
         raise InputError("the app needs Streamlit; install it with: pip install 'sst-retrieval[app]'")
 
 

@@ -162,7 +162,7 @@ def test_nobody_decides_without_a_name(index: Path) -> None:
 def test_a_support_is_saved_where_the_build_reads_it(index: Path, master: Path) -> None:
     app = opened("annotate")
     app.selectbox(key="annotate-specimen").set_value("r3").run()
-    app.get("button_group")[0].set_value("what the program found").run()
+    press(app, "what the program found")
     next(button for button in app.button if "Save" in button.label).click().run()
     quiet(app)
     path = master / "collection" / "supports" / "r3.png"
@@ -316,53 +316,66 @@ def test_words_with_quotes_stay_words() -> None:
     assert build_predicate({'a "b"': ["O'Hara"]}, kinds) == '"a ""b""" IN (\'O\'\'Hara\')'
 
 
-def test_shapes_become_masks() -> None:
-    from sst_app.mask_canvas import ERASER, rasterize
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (40, 600), (0, 4)])
+def test_label_maps_come_back_from_their_runs(size: tuple[int, int]) -> None:
+    from sst_app.label_runs import decode_runs, encode_runs
 
-    square = {"type": "polygon", "closed": True, "points": [10, 10, 30, 10, 30, 30, 10, 30], "stroke": "#0072B2"}
-    stroke = {"points": [10, 20, 30, 20], "stroke": ERASER, "strokeWidth": 4}
-    masks = rasterize([square], {"#0072b2": "wing"}, (100, 100), 0.5, {})
-    assert masks["wing"].sum() == pytest.approx(41 * 41, abs=90)
-    assert masks["wing"][40, 40]
-    cut = rasterize([square, stroke], {"#0072b2": "wing"}, (100, 100), 0.5, {})
-    assert not cut["wing"][40, 40]
-    assert cut["wing"][25, 40]
-    start = {"wing": np.ones((100, 100), dtype=bool)}
-    assert rasterize([], {"#0072b2": "wing"}, (100, 100), 0.5, start)["wing"].all()
-    assert rasterize([], {"#0072b2": "wing"}, (100, 100), 0.5, {}) == {}
+    rng = np.random.default_rng(0)
+    for most in (1, 2, 256):
+        labels = rng.integers(0, most, size, dtype=np.uint8)
+        labels[:, size[1] // 2 :] = 0
+        if labels.size:
+            assert np.array_equal(decode_runs(encode_runs(labels), size), labels)
 
 
-def test_clicks_are_sorted_by_trait_and_are_no_shapes() -> None:
-    from sst_app.mask_canvas import ERASER, rasterize, sort_clicks
+def test_what_is_no_label_map_is_refused() -> None:
+    from sst_app.label_runs import decode_runs, encode_runs
 
-    traits = {"#0072b2": "wing", "#e69f00": "eye"}
-    marks = [("#0072B2", 10, 20), ("#E69F00", 30, 5), (ERASER, 40, 40), ("#123456", 1, 1)]
-    shapes = [{"type": "point", "x": x, "y": y, "radius": 3, "stroke": ink} for ink, x, y in marks]
-    clicks = sort_clicks(shapes, traits, 0.5)
-    assert clicks == {"wing": ([(20, 40)], [(60, 10), (80, 80)]), "eye": ([(60, 10)], [(20, 40), (80, 80)])}
-    assert rasterize(shapes, traits, (100, 100), 0.5, {}) == {}
-    assert sort_clicks([], traits, 0.5) == {}
+    good = encode_runs(np.zeros((4, 4), dtype=np.uint8))
+    assert not decode_runs(good, (4, 4)).any()
+    for bad in ("", "!", "AA==", good[:-4], encode_runs(np.zeros((4, 5), dtype=np.uint8)), "gA==", "//////////////8="):
+        with pytest.raises(sst.QueryError, match="load the page again"):
+            decode_runs(bad, (4, 4))
 
 
-def test_clicks_grow_into_masks() -> None:
-    from streamlit.testing.v1 import AppTest
+def test_the_smaller_of_two_masks_covers_the_larger() -> None:
+    from sst_app.label_runs import join_masks, split_masks
 
-    def page() -> None:
-        import numpy as np
-        import streamlit as st
-        from sst_app.mask_canvas import _grow_masks
+    wing, spot = np.zeros((6, 6), dtype=bool), np.zeros((6, 6), dtype=bool)
+    wing[1:5], spot[2:4, 2:4] = True, True
+    apart = split_masks(join_masks({"spot": spot, "wing": wing}, ["spot", "wing"], (6, 6)), ["spot", "wing", "none"])
+    assert set(apart) == {"spot", "wing"}
+    assert np.array_equal(apart["spot"], spot)
+    assert np.array_equal(apart["wing"], wing & ~spot)
 
-        image = np.full((80, 120, 3), 230, np.uint8)
-        image[20:60, 30:90] = (30, 60, 160)
-        grown = _grow_masks(image, {"wing": ([(60.0, 40.0)], [(5.0, 5.0)])}, "test")
-        st.session_state["grown"] = grown["wing"]
 
-    app = AppTest.from_function(page, default_timeout=60).run()
-    assert not app.exception
-    grown, truth = app.session_state["grown"], np.zeros((80, 120), dtype=bool)
-    truth[20:60, 30:90] = True
-    assert np.count_nonzero(grown & truth) / np.count_nonzero(grown | truth) > 0.8
-    assert "Without SAM 2" in app.caption[0].value
+def test_drafts_that_are_damaged_or_of_something_else_are_not_shown(own_drafts: Path) -> None:
+    from sst_app import drafts
+
+    draft = drafts.Draft("v", 3, ("wing",), "AAE=", (1, 1), "None", "2026-01-01T00:00:00")
+    drafts.write(("annotate", "here", "r1"), draft)
+    assert drafts.read(("annotate", "here", "r1")) == draft
+    assert drafts.read(("annotate", "here", "r2")) is None
+    (path,) = (own_drafts / "sst-retrieval" / "drafts").iterdir()
+    whole = path.read_text()
+    for text in ("", "{}", "[]", whole[:-9], whole.replace('"size": [1, 1]', '"size": 1'), whole.replace("r1", "r3")):
+        path.write_text(text)
+        assert drafts.read(("annotate", "here", "r1")) is None
+    drafts.remove(("annotate", "here", "r1"))
+    assert not path.exists()
+
+
+def test_a_drawing_is_kept_in_the_session_if_it_cannot_be_on_disk(
+    index: Path, own_drafts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_drafts / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(own_drafts / "file"))
+    app = opened("annotate")
+    app.selectbox(key="annotate-specimen").set_value("r3").run()
+    press(app, "what the program found")
+    quiet(app)
+    assert "Drawings are not kept until they are saved" in shown(app)
+    assert "**Drawn**: " in shown(app)
 
 
 def test_the_collections_columns_stand_beside_ours_in_the_table_of_hits() -> None:

@@ -80,7 +80,7 @@ def annotate(_: Path) -> AppTest:
 def draw(_: Path) -> AppTest:
     app = opened("annotate")
     app.selectbox(key="annotate-specimen").set_value("r3").run()
-    return app.get("button_group")[0].set_value("what the program found").run()
+    return next(button for button in app.button if button.label == "what the program found").click().run()
 
 
 def drawn(folder: Path) -> AppTest:

@@ -85,18 +85,18 @@ def test_a_drawing_is_neither_taken_away_nor_put_over_a_newer_decision(own: Path
 def test_a_support_says_which_traits_it_lacks(own: Path) -> None:
     app = opened("annotate")
     app.selectbox(key="annotate-specimen").set_value("b3").run()  # The blue ones have no bar.
-    app.get("button_group")[0].set_value("what the program found").run()
+    press(app, "what the program found")
     quiet(app)
-    assert "Nothing is drawn of bar: the support says that it is not there" in shown(app)
+    assert "**Nothing is drawn of bar**: the support says that it is not there" in shown(app)
     app.selectbox(key="annotate-specimen").set_value("r3").run()
-    app.get("button_group")[0].set_value("what the program found").run()
+    press(app, "what the program found")
     assert "Nothing is drawn of" not in shown(app)
 
 
 def test_a_support_that_somebody_saved_meanwhile_is_not_replaced_without_a_word(own: Path) -> None:
     app = opened("annotate")
     app.selectbox(key="annotate-specimen").set_value("r3").run()
-    app.get("button_group")[0].set_value("what the program found").run()
+    press(app, "what the program found")
     with sst.open_index(own / "index") as index:
         theirs = np.roll(index.mask("r3", "spot"), 3, axis=0)
         sst.save_support(own / "collection" / "supports", "r3", {"spot": theirs}, numbers=index.trait_numbers)

@@ -100,7 +100,7 @@ def test_a_second_photograph_of_the_same_name_is_another_query(museum: Path) -> 
     assert first[0] == "r4"
     ask_with_file(app, "x.png", (images / "b2.png").read_bytes())
     quiet(app)
-    assert "Draw around the trait" in shown(app)  # The mask of the first photograph is not that of the second.
+    assert "Draw around **spot**" in shown(app)  # The mask of the first photograph is not that of the second.
     app.file_uploader[1].set_value(("mask.png", (labels / "b2.png").read_bytes(), "image/png")).run()
     quiet(app)
     assert names(app)[0] == "b2"
@@ -110,14 +110,13 @@ def test_clicks_are_grown_on_the_photograph_that_is_shown() -> None:
     def page() -> None:
         import numpy as np
         import streamlit as st
-        from sst_app.mask_canvas import _grow_masks
+        from sst_app.components import hash_content
+        from sst_app.mask_canvas import grow_mask
 
         left = st.session_state.get("left", 10)
         image = np.full((80, 120, 3), 230, np.uint8)
         image[20:60, left : left + 40] = (30, 60, 160)
-        st.session_state["grown"] = _grow_masks(image, {"wing": ([(left + 20.0, 40.0)], [(5.0, 5.0)])}, "outside")[
-            "wing"
-        ]
+        st.session_state["grown"] = grow_mask(image, hash_content(image), [(left + 20.0, 40.0)], [(5.0, 5.0)])
 
     app = AppTest.from_function(page, default_timeout=60)
     for left in (10, 70):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import current_index, mask_canvas, query_input, rebuild, specimen_picker, specimen_source
+from sst_app import components, current_index, mask_canvas, query_input, rebuild, specimen_picker, specimen_source
 from sst_app.markdown import escape_md, format_code
+from sst_app.mask_canvas import Masks
+from sst_app.page_errors import show_errors
 from sst_app.specimen_source import SpecimenSource
 
 EVERY_GROUP = "every group"
@@ -100,32 +105,76 @@ def _pick(specimen: str) -> None:
 
 
 def _draw(source: SpecimenSource, specimen: str, traits: list[str]) -> None:
-    """Show the canvas on a specimen, and the saving of its masks."""
+    """Show the surface on a specimen, and the saving of its masks."""
     image = source.photograph(specimen)
-    start = _show_start_choice(source, specimen)
+    _draw_and_save(source, specimen, tuple(traits), image, components.hash_content(image))
+
+
+@st.fragment
+@show_errors()
+def _draw_and_save(
+    source: SpecimenSource, specimen: str, traits: tuple[str, ...], image: np.ndarray, content: str
+) -> None:
+    """Show what may be begun with, the saving and the surface; as a fragment: a stroke reruns only this function."""
+    path = rebuild.find_label_picture(source.folder, specimen)
+    state = repr(rebuild.read_file_state(path))
+    identity = ("annotate", source.place, specimen)
+    size = (image.shape[0], image.shape[1])
+    drawing = mask_canvas.open_drawing(identity, size, lambda: _read_support(path, size), base=state)
     colours = {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(traits)}
-    masks = mask_canvas.show_canvas(image, colours, key=f"annotate-{specimen}", start=start)
-    masks = {**masks, **_show_upload(specimen, image, traits)}
-    _show_save(source, specimen, traits, masks)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        save = source.folder is not None and st.button(
+            "Save the support", type="primary", icon=":material/save:", shortcut="mod+s", key=f"save-{specimen}"
+        )
+        starts = _list_starts(source, specimen, path, size)
+        st.caption("Begin again with", width="content")
+        for name, make in starts.items():
+            if st.button(name, key=f"begin-{specimen}-{name}"):
+                drawing = mask_canvas.replace_drawing(identity, size, make(), base=drawing.draft.base)
+    if mask_canvas.show_draft_note(drawing):
+        mask_canvas.discard(identity)
+        st.rerun(scope="fragment")
+    mask_canvas.show_draft_problem()
+    about = st.container()  # What is to be said about saving stands above the surface, where it is seen.
+    masks = mask_canvas.show_canvas(drawing, image, content, colours)
+    uploaded = _show_upload(specimen, image, list(traits))
+    if uploaded:
+        masks = {**masks, **uploaded}
+    with about:
+        if save and source.folder is not None:
+            _save(source, source.folder, specimen, masks, drawing, state)
+        _show_state(source, specimen, traits, masks)
+    mask_canvas.show_clicker_choice()
 
 
-def _show_start_choice(source: SpecimenSource, specimen: str) -> dict[str, np.ndarray]:
-    """Show the choice of initial masks: none, those that the program found, or an existing support."""
-    drawn = rebuild.find_label_picture(source.folder, specimen)
+def _list_starts(
+    source: SpecimenSource, specimen: str, path: Path | None, size: tuple[int, int]
+) -> dict[str, Callable[[], Masks]]:
+    """List what a drawing can begin with: nothing, the masks that the program found, an existing support."""
+    starts: dict[str, Callable[[], Masks]] = {"nothing": dict}
     found = source.found(specimen)
-    ways = ["nothing", *(["what the program found"] if found else []), *(["the support as it is"] if drawn else [])]
-    if len(ways) == 1:
+    if found:
+        starts["what the program found"] = lambda: found
+    if path is not None:
+        starts["the support as it is"] = lambda: _read_support(path, size)
+    return starts
+
+
+def _read_support(path: Path | None, size: tuple[int, int]) -> Masks:
+    """Read the masks of a label picture; none if there is none."""
+    if path is None:
         return {}
-    way = st.segmented_control("Begin with", ways, default=ways[-1 if drawn else 0], required=True,
-                               key=f"begin-{specimen}")  # fmt: skip
-    if way == "the support as it is" and drawn is not None:
-        labels = sst.read_labels(drawn, max_pixels=query_input.MAX_PIXELS)
-        numbers = sst.read_traits(drawn.with_name("traits.toml")).numbers
-        return {trait: labels == number for trait, number in numbers.items() if (labels == number).any()}
-    return found if way == "what the program found" else {}
+    labels = sst.read_labels(path, max_pixels=query_input.MAX_PIXELS)
+    if labels.shape != size:
+        raise sst.SupportError(
+            f"{path} is {labels.shape[1]} x {labels.shape[0]} pixels, but its photograph is {size[1]} x {size[0]}; "
+            "move the file away to draw it anew"
+        )
+    numbers = sst.read_traits(path.with_name("traits.toml")).numbers
+    return {trait: labels == number for trait, number in numbers.items() if (labels == number).any()}
 
 
-def _show_upload(specimen: str, image: np.ndarray, traits: list[str]) -> dict[str, np.ndarray]:
+def _show_upload(specimen: str, image: np.ndarray, traits: list[str]) -> Masks:
     """Show the upload of a mask from another program; return trait -> mask."""
     key = f"annotate-upload-{specimen}"  # A mask is of one specimen; it is not carried to the next.
     with st.expander("Upload a mask instead"):
@@ -138,44 +187,48 @@ def _show_upload(specimen: str, image: np.ndarray, traits: list[str]) -> dict[st
             return {trait: sst.read_mask(path, image, trait=trait, number=1)}
 
 
-def _show_save(source: SpecimenSource, specimen: str, traits: list[str], masks: dict[str, np.ndarray]) -> None:
-    """Show what was drawn and what was not, and a button that saves it."""
-    path = rebuild.find_label_picture(source.folder, specimen)
-    state = rebuild.read_file_state(path)
-    shown = st.session_state.setdefault("annotate-state", {})
-    if st.session_state.get("annotate-shown") != (specimen, str(source.folder)):  # Opened anew.
-        shown[specimen] = state
-    st.session_state["annotate-shown"] = (specimen, str(source.folder))
+def _save(
+    source: SpecimenSource, folder: Path, specimen: str, masks: Masks, drawing: mask_canvas.Drawing, state: str
+) -> None:
+    """Save the masks as a support, unless somebody has saved one since the drawing was begun: then say so first."""
+    if not masks:
+        st.warning("Nothing is drawn yet, so there is nothing to save.")
+        return
+    if drawing.draft.base != state:
+        mask_canvas.set_base(drawing, state)
+        st.warning(
+            f"Somebody has saved a support of {escape_md(specimen)} since you opened it. Begin again with *the support "
+            "as it is* to see it, or save once more to replace it; it is then kept as a hidden file with the ending "
+            ".old."
+        )
+        return
+    path = sst.save_support(folder, specimen, masks, numbers=source.numbers)
+    if current_index.get_unindexed_table() is None:
+        rebuild.mark_saved(current_index.get_index(), specimen)
+    mask_canvas.mark_saved(drawing, repr(rebuild.read_file_state(path)))
+    st.session_state["annotate-saved"] = (specimen, str(path))
+    st.rerun()
+
+
+def _show_state(source: SpecimenSource, specimen: str, traits: tuple[str, ...], masks: Masks) -> None:
+    """Show in one line, so that the surface stays where it is, what is drawn, what is not, and what was saved."""
+    if source.folder is None:
+        st.info(escape_md(source.why_not))
+    saved, path = st.session_state.pop("annotate-saved", ("", ""))
+    if saved == specimen:
+        st.caption(f":material/check: **Saved**: {format_code(path)}.")
+        return
     if not masks:
         st.caption("Nothing is drawn yet.")
         return
-    shares = [f"{escape_md(trait)}: {int(mask.sum()):,} px" for trait, mask in masks.items()]
-    st.markdown("**Drawn**: " + ", ".join(shares))
+    line = "**Drawn**: " + ", ".join(f"{escape_md(trait)} {int(mask.sum()):,} px" for trait, mask in masks.items())
     missing = [trait for trait in traits if trait not in masks]
     if missing:
-        st.warning(
-            f"Nothing is drawn of {escape_md(' and '.join(missing))}: the support says that it is not there, and so "
-            "will the index of this specimen. If it is there, draw it, too."
+        line += (
+            f". :material/warning: **Nothing is drawn of {escape_md(' and '.join(missing))}**: the support says that "
+            "it is not there, and so will the index of this specimen. If it is there, draw it, too."
         )
-    if source.folder is None:
-        st.info(escape_md(source.why_not))
-        return
-    left, right = st.columns([1, 3], vertical_alignment="center")
-    right.caption(f"It is written to {format_code(f'{source.folder / specimen}.png')}.")
-    if left.button("Save the support", type="primary", icon=":material/save:", width="stretch"):
-        if shown.get(specimen) != state:
-            shown[specimen] = state
-            st.warning(
-                f"Somebody has saved a support of {escape_md(specimen)} since you opened it. Begin with *the support "
-                "as it is* to see it, or save once more to replace it; it is then kept as a hidden file with the "
-                "ending .old."
-            )
-            return
-        path = sst.save_support(source.folder, specimen, masks, numbers=source.numbers)
-        if current_index.get_unindexed_table() is None:
-            rebuild.mark_saved(current_index.get_index(), specimen)
-        shown[specimen] = rebuild.read_file_state(path)
-        st.success(f"Saved: {format_code(path)}.")
+    st.caption(line)
 
 
 main()

@@ -15,6 +15,7 @@ import sst_retrieval as sst
 from sst_app import captions, components, current_index, filters, index_images
 from sst_app.json_values import UNKNOWN, format_values, to_json
 from sst_app.markdown import escape_md
+from sst_app.page_errors import show_errors
 
 HEIGHT = 520
 MAX_PRELOADED = 150
@@ -149,6 +150,7 @@ def compute_layout(
 
 
 @st.fragment
+@show_errors()
 def _show_scatter(index: sst.Index, trait: str, scatter: Scatter) -> list[int] | None:
     """Show the scatter plot, as a fragment: hovering reruns only this function. Return the points in a new lasso."""
     key = current_index.get_cache_key(index)

@@ -11,6 +11,7 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import captions, components, current_index, index_images, mask_canvas
 from sst_app.markdown import escape_md, format_code
+from sst_app.page_errors import show_errors
 from sst_app.rebuild import (
     find_label_picture,
     find_support_folder,
@@ -117,36 +118,62 @@ def _show_buttons(specimen: str, trait: str, who: str, decision: sst.Review | No
         st.button("Withdraw the decision", shortcut="u", on_click=_decide, args=(*about, "reopen"), **known)
 
 
+@st.fragment
+@show_errors()
 def _show_redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
-    """Show the canvas on which a mask is corrected."""
-    what = f"**Redraw {escape_md(trait)}** of {escape_md(specimen)}"
-    st.markdown(f"{what}: add with polygon or brush, take away with the eraser.")
-    image = index.photograph(specimen)
-    found = index.mask(specimen, trait)
-    anew = st.toggle("start from nothing", key="redraw-anew")
-    start = {} if anew or not found.any() else {trait: found}
+    """Show the surface on which a mask is corrected; as a fragment: a stroke reruns only this function."""
+    key = current_index.get_cache_key(index)
+    image = index_images.read_pixels(index, key, specimen)
+    size = (image.shape[0], image.shape[1])
+    identity = ("redraw", key[0], specimen, trait)
+    found = {trait: index.mask(specimen, trait)}
+    base = repr(st.session_state.get("redraw-seen"))
+    drawing = mask_canvas.open_drawing(identity, size, lambda: found, base=base)
+    st.subheader(f"Redraw {escape_md(trait)} of {escape_md(specimen)}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        save = st.button("Keep this mask", type="primary", shortcut="mod+s", disabled=not who.strip())
+        if st.button("Leave it as it was"):
+            mask_canvas.discard(identity)
+            st.session_state.pop("redrawing")
+            st.rerun()
+        st.caption("Begin again with", width="content")
+        for name, masks in (("nothing", {}), ("the mask as it is", found)):
+            if st.button(name, key=f"redraw-{specimen}-{trait}-{name}"):
+                drawing = mask_canvas.replace_drawing(identity, size, masks, base=drawing.draft.base)
+    if mask_canvas.show_draft_note(drawing):
+        mask_canvas.discard(identity)
+        st.rerun(scope="fragment")
+    mask_canvas.show_draft_problem()
+    about = st.container()
     colour = captions.get_trait_colours(index)[trait]
-    masks = mask_canvas.show_canvas(image, {trait: colour}, key=f"redraw-{specimen}-{trait}-{anew}", start=start)
-    mask = masks.get(trait)
-    save, stop = st.columns(2)
-    if save.button("Keep this mask", type="primary", disabled=mask is None, width="stretch"):
-        newer = index.decision(specimen, trait)
-        if _identify(newer) != st.session_state.get("redraw-seen"):
-            st.session_state["redraw-seen"] = _identify(newer)
-            st.warning(
-                f"{_describe_change(specimen, trait, newer)} since you began to draw. Keep your mask once more to "
-                "replace that, or leave it as it is."
-            )
-            return
-        index.review(specimen, trait, "redraw", reviewer=who, mask=mask)
-        st.session_state.pop("redrawing")
-        st.toast(
-            escape_md(f"Kept. The next build describes {trait} of {specimen} anew; until then no search finds it.")
+    masks = mask_canvas.show_canvas(drawing, image, components.hash_content(image), {trait: colour})
+    mask_canvas.show_clicker_choice()
+    if save:
+        with about:
+            _keep_redrawn(index, specimen, trait, who, masks.get(trait), drawing)
+
+
+def _keep_redrawn(
+    index: sst.Index, specimen: str, trait: str, who: str, mask: Any, drawing: mask_canvas.Drawing
+) -> None:
+    """Keep a redrawn mask, unless somebody has decided since it was begun: then say so first."""
+    if mask is None:
+        st.warning("Nothing is drawn. If the trait is not there, leave it as it was and reject the mask.")
+        return
+    newer = index.decision(specimen, trait)
+    if repr(_identify(newer)) != drawing.draft.base:
+        st.session_state["redraw-seen"] = _identify(newer)
+        mask_canvas.set_base(drawing, repr(_identify(newer)))
+        st.warning(
+            f"{_describe_change(specimen, trait, newer)} since you began to draw. Keep your mask once more to "
+            "replace that, or leave it as it is."
         )
-        st.rerun()
-    if stop.button("Leave it as it was", width="stretch"):
-        st.session_state.pop("redrawing")
-        st.rerun()
+        return
+    index.review(specimen, trait, "redraw", reviewer=who, mask=mask)
+    mask_canvas.discard(drawing.identity)
+    st.session_state.pop("redrawing")
+    st.toast(escape_md(f"Kept. The next build describes {trait} of {specimen} anew; until then no search finds it."))
+    st.rerun()
 
 
 def _show_review_state(index: sst.Index, table: pd.DataFrame, left: int) -> None:

@@ -35,11 +35,13 @@ def main() -> None:
     _follow_sentence(index, sentence)
     left, right = st.columns([1, 2.15], gap="medium")
     with left:
-        query = _show_query(index)
-        if query is not None:
-            query = _add_examples(index, query)
+        asked = _show_query(index)
+        query = None if asked is None or isinstance(asked, query_input.Unmasked) else _add_examples(index, asked)
         weights = _show_weights(index)
     with right:
+        if isinstance(asked, query_input.Unmasked):
+            query_input.show_drawing(asked)
+            return
         if query is None and sentence is not None and not sentence.question.similar and sentence.question.trait:
             query = query_input.QueryInput(sentence.question.trait)
         if query is None:
@@ -65,7 +67,7 @@ def _follow_sentence(index: sst.Index, sentence: sentence_input.SentenceQuery | 
         st.session_state["trait"] = st.query_params["trait"] = sentence.question.trait
 
 
-def _show_query(index: sst.Index) -> query_input.QueryInput | None:
+def _show_query(index: sst.Index) -> query_input.QueryInput | query_input.Unmasked | None:
     """Show the choice of the query: a specimen or a photograph."""
     way = st.segmented_control(
         "Ask with", ["a specimen", "a photograph"], default="a specimen", key="way", label_visibility="collapsed",
