@@ -130,8 +130,33 @@ def test_14_groups_that_differ_in_capitals(shared_cases: Cases) -> None:
 
 
 def test_25_two_rows_with_one_photograph(shared_cases: Cases) -> None:
-    notes = read_collection(shared_cases("25-two-specimens-one-photo") / "collection.csv").notes
-    assert any("have one photograph" in note for note in notes)
+    folder = shared_cases("25-two-specimens-one-photo")
+    collection = read_collection(folder / "collection.csv")
+    assert any("lines 3 and 4: B1 and B2 have one photograph" in note for note in collection.notes)
+    assert read_supports(folder / "supports", collection).references[0].individual == "B0"
+    with pytest.raises(CollectionError, match=r"B1 and B2 have one photograph, b1\.jpg, and B1 does not say which"):
+        read_supports(folder / "supports", collection, individuals="many")
+    table = (folder / "collection.csv").read_text()
+    for name, places in (("individual", ("1", "2")), ("box", ("0 0 99 200", "99 0 200 200"))):
+        lines = [f"{line},{cell}" for line, cell in zip(table.splitlines(), (name, "", *places), strict=True)]
+        (folder / "placed.csv").write_text("\n".join(lines))
+        placed = read_collection(folder / "placed.csv")
+        assert not any("one photograph" in note for note in placed.notes)
+        supports = read_supports(folder / "supports", placed, individuals="many")
+        assert [each.individual for each in supports.references] == ["B0#1"]
+
+
+def test_24_two_instances_in_a_drawer(shared_cases: Cases) -> None:
+    folder = shared_cases("24-drawer-instances")
+    collection = read_collection(folder / "collection.csv")
+    (note,) = read_supports(folder / "supports", collection).notes
+    assert "draws elytra on separate pieces of" in note
+    assert "if it shows several individuals, say --individuals many" in note
+    supports = read_supports(folder / "supports", collection, individuals="many")
+    assert [(each.individual, each.box) for each in supports.references] == [
+        *(("B0#1", (62, 161, 238, 475)), ("B0#2", (394, 161, 570, 475))),
+    ]
+    assert supports.notes == ()
 
 
 def test_43_an_event_core(shared_cases: Cases) -> None:

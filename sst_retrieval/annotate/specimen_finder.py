@@ -1,14 +1,15 @@
-"""Find the specimen of a collection that an annotation file means, by its id or by its photograph's file name."""
+"""Find the photograph of a collection that an annotation file means, by its id or by its file name."""
 
 from __future__ import annotations
 
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from sst_retrieval.annotate.traits import MANY
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.files import escape_name, file_name
@@ -28,30 +29,53 @@ _MASK = re.compile(r"(?P<name>.+)[_. -](?:masks?|labels?|seg|segmentation|annota
 
 
 class SpecimenFinder:
-    """Finds specimens of a collection by their ids and by the file names of their photographs.
+    """Finds photographs of a collection by their ids and by their file names.
 
     Attributes:
-        position: id of a specimen -> its row among the specimens of the collection.
+        position: id of a photograph -> its row among the photographs of the collection.
     """
 
-    def __init__(self, collection: Collection) -> None:
-        """Index the specimens by id and by file name."""
+    def __init__(self, collection: Collection, individuals: Mapping[str, str] | None = None) -> None:
+        """Index the photographs by id and by file name.
+
+        Args:
+            collection: what was read.
+            individuals: group -> "one" or "many"; groups that are not in it have one.
+        """
         self._source = collection.source
+        self._individuals = individuals or {}
         self._without_photograph = {skipped.photograph for skipped in collection.left_out}
         self.position = {specimen.id: i for i, specimen in enumerate(collection.photographs)}
         # Some systems write "é" as one sign in tables and as two in file names.
         self._by_id = {_normalise(specimen.id): specimen for specimen in collection.photographs}
+        self._of_specimen: dict[str, list[Photograph]] = {}
+        self._by_image: dict[Path, list[Photograph]] = {}
         self._by_file: dict[str, list[Photograph]] = {}
         self._by_stem: dict[str, list[Photograph]] = {}
         self._by_letters: dict[str, list[Photograph]] = {}
         self._by_safe_id: dict[str, list[Photograph]] = {}
         for specimen in collection.photographs:
+            self._of_specimen.setdefault(_normalise(specimen.specimen), []).append(specimen)
+            self._by_image.setdefault(specimen.image, []).append(specimen)
             self._by_file.setdefault(specimen.image.name, []).append(specimen)
             self._by_stem.setdefault(_normalise(specimen.image.stem).casefold(), []).append(specimen)
             self._by_letters.setdefault(_keep_letters(specimen.image.stem), []).append(specimen)
             names = {_replace_forbidden(specimen.id), escape_name(specimen.id), file_name(specimen.id)}
             for safe in names - {specimen.id}:
                 self._by_safe_id.setdefault(safe, []).append(specimen)
+
+    def rows_of(self, photograph: Photograph) -> tuple[Photograph, ...]:
+        """Return the rows that share a photograph's file, in the order of the table; the photograph is one of them."""
+        return tuple(self._by_image[photograph.image])
+
+    def expects_many(self, names: Sequence[str], *, ids_only: bool = False) -> bool:
+        """Tell whether one of some names means a photograph that may show several; arguments as of `find`."""
+        found = self._look_up(names, ids_only=ids_only)
+        return found is not None and self.is_many(found)
+
+    def is_many(self, photograph: Photograph) -> bool:
+        """Tell whether a photograph may show several individuals."""
+        return self._individuals.get(photograph.group) == MANY
 
     def is_photograph(self, path: Path) -> bool:
         """Tell whether a file among the supports is a photograph of the collection, not a label picture."""
@@ -119,17 +143,22 @@ class SpecimenFinder:
             parts = PurePosixPath(name.replace("\\", "/"))
             same_file = [] if ids_only else self._by_file.get(parts.name, [])
             if len(same_file) > 1:
-                same_file = [s for s in same_file if s.image.parts[-len(parts.parts) :] == parts.parts]
-            if len(same_file) == 1:
-                return same_file[0]
+                same_file = [s for s in same_file if s.image.parts[-len(parts.parts) :] == parts.parts] or same_file
+            if (specimen := self._only(same_file)) is not None:
+                return specimen
             for candidate in (name,) if ids_only else (parts.stem, parts.name):
                 if (specimen := self._by_id.get(_normalise(candidate))) is not None:
                     return specimen
         alike = (self._find_alike(name, ids_only=ids_only) for name in names)
         return next((specimen for specimen in alike if specimen is not None), None)
 
+    def _only(self, found: Sequence[Photograph]) -> Photograph | None:
+        """Return the only photograph, or the first of the rows that share one of many individuals; else None."""
+        shared = len({each.image for each in found}) == 1 and any(map(self.is_many, found))
+        return found[0] if len(found) == 1 or shared else None
+
     def _find_alike(self, name: str, *, ids_only: bool) -> Photograph | None:
-        """Find the specimen of a name that a program or a file system has changed."""
+        """Find the photograph of a name that a program or a file system has changed."""
         if (encoded := self._by_safe_id.get(_normalise(name), [])) and len(encoded) == 1:
             return encoded[0]
         for candidate in _strip_additions(name, is_stem=ids_only):
@@ -137,26 +166,38 @@ class SpecimenFinder:
             for known in (candidate, stem):
                 if (specimen := self._by_id.get(_normalise(known))) is not None:
                     return specimen
+            own = self._of_specimen.get(_normalise(stem)) or self._of_specimen.get(_normalise(candidate))
+            if own is not None and len(own) == 1:
+                return own[0]
             for found in (
                 self._by_file.get(candidate, []),
                 self._by_safe_id.get(_normalise(stem), []),
                 self._by_stem.get(_normalise(stem).casefold(), []),
                 self._by_letters.get(_keep_letters(stem), []) if stem != name else [],
             ):
-                if len(found) == 1:
-                    return found[0]
+                photograph = self._only(found)
+                # The name of a specimen with several photographs is not that of another specimen's file.
+                if photograph is not None and (own is None or photograph in own):
+                    return photograph
         return None
 
     def _explain_unknown(self, source: Path, name: str) -> str:
         stem = name if name in self._without_photograph else PurePosixPath(base_name(name)).stem
         if stem in self._without_photograph:
             return f"{source}: {self._source} names no photograph for {stem}; add one to its row"
+        if len(own := self._of_specimen.get(_normalise(stem), self._of_specimen.get(_normalise(name), []))) > 1:
+            listed = ", ".join(f"{each.id!r} ({each.image.name})" for each in own[:6])
+            return (
+                f"{source} annotates {name!r}, which is a specimen with several photographs; call it after the one it "
+                f"was drawn on: {listed}{', ...' * (len(own) > 6)}"
+            )
         for several in (self._by_file.get(base_name(name), []), self._by_stem.get(stem.casefold(), [])):
             if len({specimen.image for specimen in several}) == 1 and len(several) > 1:
                 ids = " and ".join(specimen.id for specimen in several[:3])
                 return (
                     f"{source} annotates {name!r}, which is not a specimen of {self._source}, but the photograph of "
-                    f"{ids}; a photograph shows one specimen: cut it, or give the drawing the id of one"
+                    f"{ids}; a photograph shows one specimen here: cut it, give the drawing the id of one, or, if it "
+                    f"shows several, give each row its place and say --individuals many"
                 )
         # Comparing with very many names would take minutes.
         near = difflib.get_close_matches(stem, list(self._by_id)[:20_000], 1)

@@ -8,6 +8,11 @@ The supports are a folder, or a single file of an annotation program (`formats.r
 
 Sub-folders called after a group, a trait or a specimen are read as well, and any where the folder itself has nothing.
 
+How many individuals a photograph of a group shows, "one" or "many", is said by traits.toml or on the command line
+(`traits`). With one, all that is drawn on a photograph is one individual. With many, each that was drawn is a support
+of its own (`individuals`): PHOTOGRAPH#1, PHOTOGRAPH#2, ... in reading order; what is on the photograph and not
+annotated may be more individuals. Pictures may number them (`formats.instance_pictures`).
+
 traits.toml is needed for label pictures only, but where it is present, its names and numbers hold for all files.
 Without it the numbers are COCO's category ids, and LabelMe's traits are numbered in alphabetical order.
 
@@ -28,8 +33,19 @@ import numpy as np
 from sst_retrieval.annotate import fit
 from sst_retrieval.annotate.formats import label_pictures, registry
 from sst_retrieval.annotate.formats.contract import ImageAnnotation, ReadContext
+from sst_retrieval.annotate.formats.instance_pictures import INSTANCES, PARTS
+from sst_retrieval.annotate.individuals import DrawnIndividual, count_named, separate_individuals
 from sst_retrieval.annotate.specimen_finder import SpecimenFinder, base_name, unusable_photograph
-from sst_retrieval.annotate.traits import Traits, assign_numbers, choose_individuals, merge_numbers, read_traits
+from sst_retrieval.annotate.traits import (
+    MANY,
+    Traits,
+    assign_numbers,
+    choose_individuals,
+    find_unknown_groups,
+    merge_numbers,
+    read_traits,
+)
+from sst_retrieval.collection.places import check_individual_names, check_shared_photographs
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
@@ -45,10 +61,10 @@ MAX_NOTES = 20
 
 @dataclass(frozen=True, slots=True)
 class SupportReference:
-    """An annotated specimen that was checked, without its pixels.
+    """An annotated individual that was checked, without its pixels.
 
     Attributes:
-        individual: id of the annotated individual.
+        individual: its id: that of its photograph, and behind it "#" and its number if its group has many.
         group: the group it serves.
         image: absolute path of its photograph.
         size: (height, width) of the photograph in pixels.
@@ -57,6 +73,9 @@ class SupportReference:
         source: the annotation file.
         content: SHA-256 of the photograph's content.
         fingerprint: SHA-256 of the photograph's content, the traits and their masks.
+        photograph: id of the photograph; several annotated individuals may be on one. "" means that of `individual`.
+        outline_rle: mask of the whole animal, where it was drawn; else None.
+        number: which of the annotated individuals of its photograph it is, from 1, in reading order.
     """
 
     individual: str
@@ -68,29 +87,37 @@ class SupportReference:
     source: Path
     content: str
     fingerprint: str
+    photograph: str = ""
+    outline_rle: bytes | None = None
+    number: int = 1
+
+    def __post_init__(self) -> None:
+        """Take the individual's id for the photograph's, if none is given."""
+        object.__setattr__(self, "photograph", self.photograph or self.individual)
 
     @property
     def box(self) -> Box:
-        """The box around all masks: (x0, y0, x1, y1) in pixels, half-open."""
-        boxes = [masks.box(masks.decode(rle, self.size)) for rle in self.rles]
+        """The box around all masks and the outline: (x0, y0, x1, y1) in pixels, half-open."""
+        rles = self.rles if self.outline_rle is None else (*self.rles, self.outline_rle)
+        boxes = [masks.box(masks.decode(rle, self.size)) for rle in rles]
         x0, y0, x1, y1 = zip(*boxes, strict=True)
         return min(x0), min(y0), max(x1), max(y1)
 
 
 @dataclass(frozen=True, slots=True)
 class Supports:
-    """The annotated specimens of a collection.
+    """The annotated individuals of a collection.
 
     Attributes:
-        references: one an annotated specimen: groups in the order of the collection, those of a group in the order of
-            their ids. The first support of a group defines the group's frame, so it must not depend on how a table is
-            sorted.
+        references: one an annotated individual: groups in the order of the collection, those of a group in the order
+            of their photographs' ids. The first support of a group defines the group's frame, so it must not depend on
+            how a table is sorted.
         numbers: trait -> the user's own label number.
         synonyms: trait -> other words for it.
         fingerprints: group -> SHA-256 over its supports in their order. It changes whenever what is propagated would
             change.
         notes: what was left out of the files or read in a way that is not certain, one sentence each.
-        individuals: group -> "one" or "many", how many a photograph shows.
+        individuals: group -> "one" or "many": how many its photographs show; every group of the collection.
     """
 
     references: tuple[SupportReference, ...]
@@ -122,46 +149,59 @@ class Supports:
     def load(self, group: str) -> tuple[Support, ...]:
         """Read the supports of one group with their photographs and masks; none if the group has none.
 
+        Individuals on one photograph share its array.
+
         Raises:
             SupportError: a photograph has become unreadable or another one since it was checked.
         """
-        return tuple(_load_support(reference) for reference in self.references if reference.group == group)
+        images: dict[Path, RGBImage] = {}
+        return tuple(_load_support(reference, images) for reference in self.references if reference.group == group)
 
 
 def read_supports(source: Path, collection: Collection, individuals: str | None = None) -> Supports:
-    """Read annotated specimens and check them against their collection.
+    """Read annotated individuals and check them against their collection.
 
     Args:
         source: a folder, or a single file of an annotation program (`formats.registry`).
-        collection: whose specimens were annotated.
-        individuals: "one" or "many", how many a photograph shows; None asks traits.toml.
+        collection: whose photographs were annotated.
+        individuals: how many a photograph shows, "one" or "many", for all groups; None leaves it to traits.toml.
 
     Raises:
         SupportError: there are none, a file cannot be read, names an unknown specimen or trait, is empty, or does not
             fit its photograph.
+        CollectionError: photographs of many individuals are shared by rows that do not say which is theirs.
     """
-    specimens = SpecimenFinder(collection)
     folder = source if source.is_dir() else source.parent
     traits_file = _find_traits_file(folder)
     traits = read_traits(traits_file) if traits_file is not None else None
-    names = {each.group for each in collection.photographs} | set(specimens.position)
+    groups = list(dict.fromkeys(each.group for each in collection.photographs))
+    expected = choose_individuals(groups, traits, individuals)
+    check_individual_names(collection, expected)
+    shared = check_shared_photographs(collection, expected)
+    specimens = SpecimenFinder(collection, expected)
+    names = {*groups, *specimens.position, *({INSTANCES, PARTS} if MANY in expected.values() else ())}
     files, passed_over = _list_files(source, names, traits)
     content = _read_files(files, specimens, traits)
     annotations = _join_traits(content.annotations, specimens)
-    notes = [*content.notes, *passed_over]
+    notes = [*content.notes, *passed_over, *shared, *find_unknown_groups(groups, traits)]
     if not annotations:
-        raise SupportError(_explain_nothing(source, [*files, *content.ignored], passed_over))
+        raise SupportError(_explain_nothing(source, [*files, *content.ignored], [*passed_over, *content.notes]))
+    annotations = _name_whole_animals(annotations, traits)
     if traits is None:
         drawn = {trait for annotation in annotations for trait in annotation.rles}
         traits = Traits(assign_numbers(drawn, _count_from_one(content.numbers, notes), source), {})
     _require_known_traits(annotations, traits, folder / "traits.toml")
     references = _sort_references(
-        [_make_reference(annotation, specimens, traits, notes) for annotation in annotations], specimens.position
+        [
+            reference
+            for annotation in annotations
+            for reference in _make_references(annotation, specimens, traits, notes)
+        ],
+        specimens.position,
     )
     _require_unique(references)
-    fingerprints = _group_fingerprints(references)
-    shown = choose_individuals(fingerprints, traits, individuals)
-    return Supports(references, traits.numbers, traits.synonyms, fingerprints, _shorten_notes(notes), shown)
+    fingerprints = _group_fingerprints(references, expected)
+    return Supports(references, traits.numbers, traits.synonyms, fingerprints, _shorten_notes(notes), expected)
 
 
 # --------------------------------------------------------------------------------------------------------- files
@@ -281,25 +321,59 @@ def _refuse_lossy_label(path: Path, context: ReadContext) -> None:
 
 
 def _join_traits(annotations: Sequence[ImageAnnotation], specimens: SpecimenFinder) -> list[ImageAnnotation]:
-    """Join the annotations of single traits of one specimen."""
+    """Join the annotations of single traits of one photograph, and the pictures of its individuals with them."""
     joined: dict[str, ImageAnnotation] = {}
-    others = []
+    others: list[tuple[str, ImageAnnotation]] = []
+    numbered: dict[str, ImageAnnotation] = {}
     for each in annotations:
-        if not each.one_trait:
-            others.append(each)
+        photograph = specimens.find(each.source, each.names, ids_only=each.named_by_specimen).id
+        if each.instances:
+            if photograph in numbered:
+                raise SupportError(
+                    f"the individuals of {photograph} are numbered twice, in {numbered[photograph].source} and in "
+                    f"{each.source}; remove one"
+                )
+            numbered[photograph] = each
             continue
-        specimen = specimens.find(each.source, each.names, ids_only=each.named_by_specimen).id
-        before = joined.get(specimen)
+        if not each.one_trait:
+            others.append((photograph, each))
+            continue
+        before = joined.get(photograph)
         if before is None:
-            joined[specimen] = each
+            joined[photograph] = each
             continue
         twice = next(iter(set(before.rles) & set(each.rles)), None)
         if twice is not None:
             raise SupportError(
-                f"{twice} of {specimen} is annotated twice, in {before.source} and in {each.source}; remove one"
+                f"{twice} of {photograph} is annotated twice, in {before.source} and in {each.source}; remove one"
             )
-        joined[specimen] = replace(before, rles={**before.rles, **each.rles})
-    return [*others, *joined.values()]
+        joined[photograph] = replace(before, rles={**before.rles, **each.rles})
+    drawn = [*others, *joined.items()]
+    alone = numbered.keys() - {photograph for photograph, _ in drawn}
+    return [
+        *(
+            replace(each, instances=numbered[photograph].instances) if photograph in numbered else each
+            for photograph, each in drawn
+        ),
+        *(each for photograph, each in numbered.items() if photograph in alone),
+    ]
+
+
+def _name_whole_animals(annotations: Sequence[ImageAnnotation], traits: Traits | None) -> list[ImageAnnotation]:
+    """Take pictures of individuals without a label picture for the one trait that there is: the whole animal."""
+    named = []
+    for each in annotations:
+        if each.instances and not each.rles:
+            if traits is None or len(traits.numbers) != 1:
+                raise SupportError(
+                    f"{each.source} numbers individuals, but nothing says what their traits are: add the label "
+                    f"picture of their parts, {PARTS}/{each.names[0]}.png, or a traits.toml that names one trait, the "
+                    f"whole animal: [traits] and below it: animal = 1"
+                )
+            whole = np.any([masks.decode(rle, each.size) for rle in each.instances.values()], axis=0)
+            each = replace(each, rles={next(iter(traits.numbers)): masks.encode(whole)})
+        named.append(each)
+    return named
 
 
 def _count_from_one(numbers: Mapping[str, int], notes: list[str]) -> dict[str, int]:
@@ -347,37 +421,89 @@ def _require_known_traits(annotations: Iterable[ImageAnnotation], traits: Traits
 # ---------------------------------------------------------------------------------------------------- references
 
 
-def _make_reference(
+def _make_references(
     annotation: ImageAnnotation, specimens: SpecimenFinder, traits: Traits, notes: list[str]
-) -> SupportReference:
-    """Check an annotation against its specimen's photograph; add notes where it is not certain that it fits."""
-    specimen = specimens.find(annotation.source, annotation.names, ids_only=annotation.named_by_specimen)
-    size = annotation.size
-    specimens.check_size(annotation.source, annotation.names, size, ids_only=annotation.named_by_specimen)
+) -> list[SupportReference]:
+    """Check an annotation against its photograph; add notes where it is not certain that it fits.
+
+    Returns:
+        One reference an annotated individual.
+    """
+    photograph = specimens.find(annotation.source, annotation.names, ids_only=annotation.named_by_specimen)
+    many = specimens.is_many(photograph)
+    specimens.check_size(annotation.source, annotation.names, annotation.size, ids_only=annotation.named_by_specimen)
     try:
         # A photograph that breaks off halfway must not stop the build later.
-        photograph = read_photograph(specimen.image)
-        notes += _check_fit(annotation, specimen, photograph.image, orientation(specimen.image))
-        content = photograph.checksum
+        read = read_photograph(photograph.image)
+        notes += _check_fit(annotation, photograph, read.image, orientation(photograph.image), many=many)
+        content = read.checksum
     except ImageError as error:
-        raise unusable_photograph(annotation.source, specimen, error) from error
-    names = tuple(sorted(annotation.rles, key=lambda trait: traits.numbers[trait]))
-    rles = tuple(annotation.rles[trait] for trait in names)
-    fingerprint = hashlib.sha256(repr((content, names, rles)).encode()).hexdigest()
+        raise unusable_photograph(annotation.source, photograph, error) from error
+    if not many:
+        return [_make_reference(annotation, photograph, annotation.rles, traits, content)]
+    individuals = separate_individuals(annotation, notes)
+    if not individuals:
+        raise SupportError(f"{annotation.source}: no individual has a trait; draw the traits on them")
+    counts: dict[str, int] = {}
+    references = []
+    for row, each in _assign_rows(individuals, specimens.rows_of(photograph), photograph):
+        counts[row.id] = counts.get(row.id, 0) + 1
+        reference = _make_reference(annotation, row, each.rles, traits, content, each.outline)
+        references.append(replace(reference, individual=f"{row.id}#{counts[row.id]}", number=counts[row.id]))
+    return references
+
+
+def _make_reference(
+    annotation: ImageAnnotation,
+    photograph: Photograph,
+    drawn: Mapping[str, bytes],
+    traits: Traits,
+    content: str,
+    outline: bytes | None = None,
+) -> SupportReference:
+    names = tuple(sorted(drawn, key=lambda trait: traits.numbers[trait]))
+    rles = tuple(drawn[trait] for trait in names)
+    # Without an outline as ever: an index is not built again because individuals may have one.
+    identity = (content, names, rles) if outline is None else (content, names, rles, outline)
     return SupportReference(
-        individual=specimen.id,
-        group=specimen.group,
-        image=specimen.image,
-        size=size,
+        individual=photograph.id,
+        group=photograph.group,
+        image=photograph.image,
+        size=annotation.size,
         traits=names,
         rles=rles,
         source=annotation.source,
         content=content,
-        fingerprint=fingerprint,
+        fingerprint=hashlib.sha256(repr(identity).encode()).hexdigest(),
+        photograph=photograph.id,
+        outline_rle=outline,
     )
 
 
-def _check_fit(annotation: ImageAnnotation, specimen: Photograph, image: RGBImage, turn: int) -> list[str]:
+def _assign_rows(
+    individuals: Sequence[DrawnIndividual], rows: Sequence[Photograph], drawn_on: Photograph
+) -> list[tuple[Photograph, DrawnIndividual]]:
+    """Say which row of the table each individual is, where several share a photograph.
+
+    A row with a box is the individual whose box has its centre there; one with a number that of those drawn, in reading
+    order. An individual of no row is of the row that the drawing is called after.
+    """
+    assigned = []
+    for number, each in enumerate(individuals, 1):
+        x, y = (each.box[0] + each.box[2]) / 2, (each.box[1] + each.box[3]) / 2
+        owner = drawn_on
+        for row in rows if len(rows) > 1 else ():
+            place = row.place
+            if place == number or (isinstance(place, tuple) and place[0] <= x < place[2] and place[1] <= y < place[3]):
+                owner = row
+                break
+        assigned.append((owner, each))
+    return assigned
+
+
+def _check_fit(
+    annotation: ImageAnnotation, specimen: Photograph, image: RGBImage, turn: int, *, many: bool
+) -> list[str]:
     """Refuse masks that fit their photograph only when turned as its EXIF orientation says.
 
     Args:
@@ -385,9 +511,11 @@ def _check_fit(annotation: ImageAnnotation, specimen: Photograph, image: RGBImag
         specimen: whose photograph.
         image: uint8 (H, W, 3), as `read_image` returns it.
         turn: EXIF orientation, 1..8.
+        many: whether the photograph may show several individuals.
 
     Returns:
-        Notes: that it is not certain whether the masks are turned, or that they lie on two specimens.
+        Notes: that it is not certain whether the masks are turned, or that they lie on two individuals where one is
+        expected.
     """
     drawn = {trait: masks.decode(rle, annotation.size) for trait, rle in annotation.rles.items()}
     notes = []
@@ -402,10 +530,17 @@ def _check_fit(annotation: ImageAnnotation, specimen: Photograph, image: RGBImag
         notes.append(
             f"{stored}; make sure that {annotation.source} was drawn on it as it is shown, not as it is stored"
         )
-    if apart := fit.find_far_apart(image, drawn):
+    if many:
+        return notes
+    remedy = "if it shows several individuals, say --individuals many; else cut it, and draw on one"
+    if (named := count_named(annotation)) > 1:
         notes.append(
-            f"{annotation.source} draws {', '.join(apart)} on separate pieces of {specimen.image}; one specimen a "
-            f"photograph is expected: if it shows several, cut it, and draw on one"
+            f"{annotation.source} names {named} individuals on {specimen.image}, and they were taken for one; {remedy}"
+        )
+    elif apart := fit.find_far_apart(image, drawn):
+        notes.append(
+            f"{annotation.source} draws {', '.join(apart)} on separate pieces of {specimen.image}; one individual a "
+            f"photograph is expected: {remedy}"
         )
     return notes
 
@@ -413,39 +548,54 @@ def _check_fit(annotation: ImageAnnotation, specimen: Photograph, image: RGBImag
 def _sort_references(
     references: Sequence[SupportReference], position: Mapping[str, int]
 ) -> tuple[SupportReference, ...]:
-    """Sort supports: groups in the order of the collection, the supports of a group by their ids."""
+    """Sort supports: groups in the order of the collection, those of a group by photographs, then by their numbers."""
     first: dict[str, int] = {}
     for each in references:
-        first[each.group] = min(first.get(each.group, len(position)), position[each.individual])
-    return tuple(sorted(references, key=lambda each: (first[each.group], each.individual)))
+        first[each.group] = min(first.get(each.group, len(position)), position[each.photograph])
+    return tuple(sorted(references, key=lambda each: (first[each.group], each.photograph, each.number)))
 
 
 def _require_unique(references: Iterable[SupportReference]) -> None:
-    """Refuse specimens that are annotated twice."""
+    """Refuse photographs that are annotated twice."""
     source_of: dict[str, Path] = {}
+    known: set[str] = set()
     for reference in references:
-        if reference.individual in source_of:
+        if reference.individual in known:
             raise SupportError(
-                f"{reference.individual} is annotated twice, in {source_of[reference.individual]} and in "
+                f"{reference.photograph} is annotated twice, in {source_of[reference.photograph]} and in "
                 f"{reference.source}; remove one of the two"
             )
-        source_of[reference.individual] = reference.source
+        known.add(reference.individual)
+        source_of[reference.photograph] = reference.source
 
 
-def _group_fingerprints(references: Iterable[SupportReference]) -> dict[str, str]:
+def _group_fingerprints(references: Iterable[SupportReference], individuals: Mapping[str, str]) -> dict[str, str]:
     members: dict[str, list[str]] = {}
     for reference in references:
         members.setdefault(reference.group, []).append(reference.fingerprint)
+    for group, own in members.items():
+        if individuals.get(group) == MANY:
+            own.append(MANY)
     # With a comma: the hash of two or more must not be one that an older program made of them in another order.
     return {group: hashlib.sha256(",".join(own).encode()).hexdigest() for group, own in members.items()}
 
 
-def _load_support(reference: SupportReference) -> Support:
-    try:
-        read = read_photograph(reference.image)
-    except ImageError as error:
-        raise SupportError(str(error)) from error
-    if read.checksum != reference.content:
-        raise SupportError(f"{reference.image} changed since it was checked; start again")
-    stack = np.stack([masks.decode(rle, reference.size) for rle in reference.rles])
-    return Support(reference.individual, reference.group, read.image, reference.traits, stack)
+def _load_support(reference: SupportReference, images: dict[Path, RGBImage]) -> Support:
+    """Load one support; photographs that were read before are in `images`, which is filled."""
+    if reference.image not in images:
+        try:
+            read = read_photograph(reference.image)
+        except ImageError as error:
+            raise SupportError(str(error)) from error
+        if read.checksum != reference.content:
+            raise SupportError(f"{reference.image} changed since it was checked; start again")
+        images[reference.image] = read.image
+    return Support(
+        individual=reference.individual,
+        group=reference.group,
+        image=images[reference.image],
+        traits=reference.traits,
+        masks=np.stack([masks.decode(rle, reference.size) for rle in reference.rles]),
+        photograph=reference.photograph,
+        outline=None if reference.outline_rle is None else masks.decode(reference.outline_rle, reference.size),
+    )

@@ -22,6 +22,7 @@ forewing_band = ["stripe", "band"]
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import tomllib
@@ -88,8 +89,8 @@ def read_traits(path: Path) -> Traits:
     for table in ("traits", "synonyms"):
         if isinstance(document.get(table), dict) and document[table].get("individuals") in (ONE, MANY):
             raise SupportError(
-                f"{path}: individuals = {document[table]['individuals']!r} stands below [{table}] and so belongs to it; "
-                f"move it above the first [ of the file"
+                f"{path}: individuals = {document[table]['individuals']!r} stands below [{table}] and so belongs to "
+                f"it; move it above the first [ of the file"
             )
     _check_numbers(numbers, str(path))
     synonyms = _read_synonyms(document.get("synonyms", {}), numbers, path)
@@ -115,6 +116,18 @@ def choose_individuals(groups: Iterable[str], traits: Traits | None, chosen: str
     listed = traits.individuals if traits is not None else {}
     usual = listed.get(ALL_GROUPS, ONE)
     return {group: chosen or listed.get(group, usual) for group in groups}
+
+
+def find_unknown_groups(groups: Iterable[str], traits: Traits | None) -> list[str]:
+    """Note the groups of [individuals] that a collection does not have."""
+    known = list(groups)
+    notes = []
+    for group in traits.individuals if traits is not None else ():
+        if group != ALL_GROUPS and group not in known:
+            near = difflib.get_close_matches(group, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"its groups are {', '.join(known[:5])}"
+            notes.append(f"[individuals] of traits.toml has {group!r}, which is no group of the collection; {hint}")
+    return notes
 
 
 def add_traits(path: Path, traits: Iterable[str], numbers: Mapping[str, int]) -> dict[str, int]:

@@ -2,6 +2,9 @@
 
 Lin et al. (2014), "Microsoft COCO: Common Objects in Context", arXiv 1405.0312; https://cocodataset.org/#format-data.
 Polygons, uncompressed and compressed run-length counts are read; the shapes of two traits may overlap.
+
+COCO has no entry for the animal that several annotations belong to. What is read as such: `instance_id`, `individual`
+or `group_id` of an annotation or of its `attributes`.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from sst_retrieval.annotate.formats.contract import (
     make_annotation_file,
 )
 from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size, require_whole
-from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_polygon
+from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_polygon, find_individual
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
 
@@ -62,7 +65,7 @@ def read_coco(path: Path, document: Mapping[str, Any], context: ReadContext) -> 
         except SupportError as error:
             notes.append(f"left out: {error}")
             continue
-        annotations.setdefault(image_id, []).append((categories[category], item.get("segmentation"), where))
+        annotations.setdefault(image_id, []).append((categories[category], item, where))
     annotated = []
     for image_id, drawn in annotations.items():
         try:
@@ -99,16 +102,17 @@ def _find_image(
 def _read_image(
     path: Path, item: Any, drawn: Sequence[tuple[str, Any, str]], context: ReadContext, notes: list[str]
 ) -> ImageAnnotation:
-    """Read the annotations of one image: category, segmentation and place in the file each."""
+    """Read the annotations of one image: category, annotation and place in the file each."""
     name = require_entry(item, "file_name", (str,), f"{path} image {item.get('id')}")
     size = require_size(item, "height", "width", f"{path} image {name}")
     context.photographs.check_size(path, (name,), size)
     shapes = TraitShapes(path, size, context.traits, photograph=name)
-    for category, segmentation, where in drawn:
-        shapes.add(category, partial(_encode_segmentation, segmentation, size, where, shapes.notes))
+    for category, annotation, where in drawn:
+        encode = partial(_encode_segmentation, annotation.get("segmentation"), size, where, shapes.notes)
+        shapes.add(category, encode, find_individual(annotation, annotation.get("attributes")))
     rles = shapes.join()
     notes += shapes.notes
-    return ImageAnnotation(path, (name,), size, rles)
+    return ImageAnnotation(path, (name,), size, rles, shapes=shapes.list_shapes())
 
 
 def _encode_segmentation(segmentation: Any, size: tuple[int, int], where: str, notes: list[str]) -> list[bytes]:

@@ -12,6 +12,21 @@ from sst_retrieval.errors import SupportError
 
 
 @dataclass(frozen=True, slots=True)
+class DrawnShape:
+    """One shape that a person drew: an annotation of COCO, a polygon of LabelMe, ...
+
+    Attributes:
+        trait: name of the trait.
+        rle: its mask as compressed COCO run-length counts (see `imaging.masks.encode`), not empty.
+        individual: what the file calls the individual that it belongs to; None if it does not say.
+    """
+
+    trait: str
+    rle: bytes
+    individual: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ImageAnnotation:
     """The masks of the traits that a person drew on one photograph.
 
@@ -19,10 +34,13 @@ class ImageAnnotation:
         source: the file it was read from.
         names: what the photograph or specimen is called there, the most telling name first.
         size: (height, width) in pixels of the photograph it was drawn on.
-        rles: trait -> mask as compressed COCO run-length counts (see `imaging.masks.encode`), none of them empty.
+        rles: trait -> mask as compressed COCO run-length counts (see `imaging.masks.encode`), none of them empty; all
+            individuals together.
         named_by_specimen: True if `names` are ids of specimens and nothing else; False if they are file names of
             photographs, too.
         one_trait: True if other files may hold further traits of the same photograph.
+        shapes: what was drawn, shape by shape, for formats that have shapes.
+        instances: number of an individual -> its mask, for pictures of individuals; then `rles` may be empty.
     """
 
     source: Path
@@ -31,6 +49,8 @@ class ImageAnnotation:
     rles: Mapping[str, bytes]
     named_by_specimen: bool = False
     one_trait: bool = False
+    shapes: tuple[DrawnShape, ...] = ()
+    instances: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +78,10 @@ class Photographs(Protocol):
         """Refuse a drawing of another size than its photograph, from the photograph's header."""
 
     def is_known(self, names: Sequence[str], *, ids_only: bool = False) -> bool:
-        """Tell whether one of some names means a specimen of the collection."""
+        """Tell whether one of some names means a photograph of the collection."""
+
+    def expects_many(self, names: Sequence[str], *, ids_only: bool = False) -> bool:
+        """Tell whether one of some names means a photograph that may show several individuals."""
 
 
 @dataclass(frozen=True, slots=True)

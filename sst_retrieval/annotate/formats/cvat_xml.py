@@ -1,6 +1,7 @@
 """CVAT's XML ("CVAT for images 1.1"): one file for many photographs, whose labels are the traits.
 
-Polygons, masks and ellipses are read; boxes, lines, points, cuboids and skeletons are left out.
+Polygons, masks and ellipses are read; boxes, lines, points, cuboids and skeletons are left out. Shapes of one
+`group_id`, or of one value of an attribute `individual`, are one individual.
 https://docs.cvat.ai/docs/manual/advanced/xml_format/
 """
 
@@ -21,7 +22,13 @@ from sst_retrieval.annotate.formats.contract import (
     make_annotation_file,
 )
 from sst_retrieval.annotate.formats.json_documents import require_size
-from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_ellipse, encode_polygon
+from sst_retrieval.annotate.formats.shapes import (
+    NoAreaError,
+    TraitShapes,
+    encode_ellipse,
+    encode_polygon,
+    find_individual,
+)
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
 
@@ -78,7 +85,9 @@ def read_cvat(path: Path, document: ElementTree.Element, context: ReadContext) -
             label = shape.get("label", "")
             where = f"{path} image {name} shape {position} ({label})"
             if shape.tag != "tag":
-                shapes.add(label, partial(_encode_shape, shape, size, where, shapes.notes))
+                attributes_of = {each.get("name"): each.text for each in shape.iter("attribute")}
+                individual = find_individual(attributes_of, shape.attrib)
+                shapes.add(label, partial(_encode_shape, shape, size, where, shapes.notes), individual)
         images += shapes.make_images((name,))
         notes += shapes.notes
     return make_annotation_file(path, images, notes)

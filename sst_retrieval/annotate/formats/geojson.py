@@ -18,7 +18,7 @@ from sst_retrieval.annotate.formats.contract import (
     make_annotation_file,
 )
 from sst_retrieval.annotate.formats.json_documents import load_json, require_entry
-from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_polygon
+from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_polygon, find_individual
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
 
@@ -54,7 +54,9 @@ def read_geojson(path: Path, document: Any, context: ReadContext) -> AnnotationF
         except SupportError as error:
             shapes.leave_out(error)
             continue
-        shapes.add(label, partial(_encode_geometry, geometry, size, f"{where} ({label})"))
+        properties = feature.get("properties")
+        individual = find_individual(properties, properties.get("metadata") if isinstance(properties, dict) else None)
+        shapes.add(label, partial(_encode_geometry, geometry, size, f"{where} ({label})"), individual)
     if not features:
         raise SupportError(f"{path} has no features; draw the traits, or move the file out of the supports")
     return make_annotation_file(path, shapes.make_images((path.stem,)), shapes.notes)

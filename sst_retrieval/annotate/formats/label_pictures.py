@@ -1,7 +1,7 @@
 """Label pictures: SPECIMEN.png, a number a pixel (0 is the background); traits.toml names the numbers.
 
 Also read: CVAT's colour masks beside their labelmap.txt, and one black-and-white mask a trait, SPECIMEN_TRAIT.png or
-TRAIT/SPECIMEN.png.
+TRAIT/SPECIMEN.png; and pictures that number individuals (`instance_pictures`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from sst_retrieval.annotate.formats.contract import AnnotationFile, AnnotationFormat, ImageAnnotation, ReadContext
+from sst_retrieval.annotate.formats.instance_pictures import (
+    make_instance_image,
+    read_instance_picture,
+    split_instance_name,
+)
 from sst_retrieval.annotate.formats.soft_edges import are_only_rings, find_mixed_numbers
 from sst_retrieval.annotate.traits import Traits
 from sst_retrieval.errors import ImageError, SupportError
@@ -69,12 +74,18 @@ def read_label_picture(path: Path, picture: LabelPicture, context: ReadContext) 
         SupportError: there is no traits.toml, all is background, no number has a trait, the edges are soft, or the
             size is not the photograph's. It is compared before the picture is decoded.
     """
+    if (of_individuals := split_instance_name(path, context)) is not None:
+        return read_instance_picture(path, of_individuals, context)
     name, trait = split_name(path, context)
     context.photographs.check_size(path, (name,), picture.size, ids_only=True)
     if trait is None and (colours := read_label_map(path)):
         rles, notes = _read_colours(path, colours, context.traits)
     elif trait is None:
         labels = _decode(picture)
+        if _numbers_individuals(name, labels, context):
+            image = make_instance_image(path, name, labels)
+            note = f"{path} was read as {len(image.instances)} numbered individuals, since traits.toml names one trait"
+            return AnnotationFile((image,), notes=(note,))
         folder_trait = _trait_of_folder(path, labels, context.traits)
         if folder_trait is None:
             rles, notes = _separate(path, labels, context.traits)
@@ -222,6 +233,14 @@ def _trait_of_folder(path: Path, labels: npt.NDArray[np.uint16], traits: Traits 
     if traits is None or trait is None or len(present) != 1:
         return None
     return trait if present[0] in (1, 255, traits.numbers[trait]) else None
+
+
+def _numbers_individuals(name: str, labels: npt.NDArray[np.uint16], context: ReadContext) -> bool:
+    """Tell whether a picture of a photograph of many can only number individuals: there is one trait to number."""
+    if context.traits is None or len(context.traits.numbers) != 1:
+        return False
+    known = {0, 255, *context.traits.numbers.values()}
+    return context.photographs.expects_many((name,), ids_only=True) and not set(np.unique(labels).tolist()) <= known
 
 
 # ------------------------------------------------------------------------------------------------------- decoding

@@ -1,7 +1,7 @@
 """LabelMe JSON: one file a photograph, whose labels are the traits.
 
 The format of https://github.com/wkentaro/labelme. Polygons, rectangles, circles and masks are read; shapes without an
-area (points, lines) are left out. The shapes of two traits may overlap.
+area (points, lines) are left out. The shapes of two traits may overlap. Shapes of one `group_id` are one individual.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from sst_retrieval.annotate.formats.contract import (
     make_annotation_file,
 )
 from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size
-from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, check_points, encode_polygon, parse_points
+from sst_retrieval.annotate.formats.shapes import (
+    NoAreaError,
+    TraitShapes,
+    check_points,
+    encode_polygon,
+    find_individual,
+    parse_points,
+)
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.png_header import check_png
@@ -60,7 +67,8 @@ def read_labelme(path: Path, document: Mapping[str, Any], context: ReadContext) 
             shapes.leave_out(error)
             continue
         where = f"{path} shape {position} ({label})"
-        shapes.add(label, partial(_encode_shape, shape, size, where, shapes.notes))
+        individual = find_individual(shape, shape.get("attributes"), shape.get("flags"))
+        shapes.add(label, partial(_encode_shape, shape, size, where, shapes.notes), individual)
     if not listed:
         raise SupportError(f"{path} has no shapes; draw the traits, or move the file out of the supports")
     return make_annotation_file(path, shapes.make_images(names), shapes.notes)

@@ -6,6 +6,7 @@ traits.toml does not name) is left out; of a trait with a damaged shape nothing 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
 
-from sst_retrieval.annotate.formats.contract import ImageAnnotation
+from sst_retrieval.annotate.formats.contract import DrawnShape, ImageAnnotation
 from sst_retrieval.annotate.traits import Traits
 from sst_retrieval.errors import SupportError
 
@@ -23,6 +24,10 @@ EDGE_TOLERANCE = 2.0
 
 MAX_OUTLINE = 4_000_000
 """Length in pixels of the longest outline that is filled; filling takes 40 bytes a pixel of it."""
+
+
+INDIVIDUAL_ENTRIES = ("individual", "individualid", "instance", "instanceid", "groupid")
+"""What programs call the number of an individual, without blanks, marks and capitals."""
 
 
 class NoAreaError(SupportError):
@@ -61,22 +66,25 @@ class TraitShapes:
         self._where = f"{source}: image {photograph}" if photograph else str(source)
         self._traits = traits
         self._clips = stored_size
-        self._rles: dict[str, list[bytes]] = {}
+        self._drawn: list[tuple[str, list[bytes], str | None]] = []
         self._damaged: set[str] = set()
 
-    def add(self, label: str, encode: Callable[[], Sequence[bytes]]) -> None:
+    def add(self, label: str, encode: Callable[[], Sequence[bytes]], individual: str | None = None) -> None:
         """Add a shape.
 
         Args:
             label: its trait as the file calls it.
             encode: return its masks as compressed COCO run-length counts. A SupportError is noted: of a `NoAreaError`
                 the shape is left out, of any other the whole trait.
+            individual: what the file calls the individual that it belongs to; None if it does not say.
         """
         trait = self._find_trait(label.strip())
         if trait is None:
             return
+        rles: list[bytes] = []
+        self._drawn.append((trait, rles, individual))
         try:
-            self._rles.setdefault(trait, []).extend(encode())
+            rles.extend(encode())
         except NoAreaError as error:
             self.leave_out(error)
         except SupportError as error:
@@ -103,7 +111,17 @@ class TraitShapes:
             One annotation, or none if no shape is left; read `notes` afterwards, since joining adds to them.
         """
         rles = self.join()
-        return [ImageAnnotation(self._source, names, self.size, rles)] if rles else []
+        return [ImageAnnotation(self._source, names, self.size, rles, shapes=self.list_shapes())] if rles else []
+
+    def list_shapes(self) -> tuple[DrawnShape, ...]:
+        """Return all shapes that are used, one by one, those of several outlines joined."""
+        shapes = []
+        for trait, rles, individual in self._drawn:
+            if rles and trait not in self._damaged:
+                whole = coco.merge([{"size": list(self.size), "counts": rle} for rle in rles])
+                if coco.area(whole):
+                    shapes.append(DrawnShape(trait, whole["counts"], individual))
+        return tuple(shapes)
 
     def join(self) -> dict[str, bytes]:
         """Join all shapes of a trait to one mask: their union.
@@ -112,7 +130,10 @@ class TraitShapes:
             trait -> mask as compressed COCO run-length counts, none of them empty.
         """
         joined = {}
-        for trait, rles in self._rles.items():
+        drawn: dict[str, list[bytes]] = {}
+        for trait, rles, _ in self._drawn:
+            drawn.setdefault(trait, []).extend(rles)
+        for trait, rles in drawn.items():
             if trait in self._damaged:
                 if rles:
                     self.leave_out(f"{self._where}: all of {trait!r}, since a shape of it is damaged")
@@ -136,6 +157,25 @@ class TraitShapes:
                 f"the drawing"
             )
         return trait
+
+
+def find_individual(*entries: Any) -> str | None:
+    """Find what a file calls the individual of a shape.
+
+    Args:
+        entries: objects of the file that may say it, the most telling first; anything else is passed over.
+
+    Returns:
+        The first value of an entry called individual, instance or group, perhaps with "id" behind it; None if there is
+        none.
+    """
+    for mapping in entries:
+        for name, value in mapping.items() if isinstance(mapping, Mapping) else ():
+            if not isinstance(name, str) or re.sub(r"[\W_]", "", name).casefold() not in INDIVIDUAL_ENTRIES:
+                continue
+            if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value).strip():
+                return str(value).strip().removesuffix(".0")
+    return None
 
 
 def check_points(points: Sequence[Any], size: tuple[int, int], where: str) -> list[tuple[float, float]]:

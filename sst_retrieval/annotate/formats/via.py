@@ -20,7 +20,13 @@ from sst_retrieval.annotate.formats.contract import (
     make_annotation_file,
 )
 from sst_retrieval.annotate.formats.json_documents import list_entries, load_json, require_entry
-from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_ellipse, encode_polygon
+from sst_retrieval.annotate.formats.shapes import (
+    NoAreaError,
+    TraitShapes,
+    encode_ellipse,
+    encode_polygon,
+    find_individual,
+)
 from sst_retrieval.errors import SupportError
 
 TRAIT_ATTRIBUTES = ("trait", "label", "class", "name", "type", "part")
@@ -31,8 +37,8 @@ _SHAPES_OF_VIA_3 = {
     **{6: "polyline", 7: "polygon", 8: "rect", 9: "circle"},
 }
 
-Region = tuple[str, Mapping[str, Any]]
-"""A trait, and the shape's attributes as VIA 2 calls them."""
+Region = tuple[str, Mapping[str, Any], str | None]
+"""A trait, the shape's attributes as VIA 2 calls them, and the individual if the region has an attribute for it."""
 
 
 def is_via(document: Any) -> bool:
@@ -64,8 +70,9 @@ def read_via(path: Path, document: Mapping[str, Any], context: ReadContext) -> A
             notes.append(f"left out: {error}")
             continue
         shapes = TraitShapes(path, size, context.traits, photograph=name, stored_size=False)
-        for position, (trait, shape) in enumerate(own, 1):
-            shapes.add(trait, partial(_encode_shape, shape, size, f"{path} image {name} region {position} ({trait})"))
+        for position, (trait, shape, individual) in enumerate(own, 1):
+            where = f"{path} image {name} region {position} ({trait})"
+            shapes.add(trait, partial(_encode_shape, shape, size, where), individual)
         images += shapes.make_images((name,))
         notes += shapes.notes
     if not images and not notes:
@@ -86,7 +93,7 @@ def _list_regions(path: Path, document: Mapping[str, Any], notes: list[str]) -> 
             except SupportError as error:
                 notes.append(f"left out: {error}")
                 continue
-            listed.setdefault(name, []).append((trait, shape))
+            listed.setdefault(name, []).append((trait, shape, find_individual(region.get("region_attributes"))))
     return listed
 
 
@@ -113,7 +120,7 @@ def _list_regions_of_3(path: Path, document: Mapping[str, Any], notes: list[str]
             reason = error if isinstance(error, SupportError) else f"{where} is damaged; export the annotations again"
             notes.append(f"left out: {reason}")
             continue
-        listed.setdefault(name, []).append((trait, shape))
+        listed.setdefault(name, []).append((trait, shape, find_individual(values)))
     return listed
 
 
@@ -141,6 +148,8 @@ def _find_trait(attributes: Any, where: str) -> str:
         if isinstance(value, str) and value.strip():
             values[re.sub(r"\W", "", name).casefold()] = value.strip()
     found = next((values[name] for name in TRAIT_ATTRIBUTES if name in values), None)
+    if len(values) > 1:  # What says the individual is no trait.
+        values = {name: value for name, value in values.items() if find_individual({name: value}) is None}
     if found is None and len(values) == 1:
         found = next(iter(values.values()))
     if found is None:

@@ -15,7 +15,6 @@ import numpy as np
 from sst_retrieval.annotate.formats.contract import (
     AnnotationFile,
     AnnotationFormat,
-    ImageAnnotation,
     ReadContext,
     make_annotation_file,
 )
@@ -79,7 +78,7 @@ def read_yolo(path: Path, lines: Sequence[Line], context: ReadContext) -> Annota
             points = np.array(values).reshape(-1, 2) * (width, height)
             shapes.add_polygon(names[number], points.tolist(), where)
     rles = shapes.join()
-    images = (ImageAnnotation(path, (path.stem,), (height, width), rles),) if rles else ()
+    images = shapes.make_images((path.stem,))
     numbers = {name: number for number, name in enumerate(names) if name in rles}
     return make_annotation_file(path, images, shapes.notes, numbers)
 
