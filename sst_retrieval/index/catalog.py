@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -35,8 +35,9 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.duck import SandboxedDatabase, column_namer, quote_name
+from sst_retrieval.index.owners import Owner, Owners
 from sst_retrieval.index.reviews import RegionReviews, Review, latest_reviews
-from sst_retrieval.types import Box, Frame, Individual, Photograph, Placement, Region, Scalar, Skipped
+from sst_retrieval.types import Box, Frame, Individual, Photograph, Placement, Region, Skipped
 
 PHOTOGRAPH_COLUMNS = ("sst:photograph", "sst:specimen", "sst:image", "sst:group", "sst:view")
 """Columns this program adds to a specimen table; the colon keeps them apart from the collection's own."""
@@ -78,24 +79,6 @@ CREATE VIEW searchable AS SELECT "sst:specimen" AS "sst:individual", "sst:specim
 """The tables of today, of a catalog that version 0.1 made."""
 
 
-class Owner(NamedTuple):
-    """Whose a region is.
-
-    Attributes:
-        individual: id of the individual.
-        photograph: id of the photograph that it is on.
-        specimen: catalogue number of the specimen.
-        confidence: 0..1, of the region's mask.
-        metadata: the row of the collection.
-    """
-
-    individual: str
-    photograph: str
-    specimen: str
-    confidence: float
-    metadata: dict[str, Scalar]
-
-
 class Catalog(SandboxedDatabase):
     """A committed catalog, opened read-only. Threads may share it.
 
@@ -109,11 +92,12 @@ class Catalog(SandboxedDatabase):
             take it once a query.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, owners_folder: Path | None = None) -> None:
         """Open a catalog.
 
         Args:
             path: `catalog.duckdb` of a generation.
+            owners_folder: what `index.owners.write_owners` wrote of it, for quick answers; it need not exist.
 
         Raises:
             IndexFolderError: the file is missing, broken or no catalog.
@@ -131,6 +115,18 @@ class Catalog(SandboxedDatabase):
         self.measurement_names = tuple(name for name, *_ in measured)[1:]
         self.has_review_column = any(name.casefold() == "review" for name in self.columns)
         self.region_reviews = RegionReviews.of({}, [])
+        self._owners: Owners | None = None
+        if owners_folder is not None and owners_folder.exists():
+            try:
+                self._owners = Owners(owners_folder, list(self.columns))
+            except IndexFolderError:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._owners = None
+        super().close()
 
     def _adapt_old(self) -> None:
         """Give a catalog of version 0.1 the tables of today."""
@@ -297,6 +293,8 @@ class Catalog(SandboxedDatabase):
         Returns:
             region id -> its owner.
         """
+        if (owners := self._owners) is not None:
+            return {int(number): owners.owner(int(number)) for number in region_ids}
         own = "".join(f", {quote_name(column)}" for column in self.columns)
         sql = f"""SELECT "sst:region", "sst:individual", "sst:photograph", "sst:specimen", "sst:confidence"{own}
                   FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))"""
@@ -304,6 +302,22 @@ class Catalog(SandboxedDatabase):
         return {
             row[0]: Owner(row[1], row[2], row[3], row[4], dict(zip(self.columns, row[5:], strict=True))) for row in rows
         }
+
+    def names(self, individual: str) -> tuple[str, str] | None:
+        """Return the photograph that an individual is on, and the specimen; None if there is no such individual."""
+        if (owners := self._owners) is not None:
+            return owners.names(individual)
+        sql = 'SELECT "sst:photograph", "sst:specimen" FROM individuals WHERE "sst:individual" = $name'
+        found: list[tuple[Any, ...]] = self.rows(sql, {"name": individual})
+        return (found[0][0], found[0][1]) if found else None
+
+    def region_id(self, individual: str, trait: str) -> int | None:
+        """Return the id of a region, which may be absent; None if the trait was never looked for."""
+        if (owners := self._owners) is not None:
+            return owners.region(individual, trait)
+        sql = "SELECT region_id FROM regions WHERE individual = $individual AND trait = $trait"
+        found = self.rows(sql, {"individual": individual, "trait": trait})
+        return int(found[0][0]) if found else None
 
     def individual(self, name: str) -> Individual | None:
         """Return an individual by its id, or None."""

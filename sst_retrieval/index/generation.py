@@ -26,6 +26,7 @@ from sst_retrieval.index.catalog import INDIVIDUAL_COLUMNS, Catalog
 from sst_retrieval.index.codes import write_codes
 from sst_retrieval.index.disk import allocate
 from sst_retrieval.index.duck import column_namer, memory_settings, quote_name, quote_text
+from sst_retrieval.index.owners import write_owners
 from sst_retrieval.index.paths import GenerationPaths
 from sst_retrieval.index.reviews import DECISIONS, Review, latest_reviews
 from sst_retrieval.index.shards import is_old, read_vectors
@@ -145,6 +146,8 @@ def write_generation(
     paths.vector_folder.mkdir()
     with _connect(shards, paths.folder / "spill", paths.catalog_file) as connection:
         _write_catalog(connection, paths.folder, snapshot, skipped, reviews)
+        columns = [(name, kind) for name, kind, *_ in connection.execute("DESCRIBE individuals").fetchall()]
+        write_owners(paths.owners_folder, connection, [each for each in columns if each[0] not in INDIVIDUAL_COLUMNS])
         traits = _write_vectors(connection, paths, shards, blocks, shrinkage)
     _verify(paths, traits, blocks)
     return traits

@@ -6,6 +6,7 @@
     shards/checksums.jsonl                      one line a shard
     specimens/0003.parquet                      source data: the collection's table as it was at commit 3
     generations/0003/catalog.duckdb             derived from the two above
+    generations/0003/owners/                    derived: whose each region is, for a fast search
     generations/0003/vectors/forewing.faiss     derived: one a trait, under the catalog's region ids
     generations/0003/vectors/forewing.codes.*   derived: of a trait with many regions, for a fast search
     reviews/decisions.jsonl                     source data: reviews of masks, appended at any time
@@ -41,6 +42,11 @@ class GenerationPaths:
     def catalog_file(self) -> Path:
         """The DuckDB file."""
         return self.folder / "catalog.duckdb"
+
+    @property
+    def owners_folder(self) -> Path:
+        """The folder of what says whose a region is (see `index.owners`)."""
+        return self.folder / "owners"
 
     @property
     def vector_folder(self) -> Path:

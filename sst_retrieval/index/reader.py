@@ -56,7 +56,7 @@ class Reader:
         self.blocks: Mapping[str, int] = generation.recipe.blocks
         store.check_generation()
         files, inside = store.paths.generation(generation.number), store.paths.require_inside
-        self.catalog = Catalog(inside(files.catalog_file))
+        self.catalog = Catalog(inside(files.catalog_file), inside(files.owners_folder))
         try:
             self._counts = self.catalog.counts()
             unnumbered = sorted(self._counts.keys() - generation.numbers.keys())
@@ -323,6 +323,22 @@ class Reader:
         self._refuse_skipped(specimen)
         raise QueryError(f"{trait} was never looked for on {specimen}: the support of its group does not show it")
 
+    def find_shown(self, individual: str, trait: str) -> int | None:
+        """Return the id of a region that a search may use; None if it is absent, or was reviewed since the build.
+
+        Args:
+            individual: id of the individual.
+            trait: name of a trait of the index.
+
+        Raises:
+            QueryError: as `find_region`.
+        """
+        number = self.catalog.region_id(individual, trait)
+        if number is None:
+            number, _ = self.find_region(individual, trait)
+        shown = number in self.vector_indexes[trait] and number not in self.catalog.region_reviews.stale_ids
+        return number if shown else None
+
     def examples(self, name: str, trait: str) -> list[str]:
         """Return the individuals that are meant by the trait of a name.
 
@@ -336,7 +352,7 @@ class Reader:
         Raises:
             QueryError: there is none, or a photograph shows several; names them.
         """
-        if self.catalog.individual(name) is not None:
+        if self.catalog.names(name) is not None:
             return [name]
         several = self.catalog.individuals_of(name)
         if len(several) <= 1:

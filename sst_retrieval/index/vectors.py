@@ -166,6 +166,11 @@ class VectorIndex:
         """Count the regions."""
         return len(self.ids)
 
+    def __contains__(self, region_id: int) -> bool:
+        """Say whether a region is here."""
+        row = int(np.searchsorted(self.ids, region_id))
+        return row < len(self.ids) and int(self.ids[row]) == region_id
+
     def reconstruct(self, ids: Ids) -> Floats:
         """Return stored vectors.
 

@@ -105,8 +105,8 @@ def _owners(reader: Reader, individuals: Sequence[str], per: str) -> frozenset[s
     """Name the specimens (photographs, individuals) that some individuals are of."""
     if per == "individual" or reader.catalog.plain:
         return frozenset(individuals)
-    found = map(reader.individual, individuals)
-    return frozenset(each.specimen if per == "specimen" else each.photograph.id for each in found)
+    found = [reader.catalog.names(name) or (name, name) for name in individuals]
+    return frozenset(specimen if per == "specimen" else photograph for photograph, specimen in found)
 
 
 def as_pairs(given: Pair | Sequence[Pair]) -> list[Pair]:
@@ -171,8 +171,8 @@ def expand_query(query: Query, hits: Sequence[Hit], vectors: Mapping[str, Vector
 def _stored_example(reader: Reader, specimen: str, trait: str, *, goal: str | None) -> tuple[str, Floats]:
     """Return the trait that an example is compared with, and its vector there, float32 (1, D)."""
     goal = reader.require_trait(trait if goal is None else goal)
-    number, region = reader.find_region(specimen, reader.require_trait(trait))
-    if not region.present or number in reader.catalog.region_reviews.stale_ids:
+    number = reader.find_shown(specimen, reader.require_trait(trait))
+    if number is None:
         raise QueryError(f"{trait} was not found on {specimen}; look at its mask, or ask with another specimen")
     if goal == trait:
         return goal, reader.vector_indexes[trait].reconstruct(np.array([number]))

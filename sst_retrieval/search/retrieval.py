@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
-from sst_retrieval.index.catalog import Catalog, Owner
+from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.owners import Owner
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.search.query import Pair, Query, expand_query, make_query
