@@ -95,7 +95,7 @@ def test_every_changed_byte_is_noticed(index: Path) -> None:
     kinds: dict[str, list[Path]] = {}
     for file in current_files(index):
         kinds.setdefault(kind(file, index), []).append(file)
-    assert len(kinds) == 11, sorted(kinds)
+    assert len(kinds) == 12, sorted(kinds)
     samples = [(name, files, turn) for name, files in sorted(kinds.items()) for turn in range(-(-500 // len(kinds)))]
     unnoticed, raw = [], []
     for name, files, turn in samples:
