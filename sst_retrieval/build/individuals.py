@@ -22,9 +22,9 @@ from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.errors import InputError
 from sst_retrieval.find.contract import FOUND, Finder, check_detections
 from sst_retrieval.find.cutouts import Cutout, cut_out, cut_out_support
-from sst_retrieval.imaging.reading_order import sort_in_reading_order
 from sst_retrieval.imaging import masks as rle
-from sst_retrieval.index.reviews import Review
+from sst_retrieval.imaging.reading_order import sort_in_reading_order
+from sst_retrieval.index.reviews import WHOLE, Review
 from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
 from sst_retrieval.types import (
     Box,
@@ -144,8 +144,10 @@ def find_individuals(
         Numbered(each.individual, _read_number(each.individual, at), _to_detection(each.body), each)
         for at, each in enumerate(group.drawn.get(photograph.id, ()), start=1)
     ]
+    kept, rejected = _read_decisions(reviews, image.shape[:2])
+    drawn += [each for each in kept if each.number not in {one.number for one in drawn}]
     found = check_detections(group.finder.find(group.memory, image), image, group.finder.name)
-    others = [each for each in found if each.score >= FOUND and not _is_among(each, drawn)]
+    others = [each for each in found if each.score >= FOUND and not _is_among(each, [*drawn, *rejected])]
     order = sort_in_reading_order([each.box for each in others])
     numbered = _number([others[at] for at in order], photograph.id, drawn, reviews)
     if photograph.place is None:
@@ -199,7 +201,9 @@ def describe_individuals(
         free = ~_inside(taken, cutout)
         found = replace(found, masks=cutout.keep_apart(found.masks) & free)
         found = _replace_drawn(found, memory.traits, individual, cutout)
-        own = [_cut_review(each, cutout) for each in reviews if each.individual == individual.id]
+        own = [
+            _cut_review(each, cutout) for each in reviews if each.individual == individual.id and each.trait != WHOLE
+        ]
         found = replace_reviewed(found, memory.traits, own)
         outline = found.masks.any(axis=0) | (cutout.own & free)
         _inside(taken, cutout)[...] |= outline
@@ -237,6 +241,19 @@ def _replace_drawn(found: Propagated, traits: Sequence[str], individual: Numbere
     (x, y), (height, width) = cutout.corner, cutout.own.shape
     masks = np.ascontiguousarray(support.masks[:, y : y + height, x : x + width])
     return replace_drawn(found, traits, replace(support, image=cutout.image, masks=masks))
+
+
+def _read_decisions(reviews: Sequence[Review], size: tuple[int, ...]) -> tuple[list[Numbered], list[Numbered]]:
+    """Read what people decided on individuals: those that there are, and those that are none."""
+    kept: list[Numbered] = []
+    rejected: list[Numbered] = []
+    for each in reviews:
+        if each.trait == WHOLE and each.size == size:
+            decided = Numbered(
+                each.individual, _read_number(each.individual, 1), _to_detection(rle.decode(each.rle, each.size))
+            )
+            (kept if each.overrides_propagation else rejected).append(decided)
+    return kept, rejected
 
 
 def _cut_review(review: Review, cutout: Cutout) -> Review:
@@ -314,7 +331,7 @@ def _find_reviewed_boxes(photograph: str, reviews: Sequence[Review]) -> dict[int
     boxes: dict[int, list[Box]] = {}
     for each in reviews:
         name, _, number = each.individual.rpartition("#")
-        if name == photograph and number.isdecimal():
+        if name == photograph and number.isdecimal() and each.trait != WHOLE:
             box = rle.box(rle.decode(each.rle, each.size))
             if box != (0, 0, 0, 0):
                 boxes.setdefault(int(number), []).append(box)

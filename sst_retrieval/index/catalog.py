@@ -36,7 +36,7 @@ import numpy.typing as npt
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.duck import SandboxedDatabase, column_namer, quote_name
 from sst_retrieval.index.owners import Owner, Owners
-from sst_retrieval.index.reviews import RegionReviews, Review, latest_reviews
+from sst_retrieval.index.reviews import WHOLE, Key, RegionReviews, Review, latest_reviews
 from sst_retrieval.types import Box, Frame, Individual, Photograph, Placement, Region, Skipped
 
 PHOTOGRAPH_COLUMNS = ("sst:photograph", "sst:specimen", "sst:image", "sst:group", "sst:view")
@@ -175,7 +175,22 @@ class Catalog(SandboxedDatabase):
         sql = """SELECT region_id, individual, trait, content_hash, rle FROM regions
                  WHERE individual IN (SELECT unnest($names))"""
         names = sorted({name for name, *_ in current})
-        self.region_reviews = RegionReviews.of(current, self._rows_with_hash(sql, {"names": names}) if names else [])
+        rows = self._rows_with_hash(sql, {"names": names}) if names else []
+        self.region_reviews = RegionReviews.of(current, rows, self._find_changed(current))
+
+    def _find_changed(self, current: Mapping[Key, Review]) -> set[str]:
+        """Find the individuals that a review took away, or drew otherwise than the build found them."""
+        decided = {review.individual: review for review in current.values() if review.trait == WHOLE}
+        if not decided:
+            return set()
+        sql = """SELECT DISTINCT "sst:individual", "sst:outline", content_hash FROM individuals
+                 JOIN (SELECT individual, content_hash FROM regions) ON individual = "sst:individual"
+                 WHERE "sst:individual" IN (SELECT unnest($names))"""
+        return {
+            name
+            for name, outline, content in self.rows(sql, {"names": list(decided)})
+            if decided[name].content == content and (decided[name].decision == "reject" or decided[name].rle != outline)
+        }
 
     def table(self, trait: str | None = None) -> Any:
         """Return one row a region, absent and rejected regions included.

@@ -20,7 +20,7 @@ from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.duck import CLOSED
 from sst_retrieval.index.manifest import Generation, repair_advice
 from sst_retrieval.index.paths import GenerationPaths
-from sst_retrieval.index.reviews import Review, apply_review_mask, make_review
+from sst_retrieval.index.reviews import Review, apply_review_mask, make_individual_review, make_review
 from sst_retrieval.index.store import Store, derived_remedy
 from sst_retrieval.index.thumbnails import read_thumbnail
 from sst_retrieval.index.vectors import VectorIndex
@@ -196,7 +196,11 @@ class Reader:
             QueryError: there is no such region or decision, no reviewer is given, or the mask has another size.
         """
         number, region = self.find_region(specimen, self.require_trait(trait))
-        review = make_review(region, self.catalog.content_hash(number), decision, reviewer, mask, comment)
+        return self._add_review(
+            make_review(region, self.catalog.content_hash(number), decision, reviewer, mask, comment)
+        )
+
+    def _add_review(self, review: Review) -> Review:
         with self._review_lock:  # Else the older of two records might be applied last.
             self._store.add_reviews([review])
             state = (
@@ -205,6 +209,74 @@ class Reader:
             self.catalog.apply_reviews(self._store.reviews())
             self.state = state
         return review
+
+    def review_individual(
+        self, individual: str, decision: str, *, reviewer: str, outline: Mask | None = None, comment: str = ""
+    ) -> Review:
+        """Record a review of an individual itself, on a photograph that may show several; every build keeps it.
+
+        Two that were taken for one: "redraw" the one, and `add_individual` the other. One that was taken for two:
+        "redraw" the one with the outline of both, and "reject" the other.
+
+        Args:
+            individual: its id.
+            decision: "accept", "reject" (it is none, and no hit from now on), "redraw" (this is its outline; it is no
+                hit until the next build) or "reopen".
+            reviewer: name of who decides.
+            outline: with "redraw", bool (H, W) at the photograph's own size: all pixels of the individual.
+            comment: anything else.
+
+        Raises:
+            QueryError: there is no such individual or decision, no reviewer is given, or the outline does not fit.
+        """
+        found = self._require_one_of_several(self.individual(individual))
+        content = self.catalog.content_hashes(found.id)[0]
+        return self._add_review(make_individual_review(found, content, decision, reviewer, outline, comment))
+
+    def add_individual(self, photograph: str, outline: Mask, *, reviewer: str, comment: str = "") -> str:
+        """Record an individual that was not found; the next build finds its traits.
+
+        Args:
+            photograph: id of the photograph, of a group whose photographs may show several.
+            outline: bool (H, W) at the photograph's own size: all its pixels.
+            reviewer: name of who decides.
+            comment: anything else.
+
+        Returns:
+            The id that the individual will have.
+
+        Raises:
+            QueryError: as for `review_individual`, or there is no such photograph.
+            ImageError: no individual was found on the photograph, and it cannot be read now.
+        """
+        on = [each for each in map(self.individual, self.catalog.individuals_of(photograph)) if each.size is not None]
+        if on:
+            photograph = self._require_one_of_several(on[0]).photograph.id
+            content, shown, size = self.catalog.content_hashes(on[0].id)[0], on[0].photograph, on[0].size
+        else:
+            named = [each for each in self.photographs() if each.id == photograph]
+            if not named:
+                raise QueryError(f"the index has no photograph {photograph!r}")
+            shown = named[0]
+            content, size = images.content_hash(shown.image), images.image_size(shown.image)
+        taken = {each.number for each in on}
+        for review in self._store.reviews():
+            name, _, text = review.individual.rpartition("#")
+            if name == photograph and text.isdecimal():
+                taken.add(int(text))
+        number = max(taken, default=0) + 1
+        new = Individual(f"{photograph}#{number}", shown, number, size=size)
+        self._add_review(make_individual_review(new, content, "redraw", reviewer, outline, comment))
+        return new.id
+
+    def _require_one_of_several(self, individual: Individual) -> Individual:
+        """Refuse an individual that is the whole photograph."""
+        if individual.box is None:
+            raise QueryError(
+                f"{individual.id} is the only individual of its photograph; build its group with individuals = "
+                f'"many" to decide on individuals'
+            )
+        return individual
 
     def decision(self, specimen: str, trait: str) -> Review | None:
         """Return the review that counts of a mask, or None."""

@@ -11,6 +11,10 @@ It stores the mask that was reviewed:
 - reject: this mask is wrong; the trait is no hit and is not exported, until a later review;
 - redraw: this mask, drawn by the reviewer, takes the place of the one that was found;
 - reopen: earlier reviews no longer count.
+
+Of photographs that may show several individuals, people also decide on the individuals themselves: a review of the
+trait `WHOLE` bears the outline of the individual. "reject" says that it is none, "redraw" what it really is, or, under
+a number that no individual has, that there is one more; the next build takes it so.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -31,7 +35,7 @@ from sst_retrieval import provenance
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.imaging.masks import box, decode, encode
 from sst_retrieval.index.checksums import find_unreadable, hash_json, parse_json
-from sst_retrieval.types import Mask, Photograph, Region
+from sst_retrieval.types import Frame, Individual, Mask, Photograph, Region
 
 DECISIONS: Mapping[str, str | None] = {
     "accept": "accepted",
@@ -40,6 +44,9 @@ DECISIONS: Mapping[str, str | None] = {
     "reopen": None,
 }
 """Decision -> value of the column `review`."""
+
+WHOLE = "sst:individual"
+"""Stands for the individual itself in the place of a trait."""
 
 LOCK_TIMEOUT = 10.0
 """Seconds to wait while another process appends."""
@@ -115,13 +122,18 @@ class RegionReviews:
     hidden_ids: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, current: Mapping[Key, Review], regions: Iterable[tuple[Any, ...]]) -> Self:
+    def of(
+        cls, current: Mapping[Key, Review], regions: Iterable[tuple[Any, ...]], changed: Collection[str] = ()
+    ) -> Self:
         """Match reviews to regions.
 
         Args:
             current: the reviews that count (`latest_reviews`); those of other photographs match no region.
-            regions: region id, specimen, trait, SHA-256 of the photograph's content, run-length code of the mask.
+            regions: region id, individual, trait, SHA-256 of the photograph's content, run-length code of the mask.
+            changed: individuals that a review took away, or drew otherwise than the build found them.
         """
+        regions = list(regions)
+        gone = [number for number, individual, *_ in regions if individual in changed]
         matched = {
             number: (current[specimen, trait, content], rle)
             for number, specimen, trait, content, rle in regions
@@ -131,7 +143,7 @@ class RegionReviews:
         stale = frozenset(
             n for n, (review, rle) in matched.items() if review.overrides_propagation and review.rle != rle
         )
-        hidden = np.sort(np.array([*rejected, *stale], dtype=np.int64))
+        hidden = np.unique(np.array([*rejected, *stale, *gone], dtype=np.int64))
         return cls({number: review for number, (review, _) in matched.items()}, stale, hidden)
 
     def status(self, region_id: int) -> str | None:
@@ -269,7 +281,12 @@ def hash_redraws(supports: str, reviews: Iterable[Review]) -> str:
     Returns:
         `supports` itself if nothing was redrawn, else another hash: a build then processes the photograph again.
     """
-    drawn = [(review.trait, review.rle) for review in reviews if review.decision == "redraw"]
+    drawn: list[tuple[object, ...]] = []
+    for each in reviews:
+        if each.trait == WHOLE and each.decision != "accept":
+            drawn.append((each.individual, each.decision, each.rle))
+        elif each.decision == "redraw":
+            drawn.append((each.trait, each.rle))
     return hashlib.sha256(repr((supports, drawn)).encode()).hexdigest() if drawn else supports
 
 
@@ -304,6 +321,36 @@ def make_review(
     rle = region.rle if mask is None else encode(mask)
     names = region.individual, region.trait, content, decision, reviewer.strip()
     return Review(*names, provenance.now(), region.size, rle, comment.strip())
+
+
+def make_individual_review(
+    individual: Individual, content: str, decision: str, reviewer: str, outline: Mask | None = None, comment: str = ""
+) -> Review:
+    """Make the review of an individual itself, dated now.
+
+    Args:
+        individual: of a photograph that may show several; with "redraw" it may be a new one.
+        content: SHA-256 of its photograph's content.
+        decision: "accept", "reject", "redraw" or "reopen".
+        reviewer: who decides.
+        outline: bool (H, W) at the photograph's size, with "redraw": all its pixels.
+        comment: anything else.
+
+    Raises:
+        QueryError: there is no such decision, nobody decides, the outline is missing, too much, empty or of another
+            size, or the photograph was not processed.
+    """
+    if individual.size is None:
+        raise QueryError(f"{individual.photograph.id} was not processed, so there is nothing to decide on")
+    if outline is not None and not outline.any():
+        raise QueryError(f"{individual.id}: the outline is empty; to say that there is none, decide 'reject'")
+    rle = individual.outline or encode(np.zeros(individual.size, dtype=bool))
+    whole = Region(
+        *(individual.id, WHOLE, True, 1.0, individual.size, rle, (0, 0, 0, 0), Frame((1, 0, 0, 0, 1, 0))),
+        vector=None,
+        measurements={},
+    )
+    return make_review(whole, content, decision, reviewer, outline, comment)
 
 
 def apply_review_mask(region: Region, review: Review) -> Region:

@@ -163,6 +163,8 @@ class Index:
     # ------------------------------------------------------------------------------------- decisions about masks
 
     review = _method(Reader.review)
+    review_individual = _method(Reader.review_individual)
+    add_individual = _method(Reader.add_individual)
     reviews = _method(Reader.reviews)
     decision = _method(Reader.decision)
 

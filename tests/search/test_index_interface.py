@@ -75,6 +75,11 @@ METHODS = {
         "(self, specimen: 'str', trait: 'str', decision: 'str', *, reviewer: 'str', mask: 'Mask | None' = "
         "None, comment: 'str' = '') -> 'Review'"
     ),
+    "review_individual": (
+        "(self, individual: 'str', decision: 'str', *, reviewer: 'str', outline: 'Mask | None' = None, comment: "
+        "'str' = '') -> 'Review'"
+    ),
+    "add_individual": "(self, photograph: 'str', outline: 'Mask', *, reviewer: 'str', comment: 'str' = '') -> 'str'",
     "reviews": "(self) -> 'list[Review]'",
     "search": (
         "(self, *, like: 'Pair | Sequence[Pair] | None' = None, unlike: 'Pair | Sequence[Pair] | None' = "
