@@ -50,7 +50,7 @@ from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import orientation, read_photograph
-from sst_retrieval.types import Box, Photograph, RGBImage, Support
+from sst_retrieval.types import Box, MaskStack, Photograph, RGBImage, Support
 
 _NO_SUPPORTS = ("SegmentationObject", "ImageSets", "JPEGImages")
 """Folders of an export in Pascal VOC's layout that hold no masks of traits."""
@@ -395,7 +395,9 @@ def _explain_nothing(source: Path, files: Sequence[Path], notes: Sequence[str]) 
         text += f". {'; '.join(known[:5])}"
     if others:
         text += f". Not read: {', '.join(others[:9])}{', ...' * (len(others) > 9)}"
-    return "; ".join([text, *(note.removeprefix("left out: ") for note in notes[:5])])
+    further = [note.removeprefix("left out: ") for note in notes]
+    further = [note for note in further if not note.endswith(tuple(registry.OTHER_TOOLS.values()))]
+    return "; ".join([text, *further[:5]])
 
 
 def _shorten_notes(notes: Sequence[str]) -> tuple[str, ...]:
@@ -590,12 +592,27 @@ def _load_support(reference: SupportReference, images: dict[Path, RGBImage]) -> 
         if read.checksum != reference.content:
             raise SupportError(f"{reference.image} changed since it was checked; start again")
         images[reference.image] = read.image
+    outline = None if reference.outline_rle is None else _decode_all([reference.outline_rle], reference.size)[0]
     return Support(
         individual=reference.individual,
         group=reference.group,
         image=images[reference.image],
         traits=reference.traits,
-        masks=np.stack([masks.decode(rle, reference.size) for rle in reference.rles]),
+        masks=_decode_all(reference.rles, reference.size),
         photograph=reference.photograph,
-        outline=None if reference.outline_rle is None else masks.decode(reference.outline_rle, reference.size),
+        outline=outline,
     )
+
+
+def _decode_all(rles: Sequence[bytes], size: tuple[int, int]) -> MaskStack:
+    """Decode masks: bool (N, H, W).
+
+    Only their boxes are written: of a hundred individuals on a large photograph the rest of the masks, which is empty,
+    then takes no memory.
+    """
+    stack = np.zeros((len(rles), *size), dtype=bool)
+    for place, rle in enumerate(rles):
+        mask = masks.decode(rle, size)
+        x0, y0, x1, y1 = masks.box(mask)
+        stack[place, y0:y1, x0:x1] = mask[y0:y1, x0:x1]
+    return stack

@@ -1,10 +1,15 @@
-"""Write the table of a folder of photographs that has none: one row a photograph."""
+"""Write the table of a folder of photographs that has none: one row a photograph.
+
+Views are recognised by words: `dorsal/B0.jpg` and `ventral/B0.jpg`, or `B0_dorsal.jpg` and `B0_ventral.jpg`, are two
+photographs of one specimen, B0. Each view is a group of its own, as it needs supports of its own.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +26,10 @@ _OTHER_FOLDERS = frozenset(("supports", "labels", "masks", "annotations", "index
 
 _PLAIN_FOLDERS = frozenset(("images", "photographs", "photos", "pictures", "jpg", "jpeg", "tif", "tiff", "raw"))
 """Folders whose names say nothing about the specimens in them."""
+
+
+_VIEWS = frozenset(("dorsal", "ventral", "lateral", "frontal", "anterior", "posterior", "left", "right"))
+"""Words that say from where a specimen was photographed (Audiovisual Core's subjectOrientation has them all)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ def find_photographs(folder: Path) -> Iterator[PurePosixPath]:
 
 
 def write_folder_table(folder: Path, output: Path | None = None) -> FolderTable:
-    """Write the table of a folder of photographs: catalogNumber, image and, where there are sub-folders, group.
+    """Write the table of a folder of photographs: catalogNumber, image and, where they are told apart, view and group.
 
     The id is the file name without its suffix; where several photographs have it, the names of their folders, and if
     need be the suffix, are added. So ids depend on the files alone.
@@ -81,27 +90,45 @@ def write_folder_table(folder: Path, output: Path | None = None) -> FolderTable:
     photographs = sorted(each for each in find_photographs(folder) if str(each).isprintable())
     if not photographs:
         raise CollectionError(f"{folder} holds no photographs (JPEG, PNG, TIFF, ...); name their folder")
-    groups = [_name_group(each) for each in photographs]
-    has_groups = any(groups)
+    specimens, views = zip(*map(_split_view, photographs), strict=True)
+    groups = [_name_group(each, view) for each, view in zip(specimens, views, strict=True)]
+    has_groups, has_views = any(groups), any(views)
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["catalogNumber", "image", *(["group"] if has_groups else [])])
-    for name, photograph, group in zip(_name_specimens(photographs), photographs, groups, strict=True):
+    writer.writerow(["catalogNumber", "image", *(["view"] if has_views else []), *(["group"] if has_groups else [])])
+    for name, photograph, view, group in zip(_name_specimens(specimens), photographs, views, groups, strict=True):
         image = os.path.relpath(folder / photograph, path.parent).replace(os.sep, "/")
-        writer.writerow([name, image, *([group] if has_groups else [])])
+        writer.writerow([name, image, *([view] if has_views else []), *([group] if has_groups else [])])
     write_text(path, text.getvalue())
     return FolderTable(path, len(photographs), tuple(sorted(set(filter(None, groups)))))
 
 
+def _split_view(photograph: PurePosixPath) -> tuple[PurePosixPath, str]:
+    """Split the path of a photograph into the path that its specimen is named after, and the view; "" if none."""
+    folders = [part for part in photograph.parts[:-1] if part.lower() not in _VIEWS]
+    if len(folders) < len(photograph.parts) - 1:
+        view = next(part for part in reversed(photograph.parts[:-1]) if part.lower() in _VIEWS)
+        return PurePosixPath(*folders, photograph.name), view.lower()
+    match = re.fullmatch(r"(?P<name>.*[^\s_.-])[\s_.-]+(?P<view>[A-Za-z]+)", photograph.stem)
+    if match and match["view"].lower() in _VIEWS:
+        return photograph.with_name(match["name"] + photograph.suffix), match["view"].lower()
+    return photograph, ""
+
+
 def _name_specimens(photographs: Sequence[PurePosixPath]) -> list[str]:
-    """Name specimens after their photographs; names that differ in capitals only count as the same."""
+    """Name specimens after their photographs; names that differ in capitals only count as the same.
+
+    Args:
+        photographs: their paths without the views; the photographs of a specimen have the same.
+    """
     ways = [
         [each.stem for each in photographs],
         ["_".join(each.with_suffix("").parts) for each in photographs],
         ["_".join(each.parts) for each in photographs],
         [str(each) for each in photographs],
     ]
-    counts = [Counter(name.casefold() for name in names) for names in ways]
+    different = [set(zip(names, photographs, strict=True)) for names in ways]
+    counts = [Counter(name.casefold() for name, _ in pairs) for pairs in different]
     return [
         next(
             (names[i] for names, count in zip(ways, counts, strict=True) if count[names[i].casefold()] == 1),
@@ -111,7 +138,7 @@ def _name_specimens(photographs: Sequence[PurePosixPath]) -> list[str]:
     ]
 
 
-def _name_group(photograph: PurePosixPath) -> str:
-    """Name the group after the sub-folders; those that only say what is in them do not count."""
+def _name_group(photograph: PurePosixPath, view: str) -> str:
+    """Name the group after the sub-folders and the view; folders that only say what is in them do not count."""
     parts = [part for part in photograph.parts[:-1] if part.lower() not in _PLAIN_FOLDERS]
-    return "/".join(parts)
+    return "/".join([*parts, *([view] if view else [])])

@@ -366,7 +366,13 @@ def _note_several(
             f"{table.source}: {many} several photographs, such as {specimen} in {table.locate(rows)}: they are called "
             f"{', '.join(called[:4])}{', ...' * (len(called) > 4)}; name supports so, or after the files"
         )
+    return notes + _note_differences(table, column, several)
+
+
+def _note_differences(table: SpecimenTable, column: str, several: Mapping[str, Sequence[int]]) -> list[str]:
+    """Note specimens whose rows do not say the same of them, the first of very many."""
     found = {find_column(table.columns, (name,)) for name in _SPECIMEN_COLUMNS} - {None, column}
+    notes = []
     for telling in [name for name in table.columns if name in found] if several else ():
         for specimen, rows in several.items():
             values = [table.columns[telling][row] for row in rows]
@@ -376,4 +382,5 @@ def _note_several(
                     f"{table.source} {table.locate(rows)}: {telling} of {specimen} is {different[0]} and "
                     f"{different[1]}; is it one specimen? If not, give each its own {column}"
                 )
-    return notes
+    more = [f"{table.source}: {len(notes) - 5:,} more specimens whose rows differ"] if len(notes) > 5 else []
+    return notes[:5] + more

@@ -138,6 +138,16 @@ def test_parts_belong_to_individuals(
     assert any("told apart as parts that touch" in note for note in supports.notes) == guessed
 
 
+def test_a_crowd_is_no_individual(supports_folder: Path, butterflies: Collection) -> None:
+    drawn_so = [("animal", (2, 3, 10, 9), {"iscrowd": 0}), ("animal", (12, 3, 28, 18), {"iscrowd": 1})]
+    (supports_folder / "x.json").write_text(coco(drawn_so))
+    supports = read_many(supports_folder, butterflies)
+    check(supports, {"erato-1#1": {"animal": (2, 3, 10, 9)}})
+    assert "is a crowd (iscrowd), not one individual" in supports.notes[0]
+    (support,) = read_supports(supports_folder, butterflies).load("erato")
+    assert np.array_equal(support.masks[0], box_mask(2, 3, 10, 9) | box_mask(12, 3, 28, 18))
+
+
 def test_individuals_that_touch_need_numbers(supports_folder: Path, butterflies: Collection) -> None:
     touching = [
         *(("head", (2, 3, 6, 9)), ("body", (6, 3, 12, 9))),

@@ -279,9 +279,11 @@ def test_specimens_are_written_for_the_catalog(drawer: Path) -> None:
         columns = [(name, str(kind)) for name, kind, *_ in result.description]
         rows = result.fetchall()
     assert columns == [
+        ("sst:photograph", "VARCHAR"),
         ("sst:specimen", "VARCHAR"),
         ("sst:image", "VARCHAR"),
         ("sst:group", "VARCHAR"),
+        ("sst:view", "VARCHAR"),
         ("Specimen", "VARCHAR"),
         ("image", "VARCHAR"),
         ("group", "VARCHAR"),
@@ -292,8 +294,21 @@ def test_specimens_are_written_for_the_catalog(drawer: Path) -> None:
     ]
     day = datetime.date(2015, 4, 1)
     assert rows == [
-        ("01", str(drawer / "a.jpg"), "x", "01", "a.jpg", "x", 3, day, True, datetime.datetime(2015, 4, 1, 10)),
-        ("02", str(drawer / "b.jpg"), "all", "02", "b.jpg", None, None, None, None, None),
+        (
+            "01",
+            "01",
+            str(drawer / "a.jpg"),
+            "x",
+            "",
+            "01",
+            "a.jpg",
+            "x",
+            3,
+            day,
+            True,
+            datetime.datetime(2015, 4, 1, 10),
+        ),
+        ("02", "02", str(drawer / "b.jpg"), "all", "", "02", "b.jpg", None, None, None, None, None),
     ]
 
 

@@ -107,7 +107,11 @@ def _read_image(
     size = require_size(item, "height", "width", f"{path} image {name}")
     context.photographs.check_size(path, (name,), size)
     shapes = TraitShapes(path, size, context.traits, photograph=name)
+    many = context.photographs.expects_many((name,))
     for category, annotation, where in drawn:
+        if many and annotation.get("iscrowd"):
+            shapes.leave_out(f"{where} is a crowd (iscrowd), not one individual; draw some of them one by one")
+            continue
         encode = partial(_encode_segmentation, annotation.get("segmentation"), size, where, shapes.notes)
         shapes.add(category, encode, find_individual(annotation, annotation.get("attributes")))
     rles = shapes.join()
