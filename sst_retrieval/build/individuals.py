@@ -4,7 +4,7 @@
    of the table that says where its individual is has that one alone.
 2. Each keeps the number that a drawing or a review gave it; the others are numbered in reading order.
 3. Each is cut out, its neighbours painted out (`find.cutouts`), and the traits are propagated to it as to a photograph.
-4. Masks of two individuals never share a pixel; a trait that reaches out of its individual's outline widens it.
+4. Masks of two individuals never share a pixel; a trait that reaches a little out of its individual's outline widens it.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def describe_individuals(
             notes.append(f"individual {individual.number} is left out: {found}")
             continue
         free = ~_inside(taken, cutout)
-        found = replace(found, masks=cutout.keep_apart(found.masks) & free)
+        found = replace(found, masks=cutout.keep_inside(found.masks) & free)
         found = _replace_drawn(found, memory.traits, individual, cutout)
         own = [
             _cut_review(each, cutout) for each in reviews if each.individual == individual.id and each.trait != WHOLE

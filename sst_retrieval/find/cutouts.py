@@ -19,6 +19,9 @@ from sst_retrieval.types import Box, Detection, Frame, Mask, MaskStack, RGBImage
 MARGIN = 0.15
 """Width of the margin around an individual's box, as a share of the box's longer side."""
 
+REACH = 0.03
+"""How far a trait may reach beyond its individual as it was found, as a share of the longer side: its rim is rough."""
+
 RIM = 0.01
 """How much wider than its mask a neighbour is painted out, as a share of the box's longer side: edges are soft."""
 
@@ -55,9 +58,12 @@ class Cutout:
         (x, y), (a, b, c, d, e, f) = self.corner, frame.matrix
         return Frame((a, b, c - a * x - b * y, d, e, f - d * x - e * y))
 
-    def keep_apart(self, masks: MaskStack) -> MaskStack:
-        """Take the neighbours' pixels out of masks, bool (T, h, w)."""
-        kept: MaskStack = np.logical_and(masks, ~self.others)
+    def keep_inside(self, masks: MaskStack) -> MaskStack:
+        """Take out of masks, bool (T, h, w), what is far from the individual (`REACH`) or a neighbour's."""
+        y, x = np.nonzero(self.own)
+        reach = REACH * max(np.ptp(x) + 1, np.ptp(y) + 1)
+        near = ndimage.distance_transform_edt(~self.own) <= reach
+        kept: MaskStack = np.logical_and(masks, near & ~self.others)
         return kept
 
 
