@@ -35,7 +35,11 @@ LEAST_DIFFERENCE = 6.0
 BODY_SHARE = 0.25
 """A pixel is board if its distance to the board is less than this share of its distances to board and body together."""
 
+LEAST_PLAINNESS, LEAST_FRAMING, MOST_ROUGHNESS = 0.3, 0.65, 1.6
+"""What a board has at least, and at most (see `Pieces`)."""
+
 _BORDER = 0.03
+_ROUGHNESS_SIDE = 800
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +51,22 @@ class Pieces:
         foreground: bool (h, w).
         scale: pixels of the copy in one of the photograph, at most 1.
         plainness: 0..1, the share of the pixels that are of the board's colours within `BOARD_RADIUS`.
+        framing: 0..1, the share of the photograph's border that is board.
+        roughness: how much the board's lightness varies from pixel to pixel: the median standard deviation, in CIE L*,
+            in squares of 5 pixels of a copy of 800 px. Paper and foam have about 1, grass and soil 2 to 8.
     """
 
     image: RGBImage
     foreground: Mask
     scale: float
     plainness: float
+    framing: float
+    roughness: float
+
+    @property
+    def is_board(self) -> bool:
+        """Whether what is no piece is a plain board, rather than grass, water or soil."""
+        return self.plainness >= LEAST_PLAINNESS and self.framing >= LEAST_FRAMING and self.roughness <= MOST_ROUGHNESS
 
 
 def find_pieces(image: RGBImage, body: Floats) -> Pieces:
@@ -73,7 +87,14 @@ def find_pieces(image: RGBImage, body: Floats) -> Pieces:
     found &= distance >= BODY_SHARE * (distance + to_body)
     # Specks of one pixel are noise; what differs clearly stays, however thin.
     found = ndimage.binary_opening(found) | (found & (distance > max(otsu, LEAST_DIFFERENCE)))
-    return Pieces(small, found, small.shape[1] / image.shape[1], float((distance < BOARD_RADIUS).mean()))
+    return Pieces(
+        image=small,
+        foreground=found,
+        scale=small.shape[1] / image.shape[1],
+        plainness=float((distance < BOARD_RADIUS).mean()),
+        framing=float((~found)[_border(found.shape)].mean()),
+        roughness=_measure_roughness(lab[..., 0], found),
+    )
 
 
 def list_colours(pixels: npt.NDArray[np.uint8], share: float = 0.9) -> Floats:
@@ -103,11 +124,8 @@ def shrink(image: RGBImage, side: int) -> RGBImage:
 
 def _board_colours(lab: Floats, body: Floats) -> npt.NDArray[np.float64]:
     """Find the colours of the board, float64 (K, 3), CIE Lab."""
-    width = max(1, round(_BORDER * max(lab.shape)))
-    border = np.ones(lab.shape[:2], dtype=bool)
-    border[width:-width, width:-width] = False
     # The border twice: individuals lie rather in the middle.
-    colours, shares = _count_cells(np.concatenate([lab[border][::2], lab[::3, ::3].reshape(-1, 3)]))
+    colours, shares = _count_cells(np.concatenate([lab[_border(lab.shape[:2])][::2], lab[::3, ::3].reshape(-1, 3)]))
     common = shares > 1e-4
     colours, shares = colours[common], shares[common]
     mass = (np.linalg.norm(colours[:, None] - colours[None], axis=2) < BOARD_RADIUS) @ shares
@@ -120,6 +138,25 @@ def _board_colours(lab: Floats, body: Floats) -> npt.NDArray[np.float64]:
         order[: int(np.searchsorted(np.cumsum(shares[order]), 0.97 * shares.sum())) + 1]
     ]
     return board
+
+
+def _border(size: tuple[int, ...]) -> Mask:
+    """Mark the border of a photograph, bool (h, w)."""
+    width = max(1, round(_BORDER * max(size)))
+    border = np.ones(size, dtype=bool)
+    border[width:-width, width:-width] = False
+    return border
+
+
+def _measure_roughness(lightness: Floats, foreground: Mask) -> float:
+    """Measure how rough the board is; 0 if none is visible."""
+    step = max(1, round(max(lightness.shape) / _ROUGHNESS_SIDE))
+    rows, columns = (length // step * step for length in lightness.shape)
+    blocks = lightness[:rows, :columns].reshape(rows // step, step, columns // step, step).mean(axis=(1, 3))
+    near = ndimage.binary_dilation(foreground[:rows:step, :columns:step], iterations=3)
+    mean, square = ndimage.uniform_filter(blocks, 5), ndimage.uniform_filter(blocks**2, 5)
+    spread = np.sqrt(np.maximum(square - mean**2, 0))[~near]
+    return float(np.median(spread)) if spread.size else 0.0
 
 
 def _count_cells(lab: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -45,6 +45,9 @@ SELECTION_HALF_WIDTH = 10.0
 SMALLEST_SEED = 0.3
 """Half-width of a seed, as a share of that of large ones, below which nothing begins."""
 
+MOST_INDIVIDUALS = 500
+"""On one photograph; of more seeds the thickest are taken."""
+
 BACKGROUND_COST, OVERLAP_COST, INDIVIDUAL_COST = 1.5, 1.0, 0.3
 """What covered background, overlap, and one more individual cost, in shares of its area."""
 
@@ -106,6 +109,33 @@ def split_foreground(foreground: Mask, templates: Sequence[Template]) -> Split:
     return _assign(foreground, closed, trunk, chosen, templates, half_width)
 
 
+def fit_template(mask: Mask, template: Template) -> tuple[Pose, float]:
+    """Lay a template on one individual, wherever it fits best.
+
+    Args:
+        mask: bool (h, w), the individual, not empty.
+        template: the shape.
+
+    Returns:
+        Where, and IoU of the individual's trunk with it.
+    """
+    half_width = float(ndimage.distance_transform_edt(np.pad(mask, 1)).max())
+    trunk = find_trunk(close_gaps(mask, GAP * half_width), 0.8 * half_width)
+    depth = ndimage.distance_transform_edt(np.pad(trunk, 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(depth.argmax(), depth.shape)
+    padded = np.pad(trunk, 1).astype(np.float32)
+
+    def rate(pose: Pose) -> float:
+        window, drawn = draw_template(template, pose, mask.shape[:2])
+        shared = int((trunk[window] & drawn).sum())
+        return shared / max(1, int(trunk.sum()) + int(drawn.sum()) - shared)
+
+    poses = _fit_seed(padded, template, float(x), float(y), float(depth.max()))
+    rates = [rate(pose) for pose in poses]
+    best = int(np.argmax(rates))
+    return poses[best], rates[best]
+
+
 def measure_half_width(foreground: Mask) -> float:
     """Estimate the half-width of an individual: the median over pieces, the larger ones, of their thickest place."""
     depth = ndimage.distance_transform_edt(foreground)
@@ -125,7 +155,8 @@ def _find_seeds(trunk: Mask, half_width: float) -> list[tuple[float, float, floa
     labelled, count = ndimage.label(peaks, np.ones((3, 3)))
     middles = ndimage.center_of_mass(peaks, labelled, range(1, count + 1))
     places = [(min(round(y), trunk.shape[0] - 1), min(round(x), trunk.shape[1] - 1)) for y, x in middles]
-    return [(float(x), float(y), float(depth[y, x])) for y, x in places if trunk[y, x]]
+    seeds = [(float(x), float(y), float(depth[y, x])) for y, x in places if trunk[y, x]]
+    return sorted(seeds, key=lambda seed: -seed[2])[: 2 * MOST_INDIVIDUALS]
 
 
 def _fit(piece: Mask, seeds: Sequence[tuple[float, float, float]], templates: Sequence[Template]) -> list[_Candidate]:
@@ -209,37 +240,52 @@ def _choose(
             return 0.0
         inside, covered = small[window] & mask, cover[window] > 0
         new, overlap = int((inside & ~covered).sum()), int((mask & covered).sum())
-        cost = (
-            BACKGROUND_COST * (area - int(inside.sum())) + OVERLAP_COST * overlap + max(INDIVIDUAL_COST * area, least)
-        )
-        return new - cost
+        cost = BACKGROUND_COST * (area - int(inside.sum())) + OVERLAP_COST * overlap
+        return new - cost - max(INDIVIDUAL_COST * area, least)
+
+    near = [_list_neighbours(window, [other for other, _ in drawn]) for window, _ in drawn]
+    gains = np.array([gain(number) for number in range(len(candidates))])
+    chosen: list[int] = []
 
     def change(number: int, by: int) -> None:
         window, mask = drawn[number]
         cover[window] += (mask * by).astype(np.int16)
+        if by > 0:
+            chosen.append(number)
+        else:
+            chosen.remove(number)
+        for other in near[number]:
+            gains[other] = gain(other)
 
-    def best_left() -> tuple[float, int]:
-        left = [(gain(number), -number) for number in range(len(candidates)) if number not in chosen]
-        value, place = max(left, default=(0.0, 0))
-        return value, -place
+    def best_left() -> int | None:
+        left = gains.copy()
+        left[chosen] = -np.inf
+        place = int(left.argmax())
+        return place if left[place] > 0 else None
 
-    chosen: list[int] = []
-    while True:
-        value, number = best_left()
-        if value <= 0:
-            break
-        chosen.append(number)
-        change(number, 1)
+    while (best := best_left()) is not None:
+        change(best, 1)
         for earlier in list(chosen):
-            chosen.remove(earlier)
             change(earlier, -1)
-            value, number = best_left()
-            if value > 0:
-                chosen.append(number)
-                change(number, 1)
-        if len(chosen) >= len(candidates):
+            better = best_left()
+            if better is not None:
+                change(better, 1)
+        if len(chosen) > MOST_INDIVIDUALS:  # Two that replace each other for ever would be a fault of the costs.
             break
     return [candidates[number] for number in sorted(chosen)]
+
+
+def _list_neighbours(window: tuple[slice, slice], others: Sequence[tuple[slice, slice]]) -> list[int]:
+    """List the windows that share a pixel with a window."""
+    rows, columns = window
+    return [
+        number
+        for number, (other_rows, other_columns) in enumerate(others)
+        if rows.start < other_rows.stop
+        and other_rows.start < rows.stop
+        and columns.start < other_columns.stop
+        and other_columns.start < columns.stop
+    ]
 
 
 def _scale(pose: Pose, factor: float) -> Pose:

@@ -1,0 +1,132 @@
+"""Individuals on a board: a drawer, a tray, a sheet of paper, of any plain colour or with slats.
+
+1. What differs from the board is foreground (`find.pieces`).
+2. The shapes of the annotated individuals are laid on it as often as it has room for them (`find.splitting`).
+3. Those that are not of one kind with the annotated ones get a score below one half (`find.kinship`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from sst_retrieval.find.kinship import Portrait, judge, portray
+from sst_retrieval.find.pieces import Pieces, find_pieces, list_colours
+from sst_retrieval.find.splitting import Split, fit_template, split_foreground
+from sst_retrieval.find.templates import Template, make_template
+from sst_retrieval.imaging.masks import box as box_of
+from sst_retrieval.nets.efficientnet import EfficientNetTrunk
+from sst_retrieval.types import Detection, Doubles, Floats, Mask, RGBImage, Support
+
+BODY_COLOURS = 0.8
+"""Share of an annotated individual's pixels whose colours, the commonest first, are its body's: not its edge's."""
+
+SMALLEST = 0.12
+"""Individuals with less than this share of the photograph's median area are crumbs or torn off parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoardMemory:
+    """What is looked for on boards.
+
+    Attributes:
+        body: float32 (K, 3), CIE Lab, the colours of the annotated individuals.
+        templates: one an annotated individual.
+        portraits: one an annotated individual.
+    """
+
+    body: Floats
+    templates: tuple[Template, ...]
+    portraits: tuple[Portrait, ...]
+
+
+def remember_board(trunk: EfficientNetTrunk, supports: Sequence[Support]) -> BoardMemory:
+    """Learn colours, shape and looks of annotated individuals; at least one."""
+    colours, templates, portraits = [], [], []
+    for support in supports:
+        image, body = _cut_out(support)
+        inner = ndimage.binary_erosion(body, iterations=2)
+        colours.append(list_colours(image[inner if inner.any() else body], BODY_COLOURS))
+        template = make_template(body)
+        templates.append(template)
+        pose, _ = fit_template(body, template)
+        portraits.append(portray(trunk, image, body, pose, template))
+    return BoardMemory(np.concatenate(colours), tuple(templates), tuple(portraits))
+
+
+def find_on_board(trunk: EfficientNetTrunk, memory: BoardMemory, image: RGBImage) -> list[Detection] | None:
+    """Find individuals on a board.
+
+    Args:
+        trunk: the network, the one that the memory was made with.
+        memory: what is looked for.
+        image: uint8 (H, W, 3), any size; it is searched at 1600 px.
+
+    Returns:
+        The individuals and the strangers, the surest first; no pixel belongs to two. None if the photograph shows no
+        board.
+    """
+    pieces = find_pieces(image, memory.body)
+    if not pieces.is_board:
+        return None
+    split = split_foreground(pieces.foreground, memory.templates)
+    scores = _judge(trunk, memory, pieces, split)
+    found = [
+        _enlarge(split.labels == number + 1, float(scores[number]), image.shape[:2])
+        for number in np.argsort(-scores, kind="stable").tolist()
+    ]
+    return [each for each in found if each is not None]
+
+
+def _cut_out(support: Support) -> tuple[RGBImage, Mask]:
+    """Cut an annotated individual out of its photograph, with room for its outline."""
+    x0, y0, x1, y1 = box_of(support.body)
+    height, width = support.body.shape
+    rim = round(0.1 * max(x1 - x0, y1 - y0)) + 3
+    part = (slice(max(0, y0 - rim), min(height, y1 + rim)), slice(max(0, x0 - rim), min(width, x1 + rim)))
+    return support.image[part], support.body[part]
+
+
+def _judge(trunk: EfficientNetTrunk, memory: BoardMemory, pieces: Pieces, split: Split) -> Doubles:
+    """Judge every individual by its kind, and what is far too small by its size."""
+    portraits, areas = [], []
+    for number, (pose, place) in enumerate(zip(split.poses, split.templates, strict=True), 1):
+        template = memory.templates[place]
+        window = _window(split, number, pose.size * template.reach)
+        mask = split.labels[window] == number
+        moved = pose._replace(x=pose.x - window[1].start, y=pose.y - window[0].start)
+        portraits.append(portray(trunk, pieces.image[window], mask, moved, template))
+        areas.append(int(mask.sum()))
+    scores = judge(memory.portraits, portraits)
+    small = np.array(areas) < SMALLEST * np.median(areas) if areas else np.zeros(0, dtype=bool)
+    return np.where(small, 0.3 * scores, scores)
+
+
+def _window(split: Split, number: int, reach: float) -> tuple[slice, slice]:
+    """Return the part of the photograph that an individual and its template are on."""
+    pose = split.poses[number - 1]
+    x0, y0, x1, y1 = box_of(split.labels == number)
+    height, width = split.labels.shape
+    rows = slice(max(0, min(y0, int(pose.y - reach))), min(height, max(y1, int(pose.y + reach) + 1)))
+    return rows, slice(max(0, min(x0, int(pose.x - reach))), min(width, max(x1, int(pose.x + reach) + 1)))
+
+
+def _enlarge(small: Mask, score: float, size: tuple[int, ...]) -> Detection | None:
+    """Bring an individual from the copy that was searched to the photograph's own size; None if nothing is left.
+
+    Every pixel of the photograph takes the individual of the nearest pixel of the copy, so that none belongs to two.
+    """
+    left, top, right, bottom = box_of(small)
+    height, width = small.shape
+    rows = np.minimum(((np.arange(size[0]) + 0.5) * height / size[0]).astype(np.int64), height - 1)
+    columns = np.minimum(((np.arange(size[1]) + 0.5) * width / size[1]).astype(np.int64), width - 1)
+    inside_rows = np.flatnonzero((rows >= top) & (rows < bottom))
+    inside_columns = np.flatnonzero((columns >= left) & (columns < right))
+    if not len(inside_rows) or not len(inside_columns):
+        return None
+    box = (int(inside_columns[0]), int(inside_rows[0]), int(inside_columns[-1]) + 1, int(inside_rows[-1]) + 1)
+    mask = small[np.ix_(rows[inside_rows], columns[inside_columns])]
+    return Detection(box, score, mask) if mask.any() else None
