@@ -77,7 +77,7 @@ def _compute_signs(network: Decoder, path: Path) -> tuple[torch.Tensor, torch.Te
         match.view, match.shares, match.distance, match.warped_masks, first, rivals, match.levels, fused.key_votes
     )
     logits, _ = network(inputs)
-    features = compute_presence_features(build_presence_inputs(inputs, logits))
+    features = compute_presence_features(build_presence_inputs(inputs, torch.sigmoid(logits.detach())))
     return features, (example.truth.sum((1, 2)) > MIN_PIXELS).float()
 
 

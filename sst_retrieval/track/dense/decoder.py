@@ -195,8 +195,18 @@ class Decoder(nn.Module):
             middle = up if scale == 1 else middle
         logits = (functional.pixel_shuffle(self.pixels(up), 2) + upsample(4 * inputs.traits[:, 2:3]))[:, 0]
         expected = self._estimate_iou(logits, deep, middle, inputs)
-        present = self.presence(compute_presence_features(build_presence_inputs(inputs, logits)))
+        present = self.classify_presence(inputs, torch.sigmoid(logits.detach()))
         return logits, torch.stack([expected, present], dim=1)
+
+    def classify_presence(self, inputs: DecoderInputs, masks: torch.Tensor) -> torch.Tensor:
+        """Classify whether traits are present, given their masks: float32 (T,), logits.
+
+        Args:
+            inputs: of the network.
+            masks: float32 (T, 2 G, 2 G), 0..1.
+        """
+        logits: torch.Tensor = self.presence(compute_presence_features(build_presence_inputs(inputs, masks)))
+        return logits
 
     def _encode_target(self, inputs: DecoderInputs) -> list[torch.Tensor]:
         """Encode what depends on the target alone, scale by scale: float32 (1, TARGET_CHANNELS[s], h, w)."""
@@ -234,10 +244,10 @@ class Decoder(nn.Module):
         return answer[:, 0]
 
 
-def build_presence_inputs(inputs: DecoderInputs, logits: torch.Tensor) -> PresenceInputs:
-    """Build the inputs of the presence features from masks of the given logits, float32 (T, 2 G, 2 G)."""
+def build_presence_inputs(inputs: DecoderInputs, masks: torch.Tensor) -> PresenceInputs:
+    """Build the inputs of the presence features from masks, float32 (T, 2 G, 2 G), 0..1."""
     return PresenceInputs(
-        masks=torch.sigmoid(logits.detach()),
+        masks=masks,
         warped_masks=inputs.traits[:, 1] + 0.5,
         votes=inputs.traits[:, 0] + 0.5,
         distance=inputs.target[-2] + 0.5,

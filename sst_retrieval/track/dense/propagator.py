@@ -4,7 +4,8 @@
    (16 rotations, mirrored and not), finely in its own frame. Fine descriptors are projected on principal components.
 2. Estimate the pose. A target is described coarsely once and matched with the supports in every pose by nearest
    neighbours. A similarity transform (rotation, scale, translation, reflection) fitted to the matched cells of the best
-   poses aligns the target with the support. No axis of the animal is assumed.
+   poses (and of the best in which it lies like the first support) aligns the target with the support. No axis of the
+   animal is assumed.
 3. Estimate a displacement field. Within the aligned view, cells attend to similar cells of the support in a wide
    window; the expected offset, smoothed with the matches' confidence, warps the support to the target's proportions.
 4. Transfer the labels. Cells of 2 pixels take the labels of the most similar cells of the warped supports nearby (a
@@ -69,7 +70,7 @@ from sst_retrieval.track.dense.view import (
 )
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
-VERSION = 8
+VERSION = 9
 """Changes whenever the same settings would give other masks."""
 
 MAJORITY = 0.5
@@ -93,6 +94,11 @@ of ten frames are larger."""
 CHANGED_FRAME = frames.square_frame((0.48, 0.5), 0.9, -0.15)
 CHANGED_BRIGHTNESS = 1.15
 """The changed view of a support on which the keys are tested, see `track.dense.view.compute_key_reliability`."""
+
+NEAR_ROTATIONS = 1
+"""Rotations, in steps of `pose_rotations`, by which a target may differ from the first support and still count as lying
+alike. Specimens of a series are mostly photographed alike, so the best of these poses is always refined, too; where
+every specimen is another genus, the coarse similarity of the unrefined poses tells hardly more than chance."""
 
 SAME_FRAME = 0.1
 """Two frames whose corners lie no farther apart (in edges of the frame) are the same for the purpose of a match."""
@@ -332,12 +338,16 @@ class DensePropagator:
         hypotheses = []
         for support in supports:
             poses = zip(support.poses, support.pose_descriptors, support.pose_foreground, strict=True)
-            for pose, descriptors, foreground in poses:
+            for number, (pose, descriptors, foreground) in enumerate(poses):
                 similarity, nearest = self._match_nearest(descriptors, foreground, target)
-                hypotheses.append((similarity, support, pose, foreground, nearest))
-        best = sorted(hypotheses, key=lambda one: -one[0])[: self.settings.pose_candidates]
+                hypotheses.append((similarity, number, support, pose, foreground, nearest))
+        hypotheses.sort(key=lambda one: -one[0])
+        alike = {step % self.settings.pose_rotations for step in range(-NEAR_ROTATIONS, NEAR_ROTATIONS + 1)}
+        best, others = hypotheses[: self.settings.pose_candidates], hypotheses[self.settings.pose_candidates :]
+        if not any(number in alike for _, number, *_ in best):
+            best += [one for one in others if one[1] in alike][:1]
         candidates = []
-        for _, support, pose, foreground, nearest in best:
+        for _, _, support, pose, foreground, nearest in best:
             upright_to_pose = frames.compose(pose, frames.invert(support.frame))
             frame = frames.compose(frames.invert(upright_to_pose), self._fit_frame(start, foreground, nearest))
             upright, foreground = support.pose_descriptors[0], support.pose_foreground[0]

@@ -124,7 +124,8 @@ class TrainedDecoder:
         The rules align edges to the pixel, the decoder knows which fragments belong together. In the masks, it is
         weighted by the disagreement of the two kinds of votes and by how well the animal is in distribution. Its
         presence and expected IoU count on every animal: out of distribution the rules are overconfident. A mask with
-        a high expected IoU is never removed.
+        a high expected IoU is never removed. Presence is classified by the decoder's mask where the animal is in
+        distribution, and by the rules' mask where it is not.
 
         Args:
             inputs: of the network.
@@ -146,8 +147,14 @@ class TrainedDecoder:
         )
         logits, estimates = self._network(moved)
         probability = torch.sigmoid(logits).cpu()
-        expected, present = torch.sigmoid(estimates).cpu().numpy().T
+        expected = torch.sigmoid(estimates[:, 0]).cpu().numpy()
         margin = (probability - compute_strongest_rival(probability, inputs.rivals.cpu()).clamp(min=0.5)).numpy()
+        # In distribution the decoder's own mask, as in training; out of it that of the rules, if they find any: a poor
+        # mask of the decoder must not make a trait absent of which the rules find a good one.
+        ruled = torch.from_numpy((by_rules.soft > 0.5).any(axis=(1, 2)))[:, None, None]
+        own_share = torch.where(ruled, in_distribution, 1.0)
+        blended = own_share * probability + (1 - own_share) * torch.from_numpy(by_rules.soft)
+        present = torch.sigmoid(self._network.classify_presence(moved, blended.to(self._device))).cpu().numpy()
         presence_weight = in_distribution + (reliability - in_distribution) * PRESENCE_SHARE
         present = presence_weight * present + (1 - presence_weight) * presence
         share = np.broadcast_to(np.float32(self._share) * disagreement, present.shape)

@@ -157,6 +157,24 @@ def test_out_of_distribution_presence_combines_features_matching_and_expected_io
     assert predicted.confidence[0] == pytest.approx(expected, abs=0.01)
 
 
+def test_presence_is_classified_by_the_decoders_mask_in_distribution_and_by_the_rules_outside(
+    trained: TrainedDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[torch.Tensor] = []
+
+    def classify(_: Decoder, inputs: DecoderInputs, masks: torch.Tensor) -> torch.Tensor:
+        judged.append(masks)
+        return torch.zeros(len(masks))
+
+    monkeypatch.setattr(Decoder, "classify_presence", classify)
+    by_rules = SoftMasks(disc(20).astype(np.float32)[None], np.array([0.7], np.float32))
+    trained.decode(disc_inputs(), by_rules, np.ones(1), in_distribution=1.0)
+    own, in_distribution = judged
+    assert torch.equal(own, in_distribution)
+    trained.decode(disc_inputs(), by_rules, np.ones(1), in_distribution=0.0)
+    assert torch.equal(judged[-1], torch.from_numpy(by_rules.soft))
+
+
 def test_disagreement_lowers_confidence_out_of_distribution(trained: TrainedDecoder) -> None:
     by_rules = SoftMasks(disc(20).astype(np.float32)[None], np.array([1.0], np.float32))
     agreed, disagreed = (

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from sst_retrieval.imaging import frames
+from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.synthetic.species import SPECIES
 from sst_retrieval.synthetic.specimen import SpecimenPlan, draw_specimen
 from sst_retrieval.track.dense.keys import KeyVotes
@@ -76,6 +78,27 @@ def test_the_frame_of_the_support_is_the_frame_of_a_photograph_equal_to_it(
     itself: Propagated, memory: DenseMemory
 ) -> None:
     assert itself.frame.matrix == pytest.approx(memory.supports[0].frame.matrix, abs=0.05)
+
+
+def test_a_specimen_that_lies_like_the_support_is_found_where_the_coarse_similarity_misleads(
+    propagator: DensePropagator, memory: DenseMemory, support: Support, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between genera the unrefined poses are hardly ranked: here all that are mirrored seem better."""
+    rotations = propagator.settings.pose_rotations
+    match_nearest, calls = DensePropagator._match_nearest, 0
+
+    def mislead(self: DensePropagator, *grids: torch.Tensor) -> tuple[float, torch.Tensor]:
+        nonlocal calls
+        similarity, nearest = match_nearest(self, *grids)
+        mirrored = rotations <= calls < 2 * rotations
+        calls += 1
+        return similarity + mirrored, nearest
+
+    monkeypatch.setattr(DensePropagator, "_match_nearest", mislead)
+    monkeypatch.setattr("sst_retrieval.track.dense.propagator.propose_starts", lambda image: [frame_specimen(image)])
+    assert propagator.match(memory, support.image).frame.matrix == pytest.approx(
+        memory.supports[0].frame.matrix, abs=0.05
+    )
 
 
 @pytest.fixture(scope="module")
