@@ -34,11 +34,12 @@ class SpecimenTable:
         """Name the positions of rows in the file, for a message: "lines 3, 8 and 12".
 
         Args:
-            rows: positions in the columns, from 0.
+            rows: positions in the columns, from 0; several may stand in one line of the file.
         """
-        shown = [str(self.row_numbers[row]) for row in rows[:5]]
-        more = [f"{len(rows) - 5:,} more"] if len(rows) > 5 else []
-        return f"{self.unit}{'s' * (len(rows) > 1)} " + " and ".join(
+        numbers = list(dict.fromkeys(self.row_numbers[row] for row in rows))
+        shown = [str(number) for number in numbers[:5]]
+        more = [f"{len(numbers) - 5:,} more"] if len(numbers) > 5 else []
+        return f"{self.unit}{'s' * (len(numbers) > 1)} " + " and ".join(
             filter(None, [", ".join((shown + more)[:-1]), (shown + more)[-1]])
         )
 

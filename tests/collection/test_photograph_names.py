@@ -100,6 +100,11 @@ def test_other_cells_hold_for_all_photographs_of_a_list(drawer: Path) -> None:
     ]
 
 
+def test_a_line_with_a_list_is_named_once(drawer: Path) -> None:
+    (note,) = read(drawer, "id,image\nA,a.jpg|b.jpg\nA,c.jpg\n").notes
+    assert "such as A in lines 2 and 3: they are called 'A a', 'A b', 'A c'" in note
+
+
 def test_a_list_that_only_looks_like_one(drawer: Path) -> None:
     (drawer / "x|y.jpg").write_bytes(b"")
     collection = read(drawer, "id,image\nA,x|y.jpg\n")

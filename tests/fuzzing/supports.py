@@ -311,6 +311,8 @@ def prepare(folder: Path) -> Check:
                 return outcome
         files, how, path = mutate(drawing, rng)
         supports = read(files)
+        if rng.random() < 0.3 and (outcome := judge_individuals(supports, read_supports(place, collection, "many"))):
+            return outcome
         return judge(drawing, supports, before[drawing.name], how, path)
 
     return check
@@ -358,6 +360,21 @@ def judge(drawing: Drawing, supports: Supports, before: dict[str, Mask], how: st
     if whole and len(found) < len(before) and not is_renaming(path, how):
         return Outcome(DIFFERENT, "a trait is missing without a word", detail)
     return Outcome(EXPLAINED, "the format has no checksum, and the file is valid", detail)
+
+
+def judge_individuals(one: Supports, many: Supports) -> Outcome | None:
+    """Compare supports of one individual with the same drawing read for many: together they are the same pixels."""
+    for group in one.groups():
+        for support in one.load(group):
+            own = [each for each in many.load(group) if each.photograph == support.individual]
+            together: Mask = np.any([each.masks.any(axis=0) for each in own] or [support.body & False], axis=0)
+            if not np.array_equal(together, support.body) and not any(
+                word in note for note in many.notes for word in ("is a crowd", "numbered individuals")
+            ):
+                return Outcome(
+                    DIFFERENT, "individuals are not all that was drawn", f"{support.individual}: {many.notes}"
+                )
+    return None
 
 
 def is_renaming(path: tuple[Any, ...], how: str) -> bool:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,6 +23,7 @@ from PIL import Image
 
 from fuzzing.damages import damage
 from fuzzing.outcomes import DIFFERENT, EXPLAINED, REFUSED, RIGHT, Check, Outcome
+from sst_retrieval.collection.places import check_shared_photographs
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.collection.table_files import read_table
 from sst_retrieval.errors import CollectionError
@@ -45,6 +48,14 @@ HARD = (
     "NULL",
 )
 COLUMNS = ("sex", "locality", "eventDate", "decimalLatitude", "remarks", "mmPerPixel", "recordedBy", "genus", "order")
+PLACES = {
+    "view": ("dorsal", "ventral", "Dorsal", "left lateral", ""),
+    "photograph": ("P1", "P2", "007", "B0", ""),
+    "box": ("0 0 2 2", "1,1,4,3", "[0 0 1 1]", "0 0 9 9", "x", ""),
+    "individual": ("1", "2", "3", "F12", ""),
+    "xFrac": ("0", "0.5", ""),
+}
+"""Columns that say which photograph or individual a row is -> cells."""
 DELIMITERS = (",", ";", "\t")
 
 
@@ -68,13 +79,19 @@ class Table:
 def make_cells(rng: Random) -> Cells:
     """Make a header and up to eight rows, a photograph each."""
     header = [rng.choice(("catalogNumber", "specimen", "id", "dwc:catalogNumber")), rng.choice(("image", "file"))]
+    several, shared = rng.random() < 0.25, rng.random() < 0.15  # Photographs of a specimen, rows of a photograph.
     header += rng.choice(([], ["group"])) + rng.sample(COLUMNS, rng.randint(0, 5))
+    header += rng.sample(list(PLACES), rng.randint(0, 3)) if several or shared else []
     rows = []
     hard = rng.random() < 0.5
     for i in range(rng.randint(1, PHOTOGRAPHS)):
-        row = [f"B{i}", f"p{i}.png"]
+        row = [f"B{i // 2 if several else i}", f"p{i // 2 if shared else i}.png"]
+        if several and rng.random() < 0.1:
+            row[1] += f"|p{(i + 1) % PHOTOGRAPHS}.png"
         for name in header[2:]:
             word = rng.choice(HARD if hard and rng.random() < 0.3 else WORDS)
+            if name in PLACES:
+                word = rng.choice(PLACES[name])
             row.append(rng.choice(("0.042", "")) if name == "mmPerPixel" else "erato" if name == "group" else word)
         rows.append(row)
     if rng.random() < 0.3:  # Another order of the columns.
@@ -262,6 +279,10 @@ def prepare(folder: Path) -> Check:
                 # Nothing in it is ambiguous.
                 # R's row numbers without a name are recognised by rows that are longer than the header.
                 unclear = table.style == "R without quotes" and not any(row[-1] for row in table.cells[1:])
+                # Two photographs may have one name, and rows one photograph.
+                unclear |= any(
+                    word in str(error) for word in ("would be called", "would be a photograph", "several times")
+                )
                 if not unclear and "mmPerPixel" not in str(error):
                     return Outcome(DIFFERENT, "an undamaged table is refused", f"{table.style}: {error}\n{content!r}")
             return Outcome(REFUSED, "CollectionError", str(error))
@@ -284,6 +305,9 @@ def judge(path: Path, content: bytes, expected: Cells | None, name: str) -> Outc
         return Outcome(DIFFERENT, "a row is missing without a word", f"{detail}; read as {ours}")
     if len(set(used)) < len(used):
         return Outcome(DIFFERENT, "two specimens of one id", f"{detail}; read as {ours}")
+    for group in ("one", "many"):
+        with suppress(CollectionError):  # Refused with the reason.
+            check_shared_photographs(collection, dict.fromkeys(("all", "erato"), group))
     if (outcome := judge_values(collection, raw.columns, detail)) is not None:
         return outcome
     agreeing = next((reader for reader, cells in read_independently(content) if same_cells(ours, cells)), None)
@@ -323,6 +347,7 @@ def judge_values(collection: object, columns: dict[str, Sequence[object]], detai
         if column not in columns:
             return Outcome(DIFFERENT, "a column that the table does not have", detail)
         text = {unicodedata.normalize("NFC", str(cell).strip()) for cell in columns[column] if cell is not None}
+        text |= {part.strip() for cell in text for part in re.split(r"[|;]", cell)}  # A list is a row for each.
         for specimen in specimens:
             value = specimen.metadata[column]
             if value is None:
