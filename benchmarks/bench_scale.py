@@ -440,7 +440,7 @@ def show(result: dict[str, Any]) -> None:
     """Print what was measured of one size."""
     print(f"\n{result['regions']:,} regions x {sum(BLOCKS.values())} numbers, k = {K}")
     for name, value in result.items():
-        if isinstance(value, float):
+        if isinstance(value, int | float) and name != "regions":
             unit, divisor = ("MB", 1e6) if name.endswith("bytes") else ("", 1)
             print(f"  {name:<36}{value / divisor:>12.1f} {unit}")
     print("  disk, bytes a region: ", ", ".join(f"{k} {v:,.0f}" for k, v in result["disk_bytes_a_region"].items()))

@@ -5,21 +5,23 @@ Writing (`write_codes`), block by block:
 1. The principal directions of the block are found; the `CODE_BYTES` most varied of all blocks are kept (the others
    hold little). Within a block, the kept ones are turned at random: the coordinates are then alike in size, and one
    step of quantisation suits them all, as in RaBitQ (Gao and Long 2024). Directions are orthonormal columns A.
-2. x = A y + s, with y = A^T x, and s orthogonal to A. y is stored as whole numbers c of one step: y = step c + e.
-   Of s its length is stored, rounded up.
+2. x = A y + s, with y = A^T x, and s orthogonal to A. y less its mean m is stored as whole numbers c of one step:
+   y = m + step c + e. Of s its length is stored, rounded up.
+3. Where few directions hold a block (colour), the bounds would suffer from its rounding: a coordinate gets several
+   bytes there (`FINE_BYTES`), whose sum is c, so that its step is as many times smaller.
 
 Searching (`Codes.bound`): with q = A l + r, q scaled by the weights of the blocks,
 
-    q . x = step l . c  +  l . e  +  r . s  <=  step l . c  +  |l| max |e|  +  |r| |s|      (Cauchy-Schwarz)
+    q . x = l . m + step l . c + l . e + r . s  <=  l . m + step l . c + |l| max |e| + |r| |s|      (Cauchy-Schwarz)
 
-l is rounded to 8 bits, too, and what that may cost is added. |s| stands in the code of its region, |r| in that of the
-query, so all that depends on the region is one product of whole numbers, by SimSIMD (`multiply_codes`). Nothing is
-approximate about the bound: a region whose bound is below the k-th score is not among the k best.
+l is rounded to 8 bits, too, and what that may cost is added (`Codes._quantise`). |s| stands in the code of its region,
+|r| in that of the query, so all that depends on the region is one product of whole numbers, by SimSIMD
+(`multiply_codes`). Nothing is approximate about the bound: a region whose bound is below the k-th score is not among
+the k best.
 """
 
 from __future__ import annotations
 
-import errno
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,8 +39,14 @@ from sst_retrieval.types import Doubles, Floats
 Ids = npt.NDArray[np.int64]
 CodeArray = npt.NDArray[np.int8]
 
-CODE_BYTES = 256
-"""Bytes of a region's code. With 224, bounds are a tenth wider and a search a tenth faster: no difference in all."""
+CODE_BYTES = 320
+"""At most so many bytes of a region's code."""
+
+FINE_BYTES = 4
+"""Bytes of a coordinate in a block that few directions hold."""
+
+FEW_DIRECTIONS = 16
+"""Up to so many directions of a block are few."""
 
 MIN_REGIONS = 1000
 """A trait with fewer regions has no codes: a product with all of its vectors takes less than a millisecond."""
@@ -71,7 +79,7 @@ class Basis:
         means: of each block, float32 (m,), of its coordinates.
         steps: float64 (B,), of quantisation.
         errors: float64 (B,), the largest |e| of a region.
-        lengths: float64 (B,), the largest length of a region's codes.
+        lengths: float64 (B,), the largest length of a region's codes (the sums of their bytes).
     """
 
     axes: list[Floats]
@@ -83,7 +91,7 @@ class Basis:
     @property
     def width(self) -> int:
         """Bytes of a code."""
-        return sum(axes.shape[1] + REST_COPIES for axes in self.axes)
+        return sum(axes.shape[1] * count_bytes(axes) + REST_COPIES for axes in self.axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +152,6 @@ def write_codes(codes_file: Path, basis_file: Path, vectors: Floats, blocks: Map
     arrays: dict[str, Any] = {f"axes/{name}": one for name, one in zip(blocks, axes, strict=True)}
     arrays |= {f"means/{name}": one for name, one in zip(blocks, means, strict=True)}
     np.savez(basis_file, **arrays, steps=steps, errors=errors, lengths=lengths)
-    if codes_file.stat().st_size < len(vectors) * basis.width:
-        raise OSError(errno.ENOSPC, "was written in part only", str(codes_file))
 
 
 class Codes:
@@ -223,11 +229,26 @@ class Codes:
         largest = max(np.abs(np.concatenate(part)).max(initial=0.0) for part in parts)
         factor = (float(largest) or 1.0) / MAX_CODE * (1 + 1e-9)
         quantised = []
-        for (leading, rest_parts), length in zip(parts, basis.lengths, strict=True):
-            whole = np.rint(leading / factor)
-            offset += float(np.linalg.norm(leading - whole * factor)) * length
-            quantised += [whole, np.ceil(rest_parts / factor)]
+        for (leading, rest_parts), axes, length in zip(parts, basis.axes, basis.lengths, strict=True):
+            count = count_bytes(axes)
+            whole = np.rint(leading / factor * count)
+            split = _split(whole, count)
+            # With Q the bytes of a coordinate, C those of a region: the sum of Q C is mean Q * sum C, but for
+            # (Q - mean Q) . (C - mean C); bytes rounded up and down are at most sqrt(bytes) / 2 from their mean.
+            offset += float(np.linalg.norm(leading - whole * factor / count)) * length
+            offset += factor * float(np.linalg.norm(split - whole[:, None] / count)) * np.sqrt(split.size) / 2
+            quantised += [split.ravel(), np.ceil(rest_parts / factor)]
         return np.concatenate(quantised).astype(np.int8), factor, offset
+
+
+def count_bytes(axes: Floats) -> int:
+    """Return how many bytes a coordinate has in a block with these directions."""
+    return FINE_BYTES if axes.shape[1] <= FEW_DIRECTIONS else 1
+
+
+def _split(whole: npt.NDArray[np.floating[Any]], count: int) -> npt.NDArray[np.floating[Any]]:
+    """Split whole numbers into a sum of bytes, as alike as may be: (..., count)."""
+    return np.floor((whole[..., None] + np.arange(count)) / count)
 
 
 def multiply_codes(codes: CodeArray, queries: CodeArray) -> Doubles:
@@ -277,10 +298,13 @@ def _count_threads() -> int:
 def _find_axes(sample: Floats, slices: list[slice]) -> list[Floats]:
     """Find the most varied directions of all blocks together; of each block float32 (d, m)."""
     spectra = [np.linalg.eigh(part.T @ part / len(part)) for part in (sample[:, b].astype(np.float64) for b in slices)]
-    budget = CODE_BYTES - REST_COPIES * len(slices)
     owners = np.concatenate([np.full(len(values), number) for number, (values, _) in enumerate(spectra)])
-    energies = np.concatenate([values for values, _ in spectra])
-    counts = np.bincount(owners[np.argsort(-energies, kind="stable")[:budget]], minlength=len(slices))
+    best = owners[np.argsort(-np.concatenate([values for values, _ in spectra]), kind="stable")]
+    for budget in range(CODE_BYTES - REST_COPIES * len(slices), -1, -1):
+        counts = np.bincount(best[:budget], minlength=len(slices))
+        sizes = np.where(counts <= FEW_DIRECTIONS, FINE_BYTES, 1) * counts + REST_COPIES
+        if sizes.sum() <= CODE_BYTES:
+            break
     rng = np.random.default_rng(0)
     found = []
     for (_, axes), count in zip(spectra, counts.tolist(), strict=True):
@@ -290,12 +314,12 @@ def _find_axes(sample: Floats, slices: list[slice]) -> list[Floats]:
 
 
 def _find_steps(vectors: Floats, slices: list[slice], axes: list[Floats], means: list[Floats]) -> Doubles:
-    """Find the step of each block with which no coordinate of any region is beyond `MAX_CODE`."""
+    """Find the step of each block with which no byte of any region is beyond `MAX_CODE`."""
     largest = np.zeros(len(slices))
     for part in _chunks(vectors):
         for number, (block, own, mean) in enumerate(zip(slices, axes, means, strict=True)):
             largest[number] = max(largest[number], np.abs(part[:, block] @ own - mean).max(initial=0.0))
-    steps: Doubles = np.where(largest > 0, largest, 1.0) / MAX_CODE
+    steps: Doubles = np.where(largest > 0, largest, 1.0) / MAX_CODE / [count_bytes(own) for own in axes]
     return steps
 
 
@@ -309,7 +333,8 @@ def _encode(part: Floats, slices: list[slice], basis: Basis) -> tuple[CodeArray,
         rest_codes = np.ceil(np.sqrt(np.maximum(rest, 0) + _REST_ERROR) * REST_LEVELS)
         leading -= mean
         codes = np.rint(leading / np.float32(step))
-        columns += [codes, np.repeat(rest_codes[:, None], REST_COPIES, axis=1)]
+        split = _split(codes, count_bytes(axes)).reshape(len(codes), -1)
+        columns += [split, np.repeat(rest_codes[:, None], REST_COPIES, axis=1)]
         errors.append(np.linalg.norm(leading - codes * np.float32(step), axis=1).max(initial=0.0))
         lengths.append(np.linalg.norm(codes, axis=1).max(initial=0.0))
     return np.hstack(columns).astype(np.int8), np.array(errors, np.float64), np.array(lengths, np.float64)

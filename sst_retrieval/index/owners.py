@@ -126,6 +126,7 @@ class Owners:
             self._lines = _map_bytes(folder / "lines.jsonl")
         except (OSError, ValueError, TypeError, AttributeError, EOFError) as error:
             raise IndexFolderError(f"{folder} cannot be read; {_REMEDY}: {error}") from error
+        self._last = "", -1  # A query asks for the same individual twice; one pair, so that threads do not mix it.
         ends = [end for _, end in self._traits.values()]
         fits = len(self._starts) and self._starts[-1] == len(self._lines)
         if not fits or len(self._individuals) != len(self._confidences) or max(ends, default=0) > len(self):
@@ -169,9 +170,14 @@ class Owners:
 
     def _find(self, individual: str) -> int | None:
         """Return the line of an individual; None if there is no such individual."""
-        count = len(self._starts) - 1
-        number = bisect_left(range(count), individual, key=lambda line: self._line(line)[0])
-        return number if number < count and self._line(number)[0] == individual else None
+        known, number = self._last
+        if known != individual or number < 0:
+            count = len(self._starts) - 1
+            number = bisect_left(range(count), individual, key=lambda line: self._line(line)[0])
+            if number == count or self._line(number)[0] != individual:
+                return None
+            self._last = individual, number
+        return number
 
     def _line(self, number: int) -> list[Any]:
         try:

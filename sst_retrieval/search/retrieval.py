@@ -238,13 +238,17 @@ def make_hits(matches: Sequence[Match], query: Query, catalog: Catalog, masks: A
     liked = {trait: sum(each.weight for each in own if each.weight > 0) or 1.0 for trait, own in query.traits.items()}
     hits = []
     for rank, match in enumerate(kept, start=1):
+        first = next(iter(query.traits))
+        whole = _hit(rank, first, match.regions[0], match.cosines.sum(axis=0), query, owners, masks)
+        if len(query.traits) == 1:
+            hits.append(whole)
+            continue
         # The cosines of a part are those of its trait alone, unweighed by the other traits.
         parts = [
             _hit(rank, trait, number, cosines / liked[trait], query, owners, masks)
             for trait, number, cosines in zip(query.traits, match.regions, match.cosines, strict=True)
         ]
-        whole = _hit(rank, parts[0].trait, match.regions[0], match.cosines.sum(axis=0), query, owners, masks)
-        hits.append(whole if len(parts) == 1 else replace(whole, parts=tuple(parts)))
+        hits.append(replace(whole, parts=tuple(parts)))
     return hits
 
 

@@ -75,7 +75,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(stored=many, query=queries, weights=block_weights, width=st.sampled_from([12, 14, 17, 21, 256]), data=st.data())
+@given(stored=many, query=queries, weights=block_weights, width=st.sampled_from([12, 16, 24, 37, 320]), data=st.data())
 @pytest.mark.parametrize("product", ["simsimd", "numpy"])
 def test_no_score_is_above_its_bound(
     folder: Path,
@@ -89,6 +89,7 @@ def test_no_score_is_above_its_bound(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codes, "MIN_REGIONS", 1)
         patch.setattr(codes, "CODE_BYTES", width)
+        patch.setattr(codes, "FEW_DIRECTIONS", data.draw(st.sampled_from([0, 2, 16])))
         if product == "numpy":
             patch.setattr(codes, "load_simsimd", lambda: None)
         write_codes(*code_files(folder), stored, BLOCKS)
@@ -103,7 +104,7 @@ def test_no_score_is_above_its_bound(
 
 
 @settings(max_examples=60, deadline=None)
-@given(stored=many, query=queries, weights=block_weights, width=st.sampled_from([12, 15, 256]), data=st.data())
+@given(stored=many, query=queries, weights=block_weights, width=st.sampled_from([12, 20, 320]), data=st.data())
 def test_search_by_codes_agrees_with_brute_force_and_with_search_without_codes(
     folder: Path, stored: np.ndarray, query: list[QueryExample], weights: np.ndarray, width: int, data: st.DataObject
 ) -> None:
@@ -183,12 +184,28 @@ def test_bounds_that_rule_out_little_are_not_used(folder: Path, monkeypatch: pyt
 def test_products_are_the_same_without_simsimd(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("simsimd")
     rng = np.random.default_rng(0)
-    stored, asked = (rng.integers(-127, 128, (count, 256), dtype=np.int8) for count in (5000, 3))
+    stored, asked = (rng.integers(-127, 128, (count, 320), dtype=np.int8) for count in (5000, 3))
     stored[0], asked[0] = -127, 127
     fast = multiply_codes(stored, asked)
     monkeypatch.setattr(codes, "load_simsimd", lambda: None)
     np.testing.assert_array_equal(multiply_codes(stored, asked), fast)
     np.testing.assert_array_equal(fast, stored.astype(np.int64) @ asked.T.astype(np.int64))
+
+
+def test_coordinates_of_blocks_with_many_directions_have_one_byte(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both kinds of blocks, fine and coarse, in one code; else all tests would be of fine ones."""
+    monkeypatch.setattr(codes, "FEW_DIRECTIONS", 2)
+    stored = clustered(2000)
+    index_of(folder, stored)
+    opened = Codes(*code_files(folder), BLOCKS, len(stored))
+    assert opened._codes.shape[1] == (4 + 4) + (3 + 4) + (2 * codes.FINE_BYTES + 4)
+    query = [QueryExample(stored[:1]), QueryExample(stored[1:2], -0.5)]
+    bounds = opened.bound(WeightedQuery.scale(query, SLICES, EQUAL), None)
+    upper, exact = bounds.values * bounds.factor + bounds.offset, exact_scores(stored, query, EQUAL)
+    assert (upper >= exact).all()
+    assert (upper - exact).max() < 0.05
 
 
 def test_the_highest_bounds_are_as_many_as_asked_for() -> None:
@@ -208,7 +225,7 @@ def test_files_that_are_not_of_these_vectors_are_refused(tmp_path: Path) -> None
     stored = clustered(1200)
     index_of(tmp_path, stored)
     codes_file, basis_file = code_files(tmp_path)
-    with pytest.raises(IndexFolderError, match=r"codes\.npy holds int8 \(1200, 21\) instead of int8 \(1201, 21\)"):
+    with pytest.raises(IndexFolderError, match=r"codes\.npy holds int8 \(1200, 48\) instead of int8 \(1201, 48\)"):
         Codes(codes_file, basis_file, BLOCKS, 1201)
     with pytest.raises(IndexFolderError, match=r"codes\.npz does not fit vectors of"):
         Codes(codes_file, basis_file, {"pattern": 3, "colour": 4, "shape": 2}, 1200)

@@ -74,7 +74,10 @@ def test_a_full_disk_is_one_sentence_and_the_old_state_stays(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "writer",
-    ["generation.write_vectors", "generation.write_whitening", "generation.allocate", "store.write_text"],
+    [
+        *("generation.write_vectors", "generation.write_whitening", "generation.write_codes"),
+        *("generation.write_owners", "generation.allocate", "store.write_text"),
+    ],
 )
 def test_a_disk_that_fills_up_at_any_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
     store = built(tmp_path / "index", [a_region("a"), a_region("b")])

@@ -149,6 +149,18 @@ def test_a_trait_nobody_shows_is_an_empty_index(folder: Path) -> None:
     assert len(index.search([QueryExample(a_vector(0)[None])], 5, weights=EQUAL).ids) == 0
 
 
+@pytest.mark.parametrize("count", [0, 1, 5000])
+def test_the_file_is_the_one_that_faiss_writes(tmp_path: Path, count: int) -> None:
+    faiss = vectors.load_faiss()
+    stored = np.random.default_rng(0).normal(size=(count, DIM)).astype(np.float32)
+    ids = 3 * np.arange(count) + 2
+    index = faiss.IndexIDMap(faiss.IndexFlatIP(DIM))
+    index.add_with_ids(stored, ids)
+    faiss.write_index(index, str(tmp_path / "theirs"))
+    write_vectors(tmp_path / "ours", ids, stored)
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
 def test_an_open_index_outlives_its_file(folder: Path) -> None:
     stored = np.array([a_vector(seed) for seed in range(2000)])
     index = index_of(folder, stored)
