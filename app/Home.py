@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
-from sst_app import current_index
+from sst_app import current_index, url_state
 from sst_app.page_errors import show_errors
 
 PAGES = [
@@ -29,7 +29,9 @@ def main() -> None:
         pages = PAGES if current_index.get_unindexed_table() is None else PAGES[1:2]
         page = st.navigation(pages, position="top")
         current_index.show_index_choice()
+        url_state.begin(page.title.lower())
         page.run()
+    url_state.write()
 
 
 main()

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import current_index, query_input
+from sst_app import current_index, query_input, url_state
 from sst_app.filters import Facet, build_predicate, count_words
 from sst_app.markdown import escape_md
 
@@ -23,6 +23,9 @@ def show_filters(index: sst.Index) -> str | None:
     facets = current_index.get_facets(_get_trait(index))
     for facet in facets.values():
         _widen_range(facet)
+        if url_state.was_adopted():
+            start = _read_url(facet)
+            st.session_state[_get_key(facet)] = start or ([] if facet.kind == "words" else facet.span)
     chosen: dict[str, Any] = {
         column: value for column in facets if (value := _read_choice(facets[column])) not in (None, [], ())
     }
@@ -71,7 +74,7 @@ def _find_species_column(index: sst.Index) -> str | None:
 
 
 def _get_trait(index: sst.Index) -> str:
-    chosen = st.session_state.get("trait") or st.query_params.get("trait")
+    chosen = st.session_state.get("trait") or url_state.get("trait")
     return chosen if chosen in index.traits else index.traits[0]
 
 
@@ -98,8 +101,8 @@ def _widen_range(facet: Facet) -> None:
 
 def _read_url(facet: Facet) -> Any:
     """Return the values of a filter in the URL; None if there are none or they are invalid."""
-    text = st.query_params.get(_get_key(facet))
-    if text is None:
+    text = url_state.get(_get_key(facet))
+    if not text:
         return None
     try:
         value = json.loads(text)
@@ -133,12 +136,12 @@ def _show_filter(table: Any, facet: Facet, chosen: dict[str, Any], facets: dict[
         else:
             value = st.slider(escape_md(facet.column), *facet.span, value=facet.span, key=key)
     if _read_choice(facet) in (None, [], ()):
-        st.query_params.pop(key, None)
+        url_state.put(key)
     else:
-        st.query_params[key] = json.dumps(value, default=str, ensure_ascii=False)
+        url_state.put(key, json.dumps(value, default=str, ensure_ascii=False))
 
 
 def _clear_filters(every: list[Facet]) -> None:
     for facet in every:
-        st.session_state.pop(_get_key(facet), None)
-        st.query_params.pop(_get_key(facet), None)
+        st.session_state[_get_key(facet)] = [] if facet.kind == "words" else facet.span
+        url_state.put(_get_key(facet))

@@ -11,7 +11,7 @@ from typing import Literal
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import captions, current_index, index_images
+from sst_app import captions, current_index, index_images, url_state
 from sst_app.markdown import escape_md
 
 Kind = Literal["like", "unlike"]
@@ -24,7 +24,7 @@ MAX_EXAMPLES = 12
 def read(index: sst.Index, kind: Kind) -> tuple[Pair, ...]:
     """Read the further examples of a kind from the URL, (specimen, trait); invalid ones are left out."""
     found: list[Pair] = []
-    for text in st.query_params.get_all(kind)[:MAX_EXAMPLES]:
+    for text in url_state.get_all(kind)[:MAX_EXAMPLES]:
         try:
             specimen, trait = json.loads(text)
         except (ValueError, TypeError):
@@ -40,7 +40,7 @@ def add(index: sst.Index, kind: Kind, specimen: str, traits: tuple[str, ...]) ->
     pairs = [(specimen, trait) for trait in traits]
     _write(other, [pair for pair in read(index, other) if pair not in pairs])
     _write(kind, [*(pair for pair in read(index, kind) if pair not in pairs), *pairs])
-    st.query_params.pop("page", None)
+    url_state.put("page")
 
 
 def remove(index: sst.Index, kind: Kind, pair: Pair) -> None:
@@ -51,7 +51,7 @@ def remove(index: sst.Index, kind: Kind, pair: Pair) -> None:
 def clear() -> None:
     """Remove all further examples."""
     for kind in LABELS:
-        st.query_params.pop(kind, None)
+        url_state.put(kind)
 
 
 def show(index: sst.Index) -> None:
@@ -78,7 +78,4 @@ def show(index: sst.Index) -> None:
 
 
 def _write(kind: Kind, pairs: list[Pair]) -> None:
-    if pairs:
-        st.query_params[kind] = [json.dumps(pair, ensure_ascii=False) for pair in pairs]
-    else:
-        st.query_params.pop(kind, None)
+    url_state.put(kind, *(json.dumps(pair, ensure_ascii=False) for pair in pairs))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import components, current_index, index_images, index_model, mask_canvas
+from sst_app import components, current_index, index_images, index_model, mask_canvas, url_state
 from sst_app.markdown import escape_md
 from sst_app.page_errors import show_errors
 
@@ -65,7 +65,7 @@ class QueryInput:
 def get_specimen() -> str | None:
     """Return the specimen of the query, if it is one of the index."""
     way = st.session_state.get("way", "a specimen")
-    return st.query_params.get("specimen") if way == "a specimen" else None
+    return url_state.get("specimen") or None if way == "a specimen" else None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from sst_app import (
     query_input,
     sentence_input,
     side_by_side,
+    url_state,
 )
 from sst_app.json_values import is_missing
 from sst_app.markdown import escape_md
@@ -99,12 +100,12 @@ def _show_notes(
 
 def _read_page() -> int:
     """Return the number of the page in the URL, from 1."""
-    text = st.query_params.get("page", "1")
+    text = url_state.get("page", "1")
     return min(1000, max(1, int(text))) if text.isdecimal() else 1
 
 
 def _set_page(page: int) -> None:
-    st.query_params["page"] = str(page)
+    url_state.put("page", *([str(page)] if page > 1 else []))
 
 
 def search(
@@ -252,10 +253,11 @@ def show_details(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit) 
 
 def set_query(specimen: str, trait: str) -> None:
     """Make a trait of a specimen the next query; in a callback, or before the widgets of the page are made."""
-    st.query_params["specimen"], st.query_params["trait"] = specimen, trait
+    url_state.put("specimen", specimen)
+    url_state.put("trait", trait)
     query_examples.clear()
     for name in ("page", "together"):
-        st.query_params.pop(name, None)
+        url_state.put(name)
     # Streamlit itself writes "way" into the URL.
     st.session_state["way"], st.session_state["trait"], st.session_state["words"] = "a specimen", trait, ""
     st.session_state["together"] = []

@@ -40,7 +40,7 @@ def open_browser() -> Iterator[Any]:
 
 def open_page(browser: Any, width: int = 1280, height: int = 800, **options: Any) -> Any:
     page = browser.new_page(viewport={"width": width, "height": height}, accept_downloads=True, **options)
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(float(os.environ.get("PATIENCE", PATIENCE)))
     return page
 
 

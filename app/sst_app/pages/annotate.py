@@ -9,7 +9,16 @@ import numpy as np
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import components, current_index, mask_canvas, query_input, rebuild, specimen_picker, specimen_source
+from sst_app import (
+    components,
+    current_index,
+    mask_canvas,
+    query_input,
+    rebuild,
+    specimen_picker,
+    specimen_source,
+    url_state,
+)
 from sst_app.markdown import escape_md, format_code
 from sst_app.mask_canvas import Masks
 from sst_app.page_errors import show_errors
@@ -60,11 +69,15 @@ def _show_specimen_choice(names: list[str]) -> str | None:
     if not names:
         st.info("No specimen has all of these words; use fewer or other ones.")
         return None
+    if url_state.was_adopted():
+        st.session_state["annotate-specimen"] = url_state.get("draw") or None
     wanted = st.session_state.get("annotate-specimen")
     shown = names[:200] if wanted not in names[200:] else [str(wanted), *names[:199]]
     if wanted not in shown:
         st.session_state["annotate-specimen"] = None
-    return st.selectbox("Draw on", shown, index=None, key="annotate-specimen", placeholder=f"{len(names):,} found")
+    chosen = st.selectbox("Draw on", shown, index=None, key="annotate-specimen", placeholder=f"{len(names):,} found")
+    url_state.put("draw", *([chosen] if chosen else []))
+    return chosen
 
 
 def _show_traits(source: SpecimenSource) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import json
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import captions, components, current_index, index_images, mask_canvas
+from sst_app import captions, components, current_index, index_images, mask_canvas, url_state
 from sst_app.markdown import escape_md, format_code
 from sst_app.page_errors import show_errors
 from sst_app.rebuild import (
@@ -32,18 +33,17 @@ def main() -> None:
     """Show the page."""
     index = current_index.get_index()
     with st.sidebar:
-        trait = st.selectbox("Trait", ["every trait", *index.traits], key="review-trait")
-        status = st.selectbox("Masks", list(STATUSES), key="review-status")
-        absent = st.toggle("also traits that were not found", key="review-absent")
+        trait = st.selectbox("Trait", ["every trait", *index.traits], key="review-trait", bind="query-params")
+        status = st.selectbox("Masks", list(STATUSES), key="review-status", bind="query-params")
+        absent = st.toggle("also traits that were not found", key="review-absent", bind="query-params")
         who = st.text_input("Your name", value=_get_login(), key="reviewer", help="Kept with every decision.")
-        order = st.selectbox("First", ["least confident", "most confident"], key="review-order")
+        order = st.selectbox("First", ["least confident", "most confident"], key="review-order", bind="query-params")
     show_progress()
     _show_conflict(index, who)
-    redrawing = st.session_state.get("redrawing")
+    redrawing = _read_redrawing()
     if redrawing is not None and _is_there(index, *redrawing):
-        _show_redraw(
-            index, redrawing[0], redrawing[1], who
-        )  # Whatever others decide meanwhile: a drawing is not taken away.
+        # Whatever others decide meanwhile: a drawing is not taken away.
+        _show_redraw(index, redrawing[0], redrawing[1], who)
         return
     table = current_index.get_table(None if trait == "every trait" else trait)
     queue = list_queue(table, STATUSES[status], absent=absent, least_first=order == "least confident")
@@ -127,14 +127,17 @@ def _show_redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
     size = (image.shape[0], image.shape[1])
     identity = ("redraw", key[0], specimen, trait)
     found = {trait: index.mask(specimen, trait)}
-    base = repr(st.session_state.get("redraw-seen"))
+    known = st.session_state.get("redraw-seen")
+    if known is None or known[:2] != (specimen, trait):  # By a link, or after a reload.
+        known = st.session_state["redraw-seen"] = (specimen, trait, _identify(index.decision(specimen, trait)))
+    base = repr(known[2])
     drawing = mask_canvas.open_drawing(identity, size, lambda: found, base=base)
     st.subheader(f"Redraw {escape_md(trait)} of {escape_md(specimen)}")
     with st.container(horizontal=True, vertical_alignment="center"):
         save = st.button("Keep this mask", type="primary", shortcut="mod+s", disabled=not who.strip())
         if st.button("Leave it as it was"):
             mask_canvas.discard(identity)
-            st.session_state.pop("redrawing")
+            url_state.put("redraw")
             st.rerun()
         st.caption("Begin again with", width="content")
         for name, masks in (("nothing", {}), ("the mask as it is", found)):
@@ -162,7 +165,7 @@ def _keep_redrawn(
         return
     newer = index.decision(specimen, trait)
     if repr(_identify(newer)) != drawing.draft.base:
-        st.session_state["redraw-seen"] = _identify(newer)
+        st.session_state["redraw-seen"] = (specimen, trait, _identify(newer))
         mask_canvas.set_base(drawing, repr(_identify(newer)))
         st.warning(
             f"{_describe_change(specimen, trait, newer)} since you began to draw. Keep your mask once more to "
@@ -171,7 +174,7 @@ def _keep_redrawn(
         return
     index.review(specimen, trait, "redraw", reviewer=who, mask=mask)
     mask_canvas.discard(drawing.identity)
-    st.session_state.pop("redrawing")
+    url_state.put("redraw")
     st.toast(escape_md(f"Kept. The next build describes {trait} of {specimen} anew; until then no search finds it."))
     st.rerun()
 
@@ -298,9 +301,18 @@ def _is_there(index: sst.Index, specimen: str, trait: str) -> bool:
     return True
 
 
+def _read_redrawing() -> tuple[str, str] | None:
+    """Return the specimen and the trait that are being redrawn, from the URL; None if none are."""
+    try:
+        specimen, trait = json.loads(url_state.get("redraw", "null"))
+    except (TypeError, ValueError):
+        return None
+    return (specimen, trait) if isinstance(specimen, str) and isinstance(trait, str) else None
+
+
 def _start_redraw(specimen: str, trait: str, seen: Seen) -> None:
-    st.session_state["redrawing"] = (specimen, trait)
-    st.session_state["redraw-seen"] = seen
+    url_state.put("redraw", json.dumps([specimen, trait], ensure_ascii=False))
+    st.session_state["redraw-seen"] = (specimen, trait, seen)
 
 
 def _move_to(place: int) -> None:

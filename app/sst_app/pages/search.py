@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import escape
 
 import streamlit as st
 
@@ -18,6 +19,7 @@ from sst_app import (
     result_grid,
     sentence_input,
     specimen_picker,
+    url_state,
 )
 from sst_app.markdown import escape_md
 
@@ -62,9 +64,10 @@ def _follow_sentence(index: sst.Index, sentence: sentence_input.SentenceQuery | 
         return
     st.session_state["followed"] = sentence.chips
     if sentence.question.example:
-        st.query_params["specimen"] = sentence.question.example
+        url_state.put("specimen", sentence.question.example)
     if sentence.question.trait in index.traits:
-        st.session_state["trait"] = st.query_params["trait"] = sentence.question.trait
+        st.session_state["trait"] = sentence.question.trait
+        url_state.put("trait", sentence.question.trait)
 
 
 def _show_query(index: sst.Index) -> query_input.QueryInput | query_input.Unmasked | None:
@@ -79,7 +82,7 @@ def _show_query(index: sst.Index) -> query_input.QueryInput | query_input.Unmask
         "Specimen", key="words", placeholder="id, name, place ...", help="Words of its id or of any column.",
         icon=":material/search:",
     )  # fmt: skip
-    specimen = st.query_params.get("specimen", "")
+    specimen = url_state.get("specimen")
     if specimen and not (current_index.get_specimens()["sst:specimen"] == specimen).any():
         st.warning(escape_md(f"This index has no specimen {specimen!r}; choose another."))
         specimen = ""
@@ -108,19 +111,21 @@ def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | No
         )
         return None
     order = [trait for trait in index.traits if trait in there]
-    if st.session_state.get("trait") not in order:
-        requested = st.query_params.get("trait")
+    requested = url_state.get("trait")
+    if st.session_state.get("trait") not in order or (url_state.was_adopted() and requested in order):
         st.session_state["trait"] = requested if requested in order else order[0]
     trait = st.session_state["trait"]
     clicked = _show_photograph(index, specimen, size, outlines, trait)
     if clicked in order and clicked != trait:
         st.session_state["trait"] = clicked
         st.rerun()
-    st.caption(
-        f"**{escape_md(specimen)}**  \n{escape_md(captions.format_caption(dict(index.individual(specimen).metadata)))}"
+    about = captions.format_caption(dict(index.individual(specimen).metadata))
+    st.html(
+        f'<div class="tile-name query-name" title="{escape(specimen)}">{escape(specimen)}</div>'
+        f'<div class="tile-line">{escape(about)}</div>'
     )
     st.pills("Trait", order, key="trait", required=True, format_func=escape_md)
-    st.query_params["specimen"], st.query_params["trait"] = specimen, st.session_state["trait"]
+    url_state.put("trait", st.session_state["trait"])
     traits = [st.session_state["trait"], *_show_further_traits(order)]
     return query_input.QueryInput(traits[0], like=tuple((specimen, trait) for trait in traits))
 
@@ -130,14 +135,14 @@ def _show_further_traits(order: list[str]) -> list[str]:
     others = [trait for trait in order if trait != st.session_state["trait"]]
     if not others:
         return []
-    if "together" not in st.session_state:
-        st.session_state["together"] = st.query_params.get_all("together")
+    if "together" not in st.session_state or url_state.was_adopted():
+        st.session_state["together"] = url_state.get_all("together")
     st.session_state["together"] = [trait for trait in st.session_state["together"] if trait in others]
     chosen: list[str] = st.pills(
         "and at the same time", others, selection_mode="multi", key="together", format_func=escape_md,
         help="Ranks specimens by the mean of these traits; only those that show all of them.",
     )  # fmt: skip
-    st.query_params["together"] = chosen
+    url_state.put("together", *chosen)
     return chosen
 
 
@@ -183,7 +188,8 @@ def _show_weights(index: sst.Index) -> dict[str, float]:
 
 def _pick(specimen: str) -> None:
     query_examples.clear()
-    st.query_params["specimen"] = specimen
+    url_state.put("specimen", specimen)
+    url_state.put("page")
     st.session_state["words"] = ""
 
 
