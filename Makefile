@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip
 # Written when an installation has finished; one that was interrupted is taken up again.
 INSTALLED := $(VENV)/installed-$(FAISS)
 
-.PHONY: demo test install lint wheel clean
+.PHONY: demo test install lint wheel docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/sst-retrieval demo $(OUT)
@@ -35,6 +35,10 @@ lint: $(INSTALLED)
 # the package as people get it, used away from this folder
 wheel: $(INSTALLED)
 	$(BIN)/python scripts/check_wheel.py --borrow
+
+# the documentation site, strictly and without a network, in .cache/site
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 install: $(INSTALLED)
 

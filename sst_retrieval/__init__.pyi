@@ -25,6 +25,7 @@ from .errors import (
 from .export import (
     export_characters as export_characters,
     export_coco as export_coco,
+    export_croissant as export_croissant,
     export_darwin_core as export_darwin_core,
     export_distances as export_distances,
     export_masks as export_masks,

@@ -184,6 +184,35 @@ def export_vectors_command(
     typer.echo(f"{count} vectors in {output}")
 
 
+@app.command("croissant")
+def export_croissant_command(
+    index: IndexFolder,
+    output: Annotated[Path, typer.Argument(help="A folder; gets croissant.json and traits.parquet.")],
+    licence: Annotated[
+        list[str] | None,
+        typer.Option(help="Licence, as SPDX names it or as an address; else what the table says. Repeatable."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the data set; else the index's.")] = None,
+    creator: Annotated[str | None, typer.Option(help="A person or an institution.")] = None,
+    url: Annotated[str | None, typer.Option(help="Where the data set is to be found.")] = None,
+    where: Where = None,
+    min_confidence: MinConfidence = 0.0,
+) -> None:
+    """Write the trait table with Croissant metadata, which search engines and loaders of data sets read."""
+    with open_index(index) as opened:
+        path = export.export_croissant(
+            opened,
+            output,
+            name=name,
+            licences=licence,
+            creator=creator,
+            url=url,
+            where=where,
+            min_confidence=min_confidence,
+        )
+    typer.echo(path)
+
+
 def _read_scales(index: Index, path: Path | None) -> Scale | None:
     """Read scales; print which groups have none, and which are no groups of the index."""
     if path is None:

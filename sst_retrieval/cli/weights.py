@@ -47,5 +47,8 @@ def fetch_command(name: WeightsName) -> None:
 
 @app.command("path")
 def path_command(name: WeightsName) -> None:
-    """Say where a file of weights lies; if it is not here, how to get it."""
-    typer.echo(weights.find(name) if name in weights.WEIGHTS else weights.get_path(name))
+    """Say where a file of weights lies, or has to be put; if it is not here, also how to get it."""
+    path = weights.get_path(name)
+    typer.echo(path)
+    if not path.is_file():
+        typer.echo(f"it is not there yet. {weights.how_to_get(name)}", err=True)

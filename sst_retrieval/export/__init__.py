@@ -1,6 +1,7 @@
 """From an index back to files that other programs read.
 
     labels               label pictures with the user's own numbers
+    croissant            the trait table with Croissant metadata, for search engines of data sets
     coco                 masks as COCO JSON
     tabular              the trait table (CSV, Parquet) and the vectors (.npz, Parquet)
     morphometrics        outlines as TPS files, and silhouettes for Momocs
@@ -13,6 +14,7 @@ Every file says where it came from (`file_provenance`), and leaves out masks tha
 from __future__ import annotations
 
 from sst_retrieval.export.coco import export_coco
+from sst_retrieval.export.croissant import export_croissant
 from sst_retrieval.export.darwin_core_archive import export_darwin_core
 from sst_retrieval.export.labels import export_masks, label_map, regions
 from sst_retrieval.export.matrices import export_characters, export_distances
@@ -22,6 +24,7 @@ from sst_retrieval.export.tabular import export_table, export_vectors
 __all__ = [
     "export_characters",
     "export_coco",
+    "export_croissant",
     "export_darwin_core",
     "export_distances",
     "export_masks",

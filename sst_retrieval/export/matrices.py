@@ -43,7 +43,10 @@ def export_distances(
         index: what to export.
         path: a .csv, .phy (PHYLIP, square, names of any length) or .nex (NEXUS) file. CSV keeps the names as they are;
             in the other two, spaces and signs that mean something there become underscores.
-        trait, by, between, weights: see `Index.distances`.
+        trait: its name.
+        by: column whose values are compared; None compares specimens.
+        between: how groups are compared, see `Index.distances`.
+        weights: what counts how much, see `Index.distances`.
         where: predicate, see `Index.search`.
         min_confidence: leave out masks less sure than this, 0..1.
 

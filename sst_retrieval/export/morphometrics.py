@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 from skimage.draw import polygon
 
 from sst_retrieval.export.file_provenance import combine_predicate, file_provenance, provenance_line, write_provenance
@@ -15,6 +16,7 @@ from sst_retrieval.imaging.images import write_jpeg
 from sst_retrieval.morphology.outlines import POINTS
 from sst_retrieval.morphology.scales import Scale
 from sst_retrieval.search.index import Index
+from sst_retrieval.types import RGBImage
 
 
 def export_tps(
@@ -85,7 +87,8 @@ def export_silhouettes(
 ) -> list[Path]:
     """Write every outline as a black shape on white (JPEG), as `Momocs::import_jpg` reads them.
 
-    They are aligned to the annotated specimen, right ones seen in a mirror, at the photograph's own scale.
+    They are aligned to the annotated specimen, right ones seen in a mirror, at the photograph's own scale. Momocs
+    begins in the middle of a picture to find its outline, so the middle is always black.
 
     Args:
         index: what to export.
@@ -113,7 +116,36 @@ def export_silhouettes(
         x, y = (curve - corner).T
         picture = np.full((height, width, 3), 255, dtype=np.uint8)
         picture[polygon(height - y - 0.5, x - 0.5, picture.shape[:2])] = 0
+        picture = centre_in_shape(picture)
         written.append(folder / f"{name}__{side}.jpg")
         write_jpeg(written[-1], picture, quality=95)
         progress(len(written), len(found))
     return written
+
+
+def centre_in_shape(picture: RGBImage) -> RGBImage:
+    """Add white edges until the middle of a picture is inside its shape, well away from the outline.
+
+    The middle of a bent shape's box, such as an antenna's, is often outside. Of a picture with an even number of pixels
+    programs differ in which one is the middle; both must be black.
+
+    Args:
+        picture: uint8 (H, W, 3), black on white.
+
+    Returns:
+        uint8 (H', W', 3): the same picture if its middle is black, else one with even sides.
+    """
+    shape = picture[..., 0] < 128
+    height, width = shape.shape
+    middle = shape[(height - 1) // 2 : height // 2 + 1, (width - 1) // 2 : width // 2 + 1]
+    if middle.all() or not shape.any():
+        return picture
+    depth = distance_transform_edt(np.pad(shape, 1))[1:-1, 1:-1]
+    rows, columns = np.nonzero(depth == depth.max())
+    nearest = np.argmin((rows - height / 2) ** 2 + (columns - width / 2) ** 2)
+    edges = []
+    for place, length in ((int(rows[nearest]), height), (int(columns[nearest]), width)):
+        # As many pixels before it as behind it, one less: then it is the first of the two in the middle.
+        before, behind = max(0, length - 2 - 2 * place), max(0, 2 * place + 2 - length)
+        edges.append((before, behind))
+    return np.pad(picture, (*edges, (0, 0)), constant_values=255)

@@ -123,17 +123,17 @@ def _similarity(
     traits = sorted({trait for name in (*rows, *columns) for trait in vectors.get(name, {})})
     total, shown = np.zeros((len(rows), len(columns))), np.zeros((len(rows), len(columns)))
     for trait in traits:
-        one, here = _stack_vectors(rows, trait, vectors)
-        other, there = _stack_vectors(columns, trait, vectors)
+        width = next(len(known[trait]) for known in vectors.values() if trait in known)
+        one, here = _stack_vectors(rows, trait, vectors, width)
+        other, there = _stack_vectors(columns, trait, vectors, width)
         total += np.maximum(one @ other.T, 0)
         shown += here[:, None] | there[None]
     return np.asarray(total / np.maximum(shown, 1), dtype=np.float64)
 
 
 def _stack_vectors(
-    names: Sequence[str], trait: str, vectors: Mapping[str, Mapping[str, Floats]]
+    names: Sequence[str], trait: str, vectors: Mapping[str, Mapping[str, Floats]], width: int
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
     known = [vectors.get(name, {}).get(trait) for name in names]
-    width = next((len(vector) for vector in known if vector is not None), 1)
     stacked = np.stack([np.zeros(width, np.float32) if vector is None else vector for vector in known])
     return stacked, np.array([vector is not None for vector in known])

@@ -140,7 +140,7 @@ def find(name_or_path: str, kind: str | None = None) -> Path:
     path = get_path(known.name)
     if path.is_file():
         return path
-    raise ModelError(f"the weights {known.name} are not on this computer. {_how_to_get(known)}")
+    raise ModelError(f"the weights {known.name} are not on this computer. {how_to_get(known.name)}")
 
 
 def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) -> Path:
@@ -168,7 +168,7 @@ def fetch(name: str, progress: Callable[[int, int | None], None] | None = None) 
             try:
                 download.resume(known.url, part, progress or (lambda done, total: None))
             except OSError as error:
-                raise ModelError(f"{name} could not be downloaded: {error}. {_how_to_get(known)}") from error
+                raise ModelError(f"{name} could not be downloaded: {error}. {how_to_get(known.name)}") from error
             _check(known, part)
             part.replace(path)
     return path
@@ -201,7 +201,13 @@ def _known(name: str) -> WeightsFile:
     return WEIGHTS[name]
 
 
-def _how_to_get(known: WeightsFile) -> str:
+def how_to_get(name: str) -> str:
+    """Say how a file of weights is had, with a network and without.
+
+    Raises:
+        ModelError: the name is unknown.
+    """
+    known = _known(name)
     return (
         f"With the internet: sst-retrieval weights fetch {known.name} ({known.size / 1e6:.0f} MB). Without: get\n"
         f"  {known.url}\non another computer and put it here as\n  {get_path(known.name)}"

@@ -394,3 +394,14 @@ def test_what_was_rejected_is_in_no_table(tmp_path: Path) -> None:
         assert IDS[3] not in index.distances("band").labels
         assert IDS[3] not in index.outlines("band").specimens
         assert index.distances("band", by="scientificName").counts == (3, 4, 4)
+
+
+def test_suggestions_where_a_trait_was_found_on_targets_only() -> None:
+    """A trait that no annotated specimen shows, or no target, has no cosine; it counts as not shared."""
+    from sst_retrieval.morphology.support_suggestions import _similarity
+
+    one, other = np.array([1, 0, 0], np.float32), np.array([0.6, 0.8, 0], np.float32)
+    vectors = {"target": {"band": one, "spot": other}, "support": {"band": other}, "bare": {}}
+    assert _similarity(["target"], ["support"], vectors) == pytest.approx(0.3)  # 0.6 of the band, 0 of the spot
+    assert _similarity(["target"], ["bare"], vectors) == 0
+    assert _similarity(["bare"], ["bare"], vectors) == 0
