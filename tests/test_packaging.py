@@ -100,7 +100,7 @@ def test_commands_and_options_of_the_readme_exist(words: list[str]) -> None:
 
 def test_the_readme_shows_the_commands_a_newcomer_needs() -> None:
     shown = {words[0] for words in readme_commands("sst-retrieval")}
-    assert {"build", "search", "export", "evaluate", "info", "doctor"} <= shown
+    assert {"demo", "init", "fetch", "app", "build", "search", "export"} <= shown
 
 
 def test_python_of_the_readme_uses_public_names_only() -> None:
