@@ -39,6 +39,9 @@ from sst_retrieval.types import Doubles, Floats
 Ids = npt.NDArray[np.int64]
 CodeArray = npt.NDArray[np.int8]
 
+VERSION = 1
+"""Of the form of the files. Codes of another one are not used: the next build writes them anew."""
+
 CODE_BYTES = 320
 """At most so many bytes of a region's code."""
 
@@ -151,7 +154,25 @@ def write_codes(codes_file: Path, basis_file: Path, vectors: Floats, blocks: Map
             np.maximum(lengths, part_lengths, out=lengths)
     arrays: dict[str, Any] = {f"axes/{name}": one for name, one in zip(blocks, axes, strict=True)}
     arrays |= {f"means/{name}": one for name, one in zip(blocks, means, strict=True)}
-    np.savez(basis_file, **arrays, steps=steps, errors=errors, lengths=lengths)
+    np.savez(basis_file, **arrays, version=VERSION, steps=steps, errors=errors, lengths=lengths)
+
+
+def open_codes(codes_file: Path, basis_file: Path, blocks: Mapping[str, int], count: int) -> Codes | None:
+    """Open the codes of a trait; None if it has none, or those of another version of this program.
+
+    Args:
+        codes_file: as for `Codes`.
+        basis_file: as for `Codes`.
+        blocks: as for `Codes`.
+        count: as for `Codes`.
+
+    Raises:
+        IndexFolderError: a file cannot be read, or is not of these vectors.
+    """
+    if not (codes_file.exists() or basis_file.exists()):
+        return None
+    version = _read_arrays(basis_file).get("version")
+    return Codes(codes_file, basis_file, blocks, count) if version == VERSION else None
 
 
 class Codes:
@@ -346,12 +367,12 @@ def _read_basis(path: Path, blocks: Mapping[str, int]) -> Basis:
     Raises:
         IndexFolderError: the file is missing or broken, or is of vectors with other blocks.
     """
+    arrays = _read_arrays(path)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            axes, means = ([archive[f"{part}/{name}"] for name in blocks] for part in ("axes", "means"))
-            basis = Basis(axes, means, archive["steps"], archive["errors"], archive["lengths"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise IndexFolderError(f"{path} cannot be read; {_REMEDY}: {error}") from error
+        axes, means = ([arrays[f"{part}/{name}"] for name in blocks] for part in ("axes", "means"))
+        basis = Basis(axes, means, arrays["steps"], arrays["errors"], arrays["lengths"])
+    except KeyError as error:
+        raise IndexFolderError(f"{path} lacks {error}; {_REMEDY}") from error
     per_block = (basis.steps, basis.errors, basis.lengths)
     fits = all(values.shape == (len(blocks),) and values.dtype == np.float64 for values in per_block)
     for own, mean, size in zip(basis.axes, basis.means, blocks.values(), strict=True):
@@ -361,6 +382,14 @@ def _read_basis(path: Path, blocks: Mapping[str, int]) -> Basis:
     if not fits or not all(bool(np.isfinite(values).all()) for values in every):
         raise IndexFolderError(f"{path} does not fit vectors of {dict(blocks)}; {_REMEDY}")
     return basis
+
+
+def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise IndexFolderError(f"{path} cannot be read; {_REMEDY}: {error}") from error
 
 
 def _slices(blocks: Mapping[str, int]) -> list[slice]:

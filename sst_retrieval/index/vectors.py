@@ -36,7 +36,7 @@ import numpy.typing as npt
 
 from sst_retrieval.describe.unit_vectors import normalise_blocks
 from sst_retrieval.errors import IndexFolderError, SSTError
-from sst_retrieval.index.codes import Codes
+from sst_retrieval.index.codes import open_codes
 from sst_retrieval.index.query_vectors import QueryExample, WeightedQuery
 from sst_retrieval.types import Doubles, Floats
 
@@ -161,9 +161,7 @@ class VectorIndex:
         weakref.finalize(self, file.close)
         self._unread: io.FileIO | None = file
         self._blocks = [slice(start, stop) for start, stop in pairwise(np.cumsum([0, *blocks.values()]))]
-        self._codes: Codes | None = None
-        if code_files is not None and any(file.exists() for file in code_files):
-            self._codes = Codes(*code_files, blocks, flat.ntotal)
+        self._codes = None if code_files is None else open_codes(*code_files, blocks, flat.ntotal)
 
     def __len__(self) -> int:
         """Count the regions."""

@@ -229,7 +229,7 @@ def test_files_that_are_not_of_these_vectors_are_refused(tmp_path: Path) -> None
         Codes(codes_file, basis_file, BLOCKS, 1201)
     with pytest.raises(IndexFolderError, match=r"codes\.npz does not fit vectors of"):
         Codes(codes_file, basis_file, {"pattern": 3, "colour": 4, "shape": 2}, 1200)
-    with pytest.raises(IndexFolderError, match=r"codes\.npz cannot be read"):
+    with pytest.raises(IndexFolderError, match=r"codes\.npz lacks 'axes/outline'"):
         Codes(codes_file, basis_file, {"pattern": 4, "colour": 3, "outline": 2}, 1200)
     whole = codes_file.read_bytes()
     for damage in (b"", whole[:40], whole[:-5], b"not codes"):
@@ -244,6 +244,16 @@ def test_files_that_are_not_of_these_vectors_are_refused(tmp_path: Path) -> None
     basis_file.unlink()
     with pytest.raises(IndexFolderError, match=r"codes\.npz"):
         VectorIndex(tmp_path / "trait.faiss", BLOCKS, code_files(tmp_path))
+
+
+def test_codes_of_another_version_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = clustered(1200)
+    expected = index_of(tmp_path, stored).search([QueryExample(stored[:1])], 5, weights=EQUAL)
+    monkeypatch.setattr(codes, "VERSION", codes.VERSION + 1)
+    monkeypatch.setattr(codes, "FINE_BYTES", 3)
+    index = VectorIndex(tmp_path / "trait.faiss", BLOCKS, code_files(tmp_path))
+    assert index._codes is None
+    np.testing.assert_array_equal(index.search([QueryExample(stored[:1])], 5, weights=EQUAL).ids, expected.ids)
 
 
 def test_a_code_file_with_code_to_run_is_not_run(tmp_path: Path) -> None:
