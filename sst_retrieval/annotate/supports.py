@@ -446,12 +446,10 @@ def _make_references(
     individuals = separate_individuals(annotation, notes)
     if not individuals:
         raise SupportError(f"{annotation.source}: no individual has a trait; draw the traits on them")
-    counts: dict[str, int] = {}
     references = []
-    for row, each in _assign_rows(individuals, specimens.rows_of(photograph), photograph):
-        counts[row.id] = counts.get(row.id, 0) + 1
+    for row, number, each in _assign_rows(individuals, specimens.rows_of(photograph), photograph):
         reference = _make_reference(annotation, row, each.rles, traits, content, each.outline)
-        references.append(replace(reference, individual=f"{row.id}#{counts[row.id]}", number=counts[row.id]))
+        references.append(replace(reference, individual=f"{row.id}#{number}", number=number))
     return references
 
 
@@ -484,23 +482,28 @@ def _make_reference(
 
 def _assign_rows(
     individuals: Sequence[DrawnIndividual], rows: Sequence[Photograph], drawn_on: Photograph
-) -> list[tuple[Photograph, DrawnIndividual]]:
-    """Say which row of the table each individual is, where several share a photograph.
+) -> list[tuple[Photograph, int, DrawnIndividual]]:
+    """Say which row of the table each individual is, where several share a photograph, and number it there.
 
     A row with a box is the individual whose box has its centre there; one with a number that of those drawn, in reading
-    order. An individual of no row is of the row that the drawing is called after.
+    order. It is the row's first. Individuals of no row are further ones of the row that the drawing is called after.
     """
-    assigned = []
-    for number, each in enumerate(individuals, 1):
+    if len(rows) == 1:
+        return [(rows[0], number, each) for number, each in enumerate(individuals, 1)]
+    owners: dict[int, Photograph] = {}
+    for at, each in enumerate(individuals):
         x, y = (each.box[0] + each.box[2]) / 2, (each.box[1] + each.box[3]) / 2
-        owner = drawn_on
-        for row in rows if len(rows) > 1 else ():
+        for row in rows:
             place = row.place
-            if place == number or (isinstance(place, tuple) and place[0] <= x < place[2] and place[1] <= y < place[3]):
-                owner = row
+            inside = isinstance(place, tuple) and place[0] <= x < place[2] and place[1] <= y < place[3]
+            if (inside or place == at + 1) and row not in owners.values():
+                owners[at] = row
                 break
-        assigned.append((owner, each))
-    return assigned
+    further = [at for at in range(len(individuals)) if at not in owners]
+    return [
+        (owners[at], 1, each) if at in owners else (drawn_on, 2 + further.index(at), each)
+        for at, each in enumerate(individuals)
+    ]
 
 
 def _check_fit(

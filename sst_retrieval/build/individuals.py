@@ -4,7 +4,8 @@
    of the table that says where its individual is has that one alone.
 2. Each keeps the number that a drawing or a review gave it; the others are numbered in reading order.
 3. Each is cut out, its neighbours painted out (`find.cutouts`), and the traits are propagated to it as to a photograph.
-4. Masks of two individuals never share a pixel; a trait that reaches a little out of its individual's outline widens it.
+4. Masks of two individuals never share a pixel; a trait that reaches a little out of its individual's outline widens
+   it.
 """
 
 from __future__ import annotations
@@ -138,6 +139,9 @@ def find_individuals(
         InputError: the row of the table means an individual that is not there.
         ModelError: the finder answers nonsense.
     """
+    own = [each for each in group.drawn.get(photograph.id, ()) if _read_number(each.individual, 0) == 1]
+    if photograph.place is not None and own:  # A support was drawn on the individual that the row means.
+        return [Numbered(own[0].individual, 1, _to_detection(own[0].body), own[0])]
     if photograph.place is not None and not isinstance(photograph.place, int):
         return [Numbered(name_individual(photograph.id, 1), 1, Detection(photograph.place, 1.0))]
     drawn = [
@@ -157,7 +161,8 @@ def find_individuals(
             f"the table means individual {photograph.place} of {photograph.image.name}, on which {len(numbered)} were "
             f"found; give its place as a box (xFrac, yFrac, widthFrac, heightFrac) instead of a number"
         )
-    chosen = numbered[photograph.place - 1]
+    # In reading order, whatever numbers drawings gave.
+    chosen = numbered[sort_in_reading_order([each.detection.box for each in numbered])[photograph.place - 1]]
     return [replace(chosen, id=name_individual(photograph.id, 1), number=1)]
 
 
