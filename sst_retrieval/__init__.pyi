@@ -25,9 +25,11 @@ from .errors import (
 from .export import (
     export_characters as export_characters,
     export_coco as export_coco,
+    export_counts as export_counts,
     export_croissant as export_croissant,
     export_darwin_core as export_darwin_core,
     export_distances as export_distances,
+    export_instances as export_instances,
     export_masks as export_masks,
     export_silhouettes as export_silhouettes,
     export_table as export_table,

@@ -20,6 +20,9 @@ from sst_retrieval.search.index import Index, open_index
 app = typer.Typer(no_args_is_help=True, help="Write what an index holds to files that other programs read.")
 
 Output = Annotated[Path, typer.Argument(help="File to write; its ending says which kind.")]
+MinScore = Annotated[
+    float, typer.Option(help="Leave out individuals that the finder is less sure of than this.", min=0.0, max=1.0)
+]
 MinConfidence = Annotated[float, typer.Option(help="Leave out masks less sure than this.", min=0.0, max=1.0)]
 Trait = Annotated[str, typer.Option(help="Name of the trait.")]
 Traits = Annotated[list[str] | None, typer.Option("--trait", help="Name of a trait; may be repeated. All by default.")]
@@ -40,7 +43,10 @@ def export_masks_command(
     where: Where = None,
     min_confidence: MinConfidence = 0.0,
 ) -> None:
-    """Write a label picture (PNG) for every specimen, named after it, with your own label numbers."""
+    """Write a label picture (PNG) for every photograph, named after it, with your own label numbers.
+
+    Where photographs may show several individuals, instances/ has a picture that numbers them, too.
+    """
     with open_index(index) as opened, ProgressBar() as progress:
         written = export.export_masks(
             opened,
@@ -60,6 +66,24 @@ def export_coco_command(
     with open_index(index) as opened:
         count = export.export_coco(opened, output, traits=trait, where=where, min_confidence=min_confidence)
     typer.echo(f"{count} masks in {output}")
+
+
+@app.command("instances")
+def export_instances_command(
+    index: IndexFolder, output: Output, where: Where = None, min_score: MinScore = 0.0
+) -> None:
+    """Write individuals as COCO JSON: one annotation each, with its outline and score; an image is a photograph."""
+    with open_index(index) as opened:
+        count = export.export_instances(opened, output, where=where, min_score=min_score)
+    typer.echo(f"{count} individuals in {output}")
+
+
+@app.command("counts")
+def export_counts_command(index: IndexFolder, output: Output, where: Where = None, min_score: MinScore = 0.0) -> None:
+    """Write how many individuals are on every photograph (.csv), 0 included."""
+    with open_index(index) as opened:
+        count = export.export_counts(opened, output, where=where, min_score=min_score)
+    typer.echo(f"{count} photographs in {output}")
 
 
 @app.command("table")

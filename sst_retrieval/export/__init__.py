@@ -1,8 +1,9 @@
 """From an index back to files that other programs read.
 
-    labels               label pictures with the user's own numbers
+    labels               label pictures with the user's own numbers, and of individuals
     croissant            the trait table with Croissant metadata, for search engines of data sets
     coco                 masks as COCO JSON
+    instances            individuals as COCO JSON, and their counts as CSV
     tabular              the trait table (CSV, Parquet) and the vectors (.npz, Parquet)
     morphometrics        outlines as TPS files, and silhouettes for Momocs
     matrices             distances (CSV, PHYLIP, NEXUS) and continuous characters (NEXUS, CSV)
@@ -16,6 +17,7 @@ from __future__ import annotations
 from sst_retrieval.export.coco import export_coco
 from sst_retrieval.export.croissant import export_croissant
 from sst_retrieval.export.darwin_core_archive import export_darwin_core
+from sst_retrieval.export.instances import export_counts, export_instances
 from sst_retrieval.export.labels import export_masks, label_map, regions
 from sst_retrieval.export.matrices import export_characters, export_distances
 from sst_retrieval.export.morphometrics import export_silhouettes, export_tps
@@ -24,9 +26,11 @@ from sst_retrieval.export.tabular import export_table, export_vectors
 __all__ = [
     "export_characters",
     "export_coco",
+    "export_counts",
     "export_croissant",
     "export_darwin_core",
     "export_distances",
+    "export_instances",
     "export_masks",
     "export_silhouettes",
     "export_table",

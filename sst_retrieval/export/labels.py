@@ -1,4 +1,10 @@
-"""Label pictures (PNG) with the user's own numbers."""
+"""Label pictures (PNG) with the user's own numbers: one a photograph, and one that numbers its individuals.
+
+    PHOTOGRAPH.png              the traits
+    instances/PHOTOGRAPH.png    16 bits, the individuals by their numbers; of photographs that may show several
+
+The names are those that a build reads as supports (`annotate.formats.instance_pictures`).
+"""
 
 from __future__ import annotations
 
@@ -11,12 +17,16 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
 from sst_retrieval.export.file_provenance import file_provenance, write_provenance
+from sst_retrieval.export.photographs import PhotographContent, collect_outlines, list_photographs
 from sst_retrieval.files import escape_name
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import write_png
 from sst_retrieval.index.reviews import make_absent
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Region
+
+INSTANCES = "instances"
+"""Sub-folder of the pictures of individuals."""
 
 
 def regions(index: Index, specimen: str) -> dict[str, Region]:
@@ -65,28 +75,70 @@ def export_masks(
     min_confidence: float = 0.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Path]:
-    """Write the label map of every indexed specimen as PNG, named after the specimen.
+    """Write the label map of every indexed photograph as PNG, named after it, and beside it that of its individuals.
 
     Args:
         index: what to export.
         folder: where to; made if it does not exist. Older files of the same names are replaced.
-        where: predicate over the collection's columns, see `Index.specimens`.
+        where: predicate over the collection's columns, see `Index.individuals`.
         min_confidence: leave out masks less sure than this, 0..1.
-        progress: called with how many specimens are done, of how many.
+        progress: called with how many photographs are done, of how many.
 
     Returns:
-        The files, in the order of the specimens; none of a specimen that is not indexed.
+        The label maps of the traits, in the order of the photographs; none of one that is not indexed, or on which no
+        individual was found and whose file is not at hand.
     """
     folder.mkdir(parents=True, exist_ok=True)
     provenance = file_provenance(
         index, "label pictures", where=where, min_confidence=min_confidence, numbers=dict(index.trait_numbers)
     )
     write_provenance(folder, provenance)
-    specimens, written = index.individuals(where), []
-    for done, specimen in enumerate(specimens, start=1):
-        labels = label_map(index, specimen.id, min_confidence=min_confidence)
+    photographs, written = list_photographs(index, where), []
+    for done, content in enumerate(photographs, start=1):
+        name = f"{escape_name(content.id)}.png"
+        if not content.may_show_several:
+            labels = label_map(index, content.id, min_confidence=min_confidence)
+        else:
+            labels = _paint_traits(index, content, min_confidence)
+            if (numbers := paint_individuals(index, content)) is not None:
+                (folder / INSTANCES).mkdir(exist_ok=True)
+                write_png(folder / INSTANCES / name, numbers)
         if labels is not None:
-            written.append(folder / f"{escape_name(specimen.id)}.png")
+            written.append(folder / name)
             write_png(written[-1], labels)
-        progress(done, len(specimens))
+        progress(done, len(photographs))
     return written
+
+
+def _paint_traits(
+    index: Index, content: PhotographContent, min_confidence: float
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None:
+    """Paint the traits of all individuals of a photograph into one label map, as `label_map` those of one."""
+    if content.size is None:
+        return None
+    stack = np.zeros((len(index.traits), *content.size), dtype=bool)
+    for individual in content.individuals:
+        for trait, region in regions(index, individual.id).items():
+            if region.confidence >= min_confidence:
+                stack[index.traits.index(trait)] |= masks.decode(region.rle, region.size)
+    return masks.to_labels(stack, [index.trait_numbers[trait] for trait in index.traits])
+
+
+def paint_individuals(index: Index, content: PhotographContent) -> npt.NDArray[np.uint16] | None:
+    """Paint the individuals of a photograph by their numbers.
+
+    Args:
+        index: where it is indexed.
+        content: the photograph.
+
+    Returns:
+        uint16 (H, W) at the photograph's own size: 0 is the background. None if its size is not known.
+    """
+    if content.size is None:
+        return None
+    numbers = np.zeros(content.size, dtype=np.uint16)
+    outlines = collect_outlines(index, content.individuals)
+    for individual in content.individuals:
+        if individual.id in outlines:
+            numbers[masks.decode(outlines[individual.id], content.size)] = individual.number
+    return numbers

@@ -70,7 +70,8 @@ def export_vectors(
 
     An .npz file holds region_id, specimen, trait (each of length N), vectors float32 (N, D), blocks (names), widths
     (how many values each has) and provenance (JSON); `numpy.load` reads it without pickle. A Parquet file has one row a
-    region and one column a block, each a list of fixed length.
+    region and one column a block, each a list of fixed length. Unless all have one name, photograph and individual
+    stand behind specimen.
 
     Args:
         index: what to export.
@@ -87,7 +88,7 @@ def export_vectors(
     """
     kind = _kind(path, (".npz", ".parquet"))
     chosen = combine_predicate(where, min_confidence)
-    table = index.trait_table(traits, where=chosen).arrow(["region_id", "specimen", "trait"])
+    table = index.trait_table(traits, where=chosen).arrow(["region_id", *index.catalog.owner_columns, "trait"])
     # Regions are numbered by trait.
     names = list(dict.fromkeys(table.column("trait").to_pylist()))
     parts = [index.trait_vectors(trait, where=chosen)[1] for trait in names]

@@ -85,6 +85,7 @@ class Catalog(SandboxedDatabase):
     Attributes:
         columns: column of the collection -> DuckDB type.
         plain: whether every individual is the only one of its specimen, so that all three have one name.
+        places_individuals: whether there are photographs that may show several, so that individuals have places.
         measurement_names: names of the measurements, in the order of their columns.
         has_review_column: whether the collection has a column `review` of its own, which then is the one a predicate
             means.
@@ -106,12 +107,13 @@ class Catalog(SandboxedDatabase):
         try:
             self._adapt_old()
             columns, measured = self.rows("DESCRIBE individuals"), self.rows("DESCRIBE measurements")
-            (differ,) = self.rows('SELECT count(*) FROM individuals WHERE "sst:individual" <> "sst:specimen"')[0]
+            sql = 'SELECT count(*), count("sst:box") FROM individuals WHERE "sst:individual" <> "sst:specimen"'
+            differ, placed = self.rows(sql)[0]
         except (duckdb.Error, IndexFolderError) as error:
             self.close()
             raise IndexFolderError(f"{path} is no catalog; run the build again to make it anew: {error}") from error
         self.columns: dict[str, str] = {name: kind for name, kind, *_ in columns if name not in INDIVIDUAL_COLUMNS}
-        self.plain = differ == 0
+        self.plain, self.places_individuals = differ == 0, placed > 0
         self.measurement_names = tuple(name for name, *_ in measured)[1:]
         self.has_review_column = any(name.casefold() == "review" for name in self.columns)
         self.region_reviews = RegionReviews.of({}, [])

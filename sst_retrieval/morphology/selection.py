@@ -74,12 +74,18 @@ def read_rows(reader: Reader, region_ids: Ids, columns: Sequence[str] | None = N
 def row_columns(reader: Reader) -> dict[str, str]:
     """Return the columns of `read_rows`, name -> SQL: this program's own, then the collection's, then measurements.
 
+    Where photographs may show several individuals, there are the individual's number, score, and box as the table of a
+    collection may have it: "x0 y0 x1 y1" in pixels.
+
     A column of the collection that is called like one of this program's own (`confidence`) has "collection:" before its
     name. A decision or a measurement that a column of the collection shares its name with has "sst:" before its own
     (`index.duck.column_namer`).
     """
     catalog = reader.catalog
     names = {"region_id": "r.region_id"} | {name: f's."sst:{name}"' for name in catalog.owner_columns}
+    if catalog.places_individuals:
+        box = """CASE WHEN s."sst:box" IS NOT NULL THEN array_to_string(s."sst:box", ' ') END"""
+        names |= {"individual_number": 's."sst:number"', "individual_score": 's."sst:score"', "individual_box": box}
     names |= {name: f"r.{name}" for name in ("trait", "confidence")}
     name_of = column_namer(catalog.columns)
     names[name_of("review")] = "NULL"  # Laid over what is read: decisions come in between commits.

@@ -90,8 +90,9 @@ def trait_table(
             `mmPerPixel` of the collection. Where either is known, areas and lengths come in millimetres, too.
 
     Returns:
-        Columns region_id, specimen, photograph and individual (unless all have one name), trait, confidence, review,
-        group, the collection's own columns, the measurements; with `.arrow()`, `.pandas()` and `.polars()`. A
+        Columns region_id, specimen, photograph and individual (unless all have one name), individual_number,
+        individual_score and individual_box (where photographs may show several), trait, confidence, review, group, the
+        collection's own columns, the measurements; with `.arrow()`, `.pandas()` and `.polars()`. A
         measurement (or `review`) that shares its name with a column of the collection is called "sst:" and its name;
         the collection's own `region_id`, `specimen`, `trait` or `confidence` is called "collection:" and its name. A
         trait that was not found on an individual has no row.

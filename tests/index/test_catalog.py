@@ -262,7 +262,8 @@ def test_regions_are_found_in_order_however_many_there_are(tmp_path: Path) -> No
     path, many = tmp_path / "catalog.duckdb", 400_000
     with duckdb.connect(str(path)) as connection:
         connection.execute(
-            "CREATE TABLE individuals AS SELECT 'a' AS \"sst:individual\", 'a' AS \"sst:specimen\""
+            """CREATE TABLE individuals AS SELECT 'a' AS "sst:individual", 'a' AS "sst:specimen",
+               NULL::INTEGER[] AS "sst:box\""""
         ).fetchall()
         connection.execute("CREATE TABLE measurements AS SELECT 0 AS region_id").fetchall()
         connection.execute(

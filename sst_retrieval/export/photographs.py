@@ -1,0 +1,102 @@
+"""The photographs of an index with the individuals on each, for exports that speak of photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pycocotools import mask as coco
+
+from sst_retrieval.errors import ImageError
+from sst_retrieval.imaging.images import image_size
+from sst_retrieval.search.index import Index
+from sst_retrieval.types import Individual, Photograph
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographContent:
+    """A photograph that was processed.
+
+    Attributes:
+        photograph: which one.
+        individuals: on it, in order of their numbers; none if none was found.
+    """
+
+    photograph: Photograph
+    individuals: tuple[Individual, ...]
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.photograph.id
+
+    @property
+    def may_show_several(self) -> bool:
+        """Whether its group may show several individuals on a photograph, however many are on this one."""
+        return not self.individuals or self.individuals[0].id != self.id
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Its (height, width) in pixels; None if no individual is on it and the file is not at hand."""
+        if self.individuals:
+            return self.individuals[0].size
+        try:
+            return image_size(self.photograph.image) if self.photograph.image.is_file() else None
+        except ImageError:
+            return None
+
+
+def list_photographs(index: Index, where: str | None = None) -> list[PhotographContent]:
+    """List the photographs that were processed, ordered by id.
+
+    Args:
+        index: where they are indexed.
+        where: predicate over the collection's columns, see `Index.individuals`; None takes all.
+    """
+    on: dict[str, list[Individual]] = {}
+    left_out = {each.photograph for each in index.skipped()}
+    for each in index.individuals():
+        if each.size is None:
+            left_out.add(each.photograph.id)  # A build that was stopped has not come to it.
+        else:
+            on.setdefault(each.photograph.id, []).append(each)
+    chosen = None if where is None else select_photographs(index, where)
+    return [
+        PhotographContent(each, tuple(sorted(on.get(each.id, ()), key=lambda one: one.number)))
+        for each in index.photographs()
+        if each.id not in left_out and (chosen is None or each.id in chosen)
+    ]
+
+
+def select_photographs(index: Index, where: str) -> set[str]:
+    """Return the ids of the photographs that a predicate over the collection's columns holds for.
+
+    Raises:
+        QueryError: the predicate is not one expression or names something that is not there.
+    """
+    sql = 'SELECT "sst:photograph" FROM photographs WHERE {}'
+    return set(index.catalog.select_where(sql, where, {}, table="photographs")["sst:photograph"].tolist())
+
+
+def collect_outlines(index: Index, individuals: Sequence[Individual]) -> Mapping[str, bytes]:
+    """Return the pixels of individuals: as they were found, or all their traits together where that is not known.
+
+    Args:
+        index: where they are indexed.
+        individuals: which.
+
+    Returns:
+        Individual -> compressed COCO run-length counts at the photograph's size; one that shows nothing is missing.
+    """
+    outlines = {each.id: each.outline for each in individuals if each.outline is not None}
+    sizes = {each.id: each.size for each in individuals if each.outline is None}
+    if not sizes:
+        return outlines
+    parts: dict[str, list[bytes]] = {}
+    for region in index.drawn():
+        if region.individual in sizes:
+            parts.setdefault(region.individual, []).append(region.rle)
+    for name, own in parts.items():
+        height, width = sizes[name] or (0, 0)
+        outlines[name] = coco.merge([{"size": [height, width], "counts": rle} for rle in own])["counts"]
+    return outlines
