@@ -163,7 +163,7 @@ def _describe(trunk: EfficientNetTrunk, image: RGBImage, mask: Mask, core: Mask,
     coverage = torch.from_numpy(np.array(warp_mask(core, frame, SIDE)))[None]
     described = []
     for level in trunk.levels(view[None])[3:]:
-        weights = functional.adaptive_avg_pool2d(coverage, level.shape[-2:])[0].to(level.device)
+        weights = functional.adaptive_avg_pool2d(coverage, list(level.shape[-2:]))[0].to(level.device)
         cells = functional.normalize(level[0], dim=0)
         mean = (cells * weights).sum((1, 2)) / weights.sum().clamp(min=1e-3)
         described.append(mean.cpu().numpy().astype(np.float32))

@@ -7,6 +7,7 @@
       labels/SD-0001.png          the truth for every specimen: 0 = background, the numbers of traits.toml
       supports/traits.toml        trait names, their numbers, other words for them
       supports/SD-0001.png        the label of one specimen a species
+      tray/                       one photograph with many ground beetles, a collection of its own (`synthetic.tray`)
 
 1. Every species has a wing shape, a body and a pattern; four pairs of species from different genera share a pattern
    (`mimicryRing`), so "who wears the same pattern?" has a known answer that is not "who is the same species?".
@@ -22,6 +23,7 @@ import datetime
 import io
 import json
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +33,9 @@ import numpy as np
 from sst_retrieval.errors import InputError
 from sst_retrieval.files import write_text
 from sst_retrieval.imaging.images import write_jpeg, write_png
-from sst_retrieval.synthetic.species import PLACES, SPECIES, SYNONYMS, TRAITS
+from sst_retrieval.synthetic.species import PLACES, SPECIES, SYNONYMS, TRAITS, GroundBeetle
 from sst_retrieval.synthetic.specimen import WEAR, SpecimenPlan, draw_specimen
+from sst_retrieval.synthetic.tray import write_tray
 from sst_retrieval.types import Mask
 
 COLUMNS = (
@@ -40,6 +43,9 @@ COLUMNS = (
     "decimalLongitude", "eventDate", "mimicryRing", "view",
 )  # fmt: skip
 """Columns of collection.csv."""
+
+TRAY = "tray"
+"""Folder, in that of the drawer, of the photograph with many individuals."""
 
 _MARKER = "drawer.json"
 _WEAR_SHARES = dict(zip(WEAR, (0.74, 0.12, 0.05, 0.045, 0.045), strict=True))
@@ -87,6 +93,7 @@ def make_drawer(folder: Path, *, seed: int = 0, specimens: int = 100) -> Path:
         if entry.support:
             write_png(folder / "supports" / f"{name}.png", label)
     write_text(folder / "supports" / "traits.toml", _traits_toml())
+    _write_tray(folder, entries, seed)
     write_text(folder / "collection.csv", _table(entries))
     return folder / "collection.csv"
 
@@ -147,6 +154,18 @@ def _prepare(folder: Path, entries: Sequence[_Entry], *, seed: int) -> None:
                 file.unlink()
     about = {"synthetic": True, "made_by": "sst_retrieval.synthetic.drawer", "seed": seed, "specimens": len(names)}
     write_text(folder / _MARKER, json.dumps(about, indent=1) + "\n")
+
+
+def _write_tray(folder: Path, entries: Sequence[_Entry], seed: int) -> None:
+    """Write the tray, if the drawer has an annotated ground beetle; else remove an earlier one."""
+    for entry in entries:
+        if entry.support and isinstance(entry.plan.species, GroundBeetle):
+            name = entry.row["catalogNumber"]
+            support = (name, folder / entry.row["image"], folder / "supports" / f"{name}.png")
+            write_tray(folder / TRAY, entry.plan.species, support, _traits_toml(), seed)
+            return
+    if (folder / TRAY).is_dir():
+        shutil.rmtree(folder / TRAY)
 
 
 def _label(masks: Mapping[str, Mask], size: tuple[int, ...]) -> np.ndarray:

@@ -63,7 +63,7 @@ def draw_specimen(plan: SpecimenPlan, rng: np.random.Generator) -> tuple[RGBImag
         pin_at = pose.point(0, 0)
     else:
         pose = _pose(_BEETLE_SPAN, plan, canvas, rng)
-        beetle = _vary_beetle(plan.species.beetle, rng)
+        beetle = vary_beetle(plan.species.beetle, rng)
         canvas.place(draw_beetle(beetle, rng, tears=_beetle_tears(plan, rng)), pose)
         pin_at = pose.point(0.09, 0.02)
     light = rng.uniform(-math.pi, 0)
@@ -200,7 +200,7 @@ def _vary_marking(marking: Marking, tint: Values, rng: np.random.Generator) -> M
     return replace(marking, colour=colour, width=wider, bend=marking.bend + float(rng.normal(0, 0.008)))
 
 
-def _vary_beetle(beetle: Beetle, rng: np.random.Generator) -> Beetle:
+def vary_beetle(beetle: Beetle, rng: np.random.Generator) -> Beetle:
     """Vary the colours and the width of a beetle."""
     tint = np.asarray(rng.normal(1, 0.12, size=3) * rng.normal(1, 0.1), np.float32)
     return replace(
