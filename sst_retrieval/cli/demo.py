@@ -7,18 +7,23 @@ from typing import Annotated
 
 import typer
 
+from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.cli.hits import draw_hits, format_hits, make_query_tile
 from sst_retrieval.cli.index_scores import score_masks, score_retrieval
 from sst_retrieval.cli.options import Device
 from sst_retrieval.cli.progress import ProgressBar
+from sst_retrieval.collection.specimens import read_collection
+from sst_retrieval.engines import load_finder
+from sst_retrieval.evaluate.instance_truth import read_instances
+from sst_retrieval.evaluate.instances import run_instances
 from sst_retrieval.export import regions
 from sst_retrieval.imaging.images import write_png
 from sst_retrieval.imaging.masks import decode
 from sst_retrieval.pictures import sheets
 from sst_retrieval.search.index import Index, open_index
-from sst_retrieval.synthetic.drawer import make_drawer
+from sst_retrieval.synthetic.drawer import TRAY, make_drawer
 from sst_retrieval.types import RGBImage
 
 TRAIT = "forewing_band"
@@ -47,6 +52,7 @@ def demo_command(
         typer.echo(f"\nWhose {heading}?\n{format_hits(hits)}")
         write_png(output / "contact_sheet.png", draw_hits(index, make_query_tile(index, query, TRAIT), hits, heading))
         write_png(output / "overlay_sheet.png", draw_masks(index, OVERLAYS))
+    typer.echo(f"\nIndividuals found on the photograph of a tray:\n{score_tray(output / TRAY, device)}")
     typer.echo(f"\nLook at {output / 'contact_sheet.png'} and {output / 'overlay_sheet.png'}.")
 
 
@@ -64,6 +70,18 @@ def format_scores(index: Index, labels: Path) -> str:
             score_retrieval(index, "mimicryRing", apart="scientificName").table(),
         )
     )
+
+
+def score_tray(tray: Path, device: str) -> str:
+    """Find the individuals on the photograph of a tray, from one annotated elsewhere, and compare them, as text."""
+    collection = read_collection(tray / "collection.csv")
+    supports = read_supports(tray / "supports", collection)
+    report = run_instances(
+        read_instances(tray / "labels" / "instances.json", collection),
+        load_finder("dense", device=device),
+        given={group: supports.load(group) for group in supports.groups()},
+    )
+    return report.table()
 
 
 def choose_target(index: Index, trait: str) -> str:

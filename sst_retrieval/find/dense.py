@@ -3,6 +3,8 @@
 1. Whatever the foreground holds for a thing is a proposal.
 2. Its kind, a vector of the trunk's deepest features (`find.appearance`), is compared with that of the supports.
 3. Of proposals that overlap, the best stays.
+
+On a plain board (a drawer, a tray, paper) colour and the support's shape do better: see `find.board`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from sst_retrieval.find.appearance import compute_kind
+from sst_retrieval.find.board import BoardMemory, find_on_board, remember_board
 from sst_retrieval.find.overlaps import share_pixels, suppress
 from sst_retrieval.find.proposals import Proposal, find_pieces, resize_map
 from sst_retrieval.foregrounds.contract import Foreground
@@ -31,9 +34,11 @@ class DenseFinderMemory:
 
     Attributes:
         kinds: float32 (N, 320), unit rows: the kinds of the annotated individuals.
+        board: what is looked for on boards.
     """
 
     kinds: Floats
+    board: BoardMemory
 
 
 class DenseFinder:
@@ -63,10 +68,13 @@ class DenseFinder:
             x0, y0, x1, y1 = box_of(support.body)
             mask = support.body[y0:y1, x0:x1]
             kinds.append(compute_kind(self.trunk, support.image, (x0, y0, x1, y1), mask))
-        return DenseFinderMemory(np.stack(kinds))
+        return DenseFinderMemory(np.stack(kinds), remember_board(self.trunk, supports))
 
     def find(self, memory: DenseFinderMemory, image: RGBImage) -> list[Detection]:
         """Find the individuals on a photograph (see `Finder.find`)."""
+        on_board = find_on_board(self.trunk, memory.board, image)
+        if on_board is not None:
+            return on_board
         working = shrink(image)
         proposals = self._propose(working)
         scores = [self._judge(memory, working, each) for each in proposals]

@@ -84,7 +84,7 @@ def portray(trunk: EfficientNetTrunk, image: RGBImage, mask: Mask, pose: Pose, t
     elif not core.any():
         core = mask
     # A template may fit either way round: both are described.
-    views = [_describe(trunk, image, mask, core, _frame(pose, template, turn)) for turn in (0.0, np.pi)]
+    views = [_describe(trunk, image, core, _frame(pose, template, turn)) for turn in (0.0, np.pi)]
     levels = [np.mean(pair, axis=0) for pair in zip(*views, strict=True)]
     features = np.concatenate([level / max(float(np.linalg.norm(level)), 1e-9) for level in levels])
     lab = rgb2lab(image[core][None])[0]
@@ -157,10 +157,12 @@ def _frame(pose: Pose, template: Template, turn: float) -> Frame:
     return square_frame((float(x) + 0.5, float(y) + 0.5), side, pose.angle + turn)
 
 
-def _describe(trunk: EfficientNetTrunk, image: RGBImage, mask: Mask, core: Mask, frame: Frame) -> list[Floats]:
+def _describe(trunk: EfficientNetTrunk, image: RGBImage, core: Mask, frame: Frame) -> list[Floats]:
     """Return the mean features of the trunk, of the strides 16 and 32, each cell of unit length."""
-    view = blend_with_grey(warp_image(image, frame, SIDE), warp_mask(mask, frame, SIDE))
-    coverage = torch.from_numpy(np.array(warp_mask(core, frame, SIDE)))[None]
+    # What lies outside the template goes, too: legs may have been drawn on the one and not on the other.
+    shown = np.array(warp_mask(core, frame, SIDE))
+    view = blend_with_grey(warp_image(image, frame, SIDE), shown)
+    coverage = torch.from_numpy(shown)[None]
     described = []
     for level in trunk.levels(view[None])[3:]:
         weights = functional.adaptive_avg_pool2d(coverage, list(level.shape[-2:]))[0].to(level.device)
