@@ -165,7 +165,7 @@ def _describe(trunk: EfficientNetTrunk, image: RGBImage, core: Mask, frame: Fram
     coverage = torch.from_numpy(shown)[None]
     described = []
     for level in trunk.levels(view[None])[3:]:
-        weights = functional.adaptive_avg_pool2d(coverage, list(level.shape[-2:]))[0].to(level.device)
+        weights = functional.adaptive_avg_pool2d(coverage, (level.shape[-2], level.shape[-1]))[0].to(level.device)
         cells = functional.normalize(level[0], dim=0)
         mean = (cells * weights).sum((1, 2)) / weights.sum().clamp(min=1e-3)
         described.append(mean.cpu().numpy().astype(np.float32))

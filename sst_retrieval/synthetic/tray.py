@@ -92,8 +92,8 @@ def draw_tray(species: GroundBeetle, rng: np.random.Generator) -> Tray:
         if name in TRAITS:
             parts[mask > 0.5] = TRAITS[name]
     whole = [mask > 0.5 for name, mask in canvas.masks.items() if name not in TRAITS]
-    for number, mask in enumerate(whole, 1):
-        individuals[mask] = number
+    for number, shown in enumerate(whole, 1):
+        individuals[shown] = number
     return Tray(picture, individuals, parts)
 
 
