@@ -190,6 +190,18 @@ def test_wings_cut_apart_are_one_butterfly(supports_folder: Path, butterflies: C
     assert supports.notes == ()
 
 
+def test_an_individual_without_most_of_its_parts_is_none_the_less_one(
+    supports_folder: Path, butterflies: Collection
+) -> None:
+    listed = [("head", (2, 2, 5, 8)), ("body", (5, 2, 9, 8)), ("tail", (9, 2, 12, 8))]
+    listed += [(name, (x0 + 15, y0, x1 + 15, y1)) for name, (x0, y0, x1, y1) in listed]
+    listed += [("body", (5, 14, 11, 20)), ("tail", (20, 18, 22, 20))]  # The last is a scrap.
+    (supports_folder / "x.json").write_text(coco([(name, box, {}) for name, box in listed]))
+    assert [each.traits for each in read_many(supports_folder, butterflies).references] == [
+        *(("head", "body", "tail"), ("head", "body", "tail"), ("body",)),
+    ]
+
+
 def cvat(shapes: str) -> str:
     image = f'<image id="0" name="IMG_erato-1.png" width="{WIDTH}" height="{HEIGHT}">'
     return f"<annotations>{image}{shapes}</image></annotations>"
