@@ -195,7 +195,7 @@ def test_an_individual_without_most_of_its_parts_is_none_the_less_one(
 ) -> None:
     listed = [("head", (2, 2, 5, 8)), ("body", (5, 2, 9, 8)), ("tail", (9, 2, 12, 8))]
     listed += [(name, (x0 + 15, y0, x1 + 15, y1)) for name, (x0, y0, x1, y1) in listed]
-    listed += [("body", (5, 14, 11, 20)), ("tail", (20, 18, 22, 20))]  # The last is a scrap.
+    listed += [("body", (5, 14, 11, 20)), ("tail", (20, 12, 22, 13))]  # The last is a scrap.
     (supports_folder / "x.json").write_text(coco([(name, box, {}) for name, box in listed]))
     assert [each.traits for each in read_many(supports_folder, butterflies).references] == [
         *(("head", "body", "tail"), ("head", "body", "tail"), ("body",)),
