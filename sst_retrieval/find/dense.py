@@ -1,31 +1,54 @@
-"""The dense finder: things that a foreground proposes, judged by how much they are of the annotated individuals' kind.
+"""The dense finder: pieces of a photograph from several sources, judged by how much they are like the supports.
 
-1. Whatever the foreground holds for a thing is a proposal.
-2. Its kind, a vector of the trunk's deepest features (`find.appearance`), is compared with that of the supports.
-3. Of proposals that overlap, the best stays.
+On a plain board individuals are what differs from it, split by the supports' shapes (`find.board`). Elsewhere:
 
-On a plain board (a drawer, a tray, paper) colour and the support's shape do better: see `find.board`.
+1. Proposals: things that a foreground shows, which knows no group, at several sizes (`find.salient`), and pieces that
+   look like the annotated individuals pixel by pixel (`find.likelihood`), both whole and split where they are narrow.
+2. Verdict: does a piece have all that an annotated individual has (`find.appearance.compare_parts`), is it of its kind
+   (`compare_kinds`), do several sources agree on it, and is it rather the whole of a thing than a part?
+3. Of pieces that overlap the best stays, and no pixel belongs to two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
-from sst_retrieval.find.appearance import compute_kind
+from sst_retrieval.find.appearance import Look, compare_kinds, compare_parts, compute_look
 from sst_retrieval.find.board import BoardMemory, find_on_board, remember_board
-from sst_retrieval.find.overlaps import share_pixels, suppress
-from sst_retrieval.find.proposals import Proposal, find_pieces, resize_map
+from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
+from sst_retrieval.find.likelihood import PixelModel, compute_likelihood, fit_pixel_model
+from sst_retrieval.find.overlaps import Piece, share_pixels, suppress
+from sst_retrieval.find.proposals import Proposal, collect_pieces, find_pieces, resize_map
+from sst_retrieval.find.salient import propose_salient
+from sst_retrieval.find.watershed import split_round
 from sst_retrieval.foregrounds.contract import Foreground
 from sst_retrieval.imaging.masks import box as box_of
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
-from sst_retrieval.types import Box, Detection, Floats, RGBImage, Support
+from sst_retrieval.types import Detection, RGBImage, Support
 
 WORKING_SIDE = 1600
 """Longer edge, in pixels, of the copy of the photograph on which individuals are looked for."""
+
+LEAST_TRUST = 0.6
+"""The pixel model of a group proposes pieces if it finds its own supports with at least this IoU."""
+
+ALIKE_SPACING = 1.0
+"""Where pieces of the pixel model are split: see `find.watershed`."""
+
+ALIKE_VOTES = 4.0
+"""How many votes a piece of the pixel model counts as: it knows the group, but proposes each piece once."""
+
+PARTS_WEIGHT, VOTES_WEIGHT, AROUND_WEIGHT, OFFSET = 24.0, 0.6, -2.5, -10.2
+"""The verdict: weights of the parts' likeness, the logarithm of the votes, and what is around. Rounded from logistic
+regressions on two groups of animals each, used on the third."""
+
+KIND_MIDDLE, KIND_WEIGHT = 0.17, 25.0
+"""Cosine at which a piece is of the supports' kind with a probability of one half, above that of formless blobs
+(`find.formless`), and how fast that changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +56,15 @@ class DenseFinderMemory:
     """What the dense finder knows of a group.
 
     Attributes:
-        kinds: float32 (N, 320), unit rows: the kinds of the annotated individuals.
-        board: what is looked for on boards.
+        looks: what the annotated individuals look like, each as it is and mirrored.
+        kind_middle: cosine at which a piece is of their kind with a probability of one half.
+        pixels: what their pixels look like; None if that says nothing.
+        board: what is looked for on plain boards.
     """
 
-    kinds: Floats
+    looks: tuple[Look, ...]
+    kind_middle: float
+    pixels: PixelModel | None
     board: BoardMemory
 
 
@@ -48,8 +75,6 @@ class DenseFinder:
         name: the model and its settings; goes into the provenance.
     """
 
-    concurrent = True
-
     def __init__(self, *, trunk: EfficientNetTrunk, foreground: Foreground) -> None:
         """Take the network and the foreground.
 
@@ -59,53 +84,72 @@ class DenseFinder:
         """
         self.trunk = trunk
         self.foreground = foreground
+        self._blobs = look_at_blobs(trunk)
         self.name = f"dense finder ({trunk.name}, foreground {foreground.name})"
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may call it at the same time: as its foreground says."""
+        return getattr(self.foreground, "concurrent", False) is True
 
     def remember(self, supports: Sequence[Support]) -> DenseFinderMemory:
         """Encode the annotated individuals of a group (see `Finder.remember`)."""
-        kinds = []
+        looks = []
         for support in supports:
             x0, y0, x1, y1 = box_of(support.body)
             mask = support.body[y0:y1, x0:x1]
-            kinds.append(compute_kind(self.trunk, support.image, (x0, y0, x1, y1), mask))
-        return DenseFinderMemory(np.stack(kinds), remember_board(self.trunk, supports))
+            for mirrored in (False, True):
+                looks.append(compute_look(self.trunk, support.image, (x0, y0, x1, y1), mask, mirrored=mirrored))
+        pixels = fit_pixel_model(self.trunk, supports)
+        middle = KIND_MIDDLE + measure_formlessness(looks, self._blobs)
+        trusted = pixels if pixels and pixels.trust >= LEAST_TRUST else None
+        return DenseFinderMemory(tuple(looks), middle, trusted, remember_board(self.trunk, supports))
 
     def find(self, memory: DenseFinderMemory, image: RGBImage) -> list[Detection]:
         """Find the individuals on a photograph (see `Finder.find`)."""
         on_board = find_on_board(self.trunk, memory.board, image)
         if on_board is not None:
             return on_board
-        working = shrink(image)
-        proposals = self._propose(working)
+        working = shrink(image, WORKING_SIDE)
+        proposals = propose_salient(self.foreground, working) + self._propose_alike(memory, working)
         scores = [self._judge(memory, working, each) for each in proposals]
-        pieces = [(each.box, each.mask) for each in proposals]
-        chosen = suppress(pieces, scores, iou=0.5, inside=0.7)
-        enlarged = [enlarge(proposals[position], working.shape, image.shape) for position in chosen]
-        found = []
-        for piece, position in zip(share_pixels(enlarged), chosen, strict=True):
-            if piece is not None:
-                found.append(Detection(piece[0], float(scores[position]), piece[1]))
-        return found
+        chosen = suppress([(each.box, each.mask) for each in proposals], scores, iou=0.5, inside=0.7)
+        enlarged = [enlarge(proposals[place], working.shape, image.shape) for place in chosen]
+        return [
+            Detection(piece[0], scores[place], piece[1])
+            for piece, place in zip(share_pixels(enlarged), chosen, strict=True)
+            if piece is not None
+        ]
 
-    def _propose(self, image: RGBImage) -> list[Proposal]:
-        foreground = resize_map(self.foreground.compute(image), image.shape[:2])
-        return find_pieces(foreground, 0.5)
+    def _propose_alike(self, memory: DenseFinderMemory, image: RGBImage) -> list[Proposal]:
+        """Propose pieces whose pixels look like those of the annotated individuals."""
+        if memory.pixels is None:
+            return []
+        likely = resize_map(compute_likelihood(self.trunk, memory.pixels, image), image.shape[:2]) >= 0.5
+        found = []
+        for piece in find_pieces(likely):
+            found += collect_pieces(split_round(piece.mask, ALIKE_SPACING), piece.box[:2])
+        return [replace(each, votes=ALIKE_VOTES) for each in found]
 
     def _judge(self, memory: DenseFinderMemory, image: RGBImage, proposal: Proposal) -> float:
-        likeness = float((memory.kinds @ compute_kind(self.trunk, image, proposal.box, proposal.mask)).max())
-        return float(1 / (1 + np.exp(-20 * (likeness - 0.2))))
+        """Return how sure it is that a piece is an individual of the group, 0..1."""
+        look = compute_look(self.trunk, image, proposal.box, proposal.mask)
+        verdict = PARTS_WEIGHT * compare_parts(memory.looks, look) + VOTES_WEIGHT * np.log(proposal.votes)
+        verdict += AROUND_WEIGHT * proposal.around + OFFSET
+        kind = KIND_WEIGHT * (compare_kinds(memory.looks, look) - memory.kind_middle)
+        return float(_sigmoid(verdict) * _sigmoid(kind))
 
 
-def shrink(image: RGBImage) -> RGBImage:
-    """Shrink a photograph until its longer edge has `WORKING_SIDE` pixels; a smaller one stays as it is."""
-    factor = max(image.shape[:2]) / WORKING_SIDE
+def shrink(image: RGBImage, side: int) -> RGBImage:
+    """Shrink a photograph until its longer edge has `side` pixels; a smaller one stays as it is."""
+    factor = max(image.shape[:2]) / side
     if factor <= 1:
         return image
     size = (max(1, round(image.shape[1] / factor)), max(1, round(image.shape[0] / factor)))
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
-def enlarge(proposal: Proposal, small: tuple[int, ...], large: tuple[int, ...]) -> tuple[Box, np.ndarray]:
+def enlarge(proposal: Proposal, small: tuple[int, ...], large: tuple[int, ...]) -> Piece:
     """Bring a proposal from the shrunken copy to the photograph's own size.
 
     Args:
@@ -119,11 +163,13 @@ def enlarge(proposal: Proposal, small: tuple[int, ...], large: tuple[int, ...]) 
         return proposal.box, proposal.mask
     down, across = large[0] / small[0], large[1] / small[1]
     x0, y0, x1, y1 = proposal.box
-    box = (
-        *(min(int(x0 * across), large[1] - 1), min(int(y0 * down), large[0] - 1)),
-        *(min(max(round(x1 * across), int(x0 * across) + 1), large[1]),),
-        *(min(max(round(y1 * down), int(y0 * down) + 1), large[0]),),
-    )
-    size = (box[2] - box[0], box[3] - box[1])
-    soft = Image.fromarray(proposal.mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
-    return box, np.asarray(soft) >= 128
+    left, top = min(int(x0 * across), large[1] - 1), min(int(y0 * down), large[0] - 1)
+    right, bottom = min(max(round(x1 * across), left + 1), large[1]), min(max(round(y1 * down), top + 1), large[0])
+    soft = Image.fromarray(proposal.mask.astype(np.uint8) * 255)
+    return (left, top, right, bottom), np.asarray(
+        soft.resize((right - left, bottom - top), Image.Resampling.BILINEAR)
+    ) >= 128
+
+
+def _sigmoid(value: float) -> float:
+    return float(1 / (1 + np.exp(-value)))

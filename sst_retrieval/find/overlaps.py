@@ -23,6 +23,34 @@ def count_shared(one: Piece, other: Piece) -> int:
     return int(np.count_nonzero(first & second))
 
 
+def compute_ious(pieces: Sequence[Piece], least: float) -> list[list[tuple[int, float]]]:
+    """Compute which pieces overlap strongly.
+
+    Args:
+        pieces: the pieces.
+        least: the least intersection over union that counts, above 0.
+
+    Returns:
+        For every piece the positions of the others, and the IoU with each.
+    """
+    boxes = np.array([box for box, _ in pieces], dtype=np.float64).reshape(-1, 4)
+    areas = np.array([np.count_nonzero(mask) for _, mask in pieces], dtype=np.float64)
+    found: list[list[tuple[int, float]]] = [[] for _ in pieces]
+    for one in range(len(pieces)):
+        rest = slice(one + 1, None)
+        low, high = np.maximum(boxes[one, :2], boxes[rest, :2]), np.minimum(boxes[one, 2:], boxes[rest, 2:])
+        most = np.minimum(np.clip(high - low, 0, None).prod(axis=1), np.minimum(areas[one], areas[rest]))
+        # No pair whose boxes and areas already differ too much is looked at pixel by pixel.
+        close = np.flatnonzero(most >= least * np.maximum(areas[one], areas[rest]))
+        for other in (one + 1 + close).tolist():
+            shared = count_shared(pieces[one], pieces[other])
+            iou = shared / (areas[one] + areas[other] - shared)
+            if iou >= least:
+                found[one].append((other, float(iou)))
+                found[other].append((one, float(iou)))
+    return found
+
+
 def suppress(pieces: Sequence[Piece], scores: Sequence[float], *, iou: float, inside: float) -> list[int]:
     """Choose pieces, the best first, that hardly overlap.
 
