@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import inspect
+import json
 import os
 import re
 import shlex
@@ -152,3 +153,51 @@ def test_every_library_that_is_imported_is_declared() -> None:
             missing[name] = imported[name]
     assert "numpy" in imported
     assert missing == {}
+
+
+def test_codemeta_says_what_pyproject_says() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    meta = json.loads((ROOT / "codemeta.json").read_text(encoding="utf-8"))
+    assert (meta["name"], meta["version"], meta["description"], meta["keywords"]) == (
+        project["name"],
+        project["version"],
+        project["description"],
+        project["keywords"],
+    )
+    assert meta["license"].endswith(project["license"])
+
+
+def test_workflows_are_yaml_and_use_commands_that_exist() -> None:
+    yaml = pytest.importorskip("yaml")
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert [path.stem for path in workflows] == ["docs", "release", "test"]
+    lines: list[str] = []
+    for path in [*workflows, ROOT / ".pre-commit-config.yaml", *(ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")]:
+        parsed = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert parsed, path
+        for job in parsed.get("jobs", {}).values():
+            assert "timeout-minutes" in job, path
+            lines += [line for step in job["steps"] for line in step.get("run", "").splitlines()]
+    for line in lines:
+        words = line.split()
+        if words[:1] == ["make"]:
+            assert words[1] in makefile_targets()
+        if words[:1] == ["python"] and len(words) > 1 and words[1].endswith(".py"):
+            assert (ROOT / words[1]).is_file()
+    tested = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
+    versions = {
+        f"Programming Language :: Python :: {each}" for each in tested["jobs"]["test"]["strategy"]["matrix"]["python"]
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert versions <= set(project["classifiers"])
+
+
+def test_model_cards_lie_beside_the_weights() -> None:
+    for weights in (ROOT / "sst_retrieval").rglob("*.pt"):
+        card = (weights.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+        assert weights.name in card, weights
+        for heading in ("Model details", "Intended use", "Training data", "Evaluation", "imitations"):
+            assert heading in card, (weights, heading)
+        learnt = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["learnt_from"]
+        for licence in ("CC BY-SA 4.0", "CC BY 4.0", "MIT"):
+            assert (licence in str(learnt)) <= (licence in card), (weights, licence)
