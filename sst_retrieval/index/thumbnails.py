@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,9 @@ THUMBNAIL_EDGE = 512
 
 CROP_EDGE = 256
 """Edge of a crop, in pixels."""
+
+_NUMBERED = re.compile(rf".*{re.escape(file_name('#'))}[0-9]+(-[0-9a-f]{{8}})?")
+"""How a picture of one of several individuals is called (`files.file_name`)."""
 
 MAX_BYTES = 4_000_000
 MAX_PIXELS = 4_000_000
@@ -162,11 +166,11 @@ def restore_pictures(paths: IndexPaths, catalog: Catalog) -> int:
 
 def remove_stale_pictures(paths: IndexPaths, catalog: Catalog) -> None:
     """Remove the pictures of individuals that are not found any more, of photographs that may show several."""
-    if not catalog.plain:
-        names = {f"{file_name(name)}.jpg" for (name,) in catalog.rows('SELECT "sst:individual" FROM individuals')}
-        for path in paths.list_pictures():
-            if path.name not in names:
-                path.unlink(missing_ok=True)
+    names = {f"{file_name(name)}.jpg" for (name,) in catalog.rows('SELECT "sst:individual" FROM individuals')}
+    for path in paths.list_pictures():
+        # In an index of one individual a photograph, only what is numbered is a remainder of another kind of build.
+        if path.name not in names and (not catalog.plain or _NUMBERED.fullmatch(path.stem)):
+            path.unlink(missing_ok=True)
 
 
 def remove_pictures_of(paths: IndexPaths, specimens: Collection[str]) -> None:

@@ -1,0 +1,485 @@
+"""Builds of photographs that show several individuals, with models that need no network (`trays`)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import FAKES, NUMBERS, a_collection_of, build_fake, every_region, same_region
+from PIL import Image
+from trays import (
+    COLLECTION,
+    DARK,
+    PAPER,
+    SIZE,
+    TRAYS,
+    BlobFinder,
+    Corner,
+    GreedyTracker,
+    a_collection_of_trays,
+    build_trays,
+    label,
+    paint_tray,
+    write_photograph,
+    write_rows,
+)
+
+from sst_retrieval.build import shard_writer
+from sst_retrieval.build.pipeline import build_index
+from sst_retrieval.errors import ModelError
+from sst_retrieval.files import file_name
+from sst_retrieval.imaging import masks
+from sst_retrieval.index.store import Store
+from sst_retrieval.index.thumbnails import find_missing_pictures
+from sst_retrieval.search.index import Index, open_index
+from sst_retrieval.types import Detection, Individual, RGBImage
+
+TRAITS = ("spot", "bar")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """The table of a collection of trays, not built yet."""
+    return a_collection_of_trays(tmp_path)
+
+
+@pytest.fixture
+def folder(table: Path) -> Path:
+    """Its index."""
+    build_trays(table, table.parent / "index")
+    return table.parent / "index"
+
+
+def numbers_on(index: Index) -> dict[str, list[int]]:
+    """Photograph -> the numbers of its individuals, also where there is none."""
+    found: dict[str, list[int]] = {each.id: [] for each in index.photographs()}
+    for each in index.individuals():
+        found[each.photograph.id].append(each.number)
+    return found
+
+
+def outline_of(individual: Individual) -> np.ndarray:
+    assert individual.outline is not None
+    assert individual.size is not None
+    return masks.decode(individual.outline, individual.size)
+
+
+def every_mask(index: Index) -> dict[tuple[str, str], np.ndarray]:
+    return {(each.id, trait): index.mask(each.id, trait) for each in index.individuals() for trait in TRAITS}
+
+
+def _file(individual: str) -> str:
+    return f"{file_name(individual)}.jpg"
+
+
+def pictures(folder: Path) -> set[str]:
+    """Names of all small pictures, by their folders."""
+    return {str(path.relative_to(folder)) for path in Store.open(folder).paths.list_pictures()}
+
+
+# ----------------------------------------------------------------------------------------------------- what is found
+
+
+def test_every_individual_is_found_numbered_and_described_by_itself(folder: Path) -> None:
+    with open_index(folder) as index:
+        assert numbers_on(index) == {name: [*range(1, len(c) + 1)] for name, c in COLLECTION.items()}
+        for name in ("t1", "t2", "t4"):
+            for (x, y), beetle, individual in zip(
+                COLLECTION[name],
+                paint_tray(COLLECTION[name])[1],
+                [each for each in index.individuals() if each.photograph.id == name],
+                strict=True,
+            ):
+                assert individual.id == f"{name}#{individual.number}"
+                assert (individual.specimen, individual.group) == (name, "beetle")
+                assert individual.box == (x, y, x + 20, y + 28)
+                assert individual.size == SIZE
+                assert np.array_equal(outline_of(individual), beetle["body"])
+                for trait in TRAITS:
+                    region = index.region(individual.id, trait)
+                    assert np.array_equal(index.mask(individual.id, trait), beetle[trait])
+                    assert region.size == SIZE
+                    assert region.box == masks.box(beetle[trait])
+                    assert region.measurements["area_px"] == beetle[trait].sum()
+                    ys, xs = np.nonzero(beetle[trait])
+                    centre = region.measurements["centroid_x"], region.measurements["centroid_y"]
+                    assert centre == pytest.approx((xs.mean() + 0.5, ys.mean() + 0.5), abs=0.51)
+
+
+def test_individuals_that_look_the_same_are_described_the_same_wherever_they_lie(folder: Path) -> None:
+    with open_index(folder) as index:
+        one, other = index.region("t1#2", "spot"), index.region("t4#2", "spot")
+        assert one.vector is not None
+        assert other.vector is not None
+        assert one.vector == pytest.approx(other.vector, abs=1e-5)
+        same = [name for name in one.measurements if not name.startswith("centroid")]
+        assert {name: one.measurements[name] for name in same} == pytest.approx(
+            {name: other.measurements[name] for name in same}
+        )
+
+
+def test_a_photograph_without_an_individual_says_0_and_is_not_searched_again(table: Path, folder: Path) -> None:
+    with open_index(folder) as index:
+        assert index.info()["individuals"] == 8
+        assert index.info()["photographs"] == 5
+        assert index.skipped() == []
+        assert "t3" in {each.id for each in index.photographs()}
+        assert not [each for each in index.individuals() if each.photograph.id == "t3"]
+    before = BlobFinder.photographs
+    report = build_trays(table, folder)
+    assert (report.processed, report.reused) == (0, 5)
+    assert BlobFinder.photographs == before
+    with open_index(folder) as index:
+        assert numbers_on(index)["t3"] == []
+
+
+def test_an_index_of_trays_without_any_beetle_but_the_drawn_one(tmp_path: Path) -> None:
+    table = a_collection_of_trays(tmp_path, {"t0": [(10, 10)], "t1": [], "t2": []})
+    report = build_trays(table, tmp_path / "index")
+    assert report.processed == 3
+    with open_index(tmp_path / "index") as index:
+        assert numbers_on(index) == {"t0": [1], "t1": [], "t2": []}
+        assert index.search(like=("t0#1", "spot")) == []
+
+
+def test_what_the_finder_is_not_sure_of_is_left_out(folder: Path) -> None:
+    """The crumb that is on every photograph: its score is 0.3."""
+    with open_index(folder) as index:
+        assert all(each.score is not None and each.score > 0.5 for each in index.individuals())
+
+
+# ------------------------------------------------------------------------------------------ one beside the other
+
+
+def test_masks_of_two_individuals_never_share_a_pixel(table: Path) -> None:
+    build_trays(table, table.parent / "index", replace(TRAYS, propagator="trays:GreedyTracker"))
+    with open_index(table.parent / "index") as index:
+        on: dict[str, list[np.ndarray]] = {}
+        for each in index.individuals():
+            if each.photograph.id != "t0":  # Its masks were drawn.
+                spot = index.mask(each.id, "spot")
+                assert spot.any()
+                assert not (spot & ~outline_of(each)).any()
+                on.setdefault(each.photograph.id, []).append(outline_of(each))
+    assert {name: len(own) for name, own in on.items()} == {"t1": 3, "t2": 2, "t4": 2}
+    assert all(np.sum(own, axis=0).max() == 1 for own in on.values())
+
+
+def test_a_neighbour_is_painted_out(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GreedyTracker, "shown", [])
+    build_trays(table, table.parent / "index", replace(TRAYS, propagator="trays:GreedyTracker", workers=1))
+    # Their margin reaches far into each other: the left one lies in columns 4 to 24 of its cut-out.
+    beside = [each for each in GreedyTracker.shown if each.shape[:2] == (28 + 8, 20 + 8)]
+    assert len(beside) >= 7
+    for shown in beside:
+        own = np.zeros(shown.shape[:2], dtype=bool)
+        own[4:32, 4:24] = True
+        assert np.abs(shown[~own].astype(int) - PAPER).max() == 0, "something of a neighbour is seen"
+        assert (shown[own] != PAPER).any(axis=1).all()
+
+
+def test_the_support_is_shown_as_the_others_are(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[RGBImage] = []
+    real = GreedyTracker.remember
+
+    def remember(self: GreedyTracker, supports: object) -> object:
+        shown.extend(each.image for each in supports)  # type: ignore[attr-defined]
+        return real(self, supports)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GreedyTracker, "remember", remember)
+    build_trays(table, table.parent / "index", replace(TRAYS, propagator="trays:GreedyTracker"))
+    assert all(each.shape[0] < 40 and each.shape[1] < 40 for each in shown)
+
+
+# ------------------------------------------------------------------------------------------------ what was drawn
+
+
+def test_the_annotated_individual_keeps_its_masks_and_is_not_counted_twice(table: Path) -> None:
+    write_photograph(table.parent, "t0", [(60, 10), (10, 12), (110, 60)])
+    drawn = label(paint_tray([(110, 60)])[1])
+    drawn[drawn == NUMBERS["bar"]] = 0
+    drawn[85:87, 112:120] = NUMBERS["bar"]  # No propagator would find it there.
+    Image.fromarray(drawn).save(table.parent / "supports" / "t0.png")
+    build_trays(table, table.parent / "index")
+    with open_index(table.parent / "index") as index:
+        own = [each for each in index.individuals() if each.photograph.id == "t0"]
+        assert [each.number for each in own] == [1, 2, 3]
+        assert (own[0].score, index.region("t0#1", "bar").confidence) == (1, 1)
+        for trait in TRAITS:
+            assert np.array_equal(index.mask("t0#1", trait), drawn == NUMBERS[trait])
+        # The others in reading order.
+        assert [each.box for each in own[1:]] == [(10, 12, 30, 40), (60, 10, 80, 38)]
+
+
+def test_of_several_annotated_individuals_each_keeps_its_number(table: Path) -> None:
+    corners: list[Corner] = [(10, 10), (60, 10), (110, 10), (10, 60)]
+    write_photograph(table.parent, "t0", corners)
+    beetles = paint_tray(corners)[1]
+    Image.fromarray(label([beetles[2], beetles[3]])).save(table.parent / "supports" / "t0.png")
+    numbers = np.zeros(SIZE, dtype=np.uint8)
+    numbers[beetles[2]["body"]], numbers[beetles[3]["body"]] = 7, 9
+    Image.fromarray(numbers).save(table.parent / "supports" / "t0.instances.png")
+    build_trays(table, table.parent / "index")
+    with open_index(table.parent / "index") as index:
+        own = {each.number: each for each in index.individuals() if each.photograph.id == "t0"}
+        assert {number: each.box[:2] for number, each in own.items() if each.box} == {
+            1: (110, 10),
+            2: (10, 60),
+            3: (10, 10),
+            4: (60, 10),
+        }
+        assert {number: each.score for number, each in own.items()}.items() >= {1: 1.0, 2: 1.0}.items()
+        assert np.array_equal(outline_of(own[1]), beetles[2]["body"])
+
+
+def test_another_support_changes_its_group_alone(tmp_path: Path) -> None:
+    table = a_collection_of_trays(tmp_path)
+    rows = [{"catalogNumber": name, "image": f"images/{name}.png", "group": "b" if name == "t4" else "a"}
+            for name in COLLECTION]  # fmt: skip
+    write_rows(table, rows)
+    beetle = paint_tray(COLLECTION["t4"])[1][0]
+    Image.fromarray(label([beetle])).save(tmp_path / "supports" / "t4.png")
+    build_trays(table, tmp_path / "index")
+    spot = label([beetle])
+    spot[spot == NUMBERS["bar"]] = 0
+    Image.fromarray(spot).save(tmp_path / "supports" / "t4.png")
+    report = build_trays(table, tmp_path / "index")
+    assert (report.processed, report.reused) == (1, 4)
+
+
+# -------------------------------------------------------------------------------------------------- once more
+
+
+def test_a_changed_photograph_has_its_new_individuals_and_no_picture_of_old_ones(table: Path, folder: Path) -> None:
+    before = pictures(folder)
+    assert {name for name in before if "t1" in name} == {
+        *(f"thumbnails/{_file(f't1#{n}')}" for n in (1, 2, 3)),
+        *(f"crops/{trait}/{_file(f't1#{n}')}" for n in (1, 2, 3) for trait in TRAITS),
+    }
+    write_photograph(table.parent, "t1", [(40, 40)])
+    report = build_trays(table, folder)
+    assert (report.processed, report.reused) == (1, 4)
+    with open_index(folder) as index:
+        assert numbers_on(index) == {"t0": [1], "t1": [1], "t2": [1, 2], "t3": [], "t4": [1, 2]}
+        assert index.individual("t1#1").box == (40, 40, 60, 68)
+        assert np.array_equal(index.mask("t1", "spot"), paint_tray([(40, 40)])[1][0]["spot"])
+        assert {hit.individual for hit in index.search(like=("t0#1", "spot"), k=99, per="individual")} == {
+            *("t1#1", "t2#1", "t2#2", "t4#1", "t4#2")
+        }
+    gone = {_file("t1#2"), _file("t1#3")}
+    assert before - pictures(folder) == {name for name in before if Path(name).name in gone}
+
+
+def test_a_photograph_whose_individuals_all_went_says_0(table: Path, folder: Path) -> None:
+    write_photograph(table.parent, "t2", [])
+    build_trays(table, folder)
+    with open_index(folder) as index:
+        assert numbers_on(index)["t2"] == []
+        assert index.info()["individuals"] == 6
+    assert not [name for name in pictures(folder) if "t2" in name]
+    write_photograph(table.parent, "t3", [(10, 10)])
+    build_trays(table, folder)
+    with open_index(folder) as index:
+        assert numbers_on(index)["t3"] == [1]
+
+
+def test_another_finder_searches_again_and_groups_with_one_individual_stay(table: Path, folder: Path) -> None:
+    report = build_trays(table, folder, replace(TRAYS, finder=f"{__name__}:LeftFinder"))
+    assert (report.processed, report.reused) == (5, 0)
+    with open_index(folder) as index:
+        assert numbers_on(index) == {"t0": [1], "t1": [1], "t2": [1], "t3": [], "t4": [1]}
+        assert index.info()["provenance"]["finder"] == "left finder"
+
+
+class LeftFinder(BlobFinder):
+    """Finds the first individual alone."""
+
+    name = "left finder"
+
+    def find(self, memory: int, image: RGBImage) -> list[Detection]:
+        return super().find(memory, image)[:1]
+
+
+def test_from_one_to_many_and_back(table: Path) -> None:
+    index_folder = table.parent / "index"
+    build_trays(table, index_folder, FAKES)
+    with open_index(index_folder) as index:
+        assert [each.id for each in index.individuals()] == list(COLLECTION)
+        assert "individuals" not in index.info()
+    build_trays(table, index_folder)
+    with open_index(index_folder) as index:
+        assert index.info()["individuals"] == 8
+    report = build_trays(table, index_folder, FAKES)
+    assert (report.processed, report.reused) == (5, 0)
+    with open_index(index_folder) as index:
+        assert [each.id for each in index.individuals()] == list(COLLECTION)
+        assert index.catalog.plain
+    assert {Path(name).name for name in pictures(index_folder)} == {_file(name) for name in COLLECTION}
+
+
+def test_a_killed_build_goes_on(tmp_path: Path) -> None:
+    table = a_collection_of_trays(tmp_path)
+    code = """
+import sys, trays
+from pathlib import Path
+from dataclasses import replace
+from sst_retrieval.build import shard_writer
+shard_writer.SHARD_PHOTOGRAPHS = 1
+trays.build_trays(Path(sys.argv[1]), Path(sys.argv[2]), replace(trays.TRAYS, workers=1))
+"""
+    here = [str(Path(__file__).parents[1]), str(Path(shard_writer.__file__).parents[2])]
+    # The fake tracker counts individuals: the third is the second of t1.
+    environment = {**os.environ, "FAKE_TRACKER": "kill:6", "PYTHONPATH": os.pathsep.join(here)}
+    command = [sys.executable, "-c", code, str(table), str(tmp_path / "index")]
+    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == -9
+    report = build_trays(table, tmp_path / "index")
+    assert report.reused in (1, 2)
+    assert report.processed + report.reused == 5
+    build_trays(table, tmp_path / "unkilled")
+    with open_index(tmp_path / "index") as killed, open_index(tmp_path / "unkilled") as index:
+        assert numbers_on(killed) == numbers_on(index)
+        expected = every_mask(index)
+        for key, mask in every_mask(killed).items():
+            assert np.array_equal(mask, expected[key])
+            assert same_region(killed.region(*key), index.region(*key))
+        assert killed.search(like=("t1#1", "spot"), per="individual") == index.search(
+            like=("t1#1", "spot"), per="individual"
+        )
+
+
+def test_pruning_takes_all_individuals_of_a_photograph(table: Path, folder: Path) -> None:
+    write_rows(table, [{"catalogNumber": n, "image": f"images/{n}.png", "group": "beetle"} for n in ("t0", "t3", "t4")])
+    report = build_trays(table, folder, replace(TRAYS, prune=True))
+    assert report.removed == ("t1", "t2")
+    with open_index(folder) as index:
+        assert numbers_on(index) == {"t0": [1], "t3": [], "t4": [1, 2]}
+        assert index.info()["individuals"] == 3
+    assert not [name for name in pictures(folder) if "t1" in name or "t2" in name]
+
+
+def test_a_photograph_that_is_renamed_is_found_again_under_its_new_name(table: Path, folder: Path) -> None:
+    rows = [{"catalogNumber": f"new {n}" if n == "t1" else n, "image": f"images/{n}.png", "group": "beetle"}
+            for n in COLLECTION]  # fmt: skip
+    write_rows(table, rows)
+    build_trays(table, folder, replace(TRAYS, prune=True))
+    with open_index(folder) as index:
+        assert numbers_on(index)["new t1"] == [1, 2, 3]
+        assert "t1" not in numbers_on(index)
+        assert index.individual("new t1#2").specimen == "new t1"
+
+
+def test_one_individual_that_is_refused_takes_no_other_with_it(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_TRACKER", "refuse:3")
+    build_trays(table, table.parent / "index", replace(TRAYS, workers=1))
+    with open_index(table.parent / "index") as index:
+        found = numbers_on(index)
+        assert sum(map(len, found.values())) == 7
+        assert index.skipped() == []
+        notes = " ".join(index.info()["provenance"]["notes"])
+    assert "is left out: this photograph is too odd" in notes
+
+
+# ------------------------------------------------------------------------------------------------------ files
+
+
+def test_pictures_show_the_individual(folder: Path) -> None:
+    with open_index(folder) as index:
+        store = Store.open(folder)
+        with Image.open(store.paths.thumbnail_file("t1#2")) as picture:
+            assert picture.size == (28, 36)
+            middle = np.asarray(picture.convert("RGB"))[6:8, 12:14].astype(int)
+        assert np.abs(middle - DARK).max() < 40
+        assert index.window("t1#2") == (56, 8, 84, 44)
+        assert find_missing_pictures(store.paths, index.catalog) == []
+
+
+def test_missing_pictures_are_made_again(table: Path, folder: Path) -> None:
+    store = Store.open(folder)
+    content = store.paths.thumbnail_file("t1#2").read_bytes()
+    store.paths.thumbnail_file("t1#2").unlink()
+    store.paths.crop_file("t4#1", "bar").unlink()
+    assert build_trays(table, folder).processed == 0
+    assert store.paths.thumbnail_file("t1#2").read_bytes() == content
+    assert store.paths.crop_file("t4#1", "bar").is_file()
+
+
+def test_an_index_that_was_copied_elsewhere_answers_the_same(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    with open_index(folder) as index, open_index(tmp_path / "elsewhere") as copied:
+        for like in ("t1#2", "t4#1"):
+            assert copied.search(like=(like, "bar"), per="individual") == index.search(
+                like=(like, "bar"), per="individual"
+            )
+        assert copied.thumbnail("t2#2") == index.thumbnail("t2#2")
+        assert numbers_on(copied) == numbers_on(index)
+
+
+class BrokenFinder(BlobFinder):
+    name = "broken finder"
+
+    def find(self, memory: int, image: RGBImage) -> list[Detection]:
+        return [Detection((0, 0, image.shape[1] + 1, 5), 0.9)]
+
+
+def test_a_finder_that_answers_nonsense_stops_the_build_and_names_the_photograph(table: Path) -> None:
+    with pytest.raises(ModelError, match=r"broken finder returned the box \(0, 0, 161, 5\)") as caught:
+        build_trays(table, table.parent / "index", replace(TRAYS, finder=f"{__name__}:BrokenFinder"))
+    assert "t0" in " ".join(caught.value.__notes__)
+
+
+# ------------------------------------------------------------------------------- one individual a photograph
+
+
+def test_where_photographs_show_one_individual_nothing_is_new(ten: Path, tmp_path: Path) -> None:
+    """The same regions, names, and files, whether a finder is named or not."""
+    table = a_collection_of(tmp_path)
+    build_index(
+        table,
+        table.parent / "supports",
+        tmp_path / "index",
+        settings=replace(FAKES, finder="trays:BlobFinder", individuals="one"),
+    )
+    ours, theirs = every_region(tmp_path / "index"), every_region(ten / "index")
+    assert ours.keys() == theirs.keys()
+    assert all(same_region(ours[key], theirs[key]) for key in ours)
+    assert all(each.placement is None for each in ours.values())
+    with open_index(tmp_path / "index") as index:
+        assert index.catalog.plain
+        info = index.info()
+        assert "photographs" not in info
+        assert "individuals" not in info
+        assert not {"individuals", "finder"} & info["provenance"].keys()
+        individual = index.individual("r1")
+        assert (individual.number, individual.box, individual.score, individual.outline) == (1, None, None, None)
+        assert index.window("r1") is None
+        assert list(index.table().columns[:4]) == ["sst:region", "sst:individual", "sst:photograph", "sst:specimen"]
+        assert list(index.measurements("spot"))[:2] == ["specimen", "confidence"]
+
+
+def test_both_kinds_of_groups_in_one_index(tmp_path: Path) -> None:
+    table = a_collection_of_trays(tmp_path)
+    rows = [{"catalogNumber": name, "image": f"images/{name}.png", "group": "single" if name == "t4" else "beetle"}
+            for name in COLLECTION]  # fmt: skip
+    write_rows(table, rows)
+    write_photograph(tmp_path, "t4", [(20, 20)])
+    Image.fromarray(label(paint_tray([(20, 20)])[1])).save(tmp_path / "supports" / "t4.png")
+    numbers = "\n".join(f"{trait} = {number}" for trait, number in NUMBERS.items())
+    (tmp_path / "supports" / "traits.toml").write_text(
+        f"[traits]\n{numbers}\n\n[individuals]\nbeetle = 'many'\nsingle = 'one'\n"
+    )
+    build_trays(table, tmp_path / "index", replace(TRAYS, individuals=None))
+    with open_index(tmp_path / "index") as index:
+        found: Mapping[str, Individual] = {each.id: each for each in index.individuals()}
+        assert set(found) == {"t0#1", "t1#1", "t1#2", "t1#3", "t2#1", "t2#2", "t4"}
+        assert found["t4"].box is None
+        hits = index.search(like=("t4", "spot"), k=9)
+        assert {hit.specimen for hit in hits} == {"t0", "t1", "t2"}
+    report = build_fake(table, tmp_path / "index", replace(TRAYS, individuals=None))
+    assert report.processed == 0
