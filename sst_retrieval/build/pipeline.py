@@ -42,6 +42,9 @@ from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_orde
 from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.errors import InputError
+from sst_retrieval.imaging.images import content_hash
+from sst_retrieval.index.disk import explain_disk_errors
+from sst_retrieval.index.photograph_hashes import PhotographHashes
 from sst_retrieval.index.reviews import group_by_content
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.vectors import load_faiss
@@ -93,6 +96,7 @@ def build_index(
         annotated = add_frames_to_fingerprints(annotated, frames)
         if engines.finder is not None:
             annotated = add_finder_to_fingerprints(annotated, engines.finder)
+        hashes = PhotographHashes(store.paths.photograph_hashes_file, content_hash, reread=settings.reread)
         plan = make_plan(
             collection,
             annotated,
@@ -100,7 +104,10 @@ def build_index(
             reviews=group_by_content(store.reviews()),
             groups=settings.groups,
             progress=partial(progress, "looking for new photographs"),
+            hash_content=hashes.hash,
         )
+        with explain_disk_errors(output):
+            hashes.write()
         job = Job(
             store=store,
             collection=collection,

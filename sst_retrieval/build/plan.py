@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from sst_retrieval.annotate.supports import Supports
 from sst_retrieval.collection.specimens import Collection
@@ -60,6 +61,7 @@ def make_plan(
     reviews: Mapping[str, tuple[Review, ...]],
     groups: Container[str],
     progress: Callable[[int, int], None],
+    hash_content: Callable[[Path], str] = content_hash,
 ) -> BuildPlan:
     """Sort the photographs: those that need no work, those that need it, and those that are skipped.
 
@@ -72,6 +74,7 @@ def make_plan(
         groups: only these are processed, none means all. What the index holds of the others stays, and their
             photographs are not read; one that it does not hold yet is skipped.
         progress: is called after every photograph with how many of how many were checked.
+        hash_content: returns the hash of a photograph's content.
 
     Returns:
         The plan.
@@ -88,7 +91,7 @@ def make_plan(
             if photograph.id not in done:
                 skipped.append(Skipped(photograph.id, "groups", f"its group {photograph.group!r} was not built yet"))
         else:
-            task = _make_task(photograph, supports, reviews)
+            task = _make_task(photograph, supports, reviews, hash_content)
             if isinstance(task, Skipped):
                 skipped.append(task)
             elif done.get(photograph.id) == (task.content, task.supports):
@@ -114,14 +117,19 @@ def _is_current(
     )
 
 
-def _make_task(photograph: Photograph, supports: Supports, reviews: Mapping[str, tuple[Review, ...]]) -> Task | Skipped:
+def _make_task(
+    photograph: Photograph,
+    supports: Supports,
+    reviews: Mapping[str, tuple[Review, ...]],
+    hash_content: Callable[[Path], str],
+) -> Task | Skipped:
     """Read a photograph's content; one without support, or that is unreadable, is skipped."""
     fingerprint = supports.fingerprints.get(photograph.group)
     if fingerprint is None:
         reason = f"its group {photograph.group!r} has no support; annotate one specimen of it"
         return Skipped(photograph.id, "support", reason)
     try:
-        content = content_hash(photograph.image)
+        content = hash_content(photograph.image)
     except ImageError as error:
         return Skipped(photograph.id, "image", str(error))
     decided = select_reviews(reviews.get(content, ()), photograph)

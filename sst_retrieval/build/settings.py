@@ -32,6 +32,8 @@ class BuildSettings:
         foreground: what proposes things to the built-in finder (see `foregrounds.loading`).
         workers: how many photographs are processed at the same time; None leaves it to the program (see
             `build.workers.choose_workers`). The index is the same.
+        reread: read every photograph to see whether it has changed; else only those whose size or time of change is
+            another than at the last build.
     """
 
     images: Path | None = None
@@ -50,6 +52,7 @@ class BuildSettings:
     finder: str = "dense"
     foreground: str = DEFAULT_FOREGROUND
     workers: int | None = None
+    reread: bool = False
 
 
 DEFAULTS = BuildSettings()

@@ -44,6 +44,9 @@ OPTIONS = {
     "device": DEVICE,
     "prune": typer.Option("--prune", help="Take out specimens that left the table, are unreadable or have no support."),
     "rebuild": typer.Option("--rebuild", help="Start anew, for example with another model."),
+    "reread": typer.Option(
+        "--reread", help="Read all photographs to see what has changed, not only those of another size or time."
+    ),
     "groups": typer.Option(help="Propagate only this group, as after it got another support; repeatable. Others stay."),
     "workers": typer.Option(
         help=f"Photographs at the same time; else one a processor core, at most {MAX_WORKERS}.", min=1

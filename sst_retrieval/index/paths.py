@@ -11,6 +11,7 @@
     generations/0003/vectors/forewing.codes.*   derived: of a trait with many regions, for a fast search
     reviews/decisions.jsonl                     source data: reviews of masks, appended at any time
     thumbnails/, crops/                         derived: small pictures of specimens, and of their traits
+    .photograph-hashes.parquet                  a help: which photographs a build need not read again
     damaged/                                    what a repair set aside, never read
 
 A file whose name is not one that this program writes, such as a copy made by hand, is neither read nor removed.
@@ -134,6 +135,11 @@ class IndexPaths:
     def lock_file(self) -> Path:
         """The lock that a build holds."""
         return self.root / ".lock"
+
+    @property
+    def photograph_hashes_file(self) -> Path:
+        """The content hashes of photographs (see `index.photograph_hashes`)."""
+        return self.root / ".photograph-hashes.parquet"
 
     @property
     def spill_folder(self) -> Path:
