@@ -20,7 +20,7 @@ USUAL_COLUMNS = ("infraspecificEpithet", "scientificName", "group")
 class _SupportRecord:
     """A support as the history of an index names it."""
 
-    specimen: str
+    individual: str
     group: str
     traits: tuple[str, ...]
 

@@ -31,8 +31,8 @@ class Annotated(Protocol):
     """What the scores need to know of a support; `types.Support` and `annotate.supports.SupportReference` have it."""
 
     @property
-    def specimen(self) -> str:
-        """Id of the annotated specimen."""
+    def individual(self) -> str:
+        """Id of the annotated individual."""
         ...
 
     @property
@@ -151,7 +151,7 @@ def mask_scores(
     ious: dict[tuple[str, str], list[float]] = defaultdict(list)
     presence: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     scored = missing = 0
-    for specimen, path in _find_labelled(labels, groups, {support.specimen for support in supports}, traits_of):
+    for specimen, path in _find_labelled(labels, groups, {support.individual for support in supports}, traits_of):
         truth = read_labels(path)
         found = find(specimen)
         scored, missing = scored + 1, missing + (found is None)
