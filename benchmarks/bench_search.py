@@ -1,10 +1,12 @@
 """Measure exact filtered search: milliseconds a query at several selectivities, against brute force in numpy.
 
-    python benchmarks/bench_search.py                  # 100,000 regions x 600 values
+    python benchmarks/bench_search.py                  # 100,000 regions x 789 values
     python benchmarks/bench_search.py --regions 20000 --readings 8
 
-Both search the same vectors (random blocks of unit length) with the same queries, in turn and in one process, and must
-give the same answers. Brute force holds all vectors in memory and multiplies all of them; the index is memory-mapped.
+All search the same vectors with the same queries, in turn and in one process, and must give the same answers. Brute
+force holds all vectors in memory and multiplies all of them; the index is memory-mapped, and searched with its codes
+and without. The vectors are random blocks of unit length: nothing is like anything else, and no direction matters more
+than another, which is the worst case for codes. `bench_scale.py` has vectors like real ones, and the whole program.
 Times are medians over the queries. Compare ratios, not times, between computers.
 """
 
@@ -18,10 +20,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from sst_retrieval.index.codes import write_codes
 from sst_retrieval.index.query_vectors import QueryExample
 from sst_retrieval.index.vectors import VectorIndex, write_vectors
 
-BLOCKS = {"pattern": 352, "colour": 128, "shape": 120}
+BLOCKS = {"pattern": 472, "colour": 149, "shape": 168}
 WEIGHTS = np.array([1.0, 0.5, 0.25])
 SHARES = (None, 1.0, 0.5, 0.1, 0.01, 0.001)
 
@@ -60,28 +63,33 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trait.faiss"
         write_vectors(path, np.arange(len(vectors)), vectors)
-        index = VectorIndex(path, BLOCKS)
+        code_files = path.with_suffix(".codes.npy"), path.with_suffix(".codes.npz")
+        write_codes(*code_files, vectors, BLOCKS)
+        coded, plain = VectorIndex(path, BLOCKS, code_files), VectorIndex(path, BLOCKS)
         print(f"{len(vectors):,} regions x {vectors.shape[1]}, k = {options.k}, {options.readings} vector(s) a query")
-        print("   matching   index ms   brute force ms   ratio")
+        print("   matching   codes ms   no codes ms   brute force ms   ratio of codes")
         for share in SHARES:
             ids = None
             if share is not None:
                 ids = np.sort(rng.choice(len(vectors), max(options.k + 1, int(share * len(vectors))), replace=False))
-            # Warm up: load the pages of the file.
-            index.search([QueryExample(queries[0])], options.k, weights=WEIGHTS, ids=ids)
-            mine, other = [], []
+            for index in (coded, plain):  # Warm up: load the pages of the files.
+                index.search([QueryExample(queries[0])], options.k, weights=WEIGHTS, ids=ids)
+            times: dict[str, list[float]] = {"codes": [], "plain": [], "brute": []}
             for query in queries:
                 start = time.perf_counter()
-                found = index.search([QueryExample(query)], options.k, weights=WEIGHTS, ids=ids).ids
-                middle = time.perf_counter()
+                found = coded.search([QueryExample(query)], options.k, weights=WEIGHTS, ids=ids).ids
+                second = time.perf_counter()
+                same = plain.search([QueryExample(query)], options.k, weights=WEIGHTS, ids=ids).ids
+                third = time.perf_counter()
                 expected = brute_force(vectors, query, options.k, ids)
-                other.append(1000 * (time.perf_counter() - middle))
-                mine.append(1000 * (middle - start))
-                if found.tolist() != expected.tolist():
-                    raise SystemExit(f"the answers differ: {found} and {expected}")
+                ends = [start, second, third, time.perf_counter()]
+                for own, begin, end in zip(times.values(), ends, ends[1:], strict=False):
+                    own.append(1000 * (end - begin))
+                if not found.tolist() == same.tolist() == expected.tolist():
+                    raise SystemExit(f"the answers differ: {found}, {same} and {expected}")
             label = "no filter" if ids is None else f"{len(ids):,}"
-            a, b = np.median(mine), np.median(other)
-            print(f"{label:>11}{a:>11.1f}{b:>17.1f}{a / b:>8.2f}", flush=True)
+            a, b, c = (float(np.median(own)) for own in times.values())
+            print(f"{label:>11}{a:>11.1f}{b:>14.1f}{c:>17.1f}{a / c:>17.2f}", flush=True)
 
 
 if __name__ == "__main__":
