@@ -131,7 +131,7 @@ def test_an_index_of_an_older_program_opens_and_is_brought_up_to_date(folder: Pa
     # As the older program wrote it: other hashes for b, and nothing about its frame.
     for shard in store.paths.list_shards():
         table = pq.read_table(shard)
-        groups = [name[0] for name in table.column("specimen").to_pylist()]
+        groups = [name[0] for name in table.column("individual").to_pylist()]
         hashes = table.column("support_hash").to_pylist()
         old = [each if group == "a" else "0" * 64 for group, each in zip(groups, hashes, strict=True)]
         place = table.column_names.index("support_hash")

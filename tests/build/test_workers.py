@@ -59,7 +59,7 @@ def assert_same(one: Mapping[tuple[str, str], Region], other: Mapping[tuple[str,
 
 def rows_in_order(index: Path) -> list[dict[str, str]]:
     shards = sorted(Store.open(index).paths.list_shards())
-    return [row for shard in shards for row in pq.read_table(shard, columns=["specimen", "trait"]).to_pylist()]
+    return [row for shard in shards for row in pq.read_table(shard, columns=["individual", "trait"]).to_pylist()]
 
 
 # --------------------------------------------------------------------------------------------------- order and errors

@@ -118,7 +118,7 @@ def test_skipped_specimens_are_recorded_and_an_old_region_of_theirs_stays_until_
     store = built(tmp_path / "index", [a_region("a"), a_region("b")], a_collection(["a", "b", "c"]), skipped=skipped)
     with Catalog(store.paths.generation(1).catalog_file) as catalog:
         assert catalog.skipped() == skipped
-        assert catalog.specimen_count() == 3
+        assert catalog.count_nouns()["photographs"] == 3
     assert sorted(content(store)) == ["a", "b"]
     with store.lock():
         commit(store, ["a", "b", "c"], skipped=skipped, prune=True)
@@ -418,7 +418,7 @@ def test_shards_are_plain_parquet_with_one_row_a_region(tmp_path: Path) -> None:
     assert first["vector"] == a_vector_of("a")
     assert (second["present"], second["vector"], second["measurements"]) == (False, None, [])
     manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
-    assert manifest["schema"] == 1
+    assert manifest["schema"] == 2
     assert manifest["generation"]["number"] == 1
 
 

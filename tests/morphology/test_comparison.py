@@ -374,7 +374,7 @@ def test_what_serves_the_most_doubtful_is_suggested_first(tmp_path: Path) -> Non
     built(tmp_path / "index", regions, table, skipped=skipped, provenance=provenance)
     with open_index(tmp_path / "index") as index:
         waiting, first, *rest = index.suggest_support(5)
-        assert (waiting.photograph, "no specimen of group is annotated" in waiting.reason) == ("c0", True)
+        assert (waiting.specimen, "no specimen of group is annotated" in waiting.reason) == ("c0", True)
         assert (first.specimen, first.serves) == ("b0", 4)
         assert first.gain == pytest.approx(0.7 + 0.69 + 0.68 + 0.67, abs=1e-6)
         assert "4 specimens of group resemble it more" in first.reason
