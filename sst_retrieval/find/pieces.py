@@ -32,6 +32,9 @@ BOARD_RADIUS = 10.0
 LEAST_DIFFERENCE = 6.0
 """Distance in CIE Lab below which a pixel is board, whatever Otsu's threshold says."""
 
+SPECK = 12
+"""Pieces of fewer pixels are noise."""
+
 BODY_SHARE = 0.25
 """A pixel is board if its distance to the board is less than this share of its distances to board and body together."""
 
@@ -85,8 +88,7 @@ def find_pieces(image: RGBImage, body: Floats) -> Pieces:
     to_body = np.zeros_like(distance)
     to_body[found] = cKDTree(body).query(lab[found])[0]
     found &= distance >= BODY_SHARE * (distance + to_body)
-    # Specks of one pixel are noise; what differs clearly stays, however thin.
-    found = ndimage.binary_opening(found) | (found & (distance > max(otsu, LEAST_DIFFERENCE)))
+    found = _drop_specks(found)
     return Pieces(
         image=small,
         foreground=found,
@@ -138,6 +140,15 @@ def _board_colours(lab: Floats, body: Floats) -> npt.NDArray[np.float64]:
         order[: int(np.searchsorted(np.cumsum(shares[order]), 0.97 * shares.sum())) + 1]
     ]
     return board
+
+
+def _drop_specks(mask: Mask) -> Mask:
+    """Remove pieces of a few pixels; what is thin and long stays."""
+    pieces, count = ndimage.label(mask, np.ones((3, 3)))
+    areas = np.bincount(pieces.ravel(), minlength=count + 1)
+    areas[0] = 0
+    kept: Mask = (areas >= SPECK)[pieces]
+    return kept
 
 
 def _border(size: tuple[int, ...]) -> Mask:

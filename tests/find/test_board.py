@@ -1,0 +1,277 @@
+"""Individuals on boards: known answers drawn by the test, and a tray of the synthetic drawer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from sst_retrieval.find.board import BoardMemory, find_on_board, remember_board
+from sst_retrieval.find.contract import FOUND, check_detections
+from sst_retrieval.find.kinship import Portrait, judge
+from sst_retrieval.find.pieces import find_pieces, list_colours
+from sst_retrieval.find.splitting import fit_template, measure_half_width, split_foreground
+from sst_retrieval.find.templates import HALF_WIDTH, Pose, draw_template, find_trunk, make_template
+from sst_retrieval.imaging.masks import iou
+from sst_retrieval.nets.efficientnet import EfficientNetTrunk
+from sst_retrieval.synthetic.species import SPECIES, TRAITS, GroundBeetle
+from sst_retrieval.synthetic.specimen import SpecimenPlan, draw_specimen
+from sst_retrieval.synthetic.tray import Tray, draw_tray
+from sst_retrieval.types import Detection, Mask, RGBImage, Support
+
+BOARD = (214, 208, 196)
+BROWN = (74, 44, 30)
+
+
+def draw_body(size: tuple[int, int], x: float, y: float, angle: float, scale: float = 1.0) -> Mask:
+    """An egg-shaped body of 120 x 50 pixels with a head at one end, and six thin legs."""
+    body, head, legs = _outlines(angle, scale)
+    picture = Image.new("1", size[::-1])
+    draw = ImageDraw.Draw(picture)
+    for outline in (body, head):
+        draw.polygon([(x + dx, y + dy) for dx, dy in outline], fill=1)
+    for start, end in legs:
+        draw.line([(x + start[0], y + start[1]), (x + end[0], y + end[1])], fill=1, width=max(2, round(4 * scale)))
+    return np.array(picture)
+
+
+def _outlines(angle: float, scale: float) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * scale
+    t = np.linspace(0, 2 * math.pi, 60)
+    body = np.stack([60 * np.cos(t), (25 + 5 * np.cos(t)) * np.sin(t)], axis=1)
+    head = np.stack([-68 + 18 * np.cos(t), 15 * np.sin(t)], axis=1)
+    legs = [np.array([(x, 15 * side), (x + 12, 62 * side)]) for x in (-35, 0, 30) for side in (-1, 1)]
+    return body @ turn.T, head @ turn.T, [(line @ turn.T)[[0, 1]] for line in legs]  # type: ignore[misc]
+
+
+def paint(masks: Sequence[Mask], size: tuple[int, int], *, board: tuple[int, int, int] = BOARD) -> RGBImage:
+    image = np.full((*size, 3), board, np.int16)
+    for number, mask in enumerate(masks):
+        image[mask] = np.array(BROWN) + 4 * (number % 3)
+    noise = np.random.default_rng(0).integers(-3, 4, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def trunk() -> EfficientNetTrunk:
+    return EfficientNetTrunk("cpu")
+
+
+@pytest.fixture(scope="module")
+def support() -> Support:
+    mask = draw_body((200, 240), 120, 100, 0.3)
+    return Support("one", "brown", paint([mask], (200, 240)), ("animal",), mask[None])
+
+
+@pytest.fixture(scope="module")
+def memory(trunk: EfficientNetTrunk, support: Support) -> BoardMemory:
+    return remember_board(trunk, [support])
+
+
+def whole(found: Sequence[Detection], size: tuple[int, int]) -> list[Mask]:
+    masks = []
+    for each in found:
+        x0, y0, x1, y1 = each.box
+        mask = np.zeros(size, dtype=bool)
+        assert each.mask is not None
+        mask[y0:y1, x0:x1] = each.mask
+        masks.append(mask)
+    return masks
+
+
+# ------------------------------------------------------------------------------------------------- templates
+
+
+def test_a_trunk_has_no_legs() -> None:
+    mask = draw_body((220, 240), 120, 110, 0.0)
+    bare = mask & ~draw_legs_only((220, 240))
+    trunk = find_trunk(mask, 30.0)
+    assert not trunk[40:70].any()
+    assert iou(trunk, bare) > 0.9
+
+
+def draw_legs_only(size: tuple[int, int]) -> Mask:
+    rows = np.arange(size[0])[:, None]
+    return (np.abs(rows - 110) > 33) & np.ones(size, dtype=bool)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_a_template_is_the_same_whatever_the_size_of_the_support(scale: float) -> None:
+    size = (round(220 * scale), round(240 * scale))
+    template = make_template(draw_body(size, 120 * scale, 110 * scale, 0.7, scale))
+    reference = make_template(draw_body((220, 240), 120, 110, 0.0))
+    assert template.area == pytest.approx(reference.area, rel=0.08)
+    assert template.reach == pytest.approx(reference.reach, rel=0.08)
+    assert template.raster.shape[1] > template.raster.shape[0]
+
+
+def test_a_template_is_found_on_its_own_support() -> None:
+    mask = draw_body((220, 240), 120, 110, 1.1)
+    pose, fit = fit_template(mask, make_template(mask))
+    assert fit > 0.9
+    assert pose.stretch == pytest.approx(1, abs=0.12)
+
+
+def test_a_template_is_drawn_where_its_pose_says() -> None:
+    template = make_template(draw_body((220, 240), 120, 110, 0.0))
+    window, drawn = draw_template(template, Pose(150.0, 100.0, 0.0, HALF_WIDTH, 1.0, 1.0), (300, 300))
+    assert drawn.sum() == pytest.approx(template.raster.sum(), rel=0.02)
+    rows, columns = np.nonzero(drawn)
+    assert window[0].start + rows.mean() == pytest.approx(100, abs=6)
+    outside, nothing = draw_template(template, Pose(-900.0, 100.0, 0.0, 20.0, 1.0, 1.0), (300, 300))
+    assert not nothing.any()
+
+
+# ------------------------------------------------------------------------------------------------- splitting
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [(150, 150, 0.0, 1.0)],
+        [(150, 150, 0.4, 1.0), (420, 150, 2.0, 1.3)],
+        # Head to tail, side by side, crossed: they share pixels.
+        [(120, 150, 0.0, 1.0), (255, 160, 0.1, 1.0)],
+        [(150, 130, 0.0, 1.0), (170, 184, 0.2, 1.0)],
+        [(120, 150, 0.0, 1.0), (250, 140, 1.4, 1.0), (380, 160, 0.2, 1.1)],
+    ],
+)
+def test_as_many_individuals_as_were_drawn(places: list[tuple[float, float, float, float]]) -> None:
+    size = (320, 560)
+    masks = [draw_body(size, *place) for place in places]
+    split = split_foreground(np.any(masks, axis=0), [make_template(draw_body((220, 240), 120, 110, 0.0))])
+    assert len(split.poses) == len(places)
+    for mask in masks:
+        assert max(iou(mask, split.labels == number + 1) for number in range(len(places))) > 0.8
+
+
+def test_a_head_that_a_gap_cuts_off_stays_with_its_body() -> None:
+    mask = draw_body((220, 240), 120, 110, 0.0)
+    mask[:, 66:70] = False
+    split = split_foreground(mask, [make_template(draw_body((220, 240), 120, 110, 0.0))])
+    assert len(split.poses) == 1
+    assert iou(split.labels > 0, mask) == 1
+
+
+def test_nothing_is_split_where_nothing_is() -> None:
+    template = make_template(draw_body((220, 240), 120, 110, 0.0))
+    assert split_foreground(np.zeros((50, 70), dtype=bool), [template]).poses == ()
+    assert measure_half_width(np.zeros((50, 70), dtype=bool)) == 0
+
+
+# ------------------------------------------------------------------------------------------------- pieces
+
+
+def test_white_labels_and_slats_are_board() -> None:
+    size = (400, 600)
+    masks = [draw_body(size, 150, 200, 0.5), draw_body(size, 420, 220, 2.5)]
+    image = paint(masks, size)
+    striped = image.copy()
+    striped[:, ::40] = striped[:, 1::40] = striped[:, 2::40] = (186, 180, 170)
+    striped[~np.any(masks, axis=0) & (np.arange(600) % 80 < 30)[None, :]] -= 24
+    striped[20:60, 250:360] = 250
+    colours = list_colours(image[masks[0]])
+    for picture in (image, striped):
+        found = find_pieces(picture, colours)
+        assert found.is_board
+        assert iou(found.foreground, np.any(masks, axis=0)) > 0.9
+        assert not found.foreground[20:60, 250:360].any()
+
+
+def test_grass_is_no_board(trunk: EfficientNetTrunk, memory: BoardMemory) -> None:
+    random = np.random.default_rng(0)
+    grass = np.clip(random.normal((80, 110, 50), 30, (300, 400, 3)), 0, 255).astype(np.uint8)
+    assert find_on_board(trunk, memory, grass) is None
+
+
+# ------------------------------------------------------------------------------------------------- the whole
+
+
+def test_individuals_of_all_turns_and_sizes_are_found(trunk: EfficientNetTrunk, memory: BoardMemory) -> None:
+    size = (600, 800)
+    masks = [draw_body(size, 130 + 270 * (n % 3), 120 + 180 * (n // 3), 0.7 * n, 0.8 + 0.05 * n) for n in range(9)]
+    image = paint(masks, size)
+    found = find_on_board(trunk, memory, image)
+    assert found is not None
+    check_detections(found, image, "board")
+    sure = whole([each for each in found if each.score >= FOUND], size)
+    assert len(sure) == 9
+    assert all(max(iou(mask, other) for other in sure) > 0.85 for mask in masks)
+    assert np.sum(sure, axis=0).max() == 1
+    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+    again = find_on_board(trunk, memory, image)
+    assert again is not None
+    assert [each.box for each in again] == [each.box for each in found]
+
+
+def test_an_empty_board_has_none(trunk: EfficientNetTrunk, memory: BoardMemory) -> None:
+    assert find_on_board(trunk, memory, paint([], (300, 400))) == []
+
+
+def test_a_large_photograph_is_searched_small_and_answered_large(trunk: EfficientNetTrunk, memory: BoardMemory) -> None:
+    size = (1500, 2400)
+    masks = [draw_body(size, 600 * (n + 1), 700, n, 3.0) for n in range(3)]
+    found = find_on_board(trunk, memory, paint(masks, size))
+    assert found is not None
+    sure = whole([each for each in found if each.score >= FOUND], size)
+    assert len(sure) == 3
+    assert all(max(iou(mask, other) for other in sure) > 0.9 for mask in masks)
+    assert np.sum(sure, axis=0).max() == 1
+
+
+def make_portrait(direction: float, lightness: float = 30.0) -> Portrait:
+    """A portrait whose likeness to another is the cosine of the difference of directions."""
+    features = np.array([math.cos(direction), math.sin(direction)], np.float32)
+    return Portrait(features, np.full((5, 3), lightness, np.float32))
+
+
+def test_who_differs_from_all_others_is_a_stranger() -> None:
+    random = np.random.default_rng(0)
+    own = [make_portrait(0.1 * float(random.normal()), 30 + float(random.normal())) for _ in range(12)]
+    scores = judge([make_portrait(0.1)], [*own, make_portrait(1.1, 45)])
+    assert (scores[:-1] >= FOUND).all()
+    assert scores[-1] < FOUND
+
+
+def test_where_all_are_unlike_the_annotated_none_is_of_its_kind() -> None:
+    scores = judge([make_portrait(0.0)], [make_portrait(0.9 + 0.02 * n) for n in range(6)])
+    assert (scores < FOUND).all()
+
+
+def test_one_alone_is_compared_with_the_annotated() -> None:
+    assert judge([make_portrait(0.0)], [make_portrait(0.2)])[0] >= FOUND
+    assert judge([make_portrait(0.0)], [make_portrait(0.9)])[0] < FOUND
+    assert judge([make_portrait(0.0)], []).shape == (0,)
+
+
+@pytest.fixture(scope="module")
+def tray() -> tuple[Support, Tray]:
+    species = next(each for each in SPECIES if isinstance(each, GroundBeetle))
+    image, masks = draw_specimen(SpecimenPlan(species, 0.05, "fresh", True, ()), np.random.default_rng(3))
+    support = Support("one", species.name, image, tuple(masks), np.stack(list(masks.values())))
+    return support, draw_tray(species, np.random.default_rng(4))
+
+
+def test_a_drawn_tray_is_exact(tray: tuple[Support, Tray]) -> None:
+    drawn = tray[1]
+    count = int(drawn.individuals.max())
+    assert count == 21
+    assert set(np.unique(drawn.individuals)) == set(range(count + 1))
+    assert set(np.unique(drawn.parts)) == {0, TRAITS["elytra"], TRAITS["pronotum"]}
+    # The parts of the three strangers lie outside of all individuals.
+    assert 0.02 < ((drawn.parts > 0) & (drawn.individuals == 0)).sum() / (drawn.parts > 0).sum() < 0.25
+
+
+def test_a_tray_is_counted(trunk: EfficientNetTrunk, tray: tuple[Support, Tray]) -> None:
+    support, drawn = tray
+    found = find_on_board(trunk, remember_board(trunk, [support]), drawn.image)
+    assert found is not None
+    size = drawn.individuals.shape
+    everything, sure = whole(found, size), whole([each for each in found if each.score >= FOUND], size)
+    truth = [drawn.individuals == number for number in range(1, int(drawn.individuals.max()) + 1)]
+    assert np.mean([max(iou(mask, other) for other in everything) for mask in truth]) > 0.85
+    assert abs(len(sure) - len(truth)) <= 2
+    assert sum(max(iou(mask, other) for other in sure) > 0.5 for mask in truth) >= len(truth) - 2
