@@ -42,6 +42,7 @@ EMBEDDERS: Mapping[str, str] = {
 
 FINDERS: Mapping[str, str] = {
     "dense": "things that a foreground shows, compared with the annotated individuals: needs no download",
+    "sam2:CHECKPOINT": "whatever SAM 2's automatic mask generator segments, compared in the same way",
 }
 """Finders that come with the program -> what they are, in a few words."""
 
@@ -262,6 +263,11 @@ def _make_finder(name: str, foreground: str, trunk: _SharedTrunk, options: Model
         from sst_retrieval.find.dense import DenseFinder  # Here, because it loads PyTorch.
 
         return DenseFinder(trunk=trunk.load(), foreground=load_foreground(foreground))
+    kind, colon, checkpoint = name.partition(":")
+    if kind == "sam2" and colon and checkpoint:
+        from sst_retrieval.find.sam2 import Sam2Finder  # Here, because it loads PyTorch.
+
+        return Sam2Finder(checkpoint, trunk=trunk.load(), config=options.sam2_config, device=trunk.device)
     custom: Finder = _load_custom(name, "finder", FINDERS, Finder, trunk.device)
     return custom
 

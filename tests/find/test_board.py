@@ -119,9 +119,9 @@ def test_a_template_is_drawn_where_its_pose_says() -> None:
     template = make_template(draw_body((220, 240), 120, 110, 0.0))
     window, drawn = draw_template(template, Pose(150.0, 100.0, 0.0, HALF_WIDTH, 1.0, 1.0), (300, 300))
     assert drawn.sum() == pytest.approx(template.raster.sum(), rel=0.02)
-    rows, columns = np.nonzero(drawn)
+    rows, _ = np.nonzero(drawn)
     assert window[0].start + rows.mean() == pytest.approx(100, abs=6)
-    outside, nothing = draw_template(template, Pose(-900.0, 100.0, 0.0, 20.0, 1.0, 1.0), (300, 300))
+    _, nothing = draw_template(template, Pose(-900.0, 100.0, 0.0, 20.0, 1.0, 1.0), (300, 300))
     assert not nothing.any()
 
 
