@@ -78,7 +78,7 @@ def score_tray(tray: Path, device: str) -> str:
     supports = read_supports(tray / "supports", collection)
     report = run_instances(
         read_instances(tray / "labels" / "instances.json", collection),
-        load_finder("dense", device=device),
+        load_finder("dense", "colour", device),  # Needs no extra, and is asked on plain boards hardly ever.
         given={group: supports.load(group) for group in supports.groups()},
     )
     return report.table()
