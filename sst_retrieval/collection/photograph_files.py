@@ -52,7 +52,9 @@ def split_list(reference: str) -> list[str]:
     ['a.jpg', 'b.jpg']
     """
     parts = split_words(reference)
-    several = len(parts) > 1 and all(PurePosixPath(part).suffix.lower() in PHOTOGRAPH_SUFFIXES for part in parts)
+    addresses = [is_web_address(part) for part in parts]
+    named = [PurePosixPath(part).suffix.lower() in PHOTOGRAPH_SUFFIXES for part in parts]
+    several = len(parts) > 1 and (all(addresses) or (all(named) and not any(addresses)))
     return parts if several else [reference]
 
 

@@ -214,9 +214,11 @@ def _explain_unusable(
     table: SpecimenTable, row: int, value: str | None, by_name: Mapping[str, str], *, named: bool
 ) -> str:
     """Say why a cell names no photograph that could be looked for; "" if it does."""
-    where = f"{table.source} {table.locate([row])}"
     if value is None:
         return f"{table.source} names no photograph for it"
+    if value.isprintable() and not is_web_address(value):
+        return ""
+    where = f"{table.source} {table.locate([row])}"
     if not value.isprintable():
         return f"{where}: the photograph {value!r} cannot be a file name"
     if is_web_address(value) and not named:

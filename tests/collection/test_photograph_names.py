@@ -105,6 +105,21 @@ def test_a_line_with_a_list_is_named_once(drawer: Path) -> None:
     assert "such as A in lines 2 and 3: they are called 'A a', 'A b', 'A c'" in note
 
 
+@pytest.mark.parametrize(
+    ("cell", "files"),
+    [
+        ("https://x.org/m/a.jpg|https://x.org/m/b.jpg", ["a.jpg", "b.jpg"]),
+        ("https://x.org/m/a.jpg?w=9 | https://x.org/m/b.jpg?w=9", ["a.jpg", "b.jpg"]),
+        ("https://x.org/m;v=2/a.jpg", ["a.jpg"]),
+        ("https://x.org/m;a.jpg", ["m;a.jpg"]),
+    ],
+)
+def test_lists_of_addresses(drawer: Path, cell: str, files: list[str]) -> None:
+    (drawer / "t.csv").write_text(f'catalogNumber,associatedMedia\nA,"{cell}"\nB,c.jpg\n')
+    collection = read_collection(drawer / "t.csv", images=drawer)
+    assert [each.image.name for each in collection.photographs if each.specimen == "A"] == files
+
+
 def test_a_list_that_only_looks_like_one(drawer: Path) -> None:
     (drawer / "x|y.jpg").write_bytes(b"")
     collection = read(drawer, "id,image\nA,x|y.jpg\n")
