@@ -8,14 +8,34 @@ from typing import Any
 import typer
 
 from sst_retrieval.cli.options import IndexFolder, Json
-from sst_retrieval.search.index import open_index
+from sst_retrieval.export.photographs import list_photographs
+from sst_retrieval.search.index import Index, open_index
 
 
 def info_command(index: IndexFolder, as_json: Json = False) -> None:
     """Say what is in an index and how it was made."""
     with open_index(index) as opened:
-        info = {**opened.info(), "bytes": opened.size()}
+        info = {**opened.info(), **count_individuals(opened), "bytes": opened.size()}
     typer.echo(json.dumps(info, indent=2, ensure_ascii=False) if as_json else format_info(info))
+
+
+def count_individuals(index: Index) -> dict[str, Any]:
+    """Count the individuals of the groups whose photographs may show several.
+
+    Returns:
+        "many" -> group -> "photographs" that were searched, "individuals" on them, and "empty", how many of the
+        photographs show none; nothing if there are no such groups.
+    """
+    many = [name for name, kind in index.info()["provenance"].get("individuals", {}).items() if kind == "many"]
+    if not many:
+        return {}
+    counts = {group: {"photographs": 0, "individuals": 0, "empty": 0} for group in many}
+    for each in list_photographs(index):
+        if (own := counts.get(each.photograph.group)) is not None:
+            own["photographs"] += 1
+            own["individuals"] += len(each.individuals)
+            own["empty"] += not each.individuals
+    return {"many": counts}
 
 
 def format_info(info: dict[str, Any]) -> str:
@@ -25,7 +45,9 @@ def format_info(info: dict[str, Any]) -> str:
     lines = [f"{info['path']}: generation {info['generation']}, {info['bytes'] / 1024**2:.1f} MB"]
     if not made.get("complete", True):
         lines.append("the last build was stopped before its end; run it again, it goes on from there")
-    lines += [f"specimens: {info['specimens']}", "traits (label number): on how many specimens found, on how many not"]
+    nouns = [f"{noun}: {info[noun]}" for noun in ("specimens", "photographs", "individuals") if noun in info]
+    lines += [", ".join(nouns), *_list_many(info)]
+    lines.append(f"traits (label number): on how many {nouns[-1].split(':')[0]} found, on how many not")
     lines += [
         f"  {trait} ({counts['number']}): {counts['present']}, {counts['absent']}"
         for trait, counts in info["traits"].items()
@@ -37,3 +59,13 @@ def format_info(info: dict[str, Any]) -> str:
     lines.append(f"masks by {settings['propagator']['model']}; vectors by {settings['embedder']['embedder']}")
     lines.append(f"built {made['started']} to {made['ended']} from {made['table']}")
     return "\n".join(lines)
+
+
+def _list_many(info: dict[str, Any]) -> list[str]:
+    """List the groups whose photographs may show several individuals, and what found them."""
+    counts = info.get("many", {})
+    lines = [f"several individuals a photograph, by {info['provenance']['finder']}:"] if counts else []
+    for group, own in counts.items():
+        line = f"  {group}: {own['individuals']} individuals on {own['photographs']} photographs"
+        lines.append(line + (f", none on {own['empty']} of them" if own["empty"] else ""))
+    return lines
