@@ -31,6 +31,7 @@ from .export import (
     export_distances as export_distances,
     export_instances as export_instances,
     export_masks as export_masks,
+    export_overlays as export_overlays,
     export_silhouettes as export_silhouettes,
     export_table as export_table,
     export_tps as export_tps,

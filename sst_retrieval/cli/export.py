@@ -58,6 +58,23 @@ def export_masks_command(
     typer.echo(f"{len(written)} label pictures in {output}")
 
 
+@app.command("overlays")
+def export_overlays_command(
+    index: IndexFolder,
+    output: Annotated[Path, typer.Argument(help="Folder for the pictures; made if it does not exist.")],
+    where: Where = None,
+    side: Annotated[int, typer.Option(help="Edge of a picture in pixels.", min=100)] = export.OVERLAY_SIDE,
+) -> None:
+    """Draw every photograph with its masks (JPEG), and its individuals with their numbers if it may show several."""
+    with open_index(index) as opened, ProgressBar() as progress:
+        written, problems = export.export_overlays(
+            opened, output, where=where, side=side, progress=partial(progress, "drawing")
+        )
+    for problem in problems:
+        typer.echo(f"left out: {problem}", err=True)
+    typer.echo(f"{len(written)} pictures in {output}")
+
+
 @app.command("coco")
 def export_coco_command(
     index: IndexFolder, output: Output, trait: Traits = None, where: Where = None, min_confidence: MinConfidence = 0.0

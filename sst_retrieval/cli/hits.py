@@ -58,16 +58,27 @@ def draw_hits(index: Index, query: Tile | None, hits: Sequence[Hit], heading: st
 
 def _make_hit_tile(index: Index, hit: Hit, columns: Sequence[str]) -> Tile:
     """Make the tile of a hit from its photograph, or from the crop in the index if that is not at hand."""
+    place = _say_place(index, hit.individual)
     try:
-        return sheets.hit_tile(
-            hit, index.photograph(hit.individual), columns=columns, window=index.window(hit.individual)
-        )
+        image, window = index.photograph(hit.individual), index.window(hit.individual)
+        return sheets.hit_tile(hit, image, columns=columns, window=window, place=place)
     except ImageError:
         crop = _read_crop(index, hit.individual, hit.trait)
         if crop is None:
             raise
-    tile = sheets.hit_tile(hit, crop, columns=columns)
+    tile = sheets.hit_tile(hit, crop, columns=columns, place=place)
     return replace(tile, masks={}, lines=[*tile.lines, NOT_AT_HAND])
+
+
+def _say_place(index: Index, individual: str) -> str:
+    """Say which of several individuals of which of several photographs it is; "" where there is one of each."""
+    found = index.individual(individual)
+    photograph, parts = found.photograph, []
+    if individual != photograph.id and len(others := index.catalog.individuals_of(photograph.id)) > 1:
+        parts.append(f"{found.number} of {len(others)} on {photograph.id}")
+    if photograph.id != photograph.specimen:
+        parts.append(f"specimen {photograph.specimen}" + (f", {photograph.view}" if photograph.view else ""))
+    return "; ".join(parts)
 
 
 def _read_crop(index: Index, specimen: str, trait: str) -> RGBImage | None:
@@ -85,19 +96,17 @@ def count_absent_photographs(index: Index, hits: Sequence[Hit]) -> int:
 
 
 def make_query_tile(index: Index, specimen: str, trait: str) -> Tile:
-    """Make the tile of the region that is the query."""
-    columns = choose_columns(index.columns)
-    metadata = index.individual(specimen).metadata
-    line = " · ".join(str(metadata[name]) for name in columns if metadata[name] not in (None, ""))
-    lines = [line] if line else []
+    """Make the tile of the region that is the query; of a specimen with several photographs, of the first."""
+    columns, name = choose_columns(index.columns), index.examples(specimen, trait)[0]
+    metadata = index.individual(name).metadata
+    line = " · ".join(str(metadata[column]) for column in columns if metadata[column] not in (None, ""))
+    lines = [text for text in (_say_place(index, name), line) if text]
     try:
-        image, mask, window = index.photograph(specimen), index.mask(specimen, trait), index.window(specimen)
-        if window is not None:
-            x0, y0, x1, y1 = window
-            image, mask = image[y0:y1, x0:x1], mask[y0:y1, x0:x1]
-        return Tile(image, {trait: mask}, specimen, lines)
+        tile = Tile(index.photograph(name), {trait: index.mask(name, trait)}, name, lines)
     except ImageError:
-        crop = _read_crop(index, specimen, trait)
+        crop = _read_crop(index, name, trait)
         if crop is None:
             raise
-        return Tile(crop, {}, specimen, [*lines, NOT_AT_HAND])
+        return Tile(crop, {}, name, [*lines, NOT_AT_HAND])
+    window = index.window(name)
+    return tile if window is None else sheets.cut_tile(tile, window)

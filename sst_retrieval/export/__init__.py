@@ -4,6 +4,7 @@
     croissant            the trait table with Croissant metadata, for search engines of data sets
     coco                 masks as COCO JSON
     instances            individuals as COCO JSON, and their counts as CSV
+    overlays             photographs with all masks drawn on them, and individuals numbered
     tabular              the trait table (CSV, Parquet) and the vectors (.npz, Parquet)
     morphometrics        outlines as TPS files, and silhouettes for Momocs
     matrices             distances (CSV, PHYLIP, NEXUS) and continuous characters (NEXUS, CSV)
@@ -21,9 +22,11 @@ from sst_retrieval.export.instances import export_counts, export_instances
 from sst_retrieval.export.labels import export_masks, label_map, regions
 from sst_retrieval.export.matrices import export_characters, export_distances
 from sst_retrieval.export.morphometrics import export_silhouettes, export_tps
+from sst_retrieval.export.overlays import OVERLAY_SIDE, export_overlays
 from sst_retrieval.export.tabular import export_table, export_vectors
 
 __all__ = [
+    "OVERLAY_SIDE",
     "export_characters",
     "export_coco",
     "export_counts",
@@ -32,6 +35,7 @@ __all__ = [
     "export_distances",
     "export_instances",
     "export_masks",
+    "export_overlays",
     "export_silhouettes",
     "export_table",
     "export_tps",

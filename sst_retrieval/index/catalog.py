@@ -378,6 +378,11 @@ class Catalog(SandboxedDatabase):
         rows = self.rows(sql, {"trait": trait, "names": list(individuals)})
         return [(photograph, name) for photograph, name, number in rows if number not in hidden]
 
+    def photograph(self, name: str) -> Photograph | None:
+        """Return a photograph by its id, or None."""
+        rows = self.rows('SELECT * FROM photographs WHERE "sst:photograph" = $name', {"name": name})
+        return self._photograph(rows[0]) if rows else None
+
     def photographs(self) -> list[Photograph]:
         """Return all photographs, those without an individual included, ordered by id."""
         return [self._photograph(row) for row in self.rows('SELECT * FROM photographs ORDER BY "sst:photograph"')]

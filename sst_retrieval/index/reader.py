@@ -346,20 +346,22 @@ class Reader:
         return self.catalog.measurements(self.require_trait(trait), where)
 
     def photograph(self, specimen: str) -> RGBImage:
-        """Read a specimen's photograph, uint8 (H, W, 3).
+        """Read the photograph of a specimen or individual, or the one of this id, uint8 (H, W, 3).
 
         Raises:
             ImageError: it is not where it was when the index was built, cannot be read, or may not (see
                 `imaging.read_policy`).
+            QueryError: there is none, or the specimen has several.
         """
-        path = self.individual(specimen).image
+        path = (self.catalog.photograph(specimen) or self.individual(specimen)).image
         if self._read_policy is not None:
             self._read_policy.check(path, self._paths.root)
         if not path.is_file():
             raise ImageError(f"the photograph of {specimen} is no longer at {path}; build again, with --images FOLDER")
         if self._read_policy is None:
             return images.read_image(path)
-        return self._read_policy.read(path, self.catalog.content_hashes(specimen))
+        found = self.catalog.individuals_of(specimen) or [specimen]
+        return self._read_policy.read(path, self.catalog.content_hashes(found[0]))
 
     def require_trait(self, trait: str | None) -> str:
         """Return the name of a trait of the index.

@@ -1,8 +1,10 @@
 """Compose contact sheets of a search and overlay sheets of masks. Pure functions: images in, one image out.
 
 1. A tile is a photograph, the masks to show on it, and its caption.
-2. A contact sheet shows the query first, marked, then the hits, each cropped to its trait with some surroundings.
-3. An overlay sheet shows whole photographs with every mask tinted and outlined, and a legend of the traits.
+2. A contact sheet shows the query first, marked, then the hits, each cropped to its trait with some surroundings; one
+   of several individuals of a photograph with a small picture of where it is there.
+3. An overlay sheet shows whole photographs with every mask tinted and outlined, and a legend of the traits; where there
+   are several individuals, they are outlined in white and numbered.
 
 Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart. An outline has a dark and a light side,
 so it is seen on a black wing and on a white one.
@@ -13,22 +15,26 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from sst_retrieval.errors import InputError
+from sst_retrieval.imaging.masks import box
 from sst_retrieval.pictures.lettering import font_for
-from sst_retrieval.pictures.overlays import PALETTE, around_mask, overlay
+from sst_retrieval.pictures.overlays import MARK, PALETTE, around_mask, locate, overlay
 from sst_retrieval.types import Box, Hit, Mask, RGBImage
 
 TILE = 220
 """Edge of a tile's picture in pixels."""
 
 _MARGIN, _GAP, _LINE = 14, 10, 15
-_PAPER, _INK, _GREY, _WELL, _MARK = "#FFFFFF", "#1A1A1A", "#5F5F5F", "#ECECEA", "#D55E00"
+_PAPER, _INK, _GREY, _WELL = "#FFFFFF", "#1A1A1A", "#5F5F5F", "#ECECEA"
 _ACROSS, _NARROWEST = 12, 480
+_INSET, _NUMBER, _MOST = 84, 11, 0.5
+_LAYERS = 4  # Of individuals, so that two that touch are outlined each.
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Tile:
         title: first line of the caption; shortened in its middle where it is too long.
         lines: further lines; shortened at their end.
         badge: a word or a number in the corner of the picture; "" for none.
+        inset: uint8 (h, w, 3), a small picture to lay over a corner of a contact sheet's tile; None for none.
+        individuals: number -> bool (H, W), the individuals that an overlay sheet outlines and numbers.
     """
 
     image: RGBImage
@@ -48,25 +56,44 @@ class Tile:
     title: str
     lines: Sequence[str] = ()
     badge: str = field(default="", kw_only=True)
+    inset: RGBImage | None = field(default=None, kw_only=True)
+    individuals: Mapping[int, Mask] = field(default_factory=dict, kw_only=True)
 
 
-def hit_tile(hit: Hit, image: RGBImage, *, columns: Sequence[str] = (), window: Box | None = None) -> Tile:
-    """Caption a search's answer: rank, specimen, similarity, its blocks, one line of metadata.
+def hit_tile(
+    hit: Hit, image: RGBImage, *, columns: Sequence[str] = (), window: Box | None = None, place: str = ""
+) -> Tile:
+    """Caption a search's answer: rank, individual, similarity, its blocks, where it is, one line of metadata.
 
     Args:
         hit: the answer.
         image: its photograph, uint8 (H, W, 3).
         columns: metadata columns to name; a column that the specimen lacks is left out.
         window: the part of the photograph that shows the individual (`Index.window`); None shows all.
+        place: which individual of which photograph it is, in words; "" where there is one of each.
     """
     known = [str(hit.metadata[name]) for name in columns if hit.metadata.get(name) not in (None, "")]
     blocks = "  ".join(f"{name} {cosine:.2f}" for name, cosine in hit.blocks.items())
-    lines = [f"similarity {hit.similarity:.3f}   confidence {hit.confidence:.2f}", blocks, " · ".join(known)]
+    lines = [f"similarity {hit.similarity:.3f}   confidence {hit.confidence:.2f}", blocks, place, " · ".join(known)]
     masks = {each.trait: each.mask() for each in hit.parts or (hit,)}
-    if window is not None:
-        x0, y0, x1, y1 = window
-        image, masks = image[y0:y1, x0:x1], {trait: mask[y0:y1, x0:x1] for trait, mask in masks.items()}
-    return Tile(image, masks, hit.individual, [line for line in lines if line], badge=str(hit.rank))
+    tile = Tile(image, masks, hit.individual, [line for line in lines if line], badge=str(hit.rank))
+    return tile if window is None else cut_tile(tile, window)
+
+
+def cut_tile(tile: Tile, window: Box) -> Tile:
+    """Cut a tile to the part of the photograph that shows an individual; an inset shows where that is.
+
+    A part that is most of the photograph needs no inset.
+
+    Args:
+        tile: of the whole photograph.
+        window: (x0, y0, x1, y1) in pixels, half-open.
+    """
+    x0, y0, x1, y1 = window
+    masks = {trait: mask[y0:y1, x0:x1] for trait, mask in tile.masks.items()}
+    height, width = tile.image.shape[:2]
+    inset = locate(tile.image, window, _INSET) if (x1 - x0) * (y1 - y0) < _MOST * height * width else None
+    return replace(tile, image=tile.image[y0:y1, x0:x1], masks=masks, inset=inset)
 
 
 def contact_sheet(query: Tile | None, hits: Sequence[Tile], *, heading: str = "", tile: int = TILE) -> RGBImage:
@@ -88,7 +115,7 @@ def contact_sheet(query: Tile | None, hits: Sequence[Tile], *, heading: str = ""
     colours = _colours(shown)
     windows = [_window_around(one) for one in shown]
     size = _size(windows, tile) if shown else (tile, tile)
-    marks = [_MARK if one is query else "" for one in shown]
+    marks = [MARK if one is query else "" for one in shown]
     cells = [
         _cell(one, window, size, colours, mark=mark) for one, window, mark in zip(shown, windows, marks, strict=True)
     ]
@@ -116,7 +143,10 @@ def overlay_sheet(tiles: Sequence[Tile], *, heading: str = "", tile: int = TILE)
     colours = _colours(tiles)
     windows = [_whole(one) for one in tiles]
     size = _size(windows, tile)
-    cells = [_cell(one, window, size, colours, shade=75) for one, window in zip(tiles, windows, strict=True)]
+    cells = [
+        _cell(replace(one, inset=None), window, size, colours, shade=75)
+        for one, window in zip(tiles, windows, strict=True)
+    ]
     return _sheet(cells, heading, colours)
 
 
@@ -151,8 +181,13 @@ def _cell(
     cell = Image.new("RGB", (width, height + 8 + _LINE * (1 + len(tile.lines))), _PAPER)
     draw = ImageDraw.Draw(cell)
     draw.rectangle((0, 0, width - 1, height - 1), fill=_WELL)
-    picture = overlay(tile.image, tile.masks, window, size, colours, shade)
-    cell.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
+    numbered = tile.individuals if shade else {}
+    picture = overlay(tile.image, tile.masks, window, size, colours, shade, outlined=_layer(numbered))
+    _write_numbers(picture, numbered, picture.width / tile.image.shape[1], max(_NUMBER, width // 60))
+    corner = (width - picture.width) // 2, (height - picture.height) // 2
+    cell.paste(picture, corner)
+    if tile.inset is not None:
+        _lay_inset(cell, tile.inset, _draw_cover(tile, window, picture.size, corner, size))
     if mark:
         draw.rectangle((0, 0, width - 1, height - 1), outline=mark, width=4)
     if tile.badge or mark:
@@ -163,6 +198,60 @@ def _cell(
         text = _truncate(_one_line(line), width - 2, 11)
         draw.text((1, height + 5 + _LINE * k), text, fill=_GREY, font=font_for(text, 11))
     return cell
+
+
+def _layer(individuals: Mapping[int, Mask]) -> list[Mask]:
+    """Put individuals into a few masks, so that two with numbers that follow each other are in different ones."""
+    numbers = sorted(individuals)
+    layers = [numbers[first::_LAYERS] for first in range(min(_LAYERS, len(numbers)))]
+    return [np.logical_or.reduce([individuals[number] for number in layer]) for layer in layers]
+
+
+def _write_numbers(picture: Image.Image, individuals: Mapping[int, Mask], scale: float, letters: int) -> None:
+    """Write the number of each individual above it.
+
+    Args:
+        picture: to write on.
+        individuals: number -> bool (H, W).
+        scale: pixels of the picture a pixel of the photograph.
+        letters: their size in pixels.
+    """
+    pen, font = ImageDraw.Draw(picture), font_for("0", letters)
+    for number, mask in sorted(individuals.items()):
+        x0, y0, x1, _ = box(mask)
+        if x0 < x1:
+            across = font.getlength(str(number)) + 6
+            left = min(max(0.0, (x0 + x1) / 2 * scale - across / 2), picture.width - across)
+            above = max(0.0, y0 * scale - letters - 6)
+            pen.rounded_rectangle((left, above, left + across, above + letters + 3), radius=3, fill=_INK)
+            middle = left + across / 2, above + letters / 2 + 2
+            pen.text(middle, str(number), fill="#FFFFFF", font=font, anchor="mm")
+
+
+def _draw_cover(
+    tile: Tile, window: Box, shown: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
+    """Return what of a tile's picture the masks cover, bool (height, width) of the size."""
+    x0, y0, x1, y1 = window
+    union = np.zeros((y1 - y0, x1 - x0), dtype=bool)
+    for mask in tile.masks.values():
+        union |= mask[y0:y1, x0:x1]
+    covered = np.zeros((size[1], size[0]), dtype=bool)
+    part = np.asarray(Image.fromarray(union).resize(shown, Image.Resampling.NEAREST))
+    covered[corner[1] : corner[1] + shown[1], corner[0] : corner[0] + shown[0]] = part
+    return covered
+
+
+def _lay_inset(cell: Image.Image, inset: RGBImage, covered: npt.NDArray[np.bool_]) -> None:
+    """Lay a small picture over the corner, other than the badge's, where it hides least of the masks."""
+    (height, width), (high, wide) = inset.shape[:2], covered.shape
+    right, below = max(0, wide - width - 4), max(0, high - height - 4)
+    x, y = min(
+        ((right, below), (4, below), (right, 4)),
+        key=lambda at: np.count_nonzero(covered[at[1] : at[1] + height, at[0] : at[0] + width]),
+    )
+    ImageDraw.Draw(cell).rectangle((x - 2, y - 2, x + width + 1, y + height + 1), fill=_PAPER, outline=_GREY)
+    cell.paste(Image.fromarray(inset), (x, y))
 
 
 def _whole(tile: Tile) -> Box:

@@ -159,6 +159,7 @@ class Index:
     thumbnail = _method(Reader.thumbnail)
     crop = _method(Reader.crop)
     window = _method(Reader.window)
+    examples = _method(Reader.examples)
 
     # ------------------------------------------------------------------------------------- decisions about masks
 

@@ -207,6 +207,29 @@ def test_table_and_vectors_name_photograph_and_individual(index: Index, tmp_path
         assert found["photograph"].tolist() == [each["photograph"] for each in rows]
 
 
+def test_photographs_are_drawn_with_their_individuals(index: Index, tmp_path: Path) -> None:
+    written, problems = sst.export_overlays(index, tmp_path / "drawn", side=320)
+    assert written == [tmp_path / "drawn" / f"{name}.jpg" for name in COLLECTION]
+    assert problems == []
+    dark = {}
+    for path in written:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("L")).astype(int)
+        # Only the rims of outlines and the numbers are darker than a beetle.
+        dark[path.stem] = np.count_nonzero(pixels[50:230, 20:320] < 60)
+    assert dark["t1"] > dark["t4"] > dark["t3"] + 200
+
+
+def test_photographs_that_are_away_are_not_drawn_and_named(tmp_path: Path) -> None:
+    build_trays(a_collection_of_trays(tmp_path), tmp_path / "index")
+    (tmp_path / "images" / "t1.png").unlink()
+    (tmp_path / "images" / "t3.png").unlink()
+    with open_index(tmp_path / "index") as index:
+        written, problems = sst.export_overlays(index, tmp_path / "drawn", side=100)
+    assert [path.stem for path in written] == ["t0", "t2", "t4"]
+    assert ["t1.png" in problems[0], "t3.png" in problems[1]] == [True, True]
+
+
 @pytest.mark.parametrize("words", ["instances INDEX out.json --min-score 0.5", "counts INDEX out.csv --where true"])
 def test_the_commands_write_what_they_say(folder: Path, tmp_path: Path, words: str) -> None:
     verb, _, name, *rest = words.split()

@@ -185,3 +185,70 @@ def test_bad_input_says_what_to_do() -> None:
         contact_sheet(wrong, [])
     with pytest.raises(InputError, match="own size"):
         overlay_sheet([a_tile(), wrong])
+
+
+# ------------------------------------------------------------------------------------------- several individuals
+
+
+def a_hit(mask: np.ndarray, **names: str) -> Hit:
+    return Hit(1, "S", "band", 0.9, {"pattern": 0.9}, 0.8, {}, 0, **names, _masks=lambda _: mask)
+
+
+def test_a_hit_of_a_part_of_a_photograph_has_an_inset_that_frames_the_part() -> None:
+    """The photograph is red at its left edge, which the part does not show: it is seen on the inset alone."""
+    image = np.full((100, 300, 3), 128, np.uint8)
+    image[:, :60] = (255, 0, 0)
+    mask = np.zeros(image.shape[:2], bool)
+    mask[40:60, 220:240] = True
+    window = (200, 20, 260, 80)
+    tile = hit_tile(a_hit(mask, photograph="P", individual="P#2"), image, window=window, place="2 of 5 on P")
+    assert tile.title == "P#2"
+    assert "2 of 5 on P" in tile.lines
+    assert tile.image.shape[:2] == tile.masks["band"].shape == (60, 60)
+    assert tile.inset is not None
+    assert tile.inset.shape == (28, 84, 3)
+    framed = np.argwhere(np.abs(tile.inset.astype(int) - MARK).max(-1) <= 12)
+    (top, left), (bottom, right) = framed.min(0), framed.max(0)
+    assert (left, top, right, bottom) == pytest.approx((200 * 0.28, 20 * 0.28, 260 * 0.28, 80 * 0.28), abs=2)
+    sheet = contact_sheet(None, [tile])
+    assert share_of(sheet, (255, 0, 0)) > 0.001
+    assert share_of(contact_sheet(None, [hit_tile(a_hit(mask), image)]), (255, 0, 0)) == 0
+    assert share_of(overlay_sheet([tile]), (255, 0, 0)) == 0  # It shows whole tiles, nothing laid over them.
+
+
+@pytest.mark.parametrize("corner", ["right", "left"])
+def test_an_inset_lies_where_it_hides_least_of_the_trait(corner: str) -> None:
+    """The trait is a triangle; the corner without it is free."""
+    mask = np.zeros((200, 200), bool)
+    mask[50:150, 50:150] = np.tri(100, dtype=bool) if corner == "right" else np.tri(100, dtype=bool)[:, ::-1]
+    green = np.full((60, 60, 3), (0, 255, 0), np.uint8)
+    sheet = contact_sheet(None, [Tile(np.full((200, 200, 3), 128, np.uint8), {"band": mask}, "x", inset=green)])
+    _, columns = np.nonzero((sheet == (0, 255, 0)).all(-1))
+    assert (columns.min() > TILE / 2) == (corner == "right")
+    assert columns.max() < TILE + 20
+
+
+def test_most_of_a_photograph_needs_no_inset() -> None:
+    mask = np.zeros(GREY.shape[:2], bool)
+    mask[30:60, 40:80] = True
+    assert hit_tile(a_hit(mask), GREY, window=(10, 10, 110, 80)).inset is None
+
+
+def test_individuals_are_outlined_in_white_and_numbered_even_where_they_touch() -> None:
+    image = np.full((200, 300, 3), 128, np.uint8)
+    individuals = {}
+    for number, x in ((1, 40), (2, 100), (12, 200)):
+        individuals[number] = np.zeros(image.shape[:2], bool)
+        individuals[number][80:140, x : x + 60] = True  # 1 and 2 touch.
+    tile = Tile(image, {"band": np.zeros(image.shape[:2], bool)}, "P", individuals=individuals)
+    sheet = overlay_sheet([tile], tile=300)
+    area = sheet[60 : 60 + 200, 14 : 14 + 300]
+    white = (area >= 250).all(-1)
+    # Lines down the picture: the two sides of each individual, and the border that 1 and 2 have in common.
+    columns = np.flatnonzero(white[90:120].mean(0) > 0.9)
+    middle = [np.abs(columns - x).min() for x in (40, 100, 160, 200, 260)]
+    assert max(middle) <= 3
+    plain = overlay_sheet([Tile(image, tile.masks, "P")], tile=300)
+    numbers = (np.abs(sheet.astype(int) - plain).max(-1) > 0)[60 : 60 + 75, 14 : 14 + 300]
+    assert [numbers[:, x - 15 : x + 15].any() for x in (70, 130, 230)] == [True] * 3
+    assert not numbers[:, :35].any()

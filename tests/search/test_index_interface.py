@@ -48,6 +48,7 @@ METHODS = {
         "(self, trait: 'str | Sequence[str] | None' = None, *, where: 'str | None' = None) -> "
         "'Iterator[Region]'"
     ),
+    "examples": "(self, name: 'str', trait: 'str') -> 'list[str]'",
     "groups": "(self) -> 'dict[str, str]'",
     "info": "(self) -> 'dict[str, Any]'",
     "mantel": (
