@@ -28,6 +28,10 @@ SMALLEST = 0.12
 """Individuals with less than this share of the photograph's median area are crumbs or torn off parts."""
 
 
+BARE = 0.002
+"""A board is bare if less than this share of it differs from its colours."""
+
+
 @dataclass(frozen=True, slots=True)
 class BoardMemory:
     """What is looked for on boards.
@@ -69,13 +73,54 @@ def find_on_board(trunk: EfficientNetTrunk, memory: BoardMemory, image: RGBImage
         The individuals and the strangers, the surest first; no pixel belongs to two. None if the photograph shows no
         board.
     """
+    laid = lay_shapes(memory, image)
+    return None if laid is None else judge_laid(trunk, memory, laid, image.shape[:2])
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A photograph of a board, split by the shapes laid on it.
+
+    Attributes:
+        pieces: board and pieces.
+        split: the pieces, split into individuals.
+    """
+
+    pieces: Pieces
+    split: Split
+
+    @property
+    def empty(self) -> bool:
+        """Whether the board is bare."""
+        return float(self.pieces.foreground.mean()) < BARE
+
+    @property
+    def fit(self) -> float:
+        """How well the shapes fit: the median of the individuals' fits, 0..1; 0 if there are none."""
+        return float(np.median(self.split.fits)) if self.split.fits else 0.0
+
+
+def lay_shapes(memory: BoardMemory, image: RGBImage) -> Laid | None:
+    """Lay the shapes of the annotated individuals on a photograph; None if it shows no board."""
     pieces = find_pieces(image, memory.body)
-    if not pieces.is_board:
-        return None
-    split = split_foreground(pieces.foreground, memory.templates)
-    scores = _judge(trunk, memory, pieces, split)
+    return Laid(pieces, split_foreground(pieces.foreground, memory.templates)) if pieces.is_board else None
+
+
+def judge_laid(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, size: tuple[int, int]) -> list[Detection]:
+    """Judge the individuals on a board.
+
+    Args:
+        trunk: the network, the one that the memory was made with.
+        memory: what is looked for.
+        laid: from `lay_shapes`.
+        size: (height, width) of the photograph.
+
+    Returns:
+        As `find_on_board`.
+    """
+    scores = _judge(trunk, memory, laid.pieces, laid.split)
     found = [
-        _enlarge(split.labels == number + 1, float(scores[number]), image.shape[:2])
+        _enlarge(laid.split.labels == number + 1, float(scores[number]), size)
         for number in np.argsort(-scores, kind="stable").tolist()
     ]
     return [each for each in found if each is not None]

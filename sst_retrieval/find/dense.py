@@ -1,6 +1,7 @@
 """The dense finder: pieces of a photograph from several sources, judged by how much they are like the supports.
 
-On a plain board individuals are what differs from it, split by the supports' shapes (`find.board`). Elsewhere:
+On a plain board individuals are what differs from it, split by the supports' shapes (`find.board`). Elsewhere, and
+where these shapes do not fit, as on a plain lake or sky:
 
 1. Proposals: things that a foreground shows, which knows no group, at several sizes (`find.salient`), and pieces that
    look like the annotated individuals pixel by pixel (`find.likelihood`), both whole and split where they are narrow.
@@ -18,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from sst_retrieval.find.appearance import Look, compare_kinds, compare_parts, compute_look
-from sst_retrieval.find.board import BoardMemory, find_on_board, remember_board
+from sst_retrieval.find.board import BoardMemory, judge_laid, lay_shapes, remember_board
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
 from sst_retrieval.find.likelihood import PixelModel, compute_likelihood, fit_pixel_model
 from sst_retrieval.find.overlaps import Piece, share_pixels, suppress
@@ -33,8 +34,16 @@ from sst_retrieval.types import Detection, RGBImage, Support
 WORKING_SIDE = 1600
 """Longer edge, in pixels, of the copy of the photograph on which individuals are looked for."""
 
+SURE_FIT = 0.75
+"""A photograph is of a board if the supports' shapes fit what differs from it at least so well (the median IoU): on
+drawers by 0.81, on plain skies and lakes by 0.7 at most. Below, what they say is a proposal like others."""
+
 LEAST_TRUST = 0.6
 """The pixel model of a group proposes pieces if it finds its own supports with at least this IoU."""
+
+ROUND = 1.45
+"""It does so for round individuals only, whose area is less than this multiple of that of the largest circle inside:
+other shapes do not come apart where they are narrow."""
 
 ALIKE_SPACING = 1.0
 """Where pieces of the pixel model are split: see `find.watershed`."""
@@ -42,11 +51,11 @@ ALIKE_SPACING = 1.0
 ALIKE_VOTES = 4.0
 """How many votes a piece of the pixel model counts as: it knows the group, but proposes each piece once."""
 
-PARTS_WEIGHT, VOTES_WEIGHT, AROUND_WEIGHT, OFFSET = 24.0, 0.6, -2.5, -10.2
+PARTS_WEIGHT, VOTES_WEIGHT, AROUND_WEIGHT, OFFSET = 24.0, 0.6, -2.5, -9.9
 """The verdict: weights of the parts' likeness, the logarithm of the votes, and what is around. Rounded from logistic
 regressions on two groups of animals each, used on the third."""
 
-KIND_MIDDLE, KIND_WEIGHT = 0.17, 25.0
+KIND_MIDDLE, KIND_WEIGHT = 0.11, 25.0
 """Cosine at which a piece is of the supports' kind with a probability of one half, above that of formless blobs
 (`find.formless`), and how fast that changes."""
 
@@ -58,7 +67,7 @@ class DenseFinderMemory:
     Attributes:
         looks: what the annotated individuals look like, each as it is and mirrored.
         kind_middle: cosine at which a piece is of their kind with a probability of one half.
-        pixels: what their pixels look like; None if that says nothing.
+        pixels: what their pixels look like; None if that says nothing, or if they are not round.
         board: what is looked for on plain boards.
     """
 
@@ -100,18 +109,23 @@ class DenseFinder:
             mask = support.body[y0:y1, x0:x1]
             for mirrored in (False, True):
                 looks.append(compute_look(self.trunk, support.image, (x0, y0, x1, y1), mask, mirrored=mirrored))
-        pixels = fit_pixel_model(self.trunk, supports)
+        board = remember_board(self.trunk, supports)
+        pixels = None
+        if all(each.body_area < ROUND * np.pi for each in board.templates):
+            pixels = fit_pixel_model(self.trunk, supports)
         middle = KIND_MIDDLE + measure_formlessness(looks, self._blobs)
         trusted = pixels if pixels and pixels.trust >= LEAST_TRUST else None
-        return DenseFinderMemory(tuple(looks), middle, trusted, remember_board(self.trunk, supports))
+        return DenseFinderMemory(tuple(looks), middle, trusted, board)
 
     def find(self, memory: DenseFinderMemory, image: RGBImage) -> list[Detection]:
         """Find the individuals on a photograph (see `Finder.find`)."""
-        on_board = find_on_board(self.trunk, memory.board, image)
-        if on_board is not None:
-            return on_board
+        laid = lay_shapes(memory.board, image)
+        if laid is not None and (laid.empty or laid.fit >= SURE_FIT):
+            return judge_laid(self.trunk, memory.board, laid, image.shape[:2])
         working = shrink(image, WORKING_SIDE)
         proposals = propose_salient(self.foreground, working) + self._propose_alike(memory, working)
+        if laid is not None:
+            proposals += [replace(each, votes=ALIKE_VOTES) for each in collect_pieces(laid.split.labels)]
         scores = [self._judge(memory, working, each) for each in proposals]
         chosen = suppress([(each.box, each.mask) for each in proposals], scores, iou=0.5, inside=0.7)
         enlarged = [enlarge(proposals[place], working.shape, image.shape) for place in chosen]
