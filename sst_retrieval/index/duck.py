@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Condition, Timer
+from threading import Condition
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.index.checksums import require_file
 from sst_retrieval.index.predicate_advice import nearest_columns, suggest_predicate
+from sst_retrieval.index.watchdog import Watchdog
 
 
 def quote_name(identifier: str) -> str:
@@ -93,6 +94,9 @@ _SANDBOX: dict[str, str | bool | int | float | list[str]] = {
 
 
 _LAST = ("enable_external_access", "lock_configuration")
+
+
+_WATCHDOG = Watchdog()
 
 
 class SandboxedDatabase:
@@ -205,10 +209,7 @@ class SandboxedDatabase:
         if len(where) > MAX_PREDICATE:
             raise QueryError(f"the predicate has {len(where):,} characters; {MAX_PREDICATE:,} are allowed")
         seconds = time_limit()
-        with self.cursor() as cursor:
-            timer = Timer(seconds, cursor.interrupt)
-            timer.daemon = True
-            timer.start()
+        with self.cursor() as cursor, _WATCHDOG.limit(seconds, cursor.interrupt):
             try:
                 _check_expression(where, cursor)
                 return dict(cursor.execute(_insert(sql, where), parameters).fetchnumpy())
@@ -221,8 +222,6 @@ class SandboxedDatabase:
                 raise
             except duckdb.Error as error:
                 fault: duckdb.Error = error
-            finally:
-                timer.cancel()
         raise QueryError(self._explain(sql, where, parameters, table, fault)) from fault
 
     def _explain(self, sql: str, where: str, parameters: Mapping[str, Any], table: str, fault: duckdb.Error) -> str:
