@@ -334,3 +334,20 @@ def test_where_each_specimen_has_one_individual_all_three_are_the_same(tmp_path:
             (place.specimen,) * 3 for place in places if place.specimen != "S7"
         }
         assert index.catalog.plain
+
+
+def test_a_comparison_with_a_specimen_is_with_the_mean_of_its_photographs(tmp_path: Path) -> None:
+    """A spot that is larger than both of S0 together on average, and one that is larger than one of them alone."""
+    sizes = {"S0 a": 4.0, "S0 b": 8.0, "S1": 5.0, "S2": 7.0, "S3": 20.0}
+    places = [Place(name[:2], name, 0) for name in sizes]
+    regions = [
+        replace(
+            a_region(each.individual),
+            measurements={"area_px": sizes[each.individual], "area_share": sizes[each.individual] / 100},
+        )
+        for each in places
+    ]
+    built(tmp_path / "index", regions, a_collection_of_places(places), numbers={"wing": 1})
+    with open_index(tmp_path / "index") as index:
+        assert sorted(hit.individual for hit in ask(index, 'larger wings like "S0"')) == ["S2", "S3"]
+        assert sorted(hit.individual for hit in ask(index, 'larger wings like "S0 a"')) == ["S1", "S2", "S3"]

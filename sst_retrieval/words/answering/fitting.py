@@ -86,15 +86,16 @@ def _of_example(index: Index, word: Ranking, like: tuple[str, str] | None) -> fl
     if like is None or not word.than_example:
         return None
     specimen, trait = like
-    number = index.catalog.resolve_by_individual("true", trait).get(specimen)
+    regions = index.catalog.resolve_by_individual("true", trait)
+    numbers = [regions[name] for name in index.examples(specimen, trait) if name in regions]
     ids, table = _measured(index, trait, [word])
-    values = QUANTITIES[word.quantity].compute(table)[ids == number]
-    if number is None or not np.isfinite(values).all() or not len(values):
+    values = QUANTITIES[word.quantity].compute(table)[np.isin(ids, numbers)]
+    if not np.isfinite(values).all() or not len(values):
         raise QueryError(
             f"{word.words!r} compares with the {trait} of {specimen}, which has no "
             f"{QUANTITIES[word.quantity].meaning}; choose another example, or leave the word out"
         )
-    return float(values[0])
+    return float(values.mean())  # Of a specimen with several photographs.
 
 
 def _fit(word: Ranking, table: Mapping[str, Doubles], example: float | None) -> Fit:

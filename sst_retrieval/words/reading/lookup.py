@@ -64,21 +64,26 @@ def find_specimens(catalog: Catalog, texts: Iterable[str]) -> dict[str, list[str
         texts: pieces of a sentence.
 
     Returns:
-        text -> ids of the specimens that are called so; if none is exactly, those that are but for capitals; if none is
-        and the text has a digit, those whose name ends in it as a word of its own, four at most. Texts that name nobody
-        are left out.
+        text -> ids of the individuals that are called so, or the name itself of a specimen that has one on each of
+        several photographs (a search then takes all of them); if none is exactly, those that are but for capitals; if
+        none is and the text has a digit, those whose name ends in it as a word of its own, four at most. Texts that
+        name nobody are left out.
     """
     wanted = sorted(set(texts))
     # A specimen with several photographs, or a photograph with several individuals, names all of them.
-    sql = f"""SELECT text, "{_INDIVIDUAL}", text IN ("{_INDIVIDUAL}", "sst:photograph", "{_SPECIMEN}")
+    sql = f"""SELECT text, "{_INDIVIDUAL}", text IN ("{_INDIVIDUAL}", "sst:photograph", "{_SPECIMEN}"), "sst:photograph"
               FROM (SELECT unnest($texts) AS text) JOIN individuals
               ON lower(text) IN (lower("{_INDIVIDUAL}"), lower("sst:photograph"), lower("{_SPECIMEN}"))"""
     found: dict[str, list[str]] = {}
-    for text, name, exactly in sorted(catalog.rows(sql, {"texts": wanted}), key=lambda row: not row[2]):
+    photographs: dict[str, list[str]] = {}
+    for text, name, exactly, photograph in sorted(catalog.rows(sql, {"texts": wanted}), key=lambda row: not row[2]):
         if exactly or name not in found.get(text, ()):
             found.setdefault(text, []).append(name)
+        if exactly:
+            photographs.setdefault(text, []).append(photograph)
     for text, names in found.items():
-        found[text] = [text] if text in names else names
+        on = photographs.get(text, [])
+        found[text] = [text] if text in names or (on and len(set(on)) == len(names)) else names
     endings = [text for text in wanted if text not in found and len(text) > 2 and any(c.isdigit() for c in text)]
     sql = f"""SELECT text, list("{_INDIVIDUAL}" ORDER BY 1)[:4] FROM (SELECT unnest($texts) AS text)
               JOIN individuals ON ends_with(lower("{_SPECIMEN}"), lower(text))
