@@ -28,7 +28,9 @@ def main() -> None:
         # Without an index there is nothing to search: show only the page on which the first support is drawn.
         pages = PAGES if current_index.get_unindexed_table() is None else PAGES[1:2]
         page = st.navigation(pages, position="top")
+        st.html(f'<h1 class="for-readers">{page.title}</h1>')
         current_index.show_index_choice()
+        st.set_page_config(page_title=f"{page.title}, {current_index.get_name()}")
         url_state.begin(page.title.lower())
         page.run()
     url_state.write()

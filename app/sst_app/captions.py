@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from html import escape
 
 import sst_retrieval as sst
@@ -16,8 +18,38 @@ def format_lines(name: str, below: str) -> str:
     )
 
 
-def shorten(name: str, most: int = 13) -> str:
-    """Shorten a name to its last `most` characters, which usually differ between specimens."""
+def find_affixes(names: Sequence[str]) -> tuple[str, str]:
+    """Find what all names begin and end with, at borders of words; what remains of each name tells them apart.
+
+    >>> find_affixes(["CAM0010_D_butterfly", "CAM0022_D_butterfly"]), find_affixes(["one"])
+    (('', '_D_butterfly'), ('', ''))
+    """
+    if len(names) < 2:
+        return "", ""
+    before = re.sub(r"[^\W_]*$", "", _find_common_start(min(names), max(names)))
+    turned = [name[::-1] for name in names]
+    after = re.sub(r"^[^\W_]*", "", _find_common_start(min(turned), max(turned))[::-1])
+    if any(len(name) <= len(before) + len(after) for name in names):
+        return "", ""
+    return before, after
+
+
+def _find_common_start(one: str, other: str) -> str:
+    same = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    return one[: min(len(one), len(other))] if same is None else one[:same]
+
+
+def shorten(name: str, most: int = 13, affixes: tuple[str, str] = ("", "")) -> str:
+    """Shorten a name to its last `most` characters, which usually differ between specimens.
+
+    Args:
+        name: the name.
+        most: number of characters.
+        affixes: what all names share (see `find_affixes`) and is left out.
+    """
+    before, after = affixes
+    if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after):
+        name = name[len(before) : len(name) - len(after)]
     return name if len(name) <= most else f"…{name[-most:]}"
 
 

@@ -30,6 +30,7 @@ def show_specimen(
     label: str = "",
     hint: str = "",
     clickable: bool = True,
+    zoomable: bool = False,
 ) -> str | None:
     """Show a photograph with the outlines of its traits.
 
@@ -43,6 +44,7 @@ def show_specimen(
         label: text for screen readers.
         hint: text below the picture while no trait is highlighted.
         clickable: whether a trait can be chosen.
+        zoomable: whether the wheel and dragging zoom and move the picture.
 
     Returns:
         The trait that was clicked in this run, or None.
@@ -59,7 +61,11 @@ def show_specimen(
     ]
     data = {"image": picture, "width": size[1], "height": size[0], "traits": traits, "label": label, "hint": hint}
     mount = _register("specimen", '<div class="specimen"></div>')
-    result: Any = mount(data=replace_gaps({**data, "clickable": clickable}), key=hash_key(key), on_trait_change=_ignore)
+    result: Any = mount(
+        data=replace_gaps({**data, "clickable": clickable, "zoomable": zoomable}),
+        key=hash_key(key),
+        on_trait_change=_ignore,
+    )
     return result.trait if clickable else None
 
 
@@ -79,6 +85,28 @@ def show_scatter(data: dict[str, Any], *, key: str) -> tuple[str | None, list[in
         on_chosen_change=_ignore,
     )
     return result.hover, result.chosen
+
+
+def show_pictures_together(pictures: Sequence[dict[str, str]], *, key: str) -> None:
+    """Show pictures side by side with one common zoom.
+
+    Args:
+        pictures: image (data URI), label and note of each; all at one scale.
+        key: widget key.
+    """
+    _register("compare", '<div class="compare"></div>')(data={"pictures": list(pictures)}, key=hash_key(key))
+
+
+def show_review(data: dict[str, Any], *, key: str, on_decisions: Callable[[], None]) -> None:
+    """Show the queue of masks to review; `browser/review.js` documents `data` and the state it sends.
+
+    Args:
+        data: the masks in order.
+        key: widget key, under which its state is found in the session.
+        on_decisions: called when decisions have arrived.
+    """
+    mount = _register("review", '<div class="review"></div>')
+    mount(data=replace_gaps(data), key=key, on_decisions_change=on_decisions)
 
 
 def show_drawing(data: dict[str, Any], *, key: str, on_drawing: Callable[[], None]) -> Any:

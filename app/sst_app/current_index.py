@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import filters
+from sst_app import captions, filters
 from sst_app.command_line import Arguments, read_arguments
 from sst_app.filters import Facet
 from sst_app.markdown import format_code
@@ -102,6 +102,13 @@ def get_path() -> Path:
     return known[name] if name in known else next(iter(known.values()))
 
 
+def get_name() -> str:
+    """Return a short name of what the app shows, for the browser's tab: that of the index or of the table."""
+    table = get_unindexed_table()
+    path = (get_path() if table is None else table).resolve()
+    return path.parent.name if path.name in ("index", "collection.csv") else path.name
+
+
 def get_index() -> sst.Index:
     """Return the chosen index, reopened after a build or a review has changed it."""
     return _open(str(get_path().resolve()), _read_state(get_path()), get_allowed_folders())
@@ -124,6 +131,12 @@ def _read_stamp(path: Path) -> tuple[int, ...]:
 def get_cache_key(index: sst.Index) -> tuple[str, tuple[int, ...]]:
     """Return the cache key of data of an index: its folder and state."""
     return str(get_path().resolve()), (*index.state, *_read_stamp(get_path()))
+
+
+def get_picture_key(index: sst.Index) -> tuple[str, tuple[int, ...]]:
+    """Return the cache key of what no review changes: photographs, small pictures, the masks of the build."""
+    folder, state = get_cache_key(index)
+    return folder, (state[0], *state[2:])
 
 
 def check_traits(index: sst.Index) -> bool:
@@ -155,6 +168,11 @@ def get_specimens() -> pd.DataFrame:
     return _read_specimens(get_index(), *get_cache_key(get_index()))
 
 
+def get_affixes() -> tuple[str, str]:
+    """Return what the ids of all specimens begin and end with, see `captions.find_affixes`."""
+    return _find_affixes(get_index(), *get_cache_key(get_index()))
+
+
 def get_info() -> dict[str, Any]:
     """Return `Index.info`."""
     return _read_info(get_index(), *get_cache_key(get_index()))
@@ -168,6 +186,9 @@ def get_size() -> int:
 @st.cache_resource(max_entries=4, show_spinner="Opening the index")
 def _open(folder: str, state: tuple[int, ...], folders: tuple[Path, ...]) -> sst.Index:
     before, stamp = _get_opened().pop(folder, None), state[2:]
+    if before is not None and before[0].state == state[:2] and before[1][2:] == stamp:
+        _get_opened()[folder] = before[0], state  # It has taken the review itself; nothing is to be read again.
+        return before[0]
     if before is not None and before[1][0] == state[0] and before[1][2:] != stamp:
         before[0].close()  # DuckDB would go on showing the removed file under the name of the new one.
     opened = sst.open_index(folder, reach=sst.Reach(folders))
@@ -213,6 +234,11 @@ def make_specimen_table(rows: Sequence[sst.Individual | sst.Photograph]) -> pd.D
         words += " " + frame[column].astype(object).where(frame[column].notna(), "").astype(str)
     frame["sst:search"] = words.astype(str).str.casefold()
     return frame
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _find_affixes(_index: sst.Index, folder: str, state: tuple[int, ...]) -> tuple[str, str]:
+    return captions.find_affixes(_read_specimens(_index, folder, state)["sst:specimen"].tolist())
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -80,6 +80,20 @@ def read_outlines(
     return size, sorted(found, key=lambda outline: -outline.area)
 
 
+@st.cache_data(max_entries=1024, show_spinner=False)
+def read_path(
+    _index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str, trait: str, seen: str
+) -> tuple[tuple[int, int], str]:
+    """Return the size (height, width) of a specimen's photograph and the outline of a trait as an SVG path.
+
+    Args:
+        key: see `current_index.get_picture_key`.
+        specimen, trait: whose outline.
+        seen: what identifies the last decision on the mask, which may have brought another one.
+    """
+    return _index.region(specimen, trait).size, trace_svg_path(_index.mask(specimen, trait))
+
+
 @st.cache_data(max_entries=8, show_spinner="Reading the photograph")
 def read_photograph(
     _index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str

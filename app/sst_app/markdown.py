@@ -29,6 +29,15 @@ def escape_md(text: object) -> str:
     return _FIRST.sub(lambda found: f"{found[1] or ''}\\", _SIGNS.sub(r"\\\g<0>", broken))
 
 
+def strip_md(text: object) -> str:
+    """Take the signs of Markdown out of a text: for labels that only screen readers see, and read as they are written.
+
+    >>> strip_md("wing_spot *new* ![x](http://y)")
+    'wing_spot new !x(http:\u2060//y)'
+    """
+    return _LINKS.sub(WORD_JOINER, " ".join(re.sub(r"[\\`*\[\]<>~$|#]", "", str(text)).split()))
+
+
 def format_code(text: object) -> str:
     """Format a path or a command as inline code.
 

@@ -66,10 +66,12 @@ def show(index: sst.Index) -> None:
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 try:
                     st.image(
-                        index_images.read_crop(index, current_index.get_cache_key(index), specimen, trait), width=56
+                        index_images.read_crop(index, current_index.get_cache_key(index), specimen, trait),
+                        width=56,
+                        alt=f"{trait} of {specimen}",
                     )
                 except sst.QueryError:
-                    st.image(index_images.make_grey(), width=56)
+                    st.image(index_images.make_grey(), width=56, alt="no picture")
                 st.html(captions.format_lines(specimen, trait), width="stretch")
                 st.button(
                     "", icon=":material/close:", key=f"drop-{kind}-{specimen}-{trait}", type="tertiary",

@@ -115,6 +115,7 @@ def show_upload(index: sst.Index) -> QueryInput | Unmasked | None:
         st.image(
             sst.overlay(image, {trait: mask}, (0, 0, image.shape[1], image.shape[0]), _fit(image), {trait: INK}, 70),
             caption=f"{escape_md(trait)} as you drew it",
+            alt=f"uploaded photograph with {trait}",
         )
         st.button("Change the drawing", on_click=st.session_state.pop, args=("outside-drawn", None), width="stretch")
     folder = current_index.get_cache_key(index)[0]

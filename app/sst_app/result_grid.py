@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
@@ -14,17 +13,16 @@ from sst_app import (
     captions,
     components,
     current_index,
+    details,
     downloads,
     index_images,
     index_model,
-    query_examples,
     query_input,
     sentence_input,
     side_by_side,
     url_state,
 )
-from sst_app.json_values import is_missing
-from sst_app.markdown import escape_md
+from sst_app.markdown import escape_md, strip_md
 
 TILES_PER_ROW = {"small": 6, "medium": 4, "large": 3}
 """Size of tiles -> number of tiles per row."""
@@ -65,9 +63,7 @@ def show(
     if not shown:
         _show_no_hits(page, where, sentence)
         return
-    chosen = [hit for hit in hits if st.session_state.get(f"compare-{hit.individual}")]
-    if len(chosen) > 1:
-        side_by_side.show(index, chosen)
+    details.show_if_asked(index, query, hits)
     _show_notes(index, query, sentence, words)
     _show_tiles(index, query, shown, size, view)
     back, note, on = st.columns([1, 3, 1], vertical_alignment="center")
@@ -76,6 +72,7 @@ def show(
     end = f", as many as the sentence asks for at most ({most:,})" if most is not None and len(hits) == most else ""
     note.caption(f"{ranks}{end}. Tick tiles to compare them side by side.")
     on.button("More", icon=":material/arrow_forward:", on_click=_set_page, args=(page + 1,), disabled=not more)
+    side_by_side.show_bar(index, hits)
 
 
 def _show_notes(
@@ -157,22 +154,26 @@ def _search(
 
 
 def _show_tiles(index: sst.Index, query: query_input.QueryInput, hits: Sequence[sst.Hit], size: str, view: str) -> None:
-    across = TILES_PER_ROW[size]
+    across, affixes = TILES_PER_ROW[size], current_index.get_affixes()
     for start in range(0, len(hits), across):
         for place, hit in zip(st.columns(across, gap="small"), hits[start : start + across], strict=False):
             with place.container(border=True, gap="xsmall", key=f"tile-{components.hash_key(hit.individual)}"):
                 shape = "4/3" if view == "trait" else "3/2"
-                st.html(_format_tile(hit, _read_pictures(index, hit, view), shape, NAME_LENGTHS[size]))
+                with st.container(key=f"picture-{components.hash_key(hit.individual)}"):
+                    st.html(_format_pictures(hit, _read_pictures(index, hit, view), shape))
+                    st.button(
+                        escape_md(f"Ask with {hit.trait} of {hit.individual}"), key=f"hop-{hit.individual}",
+                        on_click=details.set_query, args=(hit.individual, hit.trait), width="stretch",
+                    )  # fmt: skip
+                st.html(_format_tile(hit, size, affixes))
                 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                     st.checkbox(
-                        f"compare {escape_md(hit.individual)}", key=f"compare-{hit.individual}",
+                        f"compare {strip_md(hit.individual)}", key=f"compare-{hit.individual}",
                         label_visibility="collapsed", help="Tick to compare side by side",
                     )  # fmt: skip
                     if size != "small":
-                        _show_example_buttons(index, query, hit, "")
-                    hint = "The whole specimen, and what is known"
-                    if st.button("Details", key=f"open-{hit.individual}", type="tertiary", help=hint):
-                        show_details(index, query, hit)
+                        details.show_example_buttons(index, query, hit.individual, "")
+                    details.show_button(hit)
 
 
 def _read_pictures(index: sst.Index, hit: sst.Hit, view: str) -> list[bytes]:
@@ -183,84 +184,33 @@ def _read_pictures(index: sst.Index, hit: sst.Hit, view: str) -> list[bytes]:
     return [index_images.read_crop(index, key, hit.individual, each.trait) for each in hit.parts or (hit,)]
 
 
-def _show_example_buttons(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit, where: str) -> None:
-    """Show two buttons that add a hit to the query as an example."""
-    what = "specimen" if len(query.traits) > 1 else query.trait
-    kinds: tuple[query_examples.Kind, ...] = ("like", "unlike")
-    signs = {"like": ":material/thumb_up:", "unlike": ":material/thumb_down:"}
-    hints = {"like": f"Ask for what is like this {what}, too", "unlike": f"Ask for what is not like this {what}"}
-    for kind in kinds:
-        if st.button(
-            kind if where else "", key=f"{kind}{where}-{hit.individual}", icon=signs[kind], help=escape_md(hints[kind]),
-            type="secondary" if where else "tertiary", on_click=query_examples.add,
-            args=(index, kind, hit.individual, query.traits),
-        ) and where:  # fmt: skip
-            st.rerun()  # Closes the dialog.
+def _format_pictures(hit: sst.Hit, small: Sequence[bytes], shape: str) -> str:
+    """Format the pictures of a tile as HTML, side by side; `shape` is that of the whole."""
+    return "".join(
+        f'<img src="{index_images.make_data_uri(picture)}" alt="{escape(hit.trait)} of {escape(hit.individual)}" '
+        f'class="well" style="width:{100 / len(small):.1f}%;aspect-ratio:{shape};object-fit:contain">'
+        for picture in small
+    ).join(('<div style="display:flex">', "</div>"))
 
 
-def _format_tile(hit: sst.Hit, small: Sequence[bytes], shape: str, most: int) -> str:
-    """Format a tile as HTML: pictures, name, caption, similarity, confidence, and a bar per block."""
+def _format_tile(hit: sst.Hit, size: str, affixes: tuple[str, str]) -> str:
+    """Format the text of a tile as HTML: name, caption, similarity, confidence, and a bar per block."""
+    small = size == "small"
     bars = "".join(
-        f'<span>{escape(block)}</span><span><span class="bar" style="width:{max(2, 100 * max(0.0, value)):.0f}%;'
+        f'<span title="{escape(block)}">{escape(block[:1].upper() if small else block)}</span>'
+        f'<span class="groove"><span class="bar" style="width:{max(2, 100 * max(0.0, value)):.0f}%;'
         f'background:{BLOCK_COLOURS.get(block, "#555555")}"></span></span><span>{value:.2f}</span>'
         for block, value in hit.blocks.items()
     )
     who = escape(captions.format_caption(dict(hit.metadata), brief=True))
-    images = "".join(
-        f'<img src="{index_images.make_data_uri(picture)}" alt="{escape(hit.trait)} of {escape(hit.individual)}" '
-        f'class="well" style="width:{100 / len(small):.1f}%;aspect-ratio:{shape};object-fit:contain">'
-        for picture in small
-    )
-    mask = "mask " * (most > NAME_LENGTHS["small"])
-    name = f"{hit.rank}. {escape(captions.shorten(hit.individual, most))}"
+    name = f"{hit.rank}. {escape(captions.shorten(hit.individual, NAME_LENGTHS[size], affixes))}"
     return (
-        f'<div style="display:flex">{images}</div>'
         f'<div class="tile-name" title="{escape(hit.individual)}">{name}</div>'
         f'<div class="tile-line" title="{who}">{who}</div>'
         f'<div class="tile-line two"><span title="similarity, 0 to 1"><b>{hit.similarity:.3f}</b></span>'
-        f'<span title="confidence of the mask">{mask}{hit.confidence:.2f}</span></div>'
-        f'<div class="bars">{bars}</div>'
+        f'<span title="confidence of the mask">{"" if small else "mask "}{hit.confidence:.2f}</span></div>'
+        f'<div class="bars{" narrow" if small else ""}">{bars}</div>'
     )
-
-
-@st.dialog("Specimen", width="large")
-def show_details(index: sst.Index, query: query_input.QueryInput, hit: sst.Hit) -> None:
-    """Show a hit in a dialog: photograph with all traits, metadata and measurements."""
-    key = current_index.get_cache_key(index)
-    size, outlines = index_images.read_outlines(index, key, hit.individual)
-    try:
-        picture, _ = index_images.read_photograph(index, key, hit.individual)
-    except sst.ImageError as error:
-        st.warning(f"{escape_md(error)}. Shown is the small picture of the index.")
-        picture = index_images.read_thumbnail(index, key, hit.individual)
-    st.markdown(f"**{hit.rank}. {escape_md(hit.individual)}**, similarity {hit.similarity:.3f}")
-    components.show_specimen(
-        index_images.make_data_uri(picture), size, outlines, captions.get_trait_colours(index),
-        key=f"opened-{hit.individual}", chosen=hit.trait, label=hit.individual, clickable=False,
-    )  # fmt: skip
-    with st.container(horizontal=True):
-        if st.button(
-            f"Ask with {escape_md(hit.trait)} of this specimen", type="primary", icon=":material/search:",
-            key=f"ask-{hit.individual}", on_click=set_query, args=(hit.individual, hit.trait),
-        ):  # fmt: skip
-            st.rerun()
-        _show_example_buttons(index, query, hit, "-opened")
-    measured = index.region(hit.individual, hit.trait).measurements
-    known = {**hit.metadata, **downloads.prefix_clashes(hit.metadata, measured)}
-    rows = [{"column": name, "value": str(value)} for name, value in known.items() if not is_missing(value)]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, height=220)
-
-
-def set_query(specimen: str, trait: str) -> None:
-    """Make a trait of a specimen the next query; in a callback, or before the widgets of the page are made."""
-    url_state.put("specimen", specimen)
-    url_state.put("trait", trait)
-    query_examples.clear()
-    for name in ("page", "together"):
-        url_state.put(name)
-    # Streamlit itself writes "way" into the URL.
-    st.session_state["way"], st.session_state["trait"], st.session_state["words"] = "a specimen", trait, ""
-    st.session_state["together"] = []
 
 
 def _show_no_hits(page: int, where: str | None, sentence: sentence_input.SentenceQuery | None) -> None:

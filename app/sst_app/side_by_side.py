@@ -1,4 +1,4 @@
-"""Compare hits side by side at the same scale."""
+"""Compare hits side by side at the same scale, with one common zoom."""
 
 from __future__ import annotations
 
@@ -9,28 +9,44 @@ import streamlit as st
 from PIL import Image
 
 import sst_retrieval as sst
-from sst_app import current_index, index_images
+from sst_app import components, current_index, index_images
 from sst_app.markdown import escape_md
+from sst_app.page_errors import show_errors
 
-SIDE = 360
+SIDE = 900
 """Edge of a picture, in pixels."""
 
 
-def show(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
+def show_bar(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
+    """Show how many hits are ticked, at the lower edge of the window, and what can be done with them."""
+    ticked = [hit for hit in hits if st.session_state.get(f"compare-{hit.individual}")]
+    if not ticked:
+        return
+    with st.container(key="compare-bar", horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{len(ticked)} ticked**", width="content")
+        if st.button("Compare side by side", type="primary", disabled=len(ticked) < 2, key="start-compare"):
+            _show(index, ticked)
+        st.button("Clear", key="clear-compare", on_click=_untick, args=([hit.individual for hit in ticked],))
+
+
+@st.dialog("Side by side", width="large")
+@show_errors()
+def _show(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
     """Show the traits of hits side by side, with the same number of photograph pixels per picture."""
-    with st.container(border=True):
-        head = st.columns([4, 1], vertical_alignment="center")
-        head[0].markdown(f"**{len(hits)} side by side**, one pixel of every photograph equally large")
-        head[1].button("Clear", on_click=_untick, args=([hit.individual for hit in hits],), width="stretch")
-        boxes = [index.region(hit.individual, hit.trait).box for hit in hits]
-        side = round(1.2 * max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes))
-        for place, hit in zip(st.columns(min(4, len(hits))) * len(hits), hits, strict=False):
-            try:
-                picture = cut_at_scale(index, current_index.get_cache_key(index), hit.individual, hit.trait, side)
-            except sst.ImageError as error:
-                place.warning(escape_md(error))
-                continue
-            place.image(picture, caption=f"{escape_md(hit.individual)} ({side} px wide)", width="stretch")
+    boxes = [index.region(hit.individual, hit.trait).box for hit in hits]
+    side = round(1.2 * max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes))
+    st.caption("One pixel of every photograph is equally large. The wheel zooms all, dragging moves all.")
+    pictures = []
+    for hit in hits:
+        try:
+            picture = cut_at_scale(index, current_index.get_cache_key(index), hit.individual, hit.trait, side)
+        except sst.ImageError as error:
+            st.warning(escape_md(error))
+            continue
+        name = f"{hit.trait} of {hit.individual}"
+        note = f"{hit.rank}. {hit.individual}, similarity {hit.similarity:.3f} ({side:,} px wide)"
+        pictures.append({"image": index_images.make_data_uri(picture), "label": name, "note": note})
+    components.show_pictures_together(pictures, key="compared")
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the photographs")
@@ -41,10 +57,11 @@ def cut_at_scale(_index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: 
     left, top = (x0 + x1 - side) // 2, (y0 + y1 - side) // 2
     height, width = image.shape[:2]
     window = max(0, left), max(0, top), min(width, left + side), min(height, top + side)
-    scale = SIDE / side
+    edge = min(SIDE, max(360, side))
+    scale = edge / side
     size = (max(1, round((window[2] - window[0]) * scale)), max(1, round((window[3] - window[1]) * scale)))
     piece = sst.overlay(image, {trait: mask}, window, size, {trait: sst.PALETTE[0]}, 0)
-    square = Image.new("RGB", (SIDE, SIDE), "#ECECEA")
+    square = Image.new("RGB", (edge, edge), "#ECECEA")
     square.paste(piece, (round((window[0] - left) * scale), round((window[1] - top) * scale)))
     return index_images.encode_jpeg(np.asarray(square))
 

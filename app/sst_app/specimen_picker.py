@@ -47,14 +47,15 @@ def show_gallery(
         picture: returns the thumbnail of a specimen as a JPEG file; default: that of the index.
     """
     shown = names[: across * ROWS]
+    affixes = captions.find_affixes(names) if picture is not None else current_index.get_affixes()
     with st.container(key=f"gallery-{key}"):
         for start in range(0, len(shown), across):
             for place, name in zip(st.columns(across), shown[start : start + across], strict=False):
                 with place:
                     small = picture(name) if picture is not None else _read_thumbnail(name)
-                    st.image(small, width="stretch")
+                    st.image(small, width="stretch", alt=name)
                     st.button(
-                        escape_md(captions.shorten(name)), key=f"{key}-{name}", help=escape_md(name),
+                        escape_md(captions.shorten(name, affixes=affixes)), key=f"{key}-{name}", help=escape_md(name),
                         on_click=pick, args=(name,), width="stretch",
                     )  # fmt: skip
     if len(names) > len(shown):

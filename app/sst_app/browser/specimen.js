@@ -46,4 +46,46 @@ export default function ({ parentElement, data, setTriggerValue }) {
   }
   say(chosen);
   place.append(picture, name);
+  if (data.zoomable) makeZoomable(picture, place, data);
+}
+
+// Wheel and buttons zoom, dragging moves; the view stays while the same photograph is shown.
+function makeZoomable(picture, place, data) {
+  const whole = { x: 0, y: 0, width: data.width, height: data.height };
+  let view = place._image === data.image.length + data.label ? place._view : { ...whole };
+  place._image = data.image.length + data.label;
+  const apply = () => { place._view = view; picture.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`); };
+  const pixel = (event) => {
+    const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(picture.getScreenCTM().inverse());
+    return [at.x, at.y];
+  };
+  const zoom = (factor, at = [view.x + view.width / 2, view.y + view.height / 2]) => {
+    const width = Math.min(data.width, Math.max(data.width / 30, view.width / factor)), ratio = width / view.width;
+    view = { x: at[0] - (at[0] - view.x) * ratio, y: at[1] - (at[1] - view.y) * ratio, width, height: view.height * ratio };
+    if (width === data.width) view = { ...whole };
+    apply();
+  };
+  picture.addEventListener("wheel", (event) => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), pixel(event)); }, { passive: false });
+  let last = null;
+  picture.style.touchAction = "none";
+  picture.addEventListener("pointerdown", (event) => { last = pixel(event); picture.setPointerCapture(event.pointerId); });
+  picture.addEventListener("pointermove", (event) => {
+    if (!last) return;
+    const at = pixel(event);
+    view = { ...view, x: view.x + last[0] - at[0], y: view.y + last[1] - at[1] };
+    apply();
+  });
+  for (const event of ["pointerup", "pointercancel"]) picture.addEventListener(event, () => { last = null; });
+  const bar = document.createElement("div");
+  bar.className = "zoom";
+  for (const [sign, label, act] of [["\u2212", "Zoom out", () => zoom(1 / 1.5)], ["Fit", "Show the whole photograph", () => { view = { ...whole }; apply(); }], ["+", "Zoom in", () => zoom(1.5)]]) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = sign;
+    button.setAttribute("aria-label", label);
+    button.onclick = act;
+    bar.append(button);
+  }
+  place.append(bar);
+  apply();
 }

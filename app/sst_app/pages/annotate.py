@@ -40,7 +40,7 @@ def main() -> None:
     if specimen is None:
         _show_overview(source, names)
     elif not traits:
-        st.image(source.thumbnail(specimen))
+        st.image(source.thumbnail(specimen), alt=specimen)
         st.info("Which traits do you want to find? Add the first one on the left, such as forewing_band.")
     else:
         _draw(source, specimen, traits)

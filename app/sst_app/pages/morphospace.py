@@ -233,10 +233,11 @@ def _show_selection(index: sst.Index, trait: str, specimens: list[str]) -> None:
     for start in range(0, len(shown), 6):
         for place, name in zip(st.columns(6), shown[start : start + 6], strict=False):
             with place:
-                st.image(index_images.read_crop(index, key, name, trait), width="stretch")
+                st.image(index_images.read_crop(index, key, name, trait), width="stretch", alt=f"{trait} of {name}")
                 st.button(
-                    escape_md(captions.shorten(name)), key=f"space-{name}", width="stretch",
+                    escape_md(captions.shorten(name, affixes=current_index.get_affixes())), key=f"space-{name}",
                     help=escape_md(f"Search with {trait} of {name}"), on_click=_search_with, args=(name, trait),
+                    width="stretch",
                 )  # fmt: skip
     if len(specimens) > len(shown):
         st.caption(f"{len(specimens) - len(shown):,} more are in the CSV.")

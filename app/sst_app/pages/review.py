@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import captions, components, current_index, index_images, mask_canvas, url_state
+from sst_app import captions, components, current_index, decisions, index_images, mask_canvas, review_queue, url_state
 from sst_app.markdown import escape_md, format_code
 from sst_app.page_errors import show_errors
 from sst_app.rebuild import (
@@ -22,10 +22,6 @@ from sst_app.rebuild import (
     show_rebuild,
 )
 
-Seen = tuple[str, str, str, bytes] | None
-"""What identifies the decision that was shown: time, reviewer, decision, mask."""
-
-VERBS = {"accept": "Accept", "reject": "Reject", "reopen": "Withdraw"}
 STATUSES = {"not decided": "", "accepted": "accepted", "rejected": "rejected", "redrawn": "redrawn"}
 
 
@@ -37,11 +33,12 @@ def main() -> None:
         status = st.selectbox("Masks", list(STATUSES), key="review-status", bind="query-params")
         absent = st.toggle("also traits that were not found", key="review-absent", bind="query-params")
         who = st.text_input("Your name", value=_get_login(), key="reviewer", help="Kept with every decision.")
+        grid = st.toggle("a grid of masks", key="review-grid", bind="query-params")
         order = st.selectbox("First", ["least confident", "most confident"], key="review-order", bind="query-params")
     show_progress()
-    _show_conflict(index, who)
+    decisions.show_conflict(index, who)
     redrawing = _read_redrawing()
-    if redrawing is not None and _is_there(index, *redrawing):
+    if redrawing is not None and decisions.is_there(index, *redrawing):
         # Whatever others decide meanwhile: a drawing is not taken away.
         _show_redraw(index, redrawing[0], redrawing[1], who)
         return
@@ -51,11 +48,14 @@ def main() -> None:
     if not len(queue):
         st.success("Nothing is left to look at here; choose another trait or other masks on the left.")
         return
+    if grid:
+        review_queue.show_grid(index, queue, who)
+        return
     place = min(st.session_state.get("review-place", 0), len(queue) - 1)
     row = queue.iloc[place]
     specimen, name = row["sst:specimen"], row["sst:trait"]
     st.session_state["review-shown"] = (specimen, name)
-    _show_mask(index, row, place, len(queue), who)
+    _show_mask(index, queue, place, who)
 
 
 def list_queue(table: pd.DataFrame, status: str, *, absent: bool = False, least_first: bool = True) -> pd.DataFrame:
@@ -68,25 +68,16 @@ def list_queue(table: pd.DataFrame, status: str, *, absent: bool = False, least_
     return found
 
 
-def _show_mask(index: sst.Index, row: pd.Series, place: int, total: int, who: str) -> None:
+def _show_mask(index: sst.Index, queue: pd.DataFrame, place: int, who: str) -> None:
     """Show a mask on its photograph, and the buttons of a decision."""
+    row, total = queue.iloc[place], len(queue)
     specimen, trait = row["sst:specimen"], row["sst:trait"]
     key = current_index.get_cache_key(index)
     left, right = st.columns([2.6, 1], gap="medium")
-    size, outlines = index_images.read_outlines(index, key, specimen)
     with left:
-        try:
-            picture, _ = index_images.read_photograph(index, key, specimen)
-        except sst.ImageError as error:
-            st.warning(f"{escape_md(error)}. Shown is the small picture of the index.")
-            picture = index_images.read_thumbnail(index, key, specimen)
-        own = [each for each in outlines if each.trait == trait]
-        components.show_specimen(
-            index_images.make_data_uri(picture), size, own, captions.get_trait_colours(index), key="review-picture",
-            chosen=trait, label=f"{trait} of {specimen}", hint=f"{trait} was not found here", clickable=False,
-        )  # fmt: skip
+        review_queue.show_queue(index, queue, place, who)
     with right:
-        st.markdown(f"#### {escape_md(trait)}")
+        st.subheader(escape_md(trait))
         about = captions.format_caption(dict(index.individual(specimen).metadata))
         st.markdown(f"**{escape_md(specimen)}**  \n{escape_md(about)}")
         st.progress(float(row["sst:confidence"]), f"confidence {row['sst:confidence']:.2f}")
@@ -102,20 +93,23 @@ def _show_mask(index: sst.Index, row: pd.Series, place: int, total: int, who: st
         st.text_input(
             f"Comment ({place + 1} of {total:,})", key=f"comment-{specimen}-{trait}", placeholder="if you like"
         )
-        st.image(index_images.read_crop(index, key, specimen, trait), width="stretch")
+        st.image(
+            index_images.read_crop(index, key, specimen, trait), width="stretch", alt=f"{trait} of {specimen}, cut out"
+        )
 
 
 def _show_buttons(specimen: str, trait: str, who: str, decision: sst.Review | None) -> None:
     if not who.strip():
         st.info("Write your name on the left; decisions are kept with it.")
     known: dict[str, Any] = {"disabled": not who.strip(), "width": "stretch"}
-    seen = _identify(decision)
+    seen = decisions.identify(decision)
     about = (specimen, trait, seen)
-    st.button("Accept", shortcut="a", type="primary", on_click=_decide, args=(*about, "accept"), **known)
-    st.button("Reject", shortcut="x", on_click=_decide, args=(*about, "reject"), **known)
+    # The keys A and X belong to the queue, which holds them until they are recorded.
+    st.button("Accept", type="primary", on_click=decisions.decide, args=(*about, "accept"), help="Key: A", **known)
+    st.button("Reject", on_click=decisions.decide, args=(*about, "reject"), help="Key: X", **known)
     st.button("Redraw", shortcut="d", on_click=_start_redraw, args=(specimen, trait, seen), **known)
     if decision is not None:
-        st.button("Withdraw the decision", shortcut="u", on_click=_decide, args=(*about, "reopen"), **known)
+        st.button("Withdraw the decision", shortcut="u", on_click=decisions.decide, args=(*about, "reopen"), **known)
 
 
 @st.fragment
@@ -129,7 +123,7 @@ def _show_redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
     found = {trait: index.mask(specimen, trait)}
     known = st.session_state.get("redraw-seen")
     if known is None or known[:2] != (specimen, trait):  # By a link, or after a reload.
-        known = st.session_state["redraw-seen"] = (specimen, trait, _identify(index.decision(specimen, trait)))
+        known = st.session_state["redraw-seen"] = (specimen, trait, decisions.identify(index.decision(specimen, trait)))
     base = repr(known[2])
     drawing = mask_canvas.open_drawing(identity, size, lambda: found, base=base)
     st.subheader(f"Redraw {escape_md(trait)} of {escape_md(specimen)}")
@@ -164,11 +158,11 @@ def _keep_redrawn(
         st.warning("Nothing is drawn. If the trait is not there, leave it as it was and reject the mask.")
         return
     newer = index.decision(specimen, trait)
-    if repr(_identify(newer)) != drawing.draft.base:
-        st.session_state["redraw-seen"] = (specimen, trait, _identify(newer))
-        mask_canvas.set_base(drawing, repr(_identify(newer)))
+    if repr(decisions.identify(newer)) != drawing.draft.base:
+        st.session_state["redraw-seen"] = (specimen, trait, decisions.identify(newer))
+        mask_canvas.set_base(drawing, repr(decisions.identify(newer)))
         st.warning(
-            f"{_describe_change(specimen, trait, newer)} since you began to draw. Keep your mask once more to "
+            f"{decisions.describe_change(specimen, trait, newer)} since you began to draw. Keep your mask once more to "
             "replace that, or leave it as it is."
         )
         return
@@ -186,7 +180,9 @@ def _show_review_state(index: sst.Index, table: pd.DataFrame, left: int) -> None
         f"{decided[word]:,} {word}" for word in ("accepted", "rejected", "redrawn") if word in decided
     ]
     head = st.columns([3, 1.3], vertical_alignment="center")
-    head[0].markdown(" · ".join(words))
+    with head[0].container(horizontal=True, vertical_alignment="center"):
+        st.markdown(" · ".join(words), width="content")
+        decisions.show_undo()
     if decided.get("accepted", 0) + decided.get("redrawn", 0):
         with head[1].popover("Use what was decided", width="stretch"):
             _show_actions(index)
@@ -237,70 +233,6 @@ def _list_undecided(index: sst.Index, specimen: str) -> list[str]:
     return [str(trait) for trait in own["sst:trait"]]
 
 
-def _decide(specimen: str, trait: str, seen: Seen, decision: str) -> None:
-    """Record a decision, unless somebody has decided since the mask was shown: then ask first."""
-    # As they are now: a key may be pressed before the page shows the name that was just written.
-    who = st.session_state.get("reviewer", "")
-    comment = st.session_state.get(f"comment-{specimen}-{trait}", "")
-    try:
-        index = current_index.get_index()
-        newer = index.decision(specimen, trait)
-        if _identify(newer) == seen:
-            index.review(specimen, trait, decision, reviewer=who, comment=comment)
-        elif (None if newer is None else newer.decision) != (None if decision == "reopen" else decision):
-            st.session_state["review-conflict"] = (specimen, trait, decision)
-        else:
-            st.toast(f"{_describe_change(specimen, trait, newer)}, as you do.")
-    except sst.SSTError as error:
-        st.error(escape_md(error))
-
-
-def _show_conflict(index: sst.Index, who: str) -> None:
-    """Ask about a decision on a mask that somebody has decided on since it was shown."""
-    conflict = st.session_state.get("review-conflict")
-    if conflict is None or not _is_there(index, *conflict[:2]):
-        return
-    specimen, trait, decision = conflict
-    newer = index.decision(specimen, trait)
-    with st.container(border=True):
-        st.warning(f"{_describe_change(specimen, trait, newer)} since you opened it. Your decision was not kept.")
-        st.image(index_images.read_crop(index, current_index.get_cache_key(index), specimen, trait), width=160)
-        theirs, mine = st.columns(2)
-        theirs.button("Leave it so", key="conflict-theirs", on_click=_close_conflict, width="stretch")
-        mine.button(
-            f"{VERBS[decision]} it all the same", key="conflict-mine", on_click=_close_conflict,
-            args=((specimen, trait, _identify(newer), decision),), disabled=not who.strip(),
-            width="stretch",
-        )  # fmt: skip
-
-
-def _close_conflict(mine: tuple[str, str, Seen, str] | None = None) -> None:
-    st.session_state.pop("review-conflict", None)
-    if mine is not None:
-        _decide(*mine)
-
-
-def _identify(review: sst.Review | None) -> Seen:
-    """Identify a decision; None if there is none."""
-    return None if review is None else (review.time, review.reviewer, review.decision, review.rle)
-
-
-def _describe_change(specimen: str, trait: str, review: sst.Review | None) -> str:
-    """Describe who has decided what on a mask."""
-    what = f"{escape_md(trait)} of {escape_md(specimen)}"
-    if review is None:
-        return f"The decision on {what} was withdrawn"
-    return f"{escape_md(review.reviewer)} has {sst.DECISIONS[review.decision]} {what}"
-
-
-def _is_there(index: sst.Index, specimen: str, trait: str) -> bool:
-    try:
-        index.region(specimen, trait)
-    except sst.SSTError:
-        return False
-    return True
-
-
 def _read_redrawing() -> tuple[str, str] | None:
     """Return the specimen and the trait that are being redrawn, from the URL; None if none are."""
     try:
@@ -310,7 +242,7 @@ def _read_redrawing() -> tuple[str, str] | None:
     return (specimen, trait) if isinstance(specimen, str) and isinstance(trait, str) else None
 
 
-def _start_redraw(specimen: str, trait: str, seen: Seen) -> None:
+def _start_redraw(specimen: str, trait: str, seen: decisions.Seen) -> None:
     url_state.put("redraw", json.dumps([specimen, trait], ensure_ascii=False))
     st.session_state["redraw-seen"] = (specimen, trait, seen)
 

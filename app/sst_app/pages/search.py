@@ -12,6 +12,7 @@ from sst_app import (
     captions,
     components,
     current_index,
+    details,
     filter_widgets,
     index_images,
     query_examples,
@@ -55,7 +56,7 @@ def main() -> None:
 def _apply_requested_query() -> None:
     """Take over a query that another page has set."""
     if "asked" in st.session_state:
-        result_grid.set_query(*st.session_state.pop("asked"))
+        details.set_query(*st.session_state.pop("asked"))
 
 
 def _follow_sentence(index: sst.Index, sentence: sentence_input.SentenceQuery | None) -> None:

@@ -1,0 +1,87 @@
+"""Every page in a real browser, looked at by axe-core: it finds nothing serious."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from browser import open_browser, open_page, serve, settle
+from fakes import a_collection_of, build_fake
+
+NOT_OURS = {
+    "region": "Streamlit's own containers are no landmarks",
+}
+"""Rules that Streamlit itself breaks and that a page cannot mend -> why."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("accessible")
+    build_fake(a_collection_of(folder / "collection"), folder / "index")
+    with serve(folder / "index", home=folder / "home") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with open_browser() as found:
+        yield found
+
+
+def nothing(page: Any) -> None:
+    page.wait_for_timeout(500)
+
+
+def hits(page: Any) -> None:
+    page.get_by_text("hits 1 to").wait_for()
+
+
+def details(page: Any) -> None:
+    hits(page)
+    settle(page)
+    page.get_by_role("button", name="Details").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Ask with").wait_for()
+
+
+def surface(page: Any) -> None:
+    page.locator(".drawing[data-ready]").wait_for()
+
+
+STATES: dict[str, tuple[str, Callable[[Any], None]]] = {
+    "welcome": ("/", nothing),
+    "hits": ("/?specimen=r1&trait=spot&sentence=similar+spots+of+females", hits),
+    "details": ("/?specimen=r1&trait=spot", details),
+    "photograph": ("/?way=a+photograph", nothing),
+    "overview": ("/annotate", nothing),
+    "drawing": ("/annotate?draw=r1", surface),
+    "review": ("/review", nothing),
+    "grid": ("/review?review-grid=true", nothing),
+    "redraw": ("/review?redraw=%5B%22r3%22%2C+%22spot%22%5D", surface),
+    "collection": ("/collection", nothing),
+    "morphospace": ("/morphospace?space-colour=sex", nothing),
+}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_nothing_serious(browser: Any, address: str, state: str, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core")
+    page = open_page(browser, width, 800 if width == 1280 else 844)
+    path, reach = STATES[state]
+    page.goto(address + path)
+    page.locator("h1").first.wait_for(state="attached")
+    settle(page)
+    reach(page)
+    settle(page)
+    found = axe.Axe().run(page).response["violations"]
+    serious = {
+        rule["id"]: [node["target"][-1] for node in rule["nodes"]][:5]
+        for rule in found
+        if rule["impact"] in ("serious", "critical") and rule["id"] not in NOT_OURS
+    }
+    assert serious == {}
+    assert page.locator("h1").count() == 1
+    assert page.title() not in ("", "Streamlit")
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+    page.close()

@@ -1,0 +1,87 @@
+"""Reviewing in a real browser: no key is lost, decisions are taken back, a grid is accepted at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import assert_no_error, open_browser, open_page, serve, settle, wait_until
+from fakes import a_collection_of, build_fake
+
+import sst_retrieval as sst
+
+COUNT = 40
+"""Specimens; of two traits each."""
+
+
+@pytest.fixture
+def museum(tmp_path: Path) -> Path:
+    build_fake(a_collection_of(tmp_path / "collection", [(f"r{n}", "red") for n in range(COUNT)]), tmp_path / "index")
+    return tmp_path
+
+
+@pytest.fixture
+def page(museum: Path) -> Iterator[Any]:
+    with open_browser() as browser, serve(museum / "index", home=museum / "home") as url:
+        page = open_page(browser)
+        page.goto(f"{url}/review")
+        name = page.get_by_role("textbox", name="Your name")
+        name.fill("Mary")
+        name.press("Enter")
+        name.blur()
+        page.get_by_text("Keys: A accept, X reject.").wait_for()
+        settle(page)
+        yield page
+
+
+def decisions(folder: Path) -> list[tuple[str, str, str]]:
+    with sst.open_index(folder / "index") as index:
+        return [(review.individual, review.trait, review.decision) for review in index.reviews()]
+
+
+def test_sixty_masks_are_reviewed_by_keyboard_in_a_minute(page: Any, museum: Path) -> None:
+    start, shown = time.monotonic(), []
+    for number in range(60):
+        wait_until(page, ".review", "el => el.querySelector('.name') !== null")
+        shown.append(page.locator(".review .name").inner_text())
+        page.keyboard.press("x" if number % 10 == 3 else "a")
+    wait_until(page, ".review", "el => el.dataset.pending === '0'")
+    assert time.monotonic() - start < 60
+    made = {f"{trait} of {specimen}": decision for specimen, trait, decision in decisions(museum)}
+    expected = {name: "reject" if number % 10 == 3 else "accept" for number, name in enumerate(shown)}
+    assert len(expected) == 60
+    assert made == expected
+    page.get_by_text("54 accepted").wait_for()
+    assert_no_error(page)
+
+
+def test_a_decision_is_taken_back(page: Any, museum: Path) -> None:
+    first = page.locator(".review .name").inner_text()
+    page.keyboard.press("a")
+    page.get_by_role("button", name="Undo:").wait_for()
+    page.keyboard.press("x")
+    page.get_by_text("1 rejected").wait_for()
+    page.get_by_role("button", name="Undo:").click()
+    page.get_by_text("· 1 rejected").wait_for(state="hidden")
+    assert len(decisions(museum)) == 1
+    page.get_by_role("button", name="Undo:").click()
+    page.get_by_text("· 1 accepted").wait_for(state="hidden")
+    assert decisions(museum) == []
+    settle(page)
+    assert page.locator(".review .name").inner_text() == first
+
+
+def test_a_grid_is_accepted_but_for_what_is_wrong(page: Any, museum: Path) -> None:
+    page.get_by_text("a grid of masks").click()
+    wrong = page.get_by_role("button", name="Reject").nth(2)
+    name = wrong.inner_text().removeprefix("Reject ")
+    wrong.click()
+    page.get_by_role("button", name="Accept 17, reject 1").click()
+    page.get_by_text("17 accepted").wait_for()
+    made = {f"{trait} of {specimen}": decision for specimen, trait, decision in decisions(museum)}
+    assert len(made) == 18
+    assert [key for key, decision in made.items() if decision == "reject"] == [name]
+    assert_no_error(page)
