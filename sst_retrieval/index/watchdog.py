@@ -50,12 +50,16 @@ class Watchdog:
             time.sleep(INTERVAL)
             with self._lock:
                 now = time.monotonic()
-                for key, (end, interrupt) in list(self._watched.items()):
-                    if now >= end:
-                        del self._watched[key]
-                        interrupt()
+                self._interrupt_overdue(now)
                 if self._watched:
                     last = now
                 elif now - last > IDLE:
                     self._thread = None
                     return
+
+    def _interrupt_overdue(self, now: float) -> None:
+        # A function of its own: variables of the loop would keep the last call's cursor until the program ends.
+        for key, (end, interrupt) in list(self._watched.items()):
+            if now >= end:
+                del self._watched[key]
+                interrupt()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -56,3 +57,16 @@ def test_one_thread_watches_many_calls_and_ends_when_there_are_none(monkeypatch:
     calls: list[int] = []
     with dog.limit(0.05, lambda: calls.append(1)):
         assert waits_for(lambda: bool(calls))
+
+
+def test_nothing_is_kept_of_a_call_that_has_ended() -> None:
+    class Cursor:
+        def interrupt(self) -> None:
+            pass
+
+    dog, cursor = Watchdog(), Cursor()
+    kept = weakref.ref(cursor)
+    with dog.limit(60, cursor.interrupt):
+        time.sleep(3 * watchdog.INTERVAL)  # The thread has seen it.
+    del cursor
+    assert waits_for(lambda: kept() is None)
