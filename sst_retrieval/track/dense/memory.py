@@ -13,6 +13,7 @@ import torch
 from sst_retrieval.imaging import frames
 from sst_retrieval.track.dense.keys import ChannelStatistics
 from sst_retrieval.track.dense.matching import Normalisation, PCAProjection
+from sst_retrieval.track.dense.template import Template
 from sst_retrieval.types import Floats, Frame, Mask, MaskStack, Support
 
 
@@ -47,6 +48,7 @@ class SupportEncoding:
         statistics: of the trunk's levels of strides 4, 8 and 16; the first support's are used for all images.
         keys: of the decoder, float32 (KEY_CHANNELS, S / 4, S / 4); None without one.
         key_labels: as `transfer_grid.labels`, on the keys' grid.
+        template: its annotated cells; None if they are too few, see `track.dense.template.encode_template`.
     """
 
     frame: Frame
@@ -59,6 +61,7 @@ class SupportEncoding:
     statistics: ChannelStatistics
     keys: torch.Tensor | None
     key_labels: torch.Tensor
+    template: Template | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@
 2. Estimate the pose. A target is described coarsely once and matched with the supports in every pose by nearest
    neighbours. A similarity transform (rotation, scale, translation, reflection) fitted to the matched cells of the best
    poses (and of the best in which it lies like the first support) aligns the target with the support. No axis of the
-   animal is assumed.
+   animal is assumed. Where even the best cells match badly (another genus), all annotated cells of the support are laid
+   on the target together, as a rigid template (`template.py`), whose labels are mixed with the votes of step 4.
 3. Estimate a displacement field. Within the aligned view, cells attend to similar cells of the support in a wide
    window; the expected offset, smoothed with the matches' confidence, warps the support to the target's proportions.
 4. Transfer the labels. Cells of 2 pixels take the labels of the most similar cells of the warped supports nearby (a
@@ -57,14 +58,25 @@ from sst_retrieval.track.dense.memory import (
 )
 from sst_retrieval.track.dense.refine import compute_initial_masks, compute_layer_posteriors, refine
 from sst_retrieval.track.dense.settings import DenseSettings, compute_settings_hash
+from sst_retrieval.track.dense.template import (
+    REACH,
+    SIDE,
+    Placement,
+    Template,
+    encode_template,
+    place_template,
+    widen_frame,
+)
 from sst_retrieval.track.dense.trained_decoder import SoftMasks, TrainedDecoder
 from sst_retrieval.track.dense.view import (
     TargetMatch,
     compute_key_reliability,
     compute_target_reliability,
+    compute_template_share,
     crop_match,
     find_active_window,
     fuse_votes,
+    mix_votes,
     warp_keys,
     warp_to_target,
 )
@@ -99,6 +111,12 @@ NEAR_ROTATIONS = 1
 """Rotations, in steps of `pose_rotations`, by which a target may differ from the first support and still count as lying
 alike. Specimens of a series are mostly photographed alike, so the best of these poses is always refined, too; where
 every specimen is another genus, the coarse similarity of the unrefined poses tells hardly more than chance."""
+
+WHOLE_START = 1.1
+"""Edge, as a share of the photograph's longer one, of the frame from which a template's search starts."""
+
+ALIKE_BONUS = 0.02
+"""Score by which a template's placement must be better to be preferred to one that starts from the whole photograph."""
 
 SAME_FRAME = 0.1
 """Two frames whose corners lie no farther apart (in edges of the frame) are the same for the purpose of a match."""
@@ -209,7 +227,9 @@ class DensePropagator:
             self._match_view(frame, frames.warp_image(copies, frame, self.settings.side), memory)
             for frame in candidates
         ]
-        return min(matches, key=compute_match_distance)
+        best = min(matches, key=compute_match_distance)
+        share = compute_template_share(best.distance, best.warped_masks)
+        return best if share == 0 else self._match_by_template(copies, memory, best, share)
 
     @torch.inference_mode()
     def predict_masks(self, match: TargetMatch, rivals: npt.NDArray[np.bool_]) -> SoftMasks:
@@ -293,6 +313,12 @@ class DensePropagator:
         transfer_grid = self._describe_support(
             levels, view, labels, settings.transfer_descriptor, first.transfer_grid if first else None
         )
+        template = None
+        if first is None or first.template is not None:
+            small = frames.warp_image(image, frame, SIDE)
+            template = encode_template(
+                self.trunk.levels(small[None]), small, transfer_grid.labels, first.template if first else None
+            )
         key_levels = [level[0] for level in levels[1:]]
         statistics = first.statistics if first else compute_channel_statistics(key_levels)
         return SupportEncoding(
@@ -308,6 +334,7 @@ class DensePropagator:
             statistics=statistics,
             keys=None if self.decoder is None else self.decoder.compute_keys(view, key_levels, statistics),
             key_labels=functional.adaptive_avg_pool2d(transfer_grid.labels, key_levels[0].shape[-1]),
+            template=template,
         )
 
     def _describe_support(
@@ -359,6 +386,35 @@ class DensePropagator:
             candidates.append((similarity, frame))
         _, best_frame = max(candidates, key=lambda one: one[0])
         return best_frame
+
+    def _match_by_template(
+        self, image: Pyramid[RGBImage], memory: DenseMemory, match: TargetMatch, share: float
+    ) -> TargetMatch:
+        """Match an image anew where a support's template lies best on it (step 2), and mix its labels with the votes.
+
+        The search starts from the whole photograph, as specimens of a series are mostly photographed alike, and from
+        the frame that the cells' matches have found, whose placement has to be clearly better.
+        """
+        height, width = image.full.shape[:2]
+        whole = frames.square_frame((width / 2, height / 2), WHOLE_START * max(height, width), 0.0)
+        placed: list[tuple[float, Frame, SupportEncoding]] = []
+        for support in memory.supports:
+            if support.template is None:
+                continue
+            twice = self._place_template(image, support.template, whole)
+            twice = self._place_template(image, support.template, twice.frame)
+            matched = self._place_template(image, support.template, match.frame)
+            placed.append((twice.score + ALIKE_BONUS, twice.frame, support))
+            placed.append((matched.score, matched.frame, support))
+        if not placed:
+            return match
+        _, frame, support = max(placed, key=lambda one: one[0])
+        anew = self._match_view(frame, frames.warp_image(image, frame, self.settings.side), memory)
+        return mix_votes(anew, support.transfer_grid.labels.cpu().numpy(), share)
+
+    def _place_template(self, image: Pyramid[RGBImage], template: Template, start: Frame) -> Placement:
+        view = frames.warp_image(image, widen_frame(start), int(REACH * SIDE))
+        return place_template(template, start, self.trunk.levels(view[None]), view)
 
     def _describe_coarsely(self, image: Pyramid[RGBImage], frame: Frame, support: SupportEncoding) -> torch.Tensor:
         """Compute the pose descriptors of an image in a frame: float32 (D, g * g)."""
