@@ -16,8 +16,9 @@ from scipy import ndimage
 from sst_retrieval.find.kinship import Portrait, judge, portray
 from sst_retrieval.find.pieces import Pieces, find_pieces, list_colours
 from sst_retrieval.find.splitting import Split, fit_template, split_foreground
-from sst_retrieval.find.templates import Template, make_template
+from sst_retrieval.find.templates import Template, close_gaps, make_template
 from sst_retrieval.imaging.masks import box as box_of
+from sst_retrieval.imaging.masks import resize_mask
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.types import Detection, Doubles, Floats, Mask, RGBImage, Support
 
@@ -30,6 +31,10 @@ SMALLEST = 0.12
 
 BARE = 0.002
 """A board is bare if less than this share of it differs from its colours."""
+
+
+MOST_OF_BOARD = 0.6
+"""Share of all that lies on a board, from which on an individual is alone there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def remember_board(trunk: EfficientNetTrunk, supports: Sequence[Support]) -> Boa
     """Learn colours, shape and looks of annotated individuals; at least one."""
     colours, templates, portraits = [], [], []
     for support in supports:
-        image, body = _cut_out(support)
+        image, body = _cut_out(support.image, complete_body(support))
         inner = ndimage.binary_erosion(body, iterations=2)
         colours.append(list_colours(image[inner if inner.any() else body], BODY_COLOURS))
         template = make_template(body)
@@ -126,13 +131,44 @@ def judge_laid(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, size: 
     return [each for each in found if each is not None]
 
 
-def _cut_out(support: Support) -> tuple[RGBImage, Mask]:
+def complete_body(support: Support) -> Mask:
+    """Return the whole individual, where only some traits of it were drawn on a photograph of it alone.
+
+    The drawn traits are the whole, unless they lie apart (bands on wings, say): then it is everything on the board that
+    one of them is on, provided that this is most of what lies there.
+
+    Returns:
+        bool (H, W).
+    """
+    body = support.body
+    if support.outline is not None or not is_scattered(body):
+        return body
+    found = find_pieces(support.image, list_colours(support.image[body]))
+    if not found.is_board:
+        return body
+    pieces, _ = ndimage.label(close_gaps(found.foreground, 2))
+    numbers = np.unique(pieces[resize_mask(body, pieces.shape)])
+    whole = np.isin(pieces, numbers[numbers > 0]) & found.foreground
+    if whole.sum() < MOST_OF_BOARD * found.foreground.sum():
+        return body
+    return np.logical_or(resize_mask(whole, body.shape), body)
+
+
+def is_scattered(body: Mask) -> bool:
+    """Return whether a body is in pieces that lie farther apart than parts of one trunk do."""
+    half_width = float(ndimage.distance_transform_edt(np.pad(body, 1)).max())
+    pieces, count = ndimage.label(close_gaps(body, 0.4 * half_width))
+    areas = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
+    return int((areas > 0.1 * areas.max(initial=0)).sum()) > 1
+
+
+def _cut_out(image: RGBImage, body: Mask) -> tuple[RGBImage, Mask]:
     """Cut an annotated individual out of its photograph, with room for its outline."""
-    x0, y0, x1, y1 = box_of(support.body)
-    height, width = support.body.shape
+    x0, y0, x1, y1 = box_of(body)
+    height, width = body.shape
     rim = round(0.1 * max(x1 - x0, y1 - y0)) + 3
     part = (slice(max(0, y0 - rim), min(height, y1 + rim)), slice(max(0, x0 - rim), min(width, x1 + rim)))
-    return support.image[part], support.body[part]
+    return image[part], body[part]
 
 
 def _judge(trunk: EfficientNetTrunk, memory: BoardMemory, pieces: Pieces, split: Split) -> Doubles:

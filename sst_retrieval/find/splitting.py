@@ -88,7 +88,8 @@ def split_foreground(foreground: Mask, templates: Sequence[Template]) -> Split:
         return empty
     closed = close_gaps(foreground, GAP * half_width)
     trunk = find_trunk(closed, 0.8 * half_width)
-    pieces, count = ndimage.label(close_gaps(trunk, 0.35 * half_width))
+    gap = max([0.35, *(1.15 * each.gap + 0.1 for each in templates if each.gap > 0)])
+    pieces, count = ndimage.label(close_gaps(trunk, gap * half_width))
     seeds = _find_seeds(trunk, half_width)
     chosen: list[_Candidate] = []
     for number, window in enumerate(ndimage.find_objects(pieces), 1):

@@ -64,6 +64,8 @@ class Template:
         area: in squared half-widths.
         body_area: of the whole individual, in squared half-widths.
         reach: distance of its farthest place from the origin, in half-widths.
+        gap: half the widest gap between its pieces, in half-widths: 0 unless it is in pieces, as a butterfly of four
+            wings that were cut off.
     """
 
     raster: Mask
@@ -73,6 +75,7 @@ class Template:
     area: float
     body_area: float
     reach: float
+    gap: float
 
 
 def make_template(body: Mask) -> Template:
@@ -90,7 +93,9 @@ def make_template(body: Mask) -> Template:
     trunk = _resize(trunk, factor)
     body_area = float(cut.sum()) * factor**2 / HALF_WIDTH**2
     depth = ndimage.distance_transform_edt(np.pad(trunk, 1))[1:-1, 1:-1]
-    rows, columns = np.nonzero(depth > 0.97 * depth.max())
+    # Of two wings of the same width only one.
+    thickest, _ = ndimage.label(depth > 0.97 * depth.max())
+    rows, columns = np.nonzero(thickest == thickest[np.unravel_index(depth.argmax(), depth.shape)])
     origin = (float(columns.mean()), float(rows.mean()))
     rows, columns = np.nonzero(trunk)
     margin = math.ceil(HALF_WIDTH)
@@ -106,6 +111,7 @@ def make_template(body: Mask) -> Template:
         area=len(inside) / HALF_WIDTH**2,
         body_area=body_area,
         reach=float(np.linalg.norm(inside, axis=1).max()),
+        gap=_measure_gap(trunk),
     )
 
 
@@ -186,6 +192,15 @@ def close_gaps(mask: Mask, radius: float) -> Mask:
     small[0] = False
     filled: Mask = closed | small[holes]
     return filled
+
+
+def _measure_gap(mask: Mask) -> float:
+    """Measure by how much a mask must grow to be in one piece, in half-widths."""
+    away = ndimage.distance_transform_edt(~np.pad(mask, round(2 * HALF_WIDTH)))
+    for step in range(64):
+        if ndimage.label(away <= step * HALF_WIDTH / 16, np.ones((3, 3)))[1] <= 1:
+            return step / 16
+    return 4.0
 
 
 def _half_width(mask: Mask) -> float:
