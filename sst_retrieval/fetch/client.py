@@ -13,11 +13,12 @@ just that.
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -218,7 +219,9 @@ class Client:
         proxy = urllib.request.getproxies().get(address.scheme)
         try:
             if proxy and not urllib.request.proxy_bypass(address.host):
-                # The proxy resolves names; which networks it reaches is for those to decide who run it.
+                # The proxy resolves names. One that this computer knows as private is refused all the same.
+                with suppress(socket.gaierror):
+                    resolve(address, allow_private=self.manners.allow_private)
                 manager = stack.enter_context(urllib3.ProxyManager(proxy, timeout=_TIMEOUT, ssl_context=self._context))
                 answer = manager.request("GET", str(address), headers=every, **options)
             else:

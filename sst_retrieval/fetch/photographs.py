@@ -20,7 +20,7 @@ import hashlib
 import io
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +69,7 @@ class FetchReport:
         no_licence: photographs of which neither the table nor a manifest says the licence.
         received: bytes, in this run.
         stopped: whether the run was stopped before its end.
+        groups: a column that could sort the specimens into groups, where the table has no column `group`; "" if none can.
     """
 
     table: Path
@@ -79,6 +80,7 @@ class FetchReport:
     no_licence: int = 0
     received: int = 0
     stopped: bool = False
+    groups: str = ""
 
     def text(self) -> str:
         """Return the report for a person."""
@@ -90,6 +92,11 @@ class FetchReport:
             lines.append(f"{self.without:,} rows name no web address")
         if self.no_licence:
             lines.append(f"of {self.no_licence:,} photographs nobody says the licence: ask before you publish them")
+        if self.groups:
+            lines.append(
+                f"the table has no column `group`; if one annotated specimen serves one {self.groups}, build with "
+                f"--group-column {self.groups}"
+            )
         if self.stopped:
             lines.append("stopped; the same command goes on from here")
         return "\n".join(lines)
@@ -361,7 +368,17 @@ def _write_results(
         no_licence=len({each.file for some in found for each in some if not each.licence}),
         received=run.received,
         stopped=stopped,
+        groups=_find_groups(asked.table.columns),
     )
+
+
+def _find_groups(columns: Mapping[str, Sequence[object]]) -> str:
+    """Find a column that could sort specimens into groups, for a table without one that does."""
+    names = {name.casefold(): name for name in columns}
+    if "group" in names:
+        return ""
+    possible = (names.get(name) for name in ("species", "scientificname", "genus", "verbatimscientificname"))
+    return next((name for name in possible if name is not None and len(set(columns[name]) - {None}) > 1), "")
 
 
 def _format_table(asked: WantedTable, wanted: Sequence[Wanted], found: Sequence[Sequence[Fetched]]) -> str:

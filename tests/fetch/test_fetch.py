@@ -365,6 +365,32 @@ def test_https_with_the_certificate_of_the_name_over_a_checked_address(
         assert "certificate that is not trusted" in reasons(stranger)
 
 
+def test_a_proxy_is_asked_and_reaches_no_private_network(
+    museum: Museum, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", museum.base)
+    museum["http://nowhere.invalid/1"] = a_photograph(1)
+    museum["http://10.1.2.3/1"] = a_photograph(2)
+    rows = {"A": "http://nowhere.invalid/1", "B": "http://10.1.2.3/1"}
+    report = fetch(tmp_path, rows, Manners(1000, allow_http=True))
+    assert report.fetched == 1
+    assert "private network" in reasons(report)
+    assert museum.paths() == ["http://nowhere.invalid/robots.txt", "http://nowhere.invalid/1"]
+
+
+def test_a_table_without_groups_is_told_which_column_could_be_them(museum: Museum, tmp_path: Path) -> None:
+    for number in (1, 2):
+        museum[f"/{number}"] = a_photograph(number)
+    table = tmp_path / "table.csv"
+    table.write_text(f"catalogNumber,image,species\nA,{museum.base}/1,Aus albus\nB,{museum.base}/2,Bus niger\n")
+    report = fetch_photographs(table, tmp_path / "out", manners=HERE)
+    assert "build with --group-column species" in report.text()
+    table.write_text(table.read_text().replace("species", "group"))
+    assert "--group-column" not in fetch_photographs(table, tmp_path / "out", manners=HERE).text()
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
