@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ import streamlit as st
 
 from sst_app.markdown import escape_md
 from sst_app.page_errors import show_errors
+
+STAY = 60.0
+"""Seconds for which a page says that a build is done; an error stays until somebody closes it."""
 
 Kind = Literal["primary", "secondary", "tertiary"]
 
@@ -26,11 +30,13 @@ class BuildProcess:
         process: the process.
         log: file with its output.
         end_noticed: whether the page was run again after the end.
+        end: when that was, by the monotonic clock.
     """
 
     process: subprocess.Popen[bytes]
     log: Path
     end_noticed: bool = False
+    end: float = 0.0
 
     def tail(self, lines: int = 6) -> str:
         """Return the last lines of the output."""
@@ -102,7 +108,9 @@ def _show_progress(key: str) -> None:
         if code is None:
             st.caption("**A build is at work.** You can go on meanwhile: what you see changes when it is done.")
         elif code == 0:
-            st.success("The build is done.")
+            st.success(
+                "The build is done. **Search** compares what was found; **Review** shows the least certain masks first."
+            )
         else:
             st.error("The build stopped with an error; what was done is kept. These lines say why:")
         st.code(work.tail() or "starting", language=None)
@@ -110,4 +118,8 @@ def _show_progress(key: str) -> None:
             st.button("Close", key=f"close-{key}", on_click=_forget, args=(key,))
     if code == 0 and not work.end_noticed:
         work.end_noticed = True
+        work.end = time.monotonic()
+        st.rerun(scope="app")
+    if code == 0 and time.monotonic() - work.end > STAY:
+        _forget(key)
         st.rerun(scope="app")

@@ -65,7 +65,8 @@ def show(
         return
     details.show_if_asked(index, query, hits)
     _show_notes(index, query, sentence, words)
-    _show_tiles(index, query, shown, size, view)
+    with st.container(key="light-table"):
+        _show_tiles(index, query, shown, size, view)
     back, note, on = st.columns([1, 3, 1], vertical_alignment="center")
     back.button("Earlier", icon=":material/arrow_back:", on_click=_set_page, args=(page - 1,), disabled=page == 1)
     ranks = f"hits {shown[0].rank} to {shown[-1].rank}" if len(shown) > 1 else f"hit {shown[0].rank}"

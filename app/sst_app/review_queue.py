@@ -104,8 +104,9 @@ def show_grid(index: sst.Index, queue: pd.DataFrame, who: str) -> None:
     # What is decided about is what is shown.
     st.session_state["review-grid-seen"] = {pair: decisions.identify(index.decision(*pair)) for pair in pairs}
     key, affixes = current_index.get_cache_key(index), current_index.get_affixes()
+    rows = st.container(key="grid")
     for start in range(0, len(pairs), ACROSS):
-        for place, (specimen, trait) in zip(st.columns(ACROSS), pairs[start : start + ACROSS], strict=False):
+        for place, (specimen, trait) in zip(rows.columns(ACROSS), pairs[start : start + ACROSS], strict=False):
             is_wrong = (specimen, trait) in wrong
             name = components.hash_key(f"{specimen} {trait}")
             with place, st.container(key=f"picture-{'wrong' if is_wrong else 'right'}-{name}"):

@@ -176,7 +176,7 @@ def _show_photograph(
 
 def _show_weights(index: sst.Index) -> dict[str, float]:
     """Show a slider per block; return block -> weight."""
-    places = st.columns(len(index.blocks))
+    places = st.container(key="weights").columns(len(index.blocks))
     weights = {}
     for place, block in zip(places, index.blocks, strict=True):
         with place:

@@ -1,0 +1,122 @@
+"""Hits in a real browser: hop from picture to picture, details, comparison; no click is lost while tiles change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from browser import assert_no_error, open_browser, open_page, serve, settle, wait_until
+from fakes import a_collection_of, build_fake
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("hits")
+    build_fake(a_collection_of(folder / "collection"), folder / "index")
+    with serve(folder / "index", home=folder / "home") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with open_browser() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    page = open_page(browser)
+    page.goto(f"{address}/?specimen=r1&trait=spot")
+    page.get_by_text("hits 1 to").wait_for()
+    settle(page)
+    yield page
+    assert_no_error(page)
+    page.close()
+
+
+def names(page: Any) -> list[str]:
+    return [name.split(". ", 1)[1] for name in page.locator(".tile-name:not(.query-name)").all_inner_texts()]
+
+
+def test_the_picture_of_a_hit_asks_with_it(page: Any) -> None:
+    chosen = names(page)[2]
+    at = page.locator("[class*=st-key-picture-] img").nth(2).bounding_box()
+    page.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    page.wait_for_url(f"**specimen={chosen}**")
+    page.locator(".query-name", has_text=chosen).wait_for()
+    settle(page)
+    assert chosen not in names(page)
+    page.get_by_role("button", name="Ask with spot of").first.focus()
+    second = names(page)[0]
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**specimen={second}**")
+
+
+def test_a_click_on_details_counts_while_the_tiles_change(page: Any) -> None:
+    second = names(page)[1]
+    page.get_by_role("button", name=f"Ask with spot of {second}").wait_for()
+    # The second becomes the query, so that its tile goes away; its details were asked for before that was seen.
+    page.evaluate(
+        """([second]) => {
+            const every = [...document.querySelectorAll("button")];
+            const button = (text) => every.find((each) => each.textContent.includes(text));
+            const tile = button(`Ask with spot of ${second}`).closest('[class*="st-key-tile-"]');
+            const details = [...tile.querySelectorAll("button")].find((each) => each.textContent.includes("Details"));
+            button(`Ask with spot of ${second}`).click();
+            details.click();
+        }""",
+        [second],
+    )
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Ask with spot of this specimen").wait_for()
+    assert second in dialog.inner_text()
+
+
+def test_details_go_to_the_next_hit_and_zoom(page: Any) -> None:
+    order = names(page)
+    page.get_by_role("button", name="Details").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text(order[0], exact=True).first.wait_for()
+    for name in order[1:3]:
+        dialog.get_by_role("button", name="Next").click()
+        dialog.locator("strong", has_text=name).wait_for()
+    dialog.get_by_role("button", name="Previous").click()
+    dialog.locator("strong", has_text=order[1]).wait_for()
+    before = dialog.locator(".specimen svg").get_attribute("viewBox")
+    dialog.get_by_role("button", name="Zoom in").click()
+    left, top, width, _ = map(float, dialog.locator(".specimen svg").get_attribute("viewBox").split())
+    assert before == "0 0 60 40"
+    assert (left > 0, top > 0, width) == (True, True, pytest.approx(40))
+    dialog.get_by_role("button", name="Show the whole photograph").click()
+    assert dialog.locator(".specimen svg").get_attribute("viewBox") == before
+
+
+def test_hits_are_compared_where_the_eye_is_with_one_zoom(page: Any) -> None:
+    ticks = page.get_by_role("checkbox", name="compare")
+    ticks.nth(ticks.count() - 1).check(force=True)
+    page.get_by_text("1 ticked").wait_for()
+    ticks.nth(0).check(force=True)
+    page.get_by_text("2 ticked").wait_for()
+    settle(page)
+    button = page.get_by_role("button", name="Compare side by side")
+    at = button.bounding_box()
+    assert 0 < at["y"] < 800
+    button.click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator(".compare img").nth(1).wait_for()
+    dialog.get_by_role("button", name="Zoom all in").click()
+    moved = dialog.locator(".compare img").evaluate_all("images => images.map((image) => image.style.transform)")
+    assert len(moved) == 2
+    assert len(set(moved)) == 1
+    assert "scale(1.5)" in moved[0]
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Clear", exact=True).click()
+    page.get_by_text("2 ticked").wait_for(state="hidden")
+
+
+def test_bars_are_seen_on_small_tiles(page: Any) -> None:
+    page.get_by_role("radio", name="small").click()
+    wait_until(page, ".bars", "el => el.classList.contains('narrow')")
+    widths = page.locator(".bars .groove").evaluate_all("bars => bars.map((bar) => bar.getBoundingClientRect().width)")
+    assert min(widths) > 20
