@@ -69,7 +69,7 @@ class FetchReport:
         no_licence: photographs of which neither the table nor a manifest says the licence.
         received: bytes, in this run.
         stopped: whether the run was stopped before its end.
-        groups: a column that could sort the specimens into groups, where the table has no column `group`; "" if none can.
+        groups: a column that could sort the specimens into groups, where there is no column `group`; "" if none can.
     """
 
     table: Path
