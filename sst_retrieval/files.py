@@ -13,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+NOT_IN_NAMES = ':*?"<>|' if os.name == "nt" else ""
+"""What no name of a file may hold on this system, besides what `escape_name` escapes everywhere. Only there, because
+names that were written elsewhere must be found again."""
+
 UNFINISHED = ".*.tmp"
 """Glob pattern of the temporary names of `atomic_write`: what a killed process may leave behind."""
 
@@ -117,9 +121,20 @@ def escape_name(name: str, more: str = "") -> str:
         more: further characters to escape.
     """
     escaped = re.sub(
-        rf"[/\\\x00-\x1f\x7f{re.escape(more)}]|%(?=[0-9A-F]{{2}})", lambda found: f"%{ord(found[0]):02X}", name
+        rf"[/\\\x00-\x1f\x7f{re.escape(more + NOT_IN_NAMES)}]|%(?=[0-9A-F]{{2}})",
+        lambda found: f"%{ord(found[0]):02X}",
+        name,
     )
+    if NOT_IN_NAMES:
+        escaped = _escape_for_windows(escaped)
     return escaped if escaped.strip(".") else quote(escaped, safe="").replace(".", "%2E")
+
+
+def _escape_for_windows(name: str) -> str:
+    """Escape what Windows takes for a device (CON, nul.txt, COM1), and dots and blanks at the end, which it drops."""
+    if re.match(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", name, re.IGNORECASE):
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    return re.sub(r"[. ]$", lambda found: f"%{ord(found[0]):02X}", name)
 
 
 def unescape_name(name: str) -> str:

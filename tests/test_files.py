@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sst_retrieval import files
 from sst_retrieval.files import UNFINISHED, atomic_write, write_text
 
 
@@ -108,3 +109,27 @@ def test_errors_name_the_file_or_its_folder(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"No space left.*full\.txt'$"), atomic_write(tmp_path / "full.txt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "plain"]
+
+
+@pytest.mark.parametrize(
+    ("name", "on_windows"),
+    [
+        ("urn:catalog:BMNH:12", "urn%3Acatalog%3ABMNH%3A12"),
+        ('a "b" <c>|d*?', "a %22b%22 %3Cc%3E%7Cd%2A%3F"),
+        ("con", "%63on"),
+        ("NUL.txt", "%4EUL.txt"),
+        ("conus", "conus"),
+        ("Genus sp.", "Genus sp%2E"),
+        ("blank ", "blank%20"),
+        ("BMNH_1234", "BMNH_1234"),
+        ("..", ".%2E"),
+    ],
+)
+def test_names_that_windows_does_not_take_are_escaped_there_and_read_back(
+    name: str, on_windows: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "NOT_IN_NAMES", ':*?"<>|')
+    assert files.escape_name(name) == on_windows
+    assert files.unescape_name(on_windows) == name
+    monkeypatch.setattr(files, "NOT_IN_NAMES", "")
+    assert files.unescape_name(files.escape_name(name)) == name
