@@ -67,12 +67,14 @@ class Numbered:
         number: on its photograph, from 1.
         detection: where it is.
         support: what a person drew of it; None if it was found.
+        decided: whether a person decided that it is one, in this outline; no trait changes it then.
     """
 
     id: str
     number: int
     detection: Detection
     support: Support | None = None
+    decided: bool = False
 
 
 def name_individual(photograph: str, number: int) -> str:
@@ -139,21 +141,24 @@ def find_individuals(
         InputError: the row of the table means an individual that is not there.
         ModelError: the finder answers nonsense.
     """
+    kept, rejected = _read_decisions(reviews, image.shape[:2])
     own = [each for each in group.drawn.get(photograph.id, ()) if _read_number(each.individual, 0) == 1]
     if photograph.place is not None and own:  # A support was drawn on the individual that the row means.
         return [Numbered(own[0].individual, 1, _to_detection(own[0].body), own[0])]
     if photograph.place is not None and not isinstance(photograph.place, int):
-        return [Numbered(name_individual(photograph.id, 1), 1, Detection(photograph.place, 1.0))]
+        if any(each.number == 1 for each in rejected):
+            return []
+        placed = Numbered(name_individual(photograph.id, 1), 1, Detection(photograph.place, 1.0))
+        return [each for each in kept if each.number == 1][:1] or [placed]
     drawn = [
         Numbered(each.individual, _read_number(each.individual, at), _to_detection(each.body), each)
         for at, each in enumerate(group.drawn.get(photograph.id, ()), start=1)
     ]
-    kept, rejected = _read_decisions(reviews, image.shape[:2])
-    drawn += [each for each in kept if each.number not in {one.number for one in drawn}]
+    drawn = _join(drawn, kept)
     found = check_detections(group.finder.find(group.memory, image), image, group.finder.name)
     others = [each for each in found if each.score >= FOUND and not _is_among(each, [*drawn, *rejected])]
     order = sort_in_reading_order([each.box for each in others])
-    numbered = _number([others[at] for at in order], photograph.id, drawn, reviews)
+    numbered = _number([others[at] for at in order], photograph.id, drawn, rejected, reviews)
     if photograph.place is None:
         return numbered
     if not 1 <= photograph.place <= len(numbered):
@@ -198,19 +203,20 @@ def describe_individuals(
     taken = np.zeros(image.shape[:2], dtype=bool)
     described, notes = {}, []
     # The surest first: where two reach for the same pixels, it has them.
-    for at in sorted(range(len(individuals)), key=lambda at: (-detections[at].score, at)):
+    for at in sorted(range(len(individuals)), key=lambda at: (not individuals[at].decided, -detections[at].score, at)):
         individual, cutout, found = individuals[at], cutouts[at], results[at]
         if isinstance(found, InputError):
             notes.append(f"individual {individual.number} is left out: {found}")
             continue
         free = ~_inside(taken, cutout)
-        found = replace(found, masks=cutout.keep_inside(found.masks) & free)
+        allowed = free & cutout.own if individual.decided else free
+        found = replace(found, masks=cutout.keep_inside(found.masks) & allowed)
         found = _replace_drawn(found, memory.traits, individual, cutout)
         own = [
             _cut_review(each, cutout) for each in reviews if each.individual == individual.id and each.trait != WHOLE
         ]
         found = replace_reviewed(found, memory.traits, own)
-        outline = found.masks.any(axis=0) | (cutout.own & free)
+        outline = cutout.own if individual.decided else found.masks.any(axis=0) | (cutout.own & free)
         _inside(taken, cutout)[...] |= outline
         place = cutout.place_box(rle.box(outline))
         placement = Placement(
@@ -254,11 +260,21 @@ def _read_decisions(reviews: Sequence[Review], size: tuple[int, ...]) -> tuple[l
     rejected: list[Numbered] = []
     for each in reviews:
         if each.trait == WHOLE and each.size == size:
-            decided = Numbered(
-                each.individual, _read_number(each.individual, 1), _to_detection(rle.decode(each.rle, each.size))
-            )
+            outline = _to_detection(rle.decode(each.rle, each.size))
+            decided = Numbered(each.individual, _read_number(each.individual, 1), outline, decided=True)
             (kept if each.overrides_propagation else rejected).append(decided)
     return kept, rejected
+
+
+def _join(drawn: Sequence[Numbered], kept: Sequence[Numbered]) -> list[Numbered]:
+    """Join annotated individuals and those that people decided on; one that is both has the outline of the decision."""
+    outlines = {each.number: each for each in kept}
+    joined = [
+        replace(each, detection=outlines[each.number].detection, decided=True) if each.number in outlines else each
+        for each in drawn
+    ]
+    known = {each.number for each in drawn}
+    return [*joined, *(each for each in kept if each.number not in known)]
 
 
 def _cut_review(review: Review, cutout: Cutout) -> Review:
@@ -313,16 +329,23 @@ def _count(detection: Detection) -> int:
 
 
 def _number(
-    found: Sequence[Detection], photograph: str, drawn: Sequence[Numbered], reviews: Sequence[Review]
+    found: Sequence[Detection],
+    photograph: str,
+    drawn: Sequence[Numbered],
+    rejected: Sequence[Numbered],
+    reviews: Sequence[Review],
 ) -> list[Numbered]:
-    """Number found individuals, in reading order, beside those that were drawn; reviewed ones keep their numbers."""
+    """Number found individuals, in reading order, beside those that were drawn; reviewed ones keep their numbers.
+
+    The number of one that was rejected stays its own: nobody else may be taken for it.
+    """
     numbers: dict[int, int] = {}
     for number, box in _find_reviewed_boxes(photograph, reviews).items():
         free = [at for at in range(len(found)) if at not in numbers]
         best = max(free, key=lambda at: _overlap(found[at].box, box), default=None)
         if best is not None and _overlap(found[best].box, box) > 0:
             numbers[best] = number
-    used = {each.number for each in drawn} | set(numbers.values())
+    used = {each.number for each in (*drawn, *rejected)} | set(numbers.values())
     following = (number for number in range(1, len(found) + len(used) + 1) if number not in used)
     for at in range(len(found)):
         if at not in numbers:

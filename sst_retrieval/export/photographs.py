@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pycocotools import mask as coco
 
 from sst_retrieval.errors import ImageError
 from sst_retrieval.imaging.images import image_size
+from sst_retrieval.index.reviews import Review
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Individual, Photograph
 
@@ -47,7 +48,10 @@ class PhotographContent:
 
 
 def list_photographs(index: Index, where: str | None = None) -> list[PhotographContent]:
-    """List the photographs that were processed, ordered by id.
+    """List the photographs that were processed, ordered by id, with the individuals as people decided on them.
+
+    One that a person rejected is left out; one that was accepted or redrawn has score 1, and the drawn outline.
+    Those that a person added are there from the next build on.
 
     Args:
         index: where they are indexed.
@@ -55,17 +59,30 @@ def list_photographs(index: Index, where: str | None = None) -> list[PhotographC
     """
     on: dict[str, list[Individual]] = {}
     left_out = {each.photograph for each in index.skipped()}
+    decisions = index.catalog.region_reviews.by_individual
     for each in index.individuals():
         if each.size is None:
             left_out.add(each.photograph.id)  # A build that was stopped has not come to it.
-        else:
-            on.setdefault(each.photograph.id, []).append(each)
+        elif (decided := _apply_decision(each, decisions.get(each.id))) is not None:
+            on.setdefault(each.photograph.id, []).append(decided)
     chosen = None if where is None else select_photographs(index, where)
     return [
         PhotographContent(each, tuple(sorted(on.get(each.id, ()), key=lambda one: one.number)))
         for each in index.photographs()
         if each.id not in left_out and (chosen is None or each.id in chosen)
     ]
+
+
+def _apply_decision(individual: Individual, review: Review | None) -> Individual | None:
+    """Return an individual as a person decided on it; None if it is none."""
+    if review is None or review.decision == "reopen":
+        return individual
+    if review.decision == "reject":
+        return None
+    if review.decision == "accept":
+        return replace(individual, score=1.0)
+    x, y, width, height = (int(value) for value in coco.toBbox({"size": list(review.size), "counts": review.rle}))
+    return replace(individual, score=1.0, outline=review.rle, box=(x, y, x + width, y + height))
 
 
 def select_photographs(index: Index, where: str) -> set[str]:

@@ -178,21 +178,17 @@ class Catalog(SandboxedDatabase):
                  WHERE individual IN (SELECT unnest($names))"""
         names = sorted({name for name, *_ in current})
         rows = self._rows_with_hash(sql, {"names": names}) if names else []
-        self.region_reviews = RegionReviews.of(current, rows, self._find_changed(current))
+        self.region_reviews = RegionReviews.of(current, rows, self._find_reviewed_individuals(current))
 
-    def _find_changed(self, current: Mapping[Key, Review]) -> set[str]:
-        """Find the individuals that a review took away, or drew otherwise than the build found them."""
-        decided = {review.individual: review for review in current.values() if review.trait == WHOLE}
-        if not decided:
-            return set()
-        sql = """SELECT DISTINCT "sst:individual", "sst:outline", content_hash FROM individuals
-                 JOIN (SELECT individual, content_hash FROM regions) ON individual = "sst:individual"
-                 WHERE "sst:individual" IN (SELECT unnest($names))"""
-        return {
-            name
-            for name, outline, content in self.rows(sql, {"names": list(decided)})
-            if decided[name].content == content and (decided[name].decision == "reject" or decided[name].rle != outline)
-        }
+    def _find_reviewed_individuals(self, current: Mapping[Key, Review]) -> list[tuple[str, bytes | None, str]]:
+        """Find (individual, outline, SHA-256 of the photograph's content) of those that were reviewed themselves."""
+        names = sorted({name for name, trait, _ in current if trait == WHOLE})
+        sql = """SELECT "sst:individual", "sst:outline", any_value(content_hash) FROM individuals
+                 JOIN regions ON individual = "sst:individual"
+                 WHERE "sst:individual" IN (SELECT unnest($names)) GROUP BY ALL"""
+        return (
+            [(name, outline, content) for name, outline, content in self.rows(sql, {"names": names})] if names else []
+        )
 
     def table(self, trait: str | None = None) -> Any:
         """Return one row a region, absent and rejected regions included.

@@ -22,8 +22,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -115,24 +115,37 @@ class RegionReviews:
         by_region: region id -> review.
         stale_ids: regions whose mask a review replaced since the build: vector and measurements are of the old mask.
         hidden_ids: int64 (n,), ascending: regions that are left out of every result, being rejected or stale.
+        by_individual: individual -> the review of itself, of photographs that may show several.
     """
 
     by_region: Mapping[int, Review]
     stale_ids: frozenset[int]
     hidden_ids: npt.NDArray[np.int64]
+    by_individual: Mapping[str, Review] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, current: Mapping[Key, Review], regions: Iterable[tuple[Any, ...]], changed: Collection[str] = ()
+        cls,
+        current: Mapping[Key, Review],
+        regions: Iterable[tuple[Any, ...]],
+        individuals: Sequence[tuple[str, bytes | None, str]] = (),
     ) -> Self:
         """Match reviews to regions.
 
         Args:
             current: the reviews that count (`latest_reviews`); those of other photographs match no region.
             regions: region id, individual, trait, SHA-256 of the photograph's content, run-length code of the mask.
-            changed: individuals that a review took away, or drew otherwise than the build found them.
+            individuals: individual, run-length code of its outline, SHA-256 of the photograph's content.
         """
         regions = list(regions)
+        outlines = {name: outline for name, outline, content in individuals if (name, WHOLE, content) in current}
+        by_individual = {name: current[name, WHOLE, content] for name, _, content in individuals if name in outlines}
+        # Those that a review took away, or drew otherwise than the build found them.
+        changed = {
+            name
+            for name, review in by_individual.items()
+            if review.decision == "reject" or (review.decision == "redraw" and review.rle != outlines[name])
+        }
         gone = [number for number, individual, *_ in regions if individual in changed]
         matched = {
             number: (current[specimen, trait, content], rle)
@@ -144,7 +157,8 @@ class RegionReviews:
             n for n, (review, rle) in matched.items() if review.overrides_propagation and review.rle != rle
         )
         hidden = np.unique(np.array([*rejected, *stale, *gone], dtype=np.int64))
-        return cls({number: review for number, (review, _) in matched.items()}, stale, hidden)
+        by_region = {number: review for number, (review, _) in matched.items()}
+        return cls(by_region, stale, hidden, by_individual)
 
     def status(self, region_id: int) -> str | None:
         """Return a region's value of the column `review`; None without a review."""

@@ -254,6 +254,55 @@ def test_another_support_changes_its_group_alone(tmp_path: Path) -> None:
     assert (report.processed, report.reused) == (1, 4)
 
 
+# -------------------------------------------------------------------------------- what people decided on individuals
+
+
+def test_the_number_of_one_that_was_rejected_is_given_to_nobody_else(table: Path, folder: Path) -> None:
+    with open_index(folder) as index:
+        index.review_individual("t1#1", "reject", reviewer="R")
+    for _ in range(2):
+        build_trays(table, folder)
+        with open_index(folder) as index:
+            assert numbers_on(index)["t1"] == [2, 3]
+            assert index.individual("t1#2").box == (60, 12, 80, 40)
+            hits = index.search(like=("t4#1", "spot"), k=99, per="individual")
+            assert {hit.individual for hit in hits} == {"t0#1", "t1#2", "t1#3", "t2#1", "t2#2", "t4#2"}
+
+
+@pytest.mark.parametrize("name", ["t1#3", "t0#1"])
+def test_an_outline_that_a_person_drew_stays_as_it_is_and_is_a_hit_again(table: Path, folder: Path, name: str) -> None:
+    """Also that of an annotated individual, and one across which a trait reaches: the spot lies half outside."""
+    x, y = COLLECTION[name[:2]][int(name[-1]) - 1]
+    outline = np.zeros(SIZE, dtype=bool)
+    outline[y + 7 : y + 28, x : x + 20] = True
+    with open_index(folder) as index:
+        index.review_individual(name, "redraw", reviewer="R", outline=outline)
+        assert name not in {hit.individual for hit in index.search(like=("t4#1", "spot"), k=99, per="individual")}
+    assert build_trays(table, folder).processed == 1
+    assert build_trays(table, folder).processed == 0
+    with open_index(folder) as index:
+        assert np.array_equal(outline_of(index.individual(name)), outline)
+        assert name in {hit.individual for hit in index.search(like=("t4#1", "spot"), k=99, per="individual")}
+        if name != "t0#1":  # Its traits were drawn, too.
+            assert not (index.mask(name, "spot") & ~outline).any()
+
+
+def test_an_individual_that_a_person_added_is_found_and_those_that_stood_there_keep_their_numbers(
+    table: Path, folder: Path
+) -> None:
+    outline = np.zeros(SIZE, dtype=bool)
+    outline[40:60, 60:90] = True
+    with open_index(folder) as index:
+        assert index.add_individual("t1", outline, reviewer="R") == "t1#4"
+        assert index.add_individual("t3", outline, reviewer="R") == "t3#1"
+    build_trays(table, folder)
+    with open_index(folder) as index:
+        assert numbers_on(index) == {"t0": [1], "t1": [1, 2, 3, 4], "t2": [1, 2], "t3": [1], "t4": [1, 2]}
+        assert index.individual("t1#1").box == (10, 10, 30, 38)
+        assert np.array_equal(outline_of(index.individual("t1#4")), outline)
+        assert not index.region("t1#4", "spot").present
+
+
 # -------------------------------------------------------------------------------------------------- once more
 
 

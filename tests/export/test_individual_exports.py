@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -146,6 +147,45 @@ def test_a_skipped_photograph_has_no_count(tmp_path: Path) -> None:
     assert "t1.png" in rows["t1"]["skipped"]
     listed = [each["photograph"] for each in json.loads((tmp_path / "i.json").read_text())["images"]]
     assert listed == ["t0", "t2", "t3", "t4"]
+
+
+def test_exports_have_the_individuals_as_people_decided_on_them(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder.parent, tmp_path / "trays")
+    drawn = np.zeros(SIZE, dtype=bool)
+    drawn[50:70, 100:150] = True
+    with open_index(tmp_path / "trays" / "index") as index:
+        index.review_individual("t1#1", "reject", reviewer="R")
+        index.review_individual("t1#3", "redraw", reviewer="R", outline=drawn)
+        index.review_individual("t2#2", "accept", reviewer="R")
+        index.review_individual("t4#1", "reject", reviewer="R")
+        index.review_individual("t4#1", "reopen", reviewer="R")
+        sst.export_instances(index, tmp_path / "i.json")
+        sst.export_counts(index, tmp_path / "c.csv")
+        sst.export_masks(index, tmp_path / "masks", where="drawer = 'd1'")
+        # Traits of those that were rejected, or redrawn since the build, are no hits and not exported.
+        assert sst.export_coco(index, tmp_path / "traits.json") == 16 - 2 * 2
+    coco = COCO(str(tmp_path / "i.json"))
+    found = {each["individual"]: each for each in coco.dataset["annotations"]}
+    assert set(found) == {"t0#1", "t1#2", "t1#3", "t2#1", "t2#2", "t4#1", "t4#2"}
+    assert np.array_equal(coco.annToMask(found["t1#3"]).astype(bool), drawn)
+    assert found["t1#3"]["bbox"] == [100, 50, 50, 20]
+    assert {name: found[name]["score"] for name in ("t1#2", "t1#3", "t2#2")} == {
+        "t1#2": pytest.approx(0.88),
+        "t1#3": 1,
+        "t2#2": 1,
+    }
+    assert {row["photograph"]: row["individuals"] for row in read_csv(tmp_path / "c.csv")}["t1"] == "2"
+    numbers = np.asarray(Image.open(tmp_path / "masks" / "instances" / "t1.png"))
+    assert np.array_equal(numbers == 3, drawn)
+    assert not (numbers == 1).any()
+    # The next build takes it so.
+    build_trays(tmp_path / "trays" / "collection.csv", tmp_path / "trays" / "index")
+    with open_index(tmp_path / "trays" / "index") as index:
+        assert sst.export_instances(index, tmp_path / "again.json") == 7
+        again = COCO(str(tmp_path / "again.json"))
+    ours = {each["individual"]: each for each in again.dataset["annotations"]}
+    assert set(ours) == set(found)
+    assert np.array_equal(again.annToMask(ours["t1#3"]).astype(bool), drawn)
 
 
 def test_coco_of_traits_has_photographs_for_images_and_says_whose_a_trait_is(index: Index, tmp_path: Path) -> None:
