@@ -22,6 +22,7 @@ scores go through the steps above.
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import weakref
@@ -59,6 +60,9 @@ FIRST_BOUNDS = 48
 
 USEFUL_SHARE = 8
 """Bounds that rule out less than seven eighths of the regions are of no use: all are scored."""
+
+ROW_TABLE_LIMIT = 1000
+"""From so many region ids on, their rows are looked up in a table; fewer are searched for among the sorted ids."""
 
 _UNUSED = 1 << 20
 """What FAISS writes into two fields of its header that it does not read."""
@@ -232,12 +236,28 @@ class VectorIndex:
         return self._rescore(WeightedQuery.scale(query, self._blocks, weights), self.rows(ids))
 
     def _rows(self, ids: Ids) -> Ids:
-        """Return the rows of those region ids that are here, int64; `self.ids` ascends."""
-        rows: Ids = np.searchsorted(self.ids, ids)
-        inside = rows < len(self.ids)
-        rows, ids = rows[inside], ids[inside]
-        found: Ids = rows[self.ids[rows] == ids]
-        return found
+        """Return the rows of those region ids that are here, int64, in their order."""
+        table = self._row_table if len(ids) >= ROW_TABLE_LIMIT else None
+        if table is None:
+            rows: Ids = np.searchsorted(self.ids, ids)
+            inside = rows < len(self.ids)
+            rows, ids = rows[inside], ids[inside]
+            found: Ids = rows[self.ids[rows] == ids]
+            return found
+        places = ids - self.ids[0]
+        if len(ids) and (int(places.min()) < 0 or int(places.max()) >= len(table)):
+            places = places[(places >= 0) & (places < len(table))]
+        rows = table[places].astype(np.int64)
+        return rows[rows >= 0]
+
+    @functools.cached_property
+    def _row_table(self) -> npt.NDArray[np.int32] | None:
+        """The row of every region id from the first to the last, int32, -1 for none; None if most are of no region."""
+        if not len(self.ids) or int(self.ids[-1]) - int(self.ids[0]) >= 4 * len(self.ids):
+            return None
+        table = np.full(int(self.ids[-1]) - int(self.ids[0]) + 1, -1, dtype=np.int32)
+        table[self.ids - self.ids[0]] = np.arange(len(self.ids), dtype=np.int32)
+        return table
 
     def _coded_candidates(self, query: WeightedQuery, k: int, rows: Ids | None) -> Ids | None:
         """Return rows that contain the k best, by their codes; None if there are none, or if they rule out too few."""

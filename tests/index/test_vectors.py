@@ -129,6 +129,25 @@ def test_an_id_set_is_searched_to_its_last_member(folder: Path, monkeypatch: pyt
     assert len(index.search([QueryExample(stored[:1])], 3, weights=EQUAL, ids=np.array([1, 4, 9_999])).ids) == 0
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    stored=st.lists(st.integers(0, 90), min_size=1, unique=True).map(sorted),
+    asked=st.lists(st.integers(-3, 99), unique=True).map(sorted),
+    limit=st.sampled_from([0, 1000]),
+)
+def test_rows_of_ids_are_found_by_table_and_by_search(
+    folder: Path, stored: list[int], asked: list[int], limit: int
+) -> None:
+    path = folder / "rows.faiss"
+    path.unlink(missing_ok=True)
+    write_vectors(path, np.array(stored, dtype=np.int64), np.array([a_vector(number) for number in stored]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors, "ROW_TABLE_LIMIT", limit)
+        rows = VectorIndex(path, BLOCKS)._rows(np.array(asked, dtype=np.int64))
+    assert rows.tolist() == [stored.index(number) for number in asked if number in stored]
+    assert rows.dtype == np.int64
+
+
 def test_reconstruct_returns_what_was_written(folder: Path) -> None:
     stored = np.array([a_vector(seed) for seed in range(20)])
     index = index_of(folder, stored)
