@@ -152,6 +152,32 @@ def test_corners_clicked_without_a_pause_all_count(page: Any, address: str, muse
     assert np.count_nonzero((labels != 0) & inside) / np.count_nonzero((labels != 0) | inside) > 0.95
 
 
+def test_the_surface_stays_where_it_is_while_somebody_draws(page: Any, address: str) -> None:
+    annotate(page, address, "r0")
+    page.get_by_role("button", name="nothing", exact=True).click()
+    page.get_by_text("Nothing is drawn yet.").wait_for()
+    settle(page)
+    before = page.locator(".drawing canvas").bounding_box()
+    polygon(page, *box(0.1, 0.1, 0.3, 0.4))
+    page.get_by_text("Nothing is drawn of bar").wait_for()
+    settle(page)
+    assert page.locator(".drawing canvas").bounding_box() == before
+
+
+def test_an_outline_may_begin_with_corners_close_together(page: Any, address: str) -> None:
+    annotate(page, address, "r0")
+    x, y = where(page, (0.2, 0.2))
+    beginning = [(x, y), (x + 6, y), (x + 6, y + 2), (x + 8, y + 2)]
+    for place in [*beginning, where(page, (0.8, 0.3)), where(page, (0.5, 0.8))]:
+        page.mouse.click(*place)
+    assert page.locator(".drawing").evaluate("el => el._surface.corners.length") == 6
+    page.mouse.click(x + 5, y - 3)
+    assert page.locator(".drawing").evaluate("el => el._surface.corners.length") == 0
+    for place in [*beginning, (x, y + 4), (x + 1, y + 1)]:  # A tiny one is closed on its first corner.
+        page.mouse.click(*place)
+    assert page.locator(".drawing").evaluate("el => el._surface.corners.length") == 0
+
+
 def test_an_outline_that_is_still_open_is_saved_as_it_is_shown(page: Any, address: str, museum: Path) -> None:
     annotate(page, address, "r3")
     click(page, (0.2, 0.2), (0.6, 0.2), (0.6, 0.6))

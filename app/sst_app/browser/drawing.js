@@ -12,7 +12,7 @@
 //        clicks {number, trait, inside, outside} or null: points in pixels of the photograph.
 const UNDO_STEPS = 100;
 const OVERLAY_PIXELS = 12e6; // A larger photograph is overlaid with a subsampled map; the map itself is never smaller.
-const CLOSE = 10, SAME = 3, DRAG = 5; // Screen pixels: a corner is hit, a click is repeated, a click becomes a drag.
+const CLOSE = 8, SAME = 3, REPEAT = 1, DRAG = 5; // Screen pixels: near or on the first corner, a double click, a drag.
 const TOOLS = [
   ["polygon", "Polygon", "P", "Click the corners; click the first one, or Enter, to close. Drag for a free outline. Shift on closing cuts out."],
   ["brush", "Brush", "B", "Paint; [ and ] change the size. Shift erases."],
@@ -504,7 +504,7 @@ class Surface {
       context.lineWidth = wide;
       context.stroke();
     }
-    const near = this.cursor && points.length > 2 && distance(this.cursor, points[0]) <= CLOSE;
+    const near = this.cursor && points.length > 2 && this.isFirst(this.cursor, points);
     points.forEach((point, place) => { if (place === 0 || points.length < 60) dot(context, point, place ? 3 : near ? 8 : 5.5, place ? "#fff" : colour); });
   }
 
@@ -583,14 +583,22 @@ class Surface {
     const view = this.view ?? this.fitted();
     const screen = ([x, y]) => [x * view.scale + view.x, y * view.scale + view.y];
     const several = this.corners.length > 2;
+    const closes = several && this.isFirst(at, this.corners.map(screen));
     if (pressed.free) {
-      if (several && (pressed.begun === 0 || distance(at, screen(this.corners[0])) <= CLOSE)) this.close(event.shiftKey);
-    } else if (several && distance(pressed.at, screen(this.corners[0])) <= CLOSE) this.close(event.shiftKey);
-    else if (several && distance(pressed.at, screen(this.corners.at(-1))) <= SAME && pressed.time - this.clicked < 500) this.close(event.shiftKey);
+      if (several && (pressed.begun === 0 || closes)) this.close(event.shiftKey);
+    } else if (closes) this.close(event.shiftKey);
+    else if (several && distance(pressed.at, screen(this.corners.at(-1))) <= REPEAT && pressed.time - this.clicked < 500) this.close(event.shiftKey);
     else this.addCorner(pressed.at);
     this.clicked = pressed.time;
     this.tools();
     this.frame();
+  }
+
+  // Whether a click closes the outline: on its first corner, or near it once some corner is well away from there, so that
+  // corners may begin as close together as the outline needs.
+  isFirst(at, [first, ...others]) {
+    const far = distance(at, first);
+    return far <= SAME || (far <= CLOSE && others.some((each) => distance(each, first) > 4 * CLOSE));
   }
 
   addCorner(at) {

@@ -148,7 +148,9 @@ def _draw_and_save(
         mask_canvas.discard(identity)
         st.rerun(scope="fragment")
     mask_canvas.show_draft_problem()
-    about = st.container()  # What is to be said about saving stands above the surface, where it is seen.
+    # What is to be said stands above the surface, where it is seen, in a place that does not grow: the surface must not
+    # move under the hand of who draws.
+    about, state_line = st.container(), st.container(key="drawing-state")
     masks = mask_canvas.show_canvas(drawing, image, content, colours)
     uploaded = _show_upload(specimen, image, list(traits))
     if uploaded:
@@ -156,6 +158,7 @@ def _draw_and_save(
     with about:
         if save and source.folder is not None:
             _save(source, source.folder, specimen, masks, drawing, state)
+    with state_line:
         _show_state(source, specimen, traits, masks)
     mask_canvas.show_clicker_choice()
 
