@@ -64,6 +64,7 @@ class ModelOptions:
         clip_pooling: "dense" (patches under the mask) or "crop" (the trait cut out).
         adapters: folders that `finetune` made for SAM 2; each serves the group it was made for.
         batch: how many photographs SAM 2 encodes at once; None for 1 on the CPU and 4 on a card.
+        trunk: of the dense matching, "timm:NAME" or "timm:NAME@FILE" (see `nets.timm_trunk`); None for the default.
     """
 
     checkpoint: str | None = None
@@ -74,6 +75,7 @@ class ModelOptions:
     clip_pooling: str = "dense"
     adapters: tuple[Path, ...] = ()
     batch: int | None = None
+    trunk: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,17 +199,25 @@ def _make_propagator(name: str, trunk: _SharedTrunk, options: ModelOptions) -> P
         raise ModelError(f"the propagator {name} takes no --batch; only SAM 2 can be told how many photographs at once")
     if name in ("dense", "matching"):
         # Not quite a Propagator to a type checker: it takes no memory but its own, and is given no other.
-        return cast(Propagator, _make_dense(trunk, decoded=name == "dense"))
+        return cast(Propagator, _make_dense(trunk, options, decoded=name == "dense"))
+    if options.trunk is not None:
+        raise ModelError(f"the propagator {name} takes no --trunk; dense, matching, tracker and dense+sam2 do")
     custom: Propagator = _load_custom(name, "propagator", PROPAGATORS, Propagator, trunk.device)
     return custom
 
 
-def _make_dense(trunk: _SharedTrunk, *, decoded: bool) -> DensePropagator:
+def _make_dense(trunk: _SharedTrunk, options: ModelOptions, *, decoded: bool) -> DensePropagator:
     from sst_retrieval.track.dense.propagator import DensePropagator
     from sst_retrieval.track.dense.trained_decoder import TrainedDecoder  # Here, because they load PyTorch.
 
     network = trunk.load()
-    return DensePropagator(trunk=network, decoder=TrainedDecoder(device=network.device) if decoded else None)
+    other = None
+    if options.trunk is not None:
+        from sst_retrieval.nets.timm_trunk import TimmTrunk
+
+        other = TimmTrunk(options.trunk, trunk.device)
+    decoder = TrainedDecoder(device=network.device) if decoded else None
+    return DensePropagator(trunk=network, matching_trunk=other, decoder=decoder)
 
 
 def _make_sam2(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:
@@ -218,6 +228,8 @@ def _make_sam2(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propaga
     )
     from sst_retrieval.track.sam2.tracker import TrackerPropagator
 
+    if options.trunk is not None and name not in ("tracker", "dense+sam2"):
+        raise ModelError(f"the propagator {name} takes no --trunk; dense, matching, tracker and dense+sam2 do")
     keywords: dict[str, Any] = dict(
         config=options.sam2_config,
         device=trunk.device,
@@ -227,14 +239,14 @@ def _make_sam2(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propaga
     )
     model: Sam2Propagator
     if name == "tracker":
-        model = TrackerPropagator(options.checkpoint, dense=_make_dense(trunk, decoded=True), **keywords)
+        model = TrackerPropagator(options.checkpoint, dense=_make_dense(trunk, options, decoded=True), **keywords)
     elif options.checkpoint is None:
         names = ", ".join(each.name for each in WEIGHTS.values() if each.kind == "sam2")
         raise ModelError(f"--propagator {name} needs a --checkpoint: one of {names}, or the path of a .pt file")
     elif name == "sam2-video":
         model = Sam2VideoPropagator(options.checkpoint, **keywords)
     else:
-        dense = _make_dense(trunk, decoded=True) if name == "dense+sam2" else None
+        dense = _make_dense(trunk, options, decoded=True) if name == "dense+sam2" else None
         model = Sam2Propagator(options.checkpoint, dense=dense, **keywords)
     trunk.other_device = str(model.network.device)
     return cast(Propagator, model)

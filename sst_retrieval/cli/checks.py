@@ -157,6 +157,7 @@ def check_engines(found: Mapping[str, str]) -> list[Check]:
     engines = (
         ("torchvision", "torchvision", installed.check_torchvision, "", "SAM 2 and OpenCLIP"),
         ("sam2", "sam2", installed.check_sam2, installed.SAM2_COMMAND, "its own models"),
+        ("timm", "timm", installed.check_timm, installed.TIMM_COMMAND, "--trunk and OpenCLIP"),
         ("open_clip", "open-clip-torch", installed.check_open_clip, installed.OPEN_CLIP_COMMAND, "its own models"),
     )
     return [

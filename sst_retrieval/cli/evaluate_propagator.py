@@ -15,7 +15,7 @@ from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.annotate.traits import read_traits
 from sst_retrieval.build.settings import DEFAULTS
 from sst_retrieval.cli.dataclass_options import options_of
-from sst_retrieval.cli.options import Device, Json
+from sst_retrieval.cli.options import TRUNK, Device, Json
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.engines import DEFAULT_FOREGROUND, ModelOptions, load_finder, load_propagator
 from sst_retrieval.errors import InputError
@@ -54,6 +54,7 @@ class ProtocolOptions:
     propagator: Annotated[str, typer.Option(help="What finds the traits, as in a build.")] = DEFAULTS.propagator
     device: Device = DEFAULTS.device
     checkpoint: Annotated[str | None, typer.Option(help="Of SAM 2, as in a build.")] = None
+    trunk: Annotated[str | None, TRUNK] = None
     finder: Annotated[str, typer.Option(help="For instances: what finds individuals, as in a build.")] = "dense"
     foreground: Annotated[str, typer.Option(help="For instances: what the finder takes for a thing.")] = (
         DEFAULT_FOREGROUND
@@ -97,7 +98,9 @@ def _measure(collection: Path, options: ProtocolOptions) -> tuple[Propagator, Pr
     """
     table = _find_table(collection)
     traits = read_traits(table.parent / "supports" / "traits.toml")
-    propagator = load_propagator(options.propagator, options.device, ModelOptions(checkpoint=options.checkpoint))
+    propagator = load_propagator(
+        options.propagator, options.device, ModelOptions(checkpoint=options.checkpoint, trunk=options.trunk)
+    )
     with tqdm(unit=" photographs", disable=None) as bar:
 
         def show(done: int, total: int) -> None:

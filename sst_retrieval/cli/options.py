@@ -18,6 +18,9 @@ Weights = Annotated[str | None, typer.Option(help="What counts how much: pattern
 
 DEVICE = typer.Option(help="auto, cpu or cuda.")
 Device = Annotated[str, DEVICE]
+TRUNK = typer.Option(
+    help="Dense matching: another network of timm, timm:NAME or timm:NAME@weights.safetensors; else EfficientNet-lite0."
+)
 SAM2_CONFIG = typer.Option(help="SAM 2's architecture as a YAML file, if it is none of Meta's own.")
 
 ClipModel = Annotated[str | None, typer.Option(help="Of an OpenCLIP index: its --clip-model, if not as it was built.")]

@@ -39,6 +39,16 @@ def check_default_weights() -> str:
     return f"{path.name}, SHA-256 {model.verify_sha256(path)[:12]}... as expected"
 
 
+def check_timm() -> str:
+    """Import timm, which needs torchvision, and return its version."""
+    check_torchvision()
+    importlib.import_module("timm")
+    return f"timm {importlib.metadata.version('timm')} loads"
+
+
+TIMM_COMMAND = "python -m pip install 'sst-retrieval[timm]'"
+
+
 def check_sam2() -> str:
     """Import the parts of the sam2 package that propagate masks, and return its version."""
     importlib.import_module("sam2.build_sam")

@@ -79,7 +79,8 @@ def compute_descriptors(
     """Compute the descriptor of every cell of some images.
 
     Args:
-        levels: the network's feature levels of the images, finest first, float32 (N, C, h, w) each.
+        levels: the network's feature levels of the images, finest first, float32 (N, C, h, w) each; those without
+            channels count for nothing.
         images: N images, uint8 (side, side, 3) each.
         settings: what descriptors consist of.
         normalisation: from the support; None to compute it from the first image.
@@ -88,7 +89,9 @@ def compute_descriptors(
         float32 (N, D, G, G), and the normalisation that was used. The network's part of a descriptor has about unit
         length.
     """
-    pairs = [(level, weight) for level, weight in zip(levels, settings.level_weights, strict=False) if weight > 0]
+    weighted = zip(levels, settings.level_weights, strict=False)
+    # Some networks lack a level: it comes without channels.
+    pairs = [(level, weight) for level, weight in weighted if weight > 0 and level.shape[1] > 0]
     if normalisation is None:
         grids = [_resample(level[:1], settings.cells) for level, _ in pairs]
         normalisation = Normalisation(tuple((_compute_mean(grid), _compute_deviation(grid)) for grid in grids))

@@ -25,7 +25,7 @@ This is not SAM 2; it takes its place where no checkpoint is at hand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +37,7 @@ from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import foreground_mask, frame_specimen
 from sst_retrieval.imaging.pyramid import Pyramid, mask_pyramid
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
+from sst_retrieval.nets.timm_trunk import TimmTrunk
 from sst_retrieval.track.dense.decoder import build_decoder_inputs
 from sst_retrieval.track.dense.keys import KeyVotes, compute_channel_statistics
 from sst_retrieval.track.dense.matching import (
@@ -127,7 +128,9 @@ class DensePropagator:
 
     Attributes:
         name: model, weights and a hash of the settings in one line; goes into the provenance.
-        trunk: the network whose features are compared.
+        trunk: the network whose features keys and decoder take.
+        matching_trunk: the network whose features are compared; mostly the same.
+        weights: of both, for the provenance.
         settings: of every step.
         decoder: the trained decoder, or None.
     """
@@ -139,6 +142,7 @@ class DensePropagator:
         device: str = "auto",
         *,
         trunk: EfficientNetTrunk | None = None,
+        matching_trunk: EfficientNetTrunk | TimmTrunk | None = None,
         settings: DenseSettings | None = None,
         decoder: TrainedDecoder | None = None,
     ) -> None:
@@ -147,6 +151,8 @@ class DensePropagator:
         Args:
             device: "auto", "cpu" or "cuda"; ignored when a trunk is given.
             trunk: a network that is already loaded.
+            matching_trunk: another network whose features are compared; None for the same. Keys and decoder were learnt
+                on features of EfficientNet-lite0, which they keep.
             settings: of every step; None for the defaults.
             decoder: predicts masks from the votes; None for rules without learnt parts.
 
@@ -154,6 +160,8 @@ class DensePropagator:
             ModelError: as `EfficientNetTrunk`.
         """
         self.trunk = trunk if trunk is not None else EfficientNetTrunk(device)
+        self.matching_trunk = matching_trunk if matching_trunk is not None else self.trunk
+        self.weights: Mapping[str, str] = self.matching_trunk.weights
         self.settings = settings if settings is not None else DenseSettings()
         self.decoder = decoder
         places = compute_cell_centres(self.settings.pose_descriptor.cells)
@@ -162,7 +170,7 @@ class DensePropagator:
         settings_hash = compute_settings_hash(self.settings)
         weights = "" if decoder is None else f", {decoder.name}"
         self.name = (
-            f"dense matching {VERSION}{weights} on {self.trunk.name} at {self.settings.side} px, "
+            f"dense matching {VERSION}{weights} on {self.matching_trunk.name} at {self.settings.side} px, "
             f"settings {settings_hash}"
         )
 
@@ -298,7 +306,7 @@ class DensePropagator:
         image = Pyramid(support.image)
         views = [frames.warp_image(image, pose, settings.pose_side) for pose in poses]
         descriptors, normalisation = compute_descriptors(
-            self.trunk.levels(np.stack(views)),
+            self.matching_trunk.levels(np.stack(views)),
             views,
             settings.pose_descriptor,
             first.pose_normalisation if first else None,
@@ -308,7 +316,7 @@ class DensePropagator:
         coverages = [frames.warp_mask(specimen, pose, settings.pose_side) for pose in poses]
         foreground = [average_over_cells(coverage, cells) > FOREGROUND_SHARE for coverage in coverages]
         view = frames.warp_image(image, frame, settings.side)
-        levels = self.trunk.levels(view[None], deepest=4)
+        levels = self.matching_trunk.levels(view[None], deepest=4)
         labels = compute_support_labels(support, traits, frame, settings.side)
         transfer_grid = self._describe_support(
             levels, view, labels, settings.transfer_descriptor, first.transfer_grid if first else None
@@ -317,9 +325,9 @@ class DensePropagator:
         if first is None or first.template is not None:
             small = frames.warp_image(image, frame, SIDE)
             template = encode_template(
-                self.trunk.levels(small[None]), small, transfer_grid.labels, first.template if first else None
+                self.matching_trunk.levels(small[None]), small, transfer_grid.labels, first.template if first else None
             )
-        key_levels = [level[0] for level in levels[1:]]
+        key_levels = self._compute_key_levels(view, levels)
         statistics = first.statistics if first else compute_channel_statistics(key_levels)
         return SupportEncoding(
             frame=frame,
@@ -336,6 +344,12 @@ class DensePropagator:
             key_labels=functional.adaptive_avg_pool2d(transfer_grid.labels, key_levels[0].shape[-1]),
             template=template,
         )
+
+    def _compute_key_levels(self, view: RGBImage, levels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Compute what keys and decoder take of a view: strides 4, 8 and 16; `levels` are those of the matching."""
+        if self.matching_trunk is not self.trunk:
+            levels = self.trunk.levels(view[None], deepest=4)
+        return [level[0] for level in levels[1:]]
 
     def _describe_support(
         self,
@@ -414,12 +428,12 @@ class DensePropagator:
 
     def _place_template(self, image: Pyramid[RGBImage], template: Template, start: Frame) -> Placement:
         view = frames.warp_image(image, widen_frame(start), int(REACH * SIDE))
-        return place_template(template, start, self.trunk.levels(view[None]), view)
+        return place_template(template, start, self.matching_trunk.levels(view[None]), view)
 
     def _describe_coarsely(self, image: Pyramid[RGBImage], frame: Frame, support: SupportEncoding) -> torch.Tensor:
         """Compute the pose descriptors of an image in a frame: float32 (D, g * g)."""
         view = frames.warp_image(image, frame, self.settings.pose_side)
-        levels = self.trunk.levels(view[None])
+        levels = self.matching_trunk.levels(view[None])
         grid, _ = compute_descriptors(levels, [view], self.settings.pose_descriptor, support.pose_normalisation)
         return grid[0].flatten(1)
 
@@ -449,7 +463,7 @@ class DensePropagator:
     def _match_view(self, frame: Frame, view: RGBImage, memory: DenseMemory) -> TargetMatch:
         """Warp each support to the view, and transfer the labels to every cell (steps 3 to 5)."""
         settings, first = self.settings, memory.supports[0]
-        levels = self.trunk.levels(view[None], deepest=4)
+        levels = self.matching_trunk.levels(view[None], deepest=4)
         coarse, _ = compute_descriptors(
             levels, [view], settings.displacement_descriptor, first.displacement_grid.normalisation
         )
@@ -466,7 +480,7 @@ class DensePropagator:
         for descriptors, labels in warped:
             votes.add(descriptors, labels)
         shares, distance = votes.result()
-        key_levels = tuple(level[0] for level in levels[1:])
+        key_levels = tuple(self._compute_key_levels(view, levels))
         warped_masks = torch.stack([labels[1:] for _, labels in warped]).mean(0).cpu().numpy()
         distances = distance.cpu().numpy()
         return TargetMatch(

@@ -105,7 +105,7 @@ def test_votes_are_mixed_with_labels_as_votes_are_made_of_labels(trunk: Efficien
 def test_a_specimen_whose_cells_do_not_match_is_found_by_its_template(
     trunk: EfficientNetTrunk, support: Support, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The search by single cells is led astray, by a fifth of a turn; the cells' distances are those of another genus."""
+    """The search by single cells is led astray by a fifth of a turn; their distances are as between genera."""
     propagator = DensePropagator("cpu", trunk=trunk)
     memory = propagator.remember([support])
     true = memory.supports[0].frame
