@@ -44,7 +44,7 @@ def compute_asymmetry(sides: Any, trait: str, measurement: str, about: str) -> A
     """Compare left and right.
 
     Args:
-        sides: a pandas data frame: specimen, group, side and measurements (`Index.sides`).
+        sides: a pandas data frame: specimen (photograph, individual), group, side and measurements (`Index.sides`).
         trait: its trait.
         measurement: a column of it, of sizes above 0.
         about: what is compared.
@@ -56,9 +56,10 @@ def compute_asymmetry(sides: Any, trait: str, measurement: str, about: str) -> A
         numbers = sides.select_dtypes("number").columns
         raise QueryError(f"there is no measurement {measurement!r} to compare; there are: {', '.join(numbers)}")
     paired = sides[sides["side"].isin(["left", "right"])]
-    wide = paired.pivot(index=["specimen", "group"], columns="side", values=measurement)
+    names = [name for name in ("specimen", "photograph", "individual") if name in sides.columns]
+    wide = paired.pivot(index=[*names, "group"], columns="side", values=measurement)
     wide = wide.reindex(columns=["left", "right"]).dropna().reset_index()
-    unpaired = tuple(sorted(set(sides["specimen"]) - set(wide["specimen"])))
+    unpaired = tuple(sorted(set(sides[names[-1]]) - set(wide[names[-1]])))
     if wide.empty:
         raise QueryError(f"no specimen shows {trait} on its left and on its right; see Index.sides")
     wide.columns.name = None

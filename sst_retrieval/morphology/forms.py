@@ -6,7 +6,7 @@ docstrings leave the reader out. Masks that a person rejected are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -22,7 +22,7 @@ from sst_retrieval.morphology.outlines import POINTS, Outlines, stack_curves, tr
 from sst_retrieval.morphology.scales import Scale, specimen_scales, with_millimetres
 from sst_retrieval.morphology.selection import group_regions, read_names, select_regions
 from sst_retrieval.morphology.sides import SPECIMENS, Axis, average_masks, find_middle_line, split_sides
-from sst_retrieval.types import Mask, Region
+from sst_retrieval.types import Individual, Mask, Region
 
 
 def outlines(
@@ -70,21 +70,23 @@ def sides(reader: Reader, trait: str, *, where: str | None = None, scale: Scale 
         scale: group -> millimetres a pixel; it wins over a column `mmPerPixel`.
 
     Returns:
-        A pandas data frame, one row a specimen and side: specimen, group, trait, side ("left", "right", or
+        A pandas data frame, one row an individual and side: specimen (photograph, individual unless all have one
+        name), group, trait, side ("left", "right", or
         "median" for what lies on both sides), symmetry (of its group; below 0.7 look at the sides before you trust
         them), confidence, and the measurements that need no photograph.
     """
-    groups = reader.catalog.groups()
+    names, owners = reader.catalog.owner_columns, {each.id: each for each in reader.individuals()}
     records = [
         {
-            **{"specimen": region.individual, "group": groups[region.individual], "trait": trait, "side": side},
+            **_name_owner(owners[region.individual], names),
+            **{"group": owners[region.individual].group, "trait": trait, "side": side},
             **{"symmetry": np.nan if line is None else line.symmetry, "confidence": region.confidence},
             **measure_geometry(mask),
         }
         for region, side, mask, line in _iterate_sides(reader, trait, where)
     ]
     columns = [
-        "specimen",
+        *names,
         "group",
         "trait",
         "side",
@@ -95,8 +97,8 @@ def sides(reader: Reader, trait: str, *, where: str | None = None, scale: Scale 
     rows = pa.table(pd.DataFrame(records, columns=columns))
     known = specimen_scales(reader, trait, where, scale)
     if known:
-        names = rows.column("specimen").to_pylist()
-        rows = with_millimetres(rows, np.array([known.get(name, np.nan) for name in names]))
+        individuals = rows.column(names[-1]).to_pylist()
+        rows = with_millimetres(rows, np.array([known.get(name, np.nan) for name in individuals]))
     return rows.to_pandas()
 
 
@@ -121,9 +123,16 @@ def asymmetry(
     ids, codes, labels, note = group_regions(reader, trait, by, where)
     names = read_names(reader, ids)
     group_of = {name: labels[code] for name, code in zip(names, codes.tolist(), strict=True)}
-    measured = measured[measured["specimen"].isin(group_of.keys())]
-    measured = measured.assign(group=measured["specimen"].map(group_of))
+    own = reader.catalog.owner_columns[-1]
+    measured = measured[measured[own].isin(group_of.keys())]
+    measured = measured.assign(group=measured[own].map(group_of))
     return compute_asymmetry(measured, trait, measurement, f"{trait}: {measurement}; each {by}{note}")
+
+
+def _name_owner(individual: Individual, names: Sequence[str]) -> dict[str, str]:
+    """Name an individual by some of "specimen", "photograph" and "individual"."""
+    known = {"specimen": individual.specimen, "photograph": individual.photograph.id, "individual": individual.id}
+    return {name: known[name] for name in names}
 
 
 def _iterate_masks(reader: Reader, trait: str, where: str | None) -> Iterator[tuple[Region, str, Mask, Axis | None]]:
