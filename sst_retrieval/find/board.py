@@ -7,16 +7,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from sst_retrieval.find.kinship import Portrait, judge, portray
 from sst_retrieval.find.pieces import Pieces, find_pieces, list_colours
 from sst_retrieval.find.splitting import Split, fit_template, split_foreground
-from sst_retrieval.find.templates import Template, close_gaps, make_template
+from sst_retrieval.find.templates import Pose, Template, close_gaps, make_template
 from sst_retrieval.imaging.masks import box as box_of
 from sst_retrieval.imaging.masks import resize_mask
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
@@ -28,6 +30,9 @@ BODY_COLOURS = 0.8
 SMALLEST = 0.12
 """Individuals with less than this share of the photograph's median area are crumbs or torn off parts."""
 
+
+CLOSE_HALF_WIDTH = 64.0
+"""Half-width, in pixels, at which an individual is described, where the photograph has so many."""
 
 BARE = 0.002
 """A board is bare if less than this share of it differs from its colours."""
@@ -79,7 +84,7 @@ def find_on_board(trunk: EfficientNetTrunk, memory: BoardMemory, image: RGBImage
         board.
     """
     laid = lay_shapes(memory, image)
-    return None if laid is None else judge_laid(trunk, memory, laid, image.shape[:2])
+    return None if laid is None else judge_laid(trunk, memory, laid, image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +116,21 @@ def lay_shapes(memory: BoardMemory, image: RGBImage) -> Laid | None:
     return Laid(pieces, split_foreground(pieces.foreground, memory.templates)) if pieces.is_board else None
 
 
-def judge_laid(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, size: tuple[int, int]) -> list[Detection]:
+def judge_laid(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, image: RGBImage) -> list[Detection]:
     """Judge the individuals on a board.
 
     Args:
         trunk: the network, the one that the memory was made with.
         memory: what is looked for.
         laid: from `lay_shapes`.
-        size: (height, width) of the photograph.
+        image: uint8 (H, W, 3), the photograph.
 
     Returns:
         As `find_on_board`.
     """
-    scores = _judge(trunk, memory, laid.pieces, laid.split)
+    scores = _judge(trunk, memory, laid, image)
     found = [
-        _enlarge(laid.split.labels == number + 1, float(scores[number]), size)
+        _enlarge(laid.split.labels == number + 1, float(scores[number]), image.shape[:2])
         for number in np.argsort(-scores, kind="stable").tolist()
     ]
     return [each for each in found if each is not None]
@@ -171,19 +176,55 @@ def _cut_out(image: RGBImage, body: Mask) -> tuple[RGBImage, Mask]:
     return image[part], body[part]
 
 
-def _judge(trunk: EfficientNetTrunk, memory: BoardMemory, pieces: Pieces, split: Split) -> Doubles:
+def _judge(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, image: RGBImage) -> Doubles:
     """Judge every individual by its kind, and what is far too small by its size."""
     portraits, areas = [], []
+    split = laid.split
     for number, (pose, place) in enumerate(zip(split.poses, split.templates, strict=True), 1):
         template = memory.templates[place]
         window = _window(split, number, pose.size * template.reach)
         mask = split.labels[window] == number
         moved = pose._replace(x=pose.x - window[1].start, y=pose.y - window[0].start)
-        portraits.append(portray(trunk, pieces.image[window], mask, moved, template))
+        portraits.append(portray(trunk, *_look_closer(image, laid.pieces, window, mask, moved), template))
         areas.append(int(mask.sum()))
     scores = judge(memory.portraits, portraits)
     small = np.array(areas) < SMALLEST * np.median(areas) if areas else np.zeros(0, dtype=bool)
     return np.where(small, 0.3 * scores, scores)
+
+
+def _look_closer(
+    image: RGBImage, pieces: Pieces, window: tuple[slice, slice], mask: Mask, pose: Pose
+) -> tuple[RGBImage, Mask, Pose]:
+    """Cut an individual out of the photograph itself, where the copy that was searched shows it too small.
+
+    Args:
+        image: uint8 (H, W, 3), the photograph.
+        pieces: what was found on its copy.
+        window: the individual's part of the copy.
+        mask: bool (h, w), the individual in that part.
+        pose: of the template in that part.
+
+    Returns:
+        The individual's part, its mask and pose, at the copy's size or larger.
+    """
+    height, width = mask.shape
+    factor = min(1 / pieces.scale, CLOSE_HALF_WIDTH / pose.size)
+    if factor <= 1:
+        return pieces.image[window], mask, pose
+    down, across = (large / small for large, small in zip(image.shape[:2], pieces.foreground.shape, strict=True))
+    place = (window[1].start * across, window[0].start * down, window[1].stop * across, window[0].stop * down)
+    rows = slice(int(place[1]), math.ceil(place[3]))
+    columns = slice(int(place[0]), math.ceil(place[2]))
+    part = Image.fromarray(np.ascontiguousarray(image[rows, columns]))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    corner = (columns.start, rows.start)
+    inside = tuple(value - corner[axis % 2] for axis, value in enumerate(place))
+    bounded = (max(0.0, inside[0]), max(0.0, inside[1]), min(part.width, inside[2]), min(part.height, inside[3]))
+    closer = np.asarray(part.resize(size, Image.Resampling.BOX, box=bounded, reducing_gap=3.0))
+    moved = pose._replace(
+        x=(pose.x + 0.5) * size[0] / width - 0.5, y=(pose.y + 0.5) * size[1] / height - 0.5, size=pose.size * factor
+    )
+    return closer, resize_mask(mask, (size[1], size[0])), moved
 
 
 def _window(split: Split, number: int, reach: float) -> tuple[slice, slice]:

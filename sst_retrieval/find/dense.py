@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from sst_retrieval.find.appearance import Look, compare_kinds, compare_parts, compute_look
-from sst_retrieval.find.board import BoardMemory, judge_laid, lay_shapes, remember_board
+from sst_retrieval.find.board import BoardMemory, complete_body, judge_laid, lay_shapes, remember_board
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
 from sst_retrieval.find.likelihood import PixelModel, compute_likelihood, fit_pixel_model
 from sst_retrieval.find.overlaps import Piece, share_pixels, suppress
@@ -55,9 +55,9 @@ PARTS_WEIGHT, VOTES_WEIGHT, AROUND_WEIGHT, OFFSET = 24.0, 0.6, -2.5, -9.9
 """The verdict: weights of the parts' likeness, the logarithm of the votes, and what is around. Rounded from logistic
 regressions on two groups of animals each, used on the third."""
 
-KIND_MIDDLE, KIND_WEIGHT = 0.11, 25.0
-"""Cosine at which a piece is of the supports' kind with a probability of one half, above that of formless blobs
-(`find.formless`), and how fast that changes."""
+KIND_MIDDLE, FORMLESS_WEIGHT, KIND_WEIGHT = 0.13, 0.7, 25.0
+"""Cosine at which a piece is of the supports' kind with a probability of one half, how much more is asked of a kind
+that formless blobs look like (`find.formless`), and how fast the probability changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +105,16 @@ class DenseFinder:
         """Encode the annotated individuals of a group (see `Finder.remember`)."""
         looks = []
         for support in supports:
-            x0, y0, x1, y1 = box_of(support.body)
-            mask = support.body[y0:y1, x0:x1]
+            body = complete_body(support)
+            x0, y0, x1, y1 = box_of(body)
+            mask = body[y0:y1, x0:x1]
             for mirrored in (False, True):
                 looks.append(compute_look(self.trunk, support.image, (x0, y0, x1, y1), mask, mirrored=mirrored))
         board = remember_board(self.trunk, supports)
         pixels = None
         if all(each.body_area < ROUND * np.pi for each in board.templates):
             pixels = fit_pixel_model(self.trunk, supports)
-        middle = KIND_MIDDLE + measure_formlessness(looks, self._blobs)
+        middle = KIND_MIDDLE + FORMLESS_WEIGHT * measure_formlessness(looks, self._blobs)
         trusted = pixels if pixels and pixels.trust >= LEAST_TRUST else None
         return DenseFinderMemory(tuple(looks), middle, trusted, board)
 
@@ -121,7 +122,7 @@ class DenseFinder:
         """Find the individuals on a photograph (see `Finder.find`)."""
         laid = lay_shapes(memory.board, image)
         if laid is not None and (laid.empty or laid.fit >= SURE_FIT):
-            return judge_laid(self.trunk, memory.board, laid, image.shape[:2])
+            return judge_laid(self.trunk, memory.board, laid, image)
         working = shrink(image, WORKING_SIDE)
         proposals = propose_salient(self.foreground, working) + self._propose_alike(memory, working)
         if laid is not None:

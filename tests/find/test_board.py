@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from sst_retrieval.find.board import BoardMemory, complete_body, find_on_board, remember_board
+from sst_retrieval.find.board import (
+    BoardMemory,
+    complete_body,
+    find_on_board,
+    judge_laid,
+    lay_shapes,
+    remember_board,
+)
 from sst_retrieval.find.contract import FOUND, check_detections
 from sst_retrieval.find.kinship import Portrait, judge
 from sst_retrieval.find.pieces import find_pieces, list_colours
@@ -312,3 +319,29 @@ def test_an_animal_in_pieces_is_one() -> None:
     split = split_foreground(wings(200, 160), [template])
     assert len(split.poses) == 1
     assert iou(split.labels > 0, wings(200, 160)) > 0.95
+
+
+def test_small_individuals_of_a_large_photograph_are_described_at_its_own_size(
+    trunk: EfficientNetTrunk, memory: BoardMemory
+) -> None:
+    size = (2400, 3200)
+    masks = [draw_body(size, 400 * (n % 7) + 400, 400 * (n // 7) + 400, n, 0.8) for n in range(28)]
+    image = paint(masks, size)
+    laid = lay_shapes(memory, image)
+    assert laid is not None
+    seen = []
+
+    class Spy(EfficientNetTrunk):
+        def __init__(self) -> None:
+            self.__dict__ = trunk.__dict__
+
+        def levels(self, images: np.ndarray, *, deepest: int = 5) -> list:  # type: ignore[type-arg]
+            seen.append(float(np.abs(np.diff(images[0].astype(float), axis=0)).mean()))
+            return trunk.levels(images, deepest=deepest)
+
+    found = judge_laid(Spy(), memory, laid, image)
+    assert sum(each.score >= FOUND for each in found) == 28
+    close = list(seen)
+    seen.clear()
+    judge_laid(Spy(), memory, laid, laid.pieces.image)
+    assert np.mean(close) > 1.1 * np.mean(seen)

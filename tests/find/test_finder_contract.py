@@ -21,6 +21,7 @@ class PaperForeground:
     """Whatever differs from the paper at the border."""
 
     name = "paper"
+    concurrent = True
 
     def compute(self, image: RGBImage) -> Floats:
         return find_foreground(image).astype(np.float32)

@@ -1,0 +1,169 @@
+"""The dense finder off plain boards: striped animals on rough ground, crowds of round things, and strangers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_finder_contract import PLACES, PaperForeground, draw
+
+from sst_retrieval.find.board import lay_shapes
+from sst_retrieval.find.contract import FOUND
+from sst_retrieval.find.dense import SURE_FIT, DenseFinder, DenseFinderMemory
+from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
+from sst_retrieval.find.likelihood import compute_likelihood, find_prototypes, fit_pixel_model
+from sst_retrieval.find.salient import propose_salient
+from sst_retrieval.imaging.masks import iou
+from sst_retrieval.nets.efficientnet import EfficientNetTrunk
+from sst_retrieval.types import Detection, Mask, MaskStack, RGBImage, Support
+
+GROUND = (96, 112, 70)
+
+
+@pytest.fixture(scope="module")
+def trunk() -> EfficientNetTrunk:
+    return EfficientNetTrunk("cpu")
+
+
+@pytest.fixture(scope="module")
+def finder(trunk: EfficientNetTrunk) -> DenseFinder:
+    return DenseFinder(trunk=trunk, foreground=PaperForeground())
+
+
+def put_on_ground(image: RGBImage, masks: MaskStack, seed: int = 0) -> RGBImage:
+    """Put what the masks show on rough ground."""
+    ground = np.random.default_rng(seed).normal(GROUND, 14, image.shape).clip(0, 255).astype(np.uint8)
+    return np.where(masks.any(axis=0)[..., None], image, ground)
+
+
+def animals(places: tuple[tuple[int, int, int], ...], size: tuple[int, int]) -> tuple[RGBImage, MaskStack]:
+    image, masks = draw(places, size)
+    return put_on_ground(image, masks), masks
+
+
+def disks(places: list[tuple[int, int, int]], size: tuple[int, int]) -> tuple[RGBImage, MaskStack]:
+    """Draw pale caps (x, y, radius) on rough ground: where two touch, each keeps its half."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    depth = np.array([radius - np.hypot(columns - x, rows - y) for x, y, radius in places])
+    masks = (depth > 0) & (depth == depth.max(axis=0))
+    image = np.zeros((*size, 3))
+    for mask, each, (_, _, radius) in zip(masks, depth, places, strict=True):
+        image[mask] = (np.array((238, 232, 220)) - 60 * (1 - each[mask, None] / radius) ** 2).clip(0, 255)
+    return put_on_ground(image.astype(np.uint8), masks), masks
+
+
+def support_of(image: RGBImage, mask: Mask) -> Support:
+    return Support("one", "group", image, ("animal",), mask[None])
+
+
+def sure_masks(found: list[Detection], size: tuple[int, ...]) -> list[Mask]:
+    masks = []
+    for each in found:
+        if each.score >= FOUND:
+            x0, y0, x1, y1 = each.box
+            mask = np.zeros(size[:2], dtype=bool)
+            mask[y0:y1, x0:x1] = True if each.mask is None else each.mask
+            masks.append(mask)
+    return masks
+
+
+@pytest.fixture(scope="module")
+def striped(finder: DenseFinder) -> DenseFinderMemory:
+    image, masks = animals(PLACES[:1], (180, 160))
+    return finder.remember([support_of(image, masks[0])])
+
+
+def test_animals_on_rough_ground_are_found_once_each(finder: DenseFinder, striped: DenseFinderMemory) -> None:
+    image, masks = animals(PLACES, (400, 360))
+    assert lay_shapes(striped.board, image) is None
+    sure = sure_masks(finder.find(striped, image), image.shape)
+    assert len(sure) == len(masks)
+    assert all(max(iou(mask, other) for other in sure) > 0.8 for mask in masks)
+    assert np.sum(sure, axis=0).max() == 1
+
+
+def test_bare_ground_has_none(finder: DenseFinder, striped: DenseFinderMemory) -> None:
+    image, masks = animals(PLACES[:1], (300, 280))
+    bare = put_on_ground(image, np.zeros_like(masks), seed=1)
+    assert sure_masks(finder.find(striped, bare), bare.shape) == []
+
+
+def test_another_kind_is_none_of_them(finder: DenseFinder, striped: DenseFinderMemory) -> None:
+    image, masks = animals(((90, 80, 20),), (400, 300))
+    other, stranger = disks([(290, 190, 55)], (300, 400))
+    both = np.where(stranger[0][..., None], other, image)
+    sure = sure_masks(finder.find(striped, both), both.shape)
+    assert len(sure) == 1
+    assert iou(sure[0], masks[0]) > 0.8
+
+
+def test_touching_round_things_of_all_sizes_are_counted(finder: DenseFinder) -> None:
+    one, cap = disks([(80, 80, 40)], (160, 160))
+    memory = finder.remember([support_of(one, cap[0])])
+    assert memory.pixels is not None
+    places = [(60 + 74 * n, 70 + 20 * (n % 2), 38) for n in range(5)] + [(70 + 44 * n, 190, 24) for n in range(6)]
+    image, masks = disks(places, (260, 440))
+    sure = sure_masks(finder.find(memory, image), image.shape)
+    hits = [max((iou(mask, other) for other in sure), default=0.0) > 0.5 for mask in masks]
+    assert sum(hits) >= 10
+    assert len(sure) <= len(masks) + 1
+
+
+def test_long_bodies_are_not_split_as_if_they_were_round(finder: DenseFinder) -> None:
+    image, masks = draw(PLACES[:1], (180, 160))
+    long = np.zeros_like(masks[0])
+    long[60:100, 20:160] = True
+    assert finder.remember([support_of(image, long)]).pixels is None
+
+
+def test_a_plain_sky_on_which_the_shapes_do_not_fit_is_no_board(striped: DenseFinderMemory) -> None:
+    sky = np.full((300, 400, 3), (150, 180, 220), dtype=np.uint8)
+    rows, columns = np.mgrid[:300, :400]
+    sky[(np.abs(rows - 150) < 12) | (np.abs(columns - 200) < 12)] = (40, 40, 40)
+    laid = lay_shapes(striped.board, sky)
+    assert laid is None or laid.fit < SURE_FIT
+
+
+def test_what_is_seen_in_every_view_has_more_votes_than_what_is_seen_in_one(finder: DenseFinder) -> None:
+    image, masks = animals(PLACES, (400, 360))
+    proposals = propose_salient(finder.foreground, image)
+    votes: dict[bool, list[float]] = {True: [], False: []}
+    for each in proposals:
+        whole = np.zeros(image.shape[:2], dtype=bool)
+        x0, y0, x1, y1 = each.box
+        whole[y0:y1, x0:x1] = each.mask
+        votes[any(iou(whole, mask) > 0.8 for mask in masks)].append(each.votes)
+    assert min(votes[True]) >= 3
+    assert not votes[False] or np.mean(votes[True]) > np.mean(votes[False])
+
+
+def test_pixels_of_the_kind_are_told_from_the_ground(trunk: EfficientNetTrunk) -> None:
+    one, cap = disks([(80, 80, 40)], (160, 160))
+    model = fit_pixel_model(trunk, [support_of(one, cap[0])])
+    assert model is not None
+    assert model.trust > 0.8
+    image, masks = disks([(60, 60, 30), (150, 100, 40)], (200, 240))
+    likely = compute_likelihood(trunk, model, image)
+    rows = (np.arange(200) * likely.shape[0] // 200)[:, None]
+    assert iou(likely[rows, np.arange(240) * likely.shape[1] // 240] > 0.5, masks.any(axis=0)) > 0.8
+
+
+def test_an_individual_that_fills_its_photograph_has_no_pixel_model(trunk: EfficientNetTrunk) -> None:
+    image = np.full((80, 80, 3), 120, dtype=np.uint8)
+    assert fit_pixel_model(trunk, [support_of(image, np.ones((80, 80), dtype=bool))]) is None
+
+
+def test_prototypes_are_the_middles_of_clusters_and_always_the_same() -> None:
+    random = np.random.default_rng(3)
+    middles = np.array([[0, 0], [10, 0], [0, 10]], dtype=np.float32)
+    points = (middles[np.arange(300) % 3] + random.normal(0, 0.3, (300, 2))).astype(np.float32)
+    found = find_prototypes(points, 3)
+    assert np.array_equal(found, find_prototypes(points, 3))
+    assert all(np.abs(found - middle).sum(axis=1).min() < 0.3 for middle in middles)
+    assert len(find_prototypes(points[:1], 5)) == 1
+
+
+def test_a_blob_is_a_blob_and_a_striped_animal_less_so(finder: DenseFinder, striped: DenseFinderMemory) -> None:
+    blobs, again = look_at_blobs(finder.trunk), look_at_blobs(finder.trunk)
+    assert all(np.array_equal(one.kind, other.kind) for one, other in zip(blobs, again, strict=True))
+    assert measure_formlessness(blobs[:1], blobs) == pytest.approx(1, abs=1e-5)
+    assert measure_formlessness(striped.looks, blobs) < 0.6
