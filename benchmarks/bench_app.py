@@ -1,22 +1,31 @@
-"""Measure the response times of the app on an index of 100,000 synthetic regions, without photographs and browser.
+"""Measure the response times of the app on an index of 100,000 synthetic regions, without photographs.
 
     python benchmarks/bench_app.py                   # 100,000 regions: 50,000 specimens with two traits
     python benchmarks/bench_app.py --pages           # whole pages only
+    python benchmarks/bench_app.py --browser         # from the click to the answer, in a headless Chromium only
 
 First single steps, then whole pages: Streamlit runs all of a page again after each interaction (through
 `streamlit.testing`, whose overhead is included). The first run of a page, which reads the index, is a line of its own,
 and so is the search alone. Rendering in the browser is not included. Times are milliseconds of processor time, which
 depend little on other load.
+
+With --browser the app is served and used in a headless Chromium (playwright): the time is that from a click or a key to
+the moment when the page shows the answer and its script has ended, on the clock. It depends on other load.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import socket
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,7 +55,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--regions", type=int, default=100_000)
     parser.add_argument("--pages", action="store_true", help="only whole pages")
+    parser.add_argument("--browser", action="store_true", help="only from click to answer in a browser")
     options = parser.parse_args()
+    if options.browser:
+        with tempfile.TemporaryDirectory() as folder:
+            make_index(Path(folder) / "index", options.regions // len(TRAITS))
+            time_browser(Path(folder) / "index")
+        return
     if not options.pages:
         time_steps(make_table(options.regions))
     with tempfile.TemporaryDirectory() as folder:
@@ -108,6 +123,80 @@ def time_pages(index: Path) -> None:
             raise SystemExit(f"{page}: {[each.value for each in (*app.exception, *app.error)]}")
 
 
+def time_browser(index: Path) -> None:
+    """Time interactions from the click to the answer in a headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "sst_retrieval", "app", str(index), "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server,
+        sync_playwright() as driver,
+    ):
+        path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            with driver.chromium.launch(executable_path=path, args=["--no-sandbox"]) as browser:
+                _time_clicks(browser.new_page(viewport={"width": 1280, "height": 800}), url)
+        finally:
+            server.terminate()
+
+
+def _time_clicks(page: Any, url: str) -> None:
+    page.set_default_timeout(120_000)
+
+    def until_answered(act: Callable[[], object], answer: str, argument: object = None) -> float:
+        """Return the seconds from an action until the page fulfils a JavaScript condition and is at rest."""
+        start = time.perf_counter()
+        act()
+        page.wait_for_function(answer, arg=argument, polling="raf")
+        page.locator('[data-test-script-state="notRunning"]').wait_for()
+        return time.perf_counter() - start
+
+    tiles = "() => [...document.querySelectorAll('[class*=st-key-light-table] .tile-name')].map((e) => e.title).join()"
+    changed = f"before => ({tiles})() !== '' && ({tiles})() !== before"
+    go = lambda: page.goto(f"{url}/?specimen=SP-000001&trait=wing")  # noqa: E731
+    print_times("in the browser, first page", [until_answered(go, f"() => ({tiles})() !== ''")])
+    slider = page.get_by_role("slider", name="shape")
+    slider.focus()
+    keys = ["ArrowLeft"] * REPEATS
+    print_times(
+        "  move a slider",
+        [until_answered(lambda key=key: slider.press(key), changed, page.evaluate(tiles)) for key in keys],
+    )
+    times = []
+    for number in range(REPEATS):
+        box = page.get_by_role("combobox", name="sex")
+        box.click()
+        option = page.get_by_role("option", name=("female", "male")[number % 2]).first
+        before = page.evaluate(tiles)
+        times.append(until_answered(option.click, changed, before))
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Clear filters").click()
+        page.wait_for_function("() => !location.search.includes('f.sex')")
+        page.locator('[data-test-script-state="notRunning"]').wait_for()
+    print_times("  choose a filter", times)
+    more = page.get_by_role("button", name="More")
+    print_times(
+        "  the next page of hits",
+        [until_answered(more.click, changed, page.evaluate(tiles)) for _ in range(REPEATS)],
+    )
+    signs = {"Collection": "On how many specimens", "Review": "to look at here", "Search": "Tick tiles to compare"}
+    for name, sign in signs.items():
+        link = page.get_by_role("link", name=name)
+        times = []
+        for _ in range(3):
+            page.get_by_role("link", name="Annotate").click()
+            page.get_by_text("Draw a support").wait_for()
+            page.locator('[data-test-script-state="notRunning"]').wait_for()
+            times.append(until_answered(link.click, "text => document.body.innerText.includes(text)", sign))
+        print_times(f"  change to {name}", times)
+
+
 def measure(step: Callable[[], object]) -> float:
     """Return the processor time of a step over all threads, in seconds."""
     start = time.process_time()
@@ -159,7 +248,7 @@ def make_index(path: Path, specimens: int) -> None:
     with store.lock():
         for part in make_regions(names):
             store.append(part)
-        store.commit(collection, numbers=TRAITS, provenance={"supports": [], "photographs": {}})
+        store.commit(collection, numbers=TRAITS, provenance={"supports": [], "photographs": {"indexed": len(names)}})
 
 
 def make_regions(names: list[str]) -> Iterator[list[ShardRow]]:

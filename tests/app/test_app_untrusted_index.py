@@ -34,6 +34,7 @@ NEVER_SHOWN = {
     "placeholder",
     "form_id",
     "element_id",
+    "alt",  # Of a picture: an attribute, which is text.
 }
 PLAIN_OPTIONS = {"selectbox", "multiselect"}
 
