@@ -340,12 +340,15 @@ def _number(
     The number of one that was rejected stays its own: nobody else may be taken for it.
     """
     numbers: dict[int, int] = {}
+    settled = {each.number for each in (*drawn, *rejected)}
     for number, box in _find_reviewed_boxes(photograph, reviews).items():
+        if number in settled:
+            continue  # Its mask may reach into a neighbour's box.
         free = [at for at in range(len(found)) if at not in numbers]
         best = max(free, key=lambda at: _overlap(found[at].box, box), default=None)
         if best is not None and _overlap(found[best].box, box) > 0:
             numbers[best] = number
-    used = {each.number for each in (*drawn, *rejected)} | set(numbers.values())
+    used = settled | set(numbers.values())
     following = (number for number in range(1, len(found) + len(used) + 1) if number not in used)
     for at in range(len(found)):
         if at not in numbers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.duck import CLOSED
 from sst_retrieval.index.manifest import Generation, repair_advice
 from sst_retrieval.index.paths import GenerationPaths
-from sst_retrieval.index.reviews import Review, apply_review_mask, make_individual_review, make_review
+from sst_retrieval.index.reviews import Review, apply_review_mask, make_review
 from sst_retrieval.index.store import Store, derived_remedy
 from sst_retrieval.index.thumbnails import read_thumbnail
 from sst_retrieval.index.vectors import VectorIndex
@@ -37,6 +37,7 @@ class Reader:
         vector_indexes: trait -> its vectors, whitened, with exact search.
         whitenings: trait -> its whitening.
         state: as `Store.state` when the reader last read the record of reviews.
+        review_lock: is held while a review is made and added.
     """
 
     def __init__(self, store: Store, generation: Generation, read_policy: ReadPolicy | None = None) -> None:
@@ -52,7 +53,7 @@ class Reader:
         """
         self._store, self._generation, self._read_policy = store, generation, read_policy
         self._paths = store.paths
-        self._review_lock = Lock()
+        self.review_lock = RLock()
         self.blocks: Mapping[str, int] = generation.recipe.blocks
         store.check_generation()
         files, inside = store.paths.generation(generation.number), store.paths.require_inside
@@ -196,12 +197,13 @@ class Reader:
             QueryError: there is no such region or decision, no reviewer is given, or the mask has another size.
         """
         number, region = self.find_region(specimen, self.require_trait(trait))
-        return self._add_review(
+        return self.add_review(
             make_review(region, self.catalog.content_hash(number), decision, reviewer, mask, comment)
         )
 
-    def _add_review(self, review: Review) -> Review:
-        with self._review_lock:  # Else the older of two records might be applied last.
+    def add_review(self, review: Review) -> Review:
+        """Append a review to the record, and apply the record."""
+        with self.review_lock:  # Else the older of two records might be applied last.
             self._store.add_reviews([review])
             state = (
                 self._store.state()
@@ -210,73 +212,9 @@ class Reader:
             self.state = state
         return review
 
-    def review_individual(
-        self, individual: str, decision: str, *, reviewer: str, outline: Mask | None = None, comment: str = ""
-    ) -> Review:
-        """Record a review of an individual itself, on a photograph that may show several; every build keeps it.
-
-        Two that were taken for one: "redraw" the one, and `add_individual` the other. One that was taken for two:
-        "redraw" the one with the outline of both, and "reject" the other.
-
-        Args:
-            individual: its id.
-            decision: "accept", "reject" (it is none, and no hit from now on), "redraw" (this is its outline; it is no
-                hit until the next build) or "reopen".
-            reviewer: name of who decides.
-            outline: with "redraw", bool (H, W) at the photograph's own size: all pixels of the individual.
-            comment: anything else.
-
-        Raises:
-            QueryError: there is no such individual or decision, no reviewer is given, or the outline does not fit.
-        """
-        found = self._require_one_of_several(self.individual(individual))
-        content = self.catalog.content_hashes(found.id)[0]
-        return self._add_review(make_individual_review(found, content, decision, reviewer, outline, comment))
-
-    def add_individual(self, photograph: str, outline: Mask, *, reviewer: str, comment: str = "") -> str:
-        """Record an individual that was not found; the next build finds its traits.
-
-        Args:
-            photograph: id of the photograph, of a group whose photographs may show several.
-            outline: bool (H, W) at the photograph's own size: all its pixels.
-            reviewer: name of who decides.
-            comment: anything else.
-
-        Returns:
-            The id that the individual will have.
-
-        Raises:
-            QueryError: as for `review_individual`, or there is no such photograph.
-            ImageError: no individual was found on the photograph, and it cannot be read now.
-        """
-        on = [each for each in map(self.individual, self.catalog.individuals_of(photograph)) if each.size is not None]
-        if on:
-            photograph = self._require_one_of_several(on[0]).photograph.id
-            content, shown, size = self.catalog.content_hashes(on[0].id)[0], on[0].photograph, on[0].size
-        else:
-            named = [each for each in self.photographs() if each.id == photograph]
-            if not named:
-                raise QueryError(f"the index has no photograph {photograph!r}")
-            shown = named[0]
-            content, size = images.content_hash(shown.image), images.image_size(shown.image)
-        taken = {each.number for each in on}
-        for review in self._store.reviews():
-            name, _, text = review.individual.rpartition("#")
-            if name == photograph and text.isdecimal():
-                taken.add(int(text))
-        number = max(taken, default=0) + 1
-        new = Individual(f"{photograph}#{number}", shown, number, size=size)
-        self._add_review(make_individual_review(new, content, "redraw", reviewer, outline, comment))
-        return new.id
-
-    def _require_one_of_several(self, individual: Individual) -> Individual:
-        """Refuse an individual that is the whole photograph."""
-        if individual.box is None:
-            raise QueryError(
-                f"{individual.id} is the only individual of its photograph; build its group with individuals = "
-                f'"many" to decide on individuals'
-            )
-        return individual
+    def record(self) -> tuple[Review, ...]:
+        """Return the whole record of reviews, oldest first."""
+        return self._store.reviews()
 
     def decision(self, specimen: str, trait: str) -> Review | None:
         """Return the review that counts of a mask, or None."""
@@ -321,7 +259,7 @@ class Reader:
                 raise QueryError(f"{name!r} is {len(several):,} individuals; name one of them: {list_names(several)}")
             found = self.catalog.individual(several[0])
         if found is None:
-            self._refuse_skipped(name)
+            self.refuse_skipped(name)
             near = ", ".join(self.catalog.nearest_names(name)) or "none, the index is empty"
             raise QueryError(f"the index has no specimen {name!r}; spelt most alike: {near}")
         return found
@@ -353,15 +291,20 @@ class Reader:
                 `imaging.read_policy`).
             QueryError: there is none, or the specimen has several.
         """
+        path = self.check_photograph(specimen)
+        if self._read_policy is None:
+            return images.read_image(path)
+        found = self.catalog.individuals_of(specimen) or [specimen]
+        return self._read_policy.read(path, self.catalog.content_hashes(found[0]))
+
+    def check_photograph(self, specimen: str) -> Path:
+        """Return the path of a photograph (see `photograph`), if it is there and may be read."""
         path = (self.catalog.photograph(specimen) or self.individual(specimen)).image
         if self._read_policy is not None:
             self._read_policy.check(path, self._paths.root)
         if not path.is_file():
             raise ImageError(f"the photograph of {specimen} is no longer at {path}; build again, with --images FOLDER")
-        if self._read_policy is None:
-            return images.read_image(path)
-        found = self.catalog.individuals_of(specimen) or [specimen]
-        return self._read_policy.read(path, self.catalog.content_hashes(found[0]))
+        return path
 
     def require_trait(self, trait: str | None) -> str:
         """Return the name of a trait of the index.
@@ -394,7 +337,7 @@ class Reader:
             if number in region_reviews.stale_ids:
                 region = apply_review_mask(region, region_reviews.by_region[number])
             return number, region
-        self._refuse_skipped(specimen)
+        self.refuse_skipped(specimen)
         raise QueryError(f"{trait} was never looked for on {specimen}: the support of its group does not show it")
 
     def find_shown(self, individual: str, trait: str) -> int | None:
@@ -492,7 +435,8 @@ class Reader:
         """Return the ids of the annotated specimens of the last build."""
         return {str(each["specimen"]) for each in self._generation.provenance.get("supports", ())}
 
-    def _refuse_skipped(self, specimen: str) -> None:
+    def refuse_skipped(self, specimen: str) -> None:
+        """Refuse a photograph that could not be indexed, and say why."""
         for row in self.skipped():
             if row.photograph == specimen:
                 raise QueryError(f"{specimen} is not indexed; it was skipped ({row.stage}): {row.reason}")

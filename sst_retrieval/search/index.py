@@ -18,6 +18,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.imaging.read_policy import ReadPolicy
+from sst_retrieval.index import reviewed_individuals
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.manifest import Generation
 from sst_retrieval.index.reader import Reader
@@ -164,8 +165,10 @@ class Index:
     # ------------------------------------------------------------------------------------- decisions about masks
 
     review = _method(Reader.review)
-    review_individual = _method(Reader.review_individual)
-    add_individual = _method(Reader.add_individual)
+    review_individual = _method(reviewed_individuals.review_individual)
+    add_individual = _method(reviewed_individuals.add_individual)
+    individual_reviews = _method(reviewed_individuals.individual_reviews)
+    pending_individuals = _method(reviewed_individuals.pending_individuals)
     reviews = _method(Reader.reviews)
     decision = _method(Reader.decision)
 

@@ -183,7 +183,7 @@ def test_of_two_who_decide_at_once_neither_is_forgotten(index_folder: Path, monk
         return record
 
     with open_index(index_folder) as index:
-        monkeypatch.setattr(index._reader, "_review_lock", Door())
+        monkeypatch.setattr(index._reader, "review_lock", Door())
         monkeypatch.setattr(Store, "reviews", slowly)
         first = Thread(target=index.review, args=("b", "wing", "reject"), kwargs={"reviewer": "Mary"})
         first.start()
