@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from html import escape
 
@@ -16,6 +17,16 @@ def format_lines(name: str, below: str) -> str:
         f'<div class="tile-name" title="{escape(name)}">{escape(name)}</div>'
         f'<div class="tile-line">{escape(below)}</div>'
     )
+
+
+def fold(text: str) -> str:
+    """Fold a text for searching: case and accents are left out.
+
+    >>> fold("Käfer of Île-de-France")
+    'kafer of ile-de-france'
+    """
+    apart = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(sign for sign in apart if not unicodedata.combining(sign)) if not apart.isascii() else apart
 
 
 def find_affixes(names: Sequence[str]) -> tuple[str, str]:

@@ -232,7 +232,7 @@ def make_specimen_table(rows: Sequence[sst.Individual | sst.Photograph]) -> pd.D
     words = pd.Series("", index=frame.index, dtype=object)
     for column in frame:
         words += " " + frame[column].astype(object).where(frame[column].notna(), "").astype(str)
-    frame["sst:search"] = words.astype(str).str.casefold()
+    frame["sst:search"] = words.astype(str).map(captions.fold)
     return frame
 
 

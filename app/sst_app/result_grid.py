@@ -30,6 +30,9 @@ TILES_PER_ROW = {"small": 6, "medium": 4, "large": 3}
 NAME_LENGTHS = {"small": 6, "medium": 11, "large": 20}
 """Size of tiles -> number of characters of a name that fit below a tile."""
 
+COUNTED = 200
+"""Largest number of hits that are counted to say which part of a question leaves none."""
+
 ROWS_PER_PAGE = {"small": 4, "medium": 3, "large": 3}
 BLOCK_COLOURS = {"pattern": "#0072B2", "colour": "#E69F00", "shape": "#009E73", "text": "#CC79A7"}
 
@@ -62,9 +65,12 @@ def show(
     downloads.show_buttons(head[2:], index, query, hits[: page * a_page])
     if not shown:
         _show_no_hits(page, where, sentence)
+        if page == 1:
+            _show_who_is_to_blame(index, query, weights, where, sentence)
         return
     details.show_if_asked(index, query, hits)
     _show_notes(index, query, sentence, words)
+    st.html('<div id="hits" tabindex="-1"></div>')
     with st.container(key="light-table"):
         _show_tiles(index, query, shown, size, view)
     back, note, on = st.columns([1, 3, 1], vertical_alignment="center")
@@ -212,6 +218,33 @@ def _format_tile(hit: sst.Hit, size: str, affixes: tuple[str, str]) -> str:
         f'<span title="confidence of the mask">{"" if small else "mask "}{hit.confidence:.2f}</span></div>'
         f'<div class="bars{" narrow" if small else ""}">{bars}</div>'
     )
+
+
+def _show_who_is_to_blame(
+    index: sst.Index,
+    query: query_input.QueryInput,
+    weights: dict[str, float],
+    where: str | None,
+    sentence: sentence_input.SentenceQuery | None,
+) -> None:
+    """Show how many hits there are without each part of the sentence, and without the filters."""
+    lines = []
+    question = None if sentence is None else sentence.question
+    for part in () if question is None else question.parts:
+        assert question is not None
+        rest = question.without(part)
+        others = sentence_input.SentenceQuery(rest, tuple(map(repr, rest.parts)))
+        found = len(search(index, query, weights, where, COUNTED, others))
+        lines += [f"without *{escape_md(sentence_input.abbreviate(part))}*: {_format_count(found)}"] * bool(found)
+    if where:
+        found = len(search(index, query, weights, None, COUNTED, sentence))
+        lines += [f"without the filters: {_format_count(found)}"] * bool(found)
+    if lines:
+        st.markdown("\n".join(f"- {line}" for line in lines))
+
+
+def _format_count(found: int) -> str:
+    return f"{COUNTED:,} or more" if found == COUNTED else f"{found:,}"
 
 
 def _show_no_hits(page: int, where: str | None, sentence: sentence_input.SentenceQuery | None) -> None:

@@ -22,11 +22,12 @@ def find_specimens(specimens: pd.DataFrame, words: str) -> list[str]:
         words: the text that was typed.
     """
     found = specimens
-    for word in words.replace(WORD_JOINER, "").casefold().split():  # Text copied from a caption may have word joiners.
+    # Text copied from a caption may have word joiners.
+    for word in captions.fold(words.replace(WORD_JOINER, "")).split():
         found = found[found["sst:search"].str.contains(word, regex=False)]
     names = found["sst:specimen"].tolist()
-    typed = words.casefold().strip()
-    return sorted(names, key=lambda name: not name.casefold().startswith(typed)) if typed else names
+    typed = captions.fold(words).strip()
+    return sorted(names, key=lambda name: not captions.fold(name).startswith(typed)) if typed else names
 
 
 def show_gallery(

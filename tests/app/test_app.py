@@ -396,6 +396,26 @@ def test_typed_ids_come_first() -> None:
     assert find_specimens(table, "peru") == []
 
 
+def test_accents_need_not_be_typed() -> None:
+    from sst_app.current_index import make_specimen_table
+    from sst_app.specimen_picker import find_specimens
+
+    row = sst.Photograph("K1", Path("k.jpg"), "beetles", {"name": "K\u00e4fer", "place": "\u00cele-de-France"})
+    table = make_specimen_table([row])
+    for words in ("kafer", "K\u00e4fer", "Ka\u0308fer ile", "KAFER"):
+        assert find_specimens(table, words) == ["K1"]
+
+
+def test_no_hits_say_which_part_leaves_none(index: Path) -> None:
+    app = opened("search", specimen="b1", trait="spot", sentence="similar spots of females", **{"f.group": '["red"]'})
+    quiet(app)
+    app.multiselect(key="f.sex").set_value(["male"]).run()
+    quiet(app)
+    assert "No specimen fulfils" in shown(app)
+    assert "without the filters: " in shown(app)
+    assert "without *sex = female*: " in shown(app)
+
+
 # ------------------------------------------------------------------------------- reviews that become supports
 
 

@@ -120,3 +120,15 @@ def test_bars_are_seen_on_small_tiles(page: Any) -> None:
     wait_until(page, ".bars", "el => el.classList.contains('narrow')")
     widths = page.locator(".bars .groove").evaluate_all("bars => bars.map((bar) => bar.getBoundingClientRect().width)")
     assert min(widths) > 20
+
+
+def test_the_first_hit_is_few_tabs_away(page: Any) -> None:
+    page.get_by_role("button", name="Ask with spot of").first.wait_for()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        there = page.evaluate("document.activeElement.textContent")
+        if there in ("Skip to main content", "To the hits"):
+            page.keyboard.press("Enter")
+        if there.startswith("Ask with spot of"):
+            break
+    assert there.startswith("Ask with spot of")

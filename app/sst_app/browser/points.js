@@ -40,12 +40,12 @@ export default function ({ parentElement, data, setStateValue, setTriggerValue }
     for (let i = 0; i < xs.length; i++) {
       context.beginPath();
       const kind = data.kind[i];
-      SHAPES[data.ramp ? 0 : Math.floor(kind / COLOURS.length) % SHAPES.length](context, xs[i], ys[i], size);
+      SHAPES[data.ramp ? 0 : (kind + Math.floor(kind / COLOURS.length)) % SHAPES.length](context, xs[i], ys[i], size);
       context.fillStyle = data.ramp ? ramp(data.shade[i]) : COLOURS[kind % COLOURS.length];
       context.globalAlpha = chosen.size && !chosen.has(i) ? 0.2 : 0.85;
       context.fill();
       context.globalAlpha = 1;
-      context.lineWidth = chosen.has(i) || i === last ? 2 : 0.7; context.strokeStyle = chosen.has(i) || i === last ? "#000" : "#fff";
+      context.lineWidth = chosen.has(i) || i === last ? 2.5 : 0.8; context.strokeStyle = chosen.has(i) || i === last ? "#000" : "#3A3A3A";
       context.stroke();
     }
     if (lasso) {
@@ -113,7 +113,7 @@ function inside(x, y, outline) {
 // Viridis in five steps: dark to light, and told apart by colour-blind eyes.
 function ramp(t) {
   const steps = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
-  if (t === null) return "#BBBBBB";
+  if (t === null) return "#8A8A8A";
   const at = Math.min(3.999, Math.max(0, t * 4)), i = Math.floor(at), f = at - i;
   return `rgb(${steps[i].map((v, k) => Math.round(v + (steps[i + 1][k] - v) * f)).join(",")})`;
 }

@@ -24,7 +24,7 @@ MAX_PRELOADED = 150
 MAX_NOTES = 5000
 """With more specimens the tooltip of a point has no value of the colour column, to keep the page fast."""
 
-NO_VALUE_COLOUR = "#BBBBBB"
+NO_VALUE_COLOUR = "#8A8A8A"
 """Colour of points without a value, as in points.js."""
 
 MAX_WORDS = 32
@@ -187,8 +187,9 @@ def _make_legend(values: pd.Series) -> tuple[list[int], list[float | None], str,
     signs = {word: place for place, word in enumerate(kept)}
     shapes, inks = "●■▲◆", components.POINT_COLOURS
     lines = [
-        f'<div class="tile-line sign" title="{escape(word)}"><span style="color:{inks[place % len(inks)]}">'
-        f"{shapes[place // len(inks) % 4]}</span> {escape(word)} ({counts[word]:,})</div>"
+        f'<div class="tile-line sign" title="{escape(word)}">'
+        f'<span class="mark" style="color:{inks[place % len(inks)]}">'
+        f"{shapes[(place + place // len(inks)) % 4]}</span> {escape(word)} ({counts[word]:,})</div>"
         for word, place in signs.items()
     ]
     legend = f'<div style="max-height:{HEIGHT - 60}px;overflow:auto">{"".join(lines)}</div>'

@@ -33,6 +33,7 @@ def main() -> None:
     if not current_index.check_traits(index):
         return
     _apply_requested_query()
+    st.html('<a class="skip" href="#hits">To the hits</a>')
     where = filter_widgets.show_filters(index)
     sentence = sentence_input.show_input(index)
     _follow_sentence(index, sentence)
