@@ -55,6 +55,9 @@ class ProtocolOptions:
     device: Device = DEFAULTS.device
     checkpoint: Annotated[str | None, typer.Option(help="Of SAM 2, as in a build.")] = None
     trunk: Annotated[str | None, TRUNK] = None
+    second_pass: Annotated[
+        int, typer.Option(help="Surest targets that become supports, for a second pass over the others.", min=0)
+    ] = 0
     finder: Annotated[str, typer.Option(help="For instances: what finds individuals, as in a build.")] = "dense"
     foreground: Annotated[str, typer.Option(help="For instances: what the finder takes for a thing.")] = (
         DEFAULT_FOREGROUND
@@ -117,6 +120,7 @@ def _measure(collection: Path, options: ProtocolOptions) -> tuple[Propagator, Pr
             seed=options.seed,
             turned=options.turned,
             erased=options.erased,
+            second_pass=options.second_pass,
             progress=show,
         )
     return propagator, scores

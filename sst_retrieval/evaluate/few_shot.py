@@ -7,14 +7,19 @@ The protocol of the SST paper (Feng et al. 2025, arXiv 2501.06749), for one or s
    `turned=True` rotates every target by a random angle and mirrors half of them, to measure robustness to pose;
    `erased` is the share of targets on which one trait is painted over, as if it had been torn off, to measure whether
    the propagator detects its absence. Such targets count for presence only.
-3. The masks are scored (`few_shot_scores`).
+3. With a second pass, the targets whose masks are surest become supports, too, and the masks of all others are
+   propagated anew (`track.second_pass`).
+4. The masks are scored (`few_shot_scores`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import InputError
@@ -28,7 +33,8 @@ from sst_retrieval.evaluate.few_shot_split import (
 from sst_retrieval.evaluate.perturbation import Perturbation, Target, load_target
 from sst_retrieval.files import escape_name
 from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
-from sst_retrieval.types import Photograph
+from sst_retrieval.track.second_pass import choose_targets, make_support, remember_again
+from sst_retrieval.types import Floats, Photograph, Support
 
 
 def run_protocol(
@@ -42,6 +48,7 @@ def run_protocol(
     seed: int = 0,
     turned: bool = False,
     erased: float = 0.0,
+    second_pass: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ProtocolScores:
     """Draw supports, propagate their masks to all other labelled specimens of their group, and score the result.
@@ -56,6 +63,7 @@ def run_protocol(
         seed: of draws and perturbations, 0 or more.
         turned: whether to rotate every target by a random angle, and mirror half of them.
         erased: share of the targets on which one trait is painted over, 0..1.
+        second_pass: most targets of a draw that become supports for a second pass; 0 for one pass.
         progress: called with the number of targets done and their total.
 
     Returns:
@@ -77,21 +85,63 @@ def run_protocol(
         raise InputError(
             f"no group has more than {shots} labelled specimens in {labels}; ask for fewer supports, or label more"
         )
-    total = sum(len(targets) for _, _, targets in splits)
+    total = sum(len(targets) for _, _, targets in splits) * (2 if second_pass else 1)
     perturbation = Perturbation(rotate=turned, erased_share=erased, seed=seed)
     trials: list[Trial] = []
     done = 0
     for draw, chosen, targets in splits:
         supports = [each for one in chosen if (each := load_labelled_support(one, labels, numbers)) is not None]
         memory = propagator.remember(supports)
+        load = partial(_load_targets, labels, numbers, memory.traits, draw, perturbation)
+        own: list[Trial] = []
         for batch in _batches(targets, get_batch_size(propagator)):
-            loaded = [
-                load_target(one, labels, numbers, memory.traits, draw=draw, perturbation=perturbation) for one in batch
-            ]
-            trials += _propagate_and_score(draw, loaded, memory, propagator)
+            own += _propagate_and_score(draw, load(batch), memory, propagator)
             done += len(batch)
             progress(done, total)
+        if second_pass:
+            surest = choose_targets(_collect_confidences(own), second_pass)
+            chosen_targets = [one for target in surest for one in targets if one.id == target]
+            further = [_make_support(target, memory, propagator) for target in load(chosen_targets)]
+            others = [one for one in targets if one.id not in surest] if further else []
+            if further:
+                memory = remember_again(propagator, supports, further)
+                own = [trial for trial in own if trial.specimen in surest]
+            for batch in _batches(others, get_batch_size(propagator)):
+                own += _propagate_and_score(draw, load(batch), memory, propagator)
+            done += len(targets)
+            progress(done, total)
+        trials += own
     return ProtocolScores(tuple(trials), shots, tuple(left_out))
+
+
+def _load_targets(
+    labels: Path,
+    numbers: Mapping[str, int],
+    traits: Sequence[str],
+    draw: int,
+    perturbation: Perturbation,
+    specimens: Sequence[Photograph],
+) -> list[Target]:
+    return [load_target(one, labels, numbers, traits, draw=draw, perturbation=perturbation) for one in specimens]
+
+
+def _collect_confidences(trials: Sequence[Trial]) -> dict[str, tuple[Floats, list[bool]]]:
+    """Collect what `track.second_pass.choose_targets` asks for, from the trials of one group and draw."""
+    by_target: dict[str, list[Trial]] = {}
+    for trial in trials:
+        by_target.setdefault(trial.specimen, []).append(trial)
+    return {
+        target: (np.array([t.confidence for t in own], dtype=np.float32), [t.found for t in own])
+        for target, own in by_target.items()
+    }
+
+
+def _make_support(target: Target, memory: Memory, propagator: Propagator) -> Support:
+    """Propagate to one target and make a support of it and its masks."""
+    (found,) = check_propagated(
+        propagator.propagate(memory, [target.image]), [target.image], memory.traits, propagator.name
+    )
+    return make_support(target.specimen.id, target.specimen.group, target.image, found, memory.traits)
 
 
 def _batches(targets: Sequence[Photograph], size: int) -> Iterator[Sequence[Photograph]]:

@@ -180,3 +180,46 @@ def test_a_label_of_another_size_is_refused(collection: Collection) -> None:
     Image.fromarray(np.zeros((30, 30), np.uint8)).save(labels(collection) / "S3.png")
     with pytest.raises(InputError, match=r"S3\.png is 30 x 30"):
         run_protocol(collection, labels(collection), NUMBERS, FakeTracker("cpu"))
+
+
+class Learner(FakeTracker):
+    """Finds half of everything; with more than one support, all. Surer of the first photographs of a collection."""
+
+    def __init__(self, device: str, sure: float = 0.9) -> None:
+        super().__init__(device)
+        self.sure = sure
+        self.remembered: list[list[str]] = []
+
+    def remember(self, supports):
+        self.remembered.append([each.individual for each in supports])
+        return super().remember(supports)
+
+    def _propagate(self, memory, image):
+        found = super()._propagate(memory, image)
+        masks = found.masks.copy()
+        if len(self.remembered[-1]) == 1:
+            masks[:, ::2] = False
+        place = float(np.flatnonzero(found.masks[0].any(axis=0))[0])  # The later a photograph, the farther right.
+        return Propagated(masks, np.full(2, self.sure - place / 1000, np.float32), found.frame)
+
+
+def test_in_a_second_pass_the_surest_targets_are_supports_and_keep_their_first_masks(collection: Collection) -> None:
+    tracker, reported = Learner("cpu"), []
+    progress = lambda done, total: reported.append((done, total))  # noqa: E731
+    asked = {"draws": 1, "second_pass": 2}
+    scores = run_protocol(collection, labels(collection), NUMBERS, tracker, progress=progress, **asked)
+    (drawn,), (first, *further) = tracker.remembered
+    assert first == drawn
+    assert further == [name for name in (f"S{number}" for number in range(8)) if name != drawn][:2]
+    ious = {trial.specimen: trial.iou for trial in scores.trials}
+    assert len(scores.trials) == 7 * 2
+    assert all((iou < 0.6) == (name in further) and (iou == 1 or name in further) for name, iou in ious.items())
+    assert reported[-1] == (14, 14)
+
+
+def test_without_a_sure_target_the_first_pass_stands(collection: Collection) -> None:
+    tracker = Learner("cpu", sure=0.5)
+    scores = run_protocol(collection, labels(collection), NUMBERS, tracker, draws=1, second_pass=2)
+    assert len(tracker.remembered) == 1
+    assert len(scores.trials) == 7 * 2
+    assert scores.mean_iou() < 0.6

@@ -1,0 +1,74 @@
+"""A second pass over a group: targets whose masks are surest become further supports, for all the others.
+
+"Predicted masks from pseudo-preceding images" (SST, Feng et al. 2025, arXiv 2501.06749), as a second pass:
+
+1. Propagate the group's supports to its targets (`Propagator.propagate`).
+2. `choose_targets`: those on which every trait was found, each with a high confidence; the surest first.
+3. `make_support`, `remember_again`: with their predicted masks they join the supports.
+4. Propagate to the targets that were not chosen. The chosen keep the masks of the first pass: asked again, each would
+   find its own prediction and confirm it.
+
+A mask then depends on which other photographs the group has, but not on their order: only confidences and ids decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sst_retrieval.errors import InputError
+from sst_retrieval.track.contract import Memory, Propagator
+from sst_retrieval.types import Floats, Propagated, RGBImage, Support
+
+LEAST_CONFIDENCE = 0.6
+"""Confidence below which a trait's mask makes its specimen no support: a wrong support harms every other target."""
+
+
+def choose_targets(confidences: Mapping[str, tuple[Floats, Sequence[bool]]], count: int) -> tuple[str, ...]:
+    """Choose the targets that become supports.
+
+    Args:
+        confidences: id of a target -> confidence of each trait, float32 (T,), and whether its mask holds any pixel.
+        count: how many at most, 1 or more.
+
+    Returns:
+        Ids, the surest first (mean confidence; of equals the one whose id sorts first). Fewer than `count`, or none, if
+        too few show every trait with a confidence of at least `LEAST_CONFIDENCE`.
+
+    Raises:
+        InputError: the count is below 1.
+
+    >>> sure, there = np.array([0.9, 0.8]), [True, True]
+    >>> choose_targets({"b": (sure, there), "a": (sure, there), "c": (sure, [True, False])}, 1)
+    ('a',)
+    """
+    if count < 1:
+        raise InputError(f"a second pass with {count} further supports cannot be; give 1 or more")
+    whole = {
+        target: float(np.mean(confidence))
+        for target, (confidence, found) in confidences.items()
+        if len(confidence) and all(found) and float(np.min(confidence)) >= LEAST_CONFIDENCE
+    }
+    return tuple(sorted(whole, key=lambda target: (-whole[target], target))[:count])
+
+
+def make_support(target: str, group: str, image: RGBImage, found: Propagated, traits: Sequence[str]) -> Support:
+    """Make a support of a target and the masks that were found on it.
+
+    Args:
+        target: its id.
+        group: its group.
+        image: uint8 (H, W, 3).
+        found: of the first pass, with a mask of every trait.
+        traits: names of the T traits, in the order of the masks.
+    """
+    return Support(target, group, image, tuple(traits), found.masks)
+
+
+def remember_again(propagator: Propagator, supports: Sequence[Support], further: Sequence[Support]) -> Memory:
+    """Encode the supports that people drew, and after them those of the first pass.
+
+    The first support lends its frame and its statistics to all, so it is always one that somebody drew.
+    """
+    return propagator.remember([*supports, *further])
