@@ -59,37 +59,42 @@ def reason_not_to_run(command: str) -> str | None:
     return next((reason for pattern, reason in NOT_RUN.items() if re.match(pattern, command)), None)
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("workplace")
-    make_workplace(folder)
-    return folder
+def run_command(command: str) -> str:
+    """Run a command; returns what went wrong, "" if nothing."""
+    words = shlex.split(command, comments=True)
+    if words[0] != "sst-retrieval":
+        return "nobody runs it; run it, or say in NOT_RUN why not"
+    done = CliRunner().invoke(app, words[1:])
+    return "" if done.exit_code == 0 else f"{done.output}\n{done.exception!r}"
 
 
-@pytest.mark.xdist_group("docs")
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
-def test_commands_run(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
-    (workplace / "my_photographs" / "collection.csv").unlink(missing_ok=True)  # Another page may have written it.
-    for command in commands(page):
-        if reason_not_to_run(command):
-            continue
-        words = shlex.split(command, comments=True)
-        assert words[0] == "sst-retrieval", f"{page}: {command}: nobody runs it; run it, or say in NOT_RUN why not"
+def run_block(block: str, page: str) -> str:
+    """Run a Python block; returns what went wrong, "" if nothing."""
+    try:
+        exec(compile(block, page, "exec"), {})
+    except Exception as error:  # Whatever it is, the other blocks are run all the same.
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def test_every_command_and_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One test of all pages: they share a folder whose index takes most of the time to build."""
+    make_workplace(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    count, wrong = 0, []
+    for page in PAGES:
+        (tmp_path / "my_photographs" / "collection.csv").unlink(missing_ok=True)  # Another page may have written it.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # Small samples, tips of the tree without specimens.
-            done = CliRunner().invoke(app, words[1:])
-        assert done.exit_code == 0, f"{page}: {command}\n{done.output}\n{done.exception!r}"
-
-
-@pytest.mark.xdist_group("docs")
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
-def test_python_runs(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
-    for block in blocks(page, "python"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Small samples.
-            exec(compile(block, page, "exec"), {})
+            for command in commands(page):
+                if not reason_not_to_run(command):
+                    count += 1
+                    wrong += [f"{page}: {command}\n{found}" for found in [run_command(command)] if found]
+            for block in blocks(page, "python"):
+                count += 1
+                wrong += [f"{page}:\n{block}\n{found}" for found in [run_block(block, page)] if found]
+    assert count > 40
+    assert not wrong, "\n\n".join(wrong)
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHERS])
