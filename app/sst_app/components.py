@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def show_specimen(
     hint: str = "",
     clickable: bool = True,
     zoomable: bool = False,
+    marks: Mapping[str, tuple[str, float, float]] | None = None,
 ) -> str | None:
     """Show a photograph with the outlines of its traits.
 
@@ -45,6 +46,7 @@ def show_specimen(
         hint: text below the picture while no trait is highlighted.
         clickable: whether a trait can be chosen.
         zoomable: whether the wheel and dragging zoom and move the picture.
+        marks: trait -> a short text that is written on the picture, and its (x, y) in pixels; None writes nothing.
 
     Returns:
         The trait that was clicked in this run, or None.
@@ -55,6 +57,7 @@ def show_specimen(
             "path": each.path,
             "colour": colours[each.trait],
             "chosen": each.trait == chosen,
+            "mark": (marks or {}).get(each.trait),
             "note": f"{each.trait}, confidence {each.confidence:.2f}" + (f", {each.decision}" if each.decision else ""),
         }
         for each in outlines

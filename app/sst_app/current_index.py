@@ -210,7 +210,11 @@ def _read_table(_index: sst.Index, folder: str, state: tuple[int, ...], trait: s
 
 def convert_to_categories(table: pd.DataFrame) -> pd.DataFrame:
     """Convert text columns with repeated values to categories, for faster counting and filtering."""
-    words = [name for name in table if table[name].dtype in (object, "str") and name != "sst:specimen"]
+    words = [
+        name
+        for name in table
+        if table[name].dtype in (object, "str") and name not in ("sst:specimen", "sst:individual")
+    ]
     few = [name for name in words if table[name].nunique() * 2 < len(table)]
     return table.astype(dict.fromkeys(few, "category"))
 

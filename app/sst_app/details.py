@@ -8,7 +8,17 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import captions, components, current_index, downloads, index_images, query_examples, query_input, url_state
+from sst_app import (
+    captions,
+    components,
+    current_index,
+    downloads,
+    index_images,
+    individuals,
+    query_examples,
+    query_input,
+    url_state,
+)
 from sst_app.json_values import is_missing
 from sst_app.markdown import escape_md
 from sst_app.page_errors import show_errors
@@ -60,6 +70,16 @@ def show_example_buttons(index: sst.Index, query: query_input.QueryInput, specim
             st.rerun()  # Closes the dialog.
 
 
+def _show_relatives(index: sst.Index, specimen: str, trait: str) -> None:
+    """Show which one it is, its photograph and the specimen's other ones; a click on another one asks with that."""
+    st.caption(escape_md(individuals.describe(index.individual(specimen))))
+    clicked = individuals.show_on_photograph(index, specimen, key=f"details-photograph-{specimen}")
+    clicked = clicked or individuals.show_others(index, specimen, key=f"details-other-{specimen}")
+    if clicked is not None and clicked != specimen:
+        st.session_state["asked"] = (clicked, trait)
+        st.rerun()
+
+
 def _open(specimen: str, trait: str) -> None:
     st.session_state["details-asked"] = (specimen, trait)
 
@@ -98,6 +118,8 @@ def _show(index: sst.Index, query: query_input.QueryInput, hits: Sequence[sst.Hi
         index_images.make_data_uri(picture), size, outlines, captions.get_trait_colours(index),
         key="details-picture", chosen=trait, label=specimen, clickable=False, zoomable=True,
     )  # fmt: skip
+    if not index.catalog.plain:
+        _show_relatives(index, specimen, trait)
     with st.container(horizontal=True):
         if st.button(
             f"Ask with {escape_md(trait)} of this specimen", type="primary", icon=":material/search:",

@@ -55,7 +55,8 @@ def build_hit_table(hits: Sequence[sst.Hit]) -> pd.DataFrame:
 def _make_row(hit: sst.Hit) -> dict[str, Any]:
     ours = {
         "rank": hit.rank,
-        "specimen": hit.individual,
+        "specimen": hit.specimen,
+        **({} if hit.individual == hit.specimen else {"photograph": hit.photograph, "individual": hit.individual}),
         "trait": hit.trait,
         "similarity": round(hit.similarity, 5),
         **{block: round(value, 5) for block, value in hit.blocks.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,11 @@ PHOTOGRAPH_SIDE = 1600
 
 OUTLINE_SIDE = 1024
 """Longer edge of the subsampled masks that outlines are traced on, in pixels."""
+
+
+Kind = TypeVar("Kind", bound=np.generic)
+Window = tuple[int, int, int, int] | None
+"""(x0, y0, x1, y1) in pixels of a photograph; None is all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,10 @@ def read_crop(_index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str
         return make_grey()
     region = _index.region(specimen, trait)
     picture = Image.open(io.BytesIO(small))  # The index returns small pictures only.
-    scale = picture.width / region.size[1]
-    left, top, right, bottom = (round(edge * scale) for edge in sst.around_box(region.box, region.size))
+    x, y, right, _ = _index.window(specimen) or (0, 0, region.size[1], region.size[0])
+    scale = picture.width / (right - x)
+    around = sst.around_box(region.box, region.size)
+    left, top, right, bottom = (round((edge - start) * scale) for edge, start in zip(around, (x, y, x, y), strict=True))
     return encode_jpeg(np.asarray(picture.crop((left, top, right, bottom)).convert("RGB")))
 
 
@@ -65,15 +73,19 @@ def read_crop(_index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str
 def read_outlines(
     _index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str
 ) -> tuple[tuple[int, int], list[Outline]]:
-    """Return the size (height, width) of a specimen's photograph, and the outlines of its traits, largest first."""
+    """Return the size (height, width) of what is shown of a specimen, and the outlines of its traits, largest first.
+
+    Shown is its photograph, or of one that shows several individuals its window.
+    """
     size, found = (0, 0), []
+    window = _index.window(specimen)
     for trait in _index.traits:
         try:
             region = _index.region(specimen, trait)
         except sst.QueryError:
             continue  # A trait of another group was never looked for.
-        size = region.size
-        mask = _index.mask(specimen, trait)
+        mask = show_window(_index.mask(specimen, trait), window)
+        size = (mask.shape[0], mask.shape[1])
         decision = _index.decision(specimen, trait)
         label = "" if decision is None else decision.decision
         found.append(Outline(trait, trace_svg_path(mask), int(np.count_nonzero(mask)), region.confidence, label))
@@ -84,22 +96,23 @@ def read_outlines(
 def read_path(
     _index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str, trait: str, seen: str
 ) -> tuple[tuple[int, int], str]:
-    """Return the size (height, width) of a specimen's photograph and the outline of a trait as an SVG path.
+    """Return the size (height, width) of what is shown of a specimen and the outline of a trait as an SVG path.
 
     Args:
         key: see `current_index.get_picture_key`.
         specimen, trait: whose outline.
         seen: what identifies the last decision on the mask, which may have brought another one.
     """
-    return _index.region(specimen, trait).size, trace_svg_path(_index.mask(specimen, trait))
+    mask = show_window(_index.mask(specimen, trait), _index.window(specimen))
+    return (mask.shape[0], mask.shape[1]), trace_svg_path(mask)
 
 
 @st.cache_data(max_entries=8, show_spinner="Reading the photograph")
 def read_photograph(
     _index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str
 ) -> tuple[bytes, tuple[int, int]]:
-    """Return a photograph as a JPEG file of at most PHOTOGRAPH_SIDE pixels, and its original (height, width)."""
-    image = _index.photograph(specimen)
+    """Return what is shown of a specimen as a JPEG file of at most PHOTOGRAPH_SIDE pixels, and its (height, width)."""
+    image = show_window(_index.photograph(specimen), _index.window(specimen))
     return encode_jpeg(shrink(image, PHOTOGRAPH_SIDE)), (image.shape[0], image.shape[1])
 
 
@@ -109,12 +122,27 @@ def read_pixels(_index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: s
     return _index.photograph(specimen)
 
 
-def trace_svg_path(mask: npt.NDArray[np.bool_]) -> str:
-    """Trace the outline of a mask, bool (H, W), as an SVG path in pixels; "" if it is empty."""
+def show_window(image: npt.NDArray[Kind], window: Window) -> npt.NDArray[Kind]:
+    """Return the part of a picture or mask, (H, W, ...), that is shown of an individual (`Index.window`)."""
+    if window is None:
+        return image
+    x0, y0, x1, y1 = window
+    return image[y0:y1, x0:x1]
+
+
+def trace_svg_path(mask: npt.NDArray[np.bool_], corner: tuple[int, int] = (0, 0)) -> str:
+    """Trace the outline of a mask, bool (H, W), as an SVG path in pixels; "" if it is empty.
+
+    Args:
+        mask: which pixels.
+        corner: (x, y) of its upper left pixel.
+    """
+    left, top = corner
     step = max(1, round(max(mask.shape) / OUTLINE_SIDE))
     curves = [curve for curve in sst.outlines(mask[::step, ::step]) if len(curve) > 6]
     return "".join(
-        "M" + "L".join(f"{x * step:.0f} {y * step:.0f}" for x, y in curve[:-1].tolist()) + "Z" for curve in curves
+        "M" + "L".join(f"{left + x * step:.0f} {top + y * step:.0f}" for x, y in curve[:-1].tolist()) + "Z"
+        for curve in curves
     )
 
 

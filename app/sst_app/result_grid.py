@@ -17,6 +17,7 @@ from sst_app import (
     downloads,
     index_images,
     index_model,
+    individuals,
     query_input,
     sentence_input,
     side_by_side,
@@ -53,13 +54,14 @@ def show(
         "Show", ["trait", "specimen"], default="trait", key="view", bind="query-params", required=True
     )
     a_page = TILES_PER_ROW[size] * ROWS_PER_PAGE[size]
+    per = individuals.show_per_choice(index)
     page = _read_page()
     words = None
     if sentence is not None and not query.several:
         words = index_model.describe_text(index, sentence.question, query.trait)
     most = None if sentence is None else sentence.question.k
     wanted = page * a_page + 1
-    hits = search(index, query, weights, where, wanted if most is None else min(wanted, most), sentence, words)
+    hits = search(index, query, weights, where, wanted if most is None else min(wanted, most), sentence, words, per)
     more = len(hits) > page * a_page
     shown = hits[(page - 1) * a_page : page * a_page]
     downloads.show_buttons(head[2:], index, query, hits[: page * a_page])
@@ -120,6 +122,7 @@ def search(
     k: int,
     sentence: sentence_input.SentenceQuery | None = None,
     described: index_model.TextQuery | None = None,
+    per: str = "specimen",
 ) -> list[sst.Hit]:
     """Search; results are cached."""
     arguments = {
@@ -130,6 +133,7 @@ def search(
         "weights": weights,
         "where": where,
         "k": k,
+        "per": per,
     }
     vectors = b"" if query.vectors is None else query.vectors.tobytes()
     vector = None if described is None else described.vector
@@ -209,11 +213,13 @@ def _format_tile(hit: sst.Hit, size: str, affixes: tuple[str, str]) -> str:
         f'background:{BLOCK_COLOURS.get(block, "#555555")}"></span></span><span>{value:.2f}</span>'
         for block, value in hit.blocks.items()
     )
+    which = individuals.describe_hit(hit)
     who = escape(captions.format_caption(dict(hit.metadata), brief=True))
     name = f"{hit.rank}. {escape(captions.shorten(hit.individual, NAME_LENGTHS[size], affixes))}"
     return (
         f'<div class="tile-name" title="{escape(hit.individual)}">{name}</div>'
-        f'<div class="tile-line" title="{who}">{who}</div>'
+        + (f'<div class="tile-line" title="{escape(which)}">{escape(which)}</div>' if which else "")
+        + f'<div class="tile-line" title="{who}">{who}</div>'
         f'<div class="tile-line two"><span title="similarity, 0 to 1"><b>{hit.similarity:.3f}</b></span>'
         f'<span title="confidence of the mask">{"" if small else "mask "}{hit.confidence:.2f}</span></div>'
         f'<div class="bars{" narrow" if small else ""}">{bars}</div>'

@@ -30,7 +30,7 @@ def show_queue(index: sst.Index, queue: pd.DataFrame, place: int, who: str) -> N
     """Show the mask at a place of the queue; keys decide on it and on those behind it, however fast they come."""
     key = components.hash_key("review-queue")
     items = [
-        _make_item(index, row["sst:specimen"], row["sst:trait"], near=number < PHOTOGRAPHS_AHEAD)
+        _make_item(index, row["sst:individual"], row["sst:trait"], near=number < PHOTOGRAPHS_AHEAD)
         for number, (_, row) in enumerate(queue.iloc[place : place + AHEAD].iterrows())
     ]
     data = {
@@ -90,7 +90,7 @@ def _locate_picture(index: sst.Index, key: tuple[str, tuple[int, ...]], specimen
 def show_grid(index: sst.Index, queue: pd.DataFrame, who: str) -> None:
     """Show the first masks of the queue as a grid: click what is wrong, and accept the rest."""
     shown = queue.iloc[: ACROSS * ROWS]
-    pairs = [(str(row["sst:specimen"]), str(row["sst:trait"])) for _, row in shown.iterrows()]
+    pairs = [(str(row["sst:individual"]), str(row["sst:trait"])) for _, row in shown.iterrows()]
     wrong = st.session_state.setdefault("review-wrong", set()) & set(pairs)
     with st.container(horizontal=True, vertical_alignment="center"):
         accept = f"Accept {len(pairs) - len(wrong)}" + (f", reject {len(wrong)}" if wrong else "")

@@ -18,7 +18,7 @@ OWN = {
 
 WIDGETS = {
     "search": (
-        "way", "trait", "words", "together", "others", "sure", "sentence", "tiles", "view", "f.", "compare-",
+        "way", "trait", "words", "together", "others", "sure", "sentence", "tiles", "view", "per", "f.", "compare-",
         "upload-trait", "pattern", "colour", "shape", "text",
     ),
     "annotate": ("annotate-group", "annotate-words", "annotate-specimen"),

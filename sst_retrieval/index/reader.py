@@ -247,6 +247,23 @@ class Reader:
         found = self.individual(individual)
         return None if found.box is None or found.size is None else get_window(found.box, found.size)
 
+    def silhouette(self, individual: str) -> Mask:
+        """Return which pixels of its box are an individual's, as the build found or took it.
+
+        Returns:
+            bool (y1 - y0, x1 - x0) of `Individual.box`; all of them if its outline is not known.
+
+        Raises:
+            QueryError: there is no such individual, or it has no box, being the only one of its photograph.
+        """
+        found = self.individual(individual)
+        if found.box is None or found.size is None:
+            raise QueryError(f"{found.id} is the only individual of its photograph, so it has no outline of its own")
+        x0, y0, x1, y1 = found.box
+        if found.outline is None:
+            return np.ones((y1 - y0, x1 - x0), dtype=bool)
+        return masks.decode_part(found.outline, found.size, found.box)
+
     def individual(self, name: str) -> Individual:
         """Return an individual by its id; or by the name of its photograph or specimen, if it is the only one there.
 

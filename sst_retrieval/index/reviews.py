@@ -91,6 +91,20 @@ class Review:
         """Whether this mask replaces whatever a build propagates."""
         return self.decision in ("accept", "redraw")
 
+    def mask(self) -> Mask:
+        """Decode the mask that was reviewed, or drawn: bool (H, W).
+
+        Raises:
+            IndexFolderError: it is damaged.
+        """
+        try:
+            return decode(self.rle, self.size)
+        except ValueError as error:
+            raise IndexFolderError(
+                f"the review of {self.trait} of {self.individual} at {self.time} has a damaged mask ({error}); "
+                "review it again"
+            ) from error
+
     settles_mask = overrides_propagation  # Its name in version 0.1.
 
     def to_json(self, *, sealed: bool = True) -> str:
@@ -373,13 +387,7 @@ def apply_review_mask(region: Region, review: Review) -> Region:
     Raises:
         IndexFolderError: the mask of the review is damaged.
     """
-    try:
-        mask = decode(review.rle, review.size)
-    except ValueError as error:
-        raise IndexFolderError(
-            f"the review of {review.trait} of {review.individual} at {review.time} has a damaged mask ({error}); "
-            "review it again"
-        ) from error
+    mask = review.mask()
     return replace(
         region,
         present=bool(mask.any()),

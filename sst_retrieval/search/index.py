@@ -160,6 +160,7 @@ class Index:
     thumbnail = _method(Reader.thumbnail)
     crop = _method(Reader.crop)
     window = _method(Reader.window)
+    silhouette = _method(Reader.silhouette)
     examples = _method(Reader.examples)
 
     # ------------------------------------------------------------------------------------- decisions about masks

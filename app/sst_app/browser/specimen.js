@@ -30,6 +30,15 @@ export default function ({ parentElement, data, setTriggerValue }) {
       line.setAttribute("fill-rule", "evenodd");
       group.append(line);
     }
+    if (trait.mark) {
+      const [words, x, y] = trait.mark, mark = document.createElementNS(SVG, "text");
+      mark.setAttribute("class", "mark");
+      mark.setAttribute("x", x);
+      mark.setAttribute("y", y);
+      mark.setAttribute("font-size", Math.max(data.width, data.height) / 32);
+      mark.textContent = words;
+      group.append(mark);
+    }
     if (data.clickable) {
       const choose = () => setTriggerValue("trait", trait.name);
       group.setAttribute("tabindex", "0");

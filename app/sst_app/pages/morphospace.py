@@ -125,7 +125,7 @@ def _make_scatter(
 
 def _get_trait_table(trait: str) -> pd.DataFrame:
     """Return the table of one trait, one row per specimen."""
-    return current_index.get_table(trait).set_index("sst:specimen")
+    return current_index.get_table(trait).set_index("sst:individual")
 
 
 @st.cache_resource(max_entries=16, show_spinner="Laying the specimens out; UMAP takes a minute the first time")

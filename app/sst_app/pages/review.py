@@ -53,7 +53,7 @@ def main() -> None:
         return
     place = min(st.session_state.get("review-place", 0), len(queue) - 1)
     row = queue.iloc[place]
-    specimen, name = row["sst:specimen"], row["sst:trait"]
+    specimen, name = row["sst:individual"], row["sst:trait"]
     st.session_state["review-shown"] = (specimen, name)
     _show_mask(index, queue, place, who)
 
@@ -71,7 +71,7 @@ def list_queue(table: pd.DataFrame, status: str, *, absent: bool = False, least_
 def _show_mask(index: sst.Index, queue: pd.DataFrame, place: int, who: str) -> None:
     """Show a mask on its photograph, and the buttons of a decision."""
     row, total = queue.iloc[place], len(queue)
-    specimen, trait = row["sst:specimen"], row["sst:trait"]
+    specimen, trait = row["sst:individual"], row["sst:trait"]
     key = current_index.get_cache_key(index)
     left, right = st.columns([2.6, 1], gap="medium")
     with left:
@@ -229,7 +229,7 @@ def read_settled_masks(index: sst.Index, specimen: str) -> dict[str, Any]:
 
 def _list_undecided(index: sst.Index, specimen: str) -> list[str]:
     table = current_index.get_table()
-    own = table[(table["sst:specimen"] == specimen) & table["sst:present"] & (table["sst:review"] == "")]
+    own = table[(table["sst:individual"] == specimen) & table["sst:present"] & (table["sst:review"] == "")]
     return [str(trait) for trait in own["sst:trait"]]
 
 

@@ -15,6 +15,7 @@ from sst_app import (
     details,
     filter_widgets,
     index_images,
+    individuals,
     query_examples,
     query_input,
     result_grid,
@@ -84,7 +85,7 @@ def _show_query(index: sst.Index) -> query_input.QueryInput | query_input.Unmask
         "Specimen", key="words", placeholder="id, name, place ...", help="Words of its id or of any column.",
         icon=":material/search:",
     )  # fmt: skip
-    specimen = url_state.get("specimen")
+    specimen = individuals.resolve(index, url_state.get("specimen"))
     if specimen and not (current_index.get_specimens()["sst:specimen"] == specimen).any():
         st.warning(escape_md(f"This index has no specimen {specimen!r}; choose another."))
         specimen = ""
@@ -92,6 +93,7 @@ def _show_query(index: sst.Index) -> query_input.QueryInput | query_input.Unmask
         found = specimen_picker.find_specimens(current_index.get_specimens(), words)
         if words and not found:
             st.info("No specimen has all of these words; use fewer or other ones.")
+        found = found if index.catalog.plain else individuals.list_first_of_each(index, found)
         specimen_picker.show_gallery(found, _pick, key="pick", across=2)
     return _show_traits(index, specimen) if specimen else None
 
@@ -99,6 +101,10 @@ def _show_query(index: sst.Index) -> query_input.QueryInput | query_input.Unmask
 def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | None:
     """Show the specimen and the choice of its traits."""
     key = current_index.get_cache_key(index)
+    other = None if index.catalog.plain else individuals.show_on_photograph(index, specimen, key="query-photograph")
+    if other is not None and other != specimen:
+        _pick(other)
+        st.rerun()
     size, outlines = index_images.read_outlines(index, key, specimen)
     if not outlines:
         reasons = [row.reason for row in index.skipped() if row.photograph == specimen]
@@ -122,6 +128,8 @@ def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | No
         st.session_state["trait"] = clicked
         st.rerun()
     about = captions.format_caption(dict(index.individual(specimen).metadata))
+    which = "" if index.catalog.plain else individuals.describe(index.individual(specimen))
+    about = " · ".join(each for each in (which, about) if each)
     st.html(
         f'<div class="tile-name query-name" title="{escape(specimen)}">{escape(specimen)}</div>'
         f'<div class="tile-line">{escape(about)}</div>'
