@@ -59,7 +59,8 @@ class Journal:
         self._entries: dict[tuple[str, int | None], Fetched] = {}
         for entry in self._read():
             self._entries[entry.address, entry.side] = entry
-        self.files = {entry.file for entry in self._entries.values()}
+        self._taken = {entry.file.casefold() for entry in self._entries.values()}
+        self._numbers: dict[str, int] = {}
 
     def _read(self) -> Iterator[Fetched]:
         if not self.path.is_file():
@@ -105,11 +106,12 @@ class Journal:
             before = self._entries.get((address, side))
             if before is not None and before.file.endswith(suffix):
                 return before.file
-            taken = {name.casefold() for name in self.files}
-            number = 1
-            while (name := f"{stem}{f'_{number}' if number > 1 else ''}{suffix}").casefold() in taken:
+            key = f"{stem}{suffix}".casefold()
+            number = self._numbers.get(key, 1)
+            while (name := f"{stem}{f'_{number}' if number > 1 else ''}{suffix}").casefold() in self._taken:
                 number += 1
-            self.files.add(name)
+            self._numbers[key] = number + 1
+            self._taken.add(name.casefold())
             return name
 
     def append(self, entry: Fetched) -> None:
