@@ -34,6 +34,7 @@ _MARGIN, _GAP, _LINE = 14, 10, 15
 _PAPER, _INK, _GREY, _WELL = "#FFFFFF", "#1A1A1A", "#5F5F5F", "#ECECEA"
 _ACROSS, _NARROWEST = 12, 480
 _INSET, _NUMBER, _MOST = 84, 11, 0.5
+_ROOM = 4  # As many times the letters' size, an individual has room for its number.
 _LAYERS = 4  # Of individuals, so that two that touch are outlined each.
 
 
@@ -208,7 +209,7 @@ def _layer(individuals: Mapping[int, Mask]) -> list[Mask]:
 
 
 def _write_numbers(picture: Image.Image, individuals: Mapping[int, Mask], scale: float, letters: int) -> None:
-    """Write the number of each individual above it.
+    """Write the number of each individual into its middle, or above it if it is small.
 
     Args:
         picture: to write on.
@@ -218,11 +219,16 @@ def _write_numbers(picture: Image.Image, individuals: Mapping[int, Mask], scale:
     """
     pen, font = ImageDraw.Draw(picture), font_for("0", letters)
     for number, mask in sorted(individuals.items()):
-        x0, y0, x1, _ = box(mask)
+        x0, y0, x1, y1 = box(mask)
         if x0 < x1:
             across = font.getlength(str(number)) + 6
-            left = min(max(0.0, (x0 + x1) / 2 * scale - across / 2), picture.width - across)
-            above = max(0.0, y0 * scale - letters - 6)
+            x, y = (x0 + x1) / 2 * scale, y0 * scale - letters / 2 - 4
+            if min(x1 - x0, y1 - y0) * scale > _ROOM * letters:
+                rows, columns = np.nonzero(mask[y0:y1, x0:x1])
+                nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+                x, y = (x0 + columns[nearest]) * scale, (y0 + rows[nearest]) * scale
+            left = min(max(0.0, x - across / 2), picture.width - across)
+            above = max(0.0, y - letters / 2 - 2)
             pen.rounded_rectangle((left, above, left + across, above + letters + 3), radius=3, fill=_INK)
             middle = left + across / 2, above + letters / 2 + 2
             pen.text(middle, str(number), fill="#FFFFFF", font=font, anchor="mm")
