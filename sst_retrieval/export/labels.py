@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import QueryError
 from sst_retrieval.export.file_provenance import file_provenance, write_provenance
-from sst_retrieval.export.photographs import PhotographContent, collect_outlines, list_photographs
+from sst_retrieval.export.photographs import PhotographContent, box_of_rle, collect_outlines, list_photographs, paint
 from sst_retrieval.files import escape_name
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import write_png
@@ -120,7 +120,7 @@ def _paint_traits(
     for individual in content.individuals:
         for trait, region in regions(index, individual.id).items():
             if region.confidence >= min_confidence:
-                stack[index.traits.index(trait)] |= masks.decode(region.rle, region.size)
+                paint(region.rle, region.size, stack[index.traits.index(trait)])
     return masks.to_labels(stack, [index.trait_numbers[trait] for trait in index.traits])
 
 
@@ -140,5 +140,6 @@ def paint_individuals(index: Index, content: PhotographContent) -> npt.NDArray[n
     outlines = collect_outlines(index, content.individuals)
     for individual in content.individuals:
         if individual.id in outlines:
-            numbers[masks.decode(outlines[individual.id], content.size)] = individual.number
+            x0, y0, x1, y1 = box = box_of_rle(outlines[individual.id], content.size)
+            numbers[y0:y1, x0:x1][masks.decode_part(outlines[individual.id], content.size, box)] = individual.number
     return numbers

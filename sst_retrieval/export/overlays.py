@@ -10,7 +10,7 @@ import numpy as np
 from sst_retrieval.errors import ImageError
 from sst_retrieval.export.file_provenance import file_provenance, write_provenance
 from sst_retrieval.export.labels import regions
-from sst_retrieval.export.photographs import PhotographContent, collect_outlines, list_photographs
+from sst_retrieval.export.photographs import PhotographContent, collect_outlines, list_photographs, paint
 from sst_retrieval.files import escape_name
 from sst_retrieval.imaging.images import write_jpeg
 from sst_retrieval.imaging.masks import decode
@@ -69,14 +69,11 @@ def make_photograph_tile(index: Index, content: PhotographContent) -> Tile:
         ImageError: the photograph is not at hand.
     """
     image = index.photograph(content.id)
-    traits: dict[str, Mask] = {}
+    # All traits in the order of their numbers, so that each has the same colour on every picture.
+    masks: dict[str, Mask] = {trait: np.zeros(image.shape[:2], dtype=bool) for trait in index.traits}
     for individual in content.individuals:
         for trait, region in regions(index, individual.id).items():
-            if region.present:
-                mask = decode(region.rle, region.size)
-                traits[trait] = traits[trait] | mask if trait in traits else mask
-    # All traits in the order of their numbers, so that each has the same colour on every picture.
-    masks = {trait: traits.get(trait, np.zeros(image.shape[:2], dtype=bool)) for trait in index.traits}
+            paint(region.rle, region.size, masks[trait])
     photograph, lines, numbered = content.photograph, [content.photograph.group], {}
     if content.may_show_several:
         outlines = collect_outlines(index, content.individuals)

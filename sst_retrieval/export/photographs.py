@@ -9,9 +9,10 @@ from pycocotools import mask as coco
 
 from sst_retrieval.errors import ImageError
 from sst_retrieval.imaging.images import image_size
+from sst_retrieval.imaging.masks import decode_part
 from sst_retrieval.index.reviews import Review
 from sst_retrieval.search.index import Index
-from sst_retrieval.types import Individual, Photograph
+from sst_retrieval.types import Box, Individual, Mask, Photograph
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,7 @@ def _apply_decision(individual: Individual, review: Review | None) -> Individual
         return None
     if review.decision == "accept":
         return replace(individual, score=1.0)
-    x, y, width, height = (int(value) for value in coco.toBbox({"size": list(review.size), "counts": review.rle}))
-    return replace(individual, score=1.0, outline=review.rle, box=(x, y, x + width, y + height))
+    return replace(individual, score=1.0, outline=review.rle, box=box_of_rle(review.rle, review.size))
 
 
 def select_photographs(index: Index, where: str) -> set[str]:
@@ -117,3 +117,27 @@ def collect_outlines(index: Index, individuals: Sequence[Individual]) -> Mapping
         height, width = sizes[name] or (0, 0)
         outlines[name] = coco.merge([{"size": [height, width], "counts": rle} for rle in own])["counts"]
     return outlines
+
+
+def paint(rle: bytes, size: tuple[int, int], onto: Mask) -> None:
+    """Add a mask to another, touching no pixel outside its box: there may be many small ones on a large photograph.
+
+    Args:
+        rle: compressed COCO run-length counts.
+        size: (height, width) of the photograph in pixels.
+        onto: bool (H, W) of that size; is changed.
+    """
+    x0, y0, x1, y1 = box = box_of_rle(rle, size)
+    if x0 < x1:
+        onto[y0:y1, x0:x1] |= decode_part(rle, size, box)
+
+
+def box_of_rle(rle: bytes, size: tuple[int, int]) -> Box:
+    """Return the box around a mask without decompressing it: (x0, y0, x1, y1), half-open; all 0 if it is empty.
+
+    Args:
+        rle: compressed COCO run-length counts.
+        size: (height, width) of the photograph in pixels.
+    """
+    x, y, width, height = (int(value) for value in coco.toBbox({"size": list(size), "counts": rle}))
+    return x, y, x + width, y + height
