@@ -25,6 +25,7 @@ of every result; the column "sst:hidden" marks them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,35 @@ class Catalog(SandboxedDatabase):
         ids = self.resolve(where, trait).tolist()
         sql = 'SELECT "sst:individual", "sst:region" FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))'
         return dict(self.rows(sql, {"ids": ids}))
+
+    def resolve_common(
+        self, where: str, traits: Sequence[str], among: npt.NDArray[np.int64] | None
+    ) -> dict[str, npt.NDArray[np.int64]]:
+        """Resolve a predicate to the individuals that show all of some traits, each with regions that it holds for.
+
+        Args:
+            where: one DuckDB expression (see the module).
+            traits: names of the traits.
+            among: int64 (n,), the only regions to take; None takes all.
+
+        Returns:
+            Trait -> int64 (m,), its region of each individual; individuals in order of their ids.
+
+        Raises:
+            QueryError: the predicate is not one expression or names something that is not there.
+        """
+        ids = {trait: self.resolve(where, trait) for trait in traits}
+        if among is not None:
+            ids = {trait: own[np.isin(own, among)] for trait, own in ids.items()}
+        if (owners := self._owners) is not None:
+            # Numbers of individuals, in order of their ids, as regions of a trait are.
+            numbers = {trait: owners.numbers(own) for trait, own in ids.items()}
+            common = functools.reduce(functools.partial(np.intersect1d, assume_unique=True), numbers.values())
+            return {trait: own[np.searchsorted(numbers[trait], common)] for trait, own in ids.items()}
+        sql = 'SELECT "sst:individual", "sst:region" FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))'
+        regions = {trait: dict(self.rows(sql, {"ids": own.tolist()})) for trait, own in ids.items()}
+        names = sorted(set.intersection(*(set(own) for own in regions.values())))
+        return {trait: np.array([own[name] for name in names], dtype=np.int64) for trait, own in regions.items()}
 
     def apply_reviews(self, reviews: Iterable[Review]) -> None:
         """Apply reviews to the catalog, in place of those applied before.

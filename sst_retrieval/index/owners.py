@@ -151,6 +151,10 @@ class Owners:
         metadata = dict(zip(self._columns, values, strict=True))
         return Owner(individual, photograph, specimen, float(self._confidences[region_id]), metadata)
 
+    def numbers(self, region_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Return numbers of individuals, in order of their ids, whose regions these are: int32 (n,)."""
+        return np.asarray(self._individuals[region_ids])
+
     def names(self, individual: str) -> tuple[str, str] | None:
         """Return the photograph that an individual is on, and the specimen; None if there is no such individual."""
         number = self._find(individual)

@@ -235,6 +235,22 @@ class VectorIndex:
         """
         return self._rescore(WeightedQuery.scale(query, self._blocks, weights), self.rows(ids))
 
+    def bounds(self, query: Sequence[QueryExample], ids: Ids, *, weights: Doubles) -> Doubles | None:
+        """Bound the scores of some regions from above, by their codes.
+
+        Args:
+            query: as for `search`.
+            ids: int64 (n,), region ids of this trait, ascending.
+            weights: float64 (B,), as for `search`.
+
+        Returns:
+            float64 (n,); None if there are no codes.
+        """
+        if self._codes is None:
+            return None
+        found = self._codes.bound(WeightedQuery.scale(query, self._blocks, weights), self.rows(ids))
+        return found.values * found.factor + found.offset
+
     def _rows(self, ids: Ids) -> Ids:
         """Return the rows of those region ids that are here, int64, in their order."""
         table = self._row_table if len(ids) >= ROW_TABLE_LIMIT else None

@@ -24,7 +24,7 @@ from sst_retrieval.errors import QueryError
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.owners import Owner
 from sst_retrieval.index.reader import Reader
-from sst_retrieval.index.vectors import VectorIndex
+from sst_retrieval.index.vectors import FIRST_BOUNDS, VectorIndex
 from sst_retrieval.search.query import Pair, Query, expand_query, make_query
 from sst_retrieval.types import Doubles, Floats, Hit
 
@@ -203,19 +203,51 @@ def rank_matches(query: Query, catalog: Catalog, vectors: Mapping[str, VectorInd
 def _rank_individuals(query: Query, catalog: Catalog, vectors: Mapping[str, VectorIndex]) -> list[Match]:
     """Rank the individuals that show every trait of the query by the mean of the traits."""
     where = "true" if query.where is None else query.where
-    regions = {trait: catalog.resolve_by_individual(where, trait) for trait in query.traits}
-    if query.among is not None:
-        among = set(query.among.tolist())
-        regions = {trait: {name: n for name, n in own.items() if n in among} for trait, own in regions.items()}
-    names = sorted(set.intersection(*(set(own) for own in regions.values())))
-    ids = {trait: np.array([own[name] for name in names], dtype=np.int64) for trait, own in regions.items()}
-    found = [vectors[trait].scores(own, ids[trait], weights=query.weight_vector) for trait, own in query.traits.items()]
-    total = np.round(np.sum([scores for scores, _ in found], axis=0), 9)
-    best = np.argsort(-total, kind="stable")[: query.k + len(query.excluded)]
+    ids = catalog.resolve_common(where, list(query.traits), query.among)
+    wanted = query.k + len(query.excluded)
+    promising = _select_promising(query, ids, vectors, wanted)
+    ids = {trait: own[promising] for trait, own in ids.items()}
+    total, found = _score_individuals(query, ids, vectors)
+    best = np.argsort(-total, kind="stable")[:wanted]
     return [
-        Match(tuple(int(own[at]) for own in ids.values()), float(total[at]), np.stack([one[at] for _, one in found]))
+        Match(tuple(int(own[at]) for own in ids.values()), float(total[at]), np.stack([one[at] for one in found]))
         for at in best
     ]
+
+
+def _select_promising(
+    query: Query, ids: Mapping[str, npt.NDArray[np.int64]], vectors: Mapping[str, VectorIndex], wanted: int
+) -> npt.NDArray[np.int64]:
+    """Select individuals that contain the best ones: all whose bound reaches the last score that is wanted.
+
+    Args:
+        query: the query.
+        ids: trait -> int64 (n,), the regions of the individuals.
+        vectors: trait -> its vectors.
+        wanted: how many individuals are wanted.
+
+    Returns:
+        int64 (m,), positions in the ids, ascending.
+    """
+    count, most = len(next(iter(ids.values()))), max(FIRST_BOUNDS, 2 * wanted)
+    total = np.zeros(count)
+    for trait, examples in query.traits.items():
+        bounds = vectors[trait].bounds(examples, ids[trait], weights=query.weight_vector) if most < count else None
+        if bounds is None:
+            return np.arange(count)
+        total += bounds
+    first = np.sort(np.argpartition(total, -most)[-most:])
+    scores, _ = _score_individuals(query, {trait: own[first] for trait, own in ids.items()}, vectors)
+    # A score is rounded to nine digits, and so is that of each trait before.
+    return np.flatnonzero(total >= np.partition(scores, -wanted)[-wanted] - 1e-9 * (1 + len(ids)))
+
+
+def _score_individuals(
+    query: Query, ids: Mapping[str, npt.NDArray[np.int64]], vectors: Mapping[str, VectorIndex]
+) -> tuple[Doubles, list[Doubles]]:
+    """Score individuals exactly: float64 (n,), and of each trait the cosines of its blocks, float64 (n, B)."""
+    found = [vectors[trait].scores(own, ids[trait], weights=query.weight_vector) for trait, own in query.traits.items()]
+    return np.round(np.sum([scores for scores, _ in found], axis=0), 9), [cosines for _, cosines in found]
 
 
 def make_hits(matches: Sequence[Match], query: Query, catalog: Catalog, masks: Any) -> list[Hit]:

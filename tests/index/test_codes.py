@@ -287,6 +287,43 @@ def test_an_index_of_many_regions_is_searched_by_codes(large: Path) -> None:
     ]
 
 
+def test_individuals_that_show_several_traits_are_ranked_by_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 1500
+    regions = [a_region(f"S{n:04d}", vector=vector) for n, vector in enumerate(clustered(count))]
+    regions += [a_region(f"S{n:04d}", "head", vector=vector) for n, vector in enumerate(clustered(count, 1)) if n % 7]
+    built(tmp_path / "index", regions, numbers={"wing": 7, "head": 2})
+    like, unlike = [("S0003", "wing"), ("S0003", "head")], ("S0011", "head")
+    among = np.arange(0, 2 * count, 3)
+    asked: list[dict] = [
+        {},
+        {"where": "hash(specimen) % 5 < 4", "k": 7},
+        {"unlike": unlike, "weights": {"colour": 1}},
+        {"k": 2000},
+        {"among": among},
+        {"where": "false"},
+    ]
+    with sst.open_index(tmp_path / "index") as index:
+        scored: list[int] = []
+        score = VectorIndex.scores
+        monkeypatch.setattr(
+            VectorIndex,
+            "scores",
+            lambda self, query, ids, **rest: scored.append(len(ids)) or score(self, query, ids, **rest),
+        )
+        quick = [index.search(like=like, **options) for options in asked]
+        assert max(scored[:4]) < count / 4
+        for each in index._reader.vector_indexes.values():
+            each._codes = None
+        without_codes = [index.search(like=like, **options) for options in asked]
+        index.catalog._owners = None
+        assert [index.search(like=like, **options) for options in asked] == without_codes == quick
+    assert [len(hits) for hits in quick[:3]] == [12, 7, 12]
+    assert len(quick[3]) == count - count // 7 - 1 - 1
+    assert quick[5] == []
+
+
 def test_codes_have_checksums_and_are_repaired(large: Path) -> None:
     (codes_file,) = large.glob("generations/*/vectors/wing.codes.npy")
     assert verify_index(large).damages == []
