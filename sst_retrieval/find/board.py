@@ -43,39 +43,69 @@ MOST_OF_BOARD = 0.6
 
 
 @dataclass(frozen=True, slots=True)
+class Sitter:
+    """An annotated individual, to be described at the size that individuals have on a photograph.
+
+    Attributes:
+        image: uint8 (h, w, 3), it with a rim.
+        body: bool (h, w).
+        pose: where its template lies on it.
+        template: its shape.
+    """
+
+    image: RGBImage
+    body: Mask
+    pose: Pose
+    template: Template
+
+    def portray(self, trunk: EfficientNetTrunk, half_width: float) -> Portrait:
+        """Describe it as if it were no larger than others: features depend on how sharp a picture is.
+
+        Args:
+            trunk: the network.
+            half_width: of the others, in pixels; a smaller individual is not enlarged.
+        """
+        factor = min(1.0, half_width / self.pose.size)
+        size = (max(1, round(self.image.shape[1] * factor)), max(1, round(self.image.shape[0] * factor)))
+        image = np.asarray(Image.fromarray(self.image).resize(size, Image.Resampling.BOX))
+        x, y = (self.pose.x + 0.5) * factor - 0.5, (self.pose.y + 0.5) * factor - 0.5
+        pose = self.pose._replace(x=x, y=y, size=self.pose.size * factor)
+        return portray(trunk, image, resize_mask(self.body, image.shape[:2]), pose, self.template)
+
+
+@dataclass(frozen=True, slots=True)
 class BoardMemory:
     """What is looked for on boards.
 
     Attributes:
         body: float32 (K, 3), CIE Lab, the colours of the annotated individuals.
         templates: one an annotated individual.
-        portraits: one an annotated individual.
+        sitters: one an annotated individual.
     """
 
     body: Floats
     templates: tuple[Template, ...]
-    portraits: tuple[Portrait, ...]
+    sitters: tuple[Sitter, ...]
 
 
-def remember_board(trunk: EfficientNetTrunk, supports: Sequence[Support]) -> BoardMemory:
+def remember_board(supports: Sequence[Support]) -> BoardMemory:
     """Learn colours, shape and looks of annotated individuals; at least one."""
-    colours, templates, portraits = [], [], []
+    colours, templates, sitters = [], [], []
     for support in supports:
         image, body = _cut_out(support.image, complete_body(support))
         inner = ndimage.binary_erosion(body, iterations=2)
         colours.append(list_colours(image[inner if inner.any() else body], BODY_COLOURS))
         template = make_template(body)
         templates.append(template)
-        pose, _ = fit_template(body, template)
-        portraits.append(portray(trunk, image, body, pose, template))
-    return BoardMemory(np.concatenate(colours), tuple(templates), tuple(portraits))
+        sitters.append(Sitter(image, body, fit_template(body, template)[0], template))
+    return BoardMemory(np.concatenate(colours), tuple(templates), tuple(sitters))
 
 
 def find_on_board(trunk: EfficientNetTrunk, memory: BoardMemory, image: RGBImage) -> list[Detection] | None:
     """Find individuals on a board.
 
     Args:
-        trunk: the network, the one that the memory was made with.
+        trunk: the network.
         memory: what is looked for.
         image: uint8 (H, W, 3), any size; it is searched at 1600 px.
 
@@ -120,7 +150,7 @@ def judge_laid(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, image:
     """Judge the individuals on a board.
 
     Args:
-        trunk: the network, the one that the memory was made with.
+        trunk: the network.
         memory: what is looked for.
         laid: from `lay_shapes`.
         image: uint8 (H, W, 3), the photograph.
@@ -168,12 +198,13 @@ def is_scattered(body: Mask) -> bool:
 
 
 def _cut_out(image: RGBImage, body: Mask) -> tuple[RGBImage, Mask]:
-    """Cut an annotated individual out of its photograph, with room for its outline."""
+    """Cut an annotated individual out of its photograph, with room around it where the photograph has none, too."""
     x0, y0, x1, y1 = box_of(body)
-    height, width = body.shape
     rim = round(0.1 * max(x1 - x0, y1 - y0)) + 3
-    part = (slice(max(0, y0 - rim), min(height, y1 + rim)), slice(max(0, x0 - rim), min(width, x1 + rim)))
-    return image[part], body[part]
+    return (
+        np.pad(image[y0:y1, x0:x1], ((rim, rim), (rim, rim), (0, 0)), mode="edge"),
+        np.pad(body[y0:y1, x0:x1], rim),
+    )
 
 
 def _judge(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, image: RGBImage) -> Doubles:
@@ -187,7 +218,8 @@ def _judge(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, image: RGB
         moved = pose._replace(x=pose.x - window[1].start, y=pose.y - window[0].start)
         portraits.append(portray(trunk, *_look_closer(image, laid.pieces, window, mask, moved), template))
         areas.append(int(mask.sum()))
-    scores = judge(memory.portraits, portraits)
+    usual = float(np.median([pose.size for pose in split.poses])) if split.poses else 1.0
+    scores = judge([each.portray(trunk, usual) for each in memory.sitters], portraits)
     small = np.array(areas) < SMALLEST * np.median(areas) if areas else np.zeros(0, dtype=bool)
     return np.where(small, 0.3 * scores, scores)
 

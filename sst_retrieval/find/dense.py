@@ -110,7 +110,7 @@ class DenseFinder:
             mask = body[y0:y1, x0:x1]
             for mirrored in (False, True):
                 looks.append(compute_look(self.trunk, support.image, (x0, y0, x1, y1), mask, mirrored=mirrored))
-        board = remember_board(self.trunk, supports)
+        board = remember_board(supports)
         pixels = None
         if all(each.body_area < ROUND * np.pi for each in board.templates):
             pixels = fit_pixel_model(self.trunk, supports)

@@ -30,6 +30,9 @@ ANGLES = 36
 SIZES = (0.8, 1.0, 1.15)
 """Sizes that are tried on every seed, relative to its half-width."""
 
+SHIFTS = (-0.5, 0.0, 0.5)
+"""Moves along the template that are tried on every seed, in half-widths."""
+
 SIZE_RANGE = (0.7, 1.3)
 """Least and largest size of a fitted template, relative to its seed's half-width."""
 
@@ -173,8 +176,15 @@ def _fit(piece: Mask, seeds: Sequence[tuple[float, float, float]], templates: Se
 
 def _fit_seed(padded: Floats, template: Template, x: float, y: float, size: float) -> list[Pose]:
     turns = np.arange(ANGLES) * (2 * np.pi / ANGLES)
+    # A long body is about equally thick over a good part of its length: the template may lie before or behind.
     grid = np.array(
-        [(x, y, turn, size * factor, 1.0, mirror) for turn in turns for factor in SIZES for mirror in (1.0, -1.0)]
+        [
+            (x + shift * size * np.cos(turn), y + shift * size * np.sin(turn), turn, size * factor, 1.0, mirror)
+            for turn in turns
+            for shift in SHIFTS
+            for factor in SIZES
+            for mirror in (1.0, -1.0)
+        ]
     )
     values = _rate(padded, template, grid)
     kept: list[Doubles] = []

@@ -86,7 +86,8 @@ def make_template(body: Mask) -> Template:
     """
     rows, columns = np.nonzero(body)
     cut = body[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    cut = _resize(cut, HALF_WIDTH / _half_width(cut))
+    # With room around it: what touches the edge would be taken to go on outside.
+    cut = np.pad(_resize(cut, HALF_WIDTH / _half_width(cut)), round(HALF_WIDTH))
     trunk = close_gaps(find_trunk(close_gaps(cut, GAP * HALF_WIDTH), HALF_WIDTH), 2 * GAP * HALF_WIDTH)
     trunk = _turn_upright(ndimage.binary_fill_holes(_drop_small_pieces(trunk)))
     factor = HALF_WIDTH / _half_width(trunk)

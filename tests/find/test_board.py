@@ -75,7 +75,7 @@ def support() -> Support:
 
 @pytest.fixture(scope="module")
 def memory(trunk: EfficientNetTrunk, support: Support) -> BoardMemory:
-    return remember_board(trunk, [support])
+    return remember_board([support])
 
 
 def whole(found: Sequence[Detection], size: tuple[int, int]) -> list[Mask]:
@@ -274,7 +274,7 @@ def test_a_drawn_tray_is_exact(tray: tuple[Support, Tray]) -> None:
 
 def test_a_tray_is_counted(trunk: EfficientNetTrunk, tray: tuple[Support, Tray]) -> None:
     support, drawn = tray
-    found = find_on_board(trunk, remember_board(trunk, [support]), drawn.image)
+    found = find_on_board(trunk, remember_board([support]), drawn.image)
     assert found is not None
     size = drawn.individuals.shape
     everything, sure = whole(found, size), whole([each for each in found if each.score >= FOUND], size)
