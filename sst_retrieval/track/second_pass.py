@@ -3,7 +3,7 @@
 "Predicted masks from pseudo-preceding images" (SST, Feng et al. 2025, arXiv 2501.06749), as a second pass:
 
 1. Propagate the group's supports to its targets (`Propagator.propagate`).
-2. `choose_targets`: those on which every trait was found, each with a high confidence; the surest first.
+2. `choose_targets`: those on which every trait was found, with a high confidence on the whole; the surest first.
 3. `make_support`, `remember_again`: with their predicted masks they join the supports.
 4. Propagate to the targets that were not chosen. The chosen keep the masks of the first pass: asked again, each would
    find its own prediction and confirm it.
@@ -22,7 +22,9 @@ from sst_retrieval.track.contract import Memory, Propagator
 from sst_retrieval.types import Floats, Propagated, RGBImage, Support
 
 LEAST_CONFIDENCE = 0.6
-"""Confidence below which a trait's mask makes its specimen no support: a wrong support harms every other target."""
+"""Mean confidence of its traits below which a specimen becomes no support: a wrong one harms every other target. The
+mean, since thin traits may be unsure on every specimen of a group; a trait that was not found at all would count as
+background."""
 
 
 def choose_targets(confidences: Mapping[str, tuple[Floats, Sequence[bool]]], count: int) -> tuple[str, ...]:
@@ -34,7 +36,7 @@ def choose_targets(confidences: Mapping[str, tuple[Floats, Sequence[bool]]], cou
 
     Returns:
         Ids, the surest first (mean confidence; of equals the one whose id sorts first). Fewer than `count`, or none, if
-        too few show every trait with a confidence of at least `LEAST_CONFIDENCE`.
+        too few show every trait with a mean confidence of at least `LEAST_CONFIDENCE`.
 
     Raises:
         InputError: the count is below 1.
@@ -48,7 +50,7 @@ def choose_targets(confidences: Mapping[str, tuple[Floats, Sequence[bool]]], cou
     whole = {
         target: float(np.mean(confidence))
         for target, (confidence, found) in confidences.items()
-        if len(confidence) and all(found) and float(np.min(confidence)) >= LEAST_CONFIDENCE
+        if len(confidence) and all(found) and float(np.mean(confidence)) >= LEAST_CONFIDENCE
     }
     return tuple(sorted(whole, key=lambda target: (-whole[target], target))[:count])
 

@@ -23,8 +23,8 @@ def test_the_surest_come_first_and_ids_decide_between_equals() -> None:
     assert choose_targets(dict(reversed(targets.items())), 2) == ("a", "b")
 
 
-def test_a_target_that_lacks_a_trait_or_is_unsure_of_one_becomes_no_support() -> None:
-    unsure = np.array([1.0, LEAST_CONFIDENCE - 0.01], np.float32)
+def test_a_target_that_lacks_a_trait_or_is_unsure_on_the_whole_becomes_no_support() -> None:
+    unsure = np.array([LEAST_CONFIDENCE + 0.1, LEAST_CONFIDENCE - 0.11], np.float32)
     assert choose_targets({"lacking": (SURER, [True, False]), "unsure": (unsure, ALL)}, 2) == ()
     assert choose_targets({"lacking": (SURER, [True, False]), "whole": (SURE, ALL)}, 2) == ("whole",)
     assert choose_targets({}, 1) == ()
