@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from sst_retrieval.find.appearance import Look, compare_kinds, compare_parts, compute_look
-from sst_retrieval.find.board import BoardMemory, complete_body, judge_laid, lay_shapes, remember_board
+from sst_retrieval.find.board import BoardMemory, Laid, complete_body, judge_laid, lay_shapes, remember_board
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
 from sst_retrieval.find.likelihood import PixelModel, compute_likelihood, fit_pixel_model
 from sst_retrieval.find.overlaps import Piece, share_pixels, suppress
@@ -38,6 +38,13 @@ SURE_FIT = 0.75
 """A photograph is of a board if the supports' shapes fit what differs from it at least so well (the median IoU): on
 drawers by 0.81, on plain skies and lakes by 0.7 at most. Below, what they say is a proposal like others."""
 
+LEAST_FIT, MOST_LAID = 0.6, 50
+"""They say nothing if they fit less well, or lie in so many places that they must be grain."""
+
+MOST_PROPOSALS = 500
+"""No more pieces are judged, those with most votes first and of these the largest: a photograph that is all specks must
+not take hours."""
+
 LEAST_TRUST = 0.6
 """The pixel model of a group proposes pieces if it finds its own supports with at least this IoU."""
 
@@ -55,7 +62,7 @@ PARTS_WEIGHT, VOTES_WEIGHT, AROUND_WEIGHT, OFFSET = 24.0, 0.6, -2.5, -9.9
 """The verdict: weights of the parts' likeness, the logarithm of the votes, and what is around. Rounded from logistic
 regressions on two groups of animals each, used on the third."""
 
-KIND_MIDDLE, FORMLESS_WEIGHT, KIND_WEIGHT = 0.13, 0.7, 25.0
+KIND_MIDDLE, FORMLESS_WEIGHT, KIND_WEIGHT = 0.12, 0.9, 25.0
 """Cosine at which a piece is of the supports' kind with a probability of one half, how much more is asked of a kind
 that formless blobs look like (`find.formless`), and how fast the probability changes."""
 
@@ -124,9 +131,7 @@ class DenseFinder:
         if laid is not None and (laid.empty or laid.fit >= SURE_FIT):
             return judge_laid(self.trunk, memory.board, laid, image)
         working = shrink(image, WORKING_SIDE)
-        proposals = propose_salient(self.foreground, working) + self._propose_alike(memory, working)
-        if laid is not None:
-            proposals += [replace(each, votes=ALIKE_VOTES) for each in collect_pieces(laid.split.labels)]
+        proposals = self._propose(memory, working, laid)
         scores = [self._judge(memory, working, each) for each in proposals]
         chosen = suppress([(each.box, each.mask) for each in proposals], scores, iou=0.5, inside=0.7)
         enlarged = [enlarge(proposals[place], working.shape, image.shape) for place in chosen]
@@ -135,6 +140,19 @@ class DenseFinder:
             for piece, place in zip(share_pixels(enlarged), chosen, strict=True)
             if piece is not None
         ]
+
+    def _propose(self, memory: DenseFinderMemory, image: RGBImage, laid: Laid | None) -> list[Proposal]:
+        """Propose pieces of a photograph that is no board.
+
+        Args:
+            memory: of the group.
+            image: uint8 (H, W, 3), not larger than `WORKING_SIDE`.
+            laid: the supports' shapes laid on it, if it looks like a board all the same.
+        """
+        proposals = propose_salient(self.foreground, image) + self._propose_alike(memory, image)
+        if laid is not None and laid.fit >= LEAST_FIT and len(laid.split.fits) <= MOST_LAID:
+            proposals += [replace(each, votes=ALIKE_VOTES) for each in collect_pieces(laid.split.labels)]
+        return sorted(proposals, key=lambda each: (-each.votes, -each.area))[:MOST_PROPOSALS]
 
     def _propose_alike(self, memory: DenseFinderMemory, image: RGBImage) -> list[Proposal]:
         """Propose pieces whose pixels look like those of the annotated individuals."""
