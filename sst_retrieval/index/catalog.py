@@ -165,25 +165,15 @@ class Catalog(SandboxedDatabase):
         sql = 'SELECT "sst:individual", "sst:region" FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))'
         return dict(self.rows(sql, {"ids": ids}))
 
-    def resolve_common(
-        self, where: str, traits: Sequence[str], among: npt.NDArray[np.int64] | None
-    ) -> dict[str, npt.NDArray[np.int64]]:
-        """Resolve a predicate to the individuals that show all of some traits, each with regions that it holds for.
+    def match_individuals(self, ids: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.int64]]:
+        """Find the individuals that have a region of every trait.
 
         Args:
-            where: one DuckDB expression (see the module).
-            traits: names of the traits.
-            among: int64 (n,), the only regions to take; None takes all.
+            ids: trait -> int64 (n,), ids of regions of it, ascending.
 
         Returns:
-            Trait -> int64 (m,), its region of each individual; individuals in order of their ids.
-
-        Raises:
-            QueryError: the predicate is not one expression or names something that is not there.
+            Trait -> int64 (m,), the region of each of these individuals, in order of the individuals' ids.
         """
-        ids = {trait: self.resolve(where, trait) for trait in traits}
-        if among is not None:
-            ids = {trait: own[np.isin(own, among)] for trait, own in ids.items()}
         if (owners := self._owners) is not None:
             # Numbers of individuals, in order of their ids, as regions of a trait are.
             numbers = {trait: owners.numbers(own) for trait, own in ids.items()}

@@ -187,11 +187,7 @@ def rank_matches(query: Query, catalog: Catalog, vectors: Mapping[str, VectorInd
     if len(query.traits) > 1:
         return _rank_individuals(query, catalog, vectors)
     ((trait, examples),) = query.traits.items()
-    # Rejected regions are no hits: resolving leaves them out.
-    everywhere = query.where is None and query.among is None and not len(catalog.region_reviews.hidden_ids)
-    ids = None if everywhere else catalog.resolve("true" if query.where is None else query.where, trait)
-    if ids is not None and query.among is not None:
-        ids = np.intersect1d(ids, query.among)
+    ids = _resolve_regions(query, catalog, trait)
     # Some more, for the specimens that were searched with and are left out.
     found = vectors[trait].search(examples, query.k + len(query.excluded), weights=query.weight_vector, ids=ids)
     return [
@@ -200,10 +196,22 @@ def rank_matches(query: Query, catalog: Catalog, vectors: Mapping[str, VectorInd
     ]
 
 
+def _resolve_regions(query: Query, catalog: Catalog, trait: str) -> npt.NDArray[np.int64] | None:
+    """Resolve the regions of a trait that may be hits: int64 (n,), ascending; None if all that show it may."""
+    # Rejected regions are no hits: resolving leaves them out.
+    if query.where is None and query.among is None and not len(catalog.region_reviews.hidden_ids):
+        return None
+    ids = catalog.resolve("true" if query.where is None else query.where, trait)
+    return ids if query.among is None else np.intersect1d(ids, query.among)
+
+
 def _rank_individuals(query: Query, catalog: Catalog, vectors: Mapping[str, VectorIndex]) -> list[Match]:
     """Rank the individuals that show every trait of the query by the mean of the traits."""
-    where = "true" if query.where is None else query.where
-    ids = catalog.resolve_common(where, list(query.traits), query.among)
+    resolved = {}
+    for trait in query.traits:
+        own = _resolve_regions(query, catalog, trait)
+        resolved[trait] = vectors[trait].ids if own is None else own
+    ids = catalog.match_individuals(resolved)
     wanted = query.k + len(query.excluded)
     promising = _select_promising(query, ids, vectors, wanted)
     ids = {trait: own[promising] for trait, own in ids.items()}
