@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def show_specimen(
     colours: dict[str, str],
     *,
     key: str,
-    chosen: str | None = None,
+    chosen: str | Collection[str] | None = None,
     label: str = "",
     hint: str = "",
     clickable: bool = True,
@@ -41,7 +41,7 @@ def show_specimen(
         outlines: of the traits, largest first.
         colours: trait -> colour.
         key: widget key.
-        chosen: trait to highlight.
+        chosen: trait to highlight, or several.
         label: text for screen readers.
         hint: text below the picture while no trait is highlighted.
         clickable: whether a trait can be chosen.
@@ -56,7 +56,7 @@ def show_specimen(
             "name": each.trait,
             "path": each.path,
             "colour": colours[each.trait],
-            "chosen": each.trait == chosen,
+            "chosen": each.trait == chosen if isinstance(chosen, str) else each.trait in (chosen or ()),
             "mark": (marks or {}).get(each.trait),
             "note": f"{each.trait}, confidence {each.confidence:.2f}" + (f", {each.decision}" if each.decision else ""),
         }

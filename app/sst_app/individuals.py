@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import streamlit as st
 
 import sst_retrieval as sst
@@ -86,11 +88,13 @@ def describe_hit(hit: sst.Hit) -> str:
 
 def list_first_of_each(index: sst.Index, names: list[str]) -> list[str]:
     """Keep the first individual of each photograph: one of them is chosen on the photograph itself."""
-    return list({_find_photograph(index, name): name for name in reversed(names)}.values())[::-1]
+    photographs = map_photographs(index)
+    return list({photographs.get(name, name): name for name in reversed(names)}.values())[::-1]
 
 
-def _find_photograph(index: sst.Index, individual: str) -> str:
-    return _map_photographs(index, *current_index.get_cache_key(index)).get(individual, individual)
+def map_photographs(index: sst.Index) -> dict[str, str]:
+    """Return individual -> its photograph."""
+    return _map_photographs(index, *current_index.get_cache_key(index))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -175,3 +179,9 @@ def read_whole(_index: sst.Index, key: tuple[str, tuple[int, ...]], photograph: 
     """Return a whole photograph as a JPEG file of at most PHOTOGRAPH_SIDE pixels."""
     image = _index.photograph(photograph)
     return index_images.encode_jpeg(index_images.shrink(image, index_images.PHOTOGRAPH_SIDE))
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the photograph")
+def read_pixels(_index: sst.Index, key: tuple[str, tuple[int, ...]], photograph: str) -> npt.NDArray[np.uint8]:
+    """Return a whole photograph at its own size, uint8 (H, W, 3); all sessions share it, so it must not be changed."""
+    return _index.photograph(photograph)

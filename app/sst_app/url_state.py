@@ -12,7 +12,7 @@ import streamlit as st
 OWN = {
     "search": ("specimen", "trait", "together", "like", "unlike", "page", "f."),
     "annotate": ("draw",),
-    "review": ("redraw",),
+    "review": ("redraw", "photograph"),
 }
 """Page -> names, or beginnings of names, in the URL that this module reads and writes."""
 
@@ -22,7 +22,8 @@ WIDGETS = {
         "upload-trait", "pattern", "colour", "shape", "text",
     ),
     "annotate": ("annotate-group", "annotate-words", "annotate-specimen"),
-    "review": ("review-trait", "review-status", "review-absent", "reviewer", "review-order", "review-grid", "comment-"),
+    "review": ("review-trait", "review-status", "review-absent", "reviewer", "review-order", "review-grid",
+        "review-what", "review-photograph", "comment-"),
     "collection": ("coverage-by",),
     "morphospace": ("space-trait", "space-blocks", "space-colour", "space-way"),
 }  # fmt: skip

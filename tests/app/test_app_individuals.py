@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes import a_collection_of, build_fake
 from streamlit.testing.v1 import AppTest
@@ -140,3 +141,125 @@ def test_plain_indexes_offer_no_choice(tmp_path: Path, monkeypatch: pytest.Monke
     quiet(app)
     assert "per" not in [each.key for each in app.get("button_group")]
     assert "individual" not in shown(app)
+
+
+# --------------------------------------------------------------------------------------------------------------- review
+
+
+def reviewing(photograph: str) -> AppTest:
+    app = opened("review")
+    next(each for each in app.get("button_group") if each.key == "review-what").set_value("individuals").run()
+    app.text_input(key="reviewer").input("Mary").run()
+    app.selectbox(key="review-photograph").select(photograph).run()
+    quiet(app)
+    return app
+
+
+def choose(app: AppTest, *names: str) -> AppTest:
+    pills = next(each for each in app.get("button_group") if str(each.key).startswith("individuals-on-"))
+    pills.set_value(list(names)).run()
+    return app
+
+
+def press(app: AppTest, icon: str) -> AppTest:
+    app.button(key=f"individual-{icon}").click().run()
+    quiet(app)
+    return app
+
+
+def undo(app: AppTest) -> AppTest:
+    app.button(key="individual-undo-button").click().run()
+    quiet(app)
+    return app
+
+
+def decided(folder: Path) -> dict[str, str]:
+    with sst.open_index(folder) as index:
+        return {each.individual: each.decision for each in index.individual_reviews()}
+
+
+def test_one_that_is_none_is_taken_out_and_taken_back(folder: Path) -> None:
+    app = press(choose(reviewing("t1"), "t1#2"), "delete")
+    assert decided(folder) == {"t1#2": "reject"}
+    assert "2 individuals" in shown(app)
+    assert "t1#2 is taken out" in shown(app)
+    undo(app)
+    assert decided(folder) == {}
+    assert "3 individuals" in shown(app)
+    press(choose(app, "t1#1", "t1#3"), "delete")
+    press(choose(app, "t1#1"), "restore_from_trash")
+    assert decided(folder) == {"t1#3": "reject"}
+    undo(app)
+    assert decided(folder) == {"t1#1": "reject", "t1#3": "reject"}
+
+
+def test_two_are_merged_and_taken_apart_again(folder: Path) -> None:
+    app = press(choose(reviewing("t2"), "t2#1", "t2#2"), "merge")
+    assert decided(folder) == {"t2#1": "redraw", "t2#2": "reject"}
+    with sst.open_index(folder) as index:
+        merged = index.individual_reviews("t2")[0].mask()
+        assert merged.sum() == 2 * 20 * 28
+    undo(app)
+    assert decided(folder) == {}
+
+
+def test_one_is_split(folder: Path) -> None:
+    app = press(choose(reviewing("t1"), "t1#2"), "call_split")
+    assert decided(folder) == {"t1#2": "redraw", "t1#4": "redraw"}
+    with sst.open_index(folder) as index:
+        one, other = (each.mask() for each in index.individual_reviews("t1"))
+        assert one.sum() == other.sum() == 20 * 14
+        assert not (one & other).any()
+    assert "t1#4 is added" in shown(app)
+    # A half that is split, and both that are merged, before any build.
+    press(choose(app, "t1#2", "t1#4"), "merge")
+    assert decided(folder) == {"t1#2": "redraw", "t1#4": "reject"}
+    undo(app)
+    undo(app)
+    assert decided(folder) == {}
+
+
+def test_what_is_right_is_accepted_at_once(folder: Path) -> None:
+    app = press(reviewing("t1"), "done_all")
+    assert decided(folder) == {"t1#1": "accept", "t1#2": "accept", "t1#3": "accept"}
+    assert app.button(key="individual-done_all").disabled
+    assert "0 not decided" in shown(app)
+
+
+def test_an_annotated_individual_is_not_decided_on(folder: Path) -> None:
+    app = choose(reviewing("t0"), "t0#1")
+    assert "annotated in the supports" in shown(app)
+    assert app.button(key="individual-delete").disabled
+
+
+def test_where_none_was_found_one_can_be_added(folder: Path) -> None:
+    app = reviewing("t3")
+    assert "none was found" in shown(app)
+    press(app, "add")
+    assert "Draw a new individual of t3" in shown(app)
+    next(each for each in app.button if each.label == "Leave it as it was").click().run()
+    quiet(app)
+    assert "none was found" in shown(app)
+
+
+def test_a_decision_made_meanwhile_is_not_overwritten(folder: Path) -> None:
+    app = choose(reviewing("t1"), "t1#2")
+    with sst.open_index(folder) as index:
+        index.review_individual("t1#2", "accept", reviewer="John")
+    # The page of this person still shows what was there before.
+    app.session_state["individuals-seen"] = ("t1", "")
+    press(app, "delete")
+    assert decided(folder) == {"t1#2": "accept"}
+    assert any("meanwhile" in each.value for each in app.toast)
+
+
+def test_a_split_is_across_the_longest_extent() -> None:
+    from sst_app.individual_review import split_in_two
+
+    mask = np.zeros((40, 100), dtype=bool)
+    mask[10:30, 10:40] = mask[10:30, 60:90] = True
+    mask[18:22, 40:60] = True
+    one, other = split_in_two(mask)
+    assert np.array_equal(one | other, mask)
+    assert one[:, :52].sum() == one.sum()
+    assert other[:, 48:].sum() == other.sum()

@@ -10,7 +10,17 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import captions, components, current_index, decisions, index_images, mask_canvas, review_queue, url_state
+from sst_app import (
+    captions,
+    components,
+    current_index,
+    decisions,
+    index_images,
+    individual_review,
+    mask_canvas,
+    review_queue,
+    url_state,
+)
 from sst_app.markdown import escape_md, format_code
 from sst_app.page_errors import show_errors
 from sst_app.rebuild import (
@@ -28,6 +38,14 @@ STATUSES = {"not decided": "", "accepted": "accepted", "rejected": "rejected", "
 def main() -> None:
     """Show the page."""
     index = current_index.get_index()
+    with st.sidebar:
+        individually = individual_review.is_chosen(index)
+    if individually:
+        with st.sidebar:
+            who = st.text_input("Your name", value=_get_login(), key="reviewer", help="Kept with every decision.")
+        show_progress()
+        individual_review.show(index, who)
+        return
     with st.sidebar:
         trait = st.selectbox("Trait", ["every trait", *index.traits], key="review-trait", bind="query-params")
         status = st.selectbox("Masks", list(STATUSES), key="review-status", bind="query-params")
