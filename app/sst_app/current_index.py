@@ -168,6 +168,11 @@ def get_specimens() -> pd.DataFrame:
     return _read_specimens(get_index(), *get_cache_key(get_index()))
 
 
+def get_photographs() -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Return the table of photographs, as that of specimens, and the ids of the individuals on each."""
+    return _read_photographs(get_index(), *get_cache_key(get_index()))
+
+
 def get_affixes() -> tuple[str, str]:
     """Return what the ids of all specimens begin and end with, see `captions.find_affixes`."""
     return _find_affixes(get_index(), *get_cache_key(get_index()))
@@ -238,6 +243,16 @@ def make_specimen_table(rows: Sequence[sst.Individual | sst.Photograph]) -> pd.D
         words += " " + frame[column].astype(object).where(frame[column].notna(), "").astype(str)
     frame["sst:search"] = words.astype(str).map(captions.fold)
     return frame
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _read_photographs(
+    _index: sst.Index, folder: str, state: tuple[int, ...]
+) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    on: dict[str, list[str]] = {}
+    for individual in _index.individuals():
+        on.setdefault(individual.photograph.id, []).append(individual.id)
+    return make_specimen_table(_index.photographs()), on
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

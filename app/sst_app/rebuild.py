@@ -55,13 +55,15 @@ def show_new_supports(index: sst.Index, *, kind: Kind = "secondary") -> None:
 def find_new_supports(index: sst.Index, folder: Path | None) -> dict[str, list[str]]:
     """Find the supports that were drawn since the index was built: group -> specimens."""
     used = {str(each["specimen"]) for each in index.info()["provenance"].get("supports", [])}
-    known = current_index.get_specimens().set_index("sst:specimen")["sst:group"]
+    photographs, on = current_index.get_photographs()
+    known = photographs.set_index("sst:specimen")["sst:group"]
     drawn = sorted(path.stem for path in folder.glob("[!.]*.png")) if folder is not None else []
     saved: set[tuple[str, str, int]] = st.session_state.get("saved", set())
     path = str(current_index.get_path().resolve())
     fresh: dict[str, list[str]] = {}
     for name in drawn:
-        if name in known.index and (name not in used or (path, name, index.state[0]) in saved):
+        new = used.isdisjoint([name, *on.get(name, [])])
+        if name in known.index and (new or (path, name, index.state[0]) in saved):
             fresh.setdefault(str(known[name]), []).append(name)
     return fresh
 

@@ -27,7 +27,7 @@ class SpecimenSource:
 
     Attributes:
         place: the index or table, as a text that no other has.
-        specimens: table as of `current_index.make_specimen_table`.
+        specimens: what is drawn on, a row a photograph: table as of `current_index.make_specimen_table`.
         numbers: known trait -> label number.
         supports: group -> specimens that are its supports.
         folder: folder that supports are written to, or None.
@@ -56,21 +56,28 @@ def from_index() -> SpecimenSource:
     for each in current_index.get_info()["provenance"].get("supports", []):
         supports.setdefault(str(each["group"]), []).append(str(each["specimen"]))
 
+    photographs, on = current_index.get_photographs()
+
     def thumbnail(name: str) -> bytes:
-        return index_images.read_thumbnail(index, current_index.get_cache_key(index), name)
+        individuals = on.get(name, [])
+        if not individuals:
+            return index_images.make_grey()
+        return index_images.read_thumbnail(index, current_index.get_cache_key(index), individuals[0])
 
     def found(name: str) -> Masks:
-        masks = {}
-        for trait in index.traits:
-            try:
-                masks[trait] = index.mask(name, trait)
-            except sst.QueryError:
-                continue  # A trait of another group, or a skipped specimen.
+        masks: Masks = {}
+        for individual in on.get(name, []):
+            for trait in index.traits:
+                try:
+                    mask = index.mask(individual, trait)
+                except sst.QueryError:
+                    continue  # A trait of another group, or a skipped specimen.
+                masks[trait] = masks[trait] | mask if trait in masks else mask
         return {trait: mask for trait, mask in masks.items() if mask.any()}
 
     return SpecimenSource(
         str(current_index.get_path().resolve()),
-        current_index.get_specimens(),
+        photographs,
         index.trait_numbers,
         supports,
         folder,
