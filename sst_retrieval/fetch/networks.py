@@ -101,8 +101,9 @@ def resolve(address: WebAddress, *, allow_private: bool) -> list[str]:
     numbers = list(dict.fromkeys(str(each[4][0]) for each in found))
     inside = [number for number in numbers if not is_public(number)]
     if inside and not allow_private:
+        number = "" if address.host == inside[0] else f" is {inside[0]},"
         raise FetchError(
-            f"{address.host} is {inside[0]}, inside a private network; if it is your own server, allow it with "
+            f"{address.host}{number or ' is'} inside a private network; if it is your own server, allow it with "
             f"--allow-private (allow_private=True)"
         )
     return numbers

@@ -90,7 +90,12 @@ def download(client: Client, address: str, part: Path, *, max_bytes: int) -> Rec
         return {"Range": f"bytes={have}-", "If-Range": tag_file.read_text(encoding="latin-1")}
 
     def read(answer: BaseHTTPResponse, source: WebAddress) -> Received:
-        return _read(client, answer, source, part, tag_file, max_bytes)
+        try:
+            return _read(client, answer, source, part, tag_file, max_bytes)
+        except FetchError:  # It is not what it should be: nothing of it is continued.
+            remove(part)
+            remove(tag_file)
+            raise
 
     try:
         received = client.get(address, read, resume_headers)

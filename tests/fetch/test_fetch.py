@@ -462,6 +462,7 @@ def test_what_is_no_photograph_is_said_to_be_none(museum: Museum, tmp_path: Path
     assert len(museum.paths()) == 1, "trying again does not help"
     assert rows_of(report.table)[0]["image"] == ""
     assert not list((tmp_path / "photographs").glob("A*"))
+    assert not (tmp_path / "photographs" / ".parts").exists()
 
 
 def test_the_type_is_that_of_the_bytes(museum: Museum, tmp_path: Path) -> None:
