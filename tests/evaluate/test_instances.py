@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
+from typer.testing import CliRunner, Result
 
+from sst_retrieval.cli import app
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.errors import InputError, ModelError
 from sst_retrieval.evaluate.instance_scores import ScoredPhotograph, compare, score_instances
@@ -294,3 +296,46 @@ def test_an_independent_program_gets_the_same_figures(collection: Path, shared_d
     assert ours.several is not None
     assert ours.several.ap50 == pytest.approx(theirs["several"]["AP50"])
     assert ours.groups == pytest.approx(theirs["groups"], abs=1e-4)
+
+
+def make_colour_finder(device: str) -> ColourFinder:
+    assert device == "cpu"
+    return ColourFinder()
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_the_command_measures_a_finder_of_ones_own(collection: Path) -> None:
+    words = ("evaluate", collection, "--protocol", "instances", "--finder", "test_instances:make_colour_finder")
+    done = run(*words, "--device", "cpu", "--supports-per-group", 2, "--found", collection / "found.json")
+    assert done.exit_code == 0, done.output
+    assert "mean over groups and 2 draws: AP50 1.000 +- 0.000" in done.output
+    found = json.loads((collection / "found.json").read_text())
+    assert len(found["images"]) == 4
+    assert {each["score"] for each in found["annotations"]} == {0.9}
+    scores = json.loads(run(*words, "--device", "cpu", "--json").stdout)
+    assert scores["finder"] == "colour finder"
+    assert scores["ap50"] == {"mean": pytest.approx(1), "spread": pytest.approx(0)}
+    assert scores["false_individuals_with_foreign_support"] == 0
+
+
+def test_the_command_takes_the_supports_that_are_given(collection: Path) -> None:
+    label = np.zeros(SIZE, np.uint8)
+    label[5:15, 4:14] = 1
+    (collection / "supports").mkdir()
+    write_png(collection / "supports" / "red1.png", label)
+    (collection / "supports" / "traits.toml").write_text('individuals = "many"\n\n[traits]\nspot = 1\n')
+    words = ("--protocol", "instances", "--finder", "test_instances:make_colour_finder", "--given-supports")
+    done = run("evaluate", collection, *words, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert "left out, no support or nothing to search: blue" in done.output
+    assert "AP50 1.000" in done.output
+
+
+def test_the_command_needs_drawn_individuals(collection: Path) -> None:
+    (collection / "labels" / "instances.json").unlink()
+    done = run("evaluate", collection, "--protocol", "instances", "--finder", "test_instances:make_colour_finder")
+    assert done.exit_code != 0
+    assert "instances.json" in str(done.exception) + done.output
