@@ -113,7 +113,9 @@ def test_search_prints_json(index: Path) -> None:
     result = run("search", index, "--like", "r1", "--trait", "spot", "--json", "--where", "sex = 'female'")
     hits = json.loads(result.stdout)
     assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
-    assert set(hits[0]) == {"rank", "specimen", "trait", "similarity", "blocks", "confidence", "metadata"}
+    own = {"specimen", "photograph", "individual"}
+    assert set(hits[0]) == {"rank", *own, "trait", "similarity", "blocks", "confidence", "metadata"}
+    assert all(len({hit[name] for name in own}) == 1 for hit in hits)
     assert set(hits[0]["blocks"]) == {"pattern", "colour", "shape"}
     assert {hit["metadata"]["sex"] for hit in hits} == {"female"}
     assert hits[0]["metadata"]["eventDate"].startswith("190")
@@ -167,7 +169,8 @@ def test_an_index_that_was_copied_draws_its_own_pictures(index: Path, tmp_path: 
     without_checksums(copy)
     (catalog,) = copy.glob("generations/*/catalog.duckdb")
     with duckdb.connect(str(catalog)) as connection:
-        connection.execute("""UPDATE specimens SET "sst:image" = '/gone/' || "sst:specimen" || '.png'""")
+        for table in ("individuals", "photographs"):
+            connection.execute(f"""UPDATE {table} SET "sst:image" = '/gone/' || "sst:specimen" || '.png'""")
     words = ["search", copy, "--like", "r1", "--trait", "spot", "-k", "3"]
     result = run(*words, "--contact-sheet", tmp_path / "hits.png")
     assert result.exit_code == 0, result.output
