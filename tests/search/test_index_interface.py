@@ -50,6 +50,7 @@ METHODS = {
     ),
     "examples": "(self, name: 'str', trait: 'str') -> 'list[str]'",
     "groups": "(self) -> 'dict[str, str]'",
+    "individual_reviews": "(self, photograph: 'str | None' = None) -> 'list[Review]'",
     "info": "(self) -> 'dict[str, Any]'",
     "mantel": (
         "(self, trait: 'str', other: 'str | DistanceMatrix', *, by: 'str | None' = None, between: 'str' = "
@@ -70,6 +71,7 @@ METHODS = {
         "scale: 'Scale | None' = None) -> 'Outlines'"
     ),
     "patterns": "(self, trait: 'str', ids: 'npt.NDArray[np.int64]') -> 'Floats'",
+    "pending_individuals": "(self, photograph: 'str | None' = None) -> 'dict[str, str]'",
     "photograph": "(self, specimen: 'str') -> 'RGBImage'",
     "region": "(self, specimen: 'str', trait: 'str') -> 'Region'",
     "review": (
@@ -89,6 +91,7 @@ METHODS = {
         " | npt.NDArray[np.int64] | None' = None, per: 'str' = 'specimen') -> 'list[Hit]'"
     ),
     "sides": "(self, trait: 'str', *, where: 'str | None' = None, scale: 'Scale | None' = None) -> 'Any'",
+    "silhouette": "(self, individual: 'str') -> 'Mask'",
     "size": "(self) -> 'int'",
     "skipped": "(self) -> 'list[Skipped]'",
     "suggest_support": "(self, n: 'int' = 5) -> 'list[Suggestion]'",
