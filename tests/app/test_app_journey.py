@@ -14,6 +14,8 @@ from fakes import a_collection_of, build_fake
 
 import sst_retrieval as sst
 
+TILE = ".tile-name:not(.query-name)"
+
 
 @pytest.fixture(scope="module")
 def museum(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -75,7 +77,9 @@ def narrow_down(page: Any) -> None:
     page.get_by_role("option", name="female").first.click()
     page.wait_for_url("**f.sex=**")
     page.keyboard.press("Escape")
-    page.wait_for_function("count => document.querySelectorAll('.tile-name').length < count", arg=len(before))
+    page.wait_for_function(
+        "count => document.querySelectorAll('.tile-name:not(.query-name)').length < count", arg=len(before)
+    )
     assert set(tiles(page)) < set(before)
 
 
@@ -103,7 +107,8 @@ def ask_with_a_hit(page: Any) -> None:
     page.wait_for_url(f"**specimen={first}**")
     page.get_by_role("dialog").wait_for(state="hidden")
     page.wait_for_function(
-        "name => ![...document.querySelectorAll('.tile-name')].some(tile => tile.title === name)", arg=first
+        "name => ![...document.querySelectorAll('.tile-name:not(.query-name)')].some(tile => tile.title === name)",
+        arg=first,
     )
     assert page.get_by_text("StreamlitAPIException").count() == 0
     assert page.locator('[data-testid="stAlert"], [data-testid="stException"]').count() == 0
@@ -168,10 +173,10 @@ def review(page: Any, address: str, museum: Path) -> None:
     name = page.get_by_role("textbox", name="Your name")
     name.fill("Mary")
     name.press("Enter")
-    page.locator("button:enabled", has_text="Accept").wait_for()  # The name has arrived.
+    page.get_by_text("Keys: A accept, X reject.").wait_for()  # The name has arrived.
     name.blur()
     page.keyboard.press("a")
-    page.get_by_text("1 accepted").wait_for()
+    page.get_by_text("· 1 accepted").wait_for()
     with sst.open_index(museum / "index") as index:
         (kept,) = index.reviews()
     assert (kept.decision, kept.reviewer) == ("accept", "Mary")
@@ -179,6 +184,6 @@ def review(page: Any, address: str, museum: Path) -> None:
 
 def tiles(page: Any) -> list[str]:
     """Return the specimens on the light table."""
-    page.locator(".tile-name").first.wait_for()
-    names = page.locator(".tile-name").all_inner_texts()
+    page.locator(TILE).first.wait_for()
+    names = page.locator(TILE).all_inner_texts()
     return [name.split(". ", 1)[1] for name in names]
