@@ -51,8 +51,8 @@ class PhotographContent:
 def list_photographs(index: Index, where: str | None = None) -> list[PhotographContent]:
     """List the photographs that were processed, ordered by id, with the individuals as people decided on them.
 
-    One that a person rejected is left out; one that was accepted or redrawn has score 1, and the drawn outline.
-    Those that a person added are there from the next build on.
+    One that a person rejected is left out; one that was accepted, redrawn or added has score 1, and the drawn outline.
+    The traits of one that was added are found by the next build.
 
     Args:
         index: where they are indexed.
@@ -60,28 +60,37 @@ def list_photographs(index: Index, where: str | None = None) -> list[PhotographC
     """
     on: dict[str, list[Individual]] = {}
     left_out = {each.photograph for each in index.skipped()}
-    decisions = index.catalog.region_reviews.by_individual
+    photographs = {each.id: each for each in index.photographs()}
+    decisions = {each.individual: each for each in index.individual_reviews()}
     for each in index.individuals():
         if each.size is None:
             left_out.add(each.photograph.id)  # A build that was stopped has not come to it.
-        elif (decided := _apply_decision(each, decisions.get(each.id))) is not None:
+        elif (decided := _apply_decision(each, decisions.pop(each.id, None))) is not None:
             on.setdefault(each.photograph.id, []).append(decided)
+    for review in decisions.values():
+        photograph, _, number = review.individual.rpartition("#")
+        if review.decision == "redraw" and photograph in photographs:
+            new = Individual(review.individual, photographs[photograph], int(number), size=review.size)
+            on.setdefault(photograph, []).append(_redraw(new, review))
     chosen = None if where is None else select_photographs(index, where)
     return [
         PhotographContent(each, tuple(sorted(on.get(each.id, ()), key=lambda one: one.number)))
-        for each in index.photographs()
+        for each in photographs.values()
         if each.id not in left_out and (chosen is None or each.id in chosen)
     ]
 
 
 def _apply_decision(individual: Individual, review: Review | None) -> Individual | None:
     """Return an individual as a person decided on it; None if it is none."""
-    if review is None or review.decision == "reopen":
+    if review is None:
         return individual
     if review.decision == "reject":
         return None
-    if review.decision == "accept":
-        return replace(individual, score=1.0)
+    return _redraw(individual, review)
+
+
+def _redraw(individual: Individual, review: Review) -> Individual:
+    """Return an individual with the outline that a person drew or accepted."""
     return replace(individual, score=1.0, outline=review.rle, box=box_of_rle(review.rle, review.size))
 
 

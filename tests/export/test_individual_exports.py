@@ -157,6 +157,7 @@ def test_exports_have_the_individuals_as_people_decided_on_them(folder: Path, tm
         index.review_individual("t1#1", "reject", reviewer="R")
         index.review_individual("t1#3", "redraw", reviewer="R", outline=drawn)
         index.review_individual("t2#2", "accept", reviewer="R")
+        assert index.add_individual("t3", drawn, reviewer="R") == "t3#1"
         index.review_individual("t4#1", "reject", reviewer="R")
         index.review_individual("t4#1", "reopen", reviewer="R")
         sst.export_instances(index, tmp_path / "i.json")
@@ -166,7 +167,8 @@ def test_exports_have_the_individuals_as_people_decided_on_them(folder: Path, tm
         assert sst.export_coco(index, tmp_path / "traits.json") == 16 - 2 * 2
     coco = COCO(str(tmp_path / "i.json"))
     found = {each["individual"]: each for each in coco.dataset["annotations"]}
-    assert set(found) == {"t0#1", "t1#2", "t1#3", "t2#1", "t2#2", "t4#1", "t4#2"}
+    assert set(found) == {"t0#1", "t1#2", "t1#3", "t2#1", "t2#2", "t3#1", "t4#1", "t4#2"}
+    assert np.array_equal(coco.annToMask(found["t3#1"]).astype(bool), drawn)
     assert np.array_equal(coco.annToMask(found["t1#3"]).astype(bool), drawn)
     assert found["t1#3"]["bbox"] == [100, 50, 50, 20]
     assert {name: found[name]["score"] for name in ("t1#2", "t1#3", "t2#2")} == {
@@ -174,14 +176,15 @@ def test_exports_have_the_individuals_as_people_decided_on_them(folder: Path, tm
         "t1#3": 1,
         "t2#2": 1,
     }
-    assert {row["photograph"]: row["individuals"] for row in read_csv(tmp_path / "c.csv")}["t1"] == "2"
+    counts = {row["photograph"]: row["individuals"] for row in read_csv(tmp_path / "c.csv")}
+    assert counts == {"t0": "1", "t1": "2", "t2": "2", "t3": "1", "t4": "2"}
     numbers = np.asarray(Image.open(tmp_path / "masks" / "instances" / "t1.png"))
     assert np.array_equal(numbers == 3, drawn)
     assert not (numbers == 1).any()
     # The next build takes it so.
     build_trays(tmp_path / "trays" / "collection.csv", tmp_path / "trays" / "index")
     with open_index(tmp_path / "trays" / "index") as index:
-        assert sst.export_instances(index, tmp_path / "again.json") == 7
+        assert sst.export_instances(index, tmp_path / "again.json") == 8
         again = COCO(str(tmp_path / "again.json"))
     ours = {each["individual"]: each for each in again.dataset["annotations"]}
     assert set(ours) == set(found)
