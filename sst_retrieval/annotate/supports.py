@@ -246,7 +246,7 @@ def _list_files(source: Path, names: set[str], traits: Traits | None) -> tuple[l
         raise SupportError(
             f"{source} is no folder of supports and no {' or '.join(suffixes)} file; check the path of the supports"
         )
-    entries = sorted(path for path in source.iterdir() if not path.name.startswith("."))
+    entries = sorted(path for path in source.iterdir() if not _is_left_out(path.name))
     files = [path for path in entries if path.is_file()]
     wanted = {*registry.annotation_suffixes(), *label_pictures.LOSSY_SUFFIXES} - {".txt"}
     folders = {path: _files_below(path, wanted) for path in entries if path.is_dir() and path.name not in _NO_SUPPORTS}
@@ -265,12 +265,17 @@ def _list_files(source: Path, names: set[str], traits: Traits | None) -> tuple[l
     return files, notes
 
 
+def _is_left_out(name: str) -> bool:
+    """Tell whether a file is hidden, or says where an export of this program came from (`export.file_provenance`)."""
+    return name.startswith(".") or name == "provenance.json" or name.endswith(".provenance.json")
+
+
 def _files_below(folder: Path, suffixes: set[str]) -> list[Path]:
     """List the files of some suffixes in a folder and its folders, hidden ones left out."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
+        found += [Path(parent, name) for name in sorted(names) if not _is_left_out(name)]
     return [path for path in found if path.suffix.lower() in suffixes]
 
 

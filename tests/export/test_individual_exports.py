@@ -221,7 +221,6 @@ def test_label_pictures_of_traits_and_of_individuals_lie_beside_each_other(index
 
 def test_label_pictures_are_supports_of_another_build(folder: Path, index: Index, tmp_path: Path) -> None:
     sst.export_masks(index, tmp_path / "masks", where="drawer = 'd1'")
-    (tmp_path / "masks" / "provenance.json").unlink()
     (tmp_path / "masks" / "traits.toml").write_text("[traits]\nspot = 7\nbar = 3\n")
     collection = read_collection(folder.parent / "collection.csv")
     supports = read_supports(tmp_path / "masks", collection, individuals="many")
@@ -229,6 +228,17 @@ def test_label_pictures_are_supports_of_another_build(folder: Path, index: Index
     assert [each.individual for each in found] == ["t1#1", "t1#2", "t1#3"]
     for support, beetle in zip(found, paint_tray(COLLECTION["t1"])[1], strict=True):
         assert np.array_equal(support.body, beetle["body"])
+        for trait, mask in zip(support.traits, support.masks, strict=True):
+            assert np.array_equal(mask, beetle[trait])
+
+
+def test_traits_as_coco_are_supports_of_another_build(index: Index, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "supports").mkdir()
+    sst.export_coco(index, tmp_path / "supports" / "traits.json", where="photograph = 't1'")
+    collection = read_collection(folder.parent / "collection.csv")
+    found = read_supports(tmp_path / "supports", collection, individuals="many").load("beetle")
+    assert [each.individual for each in found] == ["t1#1", "t1#2", "t1#3"]
+    for support, beetle in zip(found, paint_tray(COLLECTION["t1"])[1], strict=True):
         for trait, mask in zip(support.traits, support.masks, strict=True):
             assert np.array_equal(mask, beetle[trait])
 
