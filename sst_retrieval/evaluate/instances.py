@@ -185,7 +185,7 @@ def _take_given(groups: Mapping[str, Sequence[DrawnPhotograph]], given: Mapping[
     plan: Plan = {}
     for group, members in groups.items():
         supports = given.get(group, ())
-        shown = {support.photograph for support in supports}
+        shown = {support.photograph or support.individual for support in supports}
         targets = [each for each in members if each.photograph.id not in shown]
         if supports and targets:
             plan[group] = (supports, targets)

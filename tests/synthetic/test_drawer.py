@@ -16,9 +16,10 @@ from skimage.color import rgb2lab
 from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.errors import InputError
+from sst_retrieval.evaluate.instance_truth import read_instances
 from sst_retrieval.imaging.images import read_image, read_labels
 from sst_retrieval.synthetic.canvas import Canvas, Part, Pose
-from sst_retrieval.synthetic.drawer import COLUMNS, make_drawer
+from sst_retrieval.synthetic.drawer import COLUMNS, TRAY, make_drawer
 from sst_retrieval.synthetic.species import SPECIES, TRAITS, Butterfly
 from sst_retrieval.synthetic.specimen import SpecimenPlan, draw_specimen
 
@@ -192,3 +193,27 @@ def test_placing_a_part_covers_what_is_below_it() -> None:
     assert canvas.colour[20, 35].tolist() == [0, 0, 200]
     assert canvas.cover.sum() == pytest.approx(600, abs=40)
     assert "away" not in canvas.masks
+
+
+# --- the tray ------------------------------------------------------------------------------------------------------
+
+
+def test_the_tray_is_a_collection_of_its_own_with_exact_individuals(drawer: Path) -> None:
+    tray = drawer / TRAY
+    collection = read_collection(tray / "collection.csv")
+    support, photograph = collection.photographs
+    (drawn,) = read_instances(tray / "labels" / "instances.json", collection)
+    assert drawn.photograph == photograph
+    numbers = read_labels(tray / "labels" / f"{photograph.id}.png")
+    assert numbers.max() == len(drawn.individuals) == int(photograph.metadata["individualCount"] or 0)
+    assert all(np.array_equal(drawn.mask(place), numbers == place + 1) for place in range(numbers.max()))
+    supports = read_supports(tray / "supports", collection)
+    assert [each.photograph for each in supports.load(support.group)] == [support.id]
+    assert read_image(photograph.image).shape[:2] == numbers.shape
+
+
+def test_a_drawer_without_a_ground_beetle_has_no_tray(tmp_path: Path) -> None:
+    make_drawer(tmp_path / "drawer", specimens=9)
+    assert (tmp_path / "drawer" / TRAY / "collection.csv").is_file()
+    make_drawer(tmp_path / "drawer", specimens=2)
+    assert not (tmp_path / "drawer" / TRAY).exists()
