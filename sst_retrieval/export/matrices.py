@@ -25,6 +25,9 @@ NO_CHARACTERS = ("centroid_x", "centroid_y", "orientation")
 
 _MILLIMETRES = tuple(name for name, _ in IN_MILLIMETRES.values())
 
+_UNIT = "sst:unit"
+"""Column of what counts once in the mean of a group."""
+
 
 def export_distances(
     index: Index,
@@ -94,8 +97,9 @@ def export_characters(
 ) -> Any:
     """Write the mean of every measurement in every group: continuous characters.
 
-    A specimen is measured once a trait; the mean of a group is over its specimens. Where the scale is known, areas and
-    lengths are in millimetres alone. Where a specimen lay (`NO_CHARACTERS`) is no character.
+    The mean of a group is over its specimens: one with several photographs counts once, with the mean of these; where
+    photographs may show several individuals, each of them counts. Where the scale is known, areas and lengths are in
+    millimetres alone. Where a specimen lay (`NO_CHARACTERS`) is no character.
 
     Args:
         index: what to export.
@@ -116,7 +120,11 @@ def export_characters(
     table = index.trait_table(traits, where=combine_predicate(where, min_confidence), scale=scale)
     if by not in table.columns:
         raise QueryError(f"the index has no column {by!r}; it has: {', '.join(table.columns)}")
-    found = _means(to_label_frame(table.arrow()), by, column_namer(index.columns))
+    rows = to_label_frame(table.arrow())
+    if not index.catalog.plain:  # Individuals of a tray count each; photographs of one specimen count together.
+        units = rows["specimen"].where(rows["individual"] == rows["photograph"], rows["individual"])
+        rows = rows.assign(**{_UNIT: units})
+    found = _means(rows, by, column_namer(index.columns))
     if tree is None:
         found.index = pd.Index(plain_names(list(found.index)), name=by)
     else:
@@ -160,7 +168,7 @@ def plain_names(names: Sequence[str]) -> list[str]:
 
 
 def _means(table: Any, by: str, name_of: Callable[[str], str]) -> Any:
-    """Average measurements by group: one row a group, columns TRAIT.MEASUREMENT."""
+    """Average measurements by group: one row a group, columns TRAIT.MEASUREMENT; rows of one `_UNIT` count once."""
     known = {name for name in (*MEASUREMENTS, *_MILLIMETRES) if name_of(name) in table.columns}
     replaced = {pixels for pixels, (name, _) in IN_MILLIMETRES.items() if name in known}
     measured = [name for name in (*MEASUREMENTS, *_MILLIMETRES) if name in known - {*NO_CHARACTERS, *replaced}]
@@ -170,6 +178,8 @@ def _means(table: Any, by: str, name_of: Callable[[str], str]) -> Any:
     filled = filled.assign(**{by: filled[by].astype(str)})
     parts = {}
     for trait, rows in filled.groupby("trait", sort=False):
+        if _UNIT in rows.columns:
+            rows = rows.groupby([by, _UNIT], as_index=False)[[name_of(name) for name in measured]].mean()
         groups = rows.groupby(by)
         for name in measured:
             parts[f"{trait}.{name}"] = groups[name_of(name)].mean()

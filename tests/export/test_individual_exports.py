@@ -304,6 +304,15 @@ def test_names_with_special_characters_are_escaped_in_file_names_alone(views: In
     }
 
 
+def test_in_means_individuals_count_each_and_photographs_of_one_specimen_together(views: Index, tmp_path: Path) -> None:
+    found = sst.export_characters(views, tmp_path / "c.csv", by="group")
+    assert found["spot.specimens"].to_dict() == {"alone": 1, "beetle": 1 + 2 + 3 + 1 + 2}
+    areas = {each.individual: views.region(each.individual, "spot").measurements["lightness_mean"]
+             for each in views.drawn("spot", where="\"group\" = 'alone'")}  # fmt: skip
+    assert len(areas) == 2
+    assert found.loc["alone", "spot.lightness_mean"] == pytest.approx(np.mean(list(areas.values())))
+
+
 # ------------------------------------------------------------------------------------- where each specimen has one
 
 
