@@ -89,7 +89,7 @@ def test_a_probe_reports_whatever_is_raised() -> None:
 
 def test_engines_that_were_left_out_are_no_failure() -> None:
     checks = doctor.check_engines({})
-    assert [check.name for check in checks] == ["torchvision import", "sam2 import", "open_clip import"]
+    assert [check.name for check in checks] == ["torchvision import", "sam2 import", "timm import", "open_clip import"]
     assert all(check.ok for check in checks)
     assert all("pip install" in check.remedy for check in checks[1:])
 
@@ -97,7 +97,8 @@ def test_engines_that_were_left_out_are_no_failure() -> None:
 def test_a_broken_engine_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sam2.build_sam", None)  # import then raises, as if the file were gone
     monkeypatch.setattr(installed, "check_open_clip", lambda: "loads")
-    fine_too, broken, fine = doctor.check_engines(ENGINES)
+    fine_too, broken, left_out, fine = doctor.check_engines(ENGINES)
+    assert left_out.ok
     assert not broken.ok
     assert "sam2.build_sam" in broken.detail
     assert broken.remedy.endswith("sam2==1.1.0")
@@ -142,7 +143,7 @@ def test_this_computer_is_in_order() -> None:
     names = [check.name for check in checks]
     asked = [line for line in importlib.metadata.requires(doctor.DISTRIBUTION) or [] if "extra ==" not in line]
     assert len(asked) >= 10
-    assert len(names) == len(set(names)) == len(asked) + 10
+    assert len(names) == len(set(names)) == len(asked) + 11
 
 
 def test_report_shows_the_remedy_below_the_failure() -> None:
@@ -197,7 +198,7 @@ def test_the_way_from_one_build_of_faiss_to_the_other_is_one_command() -> None:
     assert doctor.TO_CPU in both.remedy
     assert doctor.TO_GPU in both.remedy
     root = Path(__file__).resolve().parents[2]
-    assert doctor.TO_GPU in (root / "README.md").read_text(encoding="utf-8")
+    assert doctor.TO_GPU in (root / "docs" / "weights.md").read_text(encoding="utf-8")
     wanted = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     (cpu,) = [each for each in wanted if each.startswith("faiss")]
     assert doctor.TO_CPU.endswith(f" '{cpu}'")
