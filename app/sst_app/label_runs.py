@@ -85,5 +85,5 @@ def join_masks(masks: dict[str, npt.NDArray[np.bool_]], names: list[str], size: 
 
 def split_masks(labels: Labels, names: list[str]) -> dict[str, npt.NDArray[np.bool_]]:
     """Split a label map into masks, without empty ones; labels beyond the names are left out."""
-    there = set(np.unique(labels).tolist())
-    return {name: labels == number for number, name in enumerate(names, start=1) if number in there}
+    masks = {name: labels == number for number, name in enumerate(names, start=1)}
+    return {name: mask for name, mask in masks.items() if mask.any()}

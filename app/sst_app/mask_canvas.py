@@ -174,7 +174,10 @@ def _take_stroke(identity: tuple[str, ...], key: str) -> None:
     """Take over what the browser has sent, in a callback: also if the person is on another page by now."""
     drawing = st.session_state.get(_get_key(identity))
     if drawing is not None:
-        _take_drawing(drawing, _get_state(key).get("drawing"))
+        try:
+            _take_drawing(drawing, _get_state(key).get("drawing"))
+        except sst.QueryError as error:
+            st.error(escape_md(error))
 
 
 def _take_drawing(drawing: Drawing, sent: Any) -> Drawing:
