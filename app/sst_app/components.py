@@ -32,6 +32,7 @@ def show_specimen(
     clickable: bool = True,
     zoomable: bool = False,
     marks: Mapping[str, tuple[str, float, float]] | None = None,
+    on_choice: Callable[[str], None] | None = None,
 ) -> str | None:
     """Show a photograph with the outlines of its traits.
 
@@ -47,6 +48,7 @@ def show_specimen(
         clickable: whether a trait can be chosen.
         zoomable: whether the wheel and dragging zoom and move the picture.
         marks: trait -> a short text that is written on the picture, and its (x, y) in pixels; None writes nothing.
+        on_choice: called with the trait that was clicked, before the page runs.
 
     Returns:
         The trait that was clicked in this run, or None.
@@ -67,9 +69,15 @@ def show_specimen(
     result: Any = mount(
         data=replace_gaps({**data, "clickable": clickable, "zoomable": zoomable}),
         key=hash_key(key),
-        on_trait_change=_ignore,
+        on_trait_change=_ignore if on_choice is None else lambda: _tell(key, on_choice),
     )
     return result.trait if clickable else None
+
+
+def _tell(key: str, on_choice: Callable[[str], None]) -> None:
+    trait = (st.session_state.get(hash_key(key)) or {}).get("trait")
+    if trait is not None:
+        on_choice(str(trait))
 
 
 def show_scatter(data: dict[str, Any], *, key: str) -> tuple[str | None, list[int] | None]:

@@ -118,8 +118,6 @@ def _show(index: sst.Index, query: query_input.QueryInput, hits: Sequence[sst.Hi
         index_images.make_data_uri(picture), size, outlines, captions.get_trait_colours(index),
         key="details-picture", chosen=trait, label=specimen, clickable=False, zoomable=True,
     )  # fmt: skip
-    if not index.catalog.plain:
-        _show_relatives(index, specimen, trait)
     with st.container(horizontal=True):
         if st.button(
             f"Ask with {escape_md(trait)} of this specimen", type="primary", icon=":material/search:",
@@ -127,6 +125,8 @@ def _show(index: sst.Index, query: query_input.QueryInput, hits: Sequence[sst.Hi
         ):  # fmt: skip
             st.rerun()
         show_example_buttons(index, query, specimen, "-opened")
+    if not index.catalog.plain:
+        _show_relatives(index, specimen, trait)
     measured = index.region(specimen, trait).measurements
     metadata = dict(index.individual(specimen).metadata)
     known = {**metadata, **downloads.prefix_clashes(metadata, measured)}

@@ -107,12 +107,7 @@ def _show_photograph(index: sst.Index, photograph: str, who: str) -> None:
     left, right = st.columns([2.6, 1], gap="medium")
     with left:
         _show_head(index, photograph, states)
-        clicked = _show_outlines(index, photograph, size, states, known)
-        if clicked is not None:
-            st.session_state[key] = [name for name in (*known, clicked) if (name == clicked) != (name in known)]
-            if clicked in known:
-                st.session_state[key] = [name for name in known if name != clicked]
-            st.rerun()
+        _show_outlines(index, photograph, size, states, known)
     with right:
         chosen: list[str] = st.pills(
             "Individuals; click them here or on the photograph", list(numbers), selection_mode="multi", key=key,
@@ -126,7 +121,8 @@ def _show_head(index: sst.Index, photograph: str, states: Sequence[State]) -> No
     undecided = sum(not each.status for each in states)
     with st.container(horizontal=True, vertical_alignment="center"):
         words = f"**{escape_md(photograph)}**: {there:,} individual{'s' * (there != 1)}"
-        st.markdown(words + (f", {undecided:,} not decided" if states else ", none was found"), width="content")
+        left = f"{undecided:,} not decided" if undecided else "all decided" if states else "none was found"
+        st.markdown(f"{words}, {left}", width="content")
         made = st.session_state.get("individual-undo", [])
         if made and made[-1][1] == photograph:
             st.button(
@@ -137,23 +133,34 @@ def _show_head(index: sst.Index, photograph: str, states: Sequence[State]) -> No
 
 def _show_outlines(
     index: sst.Index, photograph: str, size: tuple[int, int], states: Sequence[State], chosen: Sequence[str]
-) -> str | None:
+) -> None:
     try:
         picture = individuals.read_whole(index, current_index.get_picture_key(index), photograph)
         size = size if states else index_images.decode(picture).shape[:2]
     except sst.ImageError as error:
         st.warning(escape_md(error))
-        return None
+        return
+    # Those that are none lie below the others, and large ones below small ones.
+    shown = sorted(states, key=lambda each: (each.status != "rejected", -each.outline.area))
     colours = {
         each.id: individuals.CHOSEN if each.id in chosen else GONE if each.status == "rejected" else individuals.OTHER
         for each in states
     }
-    return components.show_specimen(
-        index_images.make_data_uri(picture), size, [each.outline for each in states], colours,
+    components.show_specimen(
+        index_images.make_data_uri(picture), size, [each.outline for each in shown], colours,
         key=f"individuals-of-{photograph}", chosen=chosen, label=f"photograph {photograph}: choose individuals",
         hint="Click individuals to choose them" if states else "",
         marks={each.id: (_write_number(each), *each.centre) for each in states},
+        on_choice=lambda name: _toggle(photograph, name),
     )  # fmt: skip
+
+
+def _toggle(photograph: str, name: str) -> None:
+    """Choose an individual, or no longer; in a callback, so that no click is lost."""
+    chosen: list[str] = st.session_state.get(f"individuals-on-{photograph}") or []
+    st.session_state[f"individuals-on-{photograph}"] = (
+        [each for each in chosen if each != name] if name in chosen else [*chosen, name]
+    )
 
 
 def _write_number(state: State) -> str:
@@ -201,7 +208,7 @@ def _show_pending(index: sst.Index) -> None:
     if not pending:
         return
     known = set(individuals.map_photographs(index))
-    with st.expander(f"{len(pending):,} decision{'s' * (len(pending) != 1)} wait for the next build", expanded=False):
+    with st.expander(_count_waiting(len(pending)), expanded=False):
         lines = [
             f"- {escape_md(name)} {'is added' if what == 'redraw' and name not in known else VERBS[what]}"
             for name, what in list(pending.items())[:50]
@@ -209,6 +216,10 @@ def _show_pending(index: sst.Index) -> None:
         st.markdown("\n".join(lines))
         st.caption("Until then no search finds those that were redrawn or added; those taken out are gone at once.")
         rebuild.show_rebuild(label="Build")
+
+
+def _count_waiting(count: int) -> str:
+    return "1 decision waits for the next build" if count == 1 else f"{count:,} decisions wait for the next build"
 
 
 # ------------------------------------------------------------------------------------------------------- what is shown
@@ -387,7 +398,8 @@ def undo() -> None:
 
 
 def _list(names: Sequence[str]) -> str:
-    return ", ".join(f"{name.rpartition('#')[2]}" for name in names[:4]) + (" ..." if len(names) > 4 else "")
+    numbers = ", ".join(name.rpartition("#")[2] for name in names[:4]) + (" ..." if len(names) > 4 else "")
+    return f"individual{'s' * (len(names) != 1)} {numbers}"
 
 
 # ------------------------------------------------------------------------------------------------------------ drawing

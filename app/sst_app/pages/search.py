@@ -103,7 +103,7 @@ def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | No
     key = current_index.get_cache_key(index)
     other = None if index.catalog.plain else individuals.show_on_photograph(index, specimen, key="query-photograph")
     if other is not None and other != specimen:
-        _pick(other)
+        st.session_state["asked"] = other, st.session_state.get("trait") or index.traits[0]
         st.rerun()
     size, outlines = index_images.read_outlines(index, key, specimen)
     if not outlines:

@@ -1,0 +1,129 @@
+"""In a real browser: an individual is chosen on its photograph, searched with, reviewed, drawn and built again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import assert_no_error, open_browser, open_page, serve, settle
+from trays import COLLECTION, a_collection_of_trays, build_trays
+
+import sst_retrieval as sst
+
+SHOTS = os.environ.get("SCREENSHOTS")
+"""A folder for pictures of what was seen; none by default."""
+
+
+@pytest.fixture
+def museum(tmp_path: Path) -> Path:
+    build_trays(a_collection_of_trays(tmp_path / "collection"), tmp_path / "index")
+    return tmp_path
+
+
+@pytest.fixture
+def page(museum: Path) -> Iterator[tuple[Any, str]]:
+    with open_browser() as browser, serve(museum / "index", home=museum / "home") as url:
+        yield open_page(browser), url
+
+
+def shoot(page: Any, name: str) -> None:
+    if SHOTS:
+        settle(page)
+        page.wait_for_timeout(700)
+        page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
+
+
+def individual(page: Any, name: str) -> Any:
+    """The outline of an individual on its photograph."""
+    return page.get_by_role("button", name=f"{name}, confidence")
+
+
+def test_from_a_photograph_to_its_individuals_and_on(page: tuple[Any, str]) -> None:
+    page, url = page
+    page.goto(url)
+    page.get_by_role("button", name="t1#1", exact=True).click()
+    individual(page, "t1#3").dispatch_event("click")
+    page.wait_for_url("**specimen=t1%233**")
+    page.get_by_text("individual 3").first.wait_for()
+    page.get_by_role("radio", name="individual", exact=True).click()
+    page.wait_for_url("**per=individual**")
+    page.get_by_text("hits 1 to 7").wait_for()
+    settle(page)
+    shoot(page, "search")
+    page.get_by_role("button", name="Details").first.click()
+    page.get_by_role("dialog").wait_for()
+    settle(page)
+    shoot(page, "details")
+    box = page.get_by_role("dialog")
+    shown = box.get_by_role("button", name=", confidence").last
+    name = shown.get_attribute("aria-label").partition(",")[0]
+    shown.dispatch_event("click")
+    page.wait_for_url(f"**specimen={name.replace('#', '%23')}**")
+    assert_no_error(page)
+
+
+def test_individuals_are_reviewed_and_the_next_build_has_them_so(page: tuple[Any, str], museum: Path) -> None:
+    page, url = page
+    page.goto(f"{url}/review")
+    page.get_by_role("radio", name="individuals").click()
+    who = page.get_by_role("textbox", name="Your name")
+    who.fill("Mary")
+    who.press("Enter")
+    who.blur()
+    settle(page)
+    page.get_by_role("button", name="Next").click()
+    page.get_by_text("3 individuals").wait_for()
+    shoot(page, "review")
+    individual(page, "t1#2").dispatch_event("click")
+    page.get_by_role("button", name="Not an individual").click()
+    page.get_by_text("2 individuals").wait_for()
+    page.get_by_text("1 decision waits").wait_for()
+    shoot(page, "review-rejected")
+    page.get_by_role("button", name="Next").click()
+    page.get_by_text("t2: 2 individuals").wait_for()
+    for name in ("t2#1", "t2#2"):
+        settle(page)
+        individual(page, name).dispatch_event("click")
+        page.locator(f'g.chosen[aria-label^="{name}"]').wait_for(state="attached")
+    page.get_by_role("button", name="Merge into one").click()
+    page.get_by_text("t2: 1 individual").wait_for()
+    shoot(page, "review-merged")
+    page.get_by_role("button", name="Undo:").click()
+    page.get_by_text("t2: 2 individuals").wait_for()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_text("none was found").wait_for()
+    page.get_by_role("button", name="Add one that was missed").click()
+    shoot(page, "review-before-drawing")
+    page.get_by_text("Draw a new individual of t3").wait_for()
+    canvas = page.locator(".drawing canvas").first
+    canvas.wait_for()
+    settle(page)
+    place = canvas.bounding_box()
+    for x, y in ((0.3, 0.3), (0.5, 0.3), (0.5, 0.6), (0.3, 0.6)):
+        page.mouse.click(place["x"] + x * place["width"], place["y"] + y * place["height"])
+        page.wait_for_timeout(60)
+    page.keyboard.press("Enter")
+    settle(page)
+    page.wait_for_timeout(500)
+    shoot(page, "review-drawing")
+    page.get_by_role("button", name="Keep this outline").click()
+    page.get_by_text("t3: 1 individual").wait_for()
+    shoot(page, "review-added")
+    assert_no_error(page)
+    with sst.open_index(museum / "index") as index:
+        made = {each.individual: each for each in index.individual_reviews()}
+        assert {name: each.decision for name, each in made.items()} == {"t1#2": "reject", "t3#1": "redraw"}
+        drawn = made["t3#1"].mask()
+        assert 0.04 < drawn.mean() < 0.09
+    build_trays(museum / "collection" / "collection.csv", museum / "index")
+    with sst.open_index(museum / "index") as index:
+        assert {each.id for each in index.individuals()} == {
+            f"{name}#{at + 1}" for name, corners in COLLECTION.items() for at in range(len(corners))
+        } - {"t1#2"} | {"t3#1"}
+        box = index.individual("t3#1").box
+        ys, xs = np.nonzero(drawn)
+        assert box == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
