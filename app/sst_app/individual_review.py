@@ -12,7 +12,7 @@ import numpy.typing as npt
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import components, current_index, index_images, individuals, mask_canvas, rebuild, url_state
+from sst_app import components, current_index, index_images, individuals, mask_canvas, rebuild
 from sst_app.markdown import escape_md
 from sst_app.page_errors import show_errors
 
@@ -77,16 +77,14 @@ def show(index: sst.Index, who: str) -> None:
     """Show a photograph, its individuals, and what can be decided on them."""
     names = list_photographs(index)
     with st.sidebar:
-        if st.session_state.get("review-photograph") not in names or url_state.was_adopted():
-            wanted = url_state.get("photograph")
-            st.session_state["review-photograph"] = wanted if wanted in names else names[0]
-        photograph = st.selectbox("Photograph", names, key="review-photograph")
+        if st.session_state.get("review-photograph", names[0]) not in names:
+            st.session_state["review-photograph"] = names[0]
+        photograph = st.selectbox("Photograph", names, key="review-photograph", bind="query-params")
         back, on = st.columns(2)
         place = names.index(photograph)
         back.button("Earlier", on_click=_turn_to, args=(names, place - 1), disabled=place == 0, width="stretch")
         on.button("Next", on_click=_turn_to, args=(names, place + 1), disabled=place + 1 == len(names), width="stretch")
         st.caption(f"{place + 1:,} of {len(names):,} photographs")
-    url_state.put("photograph", photograph)
     if not who.strip():
         st.info("Write your name on the left; decisions are kept with it.")
     drawing = st.session_state.get("individual-drawing")

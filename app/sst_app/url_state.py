@@ -12,7 +12,7 @@ import streamlit as st
 OWN = {
     "search": ("specimen", "trait", "together", "like", "unlike", "page", "f."),
     "annotate": ("draw",),
-    "review": ("redraw", "photograph"),
+    "review": ("redraw",),
 }
 """Page -> names, or beginnings of names, in the URL that this module reads and writes."""
 
