@@ -273,7 +273,7 @@ def _measure_size(_index: sst.Index, folder: str, state: tuple[int, ...]) -> int
 def _show_no_index() -> None:
     """Explain how to build an index, and stop the page."""
     named = read_arguments().index_or_table
-    st.title("No index yet")
+    st.subheader("No index yet")
     if named is not None:
         st.error(f"{format_code(named)} is not an index, nor a folder that holds some.")
         st.markdown("Check the path, or make an index of your photographs:")

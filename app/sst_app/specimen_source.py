@@ -140,9 +140,9 @@ def show_first_build(source: SpecimenSource, table: Path) -> None:
     images = command_line.read_arguments().images
     words += ["--images", str(images[0])] if images else []
     st.markdown("**Ready to build**: the traits you drew are looked for on every photograph of these groups.")
-    st.code(shlex.join(["sst-retrieval", *words]), language="bash", wrap_lines=True)
     build_process.show_start_button("first", "Build the index", words)
     build_process.show_progress("first")
+    st.code(shlex.join(["sst-retrieval", *words]), language="bash", wrap_lines=True)
 
 
 def _get_folder(table: Path) -> Path:

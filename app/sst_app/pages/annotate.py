@@ -37,6 +37,11 @@ def main() -> None:
         names = _show_specimen_filter(source)
         specimen = _show_specimen_choice(names)
         traits = _show_traits(source)
+        # Beside the surface: in view, however large that is.
+        if table is not None:
+            specimen_source.show_first_build(specimen_source.from_table(table), table)
+        else:
+            rebuild.show_new_supports(current_index.get_index())
     if specimen is None:
         _show_overview(source, names)
     elif not traits:
@@ -44,10 +49,6 @@ def main() -> None:
         st.info("Which traits do you want to find? Add the first one on the left, such as forewing_band.")
     else:
         _draw(source, specimen, traits)
-    if table is not None:
-        specimen_source.show_first_build(specimen_source.from_table(table), table)
-    else:
-        rebuild.show_new_supports(current_index.get_index())
 
 
 def _show_specimen_filter(source: SpecimenSource) -> list[str]:
