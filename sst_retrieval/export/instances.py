@@ -30,7 +30,7 @@ def export_instances(index: Index, path: Path, *, where: str | None = None, min_
     Args:
         index: what to export.
         path: a .json file.
-        where: predicate over the collection's columns, see `Index.individuals`.
+        where: predicate over the collection's columns, `photograph`, `specimen` and `view`.
         min_score: leave out individuals less sure than this, 0..1.
 
     Returns:
@@ -75,7 +75,7 @@ def export_counts(index: Index, path: Path, *, where: str | None = None, min_sco
     Args:
         index: what to export.
         path: a .csv file (UTF-8).
-        where: predicate over the collection's columns, see `Index.individuals`.
+        where: predicate over the collection's columns, `photograph`, `specimen` and `view`.
         min_score: count only individuals that the finder is so sure of, 0..1.
 
     Returns:

@@ -80,7 +80,7 @@ def export_masks(
     Args:
         index: what to export.
         folder: where to; made if it does not exist. Older files of the same names are replaced.
-        where: predicate over the collection's columns, see `Index.individuals`.
+        where: predicate over the collection's columns, `photograph`, `specimen` and `view`.
         min_confidence: leave out masks less sure than this, 0..1.
         progress: called with how many photographs are done, of how many.
 

@@ -35,7 +35,7 @@ def export_overlays(
     Args:
         index: what to export.
         folder: where to; made if it does not exist. Older files of the same names are replaced.
-        where: predicate over the collection's columns, see `Index.individuals`.
+        where: predicate over the collection's columns, `photograph`, `specimen` and `view`.
         side: edge of a picture in pixels.
         progress: called with how many photographs are done, of how many.
 

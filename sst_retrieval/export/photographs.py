@@ -56,7 +56,7 @@ def list_photographs(index: Index, where: str | None = None) -> list[PhotographC
 
     Args:
         index: where they are indexed.
-        where: predicate over the collection's columns, see `Index.individuals`; None takes all.
+        where: predicate, see `select_photographs`; None takes all.
     """
     on: dict[str, list[Individual]] = {}
     left_out = {each.photograph for each in index.skipped()}
@@ -95,12 +95,19 @@ def _redraw(individual: Individual, review: Review) -> Individual:
 
 
 def select_photographs(index: Index, where: str) -> set[str]:
-    """Return the ids of the photographs that a predicate over the collection's columns holds for.
+    """Return the ids of the photographs that a predicate holds for.
+
+    Args:
+        index: where they are indexed.
+        where: one DuckDB expression over the collection's columns, and `photograph`, `specimen` and `view` where the
+            collection has no column of that name.
 
     Raises:
         QueryError: the predicate is not one expression or names something that is not there.
     """
-    sql = 'SELECT "sst:photograph" FROM photographs WHERE {}'
+    own = {name.casefold() for name in index.catalog.columns}
+    added = "".join(f', "sst:{name}" AS {name}' for name in ("photograph", "specimen", "view") if name not in own)
+    sql = f'SELECT "sst:photograph" FROM (SELECT *{added} FROM photographs) WHERE {{}}'
     return set(index.catalog.select_where(sql, where, {}, table="photographs")["sst:photograph"].tolist())
 
 

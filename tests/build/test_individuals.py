@@ -158,8 +158,23 @@ def test_what_the_finder_is_not_sure_of_is_left_out(folder: Path) -> None:
 # ------------------------------------------------------------------------------------------ one beside the other
 
 
-def test_masks_of_two_individuals_never_share_a_pixel(table: Path) -> None:
-    build_trays(table, table.parent / "index", replace(TRAYS, propagator="trays:GreedyTracker"))
+class BoxFinder(BlobFinder):
+    """Knows boxes alone; those of neighbours overlap."""
+
+    name = "box finder"
+
+    def find(self, memory: int, image: RGBImage) -> list[Detection]:
+        height, width = image.shape[:2]
+        found = super().find(memory, image)
+        grown = [(max(0, x0 - 6), max(0, y0 - 6), min(width, x1 + 6), min(height, y1 + 6))
+                 for x0, y0, x1, y1 in (each.box for each in found)]  # fmt: skip
+        return [Detection(box, each.score) for box, each in zip(grown, found, strict=True)]
+
+
+@pytest.mark.parametrize("finder", ["BlobFinder", "BoxFinder"])
+def test_masks_of_two_individuals_never_share_a_pixel(table: Path, finder: str) -> None:
+    settings = replace(TRAYS, propagator="trays:GreedyTracker", finder=f"{__name__}:{finder}")
+    build_trays(table, table.parent / "index", settings)
     with open_index(table.parent / "index") as index:
         on: dict[str, list[np.ndarray]] = {}
         for each in index.individuals():

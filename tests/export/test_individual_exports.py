@@ -32,6 +32,7 @@ import sst_retrieval as sst
 from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.cli import app
 from sst_retrieval.collection.specimens import read_collection
+from sst_retrieval.errors import QueryError
 from sst_retrieval.search.index import Index, open_index
 
 # pycocotools' own arrays, seen by numpy 2.
@@ -133,6 +134,18 @@ def test_counts_say_0_and_why_there_is_none(folder: Path, index: Index, tmp_path
     assert sst.export_counts(index, tmp_path / "some.csv", where="drawer = 'd3'") == 1
     (row,) = read_csv(tmp_path / "some.csv")
     assert (row["photograph"], row["individuals"]) == ("t3", "0")
+
+
+def test_photographs_are_chosen_by_columns_and_by_what_they_are(views: Index, tmp_path: Path) -> None:
+    for where, count in (
+        ("specimen = 'lot 2'", 2),
+        ("photograph = 'lot 2 d'", 1),
+        ("view = 'ventral'", 2),
+        ("\"group\" = 'alone' AND view = 'dorsal'", 1),
+    ):
+        assert sst.export_counts(views, tmp_path / "c.csv", where=where) == count
+    with pytest.raises(QueryError, match="nonsense"):
+        sst.export_counts(views, tmp_path / "c.csv", where="nonsense = 1")
 
 
 def test_a_skipped_photograph_has_no_count(tmp_path: Path) -> None:
