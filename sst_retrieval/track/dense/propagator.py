@@ -72,6 +72,7 @@ from sst_retrieval.track.dense.trained_decoder import SoftMasks, TrainedDecoder
 from sst_retrieval.track.dense.view import (
     TargetMatch,
     compute_key_reliability,
+    compute_presence_reliability,
     compute_target_reliability,
     compute_template_share,
     crop_match,
@@ -283,7 +284,7 @@ class DensePropagator:
             self._compute_presence(match.shares, match.distance, match.warped_masks),
             in_distribution=votes.in_distribution,
             disagreement=votes.disagreement,
-            reliability=match.reliability,
+            reliability=compute_presence_reliability(match, votes.in_distribution),
         )
 
     def _predict_by_rules(self, match: TargetMatch, rivals: npt.NDArray[np.bool_]) -> SoftMasks:

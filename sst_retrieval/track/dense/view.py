@@ -69,6 +69,7 @@ class TargetMatch:
         key_votes: see `track.dense.keys.vote_by_keys`; None without a decoder.
         reliability: 0..1, weight of everything learnt: that of the group (`track.dense.memory.DenseMemory`) times that
             of the target, see `compute_target_reliability`.
+        template_share: of a template's labels in the votes, see `compute_template_share`; 0 without one.
     """
 
     frame: Frame
@@ -80,6 +81,7 @@ class TargetMatch:
     displacements: tuple[torch.Tensor, ...]
     key_votes: KeyVotes | None = None
     reliability: float = 1.0
+    template_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,24 @@ def mix_votes(match: TargetMatch, labels: Floats, share: float) -> TargetMatch:
         match,
         shares=((1 - share) * match.shares + share * labels).astype(np.float32),
         warped_masks=((1 - share) * match.warped_masks + share * labels[1:]).astype(np.float32),
+        template_share=share,
     )
+
+
+def compute_presence_reliability(match: TargetMatch, in_distribution: float) -> float:
+    """Compute how far the learnt presence and expected IoU can be trusted on a target.
+
+    They count out of distribution, too, but for a target whose cells do not match, so that its template is used: there
+    each trait matches as badly as one that is lost.
+
+    Args:
+        match: of the target.
+        in_distribution: 0..1, see `FusedVotes`; no target in distribution is trusted less.
+
+    Returns:
+        0..1, `in_distribution` or more.
+    """
+    return max(in_distribution, match.reliability * (1 - match.template_share / LARGEST_SHARE))
 
 
 def compute_in_distribution_score(votes: KeyVotes) -> float:

@@ -26,6 +26,7 @@ from sst_retrieval.track.dense.view import (
     LARGEST_SHARE,
     MATCHED_DISTANCE,
     UNMATCHED_DISTANCE,
+    compute_presence_reliability,
     compute_template_share,
     mix_votes,
 )
@@ -100,6 +101,18 @@ def test_votes_are_mixed_with_labels_as_votes_are_made_of_labels(trunk: Efficien
     assert mixed.shares == pytest.approx((match.shares + labels) / 2, abs=1e-6)
     assert mixed.warped_masks == pytest.approx((match.warped_masks + labels[1:]) / 2, abs=1e-6)
     assert np.array_equal(mix_votes(match, labels, 0.0).shares, match.shares)
+
+
+def test_learnt_presence_is_not_heard_where_the_template_has_its_full_share(
+    trunk: EfficientNetTrunk, support: Support
+) -> None:
+    propagator = DensePropagator("cpu", trunk=trunk)
+    memory = propagator.remember([support])
+    match = replace(propagator.match(memory, support.image), reliability=0.8)
+    labels = memory.supports[0].transfer_grid.labels.numpy()
+    half, full = (mix_votes(match, labels, share) for share in (LARGEST_SHARE / 2, LARGEST_SHARE))
+    assert [compute_presence_reliability(each, 0.0) for each in (match, half, full)] == pytest.approx([0.8, 0.4, 0.0])
+    assert compute_presence_reliability(full, 0.7) == 0.7  # In distribution it is heard all the same.
 
 
 def test_a_specimen_whose_cells_do_not_match_is_found_by_its_template(
