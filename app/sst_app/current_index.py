@@ -173,6 +173,12 @@ def get_photographs() -> tuple[pd.DataFrame, dict[str, list[str]]]:
     return _read_photographs(get_index(), *get_cache_key(get_index()))
 
 
+def get_groups_of_many() -> frozenset[str]:
+    """Return the groups whose photographs may show several individuals."""
+    listed = get_info()["provenance"].get("individuals", {})
+    return frozenset(str(group) for group, kind in listed.items() if kind == "many")
+
+
 def get_affixes() -> tuple[str, str]:
     """Return what the ids of all specimens begin and end with, see `captions.find_affixes`."""
     return _find_affixes(get_index(), *get_cache_key(get_index()))

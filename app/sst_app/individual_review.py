@@ -54,7 +54,7 @@ class State:
 
 def is_chosen(index: sst.Index) -> bool:
     """Show the choice of what is reviewed, if there are photographs with several individuals; return what is chosen."""
-    if not list_photographs(index):
+    if not individuals.list_photographs(index):
         return False
     what = st.segmented_control(
         "Look at", ["masks", "individuals"], default="masks", key="review-what", bind="query-params", required=True
@@ -62,20 +62,9 @@ def is_chosen(index: sst.Index) -> bool:
     return bool(what == "individuals")
 
 
-def list_photographs(index: sst.Index) -> list[str]:
-    """List the photographs that may show several individuals; on some none may have been found."""
-    return _list_photographs(index, *current_index.get_cache_key(index))
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _list_photographs(_index: sst.Index, folder: str, state: tuple[int, ...]) -> list[str]:
-    alone = {each.photograph.id for each in _index.individuals() if each.box is None}
-    return [each.id for each in _index.photographs() if each.id not in alone]
-
-
 def show(index: sst.Index, who: str) -> None:
     """Show a photograph, its individuals, and what can be decided on them."""
-    names = list_photographs(index)
+    names = individuals.list_photographs(index)
     with st.sidebar:
         if st.session_state.get("review-photograph", names[0]) not in names:
             st.session_state["review-photograph"] = names[0]

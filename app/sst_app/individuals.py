@@ -18,6 +18,9 @@ CHOSEN, OTHER = "#E69F00", "#0072B2"
 GALLERY_SIZE = 12
 """Number of further individuals of a specimen that are shown at once."""
 
+SMALL_SIDE = 320
+"""Longer edge of the small picture of a whole photograph, in pixels."""
+
 PER = ("specimen", "photograph", "individual")
 
 
@@ -92,9 +95,30 @@ def list_first_of_each(index: sst.Index, names: list[str]) -> list[str]:
     return list({photographs.get(name, name): name for name in reversed(names)}.values())[::-1]
 
 
+def list_photographs(index: sst.Index) -> list[str]:
+    """List the photographs that may show several individuals; on some none may have been found."""
+    if not current_index.get_groups_of_many():
+        return []
+    return _list_photographs(index, *current_index.get_picture_key(index))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _list_photographs(_index: sst.Index, folder: str, state: tuple[int, ...]) -> list[str]:
+    alone = {each.photograph.id for each in _index.individuals() if each.box is None}
+    return [each.id for each in _index.photographs() if each.id not in alone]
+
+
+def map_placed(index: sst.Index) -> dict[str, str]:
+    """Return individual -> its photograph, of those photographs that may show several."""
+    several = set(list_photographs(index))
+    if not several:
+        return {}
+    return {name: photograph for name, photograph in map_photographs(index).items() if photograph in several}
+
+
 def map_photographs(index: sst.Index) -> dict[str, str]:
     """Return individual -> its photograph."""
-    return _map_photographs(index, *current_index.get_cache_key(index))
+    return _map_photographs(index, *current_index.get_picture_key(index))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -185,3 +209,12 @@ def read_whole(_index: sst.Index, key: tuple[str, tuple[int, ...]], photograph: 
 def read_pixels(_index: sst.Index, key: tuple[str, tuple[int, ...]], photograph: str) -> npt.NDArray[np.uint8]:
     """Return a whole photograph at its own size, uint8 (H, W, 3); all sessions share it, so it must not be changed."""
     return _index.photograph(photograph)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def read_small(_index: sst.Index, key: tuple[str, tuple[int, ...]], photograph: str) -> bytes:
+    """Return a small picture of a whole photograph as a JPEG file; grey if it cannot be read."""
+    try:
+        return index_images.encode_jpeg(index_images.shrink(_index.photograph(photograph), SMALL_SIDE))
+    except sst.ImageError:
+        return index_images.make_grey()

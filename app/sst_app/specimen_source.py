@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import build_process, command_line, current_index, index_images, rebuild
+from sst_app import build_process, command_line, current_index, index_images, individuals, rebuild
 from sst_app.markdown import escape_md
 
 Masks = dict[str, npt.NDArray[np.bool_]]
@@ -35,6 +35,7 @@ class SpecimenSource:
         photograph: reads the photograph of a specimen, uint8 (H, W, 3).
         thumbnail: reads the thumbnail of a specimen, a JPEG file.
         found: reads the masks that the program found on a specimen: trait -> bool (H, W); empty without an index.
+        many: groups whose photographs may show several individuals.
     """
 
     place: str
@@ -46,30 +47,35 @@ class SpecimenSource:
     photograph: Callable[[str], npt.NDArray[np.uint8]]
     thumbnail: Callable[[str], bytes]
     found: Callable[[str], Masks]
+    many: frozenset[str] = frozenset()
 
 
 def from_index() -> SpecimenSource:
     """Use the specimens of the current index."""
     index = current_index.get_index()
     folder, why_not = rebuild.find_support_folder()
+    photographs, on = current_index.get_photographs()
+    drawn_on = individuals.map_placed(index)
+    several = set(individuals.list_photographs(index))
     supports: dict[str, list[str]] = {}
     for each in current_index.get_info()["provenance"].get("supports", []):
-        supports.setdefault(str(each["group"]), []).append(str(each["specimen"]))
-
-    photographs, on = current_index.get_photographs()
+        name = str(each["specimen"])
+        own = supports.setdefault(str(each["group"]), [])
+        own += [photograph for photograph in [drawn_on.get(name, name)] if photograph not in own]
 
     def thumbnail(name: str) -> bytes:
-        individuals = on.get(name, [])
-        if not individuals:
+        if name in several:
+            return individuals.read_small(index, current_index.get_picture_key(index), name)
+        if not on.get(name):
             return index_images.make_grey()
-        return index_images.read_thumbnail(index, current_index.get_cache_key(index), individuals[0])
+        return index_images.read_thumbnail(index, current_index.get_cache_key(index), on[name][0])
 
     def found(name: str) -> Masks:
         masks: Masks = {}
-        for individual in on.get(name, []):
+        for each in on.get(name, []):
             for trait in index.traits:
                 try:
-                    mask = index.mask(individual, trait)
+                    mask = index.mask(each, trait)
                 except sst.QueryError:
                     continue  # A trait of another group, or a skipped specimen.
                 masks[trait] = masks[trait] | mask if trait in masks else mask
@@ -85,6 +91,7 @@ def from_index() -> SpecimenSource:
         lambda name: index_images.read_pixels(index, current_index.get_cache_key(index), name),
         thumbnail,
         found,
+        current_index.get_groups_of_many(),
     )
 
 

@@ -263,3 +263,26 @@ def test_a_split_is_across_the_longest_extent() -> None:
     assert np.array_equal(one | other, mask)
     assert one[:, :52].sum() == one.sum()
     assert other[:, 48:].sum() == other.sum()
+
+
+# ------------------------------------------------------------------------------------------------------------- annotate
+
+
+def test_a_support_is_drawn_on_a_photograph_and_what_it_means_is_said(folder: Path) -> None:
+    app = opened("annotate")
+    quiet(app)
+    picks = {str(each.key) for each in app.button if str(each.key).startswith("draw-")}
+    assert picks == {f"draw-{name}" for name in COLLECTION}
+    app.button(key="draw-t1").click().run()
+    quiet(app)
+    assert "may show several individuals" in shown(app)
+    assert "t0" in str([each.value for each in opened("annotate").dataframe])
+
+
+def test_an_individual_of_several_is_no_label_picture(folder: Path) -> None:
+    """Its label picture would bear a name that no photograph has."""
+    with sst.open_index(folder) as index:
+        index.review("t1#2", "spot", "accept", reviewer="Mary")
+    app = opened("review")
+    quiet(app)
+    assert "new-support" not in [each.key for each in app.selectbox]

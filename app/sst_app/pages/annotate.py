@@ -161,7 +161,19 @@ def _draw_and_save(
             _save(source, source.folder, specimen, masks, drawing, state)
     with state_line:
         _show_state(source, specimen, traits, masks)
+        if _get_group(source, specimen) in source.many:
+            st.caption(
+                "This photograph may show several individuals. Draw the traits of one that lies whole and free, or of "
+                "several: what touches or nearly touches is one individual, and they are numbered in reading order. "
+                "The build looks for others like them, here and on the other photographs."
+            )
     mask_canvas.show_clicker_choice()
+
+
+def _get_group(source: SpecimenSource, specimen: str) -> str:
+    own = source.specimens
+    found = own.loc[own["sst:specimen"] == specimen, "sst:group"]
+    return str(found.iloc[0]) if len(found) else ""
 
 
 def _list_starts(

@@ -17,6 +17,7 @@ from sst_app import (
     decisions,
     index_images,
     individual_review,
+    individuals,
     mask_canvas,
     review_queue,
     url_state,
@@ -210,7 +211,9 @@ def _show_actions(index: sst.Index) -> None:
     """Show the actions: make a reviewed specimen a support, and build again."""
     reviews = [review for review in index.reviews() if review.overrides_propagation]
     supports = {each["specimen"] for each in current_index.get_info()["provenance"].get("supports", [])}
-    names = sorted({review.individual for review in reviews} - supports)
+    # A support is drawn on a whole photograph: where that shows several individuals, on the page Annotate.
+    several = set(individuals.map_placed(index))
+    names = sorted({review.individual for review in reviews} - supports - several)
     folder, why_not = find_support_folder()
     st.markdown("**One more support.** A specimen whose masks are right teaches its whole group.")
     if folder is None:
