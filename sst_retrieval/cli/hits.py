@@ -28,7 +28,8 @@ def format_hits(hits: Sequence[Hit]) -> str:
     if not hits:
         return "no specimen answers this search"
     shown = choose_columns(hits[0].metadata)
-    head = ("specimen", "rank", "similarity", *hits[0].blocks, "confidence", *shown)
+    first = "specimen" if all(hit.individual == hit.specimen for hit in hits) else "individual"
+    head = (first, "rank", "similarity", *hits[0].blocks, "confidence", *shown)
     rows = [
         (
             *(

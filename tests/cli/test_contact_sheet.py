@@ -115,3 +115,11 @@ def test_a_specimen_with_several_photographs_is_asked_with(tmp_path: Path, drawn
     assert drawn[0].title == "r2 dorsal"
     assert drawn[0].lines[0] == "specimen r2, dorsal"
     assert {tile.title for tile in drawn[1:]} == {"r0", "r1", "r4", *(f"b{n}" for n in range(5))}
+
+
+def test_the_table_of_hits_names_individuals_where_a_specimen_may_have_several(tmp_path: Path) -> None:
+    build_trays(a_collection_of_trays(tmp_path), tmp_path / "index")
+    words = ["search", str(tmp_path / "index"), "--like", "t1#3", "--trait", "spot", "-k", "2"]
+    head, first, *_ = CliRunner().invoke(app, words).output.splitlines()
+    assert head.split()[:2] == ["individual", "rank"]
+    assert first.split()[0] in {"t2#1", "t4#1"}
