@@ -3,8 +3,9 @@
 On a plain board individuals are what differs from it, split by the supports' shapes (`find.board`). Elsewhere, and
 where these shapes do not fit, as on a plain lake or sky:
 
-1. Proposals: things that a foreground shows, which knows no group, at several sizes (`find.salient`), and pieces that
-   look like the annotated individuals pixel by pixel (`find.likelihood`), both whole and split where they are narrow.
+1. Proposals: things that a foreground shows, which knows no group, at several sizes (`find.salient`), and, where the
+   annotated individuals are compact, pieces that look like them pixel by pixel (`find.likelihood`), split where they
+   are narrow.
 2. Verdict: does a piece have all that an annotated individual has (`find.appearance.compare_parts`), is it of its kind
    (`compare_kinds`), do several sources agree on it, and is it rather the whole of a thing than a part?
 3. Of pieces that overlap the best stays, and no pixel belongs to two.
@@ -25,7 +26,7 @@ from sst_retrieval.find.likelihood import PixelModel, compute_likelihood, fit_pi
 from sst_retrieval.find.overlaps import Piece, share_pixels, suppress
 from sst_retrieval.find.proposals import Proposal, collect_pieces, find_pieces, resize_map
 from sst_retrieval.find.salient import propose_salient
-from sst_retrieval.find.watershed import split_round
+from sst_retrieval.find.watershed import is_compact, split_round
 from sst_retrieval.foregrounds.contract import Foreground
 from sst_retrieval.imaging.masks import box as box_of
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
@@ -45,12 +46,8 @@ MOST_PROPOSALS = 500
 """No more pieces are judged, those with most votes first and of these the largest: a photograph that is all specks must
 not take hours."""
 
-LEAST_TRUST = 0.6
-"""The pixel model of a group proposes pieces if it finds its own supports with at least this IoU."""
-
-ROUND = 1.45
-"""It does so for round individuals only, whose area is less than this multiple of that of the largest circle inside:
-other shapes do not come apart where they are narrow."""
+LEAST_TRUST = 0.8
+"""The pixel model of a group proposes pieces if it finds at least this share of its own supports again."""
 
 ALIKE_SPACING = 1.0
 """Where pieces of the pixel model are split: see `find.watershed`."""
@@ -74,7 +71,7 @@ class DenseFinderMemory:
     Attributes:
         looks: what the annotated individuals look like, each as it is and mirrored.
         kind_middle: cosine at which a piece is of their kind with a probability of one half.
-        pixels: what their pixels look like; None if that says nothing, or if they are not round.
+        pixels: what their pixels look like; None if that says nothing, or if they are not compact.
         board: what is looked for on plain boards.
     """
 
@@ -119,7 +116,7 @@ class DenseFinder:
                 looks.append(compute_look(self.trunk, support.image, (x0, y0, x1, y1), mask, mirrored=mirrored))
         board = remember_board(supports)
         pixels = None
-        if all(each.body_area < ROUND * np.pi for each in board.templates):
+        if all(is_compact(complete_body(each)) for each in supports):
             pixels = fit_pixel_model(self.trunk, supports)
         middle = KIND_MIDDLE + FORMLESS_WEIGHT * measure_formlessness(looks, self._blobs)
         trusted = pixels if pixels and pixels.trust >= LEAST_TRUST else None

@@ -5,7 +5,8 @@
    like the individual itself is left out: it may be another one, which nobody annotated.
 3. A cell of a photograph is as likely as it is nearer to a prototype of the individuals than to one of the rest.
 
-What the model is worth is known from the support: the IoU of what it finds there with what was drawn.
+What the model is worth is known from the support: how much of what was drawn it finds again. What it finds besides
+says nothing: in a crowd most of the surroundings are of the kind, too.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class PixelModel:
     Attributes:
         bodies: float32 (K, D), prototypes of the individuals.
         rest: float32 (L, D), prototypes of what lies around them.
-        trust: 0..1, IoU of what the model finds on the supports with what was drawn.
+        trust: 0..1, the share of what was drawn that the model finds again.
     """
 
     bodies: Floats
@@ -80,7 +81,7 @@ def fit_pixel_model(trunk: EfficientNetTrunk, supports: Sequence[Support]) -> Pi
         outside = outside[unlike]
     model = PixelModel(find_prototypes(inside, PROTOTYPES[0]), find_prototypes(outside, PROTOTYPES[1]), 0.0)
     found, drawn = _rate(model, described) > 0.5, coverage > 0.5
-    return PixelModel(model.bodies, model.rest, float((found & drawn).sum() / max(1, (found | drawn).sum())))
+    return PixelModel(model.bodies, model.rest, float(found[drawn].mean()))
 
 
 def compute_likelihood(trunk: EfficientNetTrunk, model: PixelModel, image: RGBImage) -> Floats:

@@ -7,7 +7,7 @@ import pytest
 
 from sst_retrieval.find.overlaps import Piece, compute_ious, share_pixels, suppress
 from sst_retrieval.find.proposals import Proposal, collect_pieces, find_pieces, measure_around, merge_alike
-from sst_retrieval.find.watershed import split_round
+from sst_retrieval.find.watershed import is_compact, split_round
 from sst_retrieval.imaging.masks import iou
 from sst_retrieval.types import Mask
 
@@ -120,3 +120,13 @@ def test_what_is_round_stays_whole(radii: tuple[int, int]) -> None:
     parts = split_round(mask, 1.0)
     assert parts.max() == 1
     assert np.array_equal(parts > 0, mask)
+
+
+def test_a_cap_is_compact_even_half_hidden_and_a_body_with_legs_or_a_long_one_is_not() -> None:
+    cap = disk((100, 160), 50, 50, 30)
+    assert is_compact(cap)
+    assert is_compact(cap & ~disk((100, 160), 100, 50, 30))
+    legs = cap.copy()
+    legs[20:95, 30:36] = legs[20:95, 64:70] = True
+    assert not is_compact(legs)
+    assert not is_compact(place(rectangle(0, 20, 60, 35)))
