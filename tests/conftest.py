@@ -55,6 +55,16 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def own_drafts(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests of the app keep drafts of drawings to themselves."""
+    if request.path.parent.name == "app":
+        monkeypatch.delenv("SST_RETRIEVAL_HOME", raising=False)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with real, labelled specimens that are not part of the project."""
