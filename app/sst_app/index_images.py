@@ -127,7 +127,17 @@ def show_window(image: npt.NDArray[Kind], window: Window) -> npt.NDArray[Kind]:
     if window is None:
         return image
     x0, y0, x1, y1 = window
-    return image[y0:y1, x0:x1]
+    return np.ascontiguousarray(image[y0:y1, x0:x1])
+
+
+def place_in_photograph(mask: npt.NDArray[np.bool_], window: Window, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Put a mask of what is shown of an individual back into its photograph: bool (H, W) of `size`."""
+    if window is None:
+        return mask
+    x0, y0, x1, y1 = window
+    whole = np.zeros(size, dtype=bool)
+    whole[y0:y1, x0:x1] = mask
+    return whole
 
 
 def trace_svg_path(mask: npt.NDArray[np.bool_], corner: tuple[int, int] = (0, 0)) -> str:

@@ -145,11 +145,12 @@ def find_individuals(
     own = [each for each in group.drawn.get(photograph.id, ()) if _read_number(each.individual, 0) == 1]
     if photograph.place is not None and own:  # A support was drawn on the individual that the row means.
         return [Numbered(own[0].individual, 1, _to_detection(own[0].body), own[0])]
+    if photograph.place is not None and any(each.number == 1 for each in rejected):
+        return []
+    if photograph.place is not None and (decided := [each for each in kept if each.number == 1]):
+        return decided[:1]
     if photograph.place is not None and not isinstance(photograph.place, int):
-        if any(each.number == 1 for each in rejected):
-            return []
-        placed = Numbered(name_individual(photograph.id, 1), 1, Detection(photograph.place, 1.0))
-        return [each for each in kept if each.number == 1][:1] or [placed]
+        return [Numbered(name_individual(photograph.id, 1), 1, Detection(photograph.place, 1.0))]
     drawn = [
         Numbered(each.individual, _read_number(each.individual, at), _to_detection(each.body), each)
         for at, each in enumerate(group.drawn.get(photograph.id, ()), start=1)

@@ -134,6 +134,21 @@ def test_masks_are_reviewed_by_individual(folder: Path) -> None:
         assert len(index.reviews()) == 2
 
 
+def test_a_mask_is_redrawn_on_its_individual_alone(folder: Path) -> None:
+    from sst_app import index_images
+
+    app = opened("review")
+    app.text_input(key="reviewer").input("Mary").run()
+    next(each for each in app.button if each.label == "Redraw").click().run()
+    quiet(app)
+    with sst.open_index(folder) as index:
+        window, whole = index.window("t1#2"), index.mask("t1#2", "spot")
+        shown_part = index_images.show_window(whole, window)
+        assert shown_part.shape[0] < whole.shape[0] / 2
+        assert np.array_equal(index_images.place_in_photograph(shown_part, window, whole.shape), whole)
+        assert index_images.place_in_photograph(whole, None, whole.shape) is whole
+
+
 def test_plain_indexes_offer_no_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_fake(a_collection_of(tmp_path / "collection"), tmp_path / "index")
     monkeypatch.setattr(sys, "argv", ["Home.py", str(tmp_path / "index")])

@@ -10,6 +10,8 @@ import pytest
 
 from sst_retrieval.build.individuals import GroupFinder, find_individuals
 from sst_retrieval.errors import InputError
+from sst_retrieval.imaging import masks
+from sst_retrieval.index.reviews import WHOLE, Review
 from sst_retrieval.types import Box, Detection, Photograph, RGBImage, Support
 
 IMAGE: RGBImage = np.zeros((20, 60, 3), dtype=np.uint8)
@@ -60,6 +62,19 @@ def test_numbers_of_rows_are_in_reading_order_of_all() -> None:
     drawn = {"B1": [draw("B1#2", THREE[2])]}  # Of no row.
     (found,) = find_individuals(row(2), IMAGE, GroupFinder(Finder(), None, drawn))
     assert found.detection.box == THREE[1]
+
+
+@pytest.mark.parametrize("place", [2, (19, 0, 33, 15)])
+def test_what_people_decided_on_the_row_s_individual_counts(place: Box | int) -> None:
+    outline = np.zeros(IMAGE.shape[:2], dtype=bool)
+    outline[4:9, 41:49] = True
+
+    def decide(decision: str) -> Review:
+        return Review("B1#1", WHOLE, "c", decision, "Mary", "2026", (20, 60), masks.encode(outline))
+
+    assert find_individuals(row(place), IMAGE, GroupFinder(Finder(), None, {}), [decide("reject")]) == []
+    (found,) = find_individuals(row(place), IMAGE, GroupFinder(Finder(), None, {}), [decide("redraw")])
+    assert (found.id, found.number, found.detection.box) == ("B1#1", 1, (41, 4, 49, 9))
 
 
 def test_a_number_that_nobody_has_is_refused() -> None:

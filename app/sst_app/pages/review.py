@@ -136,10 +136,11 @@ def _show_buttons(specimen: str, trait: str, who: str, decision: sst.Review | No
 def _show_redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
     """Show the surface on which a mask is corrected; as a fragment: a stroke reruns only this function."""
     key = current_index.get_cache_key(index)
-    image = index_images.read_pixels(index, key, specimen)
+    window = index.window(specimen)
+    image = index_images.show_window(index_images.read_pixels(index, key, specimen), window)
     size = (image.shape[0], image.shape[1])
     identity = ("redraw", key[0], specimen, trait)
-    found = {trait: index.mask(specimen, trait)}
+    found = {trait: index_images.show_window(index.mask(specimen, trait), window)}
     known = st.session_state.get("redraw-seen")
     if known is None or known[:2] != (specimen, trait):  # By a link, or after a reload.
         known = st.session_state["redraw-seen"] = (specimen, trait, decisions.identify(index.decision(specimen, trait)))
@@ -185,7 +186,8 @@ def _keep_redrawn(
             "replace that, or leave it as it is."
         )
         return
-    index.review(specimen, trait, "redraw", reviewer=who, mask=mask)
+    whole = index_images.place_in_photograph(mask, index.window(specimen), index.region(specimen, trait).size)
+    index.review(specimen, trait, "redraw", reviewer=who, mask=whole)
     mask_canvas.discard(drawing.identity)
     url_state.put("redraw")
     st.toast(escape_md(f"Kept. The next build describes {trait} of {specimen} anew; until then no search finds it."))
