@@ -55,14 +55,20 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def own_drafts(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tests of the app keep drafts of drawings to themselves."""
-    if request.path.parent.name == "app":
-        monkeypatch.delenv("SST_RETRIEVAL_HOME", raising=False)
-        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+@pytest.fixture
+def own_drafts(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Tests of the app keep drafts of drawings to themselves: the folder of the computer's state."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.delenv("SST_RETRIEVAL_HOME", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test of the app the folder of `own_drafts`."""
+    for item in items:
+        if item.path.parent.name == "app" and "own_drafts" not in item.fixturenames:
+            item.fixturenames.insert(0, "own_drafts")  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,8 @@ def rename(index: Path, expression: str, where: str = "true") -> None:
     """Change the paths of photographs in a catalog."""
     (catalog,) = index.glob("generations/*/catalog.duckdb")
     with duckdb.connect(str(catalog)) as connection:
-        connection.execute(f"""UPDATE specimens SET "sst:image" = {expression} WHERE {where}""")
+        for table in ("individuals", "photographs"):
+            connection.execute(f"""UPDATE {table} SET "sst:image" = {expression} WHERE {where}""")
 
 
 def photograph(index: Path, specimen: str, *folders: Path) -> np.ndarray:
