@@ -227,7 +227,7 @@ def test_the_app_writes_into_no_foreign_folder(
     before = {path: path.read_bytes() for path in (museum.parent / "private").iterdir()}
     app = page(monkeypatch, "annotate", museum / "index", "--images", museum)
     app.selectbox(key="annotate-specimen").set_value("r1").run()
-    app.get("button_group")[0].set_value("what the program found").run()
+    next(button for button in app.button if button.label == "what the program found").click().run()
     assert not app.exception
     assert [button.label for button in app.button if "Save" in button.label] == []
     assert any("--supports" in info.value for info in app.info)
