@@ -10,6 +10,14 @@ from browser import assert_no_error, open_browser, open_page, serve, settle, wai
 from fakes import a_collection_of, build_fake
 
 
+PICTURES_ARE_THERE = """() => {
+    const pictures = [...document.querySelectorAll('[class*=st-key-picture-] img')];
+    return pictures.length > 2 && pictures.every((each) => each.complete && each.naturalWidth)
+        && document.querySelectorAll('.tile-name:not(.query-name)').length === pictures.length;
+}"""
+"""The tiles of the hits come one after the other, and move while their pictures are not there."""
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("hits")
@@ -29,6 +37,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     page = open_page(browser)
     page.goto(f"{address}/?specimen=r1&trait=spot")
     page.get_by_text("hits 1 to").wait_for()
+    page.wait_for_function(PICTURES_ARE_THERE)
     settle(page)
     yield page
     assert_no_error(page)

@@ -24,8 +24,8 @@ from sst_retrieval.errors import SSTError
 from sst_retrieval.index.verification import repair_index, verify_index
 from sst_retrieval.search.index import open_index
 
-UNCHECKED = (".lock",)
-"""Files of an index that hold nothing."""
+UNCHECKED = (".lock", ".photograph-hashes.parquet")
+"""Files of an index that hold nothing, or only what a build computes again without them."""
 
 Answers = dict[str, Any]
 
