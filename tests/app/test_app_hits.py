@@ -9,7 +9,6 @@ import pytest
 from browser import assert_no_error, open_browser, open_page, serve, settle, wait_until
 from fakes import a_collection_of, build_fake
 
-
 PICTURES_ARE_THERE = """() => {
     const pictures = [...document.querySelectorAll('[class*=st-key-picture-] img')];
     return pictures.length > 2 && pictures.every((each) => each.complete && each.naturalWidth)
