@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from browser import open_browser, open_page, serve, settle
+from browser import open_page, serve, settle
 from fakes import a_collection_of, build_fake
 
 NOT_OURS = {
@@ -21,12 +21,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     build_fake(a_collection_of(folder / "collection"), folder / "index")
     with serve(folder / "index", home=folder / "home") as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with open_browser() as found:
-        yield found
 
 
 def nothing(page: Any) -> None:

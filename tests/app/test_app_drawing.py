@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import assert_no_error, find_port, open_browser, open_page, serve, settle, wait_until
+from browser import assert_no_error, find_port, open_page, serve, settle, wait_until
 from fakes import a_collection_of, build_fake
 
 import sst_retrieval as sst
@@ -23,12 +23,6 @@ def museum(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     build_fake(a_collection_of(folder / "collection"), folder / "index")
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with open_browser() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

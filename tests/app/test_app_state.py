@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import assert_no_error, open_browser, open_page, serve, settle, wait_until
+from browser import assert_no_error, open_page, serve, settle, wait_until
 from fakes import a_collection_of, build_fake
 
 
@@ -16,12 +16,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     build_fake(a_collection_of(folder / "collection"), folder / "index")
     with serve(folder / "index", home=folder / "home") as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with open_browser() as found:
-        yield found
 
 
 @pytest.fixture
