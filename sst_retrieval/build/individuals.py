@@ -142,34 +142,65 @@ def find_individuals(
         ModelError: the finder answers nonsense.
     """
     kept, rejected = _read_decisions(reviews, image.shape[:2])
-    own = [each for each in group.drawn.get(photograph.id, ()) if _read_number(each.individual, 0) == 1]
-    if photograph.place is not None and own:  # A support was drawn on the individual that the row means.
-        return [Numbered(own[0].individual, 1, _to_detection(own[0].body), own[0])]
-    if photograph.place is not None and any(each.number == 1 for each in rejected):
-        return []
-    if photograph.place is not None and (decided := [each for each in kept if each.number == 1]):
-        return decided[:1]
-    if photograph.place is not None and not isinstance(photograph.place, int):
-        return [Numbered(name_individual(photograph.id, 1), 1, Detection(photograph.place, 1.0))]
-    drawn = [
-        Numbered(each.individual, _read_number(each.individual, at), _to_detection(each.body), each)
-        for at, each in enumerate(group.drawn.get(photograph.id, ()), start=1)
-    ]
-    drawn = _join(drawn, kept)
-    found = check_detections(group.finder.find(group.memory, image), image, group.finder.name)
-    others = [each for each in found if each.score >= FOUND and not _is_among(each, [*drawn, *rejected])]
-    order = sort_in_reading_order([each.box for each in others])
-    numbered = _number([others[at] for at in order], photograph.id, drawn, rejected, reviews)
     if photograph.place is None:
-        return numbered
-    if not 1 <= photograph.place <= len(numbered):
+        drawn = _join(_list_drawn(photograph, group), kept)
+        return _find_all(photograph, image, group, reviews, drawn, rejected)
+    added = [each for each in kept if each.number != 1]
+    return _find_meant(photograph, image, group, reviews, kept, rejected) + added
+
+
+def _find_meant(
+    photograph: Photograph,
+    image: RGBImage,
+    group: GroupFinder,
+    reviews: Sequence[Review],
+    kept: Sequence[Numbered],
+    rejected: Sequence[Numbered],
+) -> list[Numbered]:
+    """Find the individual that a row of the table means by its place: one, or none if people decided so."""
+    place = photograph.place
+    own = [each for each in group.drawn.get(photograph.id, ()) if _read_number(each.individual, 0) == 1]
+    if own:  # A support was drawn on it.
+        return [Numbered(own[0].individual, 1, _to_detection(own[0].body), own[0])]
+    if any(each.number == 1 for each in rejected):
+        return []
+    if decided := [each for each in kept if each.number == 1]:
+        return decided[:1]
+    if not isinstance(place, int):
+        assert place is not None
+        return [Numbered(name_individual(photograph.id, 1), 1, Detection(place, 1.0))]
+    numbered = _find_all(photograph, image, group, reviews, _list_drawn(photograph, group), rejected)
+    if not 1 <= place <= len(numbered):
         raise InputError(
-            f"the table means individual {photograph.place} of {photograph.image.name}, on which {len(numbered)} were "
+            f"the table means individual {place} of {photograph.image.name}, on which {len(numbered)} were "
             f"found; give its place as a box (xFrac, yFrac, widthFrac, heightFrac) instead of a number"
         )
     # In reading order, whatever numbers drawings gave.
-    chosen = numbered[sort_in_reading_order([each.detection.box for each in numbered])[photograph.place - 1]]
+    chosen = numbered[sort_in_reading_order([each.detection.box for each in numbered])[place - 1]]
     return [replace(chosen, id=name_individual(photograph.id, 1), number=1)]
+
+
+def _list_drawn(photograph: Photograph, group: GroupFinder) -> list[Numbered]:
+    """List the individuals of a photograph that the supports draw."""
+    return [
+        Numbered(each.individual, _read_number(each.individual, at), _to_detection(each.body), each)
+        for at, each in enumerate(group.drawn.get(photograph.id, ()), start=1)
+    ]
+
+
+def _find_all(
+    photograph: Photograph,
+    image: RGBImage,
+    group: GroupFinder,
+    reviews: Sequence[Review],
+    drawn: Sequence[Numbered],
+    rejected: Sequence[Numbered],
+) -> list[Numbered]:
+    """Find and number all individuals on a photograph, those that people drew or decided on first."""
+    found = check_detections(group.finder.find(group.memory, image), image, group.finder.name)
+    others = [each for each in found if each.score >= FOUND and not _is_among(each, [*drawn, *rejected])]
+    order = sort_in_reading_order([each.box for each in others])
+    return _number([others[at] for at in order], photograph.id, drawn, rejected, reviews)
 
 
 def describe_individuals(

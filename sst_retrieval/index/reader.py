@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
@@ -211,6 +212,12 @@ class Reader:
             self.catalog.apply_reviews(self._store.reviews())
             self.state = state
         return review
+
+    @contextmanager
+    def hold_reviews(self) -> Iterator[None]:
+        """Let nobody else add a review, in this program or another, while one is made of what the record says."""
+        with self.review_lock, self._store.hold_reviews():
+            yield
 
     def record(self) -> tuple[Review, ...]:
         """Return the whole record of reviews, oldest first."""

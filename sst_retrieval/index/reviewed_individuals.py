@@ -38,7 +38,7 @@ def review_individual(
         QueryError: there is no such individual or decision, no reviewer is given, the outline does not fit or belongs
             to another one that was decided on, or the individual is annotated in the supports.
     """
-    with reader.review_lock:
+    with reader.hold_reviews():
         history = _read_history(reader, individual.rpartition("#")[0])
         found, content = _find(reader, individual, history)
         if found.id in reader.support_specimens():
@@ -67,7 +67,7 @@ def add_individual(reader: Reader, photograph: str, outline: Mask, *, reviewer: 
         QueryError: as for `review_individual`, or there is no such photograph.
         ImageError: no individual was found on the photograph, and it cannot be read now.
     """
-    with reader.review_lock:  # Two that are added at once have two numbers.
+    with reader.hold_reviews():  # Two that are added at once have two numbers.
         history = _read_history(reader, photograph)
         known = reader.catalog.photograph(photograph)
         if known is None:

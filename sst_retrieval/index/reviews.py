@@ -22,7 +22,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -180,6 +181,27 @@ class RegionReviews:
         return None if review is None else DECISIONS[review.decision]
 
 
+@contextmanager
+def hold_record(path: Path) -> Iterator[None]:
+    """Keep other programs from adding to the record; whoever holds it may hold it once more, and append.
+
+    Args:
+        path: the file; its folder is made if it is missing.
+
+    Raises:
+        IndexFolderError: another program holds it, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(exist_ok=True)
+        # One lock for all who ask in this process: in a thread that holds it, it is no obstacle.
+        with FileLock(path.with_name(".lock"), timeout=LOCK_TIMEOUT, is_singleton=True):
+            yield
+    except Timeout as error:
+        raise IndexFolderError(f"{path} is being written by another program; try again") from error
+    except OSError as error:
+        raise IndexFolderError(f"the decision was not kept: {path} cannot be written ({error.strerror})") from error
+
+
 def append_reviews(path: Path, reviews: Iterable[Review]) -> None:
     """Append reviews to the record. Once this returns they survive a crash.
 
@@ -191,22 +213,16 @@ def append_reviews(path: Path, reviews: Iterable[Review]) -> None:
         IndexFolderError: another process holds the file, or it cannot be written.
     """
     lines = "".join(review.to_json() + "\n" for review in reviews).encode()
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with FileLock(path.with_name(".lock"), timeout=LOCK_TIMEOUT), path.open("ab+") as file:
-            file.seek(0)
-            text = file.read()
-            whole = text.rfind(b"\n") + 1
-            if len(split_record(text)) > text.count(b"\n"):
-                raise IndexFolderError(f"{path} is damaged in its last byte; {_remedy(path)}")
-            file.truncate(whole)  # A line that a crash cut short was never a review.
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
-    except Timeout as error:
-        raise IndexFolderError(f"{path} is being written by another program; try again") from error
-    except OSError as error:
-        raise IndexFolderError(f"the decision was not kept: {path} cannot be written ({error.strerror})") from error
+    with hold_record(path), path.open("ab+") as file:
+        file.seek(0)
+        text = file.read()
+        whole = text.rfind(b"\n") + 1
+        if len(split_record(text)) > text.count(b"\n"):
+            raise IndexFolderError(f"{path} is damaged in its last byte; {_remedy(path)}")
+        file.truncate(whole)  # A line that a crash cut short was never a review.
+        file.write(lines)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_reviews(path: Path, start: tuple[int, str] | None = None) -> tuple[Review, ...]:

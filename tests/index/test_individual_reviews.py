@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from trays import BODY, COLLECTION, SIZE, a_collection_of_trays, build_trays, pa
 
 from sst_retrieval.errors import ImageError, QueryError
 from sst_retrieval.imaging import masks
+from sst_retrieval.index import reviewed_individuals
 from sst_retrieval.index.store import Store
 from sst_retrieval.search.index import Index, open_index
 
@@ -170,6 +174,39 @@ def test_an_added_individual_gets_its_traits_and_a_number_of_its_own(table: Path
         assert "t4#3" in hits(index)
         assert index.search(like=("t4#3", "spot"), per="individual")[0].similarity > 0.99
         assert index.thumbnail("t4#3") is not None
+
+
+def test_two_programs_that_add_at_once_have_two_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has read what is there before the other has written, unless one waits for the other."""
+    looking = reviewed_individuals._refuse_taken
+
+    def slowly(*arguments: Any) -> None:
+        looking(*arguments)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(reviewed_individuals, "_refuse_taken", slowly)
+    with open_index(folder) as one, open_index(folder) as other, ThreadPoolExecutor(2) as both:
+        first = both.submit(one.add_individual, "t4", block(60, 60), reviewer=MARY)
+        second = both.submit(other.add_individual, "t4", block(80, 10), reviewer="John")
+        assert {first.result(), second.result()} == {"t4#3", "t4#4"}
+
+
+def test_one_is_added_to_a_row_that_names_a_place(table: Path) -> None:
+    head, *rows = table.read_text().splitlines()
+    shared = next(row for row in rows if row.startswith("t4"))
+    places = [(row, "") for row in rows if row != shared]
+    places += [(shared, "0 0 40 96"), (shared.replace("t4", "t5", 1), "40 0 96 96")]
+    table.write_text("\n".join([f"{head},box", *(f"{row},{box}" for row, box in places)]) + "\n")
+    folder = table.parent / "index"
+    build_trays(table, folder)
+    with open_index(folder) as index:
+        assert [name for name in there(index) if name > "t4"] == ["t4#1", "t5#1"]
+        assert index.add_individual("t4", block(60, 60), reviewer=MARY) == "t4#2"
+        assert index.pending_individuals() == {"t4#2": "redraw"}
+    build_again(folder, work=1)
+    with open_index(folder) as index:
+        assert [name for name in there(index) if name > "t4"] == ["t4#1", "t4#2", "t5#1"]
+        assert index.pending_individuals() == {}
 
 
 def test_one_is_added_where_none_was_found(folder: Path) -> None:
