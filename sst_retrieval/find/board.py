@@ -178,7 +178,8 @@ def complete_body(support: Support) -> Mask:
     body = support.body
     if support.outline is not None or not is_scattered(body):
         return body
-    found = find_pieces(support.image, list_colours(support.image[body]))
+    # Not by the colours of what was drawn: beside red bands and a blue board, black wings would be board.
+    found = find_pieces(support.image)
     if not found.is_board:
         return body
     pieces, _ = ndimage.label(close_gaps(found.foreground, 2))

@@ -72,12 +72,13 @@ class Pieces:
         return self.plainness >= LEAST_PLAINNESS and self.framing >= LEAST_FRAMING and self.roughness <= MOST_ROUGHNESS
 
 
-def find_pieces(image: RGBImage, body: Floats) -> Pieces:
+def find_pieces(image: RGBImage, body: Floats | None = None) -> Pieces:
     """Divide a photograph into board and pieces.
 
     Args:
         image: uint8 (H, W, 3), any size.
-        body: float32 (K, 3), CIE Lab, the colours of annotated individuals (`list_colours`).
+        body: float32 (K, 3), CIE Lab, the colours of annotated individuals (`list_colours`). None if they are not all
+            known: then the board has its main colour alone, and what else is on it is a piece.
     """
     small = shrink(image, WORKING_SIDE)
     lab = rgb2lab(small).astype(np.float32)
@@ -85,9 +86,10 @@ def find_pieces(image: RGBImage, body: Floats) -> Pieces:
     distance = cKDTree(board).query(lab)[0].astype(np.float32)
     otsu = float(threshold_otsu(np.minimum(distance, np.percentile(distance, 99.5)))) if np.ptp(distance) > 0 else 0.0
     found = distance > max(otsu / 2, LEAST_DIFFERENCE)
-    to_body = np.zeros_like(distance)
-    to_body[found] = cKDTree(body).query(lab[found])[0]
-    found &= distance >= BODY_SHARE * (distance + to_body)
+    if body is not None:
+        to_body = np.zeros_like(distance)
+        to_body[found] = cKDTree(body).query(lab[found])[0]
+        found &= distance >= BODY_SHARE * (distance + to_body)
     found = _drop_specks(found)
     return Pieces(
         image=small,
@@ -124,7 +126,7 @@ def shrink(image: RGBImage, side: int) -> RGBImage:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX, reducing_gap=3.0))
 
 
-def _board_colours(lab: Floats, body: Floats) -> npt.NDArray[np.float64]:
+def _board_colours(lab: Floats, body: Floats | None) -> npt.NDArray[np.float64]:
     """Find the colours of the board, float64 (K, 3), CIE Lab."""
     # The border twice: individuals lie rather in the middle.
     colours, shares = _count_cells(np.concatenate([lab[_border(lab.shape[:2])][::2], lab[::3, ::3].reshape(-1, 3)]))
@@ -132,8 +134,10 @@ def _board_colours(lab: Floats, body: Floats) -> npt.NDArray[np.float64]:
     colours, shares = colours[common], shares[common]
     mass = (np.linalg.norm(colours[:, None] - colours[None], axis=2) < BOARD_RADIUS) @ shares
     to_main = np.linalg.norm(colours - colours[np.argmax(mass)], axis=1)
-    to_body = cKDTree(body).query(colours)[0]
-    kept = (to_main < BOARD_RADIUS) | ((to_main < to_body) & (mass > 0.02) & (shares > 1e-3))
+    kept = to_main < BOARD_RADIUS
+    if body is not None:
+        to_body = cKDTree(body).query(colours)[0]
+        kept |= (to_main < to_body) & (mass > 0.02) & (shares > 1e-3)
     colours, shares = colours[kept], shares[kept]
     order = np.argsort(-shares, kind="stable")
     board: npt.NDArray[np.float64] = colours[

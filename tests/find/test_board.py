@@ -304,6 +304,22 @@ def test_a_body_of_which_only_scattered_traits_were_drawn_is_completed() -> None
     assert np.array_equal(complete_body(alone), alone.body)
 
 
+def test_a_body_is_completed_though_its_colour_is_nearer_to_the_board_than_to_the_drawn_bands() -> None:
+    """As black wings with red and cream bands, cut off and laid apart, on a blue board."""
+    size = (300, 460)
+    wings, bands = np.zeros(size, dtype=bool), np.zeros((2, *size), dtype=bool)
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    for y, x in ((90, 120), (90, 340), (210, 120), (210, 340)):
+        wings |= ((rows - y) / 45) ** 2 + ((columns - x) / 85) ** 2 < 1
+        bands[int(y > 150)] |= (abs(columns - x) < 14) & (abs(rows - y) < 30)
+    image = np.full((*size, 3), (92, 128, 160), np.int16)
+    image[wings] = (22, 20, 22)
+    image[bands[0]], image[bands[1]] = (214, 40, 36), (226, 224, 190)
+    image = np.clip(image + np.random.default_rng(0).integers(-3, 4, image.shape), 0, 255).astype(np.uint8)
+    support = Support("one", "black", image, ("fore", "hind"), bands)
+    assert iou(complete_body(support), wings) > 0.95
+
+
 def test_an_animal_in_pieces_is_one() -> None:
     """As a butterfly of which the wings were cut off and laid apart."""
     size = (300, 460)
