@@ -1,17 +1,19 @@
-"""Measure a second pass of propagation in which the most confident targets become further supports.
+"""Measure a second pass of propagation, in which the surest targets become further supports.
 
-    python benchmarks/bench_second_pass.py COLLECTION [COLLECTION ...] --extra 1 --extra 3
+    python benchmarks/bench_second_pass.py COLLECTION [COLLECTION ...] --extra 1 --extra 3 --every 9 --seed 0 --seed 1
 
-"Predicted masks from pseudo-preceding images" (SST, Feng et al. 2025) as a second pass: the masks of one labelled
-specimen per group are propagated to all others; the most confident targets become supports, with their predicted masks;
-then all targets are propagated again. A collection is a folder with collection.csv, labels/ and supports/traits.toml.
+The second pass is that of a build (`track.second_pass`), the "predicted masks from pseudo-preceding images" of SST.
+A collection is a folder with collection.csv, labels/ and supports/traits.toml; of every group one specimen is
+drawn, and all others are targets. The first pass is computed once for all numbers of further supports; the chosen ones
+keep the masks of the first pass.
 """
 
 from __future__ import annotations
 
+import json
 import zlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -21,69 +23,123 @@ import typer
 from sst_retrieval.annotate.traits import read_traits
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.engines import load_propagator
+from sst_retrieval.evaluate.few_shot_scores import ProtocolScores, Trial, score_target
 from sst_retrieval.evaluate.few_shot_split import group_labelled, load_labelled_support
-from sst_retrieval.imaging.masks import iou
-from sst_retrieval.track.contract import Propagator
-from sst_retrieval.types import Propagated, Support
+from sst_retrieval.evaluate.perturbation import Perturbation, Target, load_target
+from sst_retrieval.track.contract import Memory, Propagator
+from sst_retrieval.track.second_pass import choose_targets, make_support, remember_again
+from sst_retrieval.types import Photograph, Propagated, Support
 
-Scores = dict[tuple[int, str], list[float]]
-"""(number of further supports, trait) -> IoU of every mask."""
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One trial of one number of further supports, for a file of JSON lines."""
+
+    collection: str
+    seed: int
+    extra: int
+    chosen: bool
+    trial: Trial
 
 
 def main(
     collections: Annotated[list[Path], typer.Argument(help="Folders of labelled collections.")],
     extra: Annotated[list[int] | None, typer.Option(help="Number of further supports per group; repeatable.")] = None,
-    every: Annotated[int, typer.Option(help="Use every n-th specimen only.")] = 1,
-    seed: int = 0,
+    every: Annotated[int, typer.Option(help="Use every n-th specimen of a group only.")] = 1,
+    groups: Annotated[list[str] | None, typer.Option("--group", help="Only these groups; repeatable.")] = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", help="Of a draw; repeatable.")] = None,
+    trials: Annotated[Path | None, typer.Option(help="Append every trial to this file, as JSON lines.")] = None,
 ) -> None:
     """Run one and two passes on each collection and print mean IoUs."""
     propagator = load_propagator("dense", "auto")
+    counts = extra or [1, 3]
     for folder in collections:
-        numbers = read_traits(folder / "supports" / "traits.toml").numbers
-        scores: Scores = defaultdict(list)
-        for group, members in group_labelled(read_collection(folder / "collection.csv"), folder / "labels").items():
-            read = [load_labelled_support(each, folder / "labels", numbers) for each in members[::every]]
-            known = [each for each in read if each is not None]
-            if len(known) > 1:
-                own = np.random.default_rng([seed, zlib.crc32(group.encode())]).integers(len(known))
-                propagate_twice(propagator, known.pop(int(own)), known, extra or [1, 3], scores)
-        for count in (0, *(extra or [1, 3])):
-            means = {trait: float(np.mean(ious)) for (number, trait), ious in scores.items() if number == count}
-            by_trait = ", ".join(f"{trait} {mean:.3f}" for trait, mean in means.items())
-            typer.echo(f"{folder.name}, {count} further: {np.mean(list(means.values())):.3f} ({by_trait})")
+        lines: list[Line] = []
+        for seed in seeds or [0]:
+            drawn = list(measure(propagator, folder, every, groups, seed, counts))
+            lines += drawn
+            if trials is not None:
+                with trials.open("a", encoding="utf-8") as file:
+                    file.writelines(json.dumps(asdict(line)) + "\n" for line in drawn)
+            report(f"{folder.name}, seed {seed}", drawn, counts)
+        if len(seeds or []) > 1:
+            report(f"{folder.name}, all draws", lines, counts)
+
+
+def measure(
+    propagator: Propagator, folder: Path, every: int, groups: Sequence[str] | None, seed: int, counts: Sequence[int]
+) -> Iterator[Line]:
+    """Draw a support of every group and score one and two passes over the others."""
+    labels, numbers = folder / "labels", read_traits(folder / "supports" / "traits.toml").numbers
+    for group, members in group_labelled(read_collection(folder / "collection.csv"), labels).items():
+        own = members[::every]
+        if len(own) < 2 or (groups and group not in groups):
+            continue
+        place = int(np.random.default_rng([seed, zlib.crc32(group.encode())]).integers(len(own)))
+        support = load_labelled_support(own[place], labels, numbers)
+        if support is None:
+            continue
+        targets = load_targets([one for one in own if one is not own[place]], labels, numbers, support.traits, seed)
+        for count, chosen, trial in propagate_twice(propagator, support, targets, counts, seed):
+            yield Line(folder.name, seed, count, chosen, trial)
+
+
+def load_targets(
+    specimens: Sequence[Photograph], labels: Path, numbers: Mapping[str, int], traits: Sequence[str], seed: int
+) -> list[Target]:
+    """Read the photographs and true masks of targets."""
+    nothing = Perturbation(rotate=False, erased_share=0.0, seed=seed)
+    return [load_target(one, labels, numbers, traits, draw=seed, perturbation=nothing) for one in specimens]
 
 
 def propagate_twice(
-    propagator: Propagator, drawn: Support, others: Sequence[Support], extra: Sequence[int], scores: Scores
-) -> None:
-    """Propagate one specimen's masks to the others of its group, once and with each number of further supports."""
+    propagator: Propagator, drawn: Support, targets: Sequence[Target], counts: Sequence[int], seed: int
+) -> Iterator[tuple[int, bool, Trial]]:
+    """Propagate once, and again with each number of further supports; yields number, whether chosen, and trial."""
     memory = propagator.remember([drawn])
-    found = [propagator.propagate(memory, [each.image])[0] for each in others]
-    surest = np.argsort([-float(one.confidence.mean()) for one in found]).tolist()
-    add_scores(others, found, memory.traits, scores, 0)
-    for count in extra:
-        further = [_make_support(others[place], found[place], memory.traits) for place in surest[:count]]
-        grown = propagator.remember([drawn, *further])
-        again = [propagator.propagate(grown, [each.image])[0] for each in others]
-        add_scores(others, again, grown.traits, scores, count)
+    first = {one.specimen.id: propagate(propagator, memory, one) for one in targets}
+    for one in targets:
+        for trial in score(one, first[one.specimen.id], memory, seed):
+            yield 0, False, trial
+    known = {name: (found.confidence, [bool(mask.any()) for mask in found.masks]) for name, found in first.items()}
+    for count in counts:
+        surest = choose_targets(known, count)
+        further = [
+            make_support(name, drawn.group, one.image, first[name], memory.traits)
+            for name in surest
+            for one in targets
+            if one.specimen.id == name
+        ]
+        again = remember_again(propagator, [drawn], further) if further else memory
+        for one in targets:
+            name = one.specimen.id
+            found = propagate(propagator, again, one) if further and name not in surest else first[name]
+            for trial in score(one, found, memory, seed):
+                yield count, name in surest, trial
 
 
-def add_scores(
-    others: Sequence[Support], found: Sequence[Propagated], traits: Sequence[str], scores: Scores, count: int
-) -> None:
-    """Add the IoU of every predicted mask to `scores`."""
-    for truth, one in zip(others, found, strict=True):
-        drawn = dict(zip(truth.traits, truth.masks, strict=True))
-        for trait, mask in zip(traits, one.masks, strict=True):
-            if trait in drawn:
-                scores[count, trait].append(iou(mask, drawn[trait]))
+def propagate(propagator: Propagator, memory: Memory, target: Target) -> Propagated:
+    """Propagate to one target."""
+    return propagator.propagate(memory, [target.image])[0]
 
 
-def _make_support(target: Support, found: Propagated, traits: Sequence[str]) -> Support:
-    there = [place for place, mask in enumerate(found.masks) if mask.any()]
-    return Support(
-        target.individual, target.group, target.image, tuple(traits[place] for place in there), found.masks[there]
-    )
+def score(target: Target, found: Propagated, memory: Memory, seed: int) -> Iterator[Trial]:
+    """Score one target."""
+    yield from score_target(seed, target.specimen, memory.traits, found, target.truth)
+
+
+def report(name: str, lines: Sequence[Line], counts: Sequence[int]) -> None:
+    """Print the mean IoU of each number of further supports, and of each trait."""
+    for count in (0, *counts):
+        own = [line for line in lines if line.extra == count]
+        scores = ProtocolScores(tuple(line.trial for line in own), 1, ())
+        by_trait = ", ".join(f"{trait} {iou:.3f}" for trait, iou in scores.traits().items())
+        chosen = len({(line.seed, line.trial.specimen) for line in own if line.chosen})
+        recall = scores.presence()["recall"]
+        typer.echo(
+            f"{name}, {count} further ({chosen} chosen): {scores.mean_iou():.3f} "
+            f"({by_trait}); presence recall {recall if recall is None else round(recall, 3)}"
+        )
 
 
 if __name__ == "__main__":

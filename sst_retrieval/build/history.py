@@ -12,6 +12,7 @@ from typing import Any
 
 from sst_retrieval import provenance
 from sst_retrieval.build.job import BuildState, Job, collect_notes
+from sst_retrieval.build.second_pass import read_choice
 from sst_retrieval.index.manifest import Generation
 
 
@@ -39,6 +40,7 @@ def describe_build(job: Job, state: BuildState, *, complete: bool, indexed: int)
         **_describe_inputs(job),
         **_describe_groups(job, state),
         "laid_like": job.reference,
+        **_describe_second_pass(job),
         "synonyms": {trait: list(words) for trait, words in job.supports.synonyms.items()},
         "photographs": {
             "indexed": indexed,
@@ -82,6 +84,16 @@ def _describe_groups(job: Job, state: BuildState) -> dict[str, Any]:
         **_describe_finder(job),
         "alignments": {group: account for group, account in alignments.items() if group in job.supports.fingerprints},
     }
+
+
+def _describe_second_pass(job: Job) -> dict[str, Any]:
+    """Describe which photographs of every group joined its supports, in their order; empty without a second pass."""
+    if not job.settings.second_pass:
+        return {}
+    notes = job.store.read_notes()
+    choices = {group: read_choice(notes, fingerprint) for group, fingerprint in job.supports.fingerprints.items()}
+    joined = {group: [each.photograph for each in chosen] for group, chosen in choices.items() if chosen is not None}
+    return {"second_pass": {"at_most": job.settings.second_pass, "groups": joined}}
 
 
 def _describe_finder(job: Job) -> dict[str, Any]:

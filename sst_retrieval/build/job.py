@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -78,6 +78,7 @@ class BuildState:
         processed: number of photographs whose rows were made.
         skipped: those that failed on the way, and why.
         alignments: group -> the account of its alignment, for groups that needed work; the reference has none.
+        further_supports: group -> photographs that joined its supports for a second pass, for groups that needed work.
         seconds: spent on photographs and supports.
         notes: what was noted about photographs -> the photographs it was noted of, in the order they were processed.
     """
@@ -86,6 +87,7 @@ class BuildState:
     processed: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     alignments: dict[str, str] = field(default_factory=dict)
+    further_supports: dict[str, tuple[str, ...]] = field(default_factory=dict)
     seconds: float = 0.0
     notes: dict[str, list[str]] = field(default_factory=dict)
 
@@ -114,7 +116,22 @@ class BuildState:
 def collect_notes(job: Job, state: BuildState) -> tuple[str, ...]:
     """Collect the notes about the table, the supports, the photographs and the index folder, each once."""
     photographs = [f"{_list_names(names)}: {note}" for note, names in sorted(state.notes.items())]
-    return tuple(dict.fromkeys((*job.input_notes, *photographs, *job.store.notes)))
+    return tuple(dict.fromkeys((*job.input_notes, *photographs, *_note_second_pass(job, state), *job.store.notes)))
+
+
+def _note_second_pass(job: Job, state: BuildState) -> Iterator[str]:
+    """Say what became of a second pass that was asked for, in the groups that needed work."""
+    if not job.settings.second_pass:
+        return
+    kept = [group for group in state.further_supports if job.supports.individuals[group] == "many"]
+    if kept:
+        yield f"no second pass in {_list_names(kept)}: their photographs may show several individuals"
+    single = {group: names for group, names in state.further_supports.items() if group not in kept}
+    for group, names in list(single.items())[:LISTED]:
+        joined = _list_names(names) if names else "none: no photograph shows every trait with enough confidence"
+        yield f"photographs that joined the supports of {group}: {joined}"
+    if len(single) > LISTED:
+        yield f"photographs joined the supports of {len(single) - LISTED} more groups, too; the provenance names them"
 
 
 def _list_names(names: Sequence[str]) -> str:

@@ -13,9 +13,9 @@ does 2 to 4 with each.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sst_retrieval.build.alignment import Alignment
+from sst_retrieval.build.alignment import UNCHANGED, Alignment
 from sst_retrieval.build.individuals import GroupFinder, describe_individuals, find_individuals
 from sst_retrieval.build.plan import Task
 from sst_retrieval.build.regions import describe_regions, replace_drawn, replace_reviewed
@@ -24,11 +24,12 @@ from sst_retrieval.engines import Engines
 from sst_retrieval.errors import ImageError, InputError
 from sst_retrieval.imaging.exposure import describe_exposure, is_one_colour
 from sst_retrieval.imaging.images import image_size, read_photograph
+from sst_retrieval.imaging.masks import encode
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.shards import EmptyRow, ShardRow
 from sst_retrieval.index.thumbnails import write_individual_thumbnails, write_thumbnails
 from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
-from sst_retrieval.types import Propagated, RGBImage, Skipped, Support
+from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Skipped, Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,15 @@ class Batch:
         annotations: photograph -> what a person drew on it, for the supports of the group.
         alignment: of the group to the reference.
         group_finder: what finds the individuals; None if every photograph shows one.
+        known: photograph -> what a first pass found on it; it is not propagated to again (`build.second_pass`).
     """
 
     tasks: Sequence[Task]
     memory: Memory
     annotations: Mapping[str, Support]
-    alignment: Alignment
+    alignment: Alignment = UNCHANGED
     group_finder: GroupFinder | None = None
+    known: Mapping[str, Propagated] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,29 @@ class PhotographRows:
     rows: list[ShardRow]
     notes: tuple[str, ...]
     empty: EmptyRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPass:
+    """What a first pass found on one photograph: masks as run lengths, for those of many photographs are kept at once.
+
+    Attributes:
+        task: which photograph.
+        size: (height, width) in pixels.
+        rles: the T masks (see `imaging.masks.encode`).
+        present: whether each has any pixel.
+        confidence: float32 (T,).
+        frame: of the specimen.
+        cycle: float32 (T,) or None, see `types.Propagated`.
+    """
+
+    task: Task
+    size: tuple[int, int]
+    rles: tuple[bytes, ...]
+    present: tuple[bool, ...]
+    confidence: Floats
+    frame: Frame
+    cycle: Floats | None
 
 
 def cut_batches(propagator: Propagator, tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
@@ -121,6 +147,37 @@ def process_batch(
         raise
 
 
+def propagate_first(batch: Batch, propagator: Propagator, budget: PixelBudget) -> list[FirstPass | None]:
+    """Propagate to the photographs of a batch, for the first of two passes (`build.second_pass`).
+
+    Args:
+        batch: the photographs.
+        propagator: the model.
+        budget: is waited for, if large photographs are in process.
+
+    Returns:
+        For every photograph what was found on it, with what people decided about it; None if it cannot be read, or is
+        refused: the second pass says why.
+
+    Raises:
+        ModelError: the model answers nonsense.
+    """
+    traits = batch.memory.traits
+    with budget.reserve(sum(_count_pixels(task) for task in batch.tasks)):
+        return [
+            None if isinstance(result, Skipped) else _keep_first_pass(result[0].task, result[1], traits)
+            for result in _propagate(propagator, batch)
+        ]
+
+
+def _keep_first_pass(task: Task, found: Propagated, traits: Sequence[str]) -> FirstPass:
+    found = replace_reviewed(found, traits, task.reviews)
+    height, width = found.masks.shape[1:]
+    rles = tuple(encode(mask) for mask in found.masks)
+    present = tuple(bool(mask.any()) for mask in found.masks)
+    return FirstPass(task, (height, width), rles, present, found.confidence, found.frame, found.cycle)
+
+
 def _count_pixels(task: Task) -> int:
     """Count the pixels of a photograph, without reading them."""
     try:
@@ -134,9 +191,15 @@ def _propagate(propagator: Propagator, batch: Batch) -> Iterator[tuple[_Photogra
     """Read the photographs of a batch and propagate to them; yields, in their order, each with its masks."""
     photographs = [_read_photograph(task) for task in batch.tasks]
     readable = [each for each in photographs if isinstance(each, _Photograph)]
-    results = iter(_propagate_together(propagator, batch.memory, readable))
+    unknown = [each for each in readable if each.task.photograph.id not in batch.known]
+    results = iter(_propagate_together(propagator, batch.memory, unknown))
     for each in photographs:
-        yield next(results) if isinstance(each, _Photograph) else each
+        if isinstance(each, Skipped):
+            yield each
+        elif each.task.photograph.id in batch.known:
+            yield each, batch.known[each.task.photograph.id]
+        else:
+            yield next(results)
 
 
 def _read_photograph(task: Task) -> _Photograph | Skipped:

@@ -4,9 +4,9 @@
 2. Load the models, and open the index or make it.
 3. Choose the reference group (`build.group_frames`); plan which photographs are new or changed, or have other supports
    than at the last build (`build.plan`).
-4. Group by group: remember the supports once and align the group to the reference (`build.alignment`). Then read its
-   photographs, propagate the traits to them, describe and measure them (`build.photographs`), several photographs at
-   the same time (`build.workers`).
+4. Group by group: remember the supports once and align the group to the reference (`build.alignment`); with a second
+   pass, the surest photographs join the supports (`build.second_pass`). Then read its photographs, propagate the traits
+   to them, describe and measure them (`build.photographs`), several photographs at the same time (`build.workers`).
 5. Now and then write a shard (`build.shard_writer`); a build that is killed goes on from there.
 6. Commit: what was found becomes searchable (`build.commit`).
 """
@@ -36,6 +36,7 @@ from sst_retrieval.build.job import BuildState, Job, ProgressCallback
 from sst_retrieval.build.photographs import Batch, cut_batches, process_batch
 from sst_retrieval.build.plan import make_plan
 from sst_retrieval.build.report import BuildReport
+from sst_retrieval.build.second_pass import SecondPass, add_second_pass_to_fingerprints, check_second_pass
 from sst_retrieval.build.settings import DEFAULTS, BuildSettings
 from sst_retrieval.build.shard_writer import ShardWriter
 from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_order
@@ -90,13 +91,15 @@ def build_index(
     )
     workers = choose_workers(settings.workers, engines)
     progress = progress or (lambda *_: None)
-    with _open_store(output, engines, rebuild=settings.rebuild) as store:
+    with _open_store(output, engines, settings) as store:
         reference = choose_reference(annotated, previous_reference(store.generation))
         frames = compute_group_frames(annotated, reference)
         annotated = add_frames_to_fingerprints(annotated, frames)
         if engines.finder is not None:
             annotated = add_finder_to_fingerprints(annotated, engines.finder)
         hashes = PhotographHashes(store.paths.photograph_hashes_file, content_hash, reread=settings.reread)
+        if settings.second_pass:
+            annotated = add_second_pass_to_fingerprints(annotated, collection, store.read_notes(), hashes.hash)
         plan = make_plan(
             collection,
             annotated,
@@ -134,6 +137,7 @@ def build_index(
 
 def _read_inputs(table: Path, supports: Path, settings: BuildSettings) -> tuple[Collection, Supports]:
     """Read the table and the supports, and refuse groups that cannot be propagated, before any work."""
+    check_second_pass(settings.second_pass, settings.propagator)
     collection = read_collection(
         table,
         images=settings.images,
@@ -150,13 +154,14 @@ def _read_inputs(table: Path, supports: Path, settings: BuildSettings) -> tuple[
 
 
 @contextmanager
-def _open_store(output: Path, engines: Engines, *, rebuild: bool) -> Iterator[Store]:
+def _open_store(output: Path, engines: Engines, settings: BuildSettings) -> Iterator[Store]:
     """Open the index folder, or make it, and keep other builds out of it."""
-    recipe = engines.recipe()
+    # Not where there is none: indexes that were made before there was one stay the same.
+    recipe = engines.recipe() | ({"second_pass": settings.second_pass} if settings.second_pass else {})
     blocks = recipe["embedder"]["blocks"]
     store = Store.open(output) if Store.exists(output) else Store.create(output, settings=recipe, blocks=blocks)
     with store.lock():
-        if rebuild:
+        if settings.rebuild:
             store.begin_rebuild(settings=recipe, blocks=blocks)
         else:
             store.require_same_model(recipe)
@@ -179,7 +184,7 @@ def _prepare_batches(job: Job, state: BuildState) -> Iterator[Batch]:
 
     The memory of a group is released after the group, but for that of the reference.
     """
-    aligner = GroupAligner(job, state.shards)
+    aligner, second_pass = GroupAligner(job, state.shards), SecondPass(job, state.shards)
     propagator = job.engines.propagator
     for group, tasks in job.plan.tasks.items():
         drawn = job.supports.load(group)
@@ -190,8 +195,11 @@ def _prepare_batches(job: Job, state: BuildState) -> Iterator[Batch]:
             state.alignments[group] = alignment.account
         annotations = {support.individual: support for support in supports}
         group_finder = _remember_individuals(job, group, drawn)
+        memory, chosen = second_pass.extend(group, memory, supports)
+        state.further_supports[group] = tuple(each.photograph for each in chosen)
+        known = {each.photograph: each.as_propagated() for each in chosen}
         for batch in cut_batches(propagator, tasks):
-            yield Batch(batch, memory, annotations, alignment, group_finder)
+            yield Batch(batch, memory, annotations, alignment, group_finder, known)
 
 
 def _remember_individuals(job: Job, group: str, drawn: Sequence[Support]) -> GroupFinder | None:

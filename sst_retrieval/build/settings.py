@@ -32,6 +32,8 @@ class BuildSettings:
         foreground: what proposes things to the built-in finder (see `foregrounds.loading`).
         workers: how many photographs are processed at the same time; None leaves it to the program (see
             `build.workers.choose_workers`). The index is the same.
+        second_pass: how many photographs of a group, those whose masks are surest, become further supports at most; 0
+            for one pass (see `build.second_pass`).
         reread: read every photograph to see whether it has changed; else only those whose size or time of change is
             another than at the last build.
     """
@@ -53,6 +55,7 @@ class BuildSettings:
     foreground: str = DEFAULT_FOREGROUND
     workers: int | None = None
     reread: bool = False
+    second_pass: int = 0
 
 
 DEFAULTS = BuildSettings()

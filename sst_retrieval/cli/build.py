@@ -49,6 +49,10 @@ OPTIONS = {
         "--reread", help="Read all photographs to see what has changed, not only those of another size or time."
     ),
     "groups": typer.Option(help="Propagate only this group, as after it got another support; repeatable. Others stay."),
+    "second_pass": typer.Option(
+        help="Photographs of a group, the surest, that become supports for all others; for groups of many species.",
+        min=0,
+    ),
     "workers": typer.Option(
         help=f"Photographs at the same time; else one a processor core, at most {MAX_WORKERS}.", min=1
     ),

@@ -58,6 +58,7 @@ class Origin:
         settings: option -> value, of the settings that are strings: names and folders.
         models: (option, value) of its models, such as checkpoints; an option may be repeated. Paths are absolute.
         cycle_consistency: whether SAM 2 propagated every mask back to its support.
+        second_pass: most photographs of a group that became supports; 0 for one pass.
     """
 
     table: Path
@@ -65,6 +66,7 @@ class Origin:
     settings: Mapping[str, str]
     models: Sequence[tuple[str, str]]
     cycle_consistency: bool = False
+    second_pass: int = 0
 
     @property
     def folder(self) -> Path:
@@ -113,7 +115,9 @@ def origin_of(path: str | Path) -> Origin:
     models += [("adapter", make_absolute("adapter", str(each), start)) for each in listed]
     # Early versions wrote every value as a string.
     cycle = {**settings, **known}.get("cycle_consistency") in (True, "True")
-    return Origin(start / table, start / supports, given, models, cycle)
+    second = settings.get("second_pass")
+    passes = second if isinstance(second, int) and second > 0 else 0
+    return Origin(start / table, start / supports, given, models, cycle, passes)
 
 
 def make_absolute(option: str, value: str, start: Path) -> str:
@@ -157,6 +161,8 @@ def rebuild_command(path: str | Path, *, groups: Sequence[str] = ()) -> list[str
         words += [f"--{option.replace('_', '-')}", value]
     if origin.cycle_consistency:
         words.append("--cycle-consistency")
+    if origin.second_pass:
+        words += ["--second-pass", str(origin.second_pass)]
     for group in groups:
         words += ["--groups", group]
     return words
