@@ -67,7 +67,29 @@ class Eyespots:
     gloss: float = 0.0
 
 
-Marking: TypeAlias = Band | Ray | Eyespots
+@dataclass(frozen=True, slots=True)
+class Stripes:
+    """Stripes over a whole wing, of a continuous family; they always cover the same share of it.
+
+    Attributes:
+        trait: name of their mask; "" if they are no trait.
+        colour: their colour.
+        period: distance of one stripe from the next, in units.
+        breaking: 0 for whole stripes; towards 1 they break into a spot between every two veins.
+        phase: where the first lies, in periods.
+        share: of the wing that they cover, 0..1.
+    """
+
+    trait: str
+    colour: Colour
+    period: float
+    breaking: float
+    phase: float = 0.0
+    share: float = 0.45
+    gloss: float = 0.0
+
+
+Marking: TypeAlias = Band | Ray | Eyespots | Stripes
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +169,17 @@ def _depth(marking: Marking, field: Field, rng: np.random.Generator) -> Values:
         p = np.clip(s / length, 0, 1)
         width = marking.width * np.sqrt(np.clip(4 * p * (1 - p), 0, 1)) ** 0.8 * (0.8 + 0.2 * field.from_vein)
         return np.asarray(np.minimum(width - np.abs(t - marking.bend * 4 * p * (1 - p)), np.minimum(s, length - s)))
+    if isinstance(marking, Stripes):
+        return _depth_in_stripes(marking, field)
     return np.asarray(marking.radius - _distance_to_spot(marking, field), np.float32)
+
+
+def _depth_in_stripes(stripes: Stripes, field: Field) -> Values:
+    """As `_depth`. The height that is exceeded on the wanted share of the wing is the edge."""
+    waves = np.cos(2 * np.pi * (field.out / stripes.period + stripes.phase))
+    height = (1 - 0.45 * stripes.breaking) * waves + 1.5 * stripes.breaking * (field.from_vein - 0.5)
+    level = np.quantile(height[field.depth > 0], 1 - stripes.share)
+    return np.asarray((height - level) * (stripes.period / (2 * np.pi)), np.float32)
 
 
 def _distance_to_spot(spots: Eyespots, field: Field) -> Values:

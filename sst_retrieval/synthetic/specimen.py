@@ -11,7 +11,7 @@ from sst_retrieval.synthetic import backdrop
 from sst_retrieval.synthetic.beetles import Beetle, draw_beetle
 from sst_retrieval.synthetic.bodies import draw_antennae, draw_body
 from sst_retrieval.synthetic.canvas import Canvas, Colour, Points, Pose, Values
-from sst_retrieval.synthetic.markings import Band, Eyespots, Marking
+from sst_retrieval.synthetic.markings import Band, Eyespots, Marking, Stripes
 from sst_retrieval.synthetic.species import Butterfly, Species
 from sst_retrieval.synthetic.wings import Scales, Wing, draw_wing, wing_outline
 from sst_retrieval.types import Mask, RGBImage
@@ -58,7 +58,7 @@ def draw_specimen(plan: SpecimenPlan, rng: np.random.Generator) -> tuple[RGBImag
     size = _SIZES[rng.integers(len(_SIZES))]
     canvas = Canvas.blank(size)
     if isinstance(plan.species, Butterfly):
-        pose = _pose(_span(plan.species), plan, canvas, rng)
+        pose = _pose(span_butterfly(plan.species), plan, canvas, rng)
         _place_butterfly(canvas, plan, plan.species, pose, rng)
         pin_at = pose.point(0, 0)
     else:
@@ -76,17 +76,17 @@ def draw_specimen(plan: SpecimenPlan, rng: np.random.Generator) -> tuple[RGBImag
     return picture, {name: mask for name, mask in masks.items() if mask.sum() >= _LEAST_PIXELS}
 
 
-def _span(species: Butterfly) -> Values:
+def span_butterfly(species: Butterfly) -> Values:
     """Return points of the outline of the set butterfly, float (N, 2), in units around its thorax."""
     points = []
-    for wing, base, degrees in _wings(species):
+    for wing, base, degrees in list_wings(species):
         turn = Pose(base, math.radians(degrees), 1.0)
         right = wing_outline(wing) @ turn.matrix().T + base
         points += [right, right * (-1, 1)]
     return np.concatenate([*points, [(0, -0.45), (0, species.body.abdomen + 0.1)]]).astype(np.float32)
 
 
-def _wings(species: Butterfly) -> tuple[tuple[Wing, tuple[float, float], float], ...]:
+def list_wings(species: Butterfly) -> tuple[tuple[Wing, tuple[float, float], float], ...]:
     """List the wings of the right side, the lower first: shape, (x, y) of its base in units, rotation in degrees."""
     girth = species.body.girth
     return (
@@ -118,7 +118,7 @@ def _place_butterfly(
     posture = rng.normal(0, 4, size=2)
     stretch = rng.normal(1, 0.03, size=2)
     lost = rng.integers(2)
-    for pair, (wing, base, degrees) in enumerate(_wings(species)):
+    for pair, (wing, base, degrees) in enumerate(list_wings(species)):
         for side, mirror in enumerate((False, True)):
             if pair == 0 and (plan.wear == "hindwings lost" or (plan.wear == "one hindwing lost" and side == lost)):
                 continue
@@ -187,6 +187,8 @@ def _vary_scales(scales: Scales, tint: Values, rng: np.random.Generator) -> Scal
 
 def _vary_marking(marking: Marking, tint: Values, rng: np.random.Generator) -> Marking:
     """Move, widen and tint a marking as it varies among the specimens of a species."""
+    if isinstance(marking, Stripes):
+        return marking  # Its parameters are the truth of an experiment (`synthetic.crossed`).
     if isinstance(marking, Eyespots):
         rings = tuple(_tint_and_fade(ring, tint, 0.0) for ring in marking.rings)
         kept = tuple(cell for k, cell in enumerate(marking.cells) if k < 2 or rng.random() < 0.75)
