@@ -15,9 +15,10 @@ they describe.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 from skimage.color import rgb2lab
 
 from sst_retrieval.describe.contract import Embedder
@@ -27,7 +28,7 @@ from sst_retrieval.evaluate.index_audit import measure_rim_colours
 from sst_retrieval.evaluate.retrieval import RetrievalScore, TraitVectors, retrieval_scores
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.masks import box
-from sst_retrieval.index.whitening import SHRINKAGE, block_slices, whiten
+from sst_retrieval.index.whitening import SHRINKAGE, TraitWhitening, block_slices, whiten
 from sst_retrieval.types import Floats, Frame, Mask, RGBImage, Scalar
 
 METHODS = ("crop", "photograph", "background", "outline", "mean colour")
@@ -91,26 +92,60 @@ def score(
     for trait, own in described.items():
         names = sorted(own)
         vectors = np.stack([own[name] for name in names]).astype(np.float32)
-        if method == "trait":
-            whiten(vectors, blocks, SHRINKAGE)
-        elif method in NETWORK_METHODS:
-            whiten(vectors, {"pattern": vectors.shape[1]}, SHRINKAGE)
-        elif method != "outline":
-            vectors = _lift_to_sphere(vectors)
-        regions[trait] = TraitVectors(names, vectors)
+        regions[trait] = TraitVectors(names, Preparation.fit(method, vectors, blocks).apply(vectors))
     widths = blocks if method == "trait" else {"all": next(iter(regions.values())).vectors.shape[1]}
     return dict(retrieval_scores(regions, values, column=column, blocks=block_slices(widths)).traits)
 
 
-def _lift_to_sphere(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is done to the descriptions of a trait's regions by one method before inner products compare them.
+
+    Attributes:
+        whitening: of a trait's vector, or of a network's features; None without.
+        centre: float32 (d,), of descriptions that are compared by distance; None if they are compared as they are.
+        scale: factor of these.
+    """
+
+    whitening: TraitWhitening | None
+    centre: Floats | None = None
+    scale: float = 1.0
+
+    @classmethod
+    def fit(cls, method: str, vectors: Floats, blocks: Mapping[str, int]) -> Self:
+        """Estimate it from all regions of a trait.
+
+        Args:
+            method: "trait" or one of `METHODS`.
+            vectors: float32 (N, d).
+            blocks: block name -> number of values of a trait's vector.
+        """
+        if method == "trait":
+            return cls(whiten(vectors.copy(), blocks, SHRINKAGE))
+        if method in NETWORK_METHODS:
+            return cls(whiten(vectors.copy(), {"pattern": vectors.shape[1]}, SHRINKAGE))
+        if method == "outline":
+            return cls(None)
+        centre = vectors.mean(axis=0)
+        radius = float(np.linalg.norm(vectors - centre, axis=1).max())
+        return cls(None, centre, CAP_RADIUS / max(radius, 1e-9))
+
+    def apply(self, vectors: Floats) -> Floats:
+        """Prepare descriptions, those it was estimated from or others: float32 (n, d), or (n, d + 1) on a sphere."""
+        if self.whitening is not None:
+            return self.whitening.apply(vectors)
+        return vectors if self.centre is None else _lift_to_sphere(vectors, self.centre, self.scale)
+
+
+def _lift_to_sphere(vectors: Floats, centre: Floats, scale: float) -> Floats:
     """Map vectors (N, d) to unit vectors (N, d + 1) whose inner products rank as Euclidean distances do.
 
     Colours in CIE Lab are compared by distance. They are centred, scaled into a small cap and lifted onto the unit
     sphere, where the nearer of two points has the larger inner product.
     """
-    centred = vectors - vectors.mean(axis=0)
-    scaled = centred * (CAP_RADIUS / max(float(np.linalg.norm(centred, axis=1).max()), 1e-9))
-    return np.hstack([scaled, np.sqrt(1 - (scaled**2).sum(axis=1, keepdims=True))]).astype(np.float32)
+    scaled = (vectors - centre) * scale
+    lifted = np.sqrt(np.maximum(1 - (scaled**2).sum(axis=1, keepdims=True), 0))
+    return np.hstack([scaled, lifted]).astype(np.float32)
 
 
 def _compute_features(image: RGBImage, frame: Frame, embedder: Embedder) -> Floats:
