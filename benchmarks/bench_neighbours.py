@@ -1,0 +1,370 @@
+"""Are neighbours alike in the trait? Score search where trait, background, pose and photographer are crossed.
+
+    python benchmarks/bench_neighbours.py make FOLDER
+    python benchmarks/bench_neighbours.py score FOLDER
+    python benchmarks/bench_neighbours.py swap INDEX --relevant-by infraspecificEpithet --sample 60
+
+`make` draws the crossed synthetic collection (`sst_retrieval.synthetic.crossed`). `score` draws it if it is not there,
+builds FOLDER/index with the program's defaults unless it exists, and prints, with masks found and with the true ones:
+
+1. mAP by race, pattern, colour and outline, of the trait's vector, of each of its blocks, of the same network on the
+   bounding box and on the whole photograph, and of the background's colours;
+2. Spearman's correlation of similarity with the true distance, the mean over queries;
+3. how much each is sensitive to every factor, all else being equal: 0.5 is blind, 1 sees nothing else;
+4. how far answers change if the query lies on another background.
+
+`swap` does the last on any index: every photograph of a sample is put on grey, and on the photograph of another
+specimen that differs in the column and from which its specimen was removed. Masks and frames stay as found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.build.pipeline import build_index
+from sst_retrieval.build.settings import BuildSettings
+from sst_retrieval.cli.index_scores import column_values, score_masks
+from sst_retrieval.describe.contract import Embedder
+from sst_retrieval.describe.region_vectors import embed_regions
+from sst_retrieval.engines import load_embedder
+from sst_retrieval.errors import QueryError
+from sst_retrieval.evaluate import TraitVectors, retrieval_scores
+from sst_retrieval.evaluate.baselines import Preparation, describe_photograph, describe_region
+from sst_retrieval.evaluate.neighbours import (
+    compare_answers,
+    compute_rank_correlation,
+    measure_sensitivity,
+)
+from sst_retrieval.evaluate.swaps import find_specimen, paste_specimen, remove_specimen
+from sst_retrieval.evaluate.text_tables import format_table
+from sst_retrieval.imaging.foreground import remove_background
+from sst_retrieval.imaging.images import read_labels, write_png
+from sst_retrieval.index.whitening import block_slices
+from sst_retrieval.search.index import Index, open_index
+from sst_retrieval.synthetic.crossed import AXES, CrossedSpecimen, compute_true_distances, make_crossed, plan_crossed
+from sst_retrieval.types import BLOCKS, Floats, Frame, Mask, RGBImage
+
+METHODS = ("trait", "crop", "photograph", "background")
+"""What is compared; `trait` also by single blocks."""
+
+NUISANCES = ("background", "photographer", "turn", "light")
+
+CHANGES = ("shared", "correlation", "itself", "mean_ap_before", "mean_ap_after", "first_before", "first_after")
+"""Fields of `AnswerChange` that are printed."""
+
+Described = dict[str, dict[str, dict[str, Floats]]]
+"""Method -> trait -> specimen -> float32 (d,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One way of comparing the regions of a trait.
+
+    Attributes:
+        name: method, or "trait: BLOCK".
+        method: one of `METHODS`.
+        weights: block -> weight, of a trait's vector; empty for equal ones.
+    """
+
+    name: str
+    method: str
+    weights: Mapping[str, float]
+
+
+RANKINGS = (
+    Ranking("trait", "trait", {}),
+    *(Ranking(f"trait: {block}", "trait", {block: 1.0}) for block in BLOCKS),
+    *(Ranking(method, method, {}) for method in METHODS[1:]),
+)
+
+
+def describe(
+    image: RGBImage, masks: Mapping[str, Mask], frame: Frame, embedder: Embedder, into: Described, name: str
+) -> None:
+    """Describe the regions of a photograph by all methods."""
+    shown = {trait: mask for trait, mask in masks.items() if mask.any()}
+    if not shown:
+        return
+    of_photograph = describe_photograph(image, embedder)
+    vectors = embed_regions(image, np.stack(list(shown.values())), frame, embedder)
+    for (trait, mask), vector in zip(shown.items(), vectors, strict=True):
+        if vector is not None:
+            rows = {"trait": vector, **of_photograph, **describe_region(image, mask, frame, embedder)}
+            for method in METHODS:
+                into[method][trait][name] = rows[method]
+
+
+def empty() -> Described:
+    """Return a place for descriptions."""
+    return defaultdict(lambda: defaultdict(dict))
+
+
+def read_regions(index: Index, specimen: str) -> tuple[dict[str, Mask], Frame | None]:
+    """Read the masks found on a specimen, and its frame; None without any region."""
+    masks, frame = {}, None
+    for trait in index.traits:
+        try:
+            region = index.region(specimen, trait)
+        except QueryError:  # Its group's support does not show the trait.
+            continue
+        masks[trait], frame = index.mask(specimen, trait), region.frame
+    return masks, frame
+
+
+def compare(ranking: Ranking, queries: Floats, vectors: Floats, blocks: Mapping[str, int]) -> npt.NDArray[np.float32]:
+    """Compute the similarities (Q, N) of prepared descriptions."""
+    if ranking.method == "trait":
+        queries = queries.copy()
+        for block, part in block_slices(blocks).items():
+            queries[:, part] *= ranking.weights.get(block, 0.0) if ranking.weights else 1 / len(blocks)
+    similar: npt.NDArray[np.float32] = queries @ vectors.T
+    return similar
+
+
+def score_collection(folder: Path, seed: int, species: int) -> None:
+    """Print all tables of the crossed collection."""
+    began = time.perf_counter()
+    table = folder / "collection.csv"
+    if not table.is_file():
+        make_crossed(folder, seed=seed, species=species)
+    if not (folder / "index").is_dir():
+        print(build_index(table, folder / "supports", folder / "index", settings=BuildSettings()).text(), "\n")
+    with open_index(folder / "index") as index:
+        print(score_masks(index, folder / "labels").table(), "\n")
+        embedder = load_embedder(index.settings["embedder"]["engine"], "auto")
+        rows = {each.id: dict(each.metadata) for each in index.individuals() if each.metadata["role"] == "crossed"}
+        described = {"found": empty(), "true": empty()}
+        frames: dict[str, Frame] = {}
+        found_masks: dict[str, dict[str, Mask]] = {}
+        for name in rows:
+            found_masks[name], frame = read_regions(index, name)
+            if frame is None:
+                continue
+            frames[name] = frame
+            image, drawn = index.photograph(name), read_labels(folder / "labels" / f"{name}.png")
+            describe(image, found_masks[name], frame, embedder, described["found"], name)
+            true = {trait: drawn == number for trait, number in index.trait_numbers.items()}
+            describe(image, true, frame, embedder, described["true"], name)
+        for whose in ("found", "true"):
+            print(f"--- masks {whose}, mean over {', '.join(index.traits)}\n")
+            print_scores(described[whose], rows, index.blocks)
+        planned = {each.name: each for each in plan_crossed(seed, species)}
+        print("--- queries on another background, masks found\n")
+        changed = describe_on_other_backgrounds(planned, frames, found_masks, embedder)
+        print_changes(described["found"], {"other background": changed}, index.blocks, race_columns(rows, index.traits))
+    print(f"{time.perf_counter() - began:.0f} s")
+
+
+def race_columns(rows: Mapping[str, Mapping[str, Any]], traits: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return trait -> specimen -> its race."""
+    return {trait: {name: row[f"{trait}Race"] for name, row in rows.items()} for trait in traits}
+
+
+def describe_on_other_backgrounds(
+    planned: Mapping[str, CrossedSpecimen],
+    frames: Mapping[str, Frame],
+    masks: Mapping[str, Mapping[str, Mask]],
+    embedder: Embedder,
+) -> Described:
+    """Photograph every third specimen on the next background, and describe it as it was found on its own."""
+    result = empty()
+    for name in list(frames)[::3]:
+        specimen = planned[name]
+        image, _ = specimen.photograph(background=(specimen.sitting.background + 1) % 4)
+        describe(image, masks[name], frames[name], embedder, result, name)
+    return result
+
+
+def print_scores(described: Described, rows: Mapping[str, Mapping[str, Any]], blocks: Mapping[str, int]) -> None:
+    """Print mAP, rank correlation and sensitivity of every ranking."""
+    columns = ("Race", "Mimics", "Pattern", "Colour")
+    precision: dict[str, list[list[float]]] = defaultdict(list)
+    correlation: dict[str, list[list[float]]] = defaultdict(list)
+    sensitivity: dict[str, list[list[float]]] = defaultdict(list)
+    chances = []
+    for trait in described["trait"]:
+        names = sorted(described["trait"][trait])
+        of_trait = [rows[name] for name in names]
+        distances = compute_true_distances(of_trait, trait)
+        wanted = [*(f"{trait}{column}" for column in columns), "scientificName"]
+        factors = [
+            np.unique([str(row[column]) for row in of_trait], return_inverse=True)[1]
+            for column in (*wanted[2:], *NUISANCES)
+        ]
+        chance = []
+        for ranking in RANKINGS:
+            raw = np.stack([described[ranking.method][trait][name] for name in names])
+            vectors = Preparation.fit(ranking.method, raw, blocks).apply(raw)
+            slices = block_slices(blocks) if ranking.method == "trait" else {"all": slice(0, vectors.shape[1])}
+            scores = [
+                retrieval_scores(
+                    {trait: TraitVectors(names, vectors)},
+                    {name: row[column] for name, row in zip(names, of_trait, strict=True)},
+                    column=column,
+                    blocks=slices,
+                    weights=ranking.weights or None,
+                ).traits[trait]
+                for column in wanted
+            ]
+            chance = [each.chance for each in scores]
+            precision[ranking.name].append([*(each.mean_ap for each in scores), scores[0].precision_at_1])
+            similarity = compare(ranking, vectors, vectors, blocks)
+            correlation[ranking.name].append(
+                [compute_rank_correlation(similarity, distances[axis]) for axis in (*AXES, "all")]
+            )
+            sensitivity[ranking.name].append(
+                [
+                    measure_sensitivity(similarity, own, [other for other in factors[:3] if other is not own])
+                    for own in factors
+                ]
+            )
+        chances.append([*chance, chance[0]])
+    precision["by chance"] = chances
+    print("mAP; relevant: all three alike (race); pattern and colour (with mimics); one of them")
+    print_means(("", "race", "with mimics", "pattern", "colour", "outline", "race: first hit"), precision)
+    print("Spearman's correlation with the true distance")
+    print_means(("", *AXES, "all three"), correlation)
+    print("sensitivity, all else being equal: 0.5 is blind")
+    print_means(("", *AXES, *NUISANCES), sensitivity)
+
+
+def print_means(head: Sequence[str], measured: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    """Print a table of means over traits."""
+    rows = [[name, *(f"{value:.3f}" for value in np.mean(each, axis=0))] for name, each in measured.items()]
+    print(format_table(head, rows), end="\n\n")
+
+
+def print_changes(
+    described: Described,
+    changed: Mapping[str, Described],
+    blocks: Mapping[str, int],
+    values: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Print how far the answers to changed queries differ.
+
+    Args:
+        described: of all specimens.
+        changed: kind of change -> of the queries.
+        blocks: of a trait's vector.
+        values: trait -> specimen -> what relevant hits share with it.
+    """
+    table = []
+    for kind, queries in changed.items():
+        for ranking in RANKINGS:
+            measured = []
+            for trait, own in queries[ranking.method].items():
+                everyone, asked = sorted(described[ranking.method][trait]), sorted(own)
+                raw = np.stack([described[ranking.method][trait][name] for name in everyone])
+                preparation = Preparation.fit(ranking.method, raw, blocks)
+                vectors = preparation.apply(raw)
+                rows = [everyone.index(name) for name in asked]
+                before = compare(ranking, vectors[rows], vectors, blocks)
+                after = compare(ranking, preparation.apply(np.stack([own[name] for name in asked])), vectors, blocks)
+                named = [values[trait][name] for name in everyone]
+                relevant = np.array([[named[row] == other for other in named] for row in rows])
+                measured.append(compare_answers(before, after, rows, relevant))
+            fields = (
+                "shared",
+                "correlation",
+                "itself",
+                "mean_ap_before",
+                "mean_ap_after",
+                "first_before",
+                "first_after",
+            )
+            means = [np.mean([getattr(each, name) for each in measured]) for name in fields]
+            table.append([kind, ranking.name, *(f"{value:.3f}" for value in means)])
+    head = (
+        "query", "compared by", "ten hits kept", "rank correlation", "finds itself", "mAP before", "after",
+        "first hit before", "after",
+    )  # fmt: skip
+    print(format_table(head, table), end="\n\n")
+
+
+def iterate_swapped(
+    index: Index, values: Mapping[str, Any], sample: Sequence[str], seed: int
+) -> Iterator[tuple[str, dict[str, Mask], Frame, dict[str, RGBImage]]]:
+    """Yield specimen, masks, frame, and its photograph on grey and on that of another."""
+    rng = np.random.default_rng(seed)
+    names = [each.id for each in index.individuals()]
+    for name in sample:
+        masks, frame = read_regions(index, name)
+        if frame is None or not any(mask.any() for mask in masks.values()):
+            continue
+        others = [other for other in names if values[other] != values[name]]
+        donor = others[int(rng.integers(len(others)))]
+        image, theirs = index.photograph(name), index.photograph(donor)
+        traits = np.any(list(masks.values()), axis=0)
+        their_masks, _ = read_regions(index, donor)
+        hidden = np.any([np.zeros(theirs.shape[:2], bool), *their_masks.values()], axis=0)
+        ground = remove_specimen(theirs, find_specimen(theirs, hidden), rng)
+        yield (
+            name,
+            masks,
+            frame,
+            {
+                "grey": remove_background(image, traits[None]),
+                "swapped": paste_specimen(image, find_specimen(image, traits), ground),
+            },
+        )
+
+
+def swap_backgrounds(folder: Path, column: str, sample: int, seed: int, pictures: Path | None) -> None:
+    """Print how far answers change on any index if the queries' backgrounds are replaced."""
+    with open_index(folder) as index:
+        embedder = load_embedder(index.settings["embedder"]["engine"], "auto")
+        values = column_values(index, column)
+        described, changed = empty(), {"grey": empty(), "swapped": empty()}
+        names = [each.id for each in index.individuals()]
+        for name in names:
+            masks, frame = read_regions(index, name)
+            if frame is not None:
+                describe(index.photograph(name), masks, frame, embedder, described, name)
+        chosen = names[:: max(1, math.ceil(len(names) / sample))]
+        for name, masks, frame, images in iterate_swapped(index, values, chosen, seed):
+            for kind, image in images.items():
+                describe(image, masks, frame, embedder, changed[kind], name)
+                if pictures is not None:
+                    write_png(pictures / f"{name}-{kind}.png", image)
+        print(
+            f"{len(chosen)} of {len(names)} photographs; relevant = same {column}; mean over {len(index.traits)} traits"
+        )
+        print_changes(described, changed, index.blocks, {trait: values for trait in index.traits})
+
+
+def main() -> None:
+    """Draw, build, describe, compare, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", required=True)
+    for name in ("make", "score"):
+        part = parts.add_parser(name)
+        part.add_argument("folder", type=Path)
+        part.add_argument("--seed", type=int, default=0)
+        part.add_argument("--species", type=int, default=3, choices=(1, 2, 3))
+    part = parts.add_parser("swap")
+    part.add_argument("index", type=Path)
+    part.add_argument("--relevant-by", required=True)
+    part.add_argument("--sample", type=int, default=60)
+    part.add_argument("--seed", type=int, default=0)
+    part.add_argument("--pictures", type=Path, help="folder for the changed photographs, to look at")
+    options = parser.parse_args()
+    if options.part == "make":
+        print(make_crossed(options.folder, seed=options.seed, species=options.species))
+    elif options.part == "score":
+        score_collection(options.folder, options.seed, options.species)
+    else:
+        swap_backgrounds(options.index, options.relevant_by, options.sample, options.seed, options.pictures)
+
+
+if __name__ == "__main__":
+    main()
