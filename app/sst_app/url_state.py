@@ -3,11 +3,18 @@
 Streamlit clears the URL and the widgets of a page that is left. Here what a person has chosen is kept for each page,
 and written into the URL once a run, so that one step of the person's is one step of Back. Widgets with
 `bind="query-params"` write their own part of the URL.
+
+The URL is read when a session begins and when the person goes Back or Forward, and never else: a browser that has not
+yet drawn what a run wrote sends the URL of before with the next click, and would take back what that click has done.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 OWN = {
     "search": ("specimen", "trait", "together", "like", "unlike", "page", "f."),
@@ -33,23 +40,28 @@ State = dict[str, list[str]]
 
 
 def begin(page: str) -> None:
-    """Begin the run of a page: take over what its URL says, if that was not written here."""
-    arrived = st.session_state.get("url-page") != page
+    """Begin the run of a page: take over what its URL says if the session begins, or the person went Back."""
+    before = st.session_state.get("url-page")
     st.session_state["url-page"] = page
-    found = _read_url(page)
-    written = _get("url-written").get(page, {})
-    keep = found == written or (arrived and not found)
-    st.session_state["url-adopted"] = not keep
-    if not keep:
-        _get("url")[page] = found
-    elif arrived:
+    adopted = before is None or _is_history_navigation()
+    st.session_state["url-adopted"] = adopted
+    if adopted:
+        _get("url")[page] = _read_url(page)
+    if before not in (None, page):
         for key, value in st.session_state.get("url-widgets", {}).get(page, {}).items():
             st.session_state[key] = value
 
 
 def was_adopted() -> bool:
-    """Return whether the URL says something else than this session wrote: a link, a reload, Back."""
+    """Return whether this run shows what the URL says: a link, a reload, Back."""
     return bool(st.session_state.get("url-adopted"))
+
+
+def make_link(changes: Mapping[str, str | None]) -> str:
+    """Return the URL of this page with some of its values changed: name -> value, or None to leave it out."""
+    state = {**st.query_params.to_dict(), **_get_state()}
+    named = {name: [values] if isinstance(values, str) else list(values) for name, values in state.items()}
+    return "?" + urlencode({name: value for name, value in {**named, **changes}.items() if value}, doseq=True)
 
 
 def get_all(name: str) -> list[str]:
@@ -80,7 +92,11 @@ def write() -> None:
     names = WIDGETS.get(page, ())
     kept = {str(key): value for key, value in st.session_state.items() if _is_one_of(str(key), names)}
     st.session_state.setdefault("url-widgets", {})[page] = kept
-    _get("url-written")[page] = {name: list(values) for name, values in state.items()}
+
+
+def _is_history_navigation() -> bool:
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
 
 
 def _read_url(page: str) -> State:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,15 +83,24 @@ def serve(*arguments: str | Path, home: Path, port: int | None = None) -> Iterat
 
 
 def settle(page: Any) -> None:
-    """Wait until the page's script has run and what it sent is drawn."""
-    page.locator('[data-test-script-state="notRunning"]').wait_for()
+    """Wait until the page's script has run and what it sent is drawn: Streamlit loads the code of each kind of widget
+    when the first one comes, and until then a grey place of another size stands for it."""
+    page.wait_for_function(
+        """() => document.querySelector('[data-test-script-state="notRunning"]')
+            && !document.querySelector('[data-testid="stSkeleton"]')"""
+    )
 
 
 def wait_until(page: Any, selector: str, condition: str) -> None:
     """Wait until a JavaScript function of an element, which may be inside a component, returns true."""
+    wait_for(page, lambda: page.locator(selector).first.evaluate(condition), f"{selector}: {condition}")
+
+
+def wait_for(page: Any, condition: Callable[[], object], what: str = "nothing came") -> None:
+    """Wait until something is true that a page does not know of, such as a file on the disk."""
     end = time.monotonic() + PATIENCE / 1000
-    while not page.locator(selector).first.evaluate(condition):
-        assert time.monotonic() < end, f"{selector}: {condition}"
+    while not condition():
+        assert time.monotonic() < end, what
         page.wait_for_timeout(50)
 
 

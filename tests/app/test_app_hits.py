@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import assert_no_error, open_page, serve, settle, wait_until
+from browser import assert_no_error, open_page, serve, settle, wait_for
 from fakes import a_collection_of, build_fake
 
 PICTURES_ARE_THERE = """() => {
@@ -43,16 +43,59 @@ def names(page: Any) -> list[str]:
 
 def test_the_picture_of_a_hit_asks_with_it(page: Any) -> None:
     chosen = names(page)[2]
-    at = page.locator("[class*=st-key-picture-] img").nth(2).bounding_box()
-    page.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    page.locator("[class*=st-key-picture-]").nth(2).click()
     page.wait_for_url(f"**specimen={chosen}**")
     page.locator(".query-name", has_text=chosen).wait_for()
+    page.get_by_role("button", name=f"Ask with spot of {chosen}").wait_for(state="detached")
     settle(page)
-    assert chosen not in names(page)
-    page.get_by_role("button", name="Ask with spot of").first.focus()
-    second = names(page)[0]
-    page.keyboard.press("Enter")
+    button = page.get_by_role("button", name="Ask with spot of").first
+    second = button.inner_text().removeprefix("Ask with spot of ")
+    button.press("Enter")
     page.wait_for_url(f"**specimen={second}**")
+
+
+def test_a_click_on_a_picture_counts_while_its_button_is_being_loaded(browser: Any, address: str) -> None:
+    page = open_page(browser)
+    held: list[Any] = []
+    page.route("**/static/js/Button.*.js", lambda route: held.append(route))
+    page.goto(f"{address}/?specimen=r1&trait=spot&tiles=small&f.sex=%5B%22male%22%5D")
+    page.wait_for_function(PICTURES_ARE_THERE)
+    assert len(held) == 1, "Streamlit loads buttons in another way now"
+    assert page.get_by_role("button", name="Ask with spot of").count() == 0
+    page.locator("[class*=st-key-picture-]").nth(1).click()
+    page.wait_for_function("() => !location.search.includes('specimen=r1')")
+    assert "tiles=small" in page.url
+    assert "f.sex=" in page.url
+    page.unroute_all(behavior="ignoreErrors")
+    page.close()
+
+
+def test_clicks_count_before_the_browser_has_drawn_the_answer_to_the_last_one(browser: Any, address: str) -> None:
+    page = open_page(browser)
+    held: list[bytes] = []
+    sockets: list[Any] = []
+    slow = False
+
+    def pass_on(socket: Any) -> None:
+        server = socket.connect_to_server()
+        server.on_message(lambda message: held.append(message) if slow else socket.send(message))
+        sockets.append(socket)
+
+    page.route_web_socket("**/_stcore/stream", pass_on)
+    page.goto(f"{address}/?specimen=r1&trait=spot")
+    page.wait_for_function(PICTURES_ARE_THERE)
+    settle(page)
+    first, second = names(page)[:2]
+    slow = True
+    page.get_by_role("button", name=f"Ask with spot of {first}").click()
+    wait_for(page, lambda: any(f"specimen={first}".encode() in message for message in held))
+    page.get_by_role("button", name=f"Ask with spot of {second}").click()  # The browser still has the URL of r1.
+    slow = False
+    for message in held:
+        sockets[-1].send(message)
+    page.wait_for_url(f"**specimen={second}**")
+    page.locator(".query-name", has_text=second).wait_for()
+    page.close()
 
 
 def test_a_click_on_details_counts_while_the_tiles_change(page: Any) -> None:
@@ -119,9 +162,13 @@ def test_hits_are_compared_where_the_eye_is_with_one_zoom(page: Any) -> None:
 
 def test_bars_are_seen_on_small_tiles(page: Any) -> None:
     page.get_by_role("radio", name="small").click()
-    wait_until(page, ".bars", "el => el.classList.contains('narrow')")
-    widths = page.locator(".bars .groove").evaluate_all("bars => bars.map((bar) => bar.getBoundingClientRect().width)")
-    assert min(widths) > 20
+    page.wait_for_function(
+        """() => {
+            const bars = [...document.querySelectorAll(".bars")], grooves = [...document.querySelectorAll(".groove")];
+            return bars.length && bars.every((each) => each.classList.contains("narrow"))
+                && grooves.every((each) => each.getBoundingClientRect().width > 20);
+        }"""
+    )
 
 
 def test_the_first_hit_is_few_tabs_away(page: Any) -> None:

@@ -85,9 +85,8 @@ def read_as_markdown(app: AppTest) -> list[str]:
 def test_names_are_no_markdown_on_any_page(opened: AppTest) -> None:
     name = f"{TRAP}r1"
     seen = read_as_markdown(opened.run())  # Thumbnails to choose from.
-    opened.query_params["specimen"], opened.query_params["trait"] = name, "bar"
-    opened.query_params["like"] = [f'["{TRAP}r2", "bar"]']
-    seen += read_as_markdown(opened.run())
+    seen += read_as_markdown(opened.button(key=f"pick-{name}").click().run())
+    seen += read_as_markdown(opened.button(key=f"like-{TRAP}r2").click().run())
     assert not opened.exception
     for hit in (f"{TRAP}r0", f"{TRAP}r3"):
         opened.checkbox(key=f"compare-{hit}").check()
