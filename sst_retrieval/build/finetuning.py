@@ -1,4 +1,4 @@
-"""Fine-tune SAM 2 to one group of a collection, from its annotated specimen and photographs without labels."""
+"""Fine-tune a SAM 2 to one group of a collection, from its annotated specimen and unlabelled photographs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
 PHOTOGRAPHS = 48
 
+LEARNING = ("sam2", "dense+sam2", "tracker")
+"""Propagators that can be fine-tuned."""
+
 
 @dataclass(frozen=True, slots=True)
 class FinetuneSettings:
     """The settings of a fine-tuning.
 
     Attributes:
-        models: checkpoint and configuration of SAM 2.
-        propagator: "sam2", or "dense+sam2" to find the poses with the dense propagator.
+        models: checkpoint and configuration of SAM 2; without a checkpoint the small one of the program learns.
+        propagator: a name of `LEARNING`: "sam2"; "dense+sam2" or "tracker" to be led by the dense propagator. None for
+            "sam2" with a checkpoint, and "tracker" without one.
         device: "auto", "cpu" or "cuda".
         full: train mask decoder and memory encoder fully, not by low-rank additions.
         rank: of the additions.
@@ -40,7 +44,7 @@ class FinetuneSettings:
     """
 
     models: ModelOptions = field(default_factory=ModelOptions)
-    propagator: str = "sam2"
+    propagator: str | None = None
     device: str = "auto"
     full: bool = False
     rank: int = 4
@@ -64,7 +68,7 @@ def finetune_group(
     settings: FinetuneSettings,
     progress: Callable[[Epoch], None] = lambda epoch: None,
 ) -> list[Epoch]:
-    """Fine-tune SAM 2 on one group by one-shot cycle consistency (see `track.sam2.cycle_training`).
+    """Fine-tune a SAM 2 on one group by one-shot cycle consistency (see `track.sam2.cycle_training`).
 
     Args:
         table: the specimen table.
@@ -90,14 +94,15 @@ def finetune_group(
     )
     annotated = read_supports(supports, collection)
     annotated.require([group])
-    if settings.propagator not in ("sam2", "dense+sam2"):
-        raise ModelError(f"{settings.propagator} cannot be fine-tuned; choose sam2 or dense+sam2")
+    name = settings.propagator or ("sam2" if settings.models.checkpoint else "tracker")
+    if name not in LEARNING:
+        raise ModelError(f"{name} cannot be fine-tuned; choose {' or '.join(LEARNING)}")
     own = annotated.load(group)
     annotated_ids = {support.individual for support in own}
     others = [each.image for each in collection.photographs if each.group == group and each.id not in annotated_ids]
     random.Random(settings.seed).shuffle(others)
     photographs = _read_up_to(settings.photographs, others)
-    propagator = load_propagator(settings.propagator, settings.device, settings.models)
+    propagator = load_propagator(name, settings.device, settings.models)
     from sst_retrieval.track.sam2 import cycle_training  # Here, because it loads PyTorch.
 
     cycle_settings = cycle_training.CycleSettings(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sst_retrieval.build.finetuning import FinetuneSettings, finetune_group
+from sst_retrieval.build.finetuning import LEARNING, FinetuneSettings, finetune_group
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import DEVICE, SAM2_CONFIG, TABLE_OPTIONS
 
@@ -16,8 +15,9 @@ if TYPE_CHECKING:
     from sst_retrieval.track.sam2.cycle_training import Epoch
 
 OPTIONS = {
+    "checkpoint": typer.Option(help="SAM 2's weights: a name of `weights list`, or a .pt file; else our small one."),
     "sam2_config": SAM2_CONFIG,
-    "propagator": typer.Option(help="What finds the poses: sam2 or dense+sam2."),
+    "propagator": typer.Option(help=f"What learns: {', '.join(LEARNING)}; else sam2 with a --checkpoint, or tracker."),
     "full": typer.Option("--full", help="Train the two parts fully, not by low-rank additions."),
     "rank": typer.Option(min=1, help="Rank of the additions (LoRA)."),
     "rate": typer.Option(min=0, help="Learning rate of AdamW."),
@@ -36,16 +36,15 @@ def finetune_command(
     table: Annotated[Path, typer.Argument(help="Specimen table, as for `build`.")],
     supports: Annotated[Path, typer.Option(help="Annotated specimens, as for `build`.")],
     group: Annotated[str, typer.Option(help="The group to learn.")],
-    checkpoint: Annotated[str, typer.Option(help="SAM 2's weights: a name of `weights list`, or a .pt file.")],
     output: Annotated[Path, typer.Option(help="Folder of the adapter; a training that was stopped there goes on.")],
     settings: FinetuneSettings,
 ) -> None:
     """Teach SAM 2 one group from its annotated specimen and unlabelled photographs (one-shot cycle consistency).
 
-    The mask is followed onto a photograph and back; what comes back should be what was drawn. Use the result with
-    `sst-retrieval build --propagator sam2 --checkpoint ... --adapter FOLDER`.
+    The mask is followed onto a photograph and back; what comes back should be what was drawn. Without a checkpoint the
+    small SAM 2 of the program learns. Use the result with `sst-retrieval build --propagator tracker --adapter FOLDER`,
+    or with `--propagator sam2 --checkpoint ...` if it was made so.
     """
-    settings = replace(settings, models=replace(settings.models, checkpoint=checkpoint))
     epochs = finetune_group(table, supports, output, group=group, settings=settings, progress=_print_epoch)
     best = max(epochs, key=lambda epoch: epoch.agreement)
     if best.number == 0:

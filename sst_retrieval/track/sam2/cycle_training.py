@@ -4,6 +4,9 @@
 2. Reset the memory and propagate from the target, with the soft mask, back to the support.
 3. Compare the returned masks with those drawn: binary cross-entropy and Dice.
 
+A propagator that is led by the dense one (`dense+sam2`, `tracker`) is trained as it is used: on the way to the target
+the masks of the dense propagator are its mask prompts. On the way back there is none.
+
 Written after the text of Feng et al. (2025, arXiv 2501.06749): they have published no code for this part (their
 repository, Imageomics/SST, lists it as still to be released), so nothing here was compared with theirs. Two choices are
 ours: object scores, which switch whole masks off, are left out of the cycle; and held-out targets validate, by the IoU
@@ -69,6 +72,19 @@ class Epoch:
     agreement: float
 
 
+@dataclass(frozen=True, slots=True)
+class CycleTarget:
+    """An unlabelled photograph of a training.
+
+    Attributes:
+        features: of one image.
+        prompts: float32 (1, T, s, s), logits of the initial masks of all traits; None without a dense propagator.
+    """
+
+    features: ImageFeatures
+    prompts: torch.Tensor | None = None
+
+
 def finetune(
     propagator: Sam2Propagator,
     supports: Sequence[Support],
@@ -99,7 +115,12 @@ def finetune(
         raise ModelError("fine-tuning needs two photographs beside the annotated one: one to learn from, one to check")
     memory = propagator.remember(supports)
     # Cloned, because tensors made in inference mode cannot take part in autograd.
-    targets = [_clone_features(propagator.predict(memory, [image])[0].features) for image in images]
+    found = [propagator.predict(memory, [image])[0] for image in images]
+    prompts = [propagator.make_mask_prompts(each) for each in found]
+    targets = [
+        CycleTarget(_clone_features(each.features), None if prompt is None else prompt[None].clone())
+        for each, prompt in zip(found, prompts, strict=True)
+    ]
     banks = [
         replace(bank, support=_clone_features(bank.support), support_masks=bank.support_masks.clone())
         for bank in memory.banks
@@ -134,7 +155,7 @@ class _Training:
         network: Sam2Network,
         parameters: Mapping[str, torch.nn.Parameter],
         banks: Sequence[MemoryBank],
-        targets: Sequence[ImageFeatures],
+        targets: Sequence[CycleTarget],
         settings: CycleSettings,
         output: Path,
         about: Mapping[str, Any],
@@ -258,23 +279,25 @@ def _resumable_part(about: Mapping[str, Any]) -> dict[str, Any]:
     return {**about, "settings": fixed}
 
 
-def propagate_cycle(network: Sam2Network, bank: MemoryBank, target: ImageFeatures) -> torch.Tensor:
+def propagate_cycle(network: Sam2Network, bank: MemoryBank, target: CycleTarget) -> torch.Tensor:
     """Propagate a support's masks to a target and, with only the target in memory, back to the support.
 
     Args:
         network: SAM 2.
         bank: the support, its features and masks.
-        target: features of one image.
+        target: the photograph.
 
     Returns:
         float32 (T, s, s), logits of the returned masks on the support, at a quarter of the image's edge.
     """
     with without_object_scores(network.model):
         memory = network.encode_conditioning_frame(bank.support, bank.support_masks)
-        there = network.track(target, network.project_memories([memory]))
+        prompts = None if target.prompts is None else target.prompts[:, list(bank.traits)].to(network.device)
+        there = network.track(target.features, network.project_memories([memory]), prompts)
         # The soft mask, since a threshold would stop the gradient; the trait is taken as present.
         soft = replace(there, object_logits=torch.full_like(there.object_logits, PRESENT_LOGIT))
-        back = network.track(bank.support, network.project_memories([network.encode_predicted_frame(target, soft)]))
+        returned = network.encode_predicted_frame(target.features, soft)
+        back = network.track(bank.support, network.project_memories([returned]))
     return back.logits[0]
 
 

@@ -236,6 +236,10 @@ class Sam2Propagator:
         stacked = torch.stack(list(prompts))[:, list(bank.traits)].to(self.network.device) if prompts else None
         return self.network.track(features, bank.projected, stacked)
 
+    def make_mask_prompts(self, found: PosedPredictions) -> torch.Tensor | None:
+        """Return the mask prompts that led to predictions: float32 (T, s, s), logits; None if there were none."""
+        return None if found.initial is None else self._make_mask_prompt(found.initial, self.network.side // 4)
+
     def _make_mask_prompt(self, initial: Propagated, side: int) -> torch.Tensor:
         """Convert masks of a photograph to mask prompts in its frame: float32 (T, side, side), logits."""
         soft = np.stack([pose.warp_mask(mask, initial.frame, side) for mask in initial.masks])

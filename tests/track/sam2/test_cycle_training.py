@@ -15,12 +15,14 @@ from small_sam2 import SIDE
 from typer.testing import CliRunner
 
 from sst_retrieval.cli.main import app
+from sst_retrieval.engines import ModelOptions, load_propagator
 from sst_retrieval.errors import ModelError
 from sst_retrieval.search.index import open_index
 from sst_retrieval.track.sam2 import adapter as sam2_adapter
 from sst_retrieval.track.sam2 import cycle_training
-from sst_retrieval.track.sam2.cycle_training import CycleSettings, Epoch, finetune
+from sst_retrieval.track.sam2.cycle_training import CycleSettings, CycleTarget, Epoch, finetune
 from sst_retrieval.track.sam2.propagator import Sam2Propagator, Sam2Settings
+from sst_retrieval.track.sam2.tracker import TrackerPropagator
 from sst_retrieval.types import Mask, RGBImage, Support
 
 SETTINGS = CycleSettings(rank=8, rate=5e-3, epochs=9, patience=9)
@@ -116,7 +118,8 @@ def test_the_gradient_crosses_the_whole_cycle(sam2_files: tuple[Path, Path], sup
     """The decoder's pass on the target gets a gradient too, not only that on the support."""
     propagator = make(sam2_files)
     memory = propagator.remember([support])
-    target = cycle_training._clone_features(propagator.predict(memory, [scene(1)[0]])[0].features)
+    features = cycle_training._clone_features(propagator.predict(memory, [scene(1)[0]])[0].features)
+    target = CycleTarget(features)
     bank = memory.banks[0]
     bank = replace(bank, support=cycle_training._clone_features(bank.support), support_masks=bank.support_masks.clone())
     network = propagator.network
@@ -259,3 +262,34 @@ def test_the_command_line_fine_tunes_and_builds_with_a_result(
     exported_rows = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
     written = {row["specimen"]: row["cycle_consistency"] for row in exported_rows}
     assert float(written["s1"]) == pytest.approx(agreement["s1"])
+
+
+def test_the_small_sam2_of_the_program_learns_a_group(support: Support, tmp_path: Path) -> None:
+    """It is led by the dense propagator, in the training as in a build."""
+    small = load_propagator("tracker", "cpu")
+    assert isinstance(small, TrackerPropagator)
+    images = [scene(k)[0] for k in range(1, 4)]
+    prompts = [small.make_mask_prompts(found) for found in small.predict(small.remember([support]), images)]
+    assert all(prompt is not None and (prompt > 0).any() for prompt in prompts)
+    epochs = finetune(small, [support], images, tmp_path / "adapter", settings=CycleSettings(rate=1e-2, epochs=8))
+    assert epochs[-1].loss < epochs[1].loss
+    assert max(epochs, key=lambda epoch: epoch.agreement).number > 0
+    adapted = load_propagator("tracker", "cpu", ModelOptions(adapters=(tmp_path / "adapter",)))
+    assert "adapters: reds " in adapted.name
+    (found,) = adapted.propagate(adapted.remember([support]), [scene(9)[0]])
+    assert found.masks.any()
+
+
+def test_a_prompt_changes_the_way_there(support: Support) -> None:
+    small = load_propagator("tracker", "cpu")
+    assert isinstance(small, TrackerPropagator)
+    memory = small.remember([support])
+    (found,) = small.predict(memory, [scene(1)[0]])
+    prompt = small.make_mask_prompts(found)
+    assert prompt is not None
+    with torch.inference_mode():
+        led, alone = (
+            cycle_training.propagate_cycle(small.network, memory.banks[0], CycleTarget(found.features, each))
+            for each in (prompt[None], None)
+        )
+    assert not torch.allclose(led, alone)
