@@ -3,13 +3,15 @@
 1. Every region is a query once; the ranking holds all other specimens with the same trait, most similar first.
 2. A result is relevant if its specimen has the query's value in the column (same species, same mimicry ring).
 3. A query without any relevant result is left out and counted.
+4. A specimen that shows several traits is also a query with all of them at once, as `Index.search` takes several
+   examples: the ranking holds those that show all of them, by the mean of the traits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -83,19 +85,21 @@ class RetrievalScores:
         traits: trait -> its scores; a trait without a query is left out.
         mean_ap: mean over traits.
         without_value: specimens left out, because the column is empty for them.
+        together: scores of queries with all traits of a specimen at once; None if no query has several.
     """
 
     column: str
     traits: Mapping[str, RetrievalScore]
     mean_ap: float
     without_value: int
+    together: RetrievalScore | None = None
 
     def table(self) -> str:
         """Write the scores as aligned text."""
         rows = [
             (name, f"{s.mean_ap:.3f}", f"{s.recall_at_5:.3f}", f"{s.precision_at_1:.3f}", f"{s.chance:.3f}",
              str(s.queries), str(s.alone))
-            for name, s in self.traits.items()
+            for name, s in (*self.traits.items(), *([] if self.together is None else [("all at once", self.together)]))
         ]  # fmt: skip
         head = ("trait", "mAP", "recall@5", "precision@1", "by chance", "queries", "left out")
         end = f"mAP {self.mean_ap:.4f}; relevant = same {self.column}; {self.without_value} specimens have none"
@@ -103,13 +107,15 @@ class RetrievalScores:
 
     def as_dict(self) -> dict[str, Any]:
         """Convert the scores to plain, JSON-ready types."""
+
+        def convert(score: RetrievalScore) -> dict[str, Any]:
+            return {field: getattr(score, field) for field in RetrievalScore.__slots__}
+
         return {
             "relevant_by": self.column,
             "mean_ap": self.mean_ap,
-            "traits": {
-                name: {field: getattr(score, field) for field in RetrievalScore.__slots__}
-                for name, score in self.traits.items()
-            },
+            "traits": {name: convert(score) for name, score in self.traits.items()},
+            "together": None if self.together is None else convert(self.together),
             "specimens_without_value": self.without_value,
         }
 
@@ -144,11 +150,11 @@ def retrieval_scores(
         QueryError: a weight has no block, is negative, or all are 0.
     """
     scale = _compute_component_weights(blocks, weights)
-    scores = {
-        trait: score
+    measured = {
+        trait: _query_all(of_trait, of_trait.specimens, values, scale, apart or {}, expand)
         for trait, of_trait in regions.items()
-        if (score := _score_trait(of_trait, values, scale, apart or {}, expand)) is not None
     }
+    scores = {trait: score for trait, own in measured.items() if (score := _average(own)) is not None}
     if not scores:
         raise InputError(
             f"no two specimens with the same trait share a value of {column!r}, so nothing is relevant to anything; "
@@ -156,7 +162,9 @@ def retrieval_scores(
         )
     specimens = {specimen for of_trait in regions.values() for specimen in of_trait.specimens}
     without = sum(1 for specimen in specimens if values.get(specimen) in _MISSING)
-    return RetrievalScores(column, scores, float(np.mean([score.mean_ap for score in scores.values()])), without)
+    mean_ap = float(np.mean([score.mean_ap for score in scores.values()]))
+    together = _score_together(regions, values, scale, apart or {}, expand)
+    return RetrievalScores(column, scores, mean_ap, without, together)
 
 
 _MISSING = (None, "")
@@ -179,10 +187,56 @@ def _compute_component_weights(blocks: Mapping[str, slice], weights: Mapping[str
     return scale
 
 
-def _score_trait(
-    regions: TraitVectors, values: Mapping[str, Scalar], scale: Floats, apart: Mapping[str, Scalar], expand: int
+class _Measured(NamedTuple):
+    """What was measured of some queries.
+
+    Attributes:
+        scores: average precision, recall at five, precision at one and chance of each query that has a relevant result.
+        alone: number of those that have none.
+    """
+
+    scores: list[tuple[float, float, float, float]]
+    alone: int
+
+
+def _score_together(
+    regions: Mapping[str, TraitVectors],
+    values: Mapping[str, Scalar],
+    scale: Floats,
+    apart: Mapping[str, Scalar],
+    expand: int,
 ) -> RetrievalScore | None:
-    """Query with every region of a trait; None if no query has a relevant result."""
+    """Query with all traits of every specimen that shows several; None if no query has a relevant result."""
+    rows = {trait: {name: row for row, name in enumerate(of.specimens)} for trait, of in regions.items()}
+    shown: dict[str, list[str]] = {}
+    for trait, own in rows.items():
+        for name in own:
+            shown.setdefault(name, []).append(trait)
+    asked: dict[tuple[str, ...], list[str]] = {}
+    for name, traits in shown.items():
+        if len(traits) > 1:
+            asked.setdefault(tuple(traits), []).append(name)
+    scores, alone = list[tuple[float, float, float, float]](), 0
+    for traits, queries in asked.items():
+        names = [name for name, others in shown.items() if set(traits) <= set(others)]
+        parts = [
+            np.asarray(regions[trait].vectors, np.float32)[[rows[trait][name] for name in names]] for trait in traits
+        ]
+        joined = TraitVectors(names, np.hstack(parts))
+        own = _query_all(joined, queries, values, np.tile(scale, len(traits)) / len(traits), apart, expand)
+        scores, alone = scores + own.scores, alone + own.alone
+    return _average(_Measured(scores, alone))
+
+
+def _query_all(
+    regions: TraitVectors,
+    asked: Collection[str],
+    values: Mapping[str, Scalar],
+    scale: Floats,
+    apart: Mapping[str, Scalar],
+    expand: int,
+) -> _Measured:
+    """Query with the regions of some specimens, and rank all others."""
     # Sorted by id: ties are then ranked alike, however the regions were stored.
     rows = [row for row in np.argsort(regions.specimens) if values.get(regions.specimens[row]) not in _MISSING]
     specimens = [regions.specimens[row] for row in rows]
@@ -192,11 +246,14 @@ def _score_trait(
     kin = _encode_categories(
         [apart.get(name) if apart.get(name) not in _MISSING else ("", k) for k, name in enumerate(specimens)]
     )
+    wanted = set(asked)
+    queries = np.array([row for row, name in enumerate(specimens) if name in wanted], np.int64)
     measured: list[tuple[float, float, float, float]] = []
     alone = 0
-    for start in range(0, len(rows), _BATCH):
-        similarity = (vectors[start : start + _BATCH] * scale) @ vectors.T
-        for query, row in enumerate(similarity, start=start):
+    for start in range(0, len(queries), _BATCH):
+        chosen = queries[start : start + _BATCH]
+        similarity = (vectors[chosen] * scale) @ vectors.T
+        for query, row in zip(chosen, similarity, strict=True):
             kept = (own != own[query]) & ((kin != kin[query]) | (not apart))
             scores = _expand_query(row[kept], vectors[kept], scale, expand) if expand else row[kept]
             order = np.argsort(-scores, kind="stable")
@@ -206,10 +263,15 @@ def _score_trait(
                 measured.append((average_precision(relevance), recall_at(relevance, 5), float(relevance[0]), chance))
             else:
                 alone += 1
-    if not measured:
+    return _Measured(measured, alone)
+
+
+def _average(measured: _Measured) -> RetrievalScore | None:
+    """Average over queries; None without any."""
+    if not measured.scores:
         return None
-    mean_ap, recall, precision, chance = (float(value) for value in np.mean(measured, axis=0))
-    return RetrievalScore(mean_ap, recall, precision, chance, len(measured), alone)
+    mean_ap, recall, precision, chance = (float(value) for value in np.mean(measured.scores, axis=0))
+    return RetrievalScore(mean_ap, recall, precision, chance, len(measured.scores), measured.alone)
 
 
 def _expand_query(scores: Floats, vectors: Floats, scale: Floats, expand: int) -> Floats:

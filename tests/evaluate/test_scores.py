@@ -306,6 +306,35 @@ def test_more_queries_than_are_asked_at_once() -> None:
     assert scores.traits["band"].precision_at_1 > 0.99
 
 
+def test_several_traits_at_once_tell_what_none_tells_alone() -> None:
+    """b has the band of a1 and c its tail; only a2 is like a1 in both."""
+    names = ["a1", "a2", "b", "c"]
+    nothing = np.zeros((4, 2), np.float32)
+    band = TraitVectors(names, np.hstack([directions(0, 40, 1, 90), nothing]))
+    # Stored in another order.
+    tail = TraitVectors(["c", "b", "a2", "a1"], np.hstack([directions(1, 90, 40, 0), nothing]))
+    values = {name: name[0] for name in names}
+    scores = retrieval_scores({"band": band, "tail": tail}, values, column="ring", blocks=BLOCKS)
+    assert scores.traits["band"].precision_at_1 == scores.traits["tail"].precision_at_1 == 0
+    assert scores.together is not None
+    assert (scores.together.mean_ap, scores.together.queries, scores.together.alone) == (1.0, 2, 2)
+    assert scores.table().splitlines()[3].startswith("all at once")
+
+
+def test_at_once_only_those_are_ranked_that_show_all_of_the_query() -> None:
+    band = TraitVectors(["a", "b", "c", "d"], np.hstack([directions(0, 1, 2, 3), np.zeros((4, 2), np.float32)]))
+    tail = TraitVectors(["a", "b", "d"], np.hstack([directions(0, 1, 2), np.zeros((3, 2), np.float32)]))
+    values = {"a": 1, "b": 2, "c": 1, "d": 1}
+    scores = retrieval_scores({"band": band, "tail": tail}, values, column="ring", blocks=BLOCKS)
+    assert scores.together is not None
+    # c has no tail: neither a query nor a hit. a and d find each other behind b.
+    assert (scores.together.queries, scores.together.alone) == (2, 1)
+    assert scores.together.mean_ap == 0.5
+    alone = retrieval_scores({"band": band}, values, column="ring", blocks=BLOCKS)
+    assert alone.together is None
+    assert alone.as_dict()["together"] is None
+
+
 def test_retrieval_report_goes_into_json() -> None:
     regions = {
         "band": TraitVectors(["a", "b", "c"], np.hstack([directions(0, 1, 90), directions(0, 0, 0)])),
