@@ -208,23 +208,17 @@ def _score_together(
 ) -> RetrievalScore | None:
     """Query with all traits of every specimen that shows several; None if no query has a relevant result."""
     rows = {trait: {name: row for row, name in enumerate(of.specimens)} for trait, of in regions.items()}
-    shown: dict[str, list[str]] = {}
-    for trait, own in rows.items():
-        for name in own:
-            shown.setdefault(name, []).append(trait)
-    asked: dict[tuple[str, ...], list[str]] = {}
-    for name, traits in shown.items():
-        if len(traits) > 1:
-            asked.setdefault(tuple(traits), []).append(name)
-    scores, alone = list[tuple[float, float, float, float]](), 0
-    for traits, queries in asked.items():
+    shown = {name: tuple(trait for trait in rows if name in rows[trait]) for own in rows.values() for name in own}
+    scores: list[tuple[float, float, float, float]] = []
+    alone = 0
+    for traits in sorted({several for several in shown.values() if len(several) > 1}):
         names = [name for name, others in shown.items() if set(traits) <= set(others)]
-        parts = [
-            np.asarray(regions[trait].vectors, np.float32)[[rows[trait][name] for name in names]] for trait in traits
-        ]
-        joined = TraitVectors(names, np.hstack(parts))
-        own = _query_all(joined, queries, values, np.tile(scale, len(traits)) / len(traits), apart, expand)
-        scores, alone = scores + own.scores, alone + own.alone
+        parts = [regions[trait].vectors[[rows[trait][name] for name in names]] for trait in traits]
+        joined = TraitVectors(names, np.hstack(parts).astype(np.float32))
+        weights = np.asarray(np.tile(scale, len(traits)) / len(traits), np.float32)
+        queries = [name for name in names if shown[name] == traits]
+        measured = _query_all(joined, queries, values, weights, apart, expand)
+        scores, alone = scores + measured.scores, alone + measured.alone
     return _average(_Measured(scores, alone))
 
 
