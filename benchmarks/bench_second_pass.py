@@ -27,7 +27,7 @@ from sst_retrieval.evaluate.few_shot_scores import ProtocolScores, Trial, score_
 from sst_retrieval.evaluate.few_shot_split import group_labelled, load_labelled_support
 from sst_retrieval.evaluate.perturbation import Perturbation, Target, load_target
 from sst_retrieval.track.contract import Memory, Propagator
-from sst_retrieval.track.second_pass import choose_targets, make_support, remember_again
+from sst_retrieval.track.second_pass import choose_targets, is_clearly_surer, make_support, remember_again
 from sst_retrieval.types import Photograph, Propagated, Support
 
 
@@ -39,6 +39,7 @@ class Line:
     seed: int
     extra: int
     chosen: bool
+    surer: bool
     trial: Trial
 
 
@@ -80,8 +81,8 @@ def measure(
         if support is None:
             continue
         targets = load_targets([one for one in own if one is not own[place]], labels, numbers, support.traits, seed)
-        for count, chosen, trial in propagate_twice(propagator, support, targets, counts, seed):
-            yield Line(folder.name, seed, count, chosen, trial)
+        for count, chosen, surer, trial in propagate_twice(propagator, support, targets, counts, seed):
+            yield Line(folder.name, seed, count, chosen, surer, trial)
 
 
 def load_targets(
@@ -94,13 +95,18 @@ def load_targets(
 
 def propagate_twice(
     propagator: Propagator, drawn: Support, targets: Sequence[Target], counts: Sequence[int], seed: int
-) -> Iterator[tuple[int, bool, Trial]]:
-    """Propagate once, and again with each number of further supports; yields number, whether chosen, and trial."""
+) -> Iterator[tuple[int, bool, bool, Trial]]:
+    """Propagate once, and again with each number of further supports.
+
+    Yields:
+        Number of further supports, whether the target became one, whether the second pass is clearly surer, and a trial
+        of the last pass of the target.
+    """
     memory = propagator.remember([drawn])
     first = {one.specimen.id: propagate(propagator, memory, one) for one in targets}
     for one in targets:
         for trial in score(one, first[one.specimen.id], memory, seed):
-            yield 0, False, trial
+            yield 0, False, False, trial
     known = {name: (found.confidence, [bool(mask.any()) for mask in found.masks]) for name, found in first.items()}
     for count in counts:
         surest = choose_targets(known, count)
@@ -114,8 +120,9 @@ def propagate_twice(
         for one in targets:
             name = one.specimen.id
             found = propagate(propagator, again, one) if further and name not in surest else first[name]
+            surer = is_clearly_surer(found.confidence, first[name].confidence)
             for trial in score(one, found, memory, seed):
-                yield count, name in surest, trial
+                yield count, name in surest, surer, trial
 
 
 def propagate(propagator: Propagator, memory: Memory, target: Target) -> Propagated:
@@ -129,17 +136,24 @@ def score(target: Target, found: Propagated, memory: Memory, seed: int) -> Itera
 
 
 def report(name: str, lines: Sequence[Line], counts: Sequence[int]) -> None:
-    """Print the mean IoU of each number of further supports, and of each trait."""
-    for count in (0, *counts):
+    """Print the mean IoU of one pass, of two, and of whichever is taken (`track.second_pass.is_clearly_surer`)."""
+    first = [line for line in lines if line.extra == 0]
+    typer.echo(f"{name}, one pass: {describe([line.trial for line in first])}")
+    for count in counts:
         own = [line for line in lines if line.extra == count]
-        scores = ProtocolScores(tuple(line.trial for line in own), 1, ())
-        by_trait = ", ".join(f"{trait} {iou:.3f}" for trait, iou in scores.traits().items())
+        taken = {(line.seed, line.trial.specimen): line.surer for line in own}
+        mixed = [line.trial for line in own if line.surer]
+        mixed += [line.trial for line in first if not taken[line.seed, line.trial.specimen]]
         chosen = len({(line.seed, line.trial.specimen) for line in own if line.chosen})
-        recall = scores.presence()["recall"]
-        typer.echo(
-            f"{name}, {count} further ({chosen} chosen): {scores.mean_iou():.3f} "
-            f"({by_trait}); presence recall {recall if recall is None else round(recall, 3)}"
-        )
+        typer.echo(f"{name}, {count} further ({chosen} chosen), all: {describe([line.trial for line in own])}")
+        typer.echo(f"{name}, {count} further, {sum(taken.values())} of {len(taken)} surer: {describe(mixed)}")
+
+
+def describe(trials: Sequence[Trial]) -> str:
+    """Describe trials in one line."""
+    scores = ProtocolScores(tuple(trials), 1, ())
+    by_trait = ", ".join(f"{trait} {iou:.3f}" for trait, iou in scores.traits().items())
+    return f"{scores.mean_iou():.3f} ({by_trait}); presence recall {scores.presence()['recall']:.3f}"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ from sst_retrieval.imaging.masks import encode
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.shards import EmptyRow, ShardRow
 from sst_retrieval.index.thumbnails import write_individual_thumbnails, write_thumbnails
-from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
+from sst_retrieval.track.contract import Memory, Propagator, get_batch_size
+from sst_retrieval.track.second_pass import propagate_from
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Skipped, Support
 
 
@@ -225,7 +226,7 @@ def _propagate_together(
         return []
     images = [each.image for each in photographs]
     try:
-        found = check_propagated(propagator.propagate(memory, images), images, memory.traits, propagator.name)
+        found = propagate_from(propagator, memory, images)
     except InputError as error:
         if len(photographs) == 1:
             return [_skip(photographs[0].task, error)]

@@ -35,7 +35,7 @@ from sst_retrieval.errors import ImageError, IndexFolderError, InputError
 from sst_retrieval.imaging.images import read_photograph
 from sst_retrieval.imaging.masks import decode
 from sst_retrieval.track.contract import Memory
-from sst_retrieval.track.second_pass import choose_targets, make_support, remember_again
+from sst_retrieval.track.second_pass import TwoPassMemory, choose_targets, make_support, remember_again
 from sst_retrieval.types import Floats, Frame, Photograph, Propagated, Support
 
 CANDIDATES = 200
@@ -256,7 +256,7 @@ class SecondPass:
             return memory, ()
         images = {photograph.id: photograph.image for photograph in job.collection.photographs}
         further = [_load_support(each, group, images[each.photograph]) for each in chosen]
-        return remember_again(job.engines.propagator, supports, further), chosen
+        return TwoPassMemory(memory, remember_again(job.engines.propagator, supports, further)), chosen
 
     def _choose(self, group: str, memory: Memory) -> tuple[ChosenTarget, ...]:
         """Propagate to the candidates, and choose the surest."""

@@ -7,8 +7,8 @@ The protocol of the SST paper (Feng et al. 2025, arXiv 2501.06749), for one or s
    `turned=True` rotates every target by a random angle and mirrors half of them, to measure robustness to pose;
    `erased` is the share of targets on which one trait is painted over, as if it had been torn off, to measure whether
    the propagator detects its absence. Such targets count for presence only.
-3. With a second pass, the targets whose masks are surest become supports, too, and the masks of all others are
-   propagated anew (`track.second_pass`).
+3. With a second pass, the targets whose masks are surest become supports, too; the masks of all others are propagated
+   anew, and taken where they are clearly surer (`track.second_pass`).
 4. The masks are scored (`few_shot_scores`).
 """
 
@@ -33,7 +33,7 @@ from sst_retrieval.evaluate.few_shot_split import (
 from sst_retrieval.evaluate.perturbation import Perturbation, Target, load_target
 from sst_retrieval.files import escape_name
 from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
-from sst_retrieval.track.second_pass import choose_targets, make_support, remember_again
+from sst_retrieval.track.second_pass import choose_targets, is_clearly_surer, make_support, remember_again
 from sst_retrieval.types import Floats, Photograph, Support
 
 
@@ -105,9 +105,10 @@ def run_protocol(
             others = [one for one in targets if one.id not in surest] if further else []
             if further:
                 memory = remember_again(propagator, supports, further)
-                own = [trial for trial in own if trial.specimen in surest]
+            second: list[Trial] = []
             for batch in _batches(others, get_batch_size(propagator)):
-                own += _propagate_and_score(draw, load(batch), memory, propagator)
+                second += _propagate_and_score(draw, load(batch), memory, propagator)
+            own = _choose_surer(own, second)
             done += len(targets)
             progress(done, total)
         trials += own
@@ -134,6 +135,13 @@ def _collect_confidences(trials: Sequence[Trial]) -> dict[str, tuple[Floats, lis
         target: (np.array([t.confidence for t in own], dtype=np.float32), [t.found for t in own])
         for target, own in by_target.items()
     }
+
+
+def _choose_surer(first: Sequence[Trial], second: Sequence[Trial]) -> list[Trial]:
+    """Choose between the trials of two passes, target by target; `second` lacks those that became supports."""
+    before, after = (_collect_confidences(trials) for trials in (first, second))
+    surer = {target for target in after if is_clearly_surer(after[target][0], before[target][0])}
+    return [t for t in first if t.specimen not in surer] + [t for t in second if t.specimen in surer]
 
 
 def _make_support(target: Target, memory: Memory, propagator: Propagator) -> Support:

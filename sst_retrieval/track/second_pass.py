@@ -5,8 +5,10 @@
 1. Propagate the group's supports to its targets (`Propagator.propagate`).
 2. `choose_targets`: those on which every trait was found, with a high confidence on the whole; the surest first.
 3. `make_support`, `remember_again`: with their predicted masks they join the supports.
-4. Propagate to the targets that were not chosen. The chosen keep the masks of the first pass: asked again, each would
-   find its own prediction and confirm it.
+4. Propagate to the targets that were not chosen from all of them. The chosen keep the masks of the first pass: asked
+   again, each would find its own prediction and confirm it.
+5. A target takes the masks of the second pass only where they are clearly surer (`is_clearly_surer`). Predicted masks
+   are worse than drawn ones: where the first pass is good already, or bad on every specimen, further supports do harm.
 
 A mask then depends on which other photographs the group has, but not on their order: only confidences and ids decide.
 """
@@ -14,17 +16,40 @@ A mask then depends on which other photographs the group has, but not on their o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sst_retrieval.errors import InputError
-from sst_retrieval.track.contract import Memory, Propagator
+from sst_retrieval.track.contract import Memory, Propagator, check_propagated
 from sst_retrieval.types import Floats, Propagated, RGBImage, Support
 
 LEAST_CONFIDENCE = 0.6
 """Mean confidence of its traits below which a specimen becomes no support: a wrong one harms every other target. The
 mean, since thin traits may be unsure on every specimen of a group; a trait that was not found at all would count as
 background."""
+
+
+CLEARLY_SURER = 0.04
+"""By how much the mean confidence of the second pass must exceed that of the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class TwoPassMemory:
+    """The supports of a group, encoded for both passes; a `Memory` for `propagate_from`.
+
+    Attributes:
+        drawn: memory of the supports that people drew.
+        extended: memory of those and of the chosen targets.
+    """
+
+    drawn: Memory
+    extended: Memory
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """Names of the T traits."""
+        return self.drawn.traits
 
 
 def choose_targets(confidences: Mapping[str, tuple[Floats, Sequence[bool]]], count: int) -> tuple[str, ...]:
@@ -74,3 +99,41 @@ def remember_again(propagator: Propagator, supports: Sequence[Support], further:
     The first support lends its frame and its statistics to all, so it is always one that somebody drew.
     """
     return propagator.remember([*supports, *further])
+
+
+def is_clearly_surer(second: Floats, first: Floats) -> bool:
+    """Say whether the masks of a second pass are taken.
+
+    Args:
+        second: confidence of each trait in the second pass, float32 (T,).
+        first: the same in the first pass.
+
+    >>> is_clearly_surer(np.array([0.9, 0.8]), np.array([0.8, 0.8]))
+    True
+    >>> is_clearly_surer(np.array([0.9, 0.7]), np.array([0.8, 0.8]))
+    False
+    """
+    return float(np.mean(second)) > float(np.mean(first)) + CLEARLY_SURER
+
+
+def propagate_from(propagator: Propagator, memory: Memory, images: Sequence[RGBImage]) -> list[Propagated]:
+    """Propagate to images, from a memory of one pass or of two.
+
+    Args:
+        propagator: what made the memories.
+        memory: a memory of its own, or a `TwoPassMemory`.
+        images: uint8 (H, W, 3) each.
+
+    Returns:
+        One result an image; of two passes that which `is_clearly_surer` chooses.
+
+    Raises:
+        ModelError: the propagator breaks its contract.
+    """
+    if not isinstance(memory, TwoPassMemory):
+        return list(check_propagated(propagator.propagate(memory, images), images, memory.traits, propagator.name))
+    passes = (propagate_from(propagator, each, images) for each in (memory.drawn, memory.extended))
+    return [
+        second if is_clearly_surer(second.confidence, first.confidence) else first
+        for first, second in zip(*passes, strict=True)
+    ]

@@ -96,7 +96,7 @@ def test_neither_workers_nor_the_order_of_rows_matter(table: Path) -> None:
 def test_a_killed_build_ends_as_if_nothing_had_happened(table: Path, photograph: int) -> None:
     build_shades(table, table.parent / "whole")
     killed = table.parent / "killed"
-    # The first pass looks at seven photographs, the second at all eight less the two that were chosen.
+    # The first pass is made on seven photographs, then both on all eight less the two that were chosen.
     assert run_build(table, killed, f"kill:{photograph}") == -signal.SIGKILL
     report = build_shades(table, killed)
     assert (report.reused > 0) == (photograph >= 10)

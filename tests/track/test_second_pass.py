@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,8 +11,16 @@ from fakes import FakeTracker
 
 from sst_retrieval.errors import InputError
 from sst_retrieval.imaging.frames import square_frame
-from sst_retrieval.track.second_pass import LEAST_CONFIDENCE, choose_targets, make_support, remember_again
-from sst_retrieval.types import Propagated, Support
+from sst_retrieval.track.second_pass import (
+    CLEARLY_SURER,
+    LEAST_CONFIDENCE,
+    TwoPassMemory,
+    choose_targets,
+    make_support,
+    propagate_from,
+    remember_again,
+)
+from sst_retrieval.types import Propagated, RGBImage, Support
 
 SURE, SURER = np.array([0.8, 0.9], np.float32), np.array([0.9, 0.9], np.float32)
 ALL = [True, True]
@@ -51,3 +60,35 @@ def test_what_a_person_drew_stays_first() -> None:
     tracker = Recorder("cpu")
     remember_again(tracker, [drawn], [further])
     assert tracker.asked == ["drawn", "target"]
+
+
+@dataclass
+class Remembered:
+    traits: tuple[str, ...]
+    confidence: float
+    pixel: int
+
+
+class Undecided:
+    """Finds one pixel, with the confidence of its memory."""
+
+    name = "undecided"
+
+    def remember(self, supports: Sequence[Support]) -> Remembered:
+        raise NotImplementedError
+
+    def propagate(self, memory: Remembered, images: Sequence[RGBImage]) -> list[Propagated]:
+        mask = np.zeros((1, *images[0].shape[:2]), dtype=bool)
+        mask[0, 0, memory.pixel] = True
+        frame = square_frame((2.0, 2.0), 4.0, 0.0)
+        return [Propagated(mask, np.array([memory.confidence], np.float32), frame) for _ in images]
+
+
+@pytest.mark.parametrize(("gain", "pixel"), [(CLEARLY_SURER + 0.01, 1), (CLEARLY_SURER - 0.01, 0), (-0.2, 0)])
+def test_the_second_pass_is_taken_where_it_is_clearly_surer(gain: float, pixel: int) -> None:
+    image = np.zeros((4, 4, 3), dtype=np.uint8)
+    memory = TwoPassMemory(Remembered(("spot",), 0.6, 0), Remembered(("spot",), 0.6 + gain, 1))
+    found = propagate_from(Undecided(), memory, [image, image])
+    assert [int(np.flatnonzero(each.masks[0, 0])[0]) for each in found] == [pixel, pixel]
+    (once,) = propagate_from(Undecided(), memory.extended, [image])
+    assert once.masks[0, 0, 1]
