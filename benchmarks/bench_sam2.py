@@ -40,7 +40,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sst_retrieval.index.query_vectors import QueryExample
-from sst_retrieval.index.vectors import VectorIndex, write_vectors
+from sst_retrieval.index.vector_files import write_vectors
+from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.track.sam2 import checkpoint as sam2_checkpoint
 from sst_retrieval.track.sam2 import network as sam2_network
 from sst_retrieval.track.sam2.network import MEAN, STD, Sam2Network

@@ -40,7 +40,8 @@ from sst_retrieval.describe.measure import MEASUREMENTS
 from sst_retrieval.imaging import masks
 from sst_retrieval.index.query_vectors import QueryExample
 from sst_retrieval.index.store import Store
-from sst_retrieval.index.vectors import VectorIndex, load_faiss
+from sst_retrieval.index.vector_files import load_faiss
+from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.index.whitening import SHRINKAGE
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Frame, Photograph, Region

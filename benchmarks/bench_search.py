@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from sst_retrieval.index.codes import write_codes
 from sst_retrieval.index.query_vectors import QueryExample
-from sst_retrieval.index.vectors import VectorIndex, write_vectors
+from sst_retrieval.index.vector_files import write_vectors
+from sst_retrieval.index.vectors import VectorIndex
 
 BLOCKS = {"pattern": 472, "colour": 149, "shape": 168}
 WEIGHTS = np.array([1.0, 0.5, 0.25])

@@ -48,7 +48,7 @@ from sst_retrieval.index.disk import explain_disk_errors
 from sst_retrieval.index.photograph_hashes import PhotographHashes
 from sst_retrieval.index.reviews import group_by_content
 from sst_retrieval.index.store import Store
-from sst_retrieval.index.vectors import load_faiss
+from sst_retrieval.index.vector_files import load_faiss
 from sst_retrieval.types import Support
 
 

@@ -178,7 +178,11 @@ class Catalog(SandboxedDatabase):
             # Numbers of individuals, in order of their ids, as regions of a trait are.
             numbers = {trait: owners.numbers(own) for trait, own in ids.items()}
             common = functools.reduce(functools.partial(np.intersect1d, assume_unique=True), numbers.values())
-            return {trait: own[np.searchsorted(numbers[trait], common)] for trait, own in ids.items()}
+            orders = {trait: np.argsort(own, kind="stable") for trait, own in numbers.items()}  # Of what was added.
+            return {
+                trait: own[orders[trait]][np.searchsorted(numbers[trait][orders[trait]], common)]
+                for trait, own in ids.items()
+            }
         sql = 'SELECT "sst:individual", "sst:region" FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))'
         regions = {trait: dict(self.rows(sql, {"ids": own.tolist()})) for trait, own in ids.items()}
         names = sorted(set.intersection(*(set(own) for own in regions.values())))

@@ -18,16 +18,19 @@ l is rounded to 8 bits, too, and what that may cost is added (`Codes._quantise`)
 |r| in that of the query, so all that depends on the region is one product of whole numbers, by SimSIMD
 (`multiply_codes`). Nothing is approximate about the bound: a region whose bound is below the k-th score is not among
 the k best.
+
+Regions that are added later (`write_more_codes`) get codes by the same directions, means and steps; what these fit less
+well stands in |e| and |c| of the added ones, so bounds stay bounds.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -145,19 +148,71 @@ def write_codes(codes_file: Path, basis_file: Path, vectors: Floats, blocks: Map
     errors, lengths = np.zeros(len(slices)), np.zeros(len(slices))
     basis = Basis(axes, means, steps, errors, lengths)
     with codes_file.open("wb") as file:
-        header = {"descr": "|i1", "fortran_order": False, "shape": (len(vectors), basis.width)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in _chunks(vectors):
-            codes, part_errors, part_lengths = _encode(part, slices, basis)
-            file.write(codes.tobytes())
-            np.maximum(errors, part_errors, out=errors)
-            np.maximum(lengths, part_lengths, out=lengths)
+        _write_encoded(file, vectors, slices, basis)
     arrays: dict[str, Any] = {f"axes/{name}": one for name, one in zip(blocks, axes, strict=True)}
     arrays |= {f"means/{name}": one for name, one in zip(blocks, means, strict=True)}
     np.savez(basis_file, **arrays, version=VERSION, steps=steps, errors=errors, lengths=lengths)
 
 
-def open_codes(codes_file: Path, basis_file: Path, blocks: Mapping[str, int], count: int) -> Codes | None:
+def write_more_codes(
+    codes_file: Path, basis_file: Path, first: Path, vectors: Floats, blocks: Mapping[str, int]
+) -> None:
+    """Write codes of vectors that were added, by the directions, means and steps of the first ones.
+
+    Args:
+        codes_file: of the codes.
+        basis_file: of how far off they are.
+        first: the basis file of the trait's first vectors, of this version (`can_be_extended`).
+        vectors: as for `write_codes`, of any number.
+        blocks: as for `write_codes`.
+
+    Raises:
+        IndexFolderError: the first basis cannot be read.
+        OSError: a file cannot be written.
+    """
+    zeros = np.zeros(len(blocks)), np.zeros(len(blocks))
+    basis = replace(_read_basis(first, blocks), errors=zeros[0], lengths=zeros[1])
+    with codes_file.open("wb") as file:
+        _write_encoded(file, vectors, _slices(blocks), basis)
+    np.savez(basis_file, version=VERSION, errors=basis.errors, lengths=basis.lengths)
+
+
+def merge_codes(parts: Sequence[tuple[Path, Path, npt.NDArray[np.bool_]]], codes_file: Path, basis_file: Path) -> None:
+    """Join codes that `write_more_codes` wrote.
+
+    Args:
+        parts: codes and basis file of each, and which of its rows are kept, bool (n,).
+        codes_file: of the joined ones.
+        basis_file: of how far off they are.
+
+    Raises:
+        IndexFolderError: a file cannot be read.
+        OSError: a file cannot be written.
+    """
+    codes = np.concatenate([_map_codes(path)[kept] for path, _, kept in parts])
+    bases = [_read_arrays(path) for _, path, _ in parts]
+    with codes_file.open("wb") as file:
+        np.save(file, codes, allow_pickle=False)
+    worst = {name: np.max([arrays[name] for arrays in bases], axis=0) for name in ("errors", "lengths")}
+    np.savez(basis_file, version=VERSION, **worst)
+
+
+def can_be_extended(basis_file: Path) -> bool:
+    """Say whether a trait without codes stays so, or has codes of this version, so that more can be added.
+
+    Raises:
+        IndexFolderError: the file cannot be read.
+    """
+    return not basis_file.exists() or bool(_read_arrays(basis_file).get("version") == VERSION)
+
+
+def open_codes(
+    codes_file: Path,
+    basis_file: Path,
+    blocks: Mapping[str, int],
+    count: int,
+    more: Sequence[tuple[Path, Path, int]] = (),
+) -> Codes | None:
     """Open the codes of a trait; None if it has none, or those of another version of this program.
 
     Args:
@@ -165,6 +220,7 @@ def open_codes(codes_file: Path, basis_file: Path, blocks: Mapping[str, int], co
         basis_file: as for `Codes`.
         blocks: as for `Codes`.
         count: as for `Codes`.
+        more: as for `Codes`.
 
     Raises:
         IndexFolderError: a file cannot be read, or is not of these vectors.
@@ -172,34 +228,41 @@ def open_codes(codes_file: Path, basis_file: Path, blocks: Mapping[str, int], co
     if not (codes_file.exists() or basis_file.exists()):
         return None
     version = _read_arrays(basis_file).get("version")
-    return Codes(codes_file, basis_file, blocks, count) if version == VERSION else None
+    return Codes(codes_file, basis_file, blocks, count, more) if version == VERSION else None
 
 
 class Codes:
     """The codes of a trait's vectors, memory-mapped."""
 
-    def __init__(self, codes_file: Path, basis_file: Path, blocks: Mapping[str, int], count: int) -> None:
-        """Open what `write_codes` wrote.
+    def __init__(
+        self,
+        codes_file: Path,
+        basis_file: Path,
+        blocks: Mapping[str, int],
+        count: int,
+        more: Sequence[tuple[Path, Path, int]] = (),
+    ) -> None:
+        """Open what `write_codes` and `write_more_codes` wrote.
 
         Args:
             codes_file: of the codes.
             basis_file: of what they are made with.
             blocks: block name -> number of values.
             count: how many regions there are.
+            more: codes and basis file of those that were added, oldest first, and how many they are.
 
         Raises:
             IndexFolderError: a file cannot be read, or is not of these vectors.
         """
         self._slices = _slices(blocks)
         self._basis = _read_basis(basis_file, blocks)
-        try:
-            codes = np.load(codes_file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise IndexFolderError(f"{codes_file} cannot be read; {_REMEDY}: {error}") from error
-        shape = (count, self._basis.width)
-        if codes.shape != shape or codes.dtype != np.int8 or not codes.flags.c_contiguous:
-            raise IndexFolderError(f"{codes_file} holds {codes.dtype} {codes.shape} instead of int8 {shape}; {_REMEDY}")
-        self._codes: CodeArray = np.asarray(codes)
+        self._parts = [_open_codes(codes_file, count, self._basis.width)]
+        # Of each part: the largest error, and the largest length of codes, of each block.
+        self._worst = [(self._basis.errors, self._basis.lengths)]
+        for more_codes, more_basis, more_count in more:
+            self._parts.append(_open_codes(more_codes, more_count, self._basis.width))
+            self._worst.append(_read_worst(more_basis, len(blocks)))
+        self._starts = np.cumsum([0, *map(len, self._parts)])
 
     def bound(self, query: WeightedQuery, rows: Ids | None) -> Bounds:
         """Bound the scores of regions from above.
@@ -211,55 +274,77 @@ class Codes:
         Returns:
             Of each region, in order of the rows.
         """
-        codes, chosen = self._codes, None
-        if rows is not None and len(rows) < len(codes) // 3:
-            codes = np.take(codes, rows, axis=0)
-        else:
-            chosen = rows  # All are multiplied: that is quicker than to copy many.
         if query.vector is not None:
             weighted = sum(weight * variants[0] for variants, weight in query.examples)
-            quantised, factor, offset = self._quantise(weighted * query.value_weights)
-            values = multiply_codes(codes, quantised[None])[:, 0]
-            return Bounds(values if chosen is None else values[chosen], factor, offset + query.margin)
-        total = np.zeros(len(codes) if chosen is None else len(chosen))
+            quantised, factor, offsets = self._quantise(weighted * query.value_weights)
+            shifts = (offsets - offsets[0])[:, None] / factor
+            return Bounds(self._multiply(quantised[None], shifts, rows)[:, 0], factor, offsets[0] + query.margin)
+        total = np.zeros(self._starts[-1] if rows is None else len(rows))
         for variants, weight in query.examples:
             parts = [self._quantise(np.sign(weight) * variant * query.value_weights) for variant in variants]
-            products = multiply_codes(codes, np.stack([quantised for quantised, _, _ in parts]))
-            products = products if chosen is None else products[chosen]
-            bounds = products * [factor for _, factor, _ in parts] + [offset for _, _, offset in parts]
+            factors = np.array([factor for _, factor, _ in parts])
+            offsets = np.stack([own for _, _, own in parts], axis=1)
+            shifts = (offsets - offsets[0]) / factors
+            products = self._multiply(np.stack([quantised for quantised, _, _ in parts]), shifts, rows)
+            bounds = products * factors + offsets[0]
             # The most similar variant counts. Of an example with a negative weight, all have bounds of -similarity.
             total += abs(weight) * (bounds.max(axis=1) if weight > 0 else bounds.min(axis=1))
         return Bounds(total, 1.0, query.margin)
 
-    def _quantise(self, query: Doubles) -> tuple[CodeArray, float, float]:
+    def _multiply(self, queries: CodeArray, shifts: Doubles, rows: Ids | None) -> Doubles:
+        """Multiply codes with queries, and shift the products of each part.
+
+        Args:
+            queries: int8 (m, width).
+            shifts: float64 (parts, m), 0 for the first.
+            rows: int64 (n,), in any order; None takes all.
+
+        Returns:
+            float64 (n, m).
+        """
+        if len(self._parts) == 1:
+            return _multiply_some(self._parts[0], queries, rows)
+        if rows is None:
+            products = [multiply_codes(part, queries) + shift for part, shift in zip(self._parts, shifts, strict=True)]
+            return np.concatenate(products)
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        result = np.empty((len(rows), len(queries)))
+        for number, (part, shift) in enumerate(zip(self._parts, shifts, strict=True)):
+            own = np.flatnonzero(owners == number)
+            result[own] = _multiply_some(part, queries, rows[own] - self._starts[number]) + shift
+        return result
+
+    def _quantise(self, query: Doubles) -> tuple[CodeArray, float, Doubles]:
         """Round a query to 8 bits.
 
         Args:
             query: float64 (D,), its blocks scaled by their weights.
 
         Returns:
-            int8 (width,); the factor and the offset that make an upper bound of its product with a code.
+            int8 (width,); the factor, and of each part the offset, float64 (parts,), that make an upper bound of its
+            product with a code.
         """
-        basis, parts, offset = self._basis, [], 0.0
-        stored = zip(self._slices, basis.axes, basis.means, basis.steps, basis.errors, strict=True)
+        basis, parts, offsets = self._basis, [], np.zeros(len(self._parts))
+        errors, lengths = (np.stack(values) for values in zip(*self._worst, strict=True))
+        stored = zip(self._slices, basis.axes, basis.means, basis.steps, errors.T, strict=True)
         for block, axes, mean, step, error in stored:
             leading = axes.T.astype(np.float64) @ query[block]
             rest = float(np.linalg.norm(query[block] - axes @ leading))
             parts.append((leading * step, np.full(REST_COPIES, rest / REST_LEVELS / REST_COPIES)))
-            offset += float(leading @ mean) + float(np.linalg.norm(leading)) * error
+            offsets += float(leading @ mean) + float(np.linalg.norm(leading)) * error
         largest = max(np.abs(np.concatenate(part)).max(initial=0.0) for part in parts)
         factor = (float(largest) or 1.0) / MAX_CODE * (1 + 1e-9)
         quantised = []
-        for (leading, rest_parts), axes, length in zip(parts, basis.axes, basis.lengths, strict=True):
+        for (leading, rest_parts), axes, length in zip(parts, basis.axes, lengths.T, strict=True):
             count = count_bytes(axes)
             whole = np.rint(leading / factor * count)
             split = _split(whole, count)
             # With Q the bytes of a coordinate, C those of a region: the sum of Q C is mean Q * sum C, but for
             # (Q - mean Q) . (C - mean C); bytes rounded up and down are at most sqrt(bytes) / 2 from their mean.
-            offset += float(np.linalg.norm(leading - whole * factor / count)) * length
-            offset += factor * float(np.linalg.norm(split - whole[:, None] / count)) * np.sqrt(split.size) / 2
+            offsets += float(np.linalg.norm(leading - whole * factor / count)) * length
+            offsets += factor * float(np.linalg.norm(split - whole[:, None] / count)) * np.sqrt(split.size) / 2
             quantised += [split.ravel(), np.ceil(rest_parts / factor)]
-        return np.concatenate(quantised).astype(np.int8), factor, offset
+        return np.concatenate(quantised).astype(np.int8), factor, offsets
 
 
 def count_bytes(axes: Floats) -> int:
@@ -270,6 +355,15 @@ def count_bytes(axes: Floats) -> int:
 def _split(whole: npt.NDArray[np.floating[Any]], count: int) -> npt.NDArray[np.floating[Any]]:
     """Split whole numbers into a sum of bytes, as alike as may be: (..., count)."""
     return np.floor((whole[..., None] + np.arange(count)) / count)
+
+
+def _multiply_some(codes: CodeArray, queries: CodeArray, rows: Ids | None) -> Doubles:
+    """Multiply the codes of some rows with queries: float64 (n, m)."""
+    if rows is None:
+        return multiply_codes(codes, queries)
+    if len(rows) < len(codes) // 3:
+        return multiply_codes(np.take(codes, rows, axis=0), queries)
+    return multiply_codes(codes, queries)[rows]  # That is quicker than to copy many.
 
 
 def multiply_codes(codes: CodeArray, queries: CodeArray) -> Doubles:
@@ -344,6 +438,17 @@ def _find_steps(vectors: Floats, slices: list[slice], axes: list[Floats], means:
     return steps
 
 
+def _write_encoded(file: BinaryIO, vectors: Floats, slices: list[slice], basis: Basis) -> None:
+    """Write codes as a NumPy array; errors and lengths of the basis become those of these codes, if they are larger."""
+    header = {"descr": "|i1", "fortran_order": False, "shape": (len(vectors), basis.width)}
+    np.lib.format.write_array_header_1_0(file, header)
+    for part in _chunks(vectors):
+        codes, errors, lengths = _encode(part, slices, basis)
+        file.write(codes.tobytes())
+        np.maximum(basis.errors, errors, out=basis.errors)
+        np.maximum(basis.lengths, lengths, out=basis.lengths)
+
+
 def _encode(part: Floats, slices: list[slice], basis: Basis) -> tuple[CodeArray, Doubles, Doubles]:
     """Encode vectors: int8 (n, width), and of each block the largest error and the largest length of the codes."""
     columns, errors, lengths = [], [], []
@@ -353,7 +458,8 @@ def _encode(part: Floats, slices: list[slice], basis: Basis) -> tuple[CodeArray,
         rest = np.einsum("nd,nd->n", values, values) - np.einsum("nm,nm->n", leading, leading)
         rest_codes = np.ceil(np.sqrt(np.maximum(rest, 0) + _REST_ERROR) * REST_LEVELS)
         leading -= mean
-        codes = np.rint(leading / np.float32(step))
+        largest = MAX_CODE * count_bytes(axes)  # Of regions that were added, a coordinate may be beyond it.
+        codes = np.clip(np.rint(leading / np.float32(step)), -largest, largest)
         split = _split(codes, count_bytes(axes)).reshape(len(codes), -1)
         columns += [split, np.repeat(rest_codes[:, None], REST_COPIES, axis=1)]
         errors.append(np.linalg.norm(leading - codes * np.float32(step), axis=1).max(initial=0.0))
@@ -382,6 +488,34 @@ def _read_basis(path: Path, blocks: Mapping[str, int]) -> Basis:
     if not fits or not all(bool(np.isfinite(values).all()) for values in every):
         raise IndexFolderError(f"{path} does not fit vectors of {dict(blocks)}; {_REMEDY}")
     return basis
+
+
+def _read_worst(path: Path, blocks: int) -> tuple[Doubles, Doubles]:
+    """Read what `write_more_codes` wrote beside the codes: errors and lengths, float64 (B,) each.
+
+    Raises:
+        IndexFolderError: the file is missing or broken, or is of another version or of vectors with other blocks.
+    """
+    arrays = _read_arrays(path)
+    found = [arrays.get(name) for name in ("errors", "lengths")]
+    whole = [each for each in found if each is not None and each.shape == (blocks,) and each.dtype == np.float64]
+    if len(whole) < len(found) or arrays.get("version") != VERSION or not np.isfinite(whole).all():
+        raise IndexFolderError(f"{path} does not fit the codes it was added to; {_REMEDY}")
+    return whole[0], whole[1]
+
+
+def _open_codes(path: Path, count: int, width: int) -> CodeArray:
+    codes = _map_codes(path)
+    if codes.shape != (count, width) or codes.dtype != np.int8 or not codes.flags.c_contiguous:
+        raise IndexFolderError(f"{path} holds {codes.dtype} {codes.shape} instead of int8 {(count, width)}; {_REMEDY}")
+    return codes
+
+
+def _map_codes(path: Path) -> CodeArray:
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise IndexFolderError(f"{path} cannot be read; {_REMEDY}: {error}") from error
 
 
 def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

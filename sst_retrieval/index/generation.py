@@ -1,4 +1,4 @@
-"""Write a generation (a catalog and its vector files) from shards and a specimen table.
+"""Write a generation (a catalog and its vector files) from all shards and a specimen table.
 
 1. The newest rows of each photograph are selected from the shards, and numbered by trait, then individual.
 2. They are joined with the table of photographs (`index.snapshot`) and written to the catalog.
@@ -7,6 +7,8 @@
 
 DuckDB joins and sorts within a fixed amount of memory and spills to disk. Vectors never pass through it: it only tells
 the shard and the row that hold the vector of a region.
+
+This begins an epoch (`index.epochs`); `index.addition` writes a generation by adding to another.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,13 +29,14 @@ from sst_retrieval.index.catalog import INDIVIDUAL_COLUMNS, Catalog
 from sst_retrieval.index.codes import write_codes
 from sst_retrieval.index.disk import allocate
 from sst_retrieval.index.duck import column_namer, memory_settings, quote_name, quote_text
+from sst_retrieval.index.epochs import Epoch, open_vectors, read_epoch, read_removed_ids, write_epoch
 from sst_retrieval.index.owners import write_owners
 from sst_retrieval.index.paths import GenerationPaths
 from sst_retrieval.index.reviews import DECISIONS, Review, latest_reviews
 from sst_retrieval.index.shards import is_old, read_vectors
-from sst_retrieval.index.vectors import VectorIndex, write_vectors
+from sst_retrieval.index.vector_files import write_vectors
 from sst_retrieval.index.whitening import whiten, write_whitening
-from sst_retrieval.types import Skipped
+from sst_retrieval.types import Floats, Skipped
 
 _ROWS = r"""SELECT {names}* EXCLUDE ({left_out}), file_row_number AS place,
            CAST(regexp_extract(filename, '(\d+)\.parquet$', 1) AS BIGINT) AS shard
@@ -58,67 +62,41 @@ CREATE TEMP TABLE numbers AS
 
 # A photograph that was not processed is listed as an individual, so that it is found and its reason told; one on which
 # none was found is not.
-_INDIVIDUALS = """
-CREATE TABLE individuals AS
+SELECT_INDIVIDUALS = """
     SELECT coalesce(found.individual, p."sst:photograph") AS "sst:individual", p."sst:photograph",
            p."sst:specimen", p."sst:image", p."sst:group", p."sst:view", coalesce(found.number, 1) AS "sst:number",
            found.individual_box AS "sst:box", found.score AS "sst:score", found.outline AS "sst:outline",
            found.height AS "sst:height", found.width AS "sst:width",
            p.* EXCLUDE ("sst:photograph", "sst:specimen", "sst:image", "sst:group", "sst:view")
-    FROM photographs p LEFT JOIN (
+    FROM {photographs} p LEFT JOIN {found} found ON found.photograph = p."sst:photograph"
+    WHERE found.individual IS NOT NULL OR p."sst:photograph" NOT IN (SELECT photograph FROM {processed})
+    ORDER BY "sst:individual"
+"""
+
+FOUND = """(
         SELECT photograph, individual, any_value(number) AS number, any_value(individual_box) AS individual_box,
                any_value(score) AS score, any_value(outline) AS outline, any_value(height) AS height,
                any_value(width) AS width
         FROM live WHERE trait IS NOT NULL GROUP BY photograph, individual
-    ) found ON found.photograph = p."sst:photograph"
-    WHERE found.individual IS NOT NULL OR p."sst:photograph" NOT IN (SELECT photograph FROM live)
-    ORDER BY "sst:individual"
-"""
+    )"""
 
-_REGIONS = """
-CREATE TABLE regions AS
+SELECT_MADE = """
+    SELECT photograph, shard, any_value(content_hash) AS content_hash, any_value(support_hash) AS support_hash,
+           bool_or(removed) AS removed
+    FROM rows JOIN newest USING (photograph, shard) GROUP BY photograph, shard ORDER BY photograph
+"""
+"""What the newest rows of each photograph were made from; so that a build need not read old shards."""
+
+SELECT_REGIONS = """
     SELECT region_id, individual, rows.trait, rows.present, confidence, height, width, box, frame, rle, content_hash
     FROM rows JOIN numbers USING (shard, place) ORDER BY region_id
 """
 
 
-def read_hashes(shards: Sequence[Path], scratch: Path) -> dict[str, tuple[str, str]]:
-    """Read what the newest rows of each photograph were made from, without reading a vector.
-
-    Args:
-        shards: files of `index.shards.write_shard`; a higher number is newer.
-        scratch: folder to spill to; made if it is needed.
-
-    Returns:
-        photograph -> (hash of its content, hash of the supports its masks were made from).
-
-    Raises:
-        IndexFolderError: a shard cannot be read.
-    """
-    if not shards:
-        return {}
-    with _connect(shards, scratch) as connection:
-        sql = "SELECT photograph, any_value(content_hash), any_value(support_hash) FROM live GROUP BY photograph"
-        return {name: (content, support) for name, content, support in connection.execute(sql).fetchall()}
-
-
-def read_removed(shards: Sequence[Path], scratch: Path) -> set[str]:
-    """Read which photographs the shards say were removed, and were not indexed again.
-
-    Args:
-        shards: as for `read_hashes`.
-        scratch: as for `read_hashes`.
-    """
-    if not shards:
-        return set()
-    with _connect(shards, scratch) as connection:
-        sql = "SELECT photograph FROM rows JOIN newest USING (photograph, shard) WHERE removed"
-        return {name for (name,) in connection.execute(sql).fetchall()}
-
-
 def write_generation(
     paths: GenerationPaths,
     *,
+    number: int,
     shards: Sequence[Path],
     snapshot: Path,
     skipped: Sequence[Skipped],
@@ -130,6 +108,7 @@ def write_generation(
 
     Args:
         paths: of the generation; its folder is empty.
+        number: of the generation.
         shards: files of `index.shards.write_shard`, at least one; a higher number is newer.
         snapshot: file of `index.snapshot.write_snapshot`; regions of photographs it does not know are left out.
         skipped: photographs that could not be indexed, and why.
@@ -144,12 +123,12 @@ def write_generation(
         IndexFolderError: a shard cannot be read, or the files do not match.
     """
     paths.vector_folder.mkdir()
-    with _connect(shards, paths.folder / "spill", paths.catalog_file) as connection:
+    with connect(shards, paths.folder / "spill", paths.catalog_file) as connection:
         _write_catalog(connection, paths.folder, snapshot, skipped, reviews)
         columns = [(name, kind) for name, kind, *_ in connection.execute("DESCRIBE individuals").fetchall()]
         write_owners(paths.owners_folder, connection, [each for each in columns if each[0] not in INDIVIDUAL_COLUMNS])
-        traits = _write_vectors(connection, paths, shards, blocks, shrinkage)
-    _verify(paths, traits, blocks)
+        traits = _write_vectors(connection, paths, number, shards, blocks, shrinkage)
+    verify_generation(paths, traits, blocks)
     return traits
 
 
@@ -160,53 +139,90 @@ def _write_catalog(
     skipped: Sequence[Skipped],
     reviews: Sequence[Review],
 ) -> None:
-    reasons = folder / "skipped.parquet"
-    names = ("photograph", "stage", "reason")
-    pq.write_table(pa.table({n: pa.array([getattr(row, n) for row in skipped], pa.string()) for n in names}), reasons)
     connection.execute(
         f'CREATE TABLE photographs AS FROM read_parquet({quote_text(snapshot)}) ORDER BY "sst:photograph"'
     ).fetchall()
-    connection.execute(_INDIVIDUALS).fetchall()
+    individuals = SELECT_INDIVIDUALS.format(photographs="photographs", found=FOUND, processed="live")
+    connection.execute(f"CREATE TABLE individuals AS {individuals}").fetchall()
     connection.execute(_NUMBERS).fetchall()
-    connection.execute(_REGIONS).fetchall()
-    connection.execute(_measurement_sql(connection)).fetchall()
-    _write_reviews(connection, folder / "reviews.parquet", list(latest_reviews(reviews).values()))
-    connection.execute(_searchable_sql(connection)).fetchall()
-    connection.execute(f"CREATE TABLE skipped AS FROM read_parquet({quote_text(reasons)})").fetchall()
-    reasons.unlink()
+    connection.execute(f"CREATE TABLE regions AS {SELECT_REGIONS}").fetchall()
+    connection.execute(f"CREATE TABLE measurements AS {measurement_sql(find_measurements(connection))}").fetchall()
+    with list_reviews(folder, reviews) as select:
+        connection.execute(f"CREATE TABLE reviews AS {select}").fetchall()
+    connection.execute(f"CREATE TABLE searchable AS {searchable_sql(connection)} ORDER BY r.region_id").fetchall()
+    with list_skipped(folder, skipped) as select:
+        connection.execute(f"CREATE TABLE skipped AS {select}").fetchall()
+    connection.execute(f"CREATE TABLE made AS {SELECT_MADE}").fetchall()
 
 
-def _write_reviews(connection: duckdb.DuckDBPyConnection, scratch: Path, reviews: Sequence[Review]) -> None:
-    """Write the reviews that count on the photographs as they are now."""
+@contextmanager
+def list_skipped(folder: Path, skipped: Sequence[Skipped]) -> Iterator[str]:
+    """Lend the SQL that selects the photographs that could not be indexed, from a file in a folder."""
+    scratch = folder / "skipped.parquet"
+    names = ("photograph", "stage", "reason")
+    pq.write_table(pa.table({n: pa.array([getattr(row, n) for row in skipped], pa.string()) for n in names}), scratch)
+    yield f"FROM read_parquet({quote_text(scratch)})"
+    scratch.unlink()
+
+
+@contextmanager
+def list_reviews(folder: Path, record: Sequence[Review]) -> Iterator[str]:
+    """Lend the SQL that selects the reviews that count on the photographs as they are now, from a file in a folder."""
+    scratch, reviews = folder / "reviews.parquet", list(latest_reviews(record).values())
     names = ("individual", "trait", "content", "reviewer", "time", "comment")
     table = {n: pa.array([getattr(row, n) for row in reviews], pa.string()) for n in names}
     table["review"] = pa.array([DECISIONS[row.decision] for row in reviews], pa.string())
     pq.write_table(pa.table(table), scratch)
-    connection.execute(
-        f"""CREATE TABLE reviews AS
-            SELECT region_id, individual, trait, review, reviewer, CAST(time AS TIMESTAMPTZ) AS time, comment
-            FROM read_parquet({quote_text(scratch)}) r JOIN regions USING (individual, trait)
-            WHERE content_hash = r.content ORDER BY region_id"""
-    ).fetchall()
+    yield f"""SELECT region_id, individual, trait, review, reviewer, CAST(time AS TIMESTAMPTZ) AS time, comment
+              FROM read_parquet({quote_text(scratch)}) r JOIN regions USING (individual, trait)
+              WHERE content_hash = r.content ORDER BY region_id"""
     scratch.unlink()
 
 
 def _write_vectors(
     connection: duckdb.DuckDBPyConnection,
     paths: GenerationPaths,
+    number: int,
     shards: Sequence[Path],
     blocks: Mapping[str, int],
     shrinkage: Mapping[str, float],
 ) -> list[str]:
     """Whiten the vectors of each trait and write them to its file, in order of region ids; return the traits."""
-    dim = sum(blocks.values())
+    fitted = {}
+    with gather_vectors(connection, paths.folder, shards, sum(blocks.values())) as gathered:
+        for trait, ids, vectors in gathered:
+            write_whitening(paths.whitening_file(trait), whiten(vectors, blocks, shrinkage))
+            write_vectors(paths.vector_file(trait), ids, vectors)
+            write_codes(*paths.code_files(trait), vectors, blocks)
+            fitted[trait] = len(ids)
+    (next_id,) = connection.execute("SELECT coalesce(max(region_id) + 1, 0) FROM regions").fetchall()[0]
+    write_epoch(paths, Epoch(number, fitted, next_id=next_id), np.zeros(0, dtype=np.int64))
+    return list(fitted)
+
+
+@contextmanager
+def gather_vectors(
+    connection: duckdb.DuckDBPyConnection, folder: Path, shards: Sequence[Path], dim: int
+) -> Iterator[Iterator[tuple[str, npt.NDArray[np.int64], Floats]]]:
+    """Lend the vectors of the regions in `numbers`, trait by trait; they may be changed.
+
+    Args:
+        connection: with the table `numbers`.
+        folder: to put a scratch file into.
+        shards: files of `index.shards.write_shard` that have all these regions.
+        dim: values in a vector.
+
+    Yields:
+        Trait, int64 (n,) region ids, ascending, and float32 (n, D) their vectors, mapped from the file. A trait that
+        none of the regions shows is there, too.
+    """
     sql = "SELECT region_id, shard, place FROM numbers WHERE present ORDER BY shard, place"
     found = connection.execute(sql).fetchnumpy()
     ids = np.sort(found["region_id"])
     rows = np.searchsorted(ids, found["region_id"])
     shard_files = {int(path.stem): path for path in shards}
     # On disk, because the vectors of all traits would not always fit into memory. (An empty file cannot be mapped.)
-    scratch = paths.folder / "vectors.scratch"
+    scratch = folder / "vectors.scratch"
     allocate(scratch, (len(ids) + 1) * dim * np.dtype(np.float32).itemsize)
     vectors = np.memmap(scratch, np.float32, "r+", shape=(len(ids) + 1, dim))
     # Where one shard ends and the next begins.
@@ -214,35 +230,38 @@ def _write_vectors(
         shard = shard_files[int(found["shard"][start])]
         vectors[rows[start:stop]] = read_vectors(shard, found["place"][start:stop], dim)
     # Regions are numbered by trait, so those of a trait are contiguous.
-    traits = connection.execute("SELECT trait, max(region_id) FROM regions GROUP BY trait ORDER BY 2").fetchall()
-    begin = 0
-    for trait, last in traits:
-        end = int(np.searchsorted(ids, last, side="right"))
-        write_whitening(paths.whitening_file(trait), whiten(vectors[begin:end], blocks, shrinkage))
-        write_vectors(paths.vector_file(trait), ids[begin:end], vectors[begin:end])
-        write_codes(*paths.code_files(trait), vectors[begin:end], blocks)
-        begin = end
+    traits = connection.execute("SELECT trait, max(region_id) FROM numbers GROUP BY trait ORDER BY 2").fetchall()
+    ends = [0, *(int(np.searchsorted(ids, last, side="right")) for _, last in traits)]
+    yield (
+        (trait, ids[begin:end], vectors[begin:end])
+        for (trait, _), (begin, end) in zip(traits, pairwise(ends), strict=True)
+    )
     del vectors
     scratch.unlink()
-    return [trait for trait, _ in traits]
 
 
-def _verify(paths: GenerationPaths, traits: Sequence[str], blocks: Mapping[str, int]) -> None:
-    """Check that catalog and vector files hold the same regions, before any reader sees them."""
+def verify_generation(paths: GenerationPaths, traits: Sequence[str], blocks: Mapping[str, int]) -> None:
+    """Check that catalog and vector files hold the same regions, before any reader sees them.
+
+    Raises:
+        IndexFolderError: they do not.
+    """
+    epoch, removed = read_epoch(paths), read_removed_ids(paths)
     with Catalog(paths.catalog_file) as catalog:
         for trait in traits:
-            path = paths.vector_file(trait)
-            if not np.array_equal(catalog.region_ids(trait), VectorIndex(path, blocks, paths.code_files(trait)).ids):
+            if not np.array_equal(catalog.region_ids(trait), open_vectors(paths, trait, blocks, epoch, removed).ids):
+                path = paths.vector_file(trait)
                 raise IndexFolderError(f"{path} does not hold the regions of its catalog; run the build again")
 
 
 @contextmanager
-def _connect(
-    shards: Sequence[Path], scratch: Path, database: Path | None = None
+def connect(
+    shards: Sequence[Path], scratch: Path, database: Path | None = None, memory: str | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database (in memory if none is named) with the newest rows of each photograph as the view `live`."""
     target = ":memory:" if database is None else str(database)
-    with duckdb.connect(target, config=memory_settings(scratch)) as connection:
+    own = {} if memory is None else {"memory_limit": memory}
+    with duckdb.connect(target, config={**memory_settings(scratch), **own}) as connection:
         try:
             connection.execute(_NEWEST.format(rows=_select_rows(shards))).fetchall()
         except duckdb.Error as error:
@@ -264,16 +283,21 @@ def _select_rows(shards: Sequence[Path]) -> str:
     return " UNION ALL BY NAME ".join(parts)
 
 
-def _measurement_sql(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return the SQL that makes the table `measurements`."""
-    found = connection.execute("SELECT DISTINCT unnest(map_keys(measurements)) AS n FROM live ORDER BY n").fetchall()
-    columns = "".join(f", map_extract(measurements, {quote_text(n)})[1] AS {quote_name(n)}" for (n,) in found)
-    return f"""CREATE TABLE measurements AS SELECT region_id{columns}
+def find_measurements(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """List the names of the measurements of all regions in `live`, in order."""
+    sql = "SELECT DISTINCT unnest(map_keys(measurements)) AS n FROM live ORDER BY n"
+    return [name for (name,) in connection.execute(sql).fetchall()]
+
+
+def measurement_sql(names: Sequence[str]) -> str:
+    """Return the SQL that selects the rows of the table `measurements`."""
+    columns = "".join(f", map_extract(measurements, {quote_text(n)})[1] AS {quote_name(n)}" for n in names)
+    return f"""SELECT region_id{columns}
                FROM rows JOIN numbers USING (shard, place) WHERE rows.present ORDER BY region_id"""
 
 
-def _searchable_sql(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return the SQL that makes the table `searchable`.
+def searchable_sql(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return the SQL that selects the rows of the table `searchable`, but for a condition and an order.
 
     Each name occurs once: a column of the collection shadows this program's, which then has the prefix "sst:". A table,
     not a view: a predicate is then one scan, several times faster than two joins.
@@ -289,10 +313,9 @@ def _searchable_sql(connection: duckdb.DuckDBPyConnection) -> str:
     name_of = column_namer(own)
     parts += [f"m.{quote_name(name)} AS {quote_name(name_of(name))}" for name in columns["measurements"][1:]]
     parts += ["v.review"] if "review" not in taken else []
-    return f"""CREATE TABLE searchable AS SELECT {", ".join(parts)} FROM regions r
+    return f"""SELECT {", ".join(parts)} FROM regions r
                JOIN individuals s ON s."sst:individual" = r.individual
-               LEFT JOIN measurements m ON m.region_id = r.region_id LEFT JOIN reviews v ON v.region_id = r.region_id
-               ORDER BY r.region_id"""
+               LEFT JOIN measurements m ON m.region_id = r.region_id LEFT JOIN reviews v ON v.region_id = r.region_id"""
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:

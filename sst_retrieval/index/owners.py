@@ -6,9 +6,11 @@ Written with a generation, from its catalog, and of no use without it:
     owners/starts.npy        int64 (m + 1,), where each line starts
     owners/individuals.npy   int32 (n,), of every region, in order of region ids, the line of its individual
     owners/confidences.npy   float64 (n,), of every region's mask
-    owners/traits.json       trait -> its first region id, and the one after its last
+    owners/traits.json       trait -> its first region id, and the one after its last; a list of such ranges after
+                             additions (see `index.epochs`)
+    owners/removed.npy       int64, region ids that are of no region any more; there after additions only
 
-Regions are numbered by trait, then individual, so the lines of a trait's regions ascend. A generation without these
+Regions are numbered by trait, then individual, so the lines of a range's regions ascend. A generation without these
 files (of an early version, or of a collection with columns of types that have no plain JSON form) is asked by SQL.
 """
 
@@ -84,9 +86,9 @@ def write_owners(folder: Path, connection: duckdb.DuckDBPyConnection, columns: S
             f'SELECT "sst:individual", "sst:photograph", "sst:specimen"{own} FROM individuals ORDER BY 1'
         )
         while rows := cursor.fetchmany(_BATCH):
-            lines = [json.dumps(row, ensure_ascii=False, default=_tag, separators=(",", ":")).encode() for row in rows]
-            file.write(b"\n".join([*lines, b""]))
-            starts += (starts[-1] + np.cumsum([len(line) + 1 for line in lines])).tolist()
+            lines = [make_line(row) for row in rows]
+            file.write(b"".join(lines))
+            starts += (starts[-1] + np.cumsum([len(line) for line in lines])).tolist()
     np.save(folder / "starts.npy", np.array(starts, np.int64))
     found = connection.execute(
         """SELECT line, confidence FROM regions JOIN (
@@ -102,8 +104,21 @@ def write_owners(folder: Path, connection: duckdb.DuckDBPyConnection, columns: S
     )
 
 
+def make_line(row: Sequence[Any]) -> bytes:
+    """Write individual, photograph, specimen and the columns of the table as a line."""
+    return json.dumps(row, ensure_ascii=False, default=_tag, separators=(",", ":")).encode() + b"\n"
+
+
 class Owners:
-    """Whose the regions of a generation are, memory-mapped. Threads may share it."""
+    """Whose the regions of a generation are, memory-mapped. Threads may share it.
+
+    Attributes:
+        lines: the file of lines.
+        starts: int64 (m + 1,), where each line starts.
+        individuals: int32 (n,), of every region id, the line of its individual.
+        confidences: float64 (n,), of every region id.
+        ranges: trait -> ranges of its region ids, half-open, ascending.
+    """
 
     def __init__(self, folder: Path, columns: Sequence[str]) -> None:
         """Open what `write_owners` wrote.
@@ -117,24 +132,26 @@ class Owners:
         """
         self._folder, self._columns = folder, tuple(columns)
         try:
-            self._starts, self._individuals, self._confidences = (
+            self.starts, self.individuals, self.confidences = (
                 _map(folder / f"{name}.npy", kind)
                 for name, kind in (("starts", np.int64), ("individuals", np.int32), ("confidences", np.float64))
             )
-            traits: dict[str, tuple[int, int]] = json.loads((folder / "traits.json").read_bytes())
-            self._traits = {name: (int(first), int(end)) for name, (first, end) in traits.items()}
-            self._lines = _map_bytes(folder / "lines.jsonl")
+            traits: dict[str, Any] = json.loads((folder / "traits.json").read_bytes())
+            self.ranges = {name: _read_ranges(found) for name, found in traits.items()}
+            self.lines = _map_bytes(folder / "lines.jsonl")
+            removed = folder / "removed.npy"
+            self._removed = frozenset(_map(removed, np.int64).tolist() if removed.exists() else ())
         except (OSError, ValueError, TypeError, AttributeError, EOFError) as error:
             raise IndexFolderError(f"{folder} cannot be read; {_REMEDY}: {error}") from error
         self._last = "", -1  # A query asks for the same individual twice; one pair, so that threads do not mix it.
-        ends = [end for _, end in self._traits.values()]
-        fits = len(self._starts) and self._starts[-1] == len(self._lines)
-        if not fits or len(self._individuals) != len(self._confidences) or max(ends, default=0) > len(self):
+        ends = [end for ranges in self.ranges.values() for _, end in ranges]
+        fits = len(self.starts) and self.starts[-1] == len(self.lines)
+        if not fits or len(self.individuals) != len(self.confidences) or max(ends, default=0) > len(self):
             raise IndexFolderError(f"the files in {folder} do not fit each other; {_REMEDY}")
 
     def __len__(self) -> int:
         """Count the regions."""
-        return len(self._individuals)
+        return len(self.individuals)
 
     def owner(self, region_id: int) -> Owner:
         """Return whose a region is.
@@ -145,15 +162,15 @@ class Owners:
         """
         if not 0 <= region_id < len(self):
             raise KeyError(region_id)
-        individual, photograph, specimen, *values = self._line(int(self._individuals[region_id]))
+        individual, photograph, specimen, *values = self._line(int(self.individuals[region_id]))
         if len(values) != len(self._columns):
             raise IndexFolderError(f"{self._folder} has other columns than its catalog; {_REMEDY}")
         metadata = dict(zip(self._columns, values, strict=True))
-        return Owner(individual, photograph, specimen, float(self._confidences[region_id]), metadata)
+        return Owner(individual, photograph, specimen, float(self.confidences[region_id]), metadata)
 
     def numbers(self, region_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """Return numbers of individuals, in order of their ids, whose regions these are: int32 (n,)."""
-        return np.asarray(self._individuals[region_ids])
+        return np.asarray(self.individuals[region_ids])
 
     def names(self, individual: str) -> tuple[str, str] | None:
         """Return the photograph that an individual is on, and the specimen; None if there is no such individual."""
@@ -166,26 +183,35 @@ class Owners:
     def region(self, individual: str, trait: str) -> int | None:
         """Return the region id of a trait of an individual; None if it was not looked for there."""
         number = self._find(individual)
-        if number is None or trait not in self._traits:
+        if number is None:
             return None
-        first, end = self._traits[trait]
-        place = first + int(np.searchsorted(self._individuals[first:end], number))
-        return place if place < end and self._individuals[place] == number else None
+        for first, end in reversed(self.ranges.get(trait, ())):
+            place = first + int(np.searchsorted(self.individuals[first:end], number))
+            while place < end and self.individuals[place] == number:
+                if place not in self._removed:
+                    return place
+                place += 1  # Of a removed region, only the place of the line is known.
+        return None
 
     def _find(self, individual: str) -> int | None:
         """Return the line of an individual; None if there is no such individual."""
         known, number = self._last
         if known != individual or number < 0:
-            count = len(self._starts) - 1
-            number = bisect_left(range(count), individual, key=lambda line: self._line(line)[0])
-            if number == count or self._line(number)[0] != individual:
+            number, there = self.locate(individual)
+            if not there:
                 return None
             self._last = individual, number
         return number
 
+    def locate(self, individual: str) -> tuple[int, bool]:
+        """Return the line of an individual, or the one that it would stand before; and whether it is there."""
+        count = len(self.starts) - 1
+        number = bisect_left(range(count), individual, key=lambda line: self._line(line)[0])
+        return number, number < count and self._line(number)[0] == individual
+
     def _line(self, number: int) -> list[Any]:
         try:
-            values = json.loads(self._lines[self._starts[number] : self._starts[number + 1]], object_hook=_untag)
+            values = json.loads(self.lines[self.starts[number] : self.starts[number + 1]], object_hook=_untag)
             if isinstance(values, list) and len(values) >= 3 and all(isinstance(each, str) for each in values[:3]):
                 return values
         except (ValueError, TypeError, IndexError, RecursionError) as error:
@@ -206,6 +232,11 @@ def _untag(value: dict[str, str]) -> Scalar:
     if "time" in value:
         return datetime.datetime.fromisoformat(value["time"])
     return datetime.date.fromisoformat(value["date"])
+
+
+def _read_ranges(found: Any) -> list[tuple[int, int]]:
+    pairs = found if found and isinstance(found[0], list) else [found]
+    return [(int(first), int(end)) for first, end in pairs]
 
 
 def _map(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:

@@ -9,6 +9,8 @@
     generations/0003/owners/                    derived: whose each region is, for a fast search
     generations/0003/vectors/forewing.faiss     derived: one a trait, under the catalog's region ids
     generations/0003/vectors/forewing.codes.*   derived: of a trait with many regions, for a fast search
+    generations/0003/epoch.json, removed.npy    derived: what was added and removed since a whole commit (see `epochs`)
+    generations/0003/segments/0002/             derived: vectors and codes of what commit 2 added
     reviews/decisions.jsonl                     source data: reviews of masks, appended at any time
     thumbnails/, crops/                         derived: small pictures of specimens, and of their traits
     .photograph-hashes.parquet                  a help: which photographs a build need not read again
@@ -27,6 +29,30 @@ from pathlib import Path
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import file_name, is_inside
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPaths:
+    """The paths of the files of vectors and codes that one commit wrote; the files need not exist.
+
+    Attributes:
+        folder: of the files.
+    """
+
+    folder: Path
+
+    def vector_file(self, trait: str) -> Path:
+        """Return the FAISS file of a trait."""
+        return self.folder / f"{file_name(trait)}.faiss"
+
+    def lengths_file(self, trait: str) -> Path:
+        """Return the NumPy archive of the lengths of a trait's added vectors before they were normalised."""
+        return self.folder / f"{file_name(trait)}.lengths.npz"
+
+    def code_files(self, trait: str) -> tuple[Path, Path]:
+        """Return the NumPy array of the codes of a trait, and the archive of what they were made with."""
+        stem = self.folder / file_name(trait)
+        return stem.with_name(f"{stem.name}.codes.npy"), stem.with_name(f"{stem.name}.codes.npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +80,28 @@ class GenerationPaths:
         """The folder of the files that there are one a trait."""
         return self.folder / "vectors"
 
+    @property
+    def epoch_file(self) -> Path:
+        """What was added and removed since the whitening was fitted (see `index.epochs`)."""
+        return self.folder / "epoch.json"
+
+    @property
+    def removed_file(self) -> Path:
+        """The region ids that are of no region any more."""
+        return self.folder / "removed.npy"
+
+    @property
+    def segment_folder(self) -> Path:
+        """The folder of the segments."""
+        return self.folder / "segments"
+
+    def segment(self, number: int) -> SegmentPaths:
+        """Return the paths of the files that the commit of a number added."""
+        return SegmentPaths(self.segment_folder / f"{number:04d}")
+
     def vector_file(self, trait: str) -> Path:
         """Return the FAISS file of a trait."""
-        return self.vector_folder / f"{file_name(trait)}.faiss"
+        return SegmentPaths(self.vector_folder).vector_file(trait)
 
     def whitening_file(self, trait: str) -> Path:
         """Return the NumPy archive with the whitening of a trait."""
@@ -64,8 +109,7 @@ class GenerationPaths:
 
     def code_files(self, trait: str) -> tuple[Path, Path]:
         """Return the NumPy array of the codes of a trait, and the archive of what they were made with."""
-        stem = self.vector_folder / file_name(trait)
-        return stem.with_name(f"{stem.name}.codes.npy"), stem.with_name(f"{stem.name}.codes.npz")
+        return SegmentPaths(self.vector_folder).code_files(trait)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,12 @@ from sst_retrieval.imaging import images, masks
 from sst_retrieval.imaging.read_policy import ReadPolicy
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.duck import CLOSED
+from sst_retrieval.index.epochs import open_vectors, open_whitening, read_epoch, read_removed_ids
 from sst_retrieval.index.manifest import Generation, repair_advice
-from sst_retrieval.index.paths import GenerationPaths
 from sst_retrieval.index.reviews import Review, apply_review_mask, make_review
 from sst_retrieval.index.store import Store, derived_remedy
 from sst_retrieval.index.thumbnails import read_thumbnail
 from sst_retrieval.index.vectors import VectorIndex
-from sst_retrieval.index.whitening import read_whitening
 from sst_retrieval.types import Box, Floats, Individual, Mask, Photograph, Region, RGBImage, Skipped
 
 
@@ -37,6 +36,7 @@ class Reader:
         catalog: specimens, regions, measurements and reviews.
         vector_indexes: trait -> its vectors, whitened, with exact search.
         whitenings: trait -> its whitening.
+        epoch: since when the whitening is the same, and what was added since; None of an index of an early version.
         state: as `Store.state` when the reader last read the record of reviews.
         review_lock: is held while a review is made and added.
     """
@@ -69,18 +69,18 @@ class Reader:
             self.state = store.state()
             self.catalog.apply_reviews(store.reviews())
             # All files are opened now: a later commit may remove them, and open files stay readable.
-            self.vector_indexes = VectorIndexes({trait: self._open_vectors(files, trait) for trait in self._counts})
+            inside(files.epoch_file), inside(files.removed_file)
+            self.epoch, removed = read_epoch(files), read_removed_ids(files)
+            self.vector_indexes = VectorIndexes(
+                {trait: open_vectors(files, trait, self.blocks, self.epoch, removed, inside) for trait in self._counts}
+            )
             self._compare_ids(inside)
             self.whitenings = {
-                trait: read_whitening(inside(files.whitening_file(trait)), self.blocks) for trait in self._counts
+                trait: open_whitening(files, trait, self.blocks, self.epoch, inside) for trait in self._counts
             }
         except BaseException:
             self.catalog.close()
             raise
-
-    def _open_vectors(self, files: GenerationPaths, trait: str) -> VectorIndex:
-        inside, (codes, basis) = self._paths.require_inside, files.code_files(trait)
-        return VectorIndex(inside(files.vector_file(trait)), self.blocks, (inside(codes), inside(basis)))
 
     def _compare_ids(self, inside: Callable[[Path], Path]) -> None:
         """Check that catalog and vector files know the same regions: by their number, order and sum.
@@ -146,6 +146,7 @@ class Reader:
         return {
             "path": str(self._paths.root),
             "generation": self._generation.number,
+            **({} if self.epoch is None else {"epoch": self.epoch.summary()}),
             **self._count_nouns(),
             "traits": {trait: {"number": self.trait_numbers[trait], **self._counts[trait]} for trait in self.traits},
             "skipped": {reason: sum(row.reason == reason for row in skipped) for reason in reasons},

@@ -6,6 +6,7 @@ An indexed photograph that has left the table keeps the row that it had, cast to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import duckdb
@@ -56,20 +57,22 @@ def _write_joined(
             old = _old_columns(connection, previous, collection.columns)
             sql += f""" UNION ALL BY NAME SELECT * FROM (SELECT {old} FROM read_parquet({quote_text(previous)}))
                         WHERE "sst:photograph" IN (SELECT name FROM read_parquet({quote_text(names)}))"""
-        connection.execute(f"COPY ({sql}) TO {quote_text(path)} (FORMAT parquet)").fetchall()
+        # Small row groups: one is in memory at a time.
+        connection.execute(f"COPY ({sql}) TO {quote_text(path)} (FORMAT parquet, ROW_GROUP_SIZE 20480)").fetchall()
 
 
 def _write_photographs(path: Path, collection: Collection) -> None:
     rows = collection.photographs
+    own = [row.metadata for row in rows]
     table = {
-        "sst:photograph": pa.array([row.id for row in rows], pa.string()),
-        "sst:specimen": pa.array([row.specimen for row in rows], pa.string()),
-        "sst:image": pa.array([str(row.image) for row in rows], pa.string()),
-        "sst:group": pa.array([row.group for row in rows], pa.string()),
-        "sst:view": pa.array([row.view for row in rows], pa.string()),
-        **{name: pa.array([row.metadata.get(name) for row in rows]) for name in collection.columns},
+        "sst:photograph": pa.array(map(attrgetter("id"), rows), pa.string()),
+        "sst:specimen": pa.array(map(attrgetter("specimen"), rows), pa.string()),
+        "sst:image": pa.array(map(str, map(attrgetter("image"), rows)), pa.string()),
+        "sst:group": pa.array(map(attrgetter("group"), rows), pa.string()),
+        "sst:view": pa.array(map(attrgetter("view"), rows), pa.string()),
+        **{name: pa.array([values.get(name) for values in own]) for name in collection.columns},
     }
-    pq.write_table(pa.table(table), path)
+    pq.write_table(pa.table(table), path, compression="none", use_dictionary=False, write_statistics=False)
 
 
 def _check_capitals(columns: Mapping[str, str]) -> None:

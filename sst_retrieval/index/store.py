@@ -1,7 +1,8 @@
 """Write an index folder: append shards, then commit a generation.
 
 1. `append` writes the regions of some photographs to a new shard.
-2. `commit` makes a new generation from all shards, checks it, and replaces the manifest.
+2. `commit` makes a new generation from all shards, or by adding to the last one (`index.epochs`), checks it, and
+   replaces the manifest.
 3. Shards and generations that no reader can reach any more are removed; the last two generations stay.
 
 Each step takes effect by one atomic rename: whenever a build is killed, readers keep a whole generation and the next
@@ -9,8 +10,9 @@ build continues after the last shard. One build at a time (`lock`); readers neve
 where.
 
 Every file has a checksum (`index.checksums`): those of a commit stand in the manifest, those of shards in a record of
-their own. A build reads no shard and no older table before all of its bytes were checked, each once. Source data is
-removed only if the manifest that asks for it has a checksum that fits; else it is put into `damaged/`.
+their own. A build reads no shard, no older table and no catalog before all of its bytes were checked, each once; of a
+large index it need not read old shards, and checks their sizes and both ends. Source data is removed only if the
+manifest that asks for it has a checksum that fits; else it is put into `damaged/`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,9 +32,12 @@ from filelock import FileLock, Timeout
 from sst_retrieval.collection import specimens as tables
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import UNFINISHED, atomic_write, remove, write_text
+from sst_retrieval.index.addition import NotAnAdditionError, add_to_generation
 from sst_retrieval.index.checksums import FileChecksum, compute_checksum, find_difference, find_unreadable
 from sst_retrieval.index.disk import explain_disk_errors
-from sst_retrieval.index.generation import read_hashes, read_removed, write_generation
+from sst_retrieval.index.epochs import Epoch, read_epoch
+from sst_retrieval.index.generation import write_generation
+from sst_retrieval.index.made import Made, has_made, list_made_in_catalog, read_made, read_made_in_catalog
 from sst_retrieval.index.manifest import (
     Contents,
     Generation,
@@ -60,6 +65,23 @@ from sst_retrieval.index.snapshot import write_snapshot
 from sst_retrieval.types import Skipped
 
 
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """The generation that a commit may add to.
+
+    Attributes:
+        number: of the generation.
+        paths: of its files.
+        epoch: how it stands.
+        last_shard: number of the last shard that is in it.
+    """
+
+    number: int
+    paths: GenerationPaths
+    epoch: Epoch
+    last_shard: int
+
+
 class Store:
     """An index folder and its manifest. Changes are made inside `lock`; reviews may be added at any time.
 
@@ -75,6 +97,7 @@ class Store:
         self.notes: list[str] = []
         self._manifest = manifest
         self._checked: set[int] = set()
+        self._base: _Base | None = None
         self._trusted = manifest.sealed
         self._lock = FileLock(self.paths.lock_file, timeout=0, thread_local=False)
 
@@ -187,6 +210,7 @@ class Store:
         with self._acquire_lock():
             self._manifest = read_manifest(self.paths.manifest_file)
             self.notes, self._checked, self._trusted = [], set(), self._manifest.sealed
+            self._base = None
             self._require_generation()
             for folder in self.paths.build_folders:
                 folder.mkdir(exist_ok=True)
@@ -295,11 +319,69 @@ class Store:
         Returns:
             photograph -> (content hash of the photograph, hash of the supports).
         """
-        return read_hashes(self._recipe_shards(), self.paths.spill_folder)
+        made = self._read_made()
+        return {name: (content, supports) for name, (content, supports, removed) in made.items() if not removed}
 
     def removed_photographs(self) -> set[str]:
         """Return the photographs that were taken out of the index, and are not in it again."""
-        return read_removed(self._recipe_shards(), self.paths.spill_folder)
+        return {name for name, (_, _, removed) in self._read_made().items() if removed}
+
+    def _list_indexed(self) -> set[str]:
+        """List the photographs that are indexed, of old shards without what they were made from."""
+        base = self._find_base()
+        if base is None:
+            return set(self.indexed_hashes())
+        new = read_made(self._check_shards(base.last_shard + 1), self.paths.spill_folder)
+        old = list_made_in_catalog(base.paths.catalog_file) - new.keys()
+        return old | {name for name, (_, _, removed) in new.items() if not removed}
+
+    def _read_made(self) -> dict[str, Made]:
+        """Read what the newest rows of each photograph were made from: of old shards, from the catalog if it can tell.
+
+        Raises:
+            IndexFolderError: a shard is missing or damaged.
+        """
+        base = self._find_base()
+        if base is None:
+            return read_made(self._recipe_shards(), self.paths.spill_folder)
+        return {
+            **read_made_in_catalog(base.paths.catalog_file),
+            **read_made(self._check_shards(base.last_shard + 1), self.paths.spill_folder),
+        }
+
+    def _find_base(self) -> _Base | None:
+        """Return what can be added to; what is read of it is checked wholly, its shards at their ends. None if nothing.
+
+        Raises:
+            IndexFolderError: a shard is missing or damaged.
+        """
+        generation, contents = self.generation, self._manifest.contents
+        if generation is None or contents is None or not self._trusted or self._manifest.rebuild_begun:
+            return None
+        if self._base is None or self._base.number != generation.number:
+            paths = self.paths.generation(generation.number)
+            try:
+                if not (paths.epoch_file.exists() and self._is_whole(paths, contents)):
+                    return None
+                epoch = read_epoch(paths)
+            except IndexFolderError:
+                return None  # It is made again, from the shards.
+            if epoch is None or not epoch.is_large or not has_made(paths.catalog_file):
+                return None
+            self._check_shards(generation.recipe.first_shard, contents.last_shard)
+            self._base = _Base(generation.number, paths, epoch, contents.last_shard)
+        return self._base
+
+    def _is_whole(self, paths: GenerationPaths, contents: Contents) -> bool:
+        """Check the files of a generation: wholly those that an addition reads, of those that it links both ends."""
+        folder = self.paths.relative(paths.folder)
+        for name, checksum in contents.files.items():
+            if name.startswith(f"{folder}/"):
+                linked = name.startswith((f"{folder}/vectors/", f"{folder}/segments/"))
+                whole = not linked or name.endswith(".npz")
+                if find_difference(self.paths.require_inside(self.path / name), checksum, whole=whole) is not None:
+                    return False
+        return True
 
     def read_notes(self) -> dict[str, Any]:
         """Merge the notes of the present recipe's shards; of two under one name the newer one wins."""
@@ -313,8 +395,9 @@ class Store:
         numbers: Mapping[str, int],
         provenance: Mapping[str, Any],
         prune: bool = False,
+        refit: bool = False,
     ) -> int:
-        """Make a new generation from all shards and let readers see it.
+        """Make a new generation of all shards and let readers see it.
 
         Args:
             collection: the table as it is now. An indexed photograph that is no longer in it keeps its old row.
@@ -322,6 +405,7 @@ class Store:
             numbers: trait -> the user's own label number.
             provenance: versions, model names, checksums, time (JSON values).
             prune: remove photographs that are no longer in the collection, or that are skipped.
+            refit: begin a new epoch (see `index.epochs`), also where something could be added to the last one.
 
         Returns:
             The number of the generation.
@@ -331,7 +415,7 @@ class Store:
         """
         self._require_lock()
         with self._explain_disk():
-            return self._commit(collection, skipped, numbers, provenance, prune=prune)
+            return self._commit(collection, skipped, numbers, provenance, prune=prune, refit=refit)
 
     def _commit(
         self,
@@ -341,8 +425,9 @@ class Store:
         provenance: Mapping[str, Any],
         *,
         prune: bool,
+        refit: bool,
     ) -> int:
-        present = self.indexed_hashes().keys()
+        present = self._list_indexed()
         gone = present - {specimen.id for specimen in collection.photographs}
         if prune:
             self._append_tombstones(sorted(gone | (present & {row.photograph for row in skipped})))
@@ -352,9 +437,11 @@ class Store:
         with atomic_write(self.paths.snapshot_file(number)) as temporary:
             old = self._previous_snapshot(needed=bool(gone))
             write_snapshot(temporary, collection, previous=old, retained=sorted(gone))
-        if not self._recipe_shards():
+        if not self.paths.list_shards(self._manifest.recipe.first_shard):
             self.append([])
-        traits = self._write_generation(number, skipped, self._recipe_shards(), self._manifest.recipe)
+        traits = None if refit else self._add_generation(number, skipped)
+        if traits is None:
+            traits = self._write_generation(number, skipped, self._recipe_shards(), self._manifest.recipe)
         old_numbers = {} if previous is None else previous.numbers
         all_numbers = _label_numbers(traits, old_numbers, numbers)
         generation = Generation(number, self._manifest.recipe, all_numbers, dict(provenance))
@@ -444,9 +531,45 @@ class Store:
         """List the files of a generation that is in its place, with their checksums."""
         folder = self.paths.generation(number).folder
         files = [self.paths.snapshot_file(number), *sorted(path for path in folder.rglob("*") if path.is_file())]
-        checksums = {self.paths.relative(path): compute_checksum(path) for path in files}
+        checksums = {self.paths.relative(path): self._checksum(path) for path in files}
         last = int(self.paths.list_shards()[-1].stem)
         return Contents(checksums, last, hash_record(read_record(self.paths.decisions_file)))
+
+    def _checksum(self, path: Path) -> FileChecksum:
+        """Return the checksum of a file of a new generation: the one it had, if it is a link to one of the last."""
+        if self.generation is not None and path.stat().st_nlink > 1:
+            last = self.paths.generation(self.generation.number).folder
+            same = last.joinpath(*path.relative_to(self.path).parts[2:])
+            known = self._listed(same)
+            if known is not None and same.exists() and same.samefile(path):
+                return known
+        return compute_checksum(path)
+
+    def _add_generation(self, number: int, skipped: Sequence[Skipped]) -> list[str] | None:
+        """Write and check the files of a generation that adds to the last one; returns None if it must be a full one.
+
+        Raises:
+            IndexFolderError: a shard is missing or damaged.
+        """
+        base = self._find_base()
+        if base is None:
+            return None
+        try:
+            with atomic_write(self.paths.generation(number).folder) as folder:
+                folder.mkdir()
+                return add_to_generation(
+                    GenerationPaths(folder),
+                    base.paths,
+                    base.epoch,
+                    number=number,
+                    shards=self._check_shards(base.last_shard + 1),
+                    snapshot=self.paths.snapshot_file(number),
+                    skipped=skipped,
+                    blocks=self._manifest.recipe.blocks,
+                    reviews=self.reviews(),
+                )
+        except NotAnAdditionError:
+            return None
 
     def _write_generation(
         self, number: int, skipped: Sequence[Skipped], shards: Sequence[Path], recipe: Recipe
@@ -456,6 +579,7 @@ class Store:
             folder.mkdir()
             return write_generation(
                 GenerationPaths(folder),
+                number=number,
                 shards=shards,
                 snapshot=self.paths.snapshot_file(number),
                 skipped=skipped,
@@ -475,19 +599,32 @@ class Store:
         Raises:
             IndexFolderError: a shard is missing or damaged.
         """
-        first, contents = self._manifest.recipe.first_shard, self._manifest.contents
-        shards = self.paths.list_shards(first)
+        return self._check_shards(self._manifest.recipe.first_shard)
+
+    def _check_shards(self, first: int, last: int | None = None) -> list[Path]:
+        """List the shards from a number on, and check their bytes, each shard's once a lock.
+
+        Args:
+            first: the number.
+            last: the number of the last one; of these, only sizes and both ends are checked. None: all, wholly.
+
+        Raises:
+            IndexFolderError: a shard is missing or damaged.
+        """
+        contents = self._manifest.contents
+        shards = [path for path in self.paths.list_shards(first) if last is None or int(path.stem) <= last]
         numbers = {int(path.stem): path for path in shards}
         listed = read_shard_checksums(self.paths.shard_checksums_file)
         committed = -1 if contents is None else contents.last_shard
-        wanted = range(first, max([committed, *numbers, *(n for n, one in listed.items() if one.file)]) + 1)
+        end = max([committed, *numbers, *(n for n, one in listed.items() if one.file)]) if last is None else last
+        wanted = range(first, end + 1)
         unlisted = 0
         for number in wanted:
             path, line = self.paths.shard_file(number), listed.get(number)
             if number in self._checked or (number not in numbers and line is not None and line.file is None):
                 continue
             if number not in numbers or (line is not None and line.file is not None):
-                self._check_shard(path, line)
+                self._check_shard(path, line, whole=last is None)
             elif number <= committed:
                 raise IndexFolderError(
                     f"{self.paths.shard_checksums_file} has lost the checksum of {path.name}; sst-retrieval verify "
@@ -496,7 +633,8 @@ class Store:
             else:
                 append_shard_checksums(self.paths.shard_checksums_file, [read_unlisted_shard(path)])
                 unlisted += 1
-            self._checked.add(number)
+            if last is None:
+                self._checked.add(number)
         if unlisted and not self._trusted:
             self.notes.append(
                 f"{unlisted} files of the index had no checksums, being of an older version; they were read wholly "
@@ -504,11 +642,11 @@ class Store:
             )
         return shards
 
-    def _check_shard(self, path: Path, line: ShardChecksum | None) -> None:
+    def _check_shard(self, path: Path, line: ShardChecksum | None, *, whole: bool) -> None:
         if line is None or line.file is None:
             wrong, lost = find_unreadable(path), "masks and vectors"
         else:
-            wrong = find_difference(path, line.file, whole=True)
+            wrong = find_difference(path, line.file, whole=whole)
             lost = f"masks and vectors of {line.specimens} specimens"
         if wrong is not None:
             raise IndexFolderError(f"{path} {wrong}: {lost} are lost; {shard_remedy(path)}")

@@ -1,4 +1,4 @@
-"""The vectors of one trait in a FAISS file, and exact k-nearest-neighbour search among them.
+"""The vectors of one trait, in one or several files, and exact k-nearest-neighbour search among them.
 
 A vector is blocks [pattern | colour | shape], each of unit length. Its inner product with a query whose blocks are
 scaled by their weights is the weighted sum of the blocks' cosines, so one index serves all weights. The inner product
@@ -18,27 +18,27 @@ Search is candidate generation and rescoring:
 Where a trait has codes (`index.codes`), most regions are ruled out before step 1, without reading their vectors: the
 regions with the highest bounds are scored exactly, and of the others only those whose bound reaches the k-th of these
 scores go through the steps above.
+
+A trait to which regions were added since its whitening was fitted has several files (`index.epochs`), whose rows are
+counted through; regions that were replaced or removed since have a row that no search sees.
 """
 
 from __future__ import annotations
 
 import functools
-import io
-import struct
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.describe.unit_vectors import normalise_blocks
-from sst_retrieval.errors import IndexFolderError, SSTError
+from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.codes import open_codes
 from sst_retrieval.index.query_vectors import QueryExample, WeightedQuery
+from sst_retrieval.index.vector_files import VectorFile
 from sst_retrieval.types import Doubles, Floats
 
 Ids = npt.NDArray[np.int64]
@@ -48,9 +48,6 @@ MATRIX_PRODUCT_LIMIT = 10_000
 
 CHUNK = 4096
 """Rows read from the file at a time, so that a search needs little memory."""
-
-EXTRA_CANDIDATES = 32
-"""Candidates beyond k in the first call of FAISS: near ties."""
 
 CODES_LIMIT = 500
 """From so many regions on their codes are quicker than a matrix product over their vectors."""
@@ -63,9 +60,6 @@ USEFUL_SHARE = 8
 
 ROW_TABLE_LIMIT = 1000
 """From so many region ids on, their rows are looked up in a table; fewer are searched for among the sorted ids."""
-
-_UNUSED = 1 << 20
-"""What FAISS writes into two fields of its header that it does not read."""
 
 _ROUNDING = 1e-9
 """Scores are compared after they were rounded to nine digits."""
@@ -86,86 +80,67 @@ class Neighbours:
     cosines: Doubles
 
 
-def load_faiss() -> Any:
-    """Import FAISS on first use, so that `--help` and `sst-retrieval doctor` work without it.
+@dataclass(frozen=True, slots=True)
+class TraitFiles:
+    """The files of a trait's vectors that were written at one time.
 
-    Raises:
-        SSTError: it is not installed, or broken; says what to do.
+    Attributes:
+        vectors: what `index.vector_files.write_vectors` wrote.
+        codes: what `index.codes` wrote of the same vectors, codes and basis.
     """
-    try:
-        import faiss
-    except ImportError as error:
-        raise SSTError(
-            f"FAISS cannot be loaded ({error}), and vectors are neither stored nor searched without it; install it: "
-            "python -m pip install faiss-cpu (sst-retrieval doctor looks what else is wrong)"
-        ) from error
-    return faiss
 
-
-def write_vectors(path: Path, ids: Ids, vectors: Floats) -> None:
-    """Write the vectors of one trait to a FAISS file: `IndexIDMap(IndexFlatIP(D))`, as `faiss.write_index` writes it.
-
-    Not by FAISS itself, which would hold all vectors in memory, twice.
-
-    Args:
-        path: the file to write.
-        ids: int64 (n,), region ids, ascending.
-        vectors: float32 (n, D); may be memory-mapped.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    with path.open("wb") as file:
-        for part in (b"IxMp", b"IxFI"):
-            file.write(part + struct.pack("<iqqq?i", vectors.shape[1], len(vectors), _UNUSED, _UNUSED, True, 0))
-        file.write(struct.pack("<Q", vectors.size))
-        for start in range(0, len(vectors), CHUNK):
-            file.write(np.ascontiguousarray(vectors[start : start + CHUNK], dtype="<f4").data)
-        file.write(struct.pack("<Q", len(ids)))
-        file.write(np.ascontiguousarray(ids, dtype="<i8").data)
+    vectors: Path
+    codes: tuple[Path, Path]
 
 
 class VectorIndex:
-    """The vectors of one trait, memory-mapped from their file.
+    """The vectors of one trait, memory-mapped from their files.
 
     Attributes:
-        ids: int64 (n,), region ids, ascending.
+        ids: int64 (n,), region ids, ascending; those that were replaced or removed are not among them.
     """
 
-    def __init__(self, path: Path, blocks: Mapping[str, int], code_files: tuple[Path, Path] | None = None) -> None:
-        """Open a file that `write_vectors` made.
+    def __init__(
+        self,
+        path: Path,
+        blocks: Mapping[str, int],
+        code_files: tuple[Path, Path] | None = None,
+        *,
+        additions: Sequence[TraitFiles] = (),
+        removed: Ids | None = None,
+    ) -> None:
+        """Open a file that `write_vectors` made, and those of what was added to it.
 
         Args:
             path: the FAISS file.
             blocks: block name -> number of values, in the order they are concatenated.
             code_files: what `index.codes.write_codes` wrote of the same vectors, codes and basis; neither exists of a
                 trait with few regions, or in an index of an early version. None searches without codes.
+            additions: of regions that were added, oldest first.
+            removed: int64 (m,), ascending: region ids that are no longer of any region, among others.
 
         Raises:
-            IndexFolderError: the file cannot be read or does not hold such vectors.
+            IndexFolderError: a file cannot be read or does not hold such vectors.
             SSTError: FAISS cannot be loaded.
         """
-        faiss = load_faiss()
-        try:
-            self._index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise IndexFolderError(f"{path} cannot be read; run the build again to make it anew: {error}") from error
-        flat: Any = faiss.downcast_index(self._index.index)
-        if flat.d != sum(blocks.values()):
-            raise IndexFolderError(f"{path} holds vectors of {flat.d} values, the index says {dict(blocks)}")
-        self.ids: Ids = faiss.vector_to_array(self._index.id_map)
-        shape = (flat.ntotal, flat.d)
-        self._vectors: Floats = (
-            faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(shape)
-            if flat.ntotal
-            else np.zeros(shape, dtype=np.float32)
-        )
-        self._vectors.flags.writeable = False
-        file = path.open("rb", buffering=0)
-        weakref.finalize(self, file.close)
-        self._unread: io.FileIO | None = file
+        dim = sum(blocks.values())
+        self._files = [VectorFile(each, dim) for each in (path, *(added.vectors for added in additions))]
+        self._starts = np.cumsum([0, *map(len, self._files)])
+        self._stored_ids: Ids = np.concatenate([file.ids for file in self._files])
+        if additions and not bool((np.diff(self._stored_ids) > 0).all()):
+            raise IndexFolderError(
+                f"{additions[-1].vectors} does not fit the vectors it was added to; run the build again with --refit"
+            )
+        self._living: Ids | None = None
+        if removed is not None and len(removed):
+            living = ~np.isin(self._stored_ids, removed, assume_unique=True)
+            self._living = None if living.all() else np.flatnonzero(living)
+        self.ids: Ids = self._stored_ids if self._living is None else self._stored_ids[self._living]
         self._blocks = [slice(start, stop) for start, stop in pairwise(np.cumsum([0, *blocks.values()]))]
-        self._codes = None if code_files is None else open_codes(*code_files, blocks, flat.ntotal)
+        self._codes = None
+        if code_files is not None:
+            more = [(*added.codes, len(file)) for added, file in zip(additions, self._files[1:], strict=True)]
+            self._codes = open_codes(*code_files, blocks, len(self._files[0]), more)
 
     def __len__(self) -> int:
         """Count the regions."""
@@ -188,10 +163,10 @@ class VectorIndex:
         Raises:
             KeyError: an id is not here.
         """
-        return self._vectors[self.rows(ids)]
+        return self._take(self.rows(ids))
 
     def rows(self, ids: Ids) -> Ids:
-        """Return the rows of region ids in the file, int64 (n,).
+        """Return the rows of region ids in the files, counted through, int64 (n,).
 
         Raises:
             KeyError: an id is not here.
@@ -214,13 +189,13 @@ class VectorIndex:
             At most k neighbours. Equal similarities are ordered by region id.
         """
         scaled = WeightedQuery.scale(query, self._blocks, weights)
-        rows = None if ids is None else self._rows(np.sort(ids))
+        rows = self._living if ids is None else self._rows(np.sort(ids))
         candidates = self._coded_candidates(scaled, k, rows)
         if candidates is None:
             candidates = self._candidates(scaled, k, rows)
         scores, cosines = self._rescore(scaled, candidates)
         best = np.lexsort((candidates, -scores))[:k]
-        return Neighbours(self.ids[candidates[best]], scores[best], cosines[best])
+        return Neighbours(self._stored_ids[candidates[best]], scores[best], cosines[best])
 
     def scores(self, query: Sequence[QueryExample], ids: Ids, *, weights: Doubles) -> tuple[Doubles, Doubles]:
         """Score some regions against a query, exactly.
@@ -259,7 +234,7 @@ class VectorIndex:
             inside = rows < len(self.ids)
             rows, ids = rows[inside], ids[inside]
             found: Ids = rows[self.ids[rows] == ids]
-            return found
+            return found if self._living is None else self._living[found]
         places = ids - self.ids[0]
         if len(ids) and (int(places.min()) < 0 or int(places.max()) >= len(table)):
             places = places[(places >= 0) & (places < len(table))]
@@ -272,12 +247,12 @@ class VectorIndex:
         if not len(self.ids) or int(self.ids[-1]) - int(self.ids[0]) >= 4 * len(self.ids):
             return None
         table = np.full(int(self.ids[-1]) - int(self.ids[0]) + 1, -1, dtype=np.int32)
-        table[self.ids - self.ids[0]] = np.arange(len(self.ids), dtype=np.int32)
+        table[self.ids - self.ids[0]] = np.arange(len(self.ids)) if self._living is None else self._living
         return table
 
     def _coded_candidates(self, query: WeightedQuery, k: int, rows: Ids | None) -> Ids | None:
         """Return rows that contain the k best, by their codes; None if there are none, or if they rule out too few."""
-        count = len(self.ids) if rows is None else len(rows)
+        count = len(self._stored_ids) if rows is None else len(rows)
         most = max(FIRST_BOUNDS, 2 * k)
         if self._codes is None or count < CODES_LIMIT or most > count // USEFUL_SHARE:
             return None
@@ -293,35 +268,23 @@ class VectorIndex:
 
     def _candidates(self, query: WeightedQuery, k: int, rows: Ids | None) -> Ids:
         """Return rows that contain the k best: all within the margin below the k-th best approximate score."""
-        if rows is not None and len(rows) == len(self.ids):
-            rows = None  # A filter that passes everything makes FAISS three times slower.
-        chosen = np.arange(len(self.ids)) if rows is None else rows
+        chosen = np.arange(len(self._stored_ids)) if rows is None else rows
         if len(chosen) > MATRIX_PRODUCT_LIMIT:
-            self._read_sequentially()
+            for file in self._files:
+                file.read_sequentially()
         if k >= len(chosen):
             return chosen
         if len(chosen) > MATRIX_PRODUCT_LIMIT and query.vector is not None:
-            return self._faiss_candidates(query.vector, k, rows, margin=query.margin)
+            return self._faiss_candidates(query.vector, k, chosen, margin=query.margin)
         scores = self._approximate_scores(query, chosen)
         candidates: Ids = chosen[scores >= np.partition(scores, -k)[-k] - query.margin]
         return candidates
-
-    def _read_sequentially(self) -> None:
-        """Read the file once from end to end, into the page cache, before the first search of most of it.
-
-        FAISS maps it for random access: page by page, the first search would take ten times as long.
-        """
-        file, self._unread = self._unread, None
-        if file is not None:
-            buffer = bytearray(1 << 20)
-            while file.readinto(buffer):
-                pass
 
     def _approximate_scores(self, query: WeightedQuery, rows: Ids) -> Floats:
         """Score rows in single precision, float32 (n,)."""
         scores = np.zeros(len(rows), dtype=np.float32)
         for start in range(0, len(rows), CHUNK):
-            part = self._vectors[rows[start : start + CHUNK]]
+            part = self._take(rows[start : start + CHUNK])
             if query.vector is not None:
                 scores[start : start + CHUNK] = part @ query.vector
                 continue
@@ -329,23 +292,33 @@ class VectorIndex:
                 scores[start : start + CHUNK] += np.float32(weight) * (part @ variants.T).max(axis=1)
         return scores
 
-    def _faiss_candidates(self, vector: Floats, k: int, rows: Ids | None, *, margin: float) -> Ids:
-        """Search with FAISS for more and more, until what it left out is below the limit."""
-        parameters = None if rows is None else _filter_ids(self.ids[rows])
-        count = len(self.ids if rows is None else rows)
-        wanted = k + EXTRA_CANDIDATES
-        while True:
-            (scores,), (found,) = self._index.search(vector[None], min(wanted, count), params=parameters)
-            limit = scores[k - 1] - margin
-            if wanted >= count or scores[-1] < limit:
-                return self._rows(np.sort(found[scores >= limit]))
-            wanted *= 4
+    def _faiss_candidates(self, vector: Floats, k: int, rows: Ids, *, margin: float) -> Ids:
+        """Search file by file with FAISS; the best of all are among the best of each."""
+        found = []
+        for file, (start, stop) in zip(self._files, pairwise(self._starts), strict=True):
+            own = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
+            # A filter that passes everything makes FAISS three times slower.
+            among = None if len(own) == len(file) else own
+            found.append(start + file.find_candidates(vector, k, among, margin=margin))
+        return np.concatenate(found)
+
+    def _take(self, rows: Ids) -> Floats:
+        """Return the vectors of rows, in their order: float32 (n, D)."""
+        if len(self._files) == 1:
+            return self._files[0].vectors[rows]
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        result = np.empty((len(rows), self._blocks[-1].stop), dtype=np.float32)
+        for number, file in enumerate(self._files):
+            own = np.flatnonzero(owners == number)
+            if len(own):
+                result[own] = file.vectors[rows[own] - self._starts[number]]
+        return result
 
     def _rescore(self, query: WeightedQuery, rows: Ids) -> tuple[Doubles, Doubles]:
         """Score rows in double precision: scores, float64 (n,), and the cosines of their blocks, float64 (n, B)."""
         cosines = np.zeros((len(rows), len(self._blocks)))
         for start in range(0, len(rows), CHUNK):
-            vectors = normalise_blocks(self._vectors[rows[start : start + CHUNK]], self._blocks)
+            vectors = normalise_blocks(self._take(rows[start : start + CHUNK]), self._blocks)
             for variants, weight in query.examples:
                 cosines[start : start + CHUNK] += weight * self._best_variant(variants, vectors, query.block_weights)
         # Beyond nine digits a similarity is rounding error, which must not order equals.
@@ -366,11 +339,3 @@ class VectorIndex:
         chosen = np.argmax(np.einsum("mbn,b->mn", cosines, weights), axis=0)
         best: Doubles = cosines[chosen, :, np.arange(len(vectors))]
         return best
-
-
-def _filter_ids(ids: Ids) -> Any:
-    """Make the FAISS filter that passes some ids: a bitmap, whose speed does not depend on their number."""
-    marks = np.zeros(int(ids[-1]) + 1, dtype=bool)
-    marks[ids] = True
-    faiss = load_faiss()
-    return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(marks, bitorder="little")))

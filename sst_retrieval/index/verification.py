@@ -22,6 +22,7 @@ from sst_retrieval.files import atomic_write, remove, write_text
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.checksums import find_difference, find_unreadable
 from sst_retrieval.index.duck import quote_text
+from sst_retrieval.index.epochs import open_vectors, read_epoch, read_removed_ids
 from sst_retrieval.index.manifest import Generation, Manifest, read_manifest
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.reviews import hash_record, parse_review, read_record, split_record
@@ -29,7 +30,6 @@ from sst_retrieval.index.shard_checksums import ShardChecksum, scan_shard_checks
 from sst_retrieval.index.shards import count_photographs
 from sst_retrieval.index.store import Store, read_unlisted_shard, set_aside
 from sst_retrieval.index.thumbnails import check_picture, find_missing_pictures
-from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.index.whitening import read_whitening
 from sst_retrieval.types import Skipped
 
@@ -420,7 +420,8 @@ def _open_generation(paths: IndexPaths, generation: Generation) -> list[Path]:
         return [files.catalog_file]
     for trait, expected in ids.items():
         try:
-            same = np.array_equal(VectorIndex(files.vector_file(trait), blocks, files.code_files(trait)).ids, expected)
+            epoch, removed = read_epoch(files), read_removed_ids(files)
+            same = np.array_equal(open_vectors(files, trait, blocks, epoch, removed).ids, expected)
         except IndexFolderError:
             same = False
         if not same:

@@ -204,18 +204,43 @@ def write_whitening(path: Path, whitening: TraitWhitening) -> None:
     np.savez(path, **arrays)
 
 
-def read_whitening(path: Path, blocks: Mapping[str, int]) -> TraitWhitening:
+def whiten_more(vectors: Floats, whitening: TraitWhitening) -> dict[str, Doubles]:
+    """Whiten vectors that were added with the map of a trait, in place.
+
+    Args:
+        vectors: float32 (n, D), in order of region ids; may be memory-mapped. Changed.
+        whitening: of the trait.
+
+    Returns:
+        Block name -> float64 (n,), their lengths before normalisation.
+    """
+    lengths: dict[str, Doubles] = {block: np.zeros(len(vectors)) for block in whitening.maps}
+    for rows in _chunks(len(vectors)):
+        for block, one in whitening.maps.items():
+            values = vectors[rows, whitening.blocks[block]]
+            vectors[rows, whitening.blocks[block]], lengths[block][rows] = one.apply(values)
+    return lengths
+
+
+def write_lengths(path: Path, lengths: Mapping[str, Doubles]) -> None:
+    """Write the lengths of vectors that were added to a NumPy archive (`.npz`)."""
+    arrays: dict[str, Any] = {f"{block}/lengths": own for block, own in lengths.items()}
+    np.savez(path, **arrays)
+
+
+def read_whitening(path: Path, blocks: Mapping[str, int], more: Sequence[Path] = ()) -> TraitWhitening:
     """Read what `write_whitening` wrote.
 
+    Args:
+        path: the file.
+        blocks: block name -> number of values.
+        more: what `write_lengths` wrote of vectors that were added, oldest first.
+
     Raises:
-        IndexFolderError: the file is missing or broken, or is of vectors with other blocks.
+        IndexFolderError: a file is missing or broken, or is of vectors with other blocks.
     """
     slices = block_slices(blocks)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise IndexFolderError(f"{path} cannot be read; run the build again to make it anew: {error}") from error
+    arrays = _read_arrays(path)
     names = sorted({name.partition("/")[0] for name in arrays})
     parts: Sequence[str] = ("mean", "directions", "gains")
     if any(f"{name}/{part}" not in arrays for name in names for part in (*parts, "lengths")):
@@ -225,7 +250,31 @@ def read_whitening(path: Path, blocks: Mapping[str, int]) -> TraitWhitening:
         shape = (blocks.get(name), len(one.gains))
         if len(one.mean) != shape[0] or one.directions.shape != shape:
             raise IndexFolderError(f"{path} does not fit vectors of {dict(blocks)}; run the build again")
-    return TraitWhitening(slices, maps, {name: arrays[f"{name}/lengths"] for name in names})
+    lengths = {name: [arrays[f"{name}/lengths"]] for name in names}
+    for each in more:
+        added = read_lengths(each)
+        if added.keys() != lengths.keys():
+            raise IndexFolderError(f"{each} is not whole; run the build again to make it anew")
+        for name in names:
+            lengths[name].append(added[name])
+    return TraitWhitening(slices, maps, {name: np.concatenate(own) for name, own in lengths.items()})
+
+
+def read_lengths(path: Path) -> dict[str, Doubles]:
+    """Read what `write_lengths` wrote: block name -> float64 (n,).
+
+    Raises:
+        IndexFolderError: the file is missing or broken.
+    """
+    return {name.removesuffix("/lengths"): own for name, own in _read_arrays(path).items()}
+
+
+def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise IndexFolderError(f"{path} cannot be read; run the build again to make it anew: {error}") from error
 
 
 def _chunks(count: int) -> Iterable[slice]:

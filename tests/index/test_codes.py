@@ -13,7 +13,8 @@ from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index import codes, vectors
 from sst_retrieval.index.codes import Codes, multiply_codes, write_codes
 from sst_retrieval.index.query_vectors import QueryExample, WeightedQuery
-from sst_retrieval.index.vectors import VectorIndex, write_vectors
+from sst_retrieval.index.vector_files import write_vectors
+from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.index.verification import verify_index
 
 SLICES = [slice(0, 4), slice(4, 7), slice(7, 9)]
@@ -200,7 +201,7 @@ def test_coordinates_of_blocks_with_many_directions_have_one_byte(
     stored = clustered(2000)
     index_of(folder, stored)
     opened = Codes(*code_files(folder), BLOCKS, len(stored))
-    assert opened._codes.shape[1] == (4 + 4) + (3 + 4) + (2 * codes.FINE_BYTES + 4)
+    assert opened._parts[0].shape[1] == (4 + 4) + (3 + 4) + (2 * codes.FINE_BYTES + 4)
     query = [QueryExample(stored[:1]), QueryExample(stored[1:2], -0.5)]
     bounds = opened.bound(WeightedQuery.scale(query, SLICES, EQUAL), None)
     upper, exact = bounds.values * bounds.factor + bounds.offset, exact_scores(stored, query, EQUAL)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from invented import BLOCKS, DIM, a_vector, unit
 
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.index import vectors
+from sst_retrieval.index import vector_files, vectors
 from sst_retrieval.index.query_vectors import QueryExample
-from sst_retrieval.index.vectors import VectorIndex, write_vectors
+from sst_retrieval.index.vector_files import write_vectors
+from sst_retrieval.index.vectors import VectorIndex
 
 EQUAL = np.ones(3)
 
@@ -64,7 +65,7 @@ def test_search_agrees_with_brute_force(folder: Path, few: int, data: st.DataObj
     ids = None if inside is None else index.ids[inside]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vectors, "MATRIX_PRODUCT_LIMIT", few)
-        patch.setattr(vectors, "EXTRA_CANDIDATES", 1)
+        patch.setattr(vector_files, "EXTRA_CANDIDATES", 1)
         found = index.search([QueryExample(queries)], k, weights=weights, ids=ids)
     expected = brute_force(index, stored, queries, k, weights, ids)
     assert found.ids.tolist() == [number for number, _ in expected]
@@ -105,7 +106,7 @@ def test_faiss_candidates_include_all_near_ties_however_many(folder: Path) -> No
     stored = np.repeat([a_vector(1), a_vector(2)], 300, axis=0)
     index = index_of(folder, stored, first_id=0, step=1)
     query = a_vector(2) / 3
-    assert index._faiss_candidates(query, 1, None, margin=5e-5).tolist() == list(range(300, 600))
+    assert index._faiss_candidates(query, 1, np.arange(600), margin=5e-5).tolist() == list(range(300, 600))
     assert index._faiss_candidates(query, 2, np.arange(250, 400), margin=5e-5).tolist() == list(range(300, 400))
 
 
@@ -159,7 +160,7 @@ def test_reconstruct_returns_what_was_written(folder: Path) -> None:
 def test_stored_vectors_cannot_be_changed(folder: Path) -> None:
     index = index_of(folder, np.array([a_vector(0)]))
     with pytest.raises(ValueError, match="read-only"):
-        index._vectors[0, 0] = 1
+        index._files[0].vectors[0, 0] = 1
 
 
 def test_a_trait_nobody_shows_is_an_empty_index(folder: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_trait_nobody_shows_is_an_empty_index(folder: Path) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 5000])
 def test_the_file_is_the_one_that_faiss_writes(tmp_path: Path, count: int) -> None:
-    faiss = vectors.load_faiss()
+    faiss = vector_files.load_faiss()
     stored = np.random.default_rng(0).normal(size=(count, DIM)).astype(np.float32)
     ids = 3 * np.arange(count) + 2
     index = faiss.IndexIDMap(faiss.IndexFlatIP(DIM))

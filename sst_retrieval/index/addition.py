@@ -1,0 +1,353 @@
+"""Write a generation by adding to another: it costs what is new, changed and removed since (see `index.epochs`).
+
+1. The catalog is copied, and what differs in it is taken out and put in: the photographs of new shards, and those whose
+   row of the table is new, changed or gone.
+2. Files of vectors and codes are linked, which costs nothing (copied where the file system has no hard links).
+3. The vectors of new regions are whitened with the epoch's own map and written to a segment of their own; many
+   segments are merged into one.
+4. The ids of catalog and vector files are compared, as for every generation.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.index.catalog import INDIVIDUAL_COLUMNS
+from sst_retrieval.index.codes import can_be_extended, merge_codes, write_more_codes
+from sst_retrieval.index.duck import quote_name, quote_text
+from sst_retrieval.index.epochs import (
+    MOST_SEGMENTS,
+    Epoch,
+    read_removed_ids,
+    write_epoch,
+)
+from sst_retrieval.index.generation import (
+    FOUND,
+    SELECT_INDIVIDUALS,
+    SELECT_MADE,
+    SELECT_REGIONS,
+    connect,
+    find_measurements,
+    gather_vectors,
+    list_reviews,
+    list_skipped,
+    measurement_sql,
+    searchable_sql,
+    verify_generation,
+)
+from sst_retrieval.index.owner_additions import add_owners
+from sst_retrieval.index.paths import GenerationPaths, SegmentPaths
+from sst_retrieval.index.reviews import Review
+from sst_retrieval.index.shards import write_shard
+from sst_retrieval.index.vector_files import VectorFile, write_vectors
+from sst_retrieval.index.whitening import read_lengths, read_whitening, whiten_more, write_lengths
+from sst_retrieval.types import Skipped
+
+MOST_RANGES = 1000
+"""After so many additions in one epoch to a trait, a commit is a full one."""
+
+
+MEMORY = "64MB"
+"""What the database may use; what does not fit goes through the disk."""
+
+MOST_TOUCHED = 0.5
+"""A commit is a full one if rows of more than this share of the photographs are new, changed or gone."""
+
+
+class NotAnAdditionError(Exception):
+    """What changed cannot be added: the commit must be a full one. Says why; no person sees it."""
+
+
+def add_to_generation(
+    paths: GenerationPaths,
+    old: GenerationPaths,
+    epoch: Epoch,
+    *,
+    number: int,
+    shards: Sequence[Path],
+    snapshot: Path,
+    skipped: Sequence[Skipped],
+    blocks: Mapping[str, int],
+    reviews: Sequence[Review] = (),
+) -> list[str]:
+    """Write the files of a generation that adds to another, and check them against each other.
+
+    Args:
+        paths: of the generation; its folder is empty.
+        old: of the other generation, whose catalog, owners, whitening and basis of codes were checked wholly.
+        epoch: of the other generation.
+        number: of the generation.
+        shards: those that were written since; may be none.
+        snapshot: file of `index.snapshot.write_snapshot`.
+        skipped: photographs that could not be indexed, and why.
+        blocks: block name -> number of values.
+        reviews: the whole record, oldest first.
+
+    Returns:
+        The names of the traits.
+
+    Raises:
+        NotAnAdditionError: a full commit is needed; the folder may hold files.
+        IndexFolderError: a shard cannot be read, or the files do not match.
+    """
+    if any(not can_be_extended(old.code_files(trait)[1]) for trait in epoch.fitted):
+        raise NotAnAdditionError("its codes are of another version")
+    shutil.copyfile(old.catalog_file, paths.catalog_file)
+    link_files(old, paths)
+    given = list(shards) or [_write_empty_shard(paths.folder)]
+    with connect(given, paths.folder / "spill", paths.catalog_file, memory=MEMORY) as connection:
+        connection.execute("BEGIN TRANSACTION").fetchall()
+        _find_changes(connection, snapshot, epoch)
+        _change_catalog(connection, paths.folder, skipped, reviews, number)
+        columns = [name for name in _columns(connection, "photographs") if name not in INDIVIDUAL_COLUMNS]
+        dead = connection.execute("SELECT region_id FROM dead ORDER BY region_id").fetchnumpy()["region_id"]
+        removed = np.union1d(read_removed_ids(old), np.asarray(dead, dtype=np.int64))
+        add_owners(old.owners_folder, paths.owners_folder, connection, columns, removed)
+        counts = connection.execute("SELECT trait, count(*) FROM dead WHERE present GROUP BY trait").fetchall()
+        gone = Counter(epoch.removed) + Counter(dict(counts))
+        added = _write_segment(connection, paths, number, given, blocks)
+        (next_id,) = connection.execute("SELECT count(*) FROM numbers").fetchall()[0]
+        connection.execute("COMMIT").fetchall()
+    if not shards:
+        given[0].unlink()
+    grown = replace(
+        epoch,
+        added=dict(Counter(epoch.added) + Counter(added)),
+        removed=dict(gone),
+        segments=(*epoch.segments, *([number] if added else [])),
+        next_id=epoch.next_id + next_id,
+    )
+    if (trait := grown.outgrown()) is not None:
+        raise NotAnAdditionError(f"{trait} has outgrown its whitening")
+    if len(grown.segments) > MOST_SEGMENTS:
+        _merge_segments(paths, grown, number, removed, blocks)
+        grown = replace(grown, segments=(number,))
+    write_epoch(paths, grown, removed)
+    verify_generation(paths, list(epoch.fitted), blocks)
+    return list(epoch.fitted)
+
+
+def link_files(old: GenerationPaths, new: GenerationPaths) -> None:
+    """Link the files of vectors and codes of a generation into another; copy them where that is not possible."""
+    for source in sorted([*old.vector_folder.rglob("*"), *old.segment_folder.rglob("*")]):
+        if source.is_file():
+            target = new.folder / source.relative_to(old.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copyfile(source, target)
+
+
+def _write_empty_shard(folder: Path) -> Path:
+    path = folder / "0.parquet"
+    write_shard(path, [])
+    return path
+
+
+# ------------------------------------------------------------------------------------------------ catalog
+
+
+def _find_changes(connection: duckdb.DuckDBPyConnection, snapshot: Path, epoch: Epoch) -> None:
+    """List what changed, in temporary tables.
+
+        now         names of the photographs as they are now
+        fresh       the rows of those that are touched
+        touched     photographs whose rows are written again, or taken out
+        replaced    the individuals that were on them
+        dead        region_id, trait, present of regions that are of no region any more
+        numbers     region_id, shard, place, trait, present of new regions
+
+    Raises:
+        NotAnAdditionError: see `add_to_generation`.
+    """
+    table = f"read_parquet({quote_text(snapshot)})"
+    shape = [connection.execute(f"DESCRIBE FROM {each}").fetchall() for each in (table, "photographs")]
+    if [row[:2] for row in shape[0]] != [row[:2] for row in shape[1]]:
+        raise NotAnAdditionError("the table has other columns")
+    names = {"now": "FROM now", "before": 'SELECT "sst:photograph" FROM photographs'}
+    differ = " OR ".join(
+        f"f.{name} IS DISTINCT FROM p.{name}" for name in map(quote_name, (row[0] for row in shape[0]))
+    )
+    for sql in (
+        f'CREATE TEMP TABLE now AS SELECT "sst:photograph" FROM {table}',
+        f"""CREATE TEMP TABLE touched AS
+            SELECT photograph FROM newest
+            UNION SELECT f."sst:photograph" FROM {table} f
+                  LEFT JOIN photographs p ON p."sst:photograph" = f."sst:photograph" WHERE {differ}
+            UNION SELECT "sst:photograph" FROM photographs WHERE "sst:photograph" NOT IN (FROM now)""",
+        f'CREATE TEMP TABLE fresh AS FROM {table} WHERE "sst:photograph" IN (FROM touched)',
+    ):
+        connection.execute(sql).fetchall()
+    (touched, known, unseen) = connection.execute(
+        f"""SELECT (SELECT count(*) FROM touched), (SELECT count(*) FROM photographs),
+                   (SELECT count(*) FROM made WHERE NOT removed AND photograph IN (FROM touched)
+                    AND photograph NOT IN ({names["before"]}) AND photograph NOT IN (SELECT photograph FROM newest))"""
+    ).fetchall()[0]
+    if touched > MOST_TOUCHED * known:
+        raise NotAnAdditionError("many photographs changed")
+    if unseen:
+        raise NotAnAdditionError("a photograph that had left the table is back")
+    connection.execute(
+        """CREATE TEMP TABLE replaced AS SELECT "sst:individual" AS individual, "sst:photograph" AS photograph
+           FROM individuals WHERE "sst:photograph" IN (FROM touched)"""
+    ).fetchall()
+    connection.execute(
+        f"""CREATE TEMP TABLE dead AS SELECT region_id, trait, present FROM regions WHERE individual IN (
+                SELECT individual FROM replaced WHERE photograph IN (SELECT photograph FROM newest)
+                OR photograph NOT IN ({names["now"]}))"""
+    ).fetchall()
+    connection.execute(
+        f"""CREATE TEMP TABLE numbers AS
+            SELECT {epoch.next_id} + row_number() OVER (ORDER BY trait, individual) - 1 AS region_id,
+                   shard, place, trait, present
+            FROM live WHERE trait IS NOT NULL AND photograph IN ({names["now"]})"""
+    ).fetchall()
+    left = """SELECT DISTINCT trait FROM regions WHERE region_id NOT IN (SELECT region_id FROM dead)
+               UNION SELECT trait FROM numbers"""
+    if {trait for (trait,) in connection.execute(left).fetchall()} != epoch.fitted.keys():
+        raise NotAnAdditionError("there are other traits")
+    if not set(find_measurements(connection)) <= set(_columns(connection, "measurements")):
+        raise NotAnAdditionError("there are other measurements")
+    tables = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'additions'").fetchall()
+    if tables[0][0] and connection.execute("SELECT count(*) FROM additions").fetchall()[0][0] >= MOST_RANGES:
+        raise NotAnAdditionError("there are many additions")
+
+
+def _change_catalog(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    skipped: Sequence[Skipped],
+    reviews: Sequence[Review],
+    number: int,
+) -> None:
+    """Take out of the catalog what changed, and put in what is new."""
+    # The individuals of photographs that only have another row now, in the form in which shards have them.
+    kept = """(SELECT "sst:photograph" AS photograph, "sst:individual" AS individual, "sst:number" AS number,
+                      "sst:box" AS individual_box, "sst:score" AS score, "sst:outline" AS outline,
+                      "sst:height" AS height, "sst:width" AS width
+               FROM individuals WHERE "sst:photograph" IN (FROM touched)
+                                  AND "sst:photograph" NOT IN (SELECT photograph FROM newest))"""
+    processed = """(SELECT photograph FROM live UNION ALL SELECT photograph FROM made
+                    WHERE NOT removed AND photograph NOT IN (SELECT photograph FROM newest))"""
+    select = SELECT_INDIVIDUALS.format(
+        photographs="fresh",
+        found=f"(FROM {FOUND} UNION ALL FROM {kept})",
+        processed=processed,
+    )
+    measured = [name for name in _columns(connection, "measurements") if name != "region_id"]
+    for sql in (
+        f"CREATE TEMP TABLE new_individuals AS {select}",
+        'DELETE FROM individuals WHERE "sst:photograph" IN (FROM touched)',
+        "INSERT INTO individuals FROM new_individuals",
+        'DELETE FROM photographs WHERE "sst:photograph" IN (FROM touched)',
+        'INSERT INTO photographs FROM fresh ORDER BY "sst:photograph"',
+        "DELETE FROM regions WHERE region_id IN (SELECT region_id FROM dead)",
+        f"INSERT INTO regions {SELECT_REGIONS}",
+        "DELETE FROM measurements WHERE region_id IN (SELECT region_id FROM dead)",
+        f"INSERT INTO measurements {measurement_sql(measured)}",
+        "DELETE FROM made WHERE photograph IN (SELECT photograph FROM newest)",
+        f"INSERT INTO made {SELECT_MADE}",
+        "CREATE TEMP TABLE old_reviews AS FROM reviews",
+        "DELETE FROM reviews",
+        "DELETE FROM skipped",
+    ):
+        connection.execute(sql).fetchall()
+    with list_reviews(folder, reviews) as select:
+        connection.execute(f"INSERT INTO reviews {select}").fetchall()
+    with list_skipped(folder, skipped) as select:
+        connection.execute(f"INSERT INTO skipped {select}").fetchall()
+    connection.execute(
+        """CREATE TEMP TABLE reviewed AS SELECT region_id FROM
+           ((FROM old_reviews EXCEPT FROM reviews) UNION ALL (FROM reviews EXCEPT FROM old_reviews))"""
+    ).fetchall()
+    connection.execute(
+        """DELETE FROM searchable WHERE "sst:photograph" IN (FROM touched) OR "sst:region" IN (FROM reviewed)"""
+    ).fetchall()
+    connection.execute(
+        f"""INSERT INTO searchable {searchable_sql(connection)}
+            WHERE s."sst:photograph" IN (FROM touched) OR r.region_id IN (FROM reviewed) ORDER BY r.region_id"""
+    ).fetchall()
+    connection.execute("CREATE TABLE IF NOT EXISTS additions (generation BIGINT, regions BIGINT)").fetchall()
+    connection.execute(f"INSERT INTO additions SELECT {number}, count(*) FROM numbers").fetchall()
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    return [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
+
+
+# ------------------------------------------------------------------------------------------------ vectors
+
+
+def _write_segment(
+    connection: duckdb.DuckDBPyConnection,
+    paths: GenerationPaths,
+    number: int,
+    shards: Sequence[Path],
+    blocks: Mapping[str, int],
+) -> dict[str, int]:
+    """Whiten the vectors of the new regions and write them to a segment; returns trait -> how many."""
+    segment, added = paths.segment(number), {}
+    with gather_vectors(connection, paths.folder, shards, sum(blocks.values())) as gathered:
+        for trait, ids, vectors in gathered:
+            if not len(ids):
+                continue
+            segment.folder.mkdir(parents=True, exist_ok=True)
+            lengths = whiten_more(vectors, read_whitening(paths.whitening_file(trait), blocks))
+            write_lengths(segment.lengths_file(trait), lengths)
+            write_vectors(segment.vector_file(trait), ids, vectors)
+            first = paths.code_files(trait)[1]
+            if first.exists():
+                write_more_codes(*segment.code_files(trait), first, vectors, blocks)
+            added[trait] = len(ids)
+    return added
+
+
+def _merge_segments(
+    paths: GenerationPaths, epoch: Epoch, number: int, removed: npt.NDArray[np.int64], blocks: Mapping[str, int]
+) -> None:
+    """Merge all segments of a generation that is being written into the one of its own number."""
+    merged = SegmentPaths(paths.segment_folder / "merged")
+    merged.folder.mkdir()
+    segments = [paths.segment(each) for each in epoch.segments]
+    for trait in epoch.fitted:
+        parts = [each for each in segments if each.vector_file(trait).exists()]
+        if parts:
+            _merge_trait(parts, merged, trait, removed, sum(blocks.values()))
+    for each in segments:
+        if each.folder.exists():
+            shutil.rmtree(each.folder)
+    merged.folder.replace(paths.segment(number).folder)
+
+
+def _merge_trait(
+    parts: Sequence[SegmentPaths], merged: SegmentPaths, trait: str, removed: npt.NDArray[np.int64], dim: int
+) -> None:
+    """Merge the files of one trait; what was removed is left out."""
+    files = [VectorFile(each.vector_file(trait), dim) for each in parts]
+    kept = [~np.isin(file.ids, removed, assume_unique=True) for file in files]
+    ids = np.concatenate([file.ids[rows] for file, rows in zip(files, kept, strict=True)])
+    if not len(ids):
+        return
+    vectors = np.concatenate([file.vectors[rows] for file, rows in zip(files, kept, strict=True)])
+    write_vectors(merged.vector_file(trait), ids, vectors)
+    lengths = [read_lengths(each.lengths_file(trait)) for each in parts]
+    write_lengths(
+        merged.lengths_file(trait),
+        {
+            block: np.concatenate([own[block][rows] for own, rows in zip(lengths, kept, strict=True)])
+            for block in lengths[0]
+        },
+    )
+    if parts[0].code_files(trait)[0].exists():
+        codes = [(*each.code_files(trait), rows) for each, rows in zip(parts, kept, strict=True)]
+        merge_codes(codes, *merged.code_files(trait))

@@ -1,0 +1,152 @@
+"""A file of vectors and their region ids, as FAISS writes an `IndexIDMap(IndexFlatIP)`: written, and mapped."""
+
+from __future__ import annotations
+
+import io
+import struct
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sst_retrieval.errors import IndexFolderError, SSTError
+from sst_retrieval.types import Floats
+
+Ids = npt.NDArray[np.int64]
+
+CHUNK = 4096
+"""Rows written at a time, so that little memory is needed."""
+
+EXTRA_CANDIDATES = 32
+"""Candidates beyond k in the first call of FAISS: near ties."""
+
+_UNUSED = 1 << 20
+"""What FAISS writes into two fields of its header that it does not read."""
+
+
+def load_faiss() -> Any:
+    """Import FAISS on first use, so that `--help` and `sst-retrieval doctor` work without it.
+
+    Raises:
+        SSTError: it is not installed, or broken; says what to do.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise SSTError(
+            f"FAISS cannot be loaded ({error}), and vectors are neither stored nor searched without it; install it: "
+            "python -m pip install faiss-cpu (sst-retrieval doctor looks what else is wrong)"
+        ) from error
+    return faiss
+
+
+def write_vectors(path: Path, ids: Ids, vectors: Floats) -> None:
+    """Write vectors to a FAISS file: `IndexIDMap(IndexFlatIP(D))`, as `faiss.write_index` writes it.
+
+    Not by FAISS itself, which would hold all vectors in memory, twice.
+
+    Args:
+        path: the file to write.
+        ids: int64 (n,), region ids, ascending.
+        vectors: float32 (n, D); may be memory-mapped.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with path.open("wb") as file:
+        for part in (b"IxMp", b"IxFI"):
+            file.write(part + struct.pack("<iqqq?i", vectors.shape[1], len(vectors), _UNUSED, _UNUSED, True, 0))
+        file.write(struct.pack("<Q", vectors.size))
+        for start in range(0, len(vectors), CHUNK):
+            file.write(np.ascontiguousarray(vectors[start : start + CHUNK], dtype="<f4").data)
+        file.write(struct.pack("<Q", len(ids)))
+        file.write(np.ascontiguousarray(ids, dtype="<i8").data)
+
+
+class VectorFile:
+    """What `write_vectors` wrote, memory-mapped.
+
+    Attributes:
+        ids: int64 (n,), region ids.
+        vectors: float32 (n, D), read-only.
+    """
+
+    def __init__(self, path: Path, dim: int) -> None:
+        """Open a file.
+
+        Args:
+            path: of it.
+            dim: values in a vector, D.
+
+        Raises:
+            IndexFolderError: the file cannot be read or does not hold such vectors.
+            SSTError: FAISS cannot be loaded.
+        """
+        faiss = load_faiss()
+        try:
+            self._index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as error:
+            raise IndexFolderError(f"{path} cannot be read; run the build again to make it anew: {error}") from error
+        flat: Any = faiss.downcast_index(self._index.index)
+        if flat.d != dim:
+            raise IndexFolderError(f"{path} holds vectors of {flat.d} values, the index says {dim}")
+        self.ids: Ids = faiss.vector_to_array(self._index.id_map)
+        shape = (flat.ntotal, flat.d)
+        self.vectors: Floats = (
+            faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(shape)
+            if flat.ntotal
+            else np.zeros(shape, dtype=np.float32)
+        )
+        self.vectors.flags.writeable = False
+        file = path.open("rb", buffering=0)
+        weakref.finalize(self, file.close)
+        self._unread: io.FileIO | None = file
+
+    def __len__(self) -> int:
+        """Count the vectors."""
+        return len(self.ids)
+
+    def read_sequentially(self) -> None:
+        """Read the file once from end to end, into the page cache, before the first search of most of it.
+
+        FAISS maps it for random access: page by page, the first search would take ten times as long.
+        """
+        file, self._unread = self._unread, None
+        if file is not None:
+            buffer = bytearray(1 << 20)
+            while file.readinto(buffer):
+                pass
+
+    def find_candidates(self, vector: Floats, k: int, rows: Ids | None, *, margin: float) -> Ids:
+        """Search with FAISS for more and more, until what it left out is below the limit.
+
+        Args:
+            vector: float32 (D,), the query.
+            k: how many are wanted.
+            rows: int64 (n,), ascending: search among these only; None searches all.
+            margin: how far below the k-th best inner product a candidate may be.
+
+        Returns:
+            int64 (m,), rows, ascending; all if there are at most k.
+        """
+        among = np.arange(len(self.ids)) if rows is None else rows
+        if k >= len(among):
+            return among
+        parameters = None if rows is None else _filter_ids(self.ids[rows])
+        wanted = k + EXTRA_CANDIDATES
+        while True:
+            (scores,), (found,) = self._index.search(vector[None], min(wanted, len(among)), params=parameters)
+            limit = scores[k - 1] - margin
+            if wanted >= len(among) or scores[-1] < limit:
+                return np.searchsorted(self.ids, np.sort(found[scores >= limit]))
+            wanted *= 4
+
+
+def _filter_ids(ids: Ids) -> Any:
+    """Make the FAISS filter that passes some ids: a bitmap, whose speed does not depend on their number."""
+    marks = np.zeros(int(ids[-1]) + 1, dtype=bool)
+    marks[ids] = True
+    faiss = load_faiss()
+    return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(marks, bitorder="little")))
