@@ -9,6 +9,7 @@ SSTError
 |-- IndexFolderError       an index folder is missing, foreign, broken or busy
 |   `-- ModelMismatchError made by another model or with other settings
 |-- ModelError             a model is not installed, its weights are missing or broken
+|-- ClusterError           a Ray cluster cannot be reached, or its machines cannot do the work
 `-- FetchError             a photograph cannot be had from where it is; a run lists it and goes on
 """
 
@@ -49,6 +50,10 @@ class ModelMismatchError(IndexFolderError):
 
 class ModelError(SSTError):
     """A model is unknown or not installed, or its weights are missing or broken."""
+
+
+class ClusterError(SSTError):
+    """A Ray cluster cannot be reached, or its machines cannot do the work."""
 
 
 class FetchError(SSTError):

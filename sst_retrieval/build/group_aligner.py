@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from sst_retrieval.build.alignment import UNCHANGED, Alignment, compute_alignment
@@ -13,7 +14,7 @@ from sst_retrieval.types import Support
 
 
 class GroupAligner:
-    """Aligns one group after the other to the reference, whose memory it keeps."""
+    """Aligns groups to the reference, whose memory it keeps; several threads may call it."""
 
     def __init__(self, job: Job, shards: ShardWriter) -> None:
         """Read the alignments that the index stores.
@@ -29,6 +30,7 @@ class GroupAligner:
         self._shards = shards
         self._stored = job.store.read_notes()
         self._reference: Memory | None = None
+        self._remembering = threading.Lock()
 
     def align(self, group: str, memory: Memory, supports: Sequence[Support]) -> Alignment:
         """Return the alignment of a group: the stored one if the index has rows in this frame, else a new one.
@@ -53,8 +55,9 @@ class GroupAligner:
 
     def _remember_reference(self) -> Memory:
         """Return the memory of the reference's supports; it is made here if the reference needs no work itself."""
-        if self._reference is None:
-            group, supports = self._job.reference, self._job.supports
-            drawn = as_propagated(supports.load(group), supports.individuals[group])
-            self._reference = self._job.engines.propagator.remember(drawn)
-        return self._reference
+        with self._remembering:
+            if self._reference is None:
+                group, supports = self._job.reference, self._job.supports
+                drawn = as_propagated(supports.load(group), supports.individuals[group])
+                self._reference = self._job.engines.propagator.remember(drawn)
+            return self._reference

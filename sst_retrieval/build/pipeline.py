@@ -14,8 +14,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -33,15 +34,16 @@ from sst_retrieval.build.individuals import (
     group_by_photograph,
 )
 from sst_retrieval.build.job import BuildState, Job, ProgressCallback
-from sst_retrieval.build.photographs import Batch, cut_batches, process_batch
+from sst_retrieval.build.photographs import Batch, cut_batches
 from sst_retrieval.build.plan import make_plan
 from sst_retrieval.build.report import BuildReport
+from sst_retrieval.build.runner import Runner, open_runner
 from sst_retrieval.build.second_pass import SecondPass, add_second_pass_to_fingerprints, check_second_pass
 from sst_retrieval.build.settings import DEFAULTS, BuildSettings
 from sst_retrieval.build.shard_writer import ShardWriter
-from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_order
+from sst_retrieval.build.workers import map_on_threads
 from sst_retrieval.collection.specimens import Collection, read_collection
-from sst_retrieval.engines import Engines, load_engines
+from sst_retrieval.engines import Engines
 from sst_retrieval.errors import InputError
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index.disk import explain_disk_errors
@@ -78,20 +80,19 @@ def build_index(
         IndexFolderError: the folder holds something else, or another build is at work there.
         ModelMismatchError: the index was made with other models; `rebuild` starts it anew.
         ModelError: a model cannot be loaded or answers nonsense.
+        ClusterError: the Ray cluster that `settings.ray` names cannot be used; what was done is kept.
         KeyboardInterrupt: the person stopped it; what was done is kept, and can be searched.
     """
     started, start_seconds = provenance.now(), time.monotonic()
     collection, annotated = _read_inputs(table, supports, settings)
     load_faiss()  # Needed at the end only; that it is missing should not show after hours of work.
     several = "many" in annotated.individuals.values()
-    engines = load_engines(
-        *(settings.propagator, settings.embedder, settings.device, settings.models),
-        finder=settings.finder if several else None,
-        foreground=settings.foreground,
-    )
-    workers = choose_workers(settings.workers, engines)
     progress = progress or (lambda *_: None)
-    with _open_store(output, engines, settings) as store:
+    with (
+        open_runner(settings, finder=several) as runner,
+        _open_store(output, runner.engines, settings) as store,
+    ):
+        engines = runner.engines
         reference = choose_reference(annotated, previous_reference(store.generation))
         frames = compute_group_frames(annotated, reference)
         annotated = add_frames_to_fingerprints(annotated, frames)
@@ -118,7 +119,7 @@ def build_index(
             supports_folder=supports,
             engines=engines,
             settings=settings,
-            workers=workers,
+            workers=runner.workers,
             reference=reference,
             frames=frames,
             plan=plan,
@@ -128,7 +129,7 @@ def build_index(
         )
         state = BuildState(ShardWriter(store))
         try:
-            _find_traits(job, state)
+            _find_traits(job, state, runner)
         except KeyboardInterrupt:
             commit_interrupted(job, state)
             raise
@@ -168,38 +169,47 @@ def _open_store(output: Path, engines: Engines, settings: BuildSettings) -> Iter
         yield store
 
 
-def _find_traits(job: Job, state: BuildState) -> None:
+def _find_traits(job: Job, state: BuildState, runner: Runner) -> None:
     """Process all photographs of the plan, in its order, and keep their rows."""
     start = time.monotonic()
-    process = partial(process_batch, engines=job.engines, paths=job.store.paths, budget=PixelBudget())
-    with closing(map_in_order(process, _prepare_batches(job, state), job.workers)) as results:
+    ahead = 1 if job.settings.second_pass else runner.groups_ahead  # A second pass shows its own progress.
+    with (
+        closing(_prepare_batches(job, state, ahead)) as batches,
+        closing(runner.process(batches, job.store.paths)) as results,
+    ):
         for result in chain.from_iterable(results):
             state.add(result)
             job.progress("finding traits", state.finished, job.plan.photographs)
             state.seconds = time.monotonic() - start
 
 
-def _prepare_batches(job: Job, state: BuildState) -> Iterator[Batch]:
-    """Remember the supports of each group, align it, and cut its photographs into batches.
+def _prepare_batches(job: Job, state: BuildState, ahead: int) -> Generator[Batch]:
+    """Prepare each group, so many at the same time, and cut its photographs into batches.
 
     The memory of a group is released after the group, but for that of the reference.
     """
     aligner, second_pass = GroupAligner(job, state.shards), SecondPass(job, state.shards)
-    propagator = job.engines.propagator
-    for group, tasks in job.plan.tasks.items():
-        drawn = job.supports.load(group)
-        supports = as_propagated(drawn, job.supports.individuals[group])
-        memory = propagator.remember(supports)
-        alignment = aligner.align(group, memory, supports)
-        if group != job.reference:
-            state.alignments[group] = alignment.account
-        annotations = {support.individual: support for support in supports}
-        group_finder = _remember_individuals(job, group, drawn)
-        memory, chosen = second_pass.extend(group, memory, supports)
-        state.further_supports[group] = tuple(each.photograph for each in chosen)
-        known = {each.photograph: each.as_propagated() for each in chosen}
-        for batch in cut_batches(propagator, tasks):
-            yield Batch(batch, memory, annotations, alignment, group_finder, known)
+    prepare = partial(_prepare_group, job, state, aligner, second_pass)
+    with closing(map_on_threads(prepare, job.plan.tasks, ahead)) as groups:
+        for tasks, prepared in zip(job.plan.tasks.values(), groups, strict=True):
+            for batch in cut_batches(job.engines.propagator, tasks):
+                yield replace(prepared, tasks=batch)
+
+
+def _prepare_group(job: Job, state: BuildState, aligner: GroupAligner, second_pass: SecondPass, group: str) -> Batch:
+    """Remember the supports of a group and align it: what its batches have in common, without photographs."""
+    drawn = job.supports.load(group)
+    supports = as_propagated(drawn, job.supports.individuals[group])
+    memory = job.engines.propagator.remember(supports)
+    alignment = aligner.align(group, memory, supports)
+    if group != job.reference:
+        state.alignments[group] = alignment.account
+    annotations = {support.individual: support for support in supports}
+    group_finder = _remember_individuals(job, group, drawn)
+    memory, chosen = second_pass.extend(group, memory, supports)
+    state.further_supports[group] = tuple(each.photograph for each in chosen)
+    known = {each.photograph: each.as_propagated() for each in chosen}
+    return Batch((), memory, annotations, alignment, group_finder, known)
 
 
 def _remember_individuals(job: Job, group: str, drawn: Sequence[Support]) -> GroupFinder | None:

@@ -36,6 +36,8 @@ class BuildSettings:
             for one pass (see `build.second_pass`).
         reread: read every photograph to see whether it has changed; else only those whose size or time of change is
             another than at the last build.
+        ray: process the photographs on a Ray cluster: its address, "auto" or "local" (see `build.cluster`); None
+            processes them on this computer.
     """
 
     images: Path | None = None
@@ -55,6 +57,7 @@ class BuildSettings:
     foreground: str = DEFAULT_FOREGROUND
     workers: int | None = None
     reread: bool = False
+    ray: str | None = None
     second_pass: int = 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +28,7 @@ class ShardWriter:
         self._rows: list[Sequence[ShardRow]] = []
         self._empty: list[EmptyRow] = []
         self._notes: dict[str, Any] = {}
+        self._adding = threading.Lock()
         self._written = time.monotonic()
 
     def add(self, rows: Sequence[ShardRow], empty: EmptyRow | None = None) -> None:
@@ -37,9 +39,11 @@ class ShardWriter:
     def add_note(self, name: str, note: Any) -> None:
         """Take a note (JSON values) in hand, which a later build reads with `Store.notes`.
 
-        It goes into one file with the rows that follow: a killed build never leaves the one without the other.
+        It goes into one file with the rows that follow, or with earlier ones: a killed build never leaves the rows
+        without it. Several threads may call this, also while a shard is written.
         """
-        self._notes[name] = note
+        with self._adding:
+            self._notes[name] = note
 
     def write_if_due(self) -> None:
         """Write a shard if enough photographs are in hand, or the last one is long ago."""
@@ -50,6 +54,7 @@ class ShardWriter:
         """Write all that is in hand as a shard; notes alone are not written."""
         if self._rows:
             rows = [row for own in self._rows for row in own]
-            self._store.append(rows, notes=self._notes, empty=self._empty)
-            self._notes = {}
+            with self._adding:
+                notes, self._notes = self._notes, {}
+            self._store.append(rows, notes=notes, empty=self._empty)
         self._rows, self._empty, self._written = [], [], time.monotonic()

@@ -164,6 +164,14 @@ def _read_limits(folder: Path) -> Iterator[float]:
 
 
 def map_in_order(process: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
+    """Process items on threads that share the processor's cores, several at the same time (see `map_on_threads`)."""
+    with _share_cores(workers) as prepare:
+        yield from map_on_threads(process, items, workers, prepare)
+
+
+def map_on_threads(
+    process: Callable[[Item], Result], items: Iterable[Item], workers: int, prepare: Callable[[], None] | None = None
+) -> Generator[Result]:
     """Process items, several at the same time.
 
     The results come in the order of the items, however long each takes, and the error of an item is raised in its
@@ -174,26 +182,36 @@ def map_in_order(process: Callable[[Item], Result], items: Iterable[Item], worke
         process: is called with each item; by several threads, if there are several workers.
         items: taken one by one, in the caller's thread, while the workers run.
         workers: how many at the same time; one runs in the caller's thread.
+        prepare: is called by each of several threads before it starts.
 
     Yields:
         The result of each item.
     """
-    with _share_cores(workers) as prepare:
-        if workers == 1:
-            for item in items:
-                yield process(item)
-            return
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="photographs", initializer=prepare)
-        pending: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(process, item))
-                if len(pending) >= PREFETCH * workers:
-                    yield pending.popleft().result()
-            while pending:
+    if workers == 1:
+        for item in items:
+            yield process(item)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="photographs", initializer=prepare)
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(process, item))
+            if len(pending) >= PREFETCH * workers:
                 yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def use_one_thread() -> None:
+    """Compute on one thread from now on, in this process: other processes have the other cores.
+
+    As each thread of `map_in_order` does where there is one a core, so that results have the same last bits.
+    """
+    threadpool_limits(1, user_api="blas")
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @contextmanager

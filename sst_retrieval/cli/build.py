@@ -56,6 +56,11 @@ OPTIONS = {
     "workers": typer.Option(
         help=f"Photographs at the same time; else one a processor core, at most {MAX_WORKERS}.", min=1
     ),
+    "ray": typer.Option(
+        metavar="ADDRESS",
+        help="Process photographs on a Ray cluster: HOST:PORT of its head; auto (the one this computer is part of); or "
+        "local (processes on this computer).",
+    ),
 }
 """Field of `BuildSettings` or of its `ModelOptions` -> option, in the order of the help."""
 

@@ -47,6 +47,9 @@ def resolve_device(device: str = "auto") -> torch.device:
 def share_cores(workers: int, allowed: int | None = None) -> Iterator[Callable[[], None]]:
     """Divide the CPU's cores among threads that compute at the same time (a context manager).
 
+    The caller's thread gets the same share as each of them: products, normalisations and eigenvectors have other last
+    bits when PyTorch computes them on another number of threads.
+
     Args:
         workers: number of threads, the caller's among them.
         allowed: cores that this process may use, if they are fewer than PyTorch sees (a container's limit).
@@ -56,9 +59,9 @@ def share_cores(workers: int, allowed: int | None = None) -> Iterator[Callable[[
     """
     before = torch.get_num_threads()
     usable = before if allowed is None else min(before, allowed)
+    use_share = partial(torch.set_num_threads, max(1, usable // workers))
     try:
-        if usable < before:
-            torch.set_num_threads(usable)
-        yield partial(torch.set_num_threads, max(1, usable // workers))
+        use_share()
+        yield use_share
     finally:
         torch.set_num_threads(before)  # What a thread sets for itself holds for threads that start later, too.

@@ -243,6 +243,9 @@ def test_each_worker_computes_on_its_share_of_the_cores(monkeypatch: pytest.Monk
         torch.set_num_threads(5)
         assert set(map(repr, map_in_order(counts, range(6), 2))) == {repr((2, {1}))}
         assert torch.get_num_threads() == 5
+        # Supports are remembered in the caller's thread: their last bits depend on the number of threads, too.
+        between = (torch.get_num_threads() for _ in range(6))
+        assert {(own, used) for own, (used, _) in map_in_order(lambda own: (own, counts(0)), between, 2)} == {(2, 2)}
         with ThreadPoolExecutor(1) as pool:  # A thread of somebody else's, after all.
             assert pool.submit(counts, 0).result() == (5, blas)
         monkeypatch.setattr(workers, "read_cpu_quota", lambda: 3.2)

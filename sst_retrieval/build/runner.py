@@ -1,0 +1,89 @@
+"""Where the photographs of a build are processed: on threads of this process, or on a cluster (`build.cluster`)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Protocol
+
+from sst_retrieval.build.cluster import open_cluster
+from sst_retrieval.build.photographs import Batch, PhotographRows, process_batch
+from sst_retrieval.build.settings import BuildSettings
+from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_order
+from sst_retrieval.engines import Engines, load_engines
+from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.types import Skipped
+
+
+class Runner(Protocol):
+    """Processes the photographs of a build; what it returns never depends on where."""
+
+    @property
+    def engines(self) -> Engines:
+        """The models."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many photographs are processed at the same time."""
+        ...
+
+    @property
+    def groups_ahead(self) -> int:
+        """How many groups are prepared at the same time; one is prepared when its first photograph is asked for."""
+        ...
+
+    def process(self, batches: Iterable[Batch], paths: IndexPaths) -> Generator[list[PhotographRows | Skipped]]:
+        """Process batches of photographs (`build.photographs.process_batch`).
+
+        Args:
+            batches: taken one by one.
+            paths: of the index.
+
+        Yields:
+            What is kept of the photographs of each batch, in the order of the batches.
+        """
+        ...
+
+
+class LocalRunner:
+    """Processes photographs on threads of this process.
+
+    Attributes:
+        engines, workers, groups_ahead: as `Runner`.
+    """
+
+    def __init__(self, engines: Engines, workers: int) -> None:
+        """Take the models, and how many threads call them."""
+        self.engines, self.workers, self.groups_ahead = engines, workers, 1
+
+    def process(self, batches: Iterable[Batch], paths: IndexPaths) -> Generator[list[PhotographRows | Skipped]]:
+        """Process batches of photographs, as `Runner.process`."""
+        process = partial(process_batch, engines=self.engines, paths=paths, budget=PixelBudget())
+        return map_in_order(process, batches, self.workers)
+
+
+@contextmanager
+def open_runner(settings: BuildSettings, *, finder: bool) -> Iterator[Runner]:
+    """Load the models where the photographs will be processed (a context manager).
+
+    Args:
+        settings: of the build.
+        finder: whether photographs may show several individuals.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+        InputError: more workers are asked for than the models allow.
+        ClusterError: the cluster that is asked for cannot be used.
+    """
+    if settings.ray is not None:
+        with open_cluster(settings, finder=finder) as cluster:
+            yield cluster
+        return
+    engines = load_engines(
+        *(settings.propagator, settings.embedder, settings.device, settings.models),
+        finder=settings.finder if finder else None,
+        foreground=settings.foreground,
+    )
+    yield LocalRunner(engines, choose_workers(settings.workers, engines))

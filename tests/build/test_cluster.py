@@ -1,0 +1,247 @@
+"""A build on a Ray cluster of two nodes: the same index, whatever dies in the middle."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from fakes import FAKES, FakeMemory, FakeTracker, a_collection_of, build_fake, paint
+from shades import SECOND, build_shades, shade_collection
+from trays import TRAYS, a_collection_of_trays, build_trays
+
+from sst_retrieval.build import cluster as clusters
+from sst_retrieval.build import shard_writer
+from sst_retrieval.build.cluster import MAX_DEATHS, SharedIndex, open_cluster
+from sst_retrieval.build.settings import BuildSettings
+from sst_retrieval.errors import ClusterError, InputError, ModelError
+from sst_retrieval.search.index import open_index
+from sst_retrieval.types import Propagated, RGBImage
+
+ORDERS = "SST_TEST_ORDERS"
+"""Environment variable: the folder in which a test leaves orders for the workers."""
+
+
+class ObedientTracker(FakeTracker):
+    """Follows the orders in a folder: slow (every photograph takes a while), die-SEED (kill the process, so often)."""
+
+    name = "fake tracker"
+
+    def _propagate(self, memory: FakeMemory, image: RGBImage) -> Propagated:
+        orders = Path(os.environ[ORDERS])
+        if (orders / "slow").exists():
+            time.sleep(0.25)
+        for order in orders.glob("die-*"):
+            group, seed, times = order.name.split("-")[1:]
+            deaths = order.with_name(f"deaths-{order.name}")
+            known = np.array_equal(image, paint(group, int(seed))[0])
+            if known and (not deaths.exists() or deaths.stat().st_size < int(times)):
+                with deaths.open("a") as file:
+                    file.write("x")
+                os.kill(os.getpid(), signal.SIGKILL)
+        if (orders / "nonsense").exists():
+            return replace(super()._propagate(memory, image), confidence=np.float32([7, 7]))
+        return super()._propagate(memory, image)
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("orders")
+
+
+@pytest.fixture(scope="module")
+def cluster(orders: Path) -> Iterator[Any]:
+    """A cluster of two nodes of one core each, on this computer."""
+    pytest.importorskip("ray", reason="Ray is not installed (pip install 'sst-retrieval[ray]')")
+    from ray.cluster_utils import Cluster
+
+    here = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(shard_writer.__file__).parents[2])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(here))
+        patch.setenv(ORDERS, str(orders))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        started.second = started.add_node(num_cpus=1)
+        started.wait_for_nodes()
+        try:
+            yield started
+        finally:
+            started.shutdown()
+
+
+@pytest.fixture
+def settings(cluster: Any, orders: Path) -> BuildSettings:
+    for order in orders.iterdir():
+        order.unlink()
+    return replace(FAKES, propagator="test_cluster:ObedientTracker", ray=cluster.address)
+
+
+def list_rows(index: Path) -> list[dict[str, Any]]:
+    """List all that the shards hold, in its order: masks, vectors, confidences."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted((index / "shards").glob("*.parquet")):
+        rows += pq.read_table(path).to_pylist()
+    return rows
+
+
+def test_the_same_index(table: Path, ten: Path, settings: BuildSettings) -> None:
+    done: list[tuple[str, int]] = []
+    report = clusters_build(table, settings, lambda stage, now, _: done.append((stage, now)))
+    assert (report.processed, report.workers) == (10, 2)
+    assert "2 workers on Ray" in report.text()
+    assert [now for stage, now in done if stage == "finding traits"] == list(range(1, 11))
+    assert list_rows(table.parent / "index") == list_rows(ten / "index")
+    pictures = [path.relative_to(ten / "index") for path in (ten / "index").rglob("*.jpg")]
+    assert pictures
+    for picture in pictures:
+        assert (table.parent / "index" / picture).read_bytes() == (ten / "index" / picture).read_bytes()
+    again = clusters_build(table, settings)
+    assert (again.processed, again.reused) == (0, 10)
+
+
+def clusters_build(table: Path, settings: BuildSettings, progress: Any = None) -> Any:
+    from sst_retrieval.build.pipeline import build_index
+
+    return build_index(table, table.parent / "supports", table.parent / "index", settings=settings, progress=progress)
+
+
+def test_workers_that_die(table: Path, ten: Path, settings: BuildSettings, orders: Path) -> None:
+    (orders / "die-red-2-1").touch()
+    (orders / "die-red-3-99").touch()
+    (orders / "die-blue-7-2").touch()
+    report = clusters_build(table, settings)
+    deaths = {name: (orders / f"deaths-die-{name}").stat().st_size for name in ("red-2-1", "red-3-99", "blue-7-2")}
+    assert deaths == {"red-2-1": 1, "red-3-99": MAX_DEATHS, "blue-7-2": 2}
+    # One at which every worker dies is named and skipped; the others cost a moment only.
+    assert (report.processed, sum(report.skipped.values())) == (9, 1)
+    with open_index(table.parent / "index") as index:
+        ((name, stage, reason),) = [(row.photograph, row.stage, row.reason) for row in index.skipped()]
+    assert (name, stage) == ("r3", "propagation")
+    assert reason.startswith("3 workers died at it, one after the other; the last one:")
+    assert list_rows(table.parent / "index") == [row for row in list_rows(ten / "index") if row["photograph"] != "r3"]
+
+
+def test_a_node_that_is_lost(cluster: Any, tmp_path: Path, settings: BuildSettings, orders: Path) -> None:
+    specimens = [(f"{group[0]}{i}", group) for group in ("red", "blue") for i in range(10)]
+    table = a_collection_of(tmp_path, specimens)
+    build_fake(table, tmp_path / "plain")
+    (orders / "slow").touch()
+    third = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    lost = threading.Event()
+
+    def lose(stage: str, done: int, _: int) -> None:
+        if stage == "finding traits" and done == 3 and not lost.is_set():
+            lost.set()
+            cluster.remove_node(third, allow_graceful=False)
+
+    report = clusters_build(table, replace(settings, workers=3), lose)
+    assert lost.is_set()
+    assert (report.processed, report.skipped) == (20, {})
+    assert list_rows(tmp_path / "index") == list_rows(tmp_path / "plain")
+
+
+def test_a_driver_that_is_killed_and_started_again(
+    table: Path, ten: Path, settings: BuildSettings, orders: Path
+) -> None:
+    (orders / "slow").touch()
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(table), str(settings.ray)])
+    wait_until(lambda: len(list((table.parent / "index").glob("shards/*.parquet"))) >= 2)
+    driver.kill()
+    driver.wait()
+    (orders / "slow").unlink()
+    report = clusters_build(table, settings)
+    assert report.reused >= 4  # Two shards of two photographs.
+    assert report.processed + report.reused == 10
+    assert list_rows(table.parent / "index") == list_rows(ten / "index")
+
+
+DRIVER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from sst_retrieval.build import shard_writer
+from test_cluster import FAKES, clusters_build
+
+shard_writer.SHARD_PHOTOGRAPHS = 2
+clusters_build(Path(sys.argv[1]), replace(FAKES, propagator="test_cluster:ObedientTracker", ray=sys.argv[2]))
+"""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
+
+
+def test_an_error_in_a_worker_names_the_photograph(table: Path, settings: BuildSettings, orders: Path) -> None:
+    (orders / "nonsense").touch()
+    with pytest.raises(ModelError, match="fake tracker gave confidence") as raised:
+        clusters_build(table, settings)
+    assert "at work on r0" in raised.value.__notes__
+    assert not isinstance(raised.value, ClusterError)
+
+
+def test_models_that_no_worker_can_load(table: Path, settings: BuildSettings) -> None:
+    with pytest.raises(ModelError, match="nowhere:Tracker cannot be imported"):
+        clusters_build(table, replace(settings, propagator="nowhere:Tracker"))
+
+
+def test_several_individuals_a_photograph(tmp_path: Path, settings: BuildSettings) -> None:
+    table = a_collection_of_trays(tmp_path)
+    build_trays(table, tmp_path / "plain")
+    build_trays(table, tmp_path / "index", replace(TRAYS, ray=settings.ray))
+    rows = list_rows(tmp_path / "index")
+    assert len({row["individual"] for row in rows}) > len({row["photograph"] for row in rows})
+    assert rows == list_rows(tmp_path / "plain")
+
+
+def test_a_second_pass(tmp_path: Path, settings: BuildSettings) -> None:
+    table = shade_collection(tmp_path / "shades")
+    build_shades(table, tmp_path / "plain")
+    build_shades(table, tmp_path / "index", replace(SECOND, ray=settings.ray))
+    assert list_rows(tmp_path / "index") == list_rows(tmp_path / "plain")
+
+
+# ----------------------------------------------------------------------------------------------- without a cluster
+
+
+def test_ray_is_not_installed(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> Any:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(clusters.importlib, "import_module", lambda name: fail(name) if name == "ray" else None)
+    with pytest.raises(ClusterError, match=r"pip install 'sst-retrieval\[ray\]'"):
+        clusters_build(table, replace(FAKES, ray="local"))
+    assert not (table.parent / "index").exists()
+
+
+def test_a_propagator_that_follows_the_order_of_the_table() -> None:
+    settings = BuildSettings(propagator="sam2-video", ray="local")
+    with pytest.raises(InputError, match="sam2-video a mask depends"), open_cluster(settings, finder=False):
+        pass
+
+
+def test_a_machine_that_does_not_share_the_folders(ten: Path, tmp_path: Path) -> None:
+    manifest = hashlib.sha256((ten / "index" / "manifest.json").read_bytes()).hexdigest()
+    photograph = ten / "images" / "r0.png"
+    clusters._require_shared_folders(SharedIndex(ten / "index", manifest), photograph)
+    with pytest.raises(ClusterError, match="does not see the index folder"):
+        clusters._require_shared_folders(SharedIndex(tmp_path, manifest), photograph)
+    with pytest.raises(ClusterError, match="does not see the index folder"):
+        clusters._require_shared_folders(SharedIndex(ten / "index", "another"), photograph)
+    with pytest.raises(ClusterError, match="does not see the folder of the photographs"):
+        clusters._require_shared_folders(SharedIndex(ten / "index", manifest), tmp_path / "nowhere" / "r0.png")
