@@ -83,12 +83,26 @@ def serve(*arguments: str | Path, home: Path, port: int | None = None) -> Iterat
 
 
 def settle(page: Any) -> None:
-    """Wait until the page's script has run and what it sent is drawn: Streamlit loads the code of each kind of widget
-    when the first one comes, and until then a grey place of another size stands for it."""
+    """Wait until the page's script has run, and what it sent is drawn and in its place.
+
+    Streamlit loads the code of each kind of widget when the first one comes; until then a grey place of another size
+    stands for it. What a run leaves out is faded before it goes.
+    """
     page.wait_for_function(
         """() => document.querySelector('[data-test-script-state="notRunning"]')
-            && !document.querySelector('[data-testid="stSkeleton"]')"""
+            && !document.querySelector('[data-testid="stSkeleton"], [data-stale="true"]')
+            && document.getAnimations().every((each) => each.playState !== "running"
+                || each.effect.getComputedTiming().endTime === Infinity)"""
     )
+
+
+def locate(page: Any, selector: str) -> tuple[float, float, float, float]:
+    """Return where on the screen an element is (left, top, width, height), once it stays there and can be clicked."""
+    settle(page)
+    found = page.locator(selector).first
+    found.hover(trial=True)
+    at = found.bounding_box()
+    return at["x"], at["y"], at["width"], at["height"]
 
 
 def wait_until(page: Any, selector: str, condition: str) -> None:
@@ -105,6 +119,7 @@ def wait_for(page: Any, condition: Callable[[], object], what: str = "nothing ca
 
 
 def assert_no_error(page: Any) -> None:
+    settle(page)
     assert page.locator('[data-testid="stException"]').count() == 0
     errors = page.locator('[data-testid="stAlertContentError"]')
     assert errors.count() == 0, errors.all_inner_texts()

@@ -23,8 +23,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def nothing(page: Any) -> None:
-    page.wait_for_timeout(500)
+def see(text: str) -> Callable[[Any], None]:
+    return lambda page: page.get_by_text(text).first.wait_for()
 
 
 def hits(page: Any) -> None:
@@ -42,18 +42,26 @@ def surface(page: Any) -> None:
     page.locator(".drawing[data-ready]").wait_for()
 
 
+def queue(page: Any) -> None:
+    page.locator(".review .name").wait_for()
+
+
+def points(page: Any) -> None:
+    page.locator(".points canvas").wait_for()
+
+
 STATES: dict[str, tuple[str, Callable[[Any], None]]] = {
-    "welcome": ("/", nothing),
+    "welcome": ("/", see("Similar is not homologous")),
     "hits": ("/?specimen=r1&trait=spot&sentence=similar+spots+of+females", hits),
     "details": ("/?specimen=r1&trait=spot", details),
-    "photograph": ("/?way=a+photograph", nothing),
-    "overview": ("/annotate", nothing),
+    "photograph": ("/?way=a+photograph", see("At most 50 MB")),
+    "overview": ("/annotate", see("Draw a support")),
     "drawing": ("/annotate?draw=r1", surface),
-    "review": ("/review", nothing),
-    "grid": ("/review?review-grid=true", nothing),
+    "review": ("/review", queue),
+    "grid": ("/review?review-grid=true", see("Accept")),
     "redraw": ("/review?redraw=%5B%22r3%22%2C+%22spot%22%5D", surface),
-    "collection": ("/collection", nothing),
-    "morphospace": ("/morphospace?space-colour=sex", nothing),
+    "collection": ("/collection", see("On how many specimens")),
+    "morphospace": ("/morphospace?space-colour=sex", points),
 }
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import assert_no_error, find_port, open_page, serve, settle, wait_until
+from browser import assert_no_error, find_port, locate, open_page, serve, settle, wait_until
 from fakes import a_collection_of, build_fake
 
 import sst_retrieval as sst
@@ -52,18 +52,22 @@ def wait_for_surface(page: Any) -> None:
     settle(page)
 
 
-def where(page: Any, place: Share) -> Share:
-    """A share of the photograph (not of the canvas, which is wider) -> the place on the screen."""
-    at = page.locator(".drawing canvas").bounding_box()
+def find(page: Any, places: Sequence[Share]) -> list[Share]:
+    """Shares of the photograph (not of the canvas, which is wider) -> the places on the screen."""
+    left, top, _, _ = locate(page, ".drawing canvas")
     scale, x, y, width, height = page.locator(".drawing").evaluate(
         "el => { const s = el._surface, v = s.view ?? s.fitted(); return [v.scale, v.x, v.y, s.width, s.height]; }"
     )
-    return at["x"] + x + place[0] * width * scale, at["y"] + y + place[1] * height * scale
+    return [(left + x + across * width * scale, top + y + down * height * scale) for across, down in places]
+
+
+def where(page: Any, place: Share) -> Share:
+    return find(page, [place])[0]
 
 
 def click(page: Any, *places: Share) -> None:
     """Click as fast as the browser takes it."""
-    for x, y in [where(page, place) for place in places]:
+    for x, y in find(page, places):
         page.mouse.click(x, y)
 
 
@@ -76,7 +80,7 @@ def polygon(page: Any, *places: Share) -> None:
 
 
 def stroke(page: Any, *places: Share) -> None:
-    first, *others = [where(page, place) for place in places]
+    first, *others = find(page, places)
     page.mouse.move(*first)
     page.mouse.down()
     for x, y in others:
@@ -216,8 +220,7 @@ def test_a_hundred_steps_are_undone_and_redone(page: Any, address: str) -> None:
     page.keyboard.press("b")
     for _ in range(4):
         page.keyboard.press("[")
-    for step in range(101):
-        click(page, ((step % 20 + 0.5) / 20, (step // 20 + 0.5) / 20))
+    click(page, *(((step % 20 + 0.5) / 20, (step // 20 + 0.5) / 20) for step in range(101)))
     drawn, _ = shown(page)
     assert np.count_nonzero(drawn) >= 101
     for _ in range(110):
@@ -236,10 +239,8 @@ def test_a_drawing_survives_another_page_and_a_reload(page: Any, address: str) -
     page.get_by_role("link", name="Collection").click()
     page.get_by_text("On how many specimens").wait_for()
     page.get_by_role("link", name="Annotate").click()
-    if page.get_by_role("combobox", name="Draw on").input_value() != "b3":
-        page.get_by_role("combobox", name="Draw on").click()
-        page.get_by_role("option", name="b3").click()
     wait_for_surface(page)
+    assert page.get_by_role("combobox", name="Draw on").input_value() == "b3"
     assert np.array_equal(shown(page)[0], drawn)
     annotate(page, address, "b3")  # Loads the page.
     assert np.array_equal(shown(page)[0], drawn)
@@ -271,10 +272,10 @@ def test_the_surface_fits_its_column(browser: Any, address: str, width: int, hei
     settle(page)
     page.get_by_role("button", name="Redraw").click()
     wait_for_surface(page)
-    at = page.locator(".drawing canvas").bounding_box()
-    assert at["x"] >= 0
-    assert at["x"] + at["width"] <= width
-    assert at["width"] > 0.6 * min(width, 900)
+    left, _, own_width, _ = locate(page, ".drawing canvas")
+    assert left >= 0
+    assert left + own_width <= width
+    assert own_width > 0.6 * min(width, 900)
     for button in page.locator(".drawing button:visible").all():
         place = button.bounding_box()
         assert place["x"] + place["width"] <= width
@@ -325,9 +326,8 @@ def test_the_mask_of_an_uploaded_photograph_is_what_was_shown(page: Any, address
     page.goto(f"{address}/?way=a+photograph")
     page.locator('input[type="file"]').first.set_input_files(museum / "collection" / "images" / "r1.png")
     wait_for_surface(page)
-    at = page.locator(".drawing canvas").bounding_box()
-    column = page.locator(".drawing").bounding_box()
-    assert at["width"] <= column["width"] + 1
+    _, _, width, _ = locate(page, ".drawing canvas")
+    assert width <= page.locator(".drawing").bounding_box()["width"] + 1
     polygon(page, *box(0.2, 0.2, 0.5, 0.5))
     drawn, _ = shown(page)
     page.get_by_role("button", name="Ask with this mask").click()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import assert_no_error, open_browser, open_page, serve, settle
+from browser import assert_no_error, locate, open_browser, open_page, serve, settle
 from trays import COLLECTION, a_collection_of_trays, build_trays
 
 import sst_retrieval as sst
@@ -33,7 +33,6 @@ def page(museum: Path) -> Iterator[tuple[Any, str]]:
 def shoot(page: Any, name: str) -> None:
     if SHOTS:
         settle(page)
-        page.wait_for_timeout(700)
         page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
 
 
@@ -99,16 +98,11 @@ def test_individuals_are_reviewed_and_the_next_build_has_them_so(page: tuple[Any
     page.get_by_role("button", name="Add one that was missed").click()
     shoot(page, "review-before-drawing")
     page.get_by_text("Draw a new individual of t3").wait_for()
-    canvas = page.locator(".drawing canvas").first
-    canvas.wait_for()
-    settle(page)
-    place = canvas.bounding_box()
+    page.locator(".drawing[data-ready]").wait_for()
+    left, top, width, height = locate(page, ".drawing canvas")
     for x, y in ((0.3, 0.3), (0.5, 0.3), (0.5, 0.6), (0.3, 0.6)):
-        page.mouse.click(place["x"] + x * place["width"], place["y"] + y * place["height"])
-        page.wait_for_timeout(60)
+        page.mouse.click(left + x * width, top + y * height)
     page.keyboard.press("Enter")
-    settle(page)
-    page.wait_for_timeout(500)
     shoot(page, "review-drawing")
     page.get_by_role("button", name="Keep this outline").click()
     page.get_by_text("t3: 1 individual").wait_for()

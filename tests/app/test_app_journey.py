@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import open_browser, open_page, serve, settle
+from browser import locate, open_browser, open_page, serve, settle
 from fakes import a_collection_of, build_fake
 
 import sst_retrieval as sst
@@ -114,7 +114,7 @@ def ask_with_a_hit(page: Any) -> None:
     assert page.locator('[data-testid="stAlert"], [data-testid="stException"]').count() == 0
     assert first not in tiles(page)
     # Another click does what it says, too. The page is drawn first: its tiles are exchanged until then.
-    page.locator('[data-test-script-state="notRunning"]').wait_for()
+    settle(page)
     page.get_by_role("button", name="Details", exact=True).first.click()
     page.get_by_role("dialog").get_by_role("button", name="unlike").click()
     page.get_by_role("dialog").wait_for(state="hidden")
@@ -129,11 +129,9 @@ def look_at_the_morphospace(page: Any, address: str) -> None:
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.goto(f"{address}/morphospace?space-colour=sex")
     page.get_by_text("not known (").first.wait_for()
-    canvas = page.locator("canvas").first
-    canvas.wait_for()
-    at = canvas.bounding_box()
-    places = [(at["x"] + at["width"] * x, at["y"] + at["height"] * y) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
-    inside = [(min(max(x, at["x"] + 5), at["x"] + at["width"] - 5), min(y, 780)) for x, y in places]
+    left, top, width, height = locate(page, "canvas")
+    places = [(left + width * x, top + height * y) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
+    inside = [(min(max(x, left + 5), left + width - 5), min(y, 780)) for x, y in places]
     page.mouse.move(inside[0][0], inside[0][1] + 5)
     page.mouse.down()
     for x, y in inside[1:]:
@@ -150,13 +148,12 @@ def draw(page: Any, address: str, museum: Path) -> None:
     page.get_by_role("combobox", name="Draw on").click()
     page.get_by_role("option", name="r4").click()
     page.locator(".drawing[data-ready]").wait_for()
-    settle(page)
-    at = page.locator(".drawing canvas").bounding_box()
+    left, top, _, _ = locate(page, ".drawing canvas")
     scale, x, y = page.locator(".drawing").evaluate(
         "el => { const v = el._surface.fitted(); return [v.scale, v.x, v.y]; }"
     )
     for corner in ((15, 10), (45, 10), (45, 30), (15, 30)):  # As fast as it goes.
-        page.mouse.click(at["x"] + x + corner[0] * scale, at["y"] + y + corner[1] * scale)
+        page.mouse.click(left + x + corner[0] * scale, top + y + corner[1] * scale)
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Save the support").click()
     page.get_by_text("Saved:").wait_for()
@@ -185,5 +182,6 @@ def review(page: Any, address: str, museum: Path) -> None:
 def tiles(page: Any) -> list[str]:
     """Return the specimens on the light table."""
     page.locator(TILE).first.wait_for()
+    settle(page)
     names = page.locator(TILE).all_inner_texts()
     return [name.split(". ", 1)[1] for name in names]

@@ -76,6 +76,8 @@ def test_a_decision_is_taken_back(page: Any, museum: Path) -> None:
 
 def test_a_grid_is_accepted_but_for_what_is_wrong(page: Any, museum: Path) -> None:
     page.get_by_text("a grid of masks").click()
+    page.get_by_role("button", name="Accept 18").wait_for()
+    settle(page)
     wrong = page.get_by_role("button", name="Reject").nth(2)
     name = wrong.inner_text().removeprefix("Reject ")
     wrong.click()

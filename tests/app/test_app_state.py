@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import assert_no_error, open_page, serve, settle, wait_until
+from browser import assert_no_error, open_page, serve, settle, wait_for, wait_until
 from fakes import a_collection_of, build_fake
 
 
@@ -81,12 +81,10 @@ def test_back_takes_back_one_step(page: Any, address: str) -> None:
     second = query(page)
     page.go_back()
     page.wait_for_function("() => !location.search.includes('f.sex')")
-    page.wait_for_timeout(500)
-    assert query(page) == (*second[:2], first[2])
+    wait_for(page, lambda: query(page) == (*second[:2], first[2]))
     page.go_back()
     page.wait_for_function("trait => location.search.includes(`trait=${trait}`)", arg=first[1])
-    page.wait_for_timeout(500)
-    assert query(page) == first
+    wait_for(page, lambda: query(page) == first)
     page.go_back()
     page.wait_for_function("() => !location.search.includes('specimen')")
     page.locator(".query-name").wait_for(state="hidden")
