@@ -27,7 +27,13 @@ from sst_retrieval.evaluate.few_shot_scores import ProtocolScores, Trial, score_
 from sst_retrieval.evaluate.few_shot_split import group_labelled, load_labelled_support
 from sst_retrieval.evaluate.perturbation import Perturbation, Target, load_target
 from sst_retrieval.track.contract import Memory, Propagator
-from sst_retrieval.track.second_pass import choose_targets, is_clearly_surer, make_support, remember_again
+from sst_retrieval.track.second_pass import (
+    choose_targets,
+    is_clearly_surer,
+    make_support,
+    needs_second_pass,
+    remember_again,
+)
 from sst_retrieval.types import Photograph, Propagated, Support
 
 
@@ -99,7 +105,7 @@ def propagate_twice(
     """Propagate once, and again with each number of further supports.
 
     Yields:
-        Number of further supports, whether the target became one, whether the second pass is clearly surer, and a trial
+        Number of further supports, whether the target became one, whether the second pass is taken, and a trial
         of the last pass of the target.
     """
     memory = propagator.remember([drawn])
@@ -120,7 +126,8 @@ def propagate_twice(
         for one in targets:
             name = one.specimen.id
             found = propagate(propagator, again, one) if further and name not in surest else first[name]
-            surer = is_clearly_surer(found.confidence, first[name].confidence)
+            unsure = needs_second_pass(first[name].confidence)
+            surer = unsure and is_clearly_surer(found.confidence, first[name].confidence)
             for trial in score(one, found, memory, seed):
                 yield count, name in surest, surer, trial
 

@@ -8,7 +8,7 @@ The protocol of the SST paper (Feng et al. 2025, arXiv 2501.06749), for one or s
    `erased` is the share of targets on which one trait is painted over, as if it had been torn off, to measure whether
    the propagator detects its absence. Such targets count for presence only.
 3. With a second pass, the targets whose masks are surest become supports, too; the masks of all others are propagated
-   anew, and taken where they are clearly surer (`track.second_pass`).
+   anew where they were unsure, and taken where they are now clearly surer (`track.second_pass`).
 4. The masks are scored (`few_shot_scores`).
 """
 
@@ -33,7 +33,13 @@ from sst_retrieval.evaluate.few_shot_split import (
 from sst_retrieval.evaluate.perturbation import Perturbation, Target, load_target
 from sst_retrieval.files import escape_name
 from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
-from sst_retrieval.track.second_pass import choose_targets, is_clearly_surer, make_support, remember_again
+from sst_retrieval.track.second_pass import (
+    choose_targets,
+    is_clearly_surer,
+    make_support,
+    needs_second_pass,
+    remember_again,
+)
 from sst_retrieval.types import Floats, Photograph, Support
 
 
@@ -99,10 +105,12 @@ def run_protocol(
             done += len(batch)
             progress(done, total)
         if second_pass:
-            surest = choose_targets(_collect_confidences(own), second_pass)
+            first = _collect_confidences(own)
+            surest = choose_targets(first, second_pass)
             chosen_targets = [one for target in surest for one in targets if one.id == target]
             further = [_make_support(target, memory, propagator) for target in load(chosen_targets)]
-            others = [one for one in targets if one.id not in surest] if further else []
+            unsure = {target for target, (confidence, _) in first.items() if needs_second_pass(confidence)}
+            others = [one for one in targets if one.id in unsure.difference(surest)] if further else []
             if further:
                 memory = remember_again(propagator, supports, further)
             second: list[Trial] = []
@@ -138,7 +146,7 @@ def _collect_confidences(trials: Sequence[Trial]) -> dict[str, tuple[Floats, lis
 
 
 def _choose_surer(first: Sequence[Trial], second: Sequence[Trial]) -> list[Trial]:
-    """Choose between the trials of two passes, target by target; `second` lacks those that became supports."""
+    """Choose between the trials of two passes, target by target; `second` has only those that needed one."""
     before, after = (_collect_confidences(trials) for trials in (first, second))
     surer = {target for target in after if is_clearly_surer(after[target][0], before[target][0])}
     return [t for t in first if t.specimen not in surer] + [t for t in second if t.specimen in surer]

@@ -7,8 +7,9 @@
 3. `make_support`, `remember_again`: with their predicted masks they join the supports.
 4. Propagate to the targets that were not chosen from all of them. The chosen keep the masks of the first pass: asked
    again, each would find its own prediction and confirm it.
-5. A target takes the masks of the second pass only where they are clearly surer (`is_clearly_surer`). Predicted masks
-   are worse than drawn ones: where the first pass is good already, or bad on every specimen, further supports do harm.
+5. A target takes the masks of the second pass only where the first was not sure (`needs_second_pass`) and the second is
+   clearly surer (`is_clearly_surer`). Predicted masks are worse than drawn ones: where the first pass is good already,
+   or bad on every specimen, further supports do harm (benchmarks/README.md).
 
 A mask then depends on which other photographs the group has, but not on their order: only confidences and ids decide.
 """
@@ -30,7 +31,10 @@ mean, since thin traits may be unsure on every specimen of a group; a trait that
 background."""
 
 
-CLEARLY_SURER = 0.04
+SURE = 0.75
+"""Mean confidence of the first pass from which on a target keeps its masks."""
+
+CLEARLY_SURER = 0.02
 """By how much the mean confidence of the second pass must exceed that of the first."""
 
 
@@ -101,16 +105,25 @@ def remember_again(propagator: Propagator, supports: Sequence[Support], further:
     return propagator.remember([*supports, *further])
 
 
+def needs_second_pass(first: Floats) -> bool:
+    """Say whether a target is propagated to again.
+
+    Args:
+        first: confidence of each trait in the first pass, float32 (T,).
+    """
+    return float(np.mean(first)) < SURE
+
+
 def is_clearly_surer(second: Floats, first: Floats) -> bool:
-    """Say whether the masks of a second pass are taken.
+    """Say whether the masks of a second pass are taken, of a target that needs one.
 
     Args:
         second: confidence of each trait in the second pass, float32 (T,).
         first: the same in the first pass.
 
-    >>> is_clearly_surer(np.array([0.9, 0.8]), np.array([0.8, 0.8]))
+    >>> is_clearly_surer(np.array([0.8, 0.7]), np.array([0.7, 0.7]))
     True
-    >>> is_clearly_surer(np.array([0.9, 0.7]), np.array([0.8, 0.8]))
+    >>> is_clearly_surer(np.array([0.8, 0.6]), np.array([0.7, 0.7]))
     False
     """
     return float(np.mean(second)) > float(np.mean(first)) + CLEARLY_SURER
@@ -125,15 +138,18 @@ def propagate_from(propagator: Propagator, memory: Memory, images: Sequence[RGBI
         images: uint8 (H, W, 3) each.
 
     Returns:
-        One result an image; of two passes that which `is_clearly_surer` chooses.
+        One result an image; of two passes the first, unless the second is needed and clearly surer.
 
     Raises:
         ModelError: the propagator breaks its contract.
     """
     if not isinstance(memory, TwoPassMemory):
         return list(check_propagated(propagator.propagate(memory, images), images, memory.traits, propagator.name))
-    passes = (propagate_from(propagator, each, images) for each in (memory.drawn, memory.extended))
-    return [
-        second if is_clearly_surer(second.confidence, first.confidence) else first
-        for first, second in zip(*passes, strict=True)
-    ]
+    results = propagate_from(propagator, memory.drawn, images)
+    unsure = [place for place, first in enumerate(results) if needs_second_pass(first.confidence)]
+    if unsure:
+        again = propagate_from(propagator, memory.extended, [images[place] for place in unsure])
+        for place, second in zip(unsure, again, strict=True):
+            if is_clearly_surer(second.confidence, results[place].confidence):
+                results[place] = second
+    return results

@@ -84,10 +84,19 @@ class Undecided:
         return [Propagated(mask, np.array([memory.confidence], np.float32), frame) for _ in images]
 
 
-@pytest.mark.parametrize(("gain", "pixel"), [(CLEARLY_SURER + 0.01, 1), (CLEARLY_SURER - 0.01, 0), (-0.2, 0)])
-def test_the_second_pass_is_taken_where_it_is_clearly_surer(gain: float, pixel: int) -> None:
+@pytest.mark.parametrize(
+    ("first", "gain", "pixel"),
+    [
+        (0.6, CLEARLY_SURER + 0.01, 1),
+        (0.6, CLEARLY_SURER - 0.01, 0),
+        (0.6, -0.2, 0),
+        (0.74, 0.1, 1),
+        (0.76, 0.1, 0),
+    ],
+)
+def test_the_second_pass_is_taken_where_it_is_needed_and_clearly_surer(first: float, gain: float, pixel: int) -> None:
     image = np.zeros((4, 4, 3), dtype=np.uint8)
-    memory = TwoPassMemory(Remembered(("spot",), 0.6, 0), Remembered(("spot",), 0.6 + gain, 1))
+    memory = TwoPassMemory(Remembered(("spot",), first, 0), Remembered(("spot",), first + gain, 1))
     found = propagate_from(Undecided(), memory, [image, image])
     assert [int(np.flatnonzero(each.masks[0, 0])[0]) for each in found] == [pixel, pixel]
     (once,) = propagate_from(Undecided(), memory.extended, [image])
