@@ -8,7 +8,8 @@ where these shapes do not fit, as on a plain lake or sky:
    are narrow.
 2. Verdict: does a piece have all that an annotated individual has (`find.appearance.compare_parts`), is it of its kind
    (`compare_kinds`), do several sources agree on it, and is it rather the whole of a thing than a part?
-3. Of pieces that overlap the best stays, and no pixel belongs to two.
+3. Of pieces that overlap the best stays, fragments of one individual are joined (`find.fragments`), and no pixel
+   belongs to two.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from PIL import Image
 
 from sst_retrieval.find.appearance import Look, compare_kinds, compare_parts, compute_look
 from sst_retrieval.find.board import BoardMemory, Laid, complete_body, judge_laid, lay_shapes, remember_board
+from sst_retrieval.find.contract import FOUND
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
+from sst_retrieval.find.fragments import FragmentJoiner, Judged
 from sst_retrieval.find.likelihood import PixelModel, compute_likelihood, fit_pixel_model
 from sst_retrieval.find.overlaps import Piece, share_pixels, suppress
 from sst_retrieval.find.proposals import Proposal, collect_pieces, find_pieces, resize_map
@@ -129,14 +132,34 @@ class DenseFinder:
             return judge_laid(self.trunk, memory.board, laid, image)
         working = shrink(image, WORKING_SIDE)
         proposals = self._propose(memory, working, laid)
-        scores = [self._judge(memory, working, each) for each in proposals]
-        chosen = suppress([(each.box, each.mask) for each in proposals], scores, iou=0.5, inside=0.7)
-        enlarged = [enlarge(proposals[place], working.shape, image.shape) for place in chosen]
+        joined = self.choose(memory, working, proposals)
+        enlarged = [enlarge(each.proposal, working.shape, image.shape) for each in joined]
         return [
-            Detection(piece[0], scores[place], piece[1])
-            for piece, place in zip(share_pixels(enlarged), chosen, strict=True)
+            Detection(piece[0], each.score, piece[1])
+            for piece, each in zip(share_pixels(enlarged), joined, strict=True)
             if piece is not None
         ]
+
+    def choose(self, memory: DenseFinderMemory, image: RGBImage, proposals: Sequence[Proposal]) -> list[Judged]:
+        """Choose the pieces that are individuals.
+
+        Args:
+            memory: of the group.
+            image: uint8 (H, W, 3), on which they were proposed.
+            proposals: the pieces; they may overlap.
+
+        Returns:
+            Pieces that hardly overlap, those of one individual joined; the surest first.
+        """
+
+        def judge(proposal: Proposal) -> Judged:
+            return self._judge(memory, image, proposal)
+
+        judged = [judge(each) for each in proposals]
+        pieces = [(each.box, each.mask) for each in proposals]
+        chosen = suppress(pieces, [each.score for each in judged], iou=0.5, inside=0.7)
+        joiner = FragmentJoiner(memory.looks, memory.board.templates, judge, FOUND)
+        return joiner.join([judged[place] for place in chosen])
 
     def _propose(self, memory: DenseFinderMemory, image: RGBImage, laid: Laid | None) -> list[Proposal]:
         """Propose pieces of a photograph that is no board.
@@ -161,13 +184,13 @@ class DenseFinder:
             found += collect_pieces(split_round(piece.mask, ALIKE_SPACING), piece.box[:2])
         return [replace(each, votes=ALIKE_VOTES) for each in found]
 
-    def _judge(self, memory: DenseFinderMemory, image: RGBImage, proposal: Proposal) -> float:
-        """Return how sure it is that a piece is an individual of the group, 0..1."""
+    def _judge(self, memory: DenseFinderMemory, image: RGBImage, proposal: Proposal) -> Judged:
+        """Judge how sure it is that a piece is an individual of the group."""
         look = compute_look(self.trunk, image, proposal.box, proposal.mask)
         verdict = PARTS_WEIGHT * compare_parts(memory.looks, look) + VOTES_WEIGHT * np.log(proposal.votes)
         verdict += AROUND_WEIGHT * proposal.around + OFFSET
         kind = KIND_WEIGHT * (compare_kinds(memory.looks, look) - memory.kind_middle)
-        return float(_sigmoid(verdict) * _sigmoid(kind))
+        return Judged(proposal, look, float(_sigmoid(verdict) * _sigmoid(kind)))
 
 
 def shrink(image: RGBImage, side: int) -> RGBImage:

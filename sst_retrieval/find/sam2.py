@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from sst_retrieval.find.dense import ALIKE_VOTES, DenseFinder, DenseFinderMemory, shrink
-from sst_retrieval.find.overlaps import Piece, share_pixels, suppress, tighten
+from sst_retrieval.find.overlaps import Piece, share_pixels, tighten
 from sst_retrieval.find.proposals import Proposal
 from sst_retrieval.foregrounds.colour import ColourForeground
 from sst_retrieval.imaging.masks import decode, resize_mask
@@ -98,13 +98,12 @@ class Sam2Finder(DenseFinder):
 
     def find(self, memory: DenseFinderMemory, image: RGBImage) -> list[Detection]:
         """Find the individuals on a photograph (see `Finder.find`)."""
-        pieces = self.propose(image)
-        scores = [self._judge(memory, image, Proposal(box, mask, votes=ALIKE_VOTES)) for box, mask in pieces]
-        chosen = suppress(pieces, scores, iou=0.5, inside=0.7)
-        kept = share_pixels([pieces[position] for position in chosen])
+        proposals = [Proposal(box, mask, votes=ALIKE_VOTES) for box, mask in self.propose(image)]
+        chosen = self.choose(memory, image, proposals)
+        kept = share_pixels([(each.proposal.box, each.proposal.mask) for each in chosen])
         return [
-            Detection(piece[0], scores[position], piece[1])
-            for piece, position in zip(kept, chosen, strict=True)
+            Detection(piece[0], each.score, piece[1])
+            for piece, each in zip(kept, chosen, strict=True)
             if piece is not None
         ]
 
