@@ -23,7 +23,7 @@ def show_filters(index: sst.Index) -> str | None:
     facets = current_index.get_facets(_get_trait(index))
     for facet in facets.values():
         _widen_range(facet)
-        if url_state.was_adopted():
+        if url_state.take_adopted(_get_key(facet)):
             start = _read_url(facet)
             st.session_state[_get_key(facet)] = start or ([] if facet.kind == "words" else facet.span)
     chosen: dict[str, Any] = {

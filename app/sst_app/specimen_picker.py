@@ -13,6 +13,9 @@ from sst_app.markdown import WORD_JOINER, escape_md
 ROWS = 4
 """Number of rows in the gallery."""
 
+PAUSE = "200ms"
+"""Time without a key after which the typed words are searched for."""
+
 
 def find_specimens(specimens: pd.DataFrame, words: str) -> list[str]:
     """Find the specimens that contain all words in their id or any column; ids that begin with the text come first.
@@ -28,6 +31,14 @@ def find_specimens(specimens: pd.DataFrame, words: str) -> list[str]:
     names = found["sst:specimen"].tolist()
     typed = captions.fold(words).strip()
     return sorted(names, key=lambda name: not captions.fold(name).startswith(typed)) if typed else names
+
+
+def show_search(key: str, placeholder: str) -> str:
+    """Show a box for words of a specimen, which are taken while they are typed; return them."""
+    return st.text_input(
+        "Specimen", key=key, type="search", live=PAUSE, placeholder=placeholder, icon=":material/search:",
+        help="Words of its id or of any column; accents and capitals do not matter.",
+    )  # fmt: skip
 
 
 def show_gallery(

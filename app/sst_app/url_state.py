@@ -43,18 +43,24 @@ def begin(page: str) -> None:
     """Begin the run of a page: take over what its URL says if the session begins, or the person went Back."""
     before = st.session_state.get("url-page")
     st.session_state["url-page"] = page
-    adopted = before is None or _is_history_navigation()
-    st.session_state["url-adopted"] = adopted
-    if adopted:
+    if before is None or _is_history_navigation():
         _get("url")[page] = _read_url(page)
+        st.session_state["url-adopted"] = set()
     if before not in (None, page):
         for key, value in st.session_state.get("url-widgets", {}).get(page, {}).items():
             st.session_state[key] = value
 
 
-def was_adopted() -> bool:
-    """Return whether this run shows what the URL says: a link, a reload, Back."""
-    return bool(st.session_state.get("url-adopted"))
+def take_adopted(name: str) -> bool:
+    """Return, once, whether a name has a new value from the URL, which its widget is to show: a link, a reload, Back.
+
+    A run may be interrupted before it comes to the widget; then the next one finds it.
+    """
+    taken: set[str] | None = st.session_state.get("url-adopted")
+    new = taken is not None and name not in taken
+    if new and taken is not None:
+        taken.add(name)
+    return new
 
 
 def make_link(changes: Mapping[str, str | None]) -> str:
@@ -89,6 +95,7 @@ def write() -> None:
     state, found = _get_state(), _read_url(page)
     if state != found:
         st.query_params.update({**{name: [] for name in found}, **state})
+    st.session_state["url-adopted"] = None
     names = WIDGETS.get(page, ())
     kept = {str(key): value for key, value in st.session_state.items() if _is_one_of(str(key), names)}
     st.session_state.setdefault("url-widgets", {})[page] = kept

@@ -53,6 +53,8 @@ def main() -> None:
 
 def _show_specimen_filter(source: SpecimenSource) -> list[str]:
     """Show filters by group and by words; return the ids of the specimens that pass."""
+    if url_state.take_adopted("draw"):
+        st.session_state["annotate-specimen"] = url_state.get("draw") or None
     sizes = source.specimens["sst:group"].value_counts()
     # Groups without a support come first.
     groups = sorted(map(str, sizes.index), key=lambda group: (group in source.supports, group))
@@ -60,22 +62,23 @@ def _show_specimen_filter(source: SpecimenSource) -> list[str]:
         "Group", [EVERY_GROUP, *groups], key="annotate-group", format_func=lambda group: group
         if group in source.supports or group == EVERY_GROUP else f"{group} (no support yet)",
     )  # fmt: skip
-    words = st.text_input("Specimen", key="annotate-words", placeholder="id, name ...", icon=":material/search:")
-    own = source.specimens
-    return specimen_picker.find_specimens(own if group == EVERY_GROUP else own[own["sst:group"] == group], words)
+    own = source.specimens if group == EVERY_GROUP else source.specimens[source.specimens["sst:group"] == group]
+    if not (own["sst:specimen"] == st.session_state.get("annotate-specimen")).any():
+        st.session_state["annotate-specimen"] = None  # Of another group than the one that was chosen since.
+    words = specimen_picker.show_search("annotate-words", "id, name, place ...")
+    found = specimen_picker.find_specimens(own, words)
+    if words and st.session_state.get("annotate-specimen") is not None:
+        # Beside the surface, which stays until another one is chosen.
+        specimen_picker.show_gallery(found, _pick, key="find", across=2, picture=source.thumbnail)
+    return found
 
 
 def _show_specimen_choice(names: list[str]) -> str | None:
     """Show a choice of specimens; return the chosen one."""
+    wanted = st.session_state.get("annotate-specimen")
     if not names:
         st.info("No specimen has all of these words; use fewer or other ones.")
-        return None
-    if url_state.was_adopted():
-        st.session_state["annotate-specimen"] = url_state.get("draw") or None
-    wanted = st.session_state.get("annotate-specimen")
-    shown = names[:200] if wanted not in names[200:] else [str(wanted), *names[:199]]
-    if wanted not in shown:
-        st.session_state["annotate-specimen"] = None
+    shown = names[:200] if wanted is None or wanted in names[:200] else [wanted, *names[:199]]
     chosen = st.selectbox("Draw on", shown, index=None, key="annotate-specimen", placeholder=f"{len(names):,} found")
     url_state.put("draw", *([chosen] if chosen else []))
     return chosen
@@ -115,7 +118,7 @@ def _show_overview(source: SpecimenSource, names: list[str]) -> None:
 
 
 def _pick(specimen: str) -> None:
-    st.session_state["annotate-specimen"] = specimen
+    st.session_state["annotate-specimen"], st.session_state["annotate-words"] = specimen, ""
 
 
 def _draw(source: SpecimenSource, specimen: str, traits: list[str]) -> None:

@@ -24,6 +24,7 @@ from sst_app import (
     url_state,
 )
 from sst_app.markdown import escape_md
+from sst_app.page_errors import show_errors
 
 STEP = 0.1
 
@@ -81,21 +82,26 @@ def _show_query(index: sst.Index) -> query_input.QueryInput | query_input.Unmask
     )  # fmt: skip
     if way == "a photograph":
         return query_input.show_upload(index)
-    words = st.text_input(
-        "Specimen", key="words", placeholder="id, name, place ...", help="Words of its id or of any column.",
-        icon=":material/search:",
-    )  # fmt: skip
     specimen = individuals.resolve(index, url_state.get("specimen"))
     if specimen and not (current_index.get_specimens()["sst:specimen"] == specimen).any():
         st.warning(escape_md(f"This index has no specimen {specimen!r}; choose another."))
         specimen = ""
-    if words or not specimen:
-        found = specimen_picker.find_specimens(current_index.get_specimens(), words)
-        if words and not found:
-            st.info("No specimen has all of these words; use fewer or other ones.")
-        found = found if index.catalog.plain else individuals.list_first_of_each(index, found)
-        specimen_picker.show_gallery(found, _pick, key="pick", across=2)
+    _show_choice(index, bool(specimen))
     return _show_traits(index, specimen) if specimen else None
+
+
+@st.fragment
+@show_errors()
+def _show_choice(index: sst.Index, chosen: bool) -> None:
+    """Show the search for a specimen, and what it finds while somebody types; as a fragment: only this is run again."""
+    words = specimen_picker.show_search("words", "id, name, place ...")
+    if chosen and not words:
+        return
+    found = specimen_picker.find_specimens(current_index.get_specimens(), words)
+    if words and not found:
+        st.info("No specimen has all of these words; use fewer or other ones.")
+    found = found if index.catalog.plain else individuals.list_first_of_each(index, found)
+    specimen_picker.show_gallery(found, _pick, key="pick", across=2)
 
 
 def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | None:
@@ -120,7 +126,7 @@ def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | No
         return None
     order = [trait for trait in index.traits if trait in there]
     requested = url_state.get("trait")
-    if st.session_state.get("trait") not in order or (url_state.was_adopted() and requested in order):
+    if (url_state.take_adopted("trait") and requested in order) or st.session_state.get("trait") not in order:
         st.session_state["trait"] = requested if requested in order else order[0]
     trait = st.session_state["trait"]
     clicked = _show_photograph(index, specimen, size, outlines, trait)
@@ -145,7 +151,7 @@ def _show_further_traits(order: list[str]) -> list[str]:
     others = [trait for trait in order if trait != st.session_state["trait"]]
     if not others:
         return []
-    if "together" not in st.session_state or url_state.was_adopted():
+    if url_state.take_adopted("together") or "together" not in st.session_state:
         st.session_state["together"] = url_state.get_all("together")
     st.session_state["together"] = [trait for trait in st.session_state["together"] if trait in others]
     chosen: list[str] = st.pills(
@@ -201,6 +207,7 @@ def _pick(specimen: str) -> None:
     url_state.put("specimen", specimen)
     url_state.put("page")
     st.session_state["words"] = ""
+    st.rerun()  # All of the page, not only the choice.
 
 
 def _show_welcome(index: sst.Index, sentence: sentence_input.SentenceQuery | None) -> None:
