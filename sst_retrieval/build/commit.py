@@ -29,7 +29,7 @@ def commit_build(job: Job, state: BuildState) -> BuildReport:
         What it did.
     """
     state.shards.write()
-    indexed = job.store.indexed_hashes().keys()
+    indexed = job.store.indexed_photographs()
     gone = indexed - {specimen.id for specimen in job.collection.photographs}
     unreadable = indexed & {skipped.photograph for skipped in _list_skipped(job, state)}
     removed = sorted(gone | unreadable) if job.settings.prune else []
@@ -51,7 +51,7 @@ def _tidy_pictures(job: Job) -> None:
 def commit_interrupted(job: Job, state: BuildState) -> None:
     """Make searchable what an interrupted build has done, unless a rebuild has less than the index had before."""
     state.shards.write()
-    previous, indexed = job.store.generation, len(job.store.indexed_hashes())
+    previous, indexed = job.store.generation, len(job.store.indexed_photographs())
     if indexed >= (1 if previous is None else previous.provenance["photographs"]["indexed"]):
         _commit(job, state, complete=False, indexed=indexed)
 
@@ -66,6 +66,7 @@ def _commit(job: Job, state: BuildState, *, complete: bool, indexed: int) -> int
         provenance=describe_build(job, state, complete=complete, indexed=indexed),
         # A build that was interrupted does not know yet what is unreadable.
         prune=complete and job.settings.prune,
+        refit=job.settings.refit,
     )
     job.progress("making them searchable", 1, 1)
     return number

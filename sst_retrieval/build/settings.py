@@ -38,6 +38,8 @@ class BuildSettings:
             another than at the last build.
         ray: process the photographs on a Ray cluster: its address, "auto" or "local" (see `build.cluster`); None
             processes them on this computer.
+        refit: fit the whitening of the vectors to all regions again, also where the commit of a large index would
+            only add to it (see `index.epochs`); similarities then change a little.
     """
 
     images: Path | None = None
@@ -58,6 +60,7 @@ class BuildSettings:
     workers: int | None = None
     reread: bool = False
     ray: str | None = None
+    refit: bool = False
     second_pass: int = 0
 
 

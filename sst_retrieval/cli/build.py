@@ -48,6 +48,9 @@ OPTIONS = {
     "reread": typer.Option(
         "--reread", help="Read all photographs to see what has changed, not only those of another size or time."
     ),
+    "refit": typer.Option(
+        "--refit", help="Fit the comparison of vectors to all regions again; of large indexes, which are else added to."
+    ),
     "groups": typer.Option(help="Propagate only this group, as after it got another support; repeatable. Others stay."),
     "second_pass": typer.Option(
         help="Photographs of a group, the surest, that become supports for all others; for groups of many species.",

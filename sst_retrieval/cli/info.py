@@ -55,10 +55,22 @@ def format_info(info: dict[str, Any]) -> str:
     lines += ["skipped:"] * bool(info["skipped"])
     lines += [f"  {count}: {reason}" for reason, count in info["skipped"].items()]
     lines += [f"note: {note}" for note in made.get("notes", ())]  # Older indexes have none.
+    lines += _describe_epoch(info)
     lines.append("columns: " + ", ".join(f"{name} {kind}" for name, kind in info["columns"].items()))
     lines.append(f"masks by {settings['propagator']['model']}; vectors by {settings['embedder']['embedder']}")
     lines.append(f"built {made['started']} to {made['ended']} from {made['table']}")
     return "\n".join(lines)
+
+
+def _describe_epoch(info: dict[str, Any]) -> list[str]:
+    """Say since when similarities can be compared, where something was added since."""
+    epoch = info.get("epoch")  # Older indexes have none.
+    if epoch is None or epoch["number"] == info["generation"]:
+        return []
+    return [
+        f"similarities can be compared with those since generation {epoch['number']}: {epoch['added']} regions were "
+        f"added to it (in {epoch['segments']} segments) and {epoch['removed']} removed; build --refit begins anew"
+    ]
 
 
 def _list_many(info: dict[str, Any]) -> list[str]:

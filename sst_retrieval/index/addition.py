@@ -43,6 +43,7 @@ from sst_retrieval.index.generation import (
     measurement_sql,
     searchable_sql,
     verify_generation,
+    write_notes,
 )
 from sst_retrieval.index.owner_additions import add_owners
 from sst_retrieval.index.paths import GenerationPaths, SegmentPaths
@@ -108,6 +109,7 @@ def add_to_generation(
         connection.execute("BEGIN TRANSACTION").fetchall()
         _find_changes(connection, snapshot, epoch)
         _change_catalog(connection, paths.folder, skipped, reviews, number)
+        write_notes(connection, shards)
         columns = [name for name in _columns(connection, "photographs") if name not in INDIVIDUAL_COLUMNS]
         dead = connection.execute("SELECT region_id FROM dead ORDER BY region_id").fetchnumpy()["region_id"]
         removed = np.union1d(read_removed_ids(old), np.asarray(dead, dtype=np.int64))
@@ -266,17 +268,16 @@ def _change_catalog(
         connection.execute(f"INSERT INTO reviews {select}").fetchall()
     with list_skipped(folder, skipped) as select:
         connection.execute(f"INSERT INTO skipped {select}").fetchall()
-    connection.execute(
-        """CREATE TEMP TABLE reviewed AS SELECT region_id FROM
-           ((FROM old_reviews EXCEPT FROM reviews) UNION ALL (FROM reviews EXCEPT FROM old_reviews))"""
-    ).fetchall()
-    connection.execute(
-        """DELETE FROM searchable WHERE "sst:photograph" IN (FROM touched) OR "sst:region" IN (FROM reviewed)"""
-    ).fetchall()
-    connection.execute(
+    for sql in (
+        """CREATE TEMP TABLE rewritten AS
+           SELECT region_id FROM regions WHERE individual IN (SELECT "sst:individual" FROM new_individuals)
+           UNION SELECT region_id FROM ((FROM old_reviews EXCEPT FROM reviews)
+                                        UNION ALL (FROM reviews EXCEPT FROM old_reviews))""",
+        """DELETE FROM searchable WHERE "sst:photograph" IN (FROM touched) OR "sst:region" IN (FROM rewritten)""",
         f"""INSERT INTO searchable {searchable_sql(connection)}
-            WHERE s."sst:photograph" IN (FROM touched) OR r.region_id IN (FROM reviewed) ORDER BY r.region_id"""
-    ).fetchall()
+            WHERE r.region_id IN (FROM rewritten) ORDER BY r.region_id""",
+    ):
+        connection.execute(sql).fetchall()
     connection.execute("CREATE TABLE IF NOT EXISTS additions (generation BIGINT, regions BIGINT)").fetchall()
     connection.execute(f"INSERT INTO additions SELECT {number}, count(*) FROM numbers").fetchall()
 

@@ -8,10 +8,14 @@
     reviews       region_id, individual, trait, review, reviewer, time, comment: what counted at the commit
     skipped       photograph, stage, reason
     searchable    all that a predicate may use, one row a region
+    made          photograph, shard, content_hash, support_hash, removed: what its newest rows were made from
+    notes         name, note (JSON): what shards note for later builds
+    additions     generation, regions: a row each time something was added (`index.addition`); else no such table
 
 Catalogs of version 0.1 had one individual a photograph, and a table `specimens`; they are read through views that give
-them the tables above. Regions are numbered by trait, then individual. The file is written once (`index.generation`),
-then only opened to read.
+them the tables above. Regions are numbered by trait, then individual; those that were added later have higher numbers,
+and the numbers of removed ones are not given again. The file is written once (`index.generation`, or `index.addition`,
+which changes a copy of the last one), then only opened to read.
 
 A predicate (`where`) is one DuckDB expression over the collection's own columns, then `specimen`, `photograph`,
 `individual`, `trait`, `confidence`, `review` and the measurements. If the collection has a column of such a name, the
@@ -106,7 +110,7 @@ class Catalog(SandboxedDatabase):
         """
         super().__init__(path)
         try:
-            self._adapt_old()
+            tables = self._adapt_old()
             columns, measured = self.rows("DESCRIBE individuals"), self.rows("DESCRIBE measurements")
             sql = 'SELECT count(*), count("sst:box") FROM individuals WHERE "sst:individual" <> "sst:specimen"'
             differ, placed = self.rows(sql)[0]
@@ -116,6 +120,8 @@ class Catalog(SandboxedDatabase):
         self.columns: dict[str, str] = {name: kind for name, kind, *_ in columns if name not in INDIVIDUAL_COLUMNS}
         self.plain, self.places_individuals = differ == 0, placed > 0
         self.measurement_names = tuple(name for name, *_ in measured)[1:]
+        # In which order regions are listed; of what was added, the numbers do not tell the order.
+        self._order = ("trait", "individual") if "additions" in tables else ("region_id",)
         self.has_review_column = any(name.casefold() == "review" for name in self.columns)
         self.region_reviews = RegionReviews.of({}, [])
         self._owners: Owners | None = None
@@ -131,13 +137,14 @@ class Catalog(SandboxedDatabase):
         self._owners = None
         super().close()
 
-    def _adapt_old(self) -> None:
-        """Give a catalog of version 0.1 the tables of today."""
+    def _adapt_old(self) -> set[str]:
+        """Give a catalog of version 0.1 the tables of today; return the names of the tables that it has."""
         tables = {name for (name,) in self.rows("SELECT table_name FROM duckdb_tables()")}
         if "specimens" in tables and "individuals" not in tables:
             own = {name.casefold() for name, *_ in self.rows("DESCRIBE specimens")}
             added = [f'"sst:specimen" AS {name}' for name in ("individual", "photograph") if name not in own]
             self.reopen_through(_OLD_VIEWS.format(names="".join(f", {each}" for each in added)), schema="old")
+        return tables
 
     def resolve(self, where: str, trait: str) -> npt.NDArray[np.int64]:
         """Resolve a predicate to the regions of a trait that it holds for.
@@ -234,7 +241,7 @@ class Catalog(SandboxedDatabase):
                          s."sst:group"{own}{measured}
                   FROM regions r JOIN individuals s ON s."sst:individual" = r.individual
                   LEFT JOIN measurements m ON m.region_id = r.region_id
-                  WHERE $trait IS NULL OR r.trait = $trait ORDER BY r.region_id"""
+                  WHERE $trait IS NULL OR r.trait = $trait ORDER BY {", ".join(f"r.{name}" for name in self._order)}"""
         region_reviews = self.region_reviews
         with self.cursor() as cursor:
             frame = cursor.execute(sql, {"trait": trait}).df()
@@ -263,7 +270,7 @@ class Catalog(SandboxedDatabase):
                          JOIN {_PLACES} ON "sst:individual" = individual
                          WHERE trait = $trait AND region_id IN (SELECT "sst:region" FROM searchable WHERE {{}})
                                AND region_id NOT IN (SELECT unnest($hidden))
-                         ORDER BY region_id"""
+                         ORDER BY {", ".join(f"regions.{name}" for name in self._order)}"""
         )
         parameters = {"trait": trait, **parameters, "hidden": region_reviews.hidden_ids.tolist()}
         table = self.select_where(sql, where, parameters, table="searchable")

@@ -13,6 +13,7 @@ This begins an epoch (`index.epochs`); `index.addition` writes a generation by a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -33,7 +34,7 @@ from sst_retrieval.index.epochs import Epoch, open_vectors, read_epoch, read_rem
 from sst_retrieval.index.owners import write_owners
 from sst_retrieval.index.paths import GenerationPaths
 from sst_retrieval.index.reviews import DECISIONS, Review, latest_reviews
-from sst_retrieval.index.shards import is_old, read_vectors
+from sst_retrieval.index.shards import is_old, read_notes, read_vectors
 from sst_retrieval.index.vector_files import write_vectors
 from sst_retrieval.index.whitening import whiten, write_whitening
 from sst_retrieval.types import Floats, Skipped
@@ -124,12 +125,21 @@ def write_generation(
     """
     paths.vector_folder.mkdir()
     with connect(shards, paths.folder / "spill", paths.catalog_file) as connection:
+        connection.execute("CREATE TABLE notes (name VARCHAR PRIMARY KEY, note VARCHAR)").fetchall()
+        write_notes(connection, shards)
         _write_catalog(connection, paths.folder, snapshot, skipped, reviews)
         columns = [(name, kind) for name, kind, *_ in connection.execute("DESCRIBE individuals").fetchall()]
         write_owners(paths.owners_folder, connection, [each for each in columns if each[0] not in INDIVIDUAL_COLUMNS])
         traits = _write_vectors(connection, paths, number, shards, blocks, shrinkage)
     verify_generation(paths, traits, blocks)
     return traits
+
+
+def write_notes(connection: duckdb.DuckDBPyConnection, shards: Sequence[Path]) -> None:
+    """Write the notes of shards into the catalog; of two under one name the newer one wins."""
+    for name, note in {name: note for shard in shards for name, note in read_notes(shard).items()}.items():
+        values = [name, json.dumps(note)]
+        connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", values).fetchall()
 
 
 def _write_catalog(

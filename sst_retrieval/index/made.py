@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-import duckdb
-
-from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.index.duck import SandboxedDatabase
 from sst_retrieval.index.generation import SELECT_MADE, connect
 
 Made: TypeAlias = tuple[str, str, bool]
@@ -43,26 +42,27 @@ def read_made_in_catalog(path: Path) -> dict[str, Made]:
     Raises:
         IndexFolderError: it cannot be read.
     """
-    try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            rows = connection.execute(f"{_SELECT} made").fetchall()
-    except duckdb.Error as error:
-        raise IndexFolderError(f"{path} cannot be read; run the build again with --refit: {error}") from error
-    return {name: (content, supports, removed) for name, content, supports, removed in rows}
+    with SandboxedDatabase(path) as catalog:
+        return {
+            name: (content, supports, removed) for name, content, supports, removed in catalog.rows(f"{_SELECT} made")
+        }
 
 
-def list_made_in_catalog(path: Path) -> set[str]:
-    """List the photographs that a catalog says are indexed; as `read_made_in_catalog`, but in a tenth of the memory."""
-    try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            found = connection.execute("SELECT photograph FROM made WHERE NOT removed").fetchnumpy()
-    except duckdb.Error as error:
-        raise IndexFolderError(f"{path} cannot be read; run the build again with --refit: {error}") from error
-    return set(found["photograph"].tolist())
+def list_made_in_catalog(path: Path, *, removed: bool = False) -> set[str]:
+    """List the photographs that a catalog says are indexed, or that were removed.
+
+    As `read_made_in_catalog`, but in a tenth of the memory.
+    """
+    with SandboxedDatabase(path) as catalog, catalog.cursor() as cursor:
+        found = cursor.execute("SELECT photograph FROM made WHERE removed = $removed", {"removed": removed})
+        return set(found.fetchnumpy()["photograph"].tolist())
 
 
-def has_made(path: Path) -> bool:
-    """Say whether a catalog has what `read_made_in_catalog` reads; those of early versions do not."""
-    with duckdb.connect(str(path), read_only=True) as connection:
-        found = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'made'").fetchall()
-    return bool(found[0][0])
+def read_notes_in_catalog(path: Path) -> dict[str, Any]:
+    """Read what the shards noted that a catalog was made of.
+
+    Raises:
+        IndexFolderError: it cannot be read.
+    """
+    with SandboxedDatabase(path) as catalog:
+        return {name: json.loads(note) for name, note in catalog.rows("SELECT name, note FROM notes ORDER BY name")}

@@ -230,7 +230,8 @@ class Reader:
 
     def reviews(self) -> list[Review]:
         """Return the reviews that count on the photographs of this index, in order of trait and specimen."""
-        return [review for _, review in sorted(self.catalog.region_reviews.by_region.items())]
+        found = self.catalog.region_reviews.by_region.values()
+        return sorted(found, key=lambda review: (review.trait, review.individual))
 
     def table(self, trait: str | None = None) -> Any:
         """Return one row a region as a pandas data frame (see `Catalog.table`)."""

@@ -247,4 +247,8 @@ def _write(path: Path, records: list[dict[str, object]], notes: Mapping[str, Any
     table = pa.table(columns, schema=COLUMNS)
     if notes:
         table = table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
-    pq.write_table(table, path, compression="zstd", use_dictionary=texts, write_page_checksum=True)
+    # The bytes of the numbers, first all the first ones and so on: a tenth smaller, and quicker to write and to read.
+    encoding = {"vector.list.element": "BYTE_STREAM_SPLIT"}
+    pq.write_table(
+        table, path, compression="zstd", use_dictionary=texts, column_encoding=encoding, write_page_checksum=True
+    )

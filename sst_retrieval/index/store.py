@@ -37,7 +37,7 @@ from sst_retrieval.index.checksums import FileChecksum, compute_checksum, find_d
 from sst_retrieval.index.disk import explain_disk_errors
 from sst_retrieval.index.epochs import Epoch, read_epoch
 from sst_retrieval.index.generation import write_generation
-from sst_retrieval.index.made import Made, has_made, list_made_in_catalog, read_made, read_made_in_catalog
+from sst_retrieval.index.made import Made, list_made_in_catalog, read_made, read_made_in_catalog, read_notes_in_catalog
 from sst_retrieval.index.manifest import (
     Contents,
     Generation,
@@ -322,18 +322,20 @@ class Store:
         made = self._read_made()
         return {name: (content, supports) for name, (content, supports, removed) in made.items() if not removed}
 
+    def indexed_photographs(self) -> set[str]:
+        """Return the photographs that are indexed: the keys of `indexed_hashes`, in a tenth of the memory."""
+        return self._list_made(removed=False)
+
     def removed_photographs(self) -> set[str]:
         """Return the photographs that were taken out of the index, and are not in it again."""
-        return {name for name, (_, _, removed) in self._read_made().items() if removed}
+        return self._list_made(removed=True)
 
-    def _list_indexed(self) -> set[str]:
-        """List the photographs that are indexed, of old shards without what they were made from."""
+    def _list_made(self, *, removed: bool) -> set[str]:
         base = self._find_base()
-        if base is None:
-            return set(self.indexed_hashes())
-        new = read_made(self._check_shards(base.last_shard + 1), self.paths.spill_folder)
-        old = list_made_in_catalog(base.paths.catalog_file) - new.keys()
-        return old | {name for name, (_, _, removed) in new.items() if not removed}
+        first = self._manifest.recipe.first_shard if base is None else base.last_shard + 1
+        new = read_made(self._check_shards(first), self.paths.spill_folder)
+        old = set() if base is None else list_made_in_catalog(base.paths.catalog_file, removed=removed)
+        return (old - new.keys()) | {name for name, (_, _, gone) in new.items() if gone == removed}
 
     def _read_made(self) -> dict[str, Made]:
         """Read what the newest rows of each photograph were made from: of old shards, from the catalog if it can tell.
@@ -366,7 +368,7 @@ class Store:
                 epoch = read_epoch(paths)
             except IndexFolderError:
                 return None  # It is made again, from the shards.
-            if epoch is None or not epoch.is_large or not has_made(paths.catalog_file):
+            if epoch is None or not epoch.is_large:
                 return None
             self._check_shards(generation.recipe.first_shard, contents.last_shard)
             self._base = _Base(generation.number, paths, epoch, contents.last_shard)
@@ -385,7 +387,10 @@ class Store:
 
     def read_notes(self) -> dict[str, Any]:
         """Merge the notes of the present recipe's shards; of two under one name the newer one wins."""
-        return {name: note for shard in self._recipe_shards() for name, note in read_notes(shard).items()}
+        base = self._find_base()
+        first = self._manifest.recipe.first_shard if base is None else base.last_shard + 1
+        new = {name: note for shard in self._check_shards(first) for name, note in read_notes(shard).items()}
+        return new if base is None else {**read_notes_in_catalog(base.paths.catalog_file), **new}
 
     def commit(
         self,
@@ -427,7 +432,7 @@ class Store:
         prune: bool,
         refit: bool,
     ) -> int:
-        present = self._list_indexed()
+        present = self.indexed_photographs()
         gone = present - {specimen.id for specimen in collection.photographs}
         if prune:
             self._append_tombstones(sorted(gone | (present & {row.photograph for row in skipped})))

@@ -34,7 +34,7 @@ from sst_retrieval.index.whitening import read_whitening
 from sst_retrieval.types import Skipped
 
 _DERIVED = "nothing is lost"
-_REPAIR = "sst-retrieval verify --repair makes it again, and so does the next build"
+_REPAIR = "sst-retrieval verify --repair makes it again, and so does the next build (of a large index: build --refit)"
 
 
 @dataclass(frozen=True, slots=True)

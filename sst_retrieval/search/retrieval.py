@@ -83,7 +83,8 @@ def search(
             "photograph" or "individual": the same of these, so that a specimen may be hit several times.
 
     Returns:
-        At most k hits, the most similar first; equals in order of the specimens' ids.
+        At most k hits, the most similar first; equals in order of the specimens' ids, those that were added to a large
+        index later (see `index.epochs`) behind the others.
 
     Raises:
         QueryError: the query names something the index does not have.

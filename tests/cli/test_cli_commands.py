@@ -284,11 +284,11 @@ def test_every_option_of_a_build_reaches_its_settings(tmp_path: Path, monkeypatc
     words += ["--checkpoint", "x.pt", "--sam2-config", "x.yaml", "--cycle-consistency", "--clip-model", "m"]
     words += ["--clip-pretrained", "n", "--clip-pooling", "crop", "--adapter", "d", "--adapter", "e", "--batch", "3"]
     words += ["--device", "cuda", "--prune", "--rebuild", "--groups", "g", "--groups", "h", "--workers", "2"]
-    words += ["--reread"]
+    words += ["--reread", "--refit"]
     assert run(*words).exit_code == 0
     models = ModelOptions("x.pt", Path("x.yaml"), True, "m", "n", "crop", (Path("d"), Path("e")), 3)
     first = (Path("i"), "a", "b", "c", "p:P", "e:E", "cuda", models, True, True, ("g", "h"))
-    assert got == [BuildSettings(*first, workers=2, reread=True)]
+    assert got == [BuildSettings(*first, workers=2, reread=True, refit=True)]
 
 
 def test_init_writes_the_table_of_a_folder_of_photographs(table: Path) -> None:

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -13,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 from invented import BLOCKS, SETTINGS, a_collection, a_region, a_vector, built, rows
+from killing import kill_everywhere
 
 from sst_retrieval.errors import CollectionError, IndexFolderError, ModelMismatchError
 from sst_retrieval.index.catalog import Catalog
@@ -464,41 +463,9 @@ def walk(path: Path, journal: Path) -> None:
             journal.write_text("5")
 
 
-KILLER = """
-import itertools, os, shutil, signal, sys
-from pathlib import Path
-import test_store  # before any fork: loading it takes longer than a build
-
-calls = itertools.count()
-
-def deadly(function, fatal):
-    def call(*args, **kwargs):
-        if next(calls) == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return call
-
-folder, step = Path(sys.argv[1]), int(sys.argv[2])
-for fatal in itertools.count(0, step):
-    (folder / str(fatal)).mkdir()
-    child = os.fork()
-    if child == 0:
-        for module, name in [(os, "replace"), (os, "fsync"), (os, "unlink"), (os, "mkdir"), (shutil, "rmtree")]:
-            setattr(module, name, deadly(getattr(module, name), fatal))
-        test_store.walk(folder / str(fatal) / "index", folder / str(fatal) / "journal")
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    if not os.WIFSIGNALED(status):
-        sys.exit(os.waitstatus_to_exitcode(status))
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="kills itself with a signal")
 def test_a_build_killed_at_any_moment_leaves_a_usable_index_and_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", KILLER, str(tmp_path), str(KILL_AT_EVERY)]
-    here = Path(__file__).parent
-    search_path = os.pathsep.join([*map(str, (here, here.parent, here.parents[1])), os.environ.get("PYTHONPATH", "")])
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": search_path}, timeout=120)
+    kill_everywhere(Path(__file__), tmp_path, KILL_AT_EVERY)
     states = {None: None, 1: ["a", "b"], 2: ["a", "c"], 3: ["d"]}
     killed = sorted(tmp_path.iterdir(), key=lambda folder: int(folder.name))
     assert len(killed) > 3
