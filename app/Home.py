@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
-from sst_app import current_index, url_state
+from sst_app import build_process, current_index, doors, url_state
 from sst_app.page_errors import show_errors
 
 PAGES = [
@@ -29,9 +29,12 @@ def main() -> None:
         pages = PAGES if current_index.get_unindexed_table() is None else PAGES[1:2]
         page = st.navigation(pages, position="top")
         st.html(f'<h1 class="for-readers">{page.title}</h1>')
+        doors.show_way_back()
         current_index.show_index_choice()
         st.set_page_config(page_title=f"{page.title}, {current_index.get_name()}")
         url_state.begin(page.title.lower())
+        if pages is PAGES:
+            build_process.show_next_step(("demo", "first"))
         page.run()
     url_state.write()
 

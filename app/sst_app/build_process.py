@@ -19,6 +19,13 @@ from sst_app.page_errors import show_errors
 STAY = 60.0
 """Seconds for which a page says that a build is done; an error stays until somebody closes it."""
 
+NEXT_PAGES = (
+    ("search", "Search by a trait", ":material/search:"),
+    ("review", "Review the least certain masks", ":material/fact_check:"),
+    ("collection", "See what was found", ":material/inventory_2:"),
+)
+"""Page, label and sign of what can be done with a new index."""
+
 Kind = Literal["primary", "secondary", "tertiary"]
 
 
@@ -74,6 +81,23 @@ def show_progress(key: str) -> None:
     """Show the output of the process of a key; nothing if there is none."""
     if key in _get_processes():
         _show_progress(key)
+
+
+def show_next_step(keys: Sequence[str]) -> None:
+    """Show that a first build is done, and the pages on which to go on; for a while, or until somebody closes it."""
+    for key in keys:
+        work = _get_processes().get(key)
+        if work is None or work.process.poll() != 0:
+            continue
+        work.end = work.end or time.monotonic()
+        if time.monotonic() - work.end > STAY:
+            _forget(key)
+            continue
+        with st.container(border=True, horizontal=True, vertical_alignment="center", key="next-step"):
+            st.markdown("**The index is built.** Next:", width="content")
+            for page, label, icon in NEXT_PAGES:
+                st.page_link(f"sst_app/pages/{page}.py", label=label, icon=icon, width="content")
+            st.button("Close", key=f"close-next-{key}", type="tertiary", on_click=_forget, args=(key,))
 
 
 def _start_if_idle(key: str, words: tuple[str, ...]) -> None:

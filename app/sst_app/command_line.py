@@ -1,12 +1,14 @@
-"""The command line of the app: what follows `--`."""
+"""What the app was started with: the words after `--`, and what the person has opened since if they name nothing."""
 
 from __future__ import annotations
 
 import argparse
 import functools
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import streamlit as st
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,20 @@ class Arguments:
 
 
 def read_arguments() -> Arguments:
-    """Return the arguments of this process."""
-    return _parse(tuple(sys.argv[1:]))
+    """Return the arguments of this process; what this session has opened takes the place of an index that lacks."""
+    found = _parse(tuple(sys.argv[1:]))
+    return found if found.index_or_table is not None else replace(found, index_or_table=get_opened())
+
+
+def open_place(place: Path | None) -> None:
+    """Open an index or a table in this session; None goes back to what the process was started with."""
+    st.session_state["opened"] = place
+
+
+def get_opened() -> Path | None:
+    """Return the index or the table that this session has opened."""
+    place: Path | None = st.session_state.get("opened")
+    return place
 
 
 @functools.cache

@@ -10,12 +10,10 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import captions, filters
+from sst_app import captions, doors, filters
 from sst_app.command_line import Arguments, read_arguments
 from sst_app.filters import Facet
 from sst_app.markdown import format_code
-
-DEMO_FOLDER = Path("demo-drawer")
 
 
 def get_allowed_folders() -> tuple[Path, ...]:
@@ -41,9 +39,10 @@ def list_indexes() -> dict[str, Path]:
         return {made.name: made} if made.is_dir() and _has_generation(made) else {}
     if named is not None:
         return sst.find_indexes(named)
+    demo = doors.DEMO_FOLDER / "index"
     return {
         **sst.find_indexes("indexes"),
-        **({DEMO_FOLDER.name: DEMO_FOLDER / "index"} if sst.find_indexes(DEMO_FOLDER / "index") else {}),
+        **({doors.DEMO_FOLDER.name: demo} if sst.find_indexes(demo) else {}),
     }
 
 
@@ -277,23 +276,14 @@ def _measure_size(_index: sst.Index, folder: str, state: tuple[int, ...]) -> int
 
 
 def _show_no_index() -> None:
-    """Explain how to build an index, and stop the page."""
+    """Show how to begin without an index, and stop the page."""
     named = read_arguments().index_or_table
+    if named is None:
+        doors.show()
+        st.stop()
     st.subheader("No index yet")
-    if named is not None:
-        st.error(f"{format_code(named)} is not an index, nor a folder that holds some.")
-        st.markdown("Check the path, or make an index of your photographs:")
-    else:
-        st.markdown("The folder `indexes/` holds no index. Make one of your photographs:")
+    st.error(f"{format_code(named)} is not an index, nor a folder that holds some.")
+    st.markdown("Check the path, or make an index of your photographs:")
     st.code("sst-retrieval build my_collection/collection.csv --supports my_collection/supports "
             "--output indexes/my_collection", language="bash")  # fmt: skip
-    if named is None:
-        from sst_app import build_process
-
-        st.markdown(
-            "or try it on a **synthetic museum drawer**: about a hundred insects that the program draws itself. "
-            f"It takes a few minutes and writes to {format_code(DEMO_FOLDER)}."
-        )
-        build_process.show_start_button("demo", "Build the demo drawer", ["demo", str(DEMO_FOLDER)])
-        build_process.show_progress("demo")
     st.stop()

@@ -204,6 +204,57 @@ def test_without_an_index_the_app_says_what_to_do(
     assert "sst-retrieval build" in app.code[0].value
 
 
+def test_a_newcomer_has_three_doors(table: Path, ten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(table.parent, tmp_path / "mine")
+    shutil.copytree(ten / "index", tmp_path / "shelf" / "beetles")
+    (tmp_path / "requirements.csv").write_text("a\n1\n")
+    monkeypatch.setattr(sys, "argv", ["Home.py"])
+    monkeypatch.chdir(tmp_path)
+    app = AppTest.from_file(str(HOME), default_timeout=PATIENCE).run()
+    quiet(app)
+    assert app.selectbox(key="door-table").options == ["mine/collection.csv"]
+    assert app.selectbox(key="door-index").options == ["shelf/beetles"]
+    press(app, "Open this index")
+    quiet(app)
+    assert "10 specimens" in shown(app)
+    press(app, "Open something else")
+    press(app, "Open this table")
+    quiet(app)
+    assert "Draw a support" in shown(app)
+    assert "indexes/mine" not in shown(app)  # Nothing is built without a support.
+
+
+def test_after_the_first_build_the_next_step_is_offered(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["Home.py"])
+    monkeypatch.chdir(table.parent)
+    app = AppTest.from_file(str(HOME), default_timeout=PATIENCE).run()
+    press(app, "Open this table")
+    (build,) = [button for button in app.button if button.label == "Build the index"]
+
+    def build_at_once(words: list[str], **_: Any) -> Any:
+        build_fake(table, Path(words[words.index("--output") + 1]))
+        done = start([sys.executable, "-c", ""])
+        done.wait()
+        return done
+
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", build_at_once)
+    build.click().run()
+    quiet(app)
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "argv", ["Home.py"])
+    monkeypatch.chdir(table.parent)
+    app.run()
+    quiet(app)
+    assert [link.proto.label for link in app.get("page_link")] == [
+        "Search by a trait", "Review the least certain masks", "See what was found",
+    ]  # fmt: skip
+    press(app, "Close")
+    assert not app.get("page_link")
+
+
 def test_with_no_index_at_all_the_demo_drawer_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["Home.py"])
     monkeypatch.chdir(tmp_path)
