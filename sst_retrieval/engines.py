@@ -47,6 +47,12 @@ FINDERS: Mapping[str, str] = {
 """Finders that come with the program -> what they are, in a few words."""
 
 
+RUNTIMES: Mapping[str, str] = {
+    "torch": "PyTorch, on the processor or a graphics card",
+    "openvino": "OpenVINO, on the processor: half the time for the network; needs its extra",
+}
+"""What may run EfficientNet-lite0 -> what it is, in a few words."""
+
 DEFAULT_FOREGROUND = "u2netp"
 """What proposes things to the built-in finder."""
 
@@ -65,6 +71,8 @@ class ModelOptions:
         adapters: folders that `finetune` made for SAM 2; each serves the group it was made for.
         batch: how many photographs SAM 2 encodes at once; None for 1 on the CPU and 4 on a card.
         trunk: of the dense matching, "timm:NAME" or "timm:NAME@FILE" (see `nets.timm_trunk`); None for the default.
+        runtime: what runs EfficientNet-lite0, a name of `RUNTIMES`. Its results differ by rounding, so regions stay
+            comparable.
     """
 
     checkpoint: str | None = None
@@ -76,6 +84,7 @@ class ModelOptions:
     adapters: tuple[Path, ...] = ()
     batch: int | None = None
     trunk: str | None = None
+    runtime: str = "torch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +145,13 @@ def load_engines(
     Raises:
         ModelError: a name is unknown, or the model cannot be loaded or is not of that kind.
     """
-    trunk = _SharedTrunk(device)
+    trunk = _SharedTrunk(device, (options or ModelOptions()).runtime)
     loaded_propagator = _make_propagator(propagator, trunk, options or ModelOptions())
     loaded_embedder = _make_embedder(embedder, trunk, options or ModelOptions())
     models = {"propagator": loaded_propagator, "embedder": loaded_embedder}
     weights = {role: about for role, model in models.items() if (about := _describe_weights(model)) is not None}
     loaded_finder = None if finder is None else _make_finder(finder, foreground, trunk, options or ModelOptions())
+    trunk.require_use()
     names, where = (propagator, embedder), trunk.device_in_use
     return Engines(loaded_propagator, loaded_embedder, names, weights, where, loaded_finder)
 
@@ -155,7 +165,11 @@ def load_finder(
 
 def load_propagator(propagator: str, device: str = "auto", options: ModelOptions | None = None) -> Propagator:
     """Load a propagator alone, to evaluate or to fine-tune it (see `load_engines`)."""
-    return _make_propagator(propagator, _SharedTrunk(device), options or ModelOptions())
+    options = options or ModelOptions()
+    trunk = _SharedTrunk(device, options.runtime)
+    loaded = _make_propagator(propagator, trunk, options)
+    trunk.require_use()
+    return loaded
 
 
 def load_embedder(embedder: str, device: str = "auto", options: ModelOptions | None = None) -> Embedder:
@@ -168,11 +182,15 @@ class _SharedTrunk:
 
     Attributes:
         device: as it was asked for.
+        runtime: what runs it, a name of `RUNTIMES`.
         other_device: where a model that is none of the trunk's users runs; `device` if there is none.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, runtime: str = "torch") -> None:
+        if runtime not in RUNTIMES:
+            raise ModelError(f"--runtime {runtime} is unknown; choose {' or '.join(RUNTIMES)}")
         self.device = device
+        self.runtime = runtime
         self.other_device = device
         self._loaded: EfficientNetTrunk | None = None
 
@@ -180,14 +198,26 @@ class _SharedTrunk:
         """Return the network; the first call loads it."""
         if self._loaded is None:
             from sst_retrieval.nets.efficientnet import EfficientNetTrunk  # Here, because it loads PyTorch.
+            from sst_retrieval.nets.openvino_trunk import OpenVinoTrunk
 
-            self._loaded = EfficientNetTrunk(self.device)
+            kind = EfficientNetTrunk if self.runtime == "torch" else OpenVinoTrunk
+            self._loaded = kind(self.device)
         return self._loaded
+
+    def require_use(self) -> None:
+        """Refuse a runtime that no model uses.
+
+        Raises:
+            ModelError: another one than the default was asked for, in vain.
+        """
+        if self.runtime != "torch" and self._loaded is None:
+            raise ModelError(f"--runtime {self.runtime} runs EfficientNet-lite0, which none of these models uses")
 
     @property
     def device_in_use(self) -> str:
         """Where the models run, for the report."""
-        return self.other_device if self._loaded is None else str(self._loaded.device)
+        where = self.other_device if self._loaded is None else str(self._loaded.device)
+        return where if self.runtime == "torch" else f"{where} by {self.runtime}"
 
 
 def _make_propagator(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:

@@ -12,7 +12,7 @@ from typing import Any
 
 PACKAGES = (
     *("sst-retrieval", "numpy", "pillow", "scikit-image", "scipy", "pycocotools", "pyefd", "torch", "sam2"),
-    *("faiss-cpu", "faiss-gpu", "duckdb", "pyarrow"),
+    *("faiss-cpu", "faiss-gpu", "duckdb", "pyarrow", "openvino"),
 )
 """Packages whose versions may change a result. Those that are not installed are left out; one FAISS never is."""
 

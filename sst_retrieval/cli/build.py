@@ -14,7 +14,7 @@ from sst_retrieval.build.workers import MAX_WORKERS
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import DEVICE, SAM2_CONFIG, TABLE_OPTIONS, TRUNK
 from sst_retrieval.cli.progress import ProgressBar
-from sst_retrieval.engines import EMBEDDERS, FINDERS, PROPAGATORS
+from sst_retrieval.engines import EMBEDDERS, FINDERS, PROPAGATORS, RUNTIMES
 from sst_retrieval.foregrounds.loading import FOREGROUNDS
 
 
@@ -42,6 +42,7 @@ OPTIONS = {
     "adapters": typer.Option("--adapter", help="SAM 2: a folder made by `finetune`, for its group. May be repeated."),
     "batch": typer.Option(help="SAM 2: photographs at once; else 1 on the CPU, 4 on a card.", min=1),
     "trunk": TRUNK,
+    "runtime": typer.Option(help=f"What runs EfficientNet-lite0: {_list_choices(RUNTIMES)}."),
     "device": DEVICE,
     "prune": typer.Option("--prune", help="Take out specimens that left the table, are unreadable or have no support."),
     "rebuild": typer.Option("--rebuild", help="Start anew, for example with another model."),

@@ -166,6 +166,8 @@ def check_engines(found: Mapping[str, str]) -> list[Check]:
             installed.SALIENT_COMMAND,
             "the foregrounds u2netp and u2netp-tiles",
         ),
+        ("openvino", "openvino", installed.check_openvino, installed.OPENVINO_COMMAND, "build --runtime openvino"),
+        ("ray", "ray", installed.check_ray, installed.RAY_COMMAND, "build --ray"),
     )
     return [
         probe(f"{name} import", load, _reinstall_command(package, found))

@@ -84,3 +84,27 @@ def check_salient() -> str:
     model = importlib.import_module("sst_retrieval.foregrounds.u2netp")
     name: str = model.U2NetpForeground().name
     return f"{name} loads, onnxruntime {importlib.metadata.version('onnxruntime')}"
+
+
+OPENVINO_COMMAND = "python -m pip install 'sst-retrieval[openvino]'"
+
+
+def check_openvino() -> str:
+    """Run the default network by OpenVINO and by PyTorch on one picture; returns the version and the processor."""
+    numpy, torch = importlib.import_module("numpy"), importlib.import_module("torch")
+    picture = (numpy.arange(64 * 64 * 3) % 251).astype(numpy.uint8).reshape(1, 64, 64, 3)
+    by_torch = importlib.import_module("sst_retrieval.nets.efficientnet").EfficientNetTrunk("cpu").levels(picture)
+    by_openvino = importlib.import_module("sst_retrieval.nets.openvino_trunk").OpenVinoTrunk("cpu").levels(picture)
+    for one, other in zip(by_torch, by_openvino, strict=True):
+        if not torch.allclose(one, other, rtol=0, atol=1e-5 * float(one.abs().max())):
+            raise RuntimeError("OpenVINO computes other features than PyTorch")
+    return f"OpenVINO {importlib.metadata.version('openvino')} computes what PyTorch does"
+
+
+RAY_COMMAND = "python -m pip install 'sst-retrieval[ray]'"
+
+
+def check_ray() -> str:
+    """Import Ray, and return its version; no cluster is started."""
+    importlib.import_module("ray")
+    return f"Ray {importlib.metadata.version('ray')} loads"
