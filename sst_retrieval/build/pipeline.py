@@ -42,9 +42,10 @@ from sst_retrieval.build.second_pass import SecondPass, add_second_pass_to_finge
 from sst_retrieval.build.settings import DEFAULTS, BuildSettings
 from sst_retrieval.build.shard_writer import ShardWriter
 from sst_retrieval.build.workers import map_on_threads
-from sst_retrieval.collection.specimens import Collection, read_collection
+from sst_retrieval.collection.specimens import Collection, read_collection, read_references
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import InputError
+from sst_retrieval.fetch.stores import copy_from_store
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index.disk import explain_disk_errors
 from sst_retrieval.index.photograph_hashes import PhotographHashes
@@ -80,14 +81,16 @@ def build_index(
         IndexFolderError: the folder holds something else, or another build is at work there.
         ModelMismatchError: the index was made with other models; `rebuild` starts it anew.
         ModelError: a model cannot be loaded or answers nonsense.
+        FetchError: the store that `settings.store` names does not answer.
         ClusterError: the Ray cluster that `settings.ray` names cannot be used; what was done is kept.
         KeyboardInterrupt: the person stopped it; what was done is kept, and can be searched.
     """
     started, start_seconds = provenance.now(), time.monotonic()
+    progress = progress or (lambda *_: None)
+    _copy_photographs(table, settings, progress)
     collection, annotated = _read_inputs(table, supports, settings)
     load_faiss()  # Needed at the end only; that it is missing should not show after hours of work.
     several = "many" in annotated.individuals.values()
-    progress = progress or (lambda *_: None)
     with (
         open_runner(settings, finder=several) as runner,
         _open_store(output, runner.engines, settings) as store,
@@ -134,6 +137,22 @@ def build_index(
             commit_interrupted(job, state)
             raise
         return commit_build(job, state)
+
+
+def _copy_photographs(table: Path, settings: BuildSettings, progress: ProgressCallback) -> None:
+    """Bring the copies of photographs that lie in a store up to date; what it does not have is named by the build."""
+    if settings.store is None:
+        return
+    if settings.images is None:
+        raise InputError(f"--store {settings.store}: name the folder of the copies with --images")
+    references = read_references(
+        table,
+        id_column=settings.id_column,
+        image_column=settings.image_column,
+        group_column=settings.group_column,
+        view_column=settings.view_column,
+    )
+    copy_from_store(settings.store, references, settings.images, progress=partial(progress, "copying photographs"))
 
 
 def _read_inputs(table: Path, supports: Path, settings: BuildSettings) -> tuple[Collection, Supports]:

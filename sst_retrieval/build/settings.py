@@ -36,6 +36,8 @@ class BuildSettings:
             for one pass (see `build.second_pass`).
         reread: read every photograph to see whether it has changed; else only those whose size or time of change is
             another than at the last build.
+        store: address of a store that fsspec reaches, such as s3://bucket/photographs: the photographs are copied
+            from there into `images` first (see `fetch.stores`); None leaves the folder as it is.
         ray: process the photographs on a Ray cluster: its address, "auto" or "local" (see `build.cluster`); None
             processes them on this computer.
         refit: fit the whitening of the vectors to all regions again, also where the commit of a large index would
@@ -59,6 +61,7 @@ class BuildSettings:
     foreground: str = DEFAULT_FOREGROUND
     workers: int | None = None
     reread: bool = False
+    store: str | None = None
     ray: str | None = None
     refit: bool = False
     second_pass: int = 0

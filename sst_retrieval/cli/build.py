@@ -60,6 +60,10 @@ OPTIONS = {
     "workers": typer.Option(
         help=f"Photographs at the same time; else one a processor core, at most {MAX_WORKERS}.", min=1
     ),
+    "store": typer.Option(
+        metavar="ADDRESS",
+        help="Photographs lie in a store that fsspec reaches, such as s3://bucket/photographs: copy them to --images.",
+    ),
     "ray": typer.Option(
         metavar="ADDRESS",
         help="Process photographs on a Ray cluster: HOST:PORT of its head; auto (the one this computer is part of); or "

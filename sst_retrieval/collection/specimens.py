@@ -130,6 +130,31 @@ def read_collection(
     return _build_collection(typed, names, photographs, roles, table, notes)
 
 
+def read_references(
+    table: Path,
+    *,
+    id_column: str | None = None,
+    image_column: str | None = None,
+    group_column: str | None = None,
+    view_column: str | None = None,
+) -> list[str]:
+    """Read what a specimen table calls its photographs: paths and web addresses, in its order.
+
+    Args:
+        table, id_column, image_column, group_column, view_column: as `read_collection`.
+
+    Raises:
+        CollectionError: the table cannot be read, or has no column of photographs.
+    """
+    _require_table(table)
+    raw = read_archive(table, unpack=False).table if is_archive(table) else read_table(table)
+    roles = find_roles(
+        raw, id_column=id_column, image_column=image_column, group_column=group_column, view_column=view_column
+    )
+    listed, _ = expand_lists(raw, roles.image, [])
+    return [str(value) for value in listed.columns[roles.image] if value is not None]
+
+
 def _require_table(path: Path) -> None:
     """Refuse a table that is not there and a folder that is no unpacked archive, and say what to give in its place.
 
