@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 import sst_retrieval as sst
-from sst_app import current_index, index_images, query_input
+from sst_app import current_index, index_images, individuals, query_input
 
 
 def show_buttons(
@@ -37,13 +37,15 @@ def _make_sheet(index: sst.Index, query: query_input.QueryInput, hits: Sequence[
 
 def _make_tile(index: sst.Index, hit: sst.Hit, columns: list[str]) -> sst.Tile:
     """Make the tile of a hit from its photograph, or from its thumbnail if the photograph cannot be opened."""
+    place = "" if index.catalog.plain else individuals.describe_hit(hit)
     try:
-        return sst.hit_tile(hit, index.photograph(hit.individual), columns=columns)
+        image, window = index.photograph(hit.individual), index.window(hit.individual)
+        return sst.hit_tile(hit, image, columns=columns, window=window, place=place)
     except sst.ImageError:
         small = index_images.decode(
             index_images.read_crop(index, current_index.get_cache_key(index), hit.individual, hit.trait)
         )
-        lines = [f"similarity {hit.similarity:.3f}", "photograph not at hand"]
+        lines = [line for line in (f"similarity {hit.similarity:.3f}", place, "photograph not at hand") if line]
         return sst.Tile(small, {}, hit.individual, lines, badge=str(hit.rank))
 
 

@@ -197,7 +197,9 @@ def make_query_tile(index: sst.Index, query: QueryInput) -> sst.Tile:
         return sst.Tile(np.full((8, 8, 3), 255, np.uint8), {}, "asked in words")
     specimen, trait = query.like[0]
     try:
-        return sst.Tile(index.photograph(specimen), {trait: index.mask(specimen, trait)}, specimen)
+        window = index.window(specimen)
+        image = index_images.show_window(index.photograph(specimen), window)
+        return sst.Tile(image, {trait: index_images.show_window(index.mask(specimen, trait), window)}, specimen)
     except sst.ImageError:
         small = index_images.read_crop(index, current_index.get_cache_key(index), specimen, trait)
         return sst.Tile(index_images.decode(small), {}, specimen, ["photograph not at hand"])

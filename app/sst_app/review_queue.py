@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pandas as pd
@@ -123,3 +124,27 @@ def show_grid(index: sst.Index, queue: pd.DataFrame, who: str) -> None:
 def _toggle(specimen: str, trait: str) -> None:
     wrong: set[tuple[str, str]] = st.session_state.setdefault("review-wrong", set())
     wrong.symmetric_difference_update({(specimen, trait)})
+
+
+def get_day(review: sst.Review) -> str:
+    """Return the day of a decision, in UTC, such as 2026-11-30."""
+    return review.time[:10]
+
+
+def keep_decided(table: pd.DataFrame, reviews: Iterable[sst.Review], by: str, days: Collection[str]) -> pd.DataFrame:
+    """Keep the rows of masks on which a person decided on some days.
+
+    Args:
+        table: of regions.
+        reviews: the decisions that hold.
+        by: the person; "" is everybody.
+        days: of `get_day`; none is any day.
+    """
+    kept = {
+        (review.individual, review.trait)
+        for review in reviews
+        if by in ("", review.reviewer) and (not days or get_day(review) in days)
+    }
+    wanted = [pair in kept for pair in zip(table["sst:individual"], table["sst:trait"], strict=True)]
+    found: pd.DataFrame = table[wanted]
+    return found

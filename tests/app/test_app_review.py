@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from browser import assert_no_error, open_browser, open_page, serve, settle, wait_until
 from fakes import a_collection_of, build_fake
 
 import sst_retrieval as sst
+
+APP = Path(__file__).resolve().parents[2] / "app"
+if str(APP) not in sys.path:
+    sys.path.append(str(APP))
 
 COUNT = 40
 """Specimens; of two traits each."""
@@ -74,6 +81,24 @@ def test_a_decision_is_taken_back(page: Any, museum: Path) -> None:
     assert page.locator(".review .name").inner_text() == first
 
 
+def test_decisions_are_looked_through_by_reviewer_and_day(page: Any, museum: Path) -> None:
+    with sst.open_index(museum / "index") as index:
+        for name, who in (("r1", "Ann"), ("r2", "Ann"), ("r3", "Mary")):
+            index.review(name, "spot", "accept", reviewer=who)
+    page.get_by_role("combobox", name="Masks").click()
+    page.get_by_role("option", name="accepted").click()
+    page.get_by_text("3 left.").wait_for()
+    page.get_by_role("combobox", name="Decided by").click()
+    page.get_by_role("option", name="Ann").click()
+    page.get_by_text("2 left.").wait_for()
+    assert "review-by=Ann" in page.url
+    page.get_by_role("combobox", name="Decided on").click()
+    page.get_by_role("option", name=datetime.datetime.now(tz=datetime.UTC).date().isoformat()).click()
+    page.wait_for_url("**review-days=**")
+    page.get_by_text("2 left.").wait_for()
+    assert_no_error(page)
+
+
 def test_a_grid_is_accepted_but_for_what_is_wrong(page: Any, museum: Path) -> None:
     page.get_by_text("a grid of masks").click()
     page.get_by_role("button", name="Accept 18").wait_for()
@@ -87,3 +112,16 @@ def test_a_grid_is_accepted_but_for_what_is_wrong(page: Any, museum: Path) -> No
     assert len(made) == 18
     assert [key for key, decision in made.items() if decision == "reject"] == [name]
     assert_no_error(page)
+
+
+def test_decisions_are_kept_by_person_and_day() -> None:
+    from sst_app.review_queue import keep_decided
+
+    table = pd.DataFrame({"sst:individual": ["a", "b", "c", "d"], "sst:trait": ["spot"] * 4})
+    made = [
+        sst.Review(name, "spot", "", "accept", who, f"2026-11-{day}T23:59:59+00:00", (1, 1), b"")
+        for name, who, day in (("a", "Ann", 29), ("b", "Ann", 30), ("c", "Mary", 30))
+    ]
+    cases = {("", ()): "abc", ("Ann", ()): "ab", ("", ("2026-11-30",)): "bc", ("Ann", ("2026-11-30",)): "b"}
+    for (by, days), expected in cases.items():
+        assert "".join(keep_decided(table, made, by, days)["sst:individual"]) == expected

@@ -33,6 +33,7 @@ from sst_app.rebuild import (
     show_rebuild,
 )
 
+EVERYBODY = "everybody"
 STATUSES = {"not decided": "", "accepted": "accepted", "rejected": "rejected", "redrawn": "redrawn"}
 
 
@@ -50,6 +51,7 @@ def main() -> None:
     with st.sidebar:
         trait = st.selectbox("Trait", ["every trait", *index.traits], key="review-trait", bind="query-params")
         status = st.selectbox("Masks", list(STATUSES), key="review-status", bind="query-params")
+        by, days = _show_decision_filter(index) if STATUSES[status] else ("", [])
         absent = st.toggle("also traits that were not found", key="review-absent", bind="query-params")
         who = st.text_input("Your name", value=_get_login(), key="reviewer", help="Kept with every decision.")
         grid = st.toggle("a grid of masks", key="review-grid", bind="query-params")
@@ -62,6 +64,8 @@ def main() -> None:
         _show_redraw(index, redrawing[0], redrawing[1], who)
         return
     table = current_index.get_table(None if trait == "every trait" else trait)
+    if by or days:
+        table = review_queue.keep_decided(table, index.reviews(), by, days)
     queue = list_queue(table, STATUSES[status], absent=absent, least_first=order == "least confident")
     _show_review_state(index, table, len(queue))
     if not len(queue):
@@ -75,6 +79,17 @@ def main() -> None:
     specimen, name = row["sst:individual"], row["sst:trait"]
     st.session_state["review-shown"] = (specimen, name)
     _show_mask(index, queue, place, who)
+
+
+def _show_decision_filter(index: sst.Index) -> tuple[str, list[str]]:
+    """Show filters of decisions that were made; return whose ("" is everybody's) and on which days (none is any)."""
+    made = index.reviews()
+    names = sorted({review.reviewer for review in made if review.reviewer})
+    by = st.selectbox("Decided by", [EVERYBODY, *names], key="review-by", bind="query-params")
+    days = sorted({review_queue.get_day(review) for review in made}, reverse=True)
+    on = st.multiselect("Decided on", days, key="review-days", bind="query-params", placeholder="any day",
+                        help="Days in UTC.")  # fmt: skip
+    return "" if by == EVERYBODY else by, on
 
 
 def list_queue(table: pd.DataFrame, status: str, *, absent: bool = False, least_first: bool = True) -> pd.DataFrame:
