@@ -36,6 +36,8 @@ PROPAGATORS: Mapping[str, str] = {
 
 EMBEDDERS: Mapping[str, str] = {
     "efficientnet": "EfficientNet-lite0 with ImageNet weights: needs no download",
+    "spread": "the same network; of each feature the mean and the spread, which tell patterns better",
+    "pattern": "the same network, shown the trait alone, in grey and enlarged: blind to hue, background and place",
     "openclip": "OpenCLIP or BioCLIP, for words too: needs --clip-pretrained",
 }
 """Embedders that come with the program -> what they are, in a few words."""
@@ -296,6 +298,13 @@ def _make_embedder(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Emb
         from sst_retrieval.nets.efficientnet import EfficientNetEmbedder  # Here, because it loads PyTorch.
 
         return EfficientNetEmbedder(trunk=trunk.load())
+    if name in ("spread", "pattern"):
+        from sst_retrieval.describe.texture import TRAIT_SIDE, PatternEmbedder, SpreadEmbedder
+        from sst_retrieval.nets.efficientnet import EfficientNetEmbedder  # Here, because it loads PyTorch.
+
+        if name == "spread":
+            return SpreadEmbedder(EfficientNetEmbedder(trunk=trunk.load()))
+        return PatternEmbedder(EfficientNetEmbedder(side=TRAIT_SIDE, trunk=trunk.load()))
     custom: Embedder = _load_custom(name, "embedder", EMBEDDERS, Embedder, trunk.device)
     return custom
 

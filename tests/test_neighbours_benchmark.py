@@ -36,6 +36,11 @@ def test_the_tables_tell_a_trait_that_is_its_truth_from_a_background(
     planned = [each for each in plan_crossed(species=2) if each.levels]
     rows = {each.name: list_truth(each) for each in planned}
     described = bench.empty()
+    rankings = [bench.Ranking("trait: colour", "trait", BLOCKS_OF_THREE, {"colour": 1.0})]
+    rankings += [
+        bench.Ranking("trait", "trait", BLOCKS_OF_THREE, {}),
+        bench.Ranking("background", "background", {}, {}),
+    ]
     for each in planned:
         look = each.looks["forewing"]
         pattern = np.array([look.density, look.breaking, 0]) * 2 - 1
@@ -44,9 +49,8 @@ def test_the_tables_tell_a_trait_that_is_its_truth_from_a_background(
         blocks = [block / np.linalg.norm(block) for block in (pattern, colour, shape)]
         described["trait"]["forewing"][each.name] = np.concatenate(blocks).astype(np.float32)
         seen = np.eye(4)[each.sitting.background].astype(np.float32)
-        for method in bench.METHODS[1:]:
-            described[method]["forewing"][each.name] = seen
-    bench.print_scores(described, rows, BLOCKS_OF_THREE)
+        described["background"]["forewing"][each.name] = seen
+    bench.print_scores(described, rows, rankings)
     lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
     table = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     tables = {name: [row for row in table if row and row[0] == name] for name in ("trait: colour", "background")}
@@ -63,11 +67,11 @@ def test_answers_are_compared_on_grey_and_on_others_photographs(
 ) -> None:
     build_fake(a_collection_of(tmp_path), tmp_path / "index")
     (tmp_path / "pictures").mkdir()
-    bench.swap_backgrounds(tmp_path / "index", "group", 4, 0, tmp_path / "pictures")
+    bench.swap_backgrounds(tmp_path / "index", "group", 4, 0, tmp_path / "pictures", ["fakes:FakeEmbedder"])
     out = capsys.readouterr().out
     assert "relevant = same group" in out
     rows = [line.split() for line in out.splitlines() if line.startswith(("grey", "swapped"))]
-    assert len(rows) == 2 * len(bench.RANKINGS)
+    assert len(rows) == 2 * (1 + 3 + 2 + 3)
     colour = [row for row in rows if "colour" in row[2]]
     assert all(float(row[3]) > 0.9 for row in colour)  # What is under the mask did not change.
     assert len(list((tmp_path / "pictures").glob("*-swapped.png"))) >= 3

@@ -40,6 +40,26 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
+class PoolingEmbedder(Embedder, Protocol):
+    """An embedder that says itself how its features are summed up under a mask; those of others are averaged."""
+
+    @property
+    def pooled_dim(self) -> int:
+        """Number of values that a trait is described by."""
+
+    def pool(self, grid: FeatureGrid, coverage: Floats) -> Floats:
+        """Sum up the features under a mask.
+
+        Args:
+            grid: float32 (rows, cols, dim), as `features` gave it.
+            coverage: float32 (h, w), 0..1, over the same image at any resolution; not all zero.
+
+        Returns:
+            float32 (pooled_dim,), finite.
+        """
+
+
+@runtime_checkable
 class RegionEmbedder(Embedder, Protocol):
     """An embedder that describes a whole trait at once; its features are not averaged under the mask."""
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sst_retrieval.describe.colour_block import compute_colour_block, reference_colours
-from sst_retrieval.describe.contract import Embedder, RegionEmbedder
+from sst_retrieval.describe.contract import Embedder, PoolingEmbedder, RegionEmbedder
 from sst_retrieval.describe.shape_block import GRID_SIDE, HARMONICS, compute_shape_block
 from sst_retrieval.describe.unit_vectors import normalise
 from sst_retrieval.errors import ModelError
@@ -89,7 +89,7 @@ def embed_regions(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Emb
 def block_widths(embedder: Embedder) -> dict[str, int]:
     """Return the number of values in each block of a vector made with this embedder, in the order of the blocks."""
     widths = {
-        "pattern": embedder.dim,
+        "pattern": embedder.pooled_dim if isinstance(embedder, PoolingEmbedder) else embedder.dim,
         "colour": len(reference_colours()),
         "shape": 2 * HARMONICS + GRID_SIDE**2,
     }
@@ -114,8 +114,6 @@ def describe_embedder(embedder: Embedder) -> dict[str, Any]:
 def pool(grid: FeatureGrid, coverage: Floats) -> Floats:
     """Average the features under a mask, each cell weighted by the share of it that the mask covers.
 
-    Coverage, not a nearest-pixel vote: an antenna is thinner than a cell and must not vanish.
-
     Args:
         grid: float32 (rows, cols, D).
         coverage: float32 (h, w), 0..1, over the same image at any resolution; not all zero.
@@ -126,13 +124,28 @@ def pool(grid: FeatureGrid, coverage: Floats) -> Floats:
     Raises:
         ValueError: the mask covers nothing.
     """
+    return weigh_cells(grid, coverage) @ grid.reshape(-1, grid.shape[2])
+
+
+def weigh_cells(grid: FeatureGrid, coverage: Floats) -> Floats:
+    """Compute the share that each cell of a grid has in a mask, row by row: float32 (rows * cols,), of sum 1.
+
+    Coverage, not a nearest-pixel vote: an antenna is thinner than a cell and must not vanish.
+
+    Args:
+        grid: float32 (rows, cols, D).
+        coverage: float32 (h, w), 0..1, over the same image at any resolution.
+
+    Raises:
+        ValueError: the mask covers nothing.
+    """
     rows, columns, _ = grid.shape
     picture = Image.fromarray(np.ascontiguousarray(coverage, dtype=np.float32))
     weights = np.asarray(picture.resize((columns, rows), Image.Resampling.BOX), dtype=np.float64)
     if not weights.sum() > 0:
         raise ValueError("the mask covers nothing of the image; leave the trait out instead")
-    mean: Floats = (weights / weights.sum()).astype(np.float32).ravel() @ grid.reshape(rows * columns, -1)
-    return mean
+    shares: Floats = (weights / weights.sum()).astype(np.float32).ravel()
+    return shares
 
 
 def _pattern_blocks(image: RGBImage, frame: Frame, coverages: Sequence[Floats], embedder: Embedder) -> list[Floats]:
@@ -144,8 +157,9 @@ def _pattern_blocks(image: RGBImage, frame: Frame, coverages: Sequence[Floats], 
     grids = _compute_features(views, embedder)
     # Of each view the coverages of all traits.
     coverages_of_view = zip(*(2 * _with_mirror(coverage) for coverage in coverages), strict=True)
-    means = [[pool(grid, each) for each in own] for grid, own in zip(grids, coverages_of_view, strict=True)]
-    return [normalise(np.sum(of_trait, axis=0)) for of_trait in zip(*means, strict=True)]
+    sum_up = embedder.pool if isinstance(embedder, PoolingEmbedder) else pool
+    pooled = [[sum_up(grid, each) for each in own] for grid, own in zip(grids, coverages_of_view, strict=True)]
+    return [normalise(np.sum(of_trait, axis=0)) for of_trait in zip(*pooled, strict=True)]
 
 
 def _remove_background(view: RGBImage, image: RGBImage, frame: Frame) -> RGBImage:

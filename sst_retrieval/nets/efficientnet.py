@@ -111,11 +111,13 @@ class EfficientNetEmbedder:
     Attributes:
         name: model and levels; goes into the provenance.
         dim: number of features of a cell.
+        widths: number of those of each level.
         side: edge, in pixels, of the square images it expects.
         trunk: the network, which a propagator may share.
     """
 
     concurrent = True
+    widths = CHANNELS[2:]
     dim = sum(CHANNELS[2:])
 
     def __init__(self, device: str = "auto", *, side: int = 320, trunk: EfficientNetTrunk | None = None) -> None:
