@@ -35,7 +35,7 @@ from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.cli.index_scores import column_values, score_masks
 from sst_retrieval.describe.contract import Embedder
-from sst_retrieval.describe.region_vectors import embed_regions
+from sst_retrieval.describe.region_vectors import block_widths, embed_regions
 from sst_retrieval.engines import load_embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate import TraitVectors, retrieval_scores
@@ -54,8 +54,8 @@ from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.synthetic.crossed import AXES, CrossedSpecimen, compute_true_distances, make_crossed, plan_crossed
 from sst_retrieval.types import BLOCKS, Floats, Frame, Mask, RGBImage
 
-METHODS = ("trait", "crop", "photograph", "background")
-"""What is compared; `trait` also by single blocks."""
+BASELINES = ("crop", "photograph", "background")
+"""What a trait's vector is compared with."""
 
 NUISANCES = ("background", "photographer", "turn", "light")
 
@@ -71,37 +71,74 @@ class Ranking:
     """One way of comparing the regions of a trait.
 
     Attributes:
-        name: method, or "trait: BLOCK".
-        method: one of `METHODS`.
-        weights: block -> weight, of a trait's vector; empty for equal ones.
+        name: in the tables.
+        method: "trait", the name of another embedder, or one of `BASELINES`.
+        blocks: block of the vector -> number of values; empty for baselines.
+        weights: block -> weight; empty for equal ones.
     """
 
     name: str
     method: str
+    blocks: Mapping[str, int]
     weights: Mapping[str, float]
 
+    def prepare(self, vectors: Floats) -> Preparation:
+        """Estimate what is done to the descriptions, float32 (N, d), before they are compared."""
+        return Preparation.fit("trait" if self.blocks else self.method, vectors, self.blocks)
 
-RANKINGS = (
-    Ranking("trait", "trait", {}),
-    *(Ranking(f"trait: {block}", "trait", {block: 1.0}) for block in BLOCKS),
-    *(Ranking(method, method, {}) for method in METHODS[1:]),
-)
+    def slices(self, width: int) -> dict[str, slice]:
+        """Return the blocks of prepared descriptions of so many values."""
+        return block_slices(self.blocks or {"all": width})
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What describes.
+
+    Attributes:
+        plain: the embedder of the index, also of crop and photograph.
+        others: name -> embedder that is compared with it.
+    """
+
+    plain: Embedder
+    others: Mapping[str, Embedder]
+
+    def list_rankings(self) -> list[Ranking]:
+        """List the ways of comparing: vectors, the index's by single blocks too, others' by pattern; baselines."""
+        own = block_widths(self.plain)
+        rankings = [Ranking("trait", "trait", own, {})]
+        rankings += [Ranking(f"trait: {block}", "trait", own, {block: 1.0}) for block in BLOCKS]
+        for name, embedder in self.others.items():
+            theirs = block_widths(embedder)
+            rankings += [Ranking(name, name, theirs, {}), Ranking(f"{name}: pattern", name, theirs, {"pattern": 1.0})]
+        return rankings + [Ranking(method, method, {}, {}) for method in BASELINES]
+
+
+def load_models(index: Index, names: Sequence[str]) -> Models:
+    """Load the embedder of an index, and others to compare it with."""
+    plain = load_embedder(index.settings["embedder"]["engine"], "auto")
+    return Models(plain, {name: load_embedder(name, "auto") for name in names})
 
 
 def describe(
-    image: RGBImage, masks: Mapping[str, Mask], frame: Frame, embedder: Embedder, into: Described, name: str
+    image: RGBImage, masks: Mapping[str, Mask], frame: Frame, models: Models, into: Described, name: str
 ) -> None:
     """Describe the regions of a photograph by all methods."""
     shown = {trait: mask for trait, mask in masks.items() if mask.any()}
     if not shown:
         return
-    of_photograph = describe_photograph(image, embedder)
-    vectors = embed_regions(image, np.stack(list(shown.values())), frame, embedder)
-    for (trait, mask), vector in zip(shown.items(), vectors, strict=True):
-        if vector is not None:
-            rows = {"trait": vector, **of_photograph, **describe_region(image, mask, frame, embedder)}
-            for method in METHODS:
-                into[method][trait][name] = rows[method]
+    of_photograph, stack = describe_photograph(image, models.plain), np.stack(list(shown.values()))
+    embedders = {"trait": models.plain, **models.others}
+    vectors = {method: embed_regions(image, stack, frame, embedder) for method, embedder in embedders.items()}
+    for number, (trait, mask) in enumerate(shown.items()):
+        if vectors["trait"][number] is None:
+            continue
+        rows = {**of_photograph, **describe_region(image, mask, frame, models.plain)}
+        rows = {method: rows[method] for method in BASELINES} | {
+            method: vector for method, own in vectors.items() if (vector := own[number]) is not None
+        }
+        for method, row in rows.items():
+            into[method][trait][name] = row
 
 
 def empty() -> Described:
@@ -121,17 +158,17 @@ def read_regions(index: Index, specimen: str) -> tuple[dict[str, Mask], Frame | 
     return masks, frame
 
 
-def compare(ranking: Ranking, queries: Floats, vectors: Floats, blocks: Mapping[str, int]) -> npt.NDArray[np.float32]:
+def compare(ranking: Ranking, queries: Floats, vectors: Floats) -> npt.NDArray[np.float32]:
     """Compute the similarities (Q, N) of prepared descriptions."""
-    if ranking.method == "trait":
-        queries = queries.copy()
-        for block, part in block_slices(blocks).items():
-            queries[:, part] *= ranking.weights.get(block, 0.0) if ranking.weights else 1 / len(blocks)
-    similar: npt.NDArray[np.float32] = queries @ vectors.T
+    slices = ranking.slices(vectors.shape[1])
+    weighted = np.zeros_like(queries)
+    for block, part in slices.items():
+        weighted[:, part] = queries[:, part] * (ranking.weights.get(block, 0.0) if ranking.weights else 1 / len(slices))
+    similar: npt.NDArray[np.float32] = weighted @ vectors.T
     return similar
 
 
-def score_collection(folder: Path, seed: int, species: int) -> None:
+def score_collection(folder: Path, seed: int, species: int, embedders: Sequence[str], kinds: Sequence[str]) -> None:
     """Print all tables of the crossed collection."""
     began = time.perf_counter()
     table = folder / "collection.csv"
@@ -141,9 +178,9 @@ def score_collection(folder: Path, seed: int, species: int) -> None:
         print(build_index(table, folder / "supports", folder / "index", settings=BuildSettings()).text(), "\n")
     with open_index(folder / "index") as index:
         print(score_masks(index, folder / "labels").table(), "\n")
-        embedder = load_embedder(index.settings["embedder"]["engine"], "auto")
+        models = load_models(index, embedders)
         rows = {each.id: dict(each.metadata) for each in index.individuals() if each.metadata["role"] == "crossed"}
-        described = {"found": empty(), "true": empty()}
+        described = {kind: empty() for kind in ("found", *kinds)}
         frames: dict[str, Frame] = {}
         found_masks: dict[str, dict[str, Mask]] = {}
         for name in rows:
@@ -152,16 +189,18 @@ def score_collection(folder: Path, seed: int, species: int) -> None:
                 continue
             frames[name] = frame
             image, drawn = index.photograph(name), read_labels(folder / "labels" / f"{name}.png")
-            describe(image, found_masks[name], frame, embedder, described["found"], name)
+            describe(image, found_masks[name], frame, models, described["found"], name)
             true = {trait: drawn == number for trait, number in index.trait_numbers.items()}
-            describe(image, true, frame, embedder, described["true"], name)
-        for whose in ("found", "true"):
+            if "true" in kinds:
+                describe(image, true, frame, models, described["true"], name)
+        for whose in kinds:
             print(f"--- masks {whose}, mean over {', '.join(index.traits)}\n")
-            print_scores(described[whose], rows, index.blocks)
+            print_scores(described[whose], rows, models.list_rankings())
         planned = {each.name: each for each in plan_crossed(seed, species)}
         print("--- queries on another background, masks found\n")
-        changed = describe_on_other_backgrounds(planned, frames, found_masks, embedder)
-        print_changes(described["found"], {"other background": changed}, index.blocks, race_columns(rows, index.traits))
+        changed = describe_on_other_backgrounds(planned, frames, found_masks, models)
+        races = race_columns(rows, index.traits)
+        print_changes(described["found"], {"other background": changed}, models.list_rankings(), races)
     print(f"{time.perf_counter() - began:.0f} s")
 
 
@@ -174,18 +213,18 @@ def describe_on_other_backgrounds(
     planned: Mapping[str, CrossedSpecimen],
     frames: Mapping[str, Frame],
     masks: Mapping[str, Mapping[str, Mask]],
-    embedder: Embedder,
+    models: Models,
 ) -> Described:
     """Photograph every third specimen on the next background, and describe it as it was found on its own."""
     result = empty()
     for name in list(frames)[::3]:
         specimen = planned[name]
         image, _ = specimen.photograph(background=(specimen.sitting.background + 1) % 4)
-        describe(image, masks[name], frames[name], embedder, result, name)
+        describe(image, masks[name], frames[name], models, result, name)
     return result
 
 
-def print_scores(described: Described, rows: Mapping[str, Mapping[str, Any]], blocks: Mapping[str, int]) -> None:
+def print_scores(described: Described, rows: Mapping[str, Mapping[str, Any]], rankings: Sequence[Ranking]) -> None:
     """Print mAP, rank correlation and sensitivity of every ranking."""
     columns = ("Race", "Mimics", "Pattern", "Colour")
     precision: dict[str, list[list[float]]] = defaultdict(list)
@@ -202,23 +241,22 @@ def print_scores(described: Described, rows: Mapping[str, Mapping[str, Any]], bl
             for column in (*wanted[2:], *NUISANCES)
         ]
         chance = []
-        for ranking in RANKINGS:
+        for ranking in rankings:
             raw = np.stack([described[ranking.method][trait][name] for name in names])
-            vectors = Preparation.fit(ranking.method, raw, blocks).apply(raw)
-            slices = block_slices(blocks) if ranking.method == "trait" else {"all": slice(0, vectors.shape[1])}
+            vectors = ranking.prepare(raw).apply(raw)
             scores = [
                 retrieval_scores(
                     {trait: TraitVectors(names, vectors)},
                     {name: row[column] for name, row in zip(names, of_trait, strict=True)},
                     column=column,
-                    blocks=slices,
+                    blocks=ranking.slices(vectors.shape[1]),
                     weights=ranking.weights or None,
                 ).traits[trait]
                 for column in wanted
             ]
             chance = [each.chance for each in scores]
             precision[ranking.name].append([*(each.mean_ap for each in scores), scores[0].precision_at_1])
-            similarity = compare(ranking, vectors, vectors, blocks)
+            similarity = compare(ranking, vectors, vectors)
             correlation[ranking.name].append(
                 [compute_rank_correlation(similarity, distances[axis]) for axis in (*AXES, "all")]
             )
@@ -247,7 +285,7 @@ def print_means(head: Sequence[str], measured: Mapping[str, Sequence[Sequence[fl
 def print_changes(
     described: Described,
     changed: Mapping[str, Described],
-    blocks: Mapping[str, int],
+    rankings: Sequence[Ranking],
     values: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Print how far the answers to changed queries differ.
@@ -255,34 +293,25 @@ def print_changes(
     Args:
         described: of all specimens.
         changed: kind of change -> of the queries.
-        blocks: of a trait's vector.
+        rankings: ways of comparing.
         values: trait -> specimen -> what relevant hits share with it.
     """
     table = []
     for kind, queries in changed.items():
-        for ranking in RANKINGS:
+        for ranking in rankings:
             measured = []
             for trait, own in queries[ranking.method].items():
                 everyone, asked = sorted(described[ranking.method][trait]), sorted(own)
                 raw = np.stack([described[ranking.method][trait][name] for name in everyone])
-                preparation = Preparation.fit(ranking.method, raw, blocks)
+                preparation = ranking.prepare(raw)
                 vectors = preparation.apply(raw)
                 rows = [everyone.index(name) for name in asked]
-                before = compare(ranking, vectors[rows], vectors, blocks)
-                after = compare(ranking, preparation.apply(np.stack([own[name] for name in asked])), vectors, blocks)
+                before = compare(ranking, vectors[rows], vectors)
+                after = compare(ranking, preparation.apply(np.stack([own[name] for name in asked])), vectors)
                 named = [values[trait][name] for name in everyone]
                 relevant = np.array([[named[row] == other for other in named] for row in rows])
                 measured.append(compare_answers(before, after, rows, relevant))
-            fields = (
-                "shared",
-                "correlation",
-                "itself",
-                "mean_ap_before",
-                "mean_ap_after",
-                "first_before",
-                "first_after",
-            )
-            means = [np.mean([getattr(each, name) for each in measured]) for name in fields]
+            means = [np.mean([getattr(each, name) for each in measured]) for name in CHANGES]
             table.append([kind, ranking.name, *(f"{value:.3f}" for value in means)])
     head = (
         "query", "compared by", "ten hits kept", "rank correlation", "finds itself", "mAP before", "after",
@@ -319,27 +348,29 @@ def iterate_swapped(
         )
 
 
-def swap_backgrounds(folder: Path, column: str, sample: int, seed: int, pictures: Path | None) -> None:
+def swap_backgrounds(
+    folder: Path, column: str, sample: int, seed: int, pictures: Path | None, embedders: Sequence[str] = ()
+) -> None:
     """Print how far answers change on any index if the queries' backgrounds are replaced."""
     with open_index(folder) as index:
-        embedder = load_embedder(index.settings["embedder"]["engine"], "auto")
+        models = load_models(index, embedders)
         values = column_values(index, column)
         described, changed = empty(), {"grey": empty(), "swapped": empty()}
         names = [each.id for each in index.individuals()]
         for name in names:
             masks, frame = read_regions(index, name)
             if frame is not None:
-                describe(index.photograph(name), masks, frame, embedder, described, name)
+                describe(index.photograph(name), masks, frame, models, described, name)
         chosen = names[:: max(1, math.ceil(len(names) / sample))]
         for name, masks, frame, images in iterate_swapped(index, values, chosen, seed):
             for kind, image in images.items():
-                describe(image, masks, frame, embedder, changed[kind], name)
+                describe(image, masks, frame, models, changed[kind], name)
                 if pictures is not None:
                     write_png(pictures / f"{name}-{kind}.png", image)
         print(
             f"{len(chosen)} of {len(names)} photographs; relevant = same {column}; mean over {len(index.traits)} traits"
         )
-        print_changes(described, changed, index.blocks, {trait: values for trait in index.traits})
+        print_changes(described, changed, models.list_rankings(), {trait: values for trait in index.traits})
 
 
 def main() -> None:
@@ -351,19 +382,25 @@ def main() -> None:
         part.add_argument("folder", type=Path)
         part.add_argument("--seed", type=int, default=0)
         part.add_argument("--species", type=int, default=3, choices=(1, 2, 3))
+        if name == "score":
+            part.add_argument("--masks", nargs="+", choices=("found", "true"), default=["found", "true"])
+    part.add_argument("--embedder", action="append", default=[], help="another, to compare with the index's")
     part = parts.add_parser("swap")
     part.add_argument("index", type=Path)
     part.add_argument("--relevant-by", required=True)
     part.add_argument("--sample", type=int, default=60)
     part.add_argument("--seed", type=int, default=0)
+    part.add_argument("--embedder", action="append", default=[], help="another, to compare with the index's")
     part.add_argument("--pictures", type=Path, help="folder for the changed photographs, to look at")
     options = parser.parse_args()
     if options.part == "make":
         print(make_crossed(options.folder, seed=options.seed, species=options.species))
     elif options.part == "score":
-        score_collection(options.folder, options.seed, options.species)
+        score_collection(options.folder, options.seed, options.species, options.embedder, options.masks)
     else:
-        swap_backgrounds(options.index, options.relevant_by, options.sample, options.seed, options.pictures)
+        swap_backgrounds(
+            options.index, options.relevant_by, options.sample, options.seed, options.pictures, options.embedder
+        )
 
 
 if __name__ == "__main__":
