@@ -21,6 +21,7 @@ from sst_app import (
     query_input,
     sentence_input,
     side_by_side,
+    tile_pictures,
     url_state,
 )
 from sst_app.markdown import escape_md, strip_md
@@ -192,7 +193,7 @@ def _read_pictures(index: sst.Index, hit: sst.Hit, view: str) -> list[bytes]:
     key = current_index.get_cache_key(index)
     if view == "specimen":
         return [index_images.read_thumbnail(index, key, hit.individual)]
-    return [index_images.read_crop(index, key, hit.individual, each.trait) for each in hit.parts or (hit,)]
+    return [tile_pictures.read_picture(index, key, hit.individual, each.trait) for each in hit.parts or (hit,)]
 
 
 def _format_pictures(hit: sst.Hit, small: Sequence[bytes], shape: str) -> str:

@@ -301,3 +301,16 @@ def test_an_individual_of_several_is_no_label_picture(folder: Path) -> None:
     app = opened("review")
     quiet(app)
     assert "new-support" not in [each.key for each in app.selectbox]
+
+
+def test_the_sheet_of_hits_shows_where_on_the_tray_each_is(folder: Path) -> None:
+    from sst_app.downloads import _make_tile
+
+    with sst.open_index(folder) as index:
+        hit = next(hit for hit in index.search(like=("t1#1", "spot"), k=9, per="individual") if "#" in hit.individual)
+        tile = _make_tile(index, hit, [])
+        x0, y0, x1, y1 = index.window(hit.individual)
+        assert tile.image.shape[:2] == (y1 - y0, x1 - x0)
+        assert tile.masks["spot"].shape == tile.image.shape[:2]
+        assert tile.inset is not None
+        assert any("individual" in line for line in tile.lines)
