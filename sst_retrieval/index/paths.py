@@ -25,10 +25,11 @@ import glob
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.files import file_name, is_inside
+from sst_retrieval.files import UNFINISHED, file_name, is_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +238,31 @@ class IndexPaths:
 
     def list_pictures(self) -> list[Path]:
         """List the thumbnails and crops that exist."""
-        return [path for path in self.list_picture_names() if path.is_file()]
+        return [folder / name for folder, names in self.list_pictures_by_folder().items() for name in sorted(names)]
+
+    def list_pictures_by_folder(self) -> dict[Path, set[str]]:
+        """List the names of the thumbnails and crops that exist, without asking for each file."""
+        folders = [self.root / "thumbnails", *self.list_crop_folders()]
+        return {folder: set(_list_files(folder, ".jpg")) for folder in folders}
 
     def list_picture_names(self) -> list[Path]:
         """List what stands where thumbnails and crops are; a pipe or a folder may, in a damaged index."""
         folders = [self.root / "thumbnails", *self.list_crop_folders()]
         return [path for folder in folders for path in sorted(folder.glob("*.jpg"))]
+
+    def list_unfinished(self) -> list[Path]:
+        """List what a process that was killed, or failed, did not finish."""
+        pictures = {self.root / "thumbnails", *self.list_crop_folders()}
+        found = []
+        for folder in {self.root, *self.build_folders, *pictures}:
+            # Names, not paths: there may be millions of pictures.
+            for name in os.listdir(folder) if folder.is_dir() else ():  # noqa: PTH208
+                if name.startswith("."):
+                    if name == ".spill" or fnmatch(name, UNFINISHED):
+                        found.append(folder / name)
+                elif folder in pictures and name.endswith(".part"):  # Of versions that wrote pictures so.
+                    found.append(folder / name)
+        return found
 
     def total_bytes(self) -> int:
         """Add up the sizes of all files, in bytes; files may come and go meanwhile."""
@@ -253,6 +273,14 @@ def _select_numbered(found: Iterable[Path], path_of: Callable[[int], Path]) -> d
     """Select the paths whose name is a number as this program writes it: number -> path."""
     numbers = {path: int(path.stem) for path in found if path.stem.isdecimal()}
     return {number: path for path, number in numbers.items() if path == path_of(number)}
+
+
+def _list_files(folder: Path, suffix: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.name.endswith(suffix) and entry.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _bytes(path: Path) -> int:

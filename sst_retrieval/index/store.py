@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 
 from sst_retrieval.collection import specimens as tables
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.files import UNFINISHED, atomic_write, remove, write_text
+from sst_retrieval.files import atomic_write, remove, write_text
 from sst_retrieval.index.addition import NotAnAdditionError, add_to_generation
 from sst_retrieval.index.checksums import FileChecksum, compute_checksum, find_difference, find_unreadable
 from sst_retrieval.index.disk import explain_disk_errors
@@ -726,12 +726,8 @@ class Store:
 
     def _remove_unfinished(self) -> None:
         """Remove what a build that was killed, or failed, did not finish."""
-        for folder in (self.path, *self.paths.build_folders, *self.paths.list_crop_folders()):
-            for leftover in [*folder.glob(UNFINISHED), *folder.glob(".spill")]:
-                remove(leftover)
-        for folder in (self.path / "thumbnails", *self.paths.list_crop_folders()):
-            for leftover in folder.glob("*.part"):  # Of versions that wrote pictures so.
-                remove(leftover)
+        for leftover in self.paths.list_unfinished():
+            remove(leftover)
 
 
 def read_unlisted_shard(path: Path) -> ShardChecksum:

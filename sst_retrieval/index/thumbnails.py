@@ -119,13 +119,14 @@ def find_missing_pictures(paths: IndexPaths, catalog: Catalog) -> list[str]:
         paths: of the index.
         catalog: of its present generation.
     """
-    folders = [paths.root / "thumbnails", *paths.list_crop_folders()]
-    there = {folder.name: {path.name for path in folder.glob("*.jpg") if path.is_file()} for folder in folders}
+    there = {folder.name: names for folder, names in paths.list_pictures_by_folder().items()}
     lacking: dict[str, None] = {}
+    last, name = None, ""
     for specimen, trait in catalog.rows(
         "SELECT individual, CASE WHEN present THEN trait END FROM regions ORDER BY individual, trait"
     ):
-        name = f"{file_name(specimen)}.jpg"
+        if specimen != last:
+            last, name = specimen, f"{file_name(specimen)}.jpg"
         wanted = ["thumbnails"] if trait is None else ["thumbnails", file_name(trait)]
         if any(name not in there.get(folder, ()) for folder in wanted):
             lacking[specimen] = None
@@ -166,11 +167,16 @@ def restore_pictures(paths: IndexPaths, catalog: Catalog) -> int:
 
 def remove_stale_pictures(paths: IndexPaths, catalog: Catalog) -> None:
     """Remove the pictures of individuals that are not found any more, of photographs that may show several."""
-    names = {f"{file_name(name)}.jpg" for (name,) in catalog.rows('SELECT "sst:individual" FROM individuals')}
-    for path in paths.list_pictures():
-        # In an index of one individual a photograph, only what is numbered is a remainder of another kind of build.
-        if path.name not in names and (not catalog.plain or _NUMBERED.fullmatch(path.stem)):
-            path.unlink(missing_ok=True)
+    there = paths.list_pictures_by_folder()
+    if catalog.plain:  # Only what is numbered is a remainder of another kind of build.
+        mark = file_name("#")
+        for folder, found in there.items():
+            there[folder] = {name for name in found if mark in name and _NUMBERED.fullmatch(Path(name).stem)}
+    if any(there.values()):
+        names = {f"{file_name(name)}.jpg" for (name,) in catalog.rows('SELECT "sst:individual" FROM individuals')}
+        for folder, found in there.items():
+            for name in found - names:
+                (folder / name).unlink(missing_ok=True)
 
 
 def remove_pictures_of(paths: IndexPaths, specimens: Collection[str]) -> None:
