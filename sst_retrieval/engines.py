@@ -28,6 +28,7 @@ PROPAGATORS: Mapping[str, str] = {
     "dense": "dense matching and a small decoder, not SAM 2: needs no download and no graphics card",
     "matching": "dense matching alone, nothing learnt from labelled specimens",
     "sam2": "SAM 2: needs a --checkpoint",
+    "sam2-transformers": "SAM 2 by the transformers package: needs a --checkpoint, the folder of such a model",
     "dense+sam2": "SAM 2, led by the dense matching: pose at any angle and a first guess of the masks",
     "tracker": "dense matching, whose doubtful masks a small SAM 2 of our own corrects: no download, but slower",
     "sam2-video": "SAM 2 over each group as one long video, in the table's order; a mask depends on fifteen before it",
@@ -225,6 +226,8 @@ class _SharedTrunk:
 def _make_propagator(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:
     if name in ("sam2", "dense+sam2", "tracker", "sam2-video"):
         return _make_sam2(name, trunk, options)
+    if name == "sam2-transformers":
+        return _make_sam2_of_transformers(trunk, options)
     if options.checkpoint or options.sam2_config or options.cycle_consistency or options.adapters:
         raise ModelError(f"the propagator {name} takes no checkpoint; with one, say --propagator sam2 or dense+sam2")
     if options.batch is not None:
@@ -280,6 +283,22 @@ def _make_sam2(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propaga
     else:
         dense = _make_dense(trunk, options, decoded=True) if name == "dense+sam2" else None
         model = Sam2Propagator(options.checkpoint, dense=dense, **keywords)
+    trunk.other_device = str(model.network.device)
+    return cast(Propagator, model)
+
+
+def _make_sam2_of_transformers(trunk: _SharedTrunk, options: ModelOptions) -> Propagator:
+    from sst_retrieval.track.sam2.propagator import Sam2Settings  # Here, because they load PyTorch.
+    from sst_retrieval.track.sam2.transformers_propagator import TransformersPropagator
+
+    if options.checkpoint is None:
+        raise ModelError(
+            "--propagator sam2-transformers needs a --checkpoint: a folder with config.json and model.safetensors"
+        )
+    if options.sam2_config or options.adapters or options.batch is not None or options.trunk is not None:
+        raise ModelError("--propagator sam2-transformers takes no --sam2-config, --adapter, --batch or --trunk")
+    settings = Sam2Settings(cycle=options.cycle_consistency)
+    model = TransformersPropagator(options.checkpoint, device=trunk.device, settings=settings)
     trunk.other_device = str(model.network.device)
     return cast(Propagator, model)
 
