@@ -33,6 +33,9 @@ LEAST_FIT, LESS_FIT, LESS_PARTS = 0.75, 0.05, 0.02
 """Pieces are one, too, if together they fit so well, by so much less than the best of them at most, and have so much
 less likeness of parts at most."""
 
+LEAST_SHARE = 0.15
+"""Their shape says nothing if one of them is smaller than this share of the other."""
+
 LEAST_SCORE = 0.1
 """Pieces with a lower score are left alone."""
 
@@ -42,8 +45,9 @@ MOST_PIECES = 12
 NEAR = 0.5
 """How far apart fragments lie at most, as a share of the larger one's square root of the area."""
 
-LEG_AREA, LEG_PARTS, LEG_KIND = 0.15, 0.08, 0.1
-"""A leg covers at most this share of its animal's area, and has by so much less likeness of parts and of kind."""
+LEG_AREA, LEG_PARTS, LEG_KIND, LEG_GAP = 0.2, 0.07, 0.1, 0.1
+"""A leg covers at most this share of its animal's area, has by so much less likeness of parts and of kind, and lies not
+farther from it than this share of the square root of its area."""
 
 FIT_SIDE = 300
 """Longer edge, in pixels, of the copy on which shapes are compared."""
@@ -108,13 +112,14 @@ class FragmentJoiner:
             union = self._unite(fragments)
             gain = self._measure_parts(union) - max(self._measure_parts(each) for each in fragments)
             shaped = len(fragments) == 2 and gain >= -LESS_PARTS and self._is_shaped(fragments, union)
-            if (gain >= LEAST_GAIN or shaped) and (best is None or gain > best[0]):
-                best = gain, fragments, union
+            rank = gain + LEAST_GAIN if shaped else gain
+            if (gain >= LEAST_GAIN or shaped) and (best is None or rank > best[0]):
+                best = rank, fragments, union
         return None if best is None else best[1:]
 
     def _is_shaped(self, fragments: Sequence[Judged], union: Judged) -> bool:
         areas = [each.proposal.area for each in fragments]
-        if min(areas) < LEG_AREA * max(areas):  # What is small beside an animal changes its shape little.
+        if min(areas) < LEAST_SHARE * max(areas):  # What is small beside an animal changes its shape little.
             return False
         fit = self._measure_fit(union)
         return fit >= LEAST_FIT and fit >= max(self._measure_fit(each) for each in fragments) - LESS_FIT
@@ -135,9 +140,8 @@ class FragmentJoiner:
         if self._measure_parts(each) > self._measure_parts(animal) - LEG_PARTS:
             return False
         kind, other = (compare_kinds(self._known, one.look) for one in (each, animal))
-        if kind > other - LEG_KIND or not self._are_near(animal, each):
-            return False
-        return self._measure_parts(self._unite((animal, each))) >= self._measure_parts(animal) - LESS_PARTS
+        reach = LEG_GAP * animal.proposal.area**0.5
+        return kind <= other - LEG_KIND and measure_gap(animal.proposal, each.proposal, reach) is not None
 
     def _are_near(self, one: Judged, other: Judged) -> bool:
         key = id(self._keep(one)), id(self._keep(other))

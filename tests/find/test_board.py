@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -229,10 +230,12 @@ def test_a_large_photograph_is_searched_small_and_answered_large(trunk: Efficien
     assert np.sum(sure, axis=0).max() == 1
 
 
-def make_portrait(direction: float, lightness: float = 30.0) -> Portrait:
-    """A portrait whose likeness to another is the cosine of the difference of directions."""
+def make_portrait(direction: float, lightness: float = 30.0, head: float | None = None) -> Portrait:
+    """A portrait whose likeness to another is the cosine of the difference of directions; its head's may be another."""
     features = np.array([math.cos(direction), math.sin(direction)], np.float32)
-    return Portrait(features, np.full((5, 3), lightness, np.float32))
+    front = features if head is None else np.array([math.cos(head), math.sin(head)], np.float32)
+    places = np.stack([np.stack([front, features]), np.stack([features, front])])
+    return Portrait(features, np.full((5, 3), lightness, np.float32), places, np.ones((2, 2), np.float32))
 
 
 def test_who_differs_from_all_others_is_a_stranger() -> None:
@@ -246,6 +249,18 @@ def test_who_differs_from_all_others_is_a_stranger() -> None:
 def test_where_all_are_unlike_the_annotated_none_is_of_its_kind() -> None:
     scores = judge([make_portrait(0.0)], [make_portrait(0.9 + 0.02 * n) for n in range(6)])
     assert (scores < FOUND).all()
+
+
+def test_relatives_that_differ_in_places_are_not_of_its_kind() -> None:
+    alike, relatives = ([make_portrait(0.3, head=head) for _ in range(18)] for head in (0.3, 1.6))
+    assert (judge([make_portrait(0.0)], alike) >= FOUND).all()
+    assert (judge([make_portrait(0.0)], relatives) < FOUND).all()
+    # The other way round it is the same individual.
+    turned = [replace(each, places=each.places[::-1]) for each in relatives]
+    assert np.array_equal(
+        judge([make_portrait(0.0, head=1.6)], turned), judge([make_portrait(0.0, head=1.6)], relatives)
+    )
+    assert (judge([make_portrait(0.0, head=1.6)], turned) >= FOUND).all()
 
 
 def test_one_alone_is_compared_with_the_annotated() -> None:

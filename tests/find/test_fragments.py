@@ -68,9 +68,11 @@ def test_a_leg_beside_its_animal_is_a_part_of_it() -> None:
     animal = Judged(cut(OVAL), look(WHOLE), 0.9)
     (whole,) = join([animal, Judged(cut(leg), look([0, 1], strange=True), 0.6)], look(WHOLE))
     assert (whole.score, whole.proposal.area) == (0.9, (OVAL | leg).sum())
-    # A young one, of the same kind, stays.
+    # A young one, of the same kind, stays; so does what lies apart.
     young = Judged(cut(leg), look([0, 1, 2]), 0.6)
     assert len(join([animal, young], look(WHOLE))) == 2
+    apart = Judged(cut((ROWS > 104) & (COLUMNS > 180)), look([0, 1], strange=True), 0.6)
+    assert len(join([animal, apart], look(WHOLE))) == 2
 
 
 def test_a_crowd_has_no_fragments() -> None:
