@@ -14,6 +14,9 @@ searched, in the same process: by `VectorIndex` with and without codes, and by w
 (Flat, HNSW), usearch and LanceDB (`pip install usearch lancedb`; no part of this program). They get row numbers, not
 predicates, and no hit is made. Recall is of the 12 best by brute force in double precision.
 
+A hundred photographs are added with a commit of their own: of 10,000 regions and more, to the epoch of the first one
+(`index.epochs`).
+
 Each stage runs in a process of its own, so that its memory is its own: "anonymous" is what it held beside mapped files
 (Linux only). Times are of a wall clock, but where they are said to be the processor's, which other programs disturb
 less; compare ratios, not times, between computers.
@@ -38,6 +41,7 @@ import numpy as np
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.describe.measure import MEASUREMENTS
 from sst_retrieval.imaging import masks
+from sst_retrieval.index.epochs import open_vectors, read_epoch, read_removed_ids
 from sst_retrieval.index.query_vectors import QueryExample
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.vector_files import load_faiss
@@ -222,8 +226,10 @@ def compare(path: Path, queries: int, against: tuple[str, ...]) -> dict[str, Any
     """Search the vectors alone, by this program and by others: median milliseconds and recall by filter."""
     with open_index(path) as index:
         folder = index._reader._paths.generation(index._reader._generation.number)
-        codes = VectorIndex(folder.vector_file("wing"), BLOCKS, folder.code_files("wing"))
-        plain = VectorIndex(folder.vector_file("wing"), BLOCKS)
+        epoch, removed = read_epoch(folder), read_removed_ids(folder)
+        codes = open_vectors(folder, "wing", BLOCKS, epoch, removed)
+        plain = open_vectors(folder, "wing", BLOCKS, epoch, removed)
+        plain._codes = None
         buckets = index.table("wing")["bucket"].to_numpy()
     vectors = np.array(plain.reconstruct(plain.ids)) / np.float32(np.sqrt(len(BLOCKS)))
     build: dict[str, Callable[[], Callable[..., Any]]] = {
@@ -441,6 +447,8 @@ def measure(regions: int, options: argparse.Namespace, folder: Path) -> dict[str
     result |= run(search, path, regions, options.queries)
     if not options.no_addition:
         result |= run(add, path, regions)
+        after = run(search, path, regions, options.queries)
+        result["after_addition"] = {name: after[name] for name in ("open_ms", "search_ms_p50")}
     if not options.public_only:
         result |= run(compare, path, options.queries, against)
     return result
@@ -458,6 +466,8 @@ def show(result: dict[str, Any]) -> None:
     for name, value in result["search_ms_p50"].items():
         p95, processor = result["search_ms_p95"][name], result["search_processor_ms_p50"][name]
         print(f"    {name:<20}{value:>9.1f}{p95:>8.1f}{processor:>18.1f}")
+    if "after_addition" in result:
+        print(f"    all, after the addition{result['after_addition']['search_ms_p50']['all']:>6.1f}")
     if "vectors_alone" in result:
         print("  vectors alone, ms (recall)" + "".join(f"{label:>18}" for label in SHARES) + "     build s")
         for name, own in result["vectors_alone"].items():

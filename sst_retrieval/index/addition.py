@@ -19,10 +19,9 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 
 from sst_retrieval.index.catalog import INDIVIDUAL_COLUMNS
-from sst_retrieval.index.codes import can_be_extended, merge_codes, write_more_codes
+from sst_retrieval.index.codes import can_be_extended, write_more_codes
 from sst_retrieval.index.duck import quote_name, quote_text
 from sst_retrieval.index.epochs import (
     MOST_SEGMENTS,
@@ -46,11 +45,12 @@ from sst_retrieval.index.generation import (
     write_notes,
 )
 from sst_retrieval.index.owner_additions import add_owners
-from sst_retrieval.index.paths import GenerationPaths, SegmentPaths
+from sst_retrieval.index.paths import GenerationPaths
 from sst_retrieval.index.reviews import Review
+from sst_retrieval.index.segments import merge_segments
 from sst_retrieval.index.shards import write_shard
-from sst_retrieval.index.vector_files import VectorFile, write_vectors
-from sst_retrieval.index.whitening import read_lengths, read_whitening, whiten_more, write_lengths
+from sst_retrieval.index.vector_files import write_vectors
+from sst_retrieval.index.whitening import read_whitening, whiten_more, write_lengths
 from sst_retrieval.types import Skipped
 
 MOST_RANGES = 1000
@@ -131,8 +131,11 @@ def add_to_generation(
     if (trait := grown.outgrown()) is not None:
         raise NotAnAdditionError(f"{trait} has outgrown its whitening")
     if len(grown.segments) > MOST_SEGMENTS:
-        _merge_segments(paths, grown, number, removed, blocks)
-        grown = replace(grown, segments=(number,))
+        dim = sum(blocks.values())
+        kept = merge_segments(
+            paths, grown.segments, number, most=MOST_SEGMENTS, traits=epoch.fitted, removed=removed, dim=dim
+        )
+        grown = replace(grown, segments=(*kept, number))
     write_epoch(paths, grown, removed)
     verify_generation(paths, list(epoch.fitted), blocks)
     return list(epoch.fitted)
@@ -311,44 +314,3 @@ def _write_segment(
                 write_more_codes(*segment.code_files(trait), first, vectors, blocks)
             added[trait] = len(ids)
     return added
-
-
-def _merge_segments(
-    paths: GenerationPaths, epoch: Epoch, number: int, removed: npt.NDArray[np.int64], blocks: Mapping[str, int]
-) -> None:
-    """Merge all segments of a generation that is being written into the one of its own number."""
-    merged = SegmentPaths(paths.segment_folder / "merged")
-    merged.folder.mkdir()
-    segments = [paths.segment(each) for each in epoch.segments]
-    for trait in epoch.fitted:
-        parts = [each for each in segments if each.vector_file(trait).exists()]
-        if parts:
-            _merge_trait(parts, merged, trait, removed, sum(blocks.values()))
-    for each in segments:
-        if each.folder.exists():
-            shutil.rmtree(each.folder)
-    merged.folder.replace(paths.segment(number).folder)
-
-
-def _merge_trait(
-    parts: Sequence[SegmentPaths], merged: SegmentPaths, trait: str, removed: npt.NDArray[np.int64], dim: int
-) -> None:
-    """Merge the files of one trait; what was removed is left out."""
-    files = [VectorFile(each.vector_file(trait), dim) for each in parts]
-    kept = [~np.isin(file.ids, removed, assume_unique=True) for file in files]
-    ids = np.concatenate([file.ids[rows] for file, rows in zip(files, kept, strict=True)])
-    if not len(ids):
-        return
-    vectors = np.concatenate([file.vectors[rows] for file, rows in zip(files, kept, strict=True)])
-    write_vectors(merged.vector_file(trait), ids, vectors)
-    lengths = [read_lengths(each.lengths_file(trait)) for each in parts]
-    write_lengths(
-        merged.lengths_file(trait),
-        {
-            block: np.concatenate([own[block][rows] for own, rows in zip(lengths, kept, strict=True)])
-            for block in lengths[0]
-        },
-    )
-    if parts[0].code_files(trait)[0].exists():
-        codes = [(*each.code_files(trait), rows) for each, rows in zip(parts, kept, strict=True)]
-        merge_codes(codes, *merged.code_files(trait))

@@ -177,11 +177,11 @@ def write_more_codes(
     np.savez(basis_file, version=VERSION, errors=basis.errors, lengths=basis.lengths)
 
 
-def merge_codes(parts: Sequence[tuple[Path, Path, npt.NDArray[np.bool_]]], codes_file: Path, basis_file: Path) -> None:
+def merge_codes(parts: Sequence[tuple[Path, Path, Ids]], codes_file: Path, basis_file: Path) -> None:
     """Join codes that `write_more_codes` wrote.
 
     Args:
-        parts: codes and basis file of each, and which of its rows are kept, bool (n,).
+        parts: codes and basis file of each, and which of its rows are kept, int64 (n,).
         codes_file: of the joined ones.
         basis_file: of how far off they are.
 
@@ -189,10 +189,14 @@ def merge_codes(parts: Sequence[tuple[Path, Path, npt.NDArray[np.bool_]]], codes
         IndexFolderError: a file cannot be read.
         OSError: a file cannot be written.
     """
-    codes = np.concatenate([_map_codes(path)[kept] for path, _, kept in parts])
     bases = [_read_arrays(path) for _, path, _ in parts]
+    opened = [_map_codes(path) for path, _, _ in parts]
     with codes_file.open("wb") as file:
-        np.save(file, codes, allow_pickle=False)
+        shape = (sum(len(kept) for _, _, kept in parts), opened[0].shape[1])
+        np.lib.format.write_array_header_1_0(file, {"descr": "|i1", "fortran_order": False, "shape": shape})
+        for codes, (_, _, kept) in zip(opened, parts, strict=True):
+            for start in range(0, len(kept), _CHUNK):
+                file.write(codes[kept[start : start + _CHUNK]].tobytes())
     worst = {name: np.max([arrays[name] for arrays in bases], axis=0) for name in ("errors", "lengths")}
     np.savez(basis_file, version=VERSION, **worst)
 

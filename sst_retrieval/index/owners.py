@@ -235,8 +235,13 @@ def _untag(value: dict[str, str]) -> Scalar:
 
 
 def _read_ranges(found: Any) -> list[tuple[int, int]]:
+    if not isinstance(found, list):
+        raise ValueError("not ranges of region ids")
     pairs = found if found and isinstance(found[0], list) else [found]
-    return [(int(first), int(end)) for first, end in pairs]
+    ranges = [(int(first), int(end)) for first, end in pairs]
+    if any(not 0 <= first <= end for first, end in ranges):
+        raise ValueError("not ranges of region ids")
+    return ranges
 
 
 def _map(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:

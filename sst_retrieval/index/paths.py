@@ -265,8 +265,20 @@ class IndexPaths:
         return found
 
     def total_bytes(self) -> int:
-        """Add up the sizes of all files, in bytes; files may come and go meanwhile."""
-        return sum(_bytes(Path(folder, name)) for folder, _, names in os.walk(self.root) for name in names)
+        """Add up the sizes of all files, in bytes; files may come and go meanwhile. One with two names counts once."""
+        sizes: dict[tuple[int, int], int] = {}
+        total = 0
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                try:
+                    state = Path(folder, name).stat()
+                except OSError:
+                    continue  # A build renamed or removed it meanwhile.
+                if state.st_nlink > 1:
+                    sizes[state.st_dev, state.st_ino] = state.st_size
+                else:
+                    total += state.st_size
+        return total + sum(sizes.values())
 
 
 def _select_numbered(found: Iterable[Path], path_of: Callable[[int], Path]) -> dict[int, Path]:
@@ -281,10 +293,3 @@ def _list_files(folder: Path, suffix: str) -> list[str]:
             return [entry.name for entry in entries if entry.name.endswith(suffix) and entry.is_file()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0  # A build renamed or removed it meanwhile.

@@ -343,6 +343,8 @@ def test_an_addition_keeps_the_epoch_and_the_region_ids_and_links_the_files(tmp_
     assert (epoch.number, epoch.segments) == (1, (2,))
     assert (dict(epoch.added), dict(epoch.removed)) == ({"wing": 2, "leg": 2}, {"wing": 1, "leg": 1})
     assert before.vector_file("wing").samefile(after.vector_file("wing"))
+    files = {path.stat().st_ino: path.stat().st_size for path in store.path.rglob("*") if path.is_file()}
+    assert store.paths.total_bytes() == sum(files.values())
     with sst.open_index(store.path) as index:
         hits = index.search(like=("p00", "wing"), k=30)
         assert {hit.individual for hit in hits} == {*FIRST, "p20"} - {"p00"}
@@ -435,6 +437,19 @@ def test_many_segments_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     index = open_vectors(paths, "wing", BLOCKS, epoch_of(store), read_removed_ids(paths))
     assert len(index._files[1]) == 3
     assert [path.name for path in paths.segment_folder.iterdir()] == ["0004"]
+    assert verify_index(store.path).damages == []
+
+
+@pytest.mark.usefixtures("always")
+def test_a_large_segment_is_not_merged_with_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addition, "MOST_SEGMENTS", 2)
+    store, names = first_index(tmp_path / "index"), list(FIRST)
+    for count in (20, 1, 2):
+        new = [f"q{number:03d}" for number in range(len(names), len(names) + count)]
+        names += new
+        add(store, dict.fromkeys(new, "one"), names)
+    assert epoch_of(store).segments == (2, 4)
+    assert len(living(store)) == 2 * len(names)
     assert verify_index(store.path).damages == []
 
 
@@ -555,7 +570,7 @@ STATES = {
 def walk(path: Path, journal: Path) -> None:
     """Build, add, prune, annotate anew, merge and refit; runs in a process of its own that is killed."""
     epochs.LEAST_REGIONS = codes.MIN_REGIONS = 1  # type: ignore[misc]
-    epochs.MOST_CHANGED, addition.MOST_TOUCHED, addition.MOST_SEGMENTS = 100, 1, 2  # type: ignore[misc]
+    epochs.MOST_CHANGED, addition.MOST_TOUCHED, addition.MOST_SEGMENTS = 100, 1, 1  # type: ignore[misc]
     store = Store.open(path) if Store.exists(path) else Store.create(path, settings=WHITENED, blocks=BLOCKS)
     done = int(journal.read_text()) if journal.exists() else 0
     with store.lock():
@@ -587,7 +602,7 @@ def test_an_addition_killed_at_any_moment_leaves_a_usable_index_and_goes_on(tmp_
             dump(store)
             assert number >= (int(journal.read_text()) if journal.exists() else 0)
             assert verify_index(index).damages == []
-            assert epoch_of(store).segments == {1: (), 2: (2,), 3: (2,), 4: (2, 4), 5: ()}[number]
+            assert epoch_of(store).segments == {1: (), 2: (2,), 3: (2,), 4: (4,), 5: ()}[number]
         walk(index, journal)
         ended = Store.open(index)
         assert {key: value for key, value in dump(ended).items() if key != "made"} == {
