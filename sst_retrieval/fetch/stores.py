@@ -75,7 +75,7 @@ def copy_from_store(
     Raises:
         InputError: the address is none of a store, or the library for it is not installed.
         CollectionError: two photographs would have the same copy, or a path leads out of the folder.
-        FetchError: the store refuses to answer, or a file is too large.
+        FetchError: the store refuses to answer, has none of the photographs, or a file is too large.
         OSError: the disk does not take the copies.
     """
     system, root = _open(store)
@@ -100,6 +100,11 @@ def copy_from_store(
     finally:
         pool.shutdown(cancel_futures=True)
         record.write()
+    if wanted and len(missing) == len(wanted):
+        raise FetchError(
+            f"--store {store} has none of the {len(wanted)} photographs that the table names below it, such as "
+            f"{missing[0]}; check the address, and that you may list it"
+        )
     return StoreReport(counts["copied"], counts["kept"], tuple(sorted(missing)))
 
 

@@ -91,6 +91,12 @@ def test_nothing_is_asked_for_that_lies_elsewhere(memory: MemoryFileSystem, aske
     assert asked == ["/museum/photographs/a.png"]
 
 
+def test_a_store_that_has_nothing(memory: MemoryFileSystem, tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match=r"has none of the 2 photographs that the table names below it, such as a.png"):
+        copy_from_store(STORE, ["a.png", "b.png"], tmp_path)
+    assert copy_from_store(STORE, ["https://other.example/c.png"], tmp_path).missing == ()
+
+
 def test_two_photographs_with_one_name(memory: MemoryFileSystem, tmp_path: Path) -> None:
     with pytest.raises(CollectionError, match="would both be copied"):
         copy_from_store(STORE, [f"{STORE}/one/a.png", f"{STORE}/two/a.png"], tmp_path)
