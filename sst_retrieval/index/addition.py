@@ -127,6 +127,7 @@ def add_to_generation(
         removed=dict(gone),
         segments=(*epoch.segments, *([number] if added else [])),
         next_id=epoch.next_id + next_id,
+        shards=epoch.shards + len(shards),
     )
     if (trait := grown.outgrown()) is not None:
         raise NotAnAdditionError(f"{trait} has outgrown its whitening")

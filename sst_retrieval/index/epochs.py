@@ -55,6 +55,7 @@ class Epoch:
         removed: trait -> how many were removed or replaced since.
         segments: numbers of the segments, oldest first: of the generations that wrote them.
         next_id: the lowest region id that was never given.
+        shards: how many shards the generation was made of; if some are gone since, nothing can be added to it.
     """
 
     number: int
@@ -63,6 +64,7 @@ class Epoch:
     removed: Mapping[str, int] = field(default_factory=dict)
     segments: tuple[int, ...] = ()
     next_id: int = 0
+    shards: int = 0
 
     @property
     def is_large(self) -> bool:
@@ -111,7 +113,8 @@ def read_epoch(paths: GenerationPaths) -> Epoch | None:
             for name in ("fitted", "added", "removed")
         )
         segments = tuple(_count(number) for number in fields["segments"])
-        return Epoch(_count(fields["number"]), fitted, added, removed, segments, _count(fields["next_id"]))
+        numbers = (_count(fields[name]) for name in ("next_id", "shards"))
+        return Epoch(_count(fields["number"]), fitted, added, removed, segments, *numbers)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IndexFolderError(f"{path} cannot be read; {_REMEDY}: {error}") from error
 

@@ -206,7 +206,7 @@ def _write_vectors(
             write_codes(*paths.code_files(trait), vectors, blocks)
             fitted[trait] = len(ids)
     (next_id,) = connection.execute("SELECT coalesce(max(region_id) + 1, 0) FROM regions").fetchall()[0]
-    write_epoch(paths, Epoch(number, fitted, next_id=next_id), np.zeros(0, dtype=np.int64))
+    write_epoch(paths, Epoch(number, fitted, next_id=next_id, shards=len(shards)), np.zeros(0, dtype=np.int64))
     return list(fitted)
 
 

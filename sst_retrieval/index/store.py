@@ -370,7 +370,8 @@ class Store:
                 return None  # It is made again, from the shards.
             if epoch is None or not epoch.is_large:
                 return None
-            self._check_shards(generation.recipe.first_shard, contents.last_shard)
+            if len(self._check_shards(generation.recipe.first_shard, contents.last_shard)) != epoch.shards:
+                return None  # One was set aside; what was in it is made again.
             self._base = _Base(generation.number, paths, epoch, contents.last_shard)
         return self._base
 

@@ -553,6 +553,21 @@ def test_an_epoch_file_that_is_none_is_named(added: Store, text: str) -> None:
         sst.open_index(added.path)
 
 
+def test_a_shard_that_was_set_aside_is_not_taken_for_indexed(added: Store) -> None:
+    shard = added.path / "shards" / "000001.parquet"
+    shard.write_bytes(shard.read_bytes()[:-20])
+    repair_index(added.path)
+    store = Store.open(added.path)
+    with store.lock():
+        assert "p20" not in store.indexed_hashes()
+        assert "p20" not in store.indexed_photographs()
+        commit(store, [*FIRST, "p20"])
+    assert (epoch_of(store).segments, epoch_of(store).shards) == ((), 1)
+    assert {name for name, _ in living(store)} == set(FIRST)
+    add(store, {"p20": "one"}, [*FIRST, "p20"])
+    assert epoch_of(store).segments == (4,)
+
+
 # ------------------------------------------------------------------------------------------------ killed builds
 
 KILL_AT_EVERY = 29  # 1 tries each moment, and takes minutes
