@@ -138,7 +138,7 @@ def _show_outlines(
         key=f"individuals-of-{photograph}", chosen=chosen, label=f"photograph {photograph}: choose individuals",
         hint="Click individuals to choose them" if states else "",
         marks={each.id: (_write_number(each), *each.centre) for each in states},
-        on_choice=lambda name: _toggle(photograph, name),
+        on_choice=lambda name: _toggle(photograph, name), zoomable=True,
     )  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def _show_actions(photograph: str, chosen: Sequence[State], states: Sequence[Sta
         "Split in two", "call_split", len(free) == 1, split, *names[:1], hint="Redraw the halves if they are not right."
     )
     button("Redraw the outline", "draw", len(free) == 1, start_drawing, *names[:1])
-    button("Add one that was missed", "add", True, start_drawing, NEW, hint="By a click, a brush or corners.")
+    button("Add one that was missed", "add", True, start_drawing, NEW, hint="By a click, a box, a brush or corners.")
     if gone:
         button("Take it back", "restore_from_trash", True, reopen, [each.id for each in gone])
     rest = [each.id for each in states if not each.status and each.id not in drawn]

@@ -82,6 +82,18 @@ def serve(*arguments: str | Path, home: Path, port: int | None = None) -> Iterat
         process.communicate(timeout=60)
 
 
+def find_serious(page: Any, *but: str) -> dict[str, list[str]]:
+    """Return what axe-core finds serious on a page, except for some rules: rule -> elements."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core")
+    settle(page)
+    found = axe.Axe().run(page).response["violations"]
+    return {
+        rule["id"]: [node["target"][-1] for node in rule["nodes"]][:5]
+        for rule in found
+        if rule["impact"] in ("serious", "critical") and rule["id"] not in but
+    }
+
+
 def settle(page: Any) -> None:
     """Wait until the page's script has run, and what it sent is drawn and in its place.
 

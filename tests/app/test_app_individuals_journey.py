@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import assert_no_error, locate, open_browser, open_page, serve, settle
+from browser import assert_no_error, find_serious, locate, open_browser, open_page, serve, settle
 from trays import COLLECTION, a_collection_of_trays, build_trays
 
 import sst_retrieval as sst
@@ -121,3 +121,83 @@ def test_individuals_are_reviewed_and_the_next_build_has_them_so(page: tuple[Any
         box = index.individual("t3#1").box
         ys, xs = np.nonzero(drawn)
         assert box == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+
+
+def choose_individuals(page: Any, url: str) -> None:
+    page.goto(f"{url}/review")
+    page.get_by_role("radio", name="individuals").click()
+    who = page.get_by_role("textbox", name="Your name")
+    who.fill("Mary")
+    who.press("Enter")
+    who.blur()
+    settle(page)
+    page.get_by_role("button", name="Next").click()
+    page.get_by_text("3 individuals").wait_for()
+    settle(page)
+
+
+def find_centre(page: Any, name: str) -> tuple[float, float]:
+    """The place on the screen of the middle of an individual's outline."""
+    at = individual(page, name).locator(".line").bounding_box()
+    return at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
+
+
+def test_individuals_are_chosen_in_a_zoomed_photograph_and_added_by_a_box(page: tuple[Any, str], museum: Path) -> None:
+    page, url = page
+    choose_individuals(page, url)
+    view = "el => el.getAttribute('viewBox').split(' ').map(Number)"
+    picture = page.locator(".specimen svg")
+    whole = picture.evaluate(view)
+    page.get_by_role("button", name="Zoom in").click()
+    zoomed = picture.evaluate(view)
+    assert zoomed[2] < whole[2]
+    x, y = find_centre(page, "t1#2")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 30, y - 20, steps=4)
+    page.mouse.up()
+    moved = picture.evaluate(view)
+    assert moved[0] > zoomed[0]
+    settle(page)
+    assert page.locator("g.chosen").count() == 0  # Who drags chooses nothing.
+    page.mouse.click(*find_centre(page, "t1#2"))
+    page.locator('g.chosen[aria-label^="t1#2"]').wait_for(state="attached")
+    assert picture.evaluate(view) == moved
+    page.get_by_role("button", name="Add one that was missed").click()
+    page.get_by_text("Draw a new individual of t1").wait_for()
+    page.locator(".drawing[data-ready]").wait_for()
+    page.keyboard.press("r")
+    left, top, width, height = locate(page, ".drawing canvas")
+    page.mouse.move(left + 0.45 * width, top + 0.8 * height)
+    page.mouse.down()
+    page.mouse.move(left + 0.55 * width, top + 0.95 * height, steps=5)
+    page.mouse.up()
+    drawn = page.locator(".drawing").evaluate("el => el._surface.labels.filter((label) => label).length")
+    assert drawn > 20
+    page.get_by_role("button", name="Keep this outline").click()
+    page.get_by_text("4 individuals").wait_for()
+    assert_no_error(page)
+    with sst.open_index(museum / "index") as index:
+        (made,) = index.individual_reviews()
+        mask = made.mask()
+    ys, xs = np.nonzero(mask)
+    assert mask.sum() == drawn
+    assert mask[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1].all()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_of_individuals_are_accessible_and_fit(page: tuple[Any, str], width: int) -> None:
+    page, url = page
+    page.set_viewport_size({"width": width, "height": 800 if width == 1280 else 844})
+    page.goto(f"{url}/?specimen=t1%231&trait=spot&per=individual")
+    page.get_by_text("hits 1 to").wait_for()
+    assert find_serious(page, "region") == {}
+    page.get_by_role("button", name="Details").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Ask with").wait_for()
+    shoot(page, f"details-{width}")
+    assert find_serious(page, "region") == {}
+    page.goto(f"{url}/review?review-what=individuals&review-photograph=t1")
+    page.locator(".specimen svg").wait_for()
+    shoot(page, f"review-{width}")
+    assert find_serious(page, "region") == {}
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width

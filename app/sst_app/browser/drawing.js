@@ -15,6 +15,7 @@ const OVERLAY_PIXELS = 12e6; // A larger photograph is overlaid with a subsample
 const CLOSE = 8, SAME = 3, REPEAT = 1, DRAG = 5; // Screen pixels: near or on the first corner, a double click, a drag.
 const TOOLS = [
   ["polygon", "Polygon", "P", "Click the corners; click the first one, or Enter, to close. Drag for a free outline. Shift on closing cuts out."],
+  ["box", "Box", "R", "Drag a box; all in it is drawn. Shift cuts it out."],
   ["brush", "Brush", "B", "Paint; [ and ] change the size. Shift erases."],
   ["eraser", "Eraser", "E", "Erase; [ and ] change the size."],
   ["wand", "Click", "W", "Click on the trait; Shift-click what does not belong to it. Enter keeps the mask, Esc drops it."],
@@ -528,6 +529,7 @@ class Surface {
     this.cursor = at;
     if (this.pointers.size === 2) { // Two fingers zoom; what the first has begun is taken back.
       if (this.stroke) { const { rect } = this.stroke; this.endStroke(); if (rect) this.undo(); }
+      if (this.pressed && this.tool === "box") this.corners = [];
       this.pressed = null;
       this.pan = null;
       return;
@@ -551,6 +553,9 @@ class Surface {
     } else if (this.stroke) {
       const all = event.getCoalescedEvents?.() ?? [];
       for (const each of all.length ? all : [event]) this.extend(this.pixel(this.place(each)));
+    } else if (this.pressed && this.tool === "box") {
+      const far = Math.abs(at[0] - this.pressed.at[0]) > SAME && Math.abs(at[1] - this.pressed.at[1]) > SAME;
+      this.corners = far ? rectangle(this.pixel(this.pressed.at), this.pixel(at)) : [];
     } else if (this.pressed && this.tool === "polygon") {
       if (!this.pressed.free && distance(at, this.pressed.at) > DRAG) { // A free outline.
         this.pressed.free = true;
@@ -579,6 +584,11 @@ class Surface {
     if (this.stroke) return this.endStroke();
     if (!pressed) return;
     if (this.tool === "wand") return this.click(this.pixel(pressed.at), !event.shiftKey);
+    if (this.tool === "box") {
+      if (this.corners.length) this.close(event.shiftKey);
+      this.tools();
+      return this.frame();
+    }
     if (this.tool !== "polygon") return;
     const view = this.view ?? this.fitted();
     const screen = ([x, y]) => [x * view.scale + view.x, y * view.scale + view.y];
@@ -665,6 +675,7 @@ class Surface {
 
 // ------------------------------------------------------------------------------------------------------------ geometry
 
+const rectangle = ([x0, y0], [x1, y1]) => [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
 const distance = ([a, b], [c, d]) => Math.hypot(a - c, b - d);
 const fromSlider = (value, most) => Math.max(1, Math.round(most ** (value / 100)));
 const toSlider = (size, most) => Math.round((100 * Math.log(size)) / Math.log(most));

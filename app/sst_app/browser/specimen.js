@@ -1,5 +1,6 @@
 // A photograph with the outlines of its traits: the outline under the cursor is the trait; Tab and Enter do it as well.
 const SVG = "http://www.w3.org/2000/svg";
+const DRAG = 4; // Screen pixels.
 
 export default function ({ parentElement, data, setTriggerValue }) {
   const place = parentElement.querySelector(".specimen");
@@ -63,7 +64,12 @@ function makeZoomable(picture, place, data) {
   const whole = { x: 0, y: 0, width: data.width, height: data.height };
   let view = place._image === data.image.length + data.label ? place._view : { ...whole };
   place._image = data.image.length + data.label;
-  const apply = () => { place._view = view; picture.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`); };
+  const isWhole = () => view.width >= data.width;
+  const apply = () => {
+    place._view = view;
+    picture.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`);
+    picture.style.touchAction = isWhole() ? "pan-y" : "none"; // A finger scrolls the page until somebody has zoomed.
+  };
   const pixel = (event) => {
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(picture.getScreenCTM().inverse());
     return [at.x, at.y];
@@ -74,17 +80,21 @@ function makeZoomable(picture, place, data) {
     if (width === data.width) view = { ...whole };
     apply();
   };
-  picture.addEventListener("wheel", (event) => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), pixel(event)); }, { passive: false });
-  let last = null;
-  picture.style.touchAction = "none";
-  picture.addEventListener("pointerdown", (event) => { last = pixel(event); picture.setPointerCapture(event.pointerId); });
+  picture.addEventListener("wheel", (event) => { if (event.deltaY > 0 && isWhole()) return; event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), pixel(event)); }, { passive: false });
+  let last = null, from = null, moved = false;
+  picture.addEventListener("pointerdown", (event) => { last = pixel(event); from = [event.clientX, event.clientY]; moved = false; });
   picture.addEventListener("pointermove", (event) => {
     if (!last) return;
+    if (!moved && Math.hypot(event.clientX - from[0], event.clientY - from[1]) < DRAG) return;
+    // Captured now and not before: a click without a drag is for the trait below it.
+    if (!moved) picture.setPointerCapture(event.pointerId);
+    moved = true;
     const at = pixel(event);
     view = { ...view, x: view.x + last[0] - at[0], y: view.y + last[1] - at[1] };
     apply();
   });
   for (const event of ["pointerup", "pointercancel"]) picture.addEventListener(event, () => { last = null; });
+  picture.addEventListener("click", (event) => { if (moved) event.stopPropagation(); moved = false; }, true);
   const bar = document.createElement("div");
   bar.className = "zoom";
   for (const [sign, label, act] of [["\u2212", "Zoom out", () => zoom(1 / 1.5)], ["Fit", "Show the whole photograph", () => { view = { ...whole }; apply(); }], ["+", "Zoom in", () => zoom(1.5)]]) {
