@@ -58,8 +58,8 @@ class OpenVinoTrunk(EfficientNetTrunk):
         key = (*pixels.shape[-2:], deepest)
         request = self._get_request(key)
         request.infer([pixels.contiguous().numpy()])
-        # Copies, for the next call writes into the same memory; channels last, as PyTorch's trunk gives them: what comes
-        # after it takes a third longer otherwise.
+        # Copies, for the next call writes into the same memory; channels last, as the other trunk gives them, for what
+        # comes after it takes longer otherwise.
         levels = (torch.from_numpy(request.get_output_tensor(level).data) for level in range(deepest))
         return [torch.empty_like(level, memory_format=torch.channels_last).copy_(level) for level in levels]
 
