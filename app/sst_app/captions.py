@@ -51,7 +51,10 @@ def _find_common_start(one: str, other: str) -> str:
 
 
 def shorten(name: str, most: int = 13, affixes: tuple[str, str] = ("", "")) -> str:
-    """Shorten a name to its last `most` characters, which usually differ between specimens.
+    """Shorten a name to its last `most` characters, which usually differ between specimens; at a word's beginning.
+
+    >>> shorten("H.e.demophoon__IMG_1974", 11), shorten("a1b2c3d4e5", 4)
+    ('…IMG_1974', '…d4e5')
 
     Args:
         name: the name.
@@ -61,7 +64,11 @@ def shorten(name: str, most: int = 13, affixes: tuple[str, str] = ("", "")) -> s
     before, after = affixes
     if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after):
         name = name[len(before) : len(name) - len(after)]
-    return name if len(name) <= most else f"…{name[-most:]}"
+    if len(name) <= most:
+        return name
+    end = name[-most:]
+    word = re.match(r"[^\W_]*[\W_]+", end)
+    return "…" + (end[word.end() :] if word is not None and len(end) - word.end() >= most // 2 else end)
 
 
 def get_trait_colours(index: sst.Index) -> dict[str, str]:
