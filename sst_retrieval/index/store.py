@@ -363,13 +363,11 @@ class Store:
         if self._base is None or self._base.number != generation.number:
             paths = self.paths.generation(generation.number)
             try:
-                if not (paths.epoch_file.exists() and self._is_whole(paths, contents)):
-                    return None
                 epoch = read_epoch(paths)
+                if epoch is None or not epoch.is_large or not self._is_whole(paths, contents):
+                    return None
             except IndexFolderError:
                 return None  # It is made again, from the shards.
-            if epoch is None or not epoch.is_large:
-                return None
             if len(self._check_shards(generation.recipe.first_shard, contents.last_shard)) != epoch.shards:
                 return None  # One was set aside; what was in it is made again.
             self._base = _Base(generation.number, paths, epoch, contents.last_shard)

@@ -35,7 +35,9 @@ def ask(path: Path) -> Answers:
     answers: Answers = {}
     with open_index(path) as index:
         info = index.info()
-        answers["info"] = {key: value for key, value in info.items() if key not in ("path", "generation", "provenance")}
+        answers["info"] = {
+            key: value for key, value in info.items() if key not in ("path", "generation", "epoch", "provenance")
+        }
         answers["reviews"] = [(each.individual, each.trait, each.decision) for each in index.reviews()]
         answers["skipped"] = [(each.photograph, each.reason) for each in index.skipped()]
         specimens = index.individuals("sex = 'female'") + index.individuals()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
@@ -375,6 +376,67 @@ def test_tables_keep_their_order(tmp_path: Path) -> None:
         assert {hit.individual for hit in both} == {*FIRST, "p05x"} - {"p00"}
         equal = [(-hit.similarity, hit.individual) for hit in both if hit.similarity > 0]
         assert equal == sorted(equal)
+
+
+ODD = {
+    **{name: "VARCHAR" for name in ("photograph", "individual", "review", "trait", "removed", "name")},
+    **{"shard": "BIGINT", "region_id": "BIGINT", "confidence": "DOUBLE", "parts": "BIGINT[]", "day": "DATE"},
+    **{"place": "STRUCT(x DOUBLE, y DOUBLE)", "area": "DOUBLE"},
+}
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_columns_of_any_name_and_type_are_compared(
+    tmp_path: Path, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = {name: kind for name, kind in ODD.items() if not plain or kind in ("VARCHAR", "BIGINT", "DOUBLE")}
+
+    def table(names: Sequence[str], changed: str) -> Any:
+        values: dict[str, list[Any]] = {}
+        for name, kind in types.items():
+            own: list[Any] = [f"{name} of {each}{'!' * (each == changed)}" for each in names]
+            if kind != "VARCHAR":
+                own = [number + (each == changed) for number, each in enumerate(names)]
+            if kind == "DOUBLE":
+                own = [float("nan") if number == 3 else float(number) for number in own]
+            if kind == "BIGINT[]":
+                own = [None if number == 3 else [number, None] for number in own]
+            if kind == "DATE":
+                own = [datetime.date(2020, 1, 1 + number) for number in own]
+            if kind.startswith("STRUCT"):
+                own = [{"x": float(number), "y": None} for number in own]
+            values[name] = own
+        return a_collection(list(names), types, **values)
+
+    found = []
+    for least in (1, 10**9):
+        monkeypatch.setattr(epochs, "LEAST_REGIONS", least)
+        store = Store.create(tmp_path / str(least), settings=WHITENED, blocks=BLOCKS)
+        how: dict[str, Any] = {"numbers": {"wing": 7}, "provenance": {}}
+        with store.lock():
+            store.append(rows([region for name in FIRST for region in regions_of(name, "one")]))
+            store.commit(table(FIRST, ""), **how)
+            store.append(rows(regions_of("p20", "one")))
+            store.commit(table([*FIRST, "p20"], "p07"), **how)
+        assert generation_of(store).owners_folder.exists() == plain
+        assert epoch_of(store).segments == ((2,) if least == 1 else ())
+        with Catalog(generation_of(store).catalog_file) as catalog:
+            found.append(
+                [
+                    sorted(map(repr, catalog.rows(f"SELECT {what} FROM {which}")))
+                    for what, which in (
+                        ("*", "photographs"),
+                        ("*", "individuals"),
+                        ('* EXCLUDE ("sst:region")', "searchable"),
+                    )
+                ]
+            )
+            if least == 1:
+                ((additions,),) = catalog.rows("SELECT count(*) FROM additions")
+                assert additions == 1
+        with sst.open_index(store.path) as index:
+            assert len(index.search(like=("p20", "wing"), k=50, where='"sst:confidence" > 0.1')) == 20
+    assert found[0] == found[1]
 
 
 def test_a_commit_without_changes_adds_nothing(tmp_path: Path) -> None:
