@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import FAKES, a_collection_of, build_fake
 
 from sst_retrieval.describe.contract import Embedder, PoolingEmbedder, RegionEmbedder
 from sst_retrieval.describe.region_vectors import block_widths, embed_regions, pool
@@ -18,9 +21,10 @@ from sst_retrieval.describe.texture import (
     pool_mean_and_spread,
 )
 from sst_retrieval.engines import load_embedder
-from sst_retrieval.errors import ModelError
+from sst_retrieval.errors import ModelError, ModelMismatchError
 from sst_retrieval.imaging.foreground import GREY
 from sst_retrieval.imaging.frames import square_frame
+from sst_retrieval.search.index import open_index
 from sst_retrieval.types import RGBImage
 
 SIDE = 96
@@ -170,3 +174,18 @@ def test_they_are_chosen_by_name(name: str, pattern: int) -> None:
     ]
     assert vectors[0] is not None
     assert np.isfinite(vectors[0]).all()
+
+
+@pytest.mark.parametrize("name", ["spread", "pattern"])
+def test_an_index_is_built_and_searched_with_them(name: str, tmp_path: Path) -> None:
+    table = a_collection_of(tmp_path)
+    build_fake(table, tmp_path / "index", replace(FAKES, embedder=name))
+    with open_index(tmp_path / "index") as index:
+        assert index.blocks["pattern"] == 944
+        assert index.settings["embedder"]["engine"] == name
+        example = index.vectors("spot")[0][0]
+        hits = index.search(like=(example, "spot"), k=3, weights={"pattern": 1})
+        assert len(hits) == 3
+        assert example not in {hit.specimen for hit in hits}
+    with pytest.raises(ModelMismatchError):
+        build_fake(table, tmp_path / "index", FAKES)
