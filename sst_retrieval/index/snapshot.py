@@ -46,6 +46,7 @@ def _write_joined(
     path: Path, collection: Collection, previous: Path | None, retained: Sequence[str], fresh: Path, names: Path
 ) -> None:
     _write_photographs(fresh, collection)
+    pa.default_memory_pool().release_unused()  # Else what the columns took stays taken.
     pq.write_table(pa.table({"name": pa.array(retained, pa.string())}), names)
     typed = ", ".join(
         f"CAST({quote_name(column)} AS {kind}) AS {quote_name(column)}" for column, kind in collection.columns.items()

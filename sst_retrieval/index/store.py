@@ -431,10 +431,9 @@ class Store:
         prune: bool,
         refit: bool,
     ) -> int:
-        present = self.indexed_photographs()
-        gone = present - {specimen.id for specimen in collection.photographs}
+        gone, unreadable = self._find_gone(collection, skipped)
         if prune:
-            self._append_tombstones(sorted(gone | (present & {row.photograph for row in skipped})))
+            self._append_tombstones(sorted(gone | unreadable))
             gone = set()
         previous = self.generation
         number = 1 if previous is None else previous.number + 1
@@ -452,6 +451,13 @@ class Store:
         self._write_manifest(Manifest(self._manifest.recipe, generation, self._list_contents(number)))
         self._remove_leftovers()
         return number
+
+    def _find_gone(self, collection: tables.Collection, skipped: Sequence[Skipped]) -> tuple[set[str], set[str]]:
+        """Find the indexed photographs that are no longer in the table, and those that are skipped now."""
+        present = self.indexed_photographs()
+        unreadable = {row.photograph for row in skipped if row.photograph in present}
+        present.difference_update(photograph.id for photograph in collection.photographs)
+        return present, unreadable
 
     def remake_generation(self, skipped: Sequence[Skipped]) -> int:
         """Make the files of the committed generation again, from its shards and its specimen table.
