@@ -132,7 +132,7 @@ class DenseFinder:
             return judge_laid(self.trunk, memory.board, laid, image)
         working = shrink(image, WORKING_SIDE)
         proposals = self._propose(memory, working, laid)
-        joined = self.choose(memory, working, proposals)
+        joined = self.choose(memory, working, proposals, on_board=laid is not None)
         enlarged = [enlarge(each.proposal, working.shape, image.shape) for each in joined]
         return [
             Detection(piece[0], each.score, piece[1])
@@ -140,13 +140,16 @@ class DenseFinder:
             if piece is not None
         ]
 
-    def choose(self, memory: DenseFinderMemory, image: RGBImage, proposals: Sequence[Proposal]) -> list[Judged]:
+    def choose(
+        self, memory: DenseFinderMemory, image: RGBImage, proposals: Sequence[Proposal], *, on_board: bool
+    ) -> list[Judged]:
         """Choose the pieces that are individuals.
 
         Args:
             memory: of the group.
             image: uint8 (H, W, 3), on which they were proposed.
             proposals: the pieces; they may overlap.
+            on_board: whether it is of a plain board.
 
         Returns:
             Pieces that hardly overlap, those of one individual joined; the surest first.
@@ -158,7 +161,7 @@ class DenseFinder:
         judged = [judge(each) for each in proposals]
         pieces = [(each.box, each.mask) for each in proposals]
         chosen = suppress(pieces, [each.score for each in judged], iou=0.5, inside=0.7)
-        joiner = FragmentJoiner(memory.looks, memory.board.templates, judge, FOUND)
+        joiner = FragmentJoiner(memory.looks, memory.board.templates, judge, FOUND, on_board=on_board)
         return joiner.join([judged[place] for place in chosen])
 
     def _propose(self, memory: DenseFinderMemory, image: RGBImage, laid: Laid | None) -> list[Proposal]:

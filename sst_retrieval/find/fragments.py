@@ -39,15 +39,20 @@ LEAST_SHARE = 0.15
 LEAST_SCORE = 0.1
 """Pieces with a lower score are left alone."""
 
+MOST_ON_BOARD, MOST_ELSEWHERE = 8, 3
+"""Where more pieces are individuals, it is a crowd, and none is taken for a fragment of a body; of animals that lie on
+each other in the wild two would be joined."""
+
 MOST_PIECES = 12
-"""Where more pieces are individuals, it is a crowd, and none is taken for a fragment."""
+"""So many pieces are compared, the surest."""
 
-NEAR = 0.5
-"""How far apart fragments lie at most, as a share of the larger one's square root of the area."""
+APART, TOUCHING = 0.5, 0.1
+"""How far apart fragments lie at most, as a share of the larger one's square root of the area: on a board, where
+somebody may have laid them out, and elsewhere."""
 
-LEG_AREA, LEG_PARTS, LEG_KIND, LEG_GAP = 0.2, 0.07, 0.1, 0.1
-"""A leg covers at most this share of its animal's area, has by so much less likeness of parts and of kind, and lies not
-farther from it than this share of the square root of its area."""
+LEG_AREA, LEG_PARTS, LEG_KIND = 0.2, 0.07, 0.1
+"""A leg covers at most this share of its animal's area, has by so much less likeness of parts and of kind, and touches
+it."""
 
 FIT_SIDE = 300
 """Longer edge, in pixels, of the copy on which shapes are compared."""
@@ -72,7 +77,13 @@ class FragmentJoiner:
     """Joins the pieces of one photograph that are one individual."""
 
     def __init__(
-        self, known: Sequence[Look], templates: Sequence[Template], judge: Callable[[Proposal], Judged], found: float
+        self,
+        known: Sequence[Look],
+        templates: Sequence[Template],
+        judge: Callable[[Proposal], Judged],
+        found: float,
+        *,
+        on_board: bool,
     ) -> None:
         """Take what the annotated individuals are like.
 
@@ -81,7 +92,9 @@ class FragmentJoiner:
             templates: their shapes.
             judge: judges a piece of the photograph.
             found: the score from which on a piece is an individual.
+            on_board: whether the photograph is of a plain board, on which fragments may lie apart.
         """
+        self._reach, self._most = (APART, MOST_ON_BOARD) if on_board else (TOUCHING, MOST_ELSEWHERE)
         self._known, self._templates, self._judge, self._found = known, templates, judge, found
         self._parts: dict[int, float] = {}
         self._fits: dict[int, float] = {}
@@ -92,11 +105,10 @@ class FragmentJoiner:
     def join(self, pieces: Sequence[Judged]) -> list[Judged]:
         """Join pieces that do not overlap; the surest first."""
         ordered = sorted(pieces, key=lambda each: -each.score)
-        if sum(each.score >= self._found for each in pieces) > MOST_PIECES:
-            return ordered
+        crowd = sum(each.score >= self._found for each in pieces) > self._most
         likely = [each for each in ordered if each.score >= LEAST_SCORE][:MOST_PIECES]
         rest = [each for each in ordered if all(each is not other for other in likely)]
-        while (best := self._find_best(likely)) is not None:
+        while not crowd and (best := self._find_best(likely)) is not None:
             fragments, union = best
             score = max(union.score, *(each.score for each in fragments))
             likely = [each for each in likely if all(each is not other for other in fragments)]
@@ -119,6 +131,8 @@ class FragmentJoiner:
 
     def _is_shaped(self, fragments: Sequence[Judged], union: Judged) -> bool:
         areas = [each.proposal.area for each in fragments]
+        if measure_gap(fragments[0].proposal, fragments[1].proposal, TOUCHING * max(areas) ** 0.5) is None:
+            return False
         if min(areas) < LEAST_SHARE * max(areas):  # What is small beside an animal changes its shape little.
             return False
         fit = self._measure_fit(union)
@@ -140,14 +154,14 @@ class FragmentJoiner:
         if self._measure_parts(each) > self._measure_parts(animal) - LEG_PARTS:
             return False
         kind, other = (compare_kinds(self._known, one.look) for one in (each, animal))
-        reach = LEG_GAP * animal.proposal.area**0.5
+        reach = TOUCHING * animal.proposal.area**0.5
         return kind <= other - LEG_KIND and measure_gap(animal.proposal, each.proposal, reach) is not None
 
     def _are_near(self, one: Judged, other: Judged) -> bool:
         key = id(self._keep(one)), id(self._keep(other))
         if key not in self._near:
             larger = max(one.proposal.area, other.proposal.area)
-            self._near[key] = measure_gap(one.proposal, other.proposal, NEAR * larger**0.5) is not None
+            self._near[key] = measure_gap(one.proposal, other.proposal, self._reach * larger**0.5) is not None
         return self._near[key]
 
     def _unite(self, fragments: Sequence[Judged]) -> Judged:

@@ -2,7 +2,8 @@
 
 1. Every cell of 4 x 4 pixels is described by its colour and the trunk's finest features.
 2. The cells of the annotated individuals and those around them give prototypes (k-means). A cell around that looks
-   like the individual itself is left out: it may be another one, which nobody annotated.
+   like the individual itself is left out, and where there are many, as in a crowd of which one was annotated, so are
+   the prototypes around that lie among the individual's own: they are of others, which nobody annotated.
 3. A cell of a photograph is as likely as it is nearer to a prototype of the individuals than to one of the rest.
 
 What the model is worth is known from the support: how much of what was drawn it finds again. What it finds besides
@@ -36,6 +37,11 @@ SURROUNDINGS = 1.0
 
 PROTOTYPES = (16, 32)
 """How many prototypes individuals and surroundings have."""
+
+AMONG, CROWDED = 60.0, 0.08
+"""A prototype of the surroundings lies among the individual's own if it is nearer to one of them than this percentage
+of the individual's cells are; those prototypes are left out if they stand for at least this share of the surroundings.
+Chosen on four beds of mushrooms, seen on four others."""
 
 SOFTNESS = 0.05
 """Difference of squared distances at which a cell is of the individuals with a probability of 0.73."""
@@ -79,7 +85,9 @@ def fit_pixel_model(trunk: EfficientNetTrunk, supports: Sequence[Support]) -> Pi
     unlike = cKDTree(inside).query(outside)[0] > np.percentile(own, 90)
     if unlike.sum() >= 20:
         outside = outside[unlike]
-    model = PixelModel(find_prototypes(inside, PROTOTYPES[0]), find_prototypes(outside, PROTOTYPES[1]), 0.0)
+    bodies = find_prototypes(inside, PROTOTYPES[0])
+    rest = _leave_out_others(find_prototypes(outside, PROTOTYPES[1]), outside, bodies, inside)
+    model = PixelModel(bodies, rest, 0.0)
     found, drawn = _rate(model, described) > 0.5, coverage > 0.5
     return PixelModel(model.bodies, model.rest, float(found[drawn].mean()))
 
@@ -124,6 +132,21 @@ def find_prototypes(points: Floats, count: int, rounds: int = 20) -> Floats:
         sizes = np.bincount(owner, minlength=len(chosen))
         chosen = (sums[sizes > 0] / sizes[sizes > 0, None]).astype(np.float32)
     return chosen
+
+
+def _leave_out_others(rest: Floats, outside: Floats, bodies: Floats, inside: Floats) -> Floats:
+    """Leave out the prototypes of what looks like the annotated individuals, if there is much of it around them.
+
+    Args:
+        rest: float32 (L, D), prototypes of the surroundings.
+        outside: float32 (N, D), their cells.
+        bodies: float32 (K, D), prototypes of the individuals.
+        inside: float32 (M, D), their cells.
+    """
+    own = cKDTree(bodies)
+    others = own.query(rest)[0] <= np.percentile(own.query(inside)[0], AMONG)
+    share = others[cKDTree(rest).query(outside)[1]].mean()
+    return rest[~others] if share >= CROWDED and not others.all() else rest
 
 
 def _rate(model: PixelModel, cells: Floats) -> Floats:

@@ -99,7 +99,7 @@ class Sam2Finder(DenseFinder):
     def find(self, memory: DenseFinderMemory, image: RGBImage) -> list[Detection]:
         """Find the individuals on a photograph (see `Finder.find`)."""
         proposals = [Proposal(box, mask, votes=ALIKE_VOTES) for box, mask in self.propose(image)]
-        chosen = self.choose(memory, image, proposals)
+        chosen = self.choose(memory, image, proposals, on_board=False)
         kept = share_pixels([(each.proposal.box, each.proposal.mask) for each in chosen])
         return [
             Detection(piece[0], each.score, piece[1])

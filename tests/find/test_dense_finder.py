@@ -147,6 +147,21 @@ def test_pixels_of_the_kind_are_told_from_the_ground(trunk: EfficientNetTrunk) -
     assert iou(likely[rows, np.arange(240) * likely.shape[1] // 240] > 0.5, masks.any(axis=0)) > 0.8
 
 
+def test_neighbours_that_nobody_annotated_are_no_background(trunk: EfficientNetTrunk) -> None:
+    """One of a bed was annotated; the others have other sizes, and are paler or darker."""
+    random = np.random.default_rng(4)
+    places = [(44 + 74 * n, 44 + 74 * m, int(random.integers(24, 38))) for n in range(5) for m in range(4)]
+    bed, masks = disks(places, (320, 390))
+    tones = random.uniform(0.65, 1.0, (len(places), 1, 1, 1)) * masks[..., None]
+    bed = (bed * np.where(masks.any(axis=0)[..., None], tones.sum(axis=0), 1)).astype(np.uint8)
+    model = fit_pixel_model(trunk, [support_of(bed, masks[9])])
+    assert model is not None
+    likely = compute_likelihood(trunk, model, bed)
+    rows = (np.arange(320) * likely.shape[0] // 320)[:, None]
+    found = likely[rows, np.arange(390) * likely.shape[1] // 390] > 0.5
+    assert iou(found, masks.any(axis=0)) > 0.86
+
+
 def test_an_individual_that_fills_its_photograph_has_no_pixel_model(trunk: EfficientNetTrunk) -> None:
     image = np.full((80, 80, 3), 120, dtype=np.uint8)
     assert fit_pixel_model(trunk, [support_of(image, np.ones((80, 80), dtype=bool))]) is None

@@ -8,7 +8,7 @@ import numpy as np
 
 from sst_retrieval.find.appearance import Look
 from sst_retrieval.find.contract import FOUND
-from sst_retrieval.find.fragments import MOST_PIECES, FragmentJoiner, Judged, measure_gap, unite
+from sst_retrieval.find.fragments import MOST_ON_BOARD, FragmentJoiner, Judged, measure_gap, unite
 from sst_retrieval.find.proposals import Proposal
 from sst_retrieval.find.templates import make_template
 from sst_retrieval.types import Mask
@@ -29,10 +29,12 @@ def cut(mask: Mask) -> Proposal:
     return Proposal((x0, y0, x1, y1), mask[y0:y1, x0:x1])
 
 
-def join(pieces: Sequence[Judged], union: Look, score: float = 0.6) -> list[Judged]:
+def join(pieces: Sequence[Judged], union: Look, score: float = 0.6, *, on_board: bool = True) -> list[Judged]:
     """Join pieces of which any two or more together look like `union`."""
     template = make_template(OVAL)
-    joiner = FragmentJoiner(KNOWN, [template], lambda proposal: Judged(proposal, union, score), FOUND)
+    joiner = FragmentJoiner(
+        KNOWN, [template], lambda proposal: Judged(proposal, union, score), FOUND, on_board=on_board
+    )
     return joiner.join(pieces)
 
 
@@ -44,7 +46,9 @@ def test_wings_apart_are_one_butterfly() -> None:
     def judge(proposal: Proposal) -> Judged:
         return Judged(proposal, look(WHOLE if proposal.area > 2.5 * least else [0, 1]), 0.6)
 
-    (joined,) = FragmentJoiner(KNOWN, [make_template(OVAL)], judge, FOUND).join(wings)
+    # On a lawn, nobody laid them out.
+    assert len(join(wings, look(WHOLE), on_board=False)) == 3
+    (joined,) = FragmentJoiner(KNOWN, [make_template(OVAL)], judge, FOUND, on_board=True).join(wings)
     assert joined.score == 0.6
     assert joined.proposal.area == sum(int(mask.sum()) for mask in corners)
 
@@ -76,9 +80,9 @@ def test_a_leg_beside_its_animal_is_a_part_of_it() -> None:
 
 
 def test_a_crowd_has_no_fragments() -> None:
-    masks = [(abs(ROWS - 60) < 5) & (abs(COLUMNS - 10 * n - 5) < 5) for n in range(MOST_PIECES + 1)]
+    masks = [(abs(ROWS - 60) < 5) & (abs(COLUMNS - 10 * n - 5) < 5) for n in range(MOST_ON_BOARD + 1)]
     crowd = [Judged(cut(mask), look([n % 6]), 0.8) for n, mask in enumerate(masks)]
-    assert len(join(crowd, look(WHOLE))) == MOST_PIECES + 1
+    assert len(join(crowd, look(WHOLE))) == MOST_ON_BOARD + 1
     assert len(join(crowd[:2], look(WHOLE))) == 1
 
 
