@@ -16,7 +16,7 @@ import typer
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "app"))
 
-from browser import open_browser, open_page, serve, settle
+from browser import open_browser, open_page, serve, settle  # type: ignore[import-not-found]
 
 
 def main(index: Path, output: Path, specimen: str = "SD-0010", trait: str = "forewing_band") -> None:

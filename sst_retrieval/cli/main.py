@@ -41,6 +41,11 @@ COMMANDS = {
         "search_command",
         "Find the specimens whose trait looks most like a given one, or fits a description in plain words.",
     ),
+    "review": _command(
+        "review",
+        "review_command",
+        "Decide on the individuals of photographs that may show several; without a decision, list what was decided.",
+    ),
     "export": _command("export", "app", "Write what an index holds to files that other programs read."),
     "evaluate": _command(
         "evaluate", "evaluate_command", "Compare masks with labels, and the search with a column of the table."
