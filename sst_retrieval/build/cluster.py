@@ -7,7 +7,8 @@
    which `MAX_DEATHS` workers died is given up (`WorkerLostError`), and what it worked on is named and skipped.
 4. Supports are remembered by a worker. The memory goes into Ray's object store once, and each worker fetches it once a
    group. If the machine that holds it is lost, a worker makes it anew.
-5. Results come back in the order of the photographs (`ClusterRunner.process`), and the driver writes them as shards.
+5. Workers also hash the photographs that are new or changed, before the plan is made (`ClusterRunner.hash_ahead`).
+6. Results come back in the order of the photographs (`ClusterRunner.process`), and the driver writes them as shards.
    Small pictures are written by the workers, into the index folder that all machines share.
 
 A worker computes on one thread, as each thread of a build on one computer does where there is one a core
@@ -21,6 +22,7 @@ import importlib
 import os
 import platform
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -36,9 +38,12 @@ from sst_retrieval.build.second_pass import UNORDERED
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.workers import PixelBudget, count_cores, use_one_thread
 from sst_retrieval.engines import Engines, load_engines
-from sst_retrieval.errors import ClusterError, InputError
+from sst_retrieval.errors import ClusterError, ImageError, InputError
+from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.index.photograph_hashes import SETTLED
 from sst_retrieval.track.contract import get_batch_size
+from sst_retrieval.track.second_pass import TwoPassMemory
 from sst_retrieval.types import Detection, FeatureGrid, Propagated, RGBImage, Skipped, Support
 
 LOCAL = "local"
@@ -55,6 +60,9 @@ WINDOW = 8
 
 GROUPS_AHEAD = 4
 """Groups whose supports are remembered at the same time, while photographs of earlier groups are in process."""
+
+HASHED_AT_ONCE = 64
+"""Photographs that a worker hashes in one call."""
 
 PATIENCE = 300.0
 """Seconds without any worker after which a build gives up."""
@@ -177,6 +185,13 @@ class PhotographWorker:
         propagator = self._loaded.propagator
         return propagator.propagate(_fetch(memory, propagator.remember), images)
 
+    def hash(self, photographs: Sequence[Path]) -> list[tuple[int, int, str] | None]:
+        """Hash the content of photographs: size, time of change and hash of each.
+
+        None for one that cannot be read here, or may still be written (`index.photograph_hashes.SETTLED`).
+        """
+        return [_hash(photograph) for photograph in photographs]
+
     def process(
         self, tasks: Sequence[Task], context: Sequence[Any], index: SharedIndex
     ) -> list[PhotographRows | Skipped]:
@@ -213,7 +228,13 @@ class PhotographWorker:
     def _fill(self, batch: Batch) -> Batch:
         """Put this worker's models and fetched memories into a batch."""
         models, group = self._loaded, batch.group_finder
-        memory = _fetch(cast(RemoteMemory, batch.memory), models.propagator.remember)
+        remember = models.propagator.remember
+        memory: Any = batch.memory
+        if isinstance(memory, TwoPassMemory):
+            drawn, extended = (_fetch(cast(RemoteMemory, part), remember) for part in (memory.drawn, memory.extended))
+            memory = TwoPassMemory(drawn, extended)
+        else:
+            memory = _fetch(memory, remember)
         if group is not None and models.finder is not None:
             own = _fetch(group.memory, models.finder.remember)
             group = replace(group, finder=models.finder, memory=own)
@@ -227,6 +248,16 @@ def _fetch(memory: RemoteMemory, remember: Callable[[Sequence[Support]], Any]) -
         return ray.get(memory.reference, timeout=FETCH_SECONDS)
     except ray.exceptions.RayError:
         return remember(ray.get(memory.supports))
+
+
+def _hash(photograph: Path) -> tuple[int, int, str] | None:
+    try:
+        found, begun = photograph.stat(), time.time()
+        if found.st_mtime_ns / 1e9 >= begun - SETTLED:
+            return None
+        return found.st_size, found.st_mtime_ns, content_hash(photograph)
+    except (OSError, ImageError):
+        return None
 
 
 def _require_shared_folders(index: SharedIndex, photograph: Path) -> None:
@@ -590,6 +621,33 @@ class ClusterRunner:
             f"{about.device} of {workers} workers on Ray",
             None if about.finder is None else RemoteFinder(pool, about.finder),
         )
+
+    def hash_ahead(
+        self,
+        photographs: Sequence[Path],
+        hash_content: Callable[[Path], str],
+        progress: Callable[[int, int], None],
+    ) -> Callable[[Path], str]:
+        """Have the workers hash photographs, as `build.runner.Runner.hash_ahead`; what they cannot read is left out."""
+        parts = [photographs[first : first + HASHED_AT_ONCE] for first in range(0, len(photographs), HASHED_AT_ONCE)]
+        ahead: dict[Path, tuple[int, int, str]] = {}
+        done = 0
+        for part, future in [(part, self._pool.submit("hash", part)) for part in parts]:
+            for photograph, hashed in zip(part, future.result(), strict=True):
+                if hashed is not None:
+                    ahead[photograph] = hashed
+            done += len(part)
+            progress(done, len(photographs))
+
+        def hash_or_look_up(photograph: Path) -> str:
+            if photograph in ahead:
+                size, changed, content = ahead[photograph]
+                found = photograph.stat()
+                if (found.st_size, found.st_mtime_ns) == (size, changed):
+                    return content
+            return hash_content(photograph)
+
+        return hash_or_look_up
 
     def process(self, batches: Iterable[Batch], paths: IndexPaths) -> Generator[list[PhotographRows | Skipped]]:
         """Process batches of photographs on the workers.

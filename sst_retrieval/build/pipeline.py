@@ -102,6 +102,11 @@ def build_index(
         if engines.finder is not None:
             annotated = add_finder_to_fingerprints(annotated, engines.finder)
         hashes = PhotographHashes(store.paths.photograph_hashes_file, content_hash, reread=settings.reread)
+        hashes.compute = runner.hash_ahead(
+            hashes.find_changed(_list_planned(collection, annotated, settings)),
+            content_hash,
+            partial(progress, "reading new photographs"),
+        )
         if settings.second_pass:
             annotated = add_second_pass_to_fingerprints(annotated, collection, store.read_notes(), hashes.hash)
         plan = make_plan(
@@ -137,6 +142,13 @@ def build_index(
             commit_interrupted(job, state)
             raise
         return commit_build(job, state)
+
+
+def _list_planned(collection: Collection, supports: Supports, settings: BuildSettings) -> Iterator[Path]:
+    """List the files that the plan asks the hashes of (`build.plan.make_plan`)."""
+    for photograph in collection.photographs:
+        if photograph.group in supports.fingerprints and (not settings.groups or photograph.group in settings.groups):
+            yield photograph.image
 
 
 def _copy_photographs(table: Path, settings: BuildSettings, progress: ProgressCallback) -> None:

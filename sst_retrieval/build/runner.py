@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from sst_retrieval.build.cluster import open_cluster
@@ -34,6 +35,24 @@ class Runner(Protocol):
         """How many groups are prepared at the same time; one is prepared when its first photograph is asked for."""
         ...
 
+    def hash_ahead(
+        self,
+        photographs: Sequence[Path],
+        hash_content: Callable[[Path], str],
+        progress: Callable[[int, int], None],
+    ) -> Callable[[Path], str]:
+        """Hash the content of photographs at the same time, if that is faster than one after the other.
+
+        Args:
+            photographs: those that will be asked for.
+            hash_content: computes the hash of one.
+            progress: is called with how many of how many were hashed.
+
+        Returns:
+            `hash_content`, or what gives the same, and has it already of files that have not changed since.
+        """
+        ...
+
     def process(self, batches: Iterable[Batch], paths: IndexPaths) -> Generator[list[PhotographRows | Skipped]]:
         """Process batches of photographs (`build.photographs.process_batch`).
 
@@ -57,6 +76,15 @@ class LocalRunner:
     def __init__(self, engines: Engines, workers: int) -> None:
         """Take the models, and how many threads call them."""
         self.engines, self.workers, self.groups_ahead = engines, workers, 1
+
+    def hash_ahead(
+        self,
+        photographs: Sequence[Path],
+        hash_content: Callable[[Path], str],
+        progress: Callable[[int, int], None],
+    ) -> Callable[[Path], str]:
+        """Leave it to the plan, which hashes one after the other: one disk is no faster in several places."""
+        return hash_content
 
     def process(self, batches: Iterable[Batch], paths: IndexPaths) -> Generator[list[PhotographRows | Skipped]]:
         """Process batches of photographs, as `Runner.process`."""

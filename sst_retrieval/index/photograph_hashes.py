@@ -9,7 +9,7 @@ again within the same tick of the file system's clock. The record is a help, not
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +24,11 @@ _COLUMNS = pa.schema([("path", pa.string()), ("size", pa.int64()), ("changed", p
 
 
 class PhotographHashes:
-    """The hashes of photographs that builds of an index have computed."""
+    """The hashes of photographs that builds of an index have computed.
+
+    Attributes:
+        compute: computes the hash of a file; may be changed between two calls.
+    """
 
     def __init__(self, record: Path, compute: Callable[[Path], str], *, reread: bool = False) -> None:
         """Read the record.
@@ -34,10 +38,23 @@ class PhotographHashes:
             compute: computes the hash of a file.
             reread: do not use the record, but write it anew.
         """
-        self._record, self._compute = record, compute
+        self._record, self.compute = record, compute
         self._known = {} if reread else _read(record)
         self._new: dict[str, tuple[int, int, str]] = {}
         self.read = 0
+
+    def find_changed(self, photographs: Iterable[Path]) -> list[Path]:
+        """List the files that `hash` would read; those that are not there are left out."""
+        changed = []
+        for photograph in dict.fromkeys(photographs):
+            try:
+                found = photograph.stat()
+            except OSError:
+                continue
+            known = self._known.get(str(photograph))
+            if known is None or known[:2] != (found.st_size, found.st_mtime_ns):
+                changed.append(photograph)
+        return changed
 
     def hash(self, photograph: Path) -> str:
         """Return the hash of a file's content; the file is read unless size and time of change are as they were.
@@ -49,12 +66,12 @@ class PhotographHashes:
         try:
             found = photograph.stat()
         except OSError:
-            return self._compute(photograph)  # It says what is wrong.
+            return self.compute(photograph)  # It says what is wrong.
         known = self._known.get(name)
         if known is not None and known[:2] == (found.st_size, found.st_mtime_ns):
             return known[2]
         begun = time.time()
-        content = self._compute(photograph)
+        content = self.compute(photograph)
         self.read += 1
         self._known.pop(name, None)
         if found.st_mtime_ns / 1e9 < begun - SETTLED:

@@ -26,6 +26,7 @@ from sst_retrieval.build import shard_writer
 from sst_retrieval.build.cluster import MAX_DEATHS, SharedIndex, open_cluster
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.errors import ClusterError, InputError, ModelError
+from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, RGBImage
 
@@ -107,8 +108,12 @@ def test_the_same_index(table: Path, ten: Path, settings: BuildSettings) -> None
     assert pictures
     for picture in pictures:
         assert (table.parent / "index" / picture).read_bytes() == (ten / "index" / picture).read_bytes()
-    again = clusters_build(table, settings)
+    stages = {stage for stage, _ in done}
+    assert "reading new photographs" in stages
+    done.clear()
+    again = clusters_build(table, settings, lambda stage, now, _: done.append((stage, now)))
     assert (again.processed, again.reused) == (0, 10)
+    assert "reading new photographs" not in {stage for stage, _ in done}  # The record of hashes knows them.
 
 
 def clusters_build(table: Path, settings: BuildSettings, progress: Any = None) -> Any:
@@ -214,6 +219,31 @@ def test_a_second_pass(tmp_path: Path, settings: BuildSettings) -> None:
     build_shades(table, tmp_path / "plain")
     build_shades(table, tmp_path / "index", replace(SECOND, ray=settings.ray))
     assert list_rows(tmp_path / "index") == list_rows(tmp_path / "plain")
+
+
+def test_photographs_are_hashed_by_workers(
+    table: Path, settings: BuildSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographs = sorted((table.parent / "images").iterdir())
+    for number, photograph in enumerate(photographs):
+        os.utime(photograph, (1e9 + number, 1e9 + number))
+    late, gone = photographs[1], photographs[2]
+    os.utime(
+        late, (time.time() + 600,) * 2
+    )  # It may be written again within a tick of the clock: whoever asks reads it then.
+    asked: list[Path] = []
+    monkeypatch.setattr(clusters, "HASHED_AT_ONCE", 3)
+    done: list[tuple[int, int]] = []
+    with open_cluster(settings, finder=False) as runner:
+        hashed = runner.hash_ahead(
+            photographs, lambda path: asked.append(path) or content_hash(path), lambda *now: done.append(now)
+        )
+    assert done == [(3, 10), (6, 10), (9, 10), (10, 10)]
+    assert [hashed(each) for each in photographs] == [content_hash(each) for each in photographs]
+    assert asked == [late]
+    gone.write_bytes(b"another")
+    assert hashed(gone) == content_hash(gone)
+    assert asked == [late, gone]
 
 
 # ----------------------------------------------------------------------------------------------- without a cluster
