@@ -54,7 +54,7 @@ def show() -> None:
             st.caption("There is none here. Start the app with the place of yours:")
             st.code("sst-retrieval app path/to/index", language="bash", wrap_lines=True)
     build_process.show_progress("demo")
-    st.caption(f"Looked through: {format_code(Path().resolve())} and the folders in it.")
+    st.caption(f"Looked through: {escape_md(Path().resolve())} and the folders in it.")
 
 
 def show_way_back() -> None:

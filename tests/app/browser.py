@@ -52,8 +52,8 @@ def find_port() -> int:
 
 
 @contextmanager
-def serve(*arguments: str | Path, home: Path, port: int | None = None) -> Iterator[str]:
-    """The app; its address. Drafts and the like are written to `home`."""
+def serve(*arguments: str | Path, home: Path, port: int | None = None, folder: Path | None = None) -> Iterator[str]:
+    """The app; its address. Drafts and the like are written to `home`; it is started in `folder`."""
     port = port or find_port()
     # The tests' own models are loaded, which the app refuses of a stranger's index.
     start = (
@@ -65,7 +65,9 @@ def serve(*arguments: str | Path, home: Path, port: int | None = None) -> Iterat
     paths = [str(Path(sst.__file__).parents[1]), str(Path(__file__).parents[1])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "XDG_STATE_HOME": str(home)}
     environment.pop("SST_RETRIEVAL_HOME", None)
-    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.PIPE, text=True, cwd=folder
+    )
     url = f"http://localhost:{port}"
     too_late = threading.Timer(PATIENCE / 1000, process.kill)
     too_late.start()

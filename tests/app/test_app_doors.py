@@ -1,0 +1,46 @@
+"""In a real browser: the three doors of the app where there is no index yet."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import assert_no_error, find_serious, locate, open_page, serve, settle
+from fakes import a_collection_of
+
+SHOTS = os.environ.get("SCREENSHOTS")
+"""A folder for pictures of what was seen; none by default."""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_newcomer_opens_a_table_or_an_index(browser: Any, ten: Path, tmp_path: Path, width: int) -> None:
+    place = tmp_path / "place"
+    a_collection_of(place / "mine")
+    shutil.copytree(ten / "index", place / "shelf" / "beetles")
+    height = 800 if width == 1280 else 844
+    page = open_page(browser, width, height)
+    with serve(home=tmp_path / "home", folder=place) as url:
+        page.goto(url)
+        page.get_by_text("Where do you want to begin?").wait_for()
+        settle(page)
+        if SHOTS:
+            page.screenshot(path=str(Path(SHOTS) / f"doors-{width}.png"))
+        assert find_serious(page, "region") == {}
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+        if width == 1280:  # All three are above the fold.
+            for door in ("demo", "table", "index"):
+                name = {"demo": "Build the demo drawer"}.get(door, f"Open this {door}")
+                page.get_by_role("button", name=name).wait_for()
+            _, top, _, tall = locate(page, '[class*="st-key-open-index"] button')
+            assert top + tall < height
+        page.get_by_role("button", name="Open this table").click()
+        page.get_by_role("heading", name="Draw a support").wait_for()
+        assert_no_error(page)
+        page.reload()
+        page.get_by_role("button", name="Open this index").click()
+        page.get_by_role("heading", name="10 specimens, 2 traits").wait_for()
+        assert_no_error(page)
+    page.close()
