@@ -143,8 +143,11 @@ def measure_likeness(annotated: Sequence[Portrait], found: Sequence[Portrait], t
         to_common: cosine of an annotated individual with what they have in common.
 
     Returns:
-        The likeness place by place, the mean of the better half, and a share of that to the common; up to 1.5.
+        The likeness place by place, the mean of the better half, and a share of that to the common; up to 1.5. Of one
+        alone the places say little: a pin or a label may hide them.
     """
+    if len(found) == 1:
+        return (1 + COMMON_WEIGHT) * to_common
     likeness = np.sort([max(_compare_places(known, each) for known in annotated) for each in found])
     return float(likeness[len(likeness) // 2 :].mean()) + COMMON_WEIGHT * to_common
 

@@ -267,6 +267,8 @@ def test_one_alone_is_compared_with_the_annotated() -> None:
     assert judge([make_portrait(0.0)], [make_portrait(0.2)])[0] >= FOUND
     assert judge([make_portrait(0.0)], [make_portrait(1.2)])[0] < FOUND
     assert judge([make_portrait(0.0)], []).shape == (0,)
+    # A pin may hide its head.
+    assert judge([make_portrait(0.0)], [make_portrait(0.9, head=3.0)])[0] >= FOUND
 
 
 @pytest.fixture(scope="module")
