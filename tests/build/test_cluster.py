@@ -98,6 +98,8 @@ def list_rows(index: Path) -> list[dict[str, Any]]:
 
 
 def test_the_same_index(table: Path, ten: Path, settings: BuildSettings) -> None:
+    for photograph in (table.parent / "images").iterdir():
+        os.utime(photograph, (1e9, 1e9))  # The hash of one that has just been written is not kept.
     done: list[tuple[str, int]] = []
     report = clusters_build(table, settings, lambda stage, now, _: done.append((stage, now)))
     assert (report.processed, report.workers) == (10, 2)

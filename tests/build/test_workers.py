@@ -196,7 +196,7 @@ def test_a_build_works_on_no_more_pixels_than_there_is_room_for(
     def until_another_waits(_: ConcurrentTracker) -> None:
         assert waits.wait(PATIENCE)
 
-    monkeypatch.setattr("sst_retrieval.build.pipeline.PixelBudget", lambda: budget)
+    monkeypatch.setattr("sst_retrieval.build.runner.PixelBudget", lambda: budget)
     meanwhile = ConcurrentTracker.until_overtaken if together else until_another_waits
     monkeypatch.setattr(ConcurrentTracker, "meanwhile", meanwhile)
     assert build_fake(table, tmp_path / "index", CONCURRENT).processed == 8
