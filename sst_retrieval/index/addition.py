@@ -13,12 +13,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 
 from sst_retrieval.index.catalog import INDIVIDUAL_COLUMNS
 from sst_retrieval.index.codes import can_be_extended, write_more_codes
@@ -57,8 +59,9 @@ MOST_RANGES = 1000
 """After so many additions in one epoch to a trait, a commit is a full one."""
 
 
-MEMORY = "64MB"
-"""What the database may use; what does not fit goes through the disk."""
+MEMORY_A_PHOTOGRAPH = 700
+"""Bytes that the database may use for each photograph of the table: names and hashes of all are compared."""
+LEAST_MEMORY, MOST_MEMORY = 64 * 10**6, 10**9
 
 MOST_TOUCHED = 0.5
 """A commit is a full one if rows of more than this share of the photographs are new, changed or gone."""
@@ -105,7 +108,11 @@ def add_to_generation(
     shutil.copyfile(old.catalog_file, paths.catalog_file)
     link_files(old, paths)
     given = list(shards) or [_write_empty_shard(paths.folder)]
-    with connect(given, paths.folder / "spill", paths.catalog_file, memory=MEMORY) as connection:
+    memory = choose_memory(pq.read_metadata(snapshot).num_rows)
+    with (
+        _explain_memory(),
+        connect(given, paths.folder / "spill", paths.catalog_file, memory=memory) as connection,
+    ):
         connection.execute("BEGIN TRANSACTION").fetchall()
         _find_changes(connection, snapshot, epoch)
         _change_catalog(connection, paths.folder, skipped, reviews, number)
@@ -140,6 +147,24 @@ def add_to_generation(
     write_epoch(paths, grown, removed)
     verify_generation(paths, list(epoch.fitted), blocks)
     return list(epoch.fitted)
+
+
+def choose_memory(photographs: int) -> str:
+    """Choose how much memory the database may use, by the number of photographs in the table."""
+    return f"{min(MOST_MEMORY, max(LEAST_MEMORY, MEMORY_A_PHOTOGRAPH * photographs)) // 10**6}MB"
+
+
+@contextmanager
+def _explain_memory() -> Iterator[None]:
+    """Leave the addition to a full commit, which goes through the disk, where the database needs more memory.
+
+    Raises:
+        NotAnAdditionError: it needs more.
+    """
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise NotAnAdditionError(f"the database needs more memory: {error}") from error
 
 
 def link_files(old: GenerationPaths, new: GenerationPaths) -> None:

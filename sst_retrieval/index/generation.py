@@ -274,6 +274,8 @@ def connect(
     with duckdb.connect(target, config={**memory_settings(scratch), **own}) as connection:
         try:
             connection.execute(_NEWEST.format(rows=_select_rows(shards))).fetchall()
+        except duckdb.OutOfMemoryException:
+            raise  # It says nothing about the shards.
         except duckdb.Error as error:
             folder = shards[0].parent
             raise IndexFolderError(f"{folder} cannot be read; rebuild the index (--rebuild): {error}") from error

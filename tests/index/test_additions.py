@@ -487,6 +487,19 @@ def test_a_photograph_that_left_the_table_before_its_commit_comes_back_whole(tmp
 
 
 @pytest.mark.usefixtures("always")
+def test_what_needs_more_memory_makes_a_full_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = first_index(tmp_path / "index")
+    before = epoch_of(store).number
+    monkeypatch.setattr(addition, "choose_memory", lambda _: "1MB")
+    add(store, {"p99": "one"}, [*FIRST, "p99"])
+    assert epoch_of(store).number > before
+    assert "p99" in store.indexed_hashes()
+    monkeypatch.undo()
+    assert int(addition.choose_memory(1_000_000).removesuffix("MB")) == 10 * int(
+        addition.choose_memory(100_000).removesuffix("MB")
+    )
+
+
 def test_many_segments_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addition, "MOST_SEGMENTS", 2)
     store = first_index(tmp_path / "index")
