@@ -74,15 +74,15 @@ def browser() -> Iterator[Any]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test of the app the folder of `own_drafts`, and those in a browser a second try.
+    """Give every test of the app the folder of `own_drafts`, and those in a browser or on a cluster a second try.
 
-    A browser that shares its computer with others may get no processor for a minute. The summary says which tests were
-    run again ("RERUN"): one that often is has a fault.
+    A browser, or a cluster, that shares its computer with others may get no processor for a minute. The summary says
+    which tests were run again ("RERUN"): one that often is has a fault.
     """
     for item in items:
         if item.path.parent.name == "app" and "own_drafts" not in item.fixturenames:
             item.fixturenames.insert(0, "own_drafts")  # type: ignore[attr-defined]
-        if "browser" in item.fixturenames:
+        if {"browser", "cluster"} & set(item.fixturenames):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

@@ -473,7 +473,10 @@ class WorkerPool:
                 )
 
     def _bury(self, worker: _Worker, error: Exception) -> None:
-        """Put the calls of a dead worker back; the first of them is the one that it worked on."""
+        """Put the calls of a dead worker back; the first of them is the one that it worked on.
+
+        Or the one before, if its answer was lost with the worker: it is asked again, and has one death too many.
+        """
         reason = " ".join(str(error).split())
         _, first = worker.calls[0]
         first.deaths += 1
