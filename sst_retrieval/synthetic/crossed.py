@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +45,7 @@ from sst_retrieval.synthetic.looks import (
     measure_outline_distances,
     middle_look,
 )
+from sst_retrieval.synthetic.own_folder import prepare_own_folder
 from sst_retrieval.synthetic.studio import FLOORS, PHOTOGRAPHERS, Sitting, photograph_specimen
 from sst_retrieval.types import Doubles, Mask, RGBImage
 
@@ -140,7 +140,15 @@ def make_crossed(folder: Path, *, seed: int = 0, species: int = len(PARENTS)) ->
         InputError: the folder holds something else, or such a collection cannot be made.
     """
     planned = plan_crossed(seed, species)
-    _prepare(folder, {each.name for each in planned}, seed)
+    names = {each.name for each in planned}
+    prepare_own_folder(
+        folder,
+        "crossed collection",
+        marker=_MARKER,
+        prefix="CX-",
+        kept=dict.fromkeys(("images", "labels", "supports"), names),
+        about={"made_by": "sst_retrieval.synthetic.crossed", "seed": seed, "specimens": len(names)},
+    )
     for each in planned:
         image, masks = each.photograph()
         label = np.zeros(image.shape[:2], np.uint8)
@@ -218,24 +226,3 @@ def compute_true_distances(rows: Sequence[Mapping[str, Any]], trait: str) -> dic
     found["outline"] = measure_outline_distances(trait, mixtures)
     found["all"] = np.mean([each / max(float(each.mean()), 1e-12) for each in found.values()], axis=0)
     return found
-
-
-def _prepare(folder: Path, names: set[str], seed: int) -> None:
-    """Make the folders; remove the specimens of an earlier, larger collection.
-
-    Raises:
-        InputError: the folder holds something that this module did not make.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder for the crossed collection")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARKER).exists():
-        raise InputError(
-            f"{folder} is not empty and holds no {_MARKER}, so it may be somebody's collection; name a new folder"
-        )
-    for part in ("images", "labels", "supports"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-        for file in (folder / part).glob("CX-*.*"):
-            if file.stem not in names:
-                file.unlink()
-    about = {"synthetic": True, "made_by": "sst_retrieval.synthetic.crossed", "seed": seed, "specimens": len(names)}
-    write_text(folder / _MARKER, json.dumps(about, indent=1) + "\n")

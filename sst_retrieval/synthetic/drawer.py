@@ -33,6 +33,7 @@ import numpy as np
 from sst_retrieval.errors import InputError
 from sst_retrieval.files import write_text
 from sst_retrieval.imaging.images import write_jpeg, write_png
+from sst_retrieval.synthetic.own_folder import prepare_own_folder
 from sst_retrieval.synthetic.species import PLACES, SPECIES, SYNONYMS, TRAITS, GroundBeetle
 from sst_retrieval.synthetic.specimen import WEAR, SpecimenPlan, draw_specimen
 from sst_retrieval.synthetic.tray import write_tray
@@ -133,27 +134,17 @@ def _make_entry(number: int, seed: int) -> _Entry:
 
 
 def _prepare(folder: Path, entries: Sequence[_Entry], *, seed: int) -> None:
-    """Make the folders; remove the specimens of an earlier, larger drawer.
-
-    Raises:
-        InputError: the folder holds something that this module did not make.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder for the synthetic drawer")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARKER).exists():
-        raise InputError(
-            f"{folder} is not empty and holds no {_MARKER}, so it may be somebody's collection; "
-            "name a new folder for the drawer"
-        )
+    """Make the folders (see `prepare_own_folder`)."""
     names = {entry.row["catalogNumber"] for entry in entries}
     supports = {entry.row["catalogNumber"] for entry in entries if entry.support}
-    for part, kept in (("images", names), ("labels", names), ("supports", supports)):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-        for file in (folder / part).glob("SD-*.*"):
-            if file.stem not in kept:
-                file.unlink()
-    about = {"synthetic": True, "made_by": "sst_retrieval.synthetic.drawer", "seed": seed, "specimens": len(names)}
-    write_text(folder / _MARKER, json.dumps(about, indent=1) + "\n")
+    prepare_own_folder(
+        folder,
+        "synthetic drawer",
+        marker=_MARKER,
+        prefix="SD-",
+        kept={"images": names, "labels": names, "supports": supports},
+        about={"made_by": "sst_retrieval.synthetic.drawer", "seed": seed, "specimens": len(names)},
+    )
 
 
 def _write_tray(folder: Path, entries: Sequence[_Entry], seed: int) -> None:

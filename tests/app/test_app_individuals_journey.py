@@ -67,15 +67,7 @@ def test_from_a_photograph_to_its_individuals_and_on(page: tuple[Any, str]) -> N
 
 def test_individuals_are_reviewed_and_the_next_build_has_them_so(page: tuple[Any, str], museum: Path) -> None:
     page, url = page
-    page.goto(f"{url}/review")
-    page.get_by_role("radio", name="individuals").click()
-    who = page.get_by_role("textbox", name="Your name")
-    who.fill("Mary")
-    who.press("Enter")
-    who.blur()
-    settle(page)
-    page.get_by_role("button", name="Next").click()
-    page.get_by_text("3 individuals").wait_for()
+    choose_individuals(page, url)
     shoot(page, "review")
     individual(page, "t1#2").dispatch_event("click")
     page.get_by_role("button", name="Not an individual").click()
