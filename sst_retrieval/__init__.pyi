@@ -9,7 +9,12 @@ from .synthetic.drawer import make_drawer as make_drawer
 from .search.outside import embedder_of as embedder_of
 from .describe.contract import Embedder as Embedder
 from .describe.region_vectors import describe_embedder as describe_embedder
-from .engines import EMBEDDERS as EMBEDDERS, PROPAGATORS as PROPAGATORS, load_embedder as load_embedder
+from .engines import (
+    EMBEDDERS as EMBEDDERS,
+    FINDERS as FINDERS,
+    PROPAGATORS as PROPAGATORS,
+    load_embedder as load_embedder,
+)
 from .errors import (
     CollectionError as CollectionError,
     FetchError as FetchError,

@@ -126,13 +126,16 @@ def read_file_state(path: Path | None) -> tuple[int, int, int] | None:
 def _find_obstacle(origin: sst.Origin) -> str:
     """Return why the app does not run the command itself; "" if it may."""
     engines = {origin.settings.get("propagator", "dense"), origin.settings.get("embedder", "efficientnet")}
-    if not engines <= {*sst.PROPAGATORS, *sst.EMBEDDERS}:
+    finder = origin.settings.get("finder")
+    if not engines <= {*sst.PROPAGATORS, *sst.EMBEDDERS} or not (finder is None or finder in sst.FINDERS):
         return "It was built with a model of somebody's own; run the command yourself if you trust it."
     if not origin.there:
         return f"Its table is no longer at {origin.table}; run the command with the table's new place."
     allowed = current_index.get_allowed_folders()
     named = [origin.supports, *(Path(origin.settings[name]) for name in ("images",) if name in origin.settings)]
-    named += [Path(value) for _, value in origin.models if "/" in value or "\\" in value or value.endswith(".pt")]
+    # A trunk is timm:NAME or timm:NAME@FILE, and any file an absolute path by now.
+    files = [value.partition("@")[2] if option == "trunk" else value for option, value in origin.models]
+    named += [Path(file) for file in files if "/" in file or "\\" in file or file.endswith(".pt")]
     outside = [path for path in named if not any(is_inside(path, folder) for folder in allowed)]
     if outside:
         return (

@@ -10,7 +10,13 @@ from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.store import Store
 from sst_retrieval.nets.weights import WEIGHTS
 
-MODEL_OPTIONS = ("checkpoint", "sam2_config", "clip_model", "clip_pretrained", "clip_pooling")
+SETTING_OPTIONS = (
+    *("images", "id_column", "image_column", "group_column", "view_column"),
+    *("individuals", "finder", "foreground", "propagator", "embedder", "device"),
+)
+"""Settings of a build that a rebuild repeats, each as the option of its name."""
+
+MODEL_OPTIONS = ("checkpoint", "sam2_config", "clip_model", "clip_pretrained", "clip_pooling", "trunk", "runtime")
 """Options of models that a rebuild repeats."""
 
 _CLIP_FOLDER = "local-dir:"
@@ -128,10 +134,13 @@ def make_absolute(option: str, value: str, start: Path) -> str:
         value: its value: a path, or a name, which stays as it is.
         start: the working directory of the build.
     """
-    if option == "clip_pooling" or (option in ("checkpoint", "clip_pretrained") and value in WEIGHTS):
+    if option in ("clip_pooling", "runtime") or (option in ("checkpoint", "clip_pretrained") and value in WEIGHTS):
         return value
     if option == "clip_model" and value.startswith(_CLIP_FOLDER):
         return _CLIP_FOLDER + str(start / Path(value.removeprefix(_CLIP_FOLDER)).expanduser())
+    if option == "trunk":  # timm:NAME, or timm:NAME@FILE.
+        name, at, file = value.partition("@")
+        return f"{name}@{start / Path(file).expanduser()}" if at else name
     path = start / Path(value).expanduser()
     if option == "clip_model":  # Also the name of an architecture ("ViT-B/32"), or a model of the hub.
         return str(path) if path.is_dir() else value
@@ -154,7 +163,7 @@ def rebuild_command(path: str | Path, *, groups: Sequence[str] = ()) -> list[str
     origin = origin_of(path)
     words = ["sst-retrieval", "build", str(origin.table), "--supports", str(origin.supports)]
     words += ["--output", str(Path(path).resolve())]
-    for option in ("images", "id_column", "image_column", "group_column", "propagator", "embedder", "device"):
+    for option in SETTING_OPTIONS:
         if option in origin.settings:
             words += [f"--{option.replace('_', '-')}", origin.settings[option]]
     for option, value in origin.models:

@@ -234,16 +234,31 @@ def test_the_app_writes_into_no_foreign_folder(
     assert {path: path.read_bytes() for path in (museum.parent / "private").iterdir()} == before
 
 
-def test_a_strangers_index_starts_no_build(museum: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("setting", "model"),
+    [
+        ({"images": "/"}, {}),
+        ({"finder": "mylab.models:Finder"}, {}),
+        ({}, {"trunk": "timm:convnext_tiny@/private/weights.pt"}),
+        ({}, {"trunk": "timm:convnext_tiny@../private/weights.pt"}),
+    ],
+)
+def test_a_strangers_index_starts_no_build(
+    museum: Path, monkeypatch: pytest.MonkeyPatch, setting: dict[str, str], model: dict[str, str]
+) -> None:
     def labels(app: AppTest) -> list[str]:
         return [button.label for button in app.button]
 
     # The fakes are somebody's own models; pretend that they are the program's.
     monkeypatch.setattr("sst_retrieval.PROPAGATORS", {FAKES.propagator: ""}, raising=False)
     monkeypatch.setattr("sst_retrieval.EMBEDDERS", {FAKES.embedder: ""}, raising=False)
+    # A file named after the trunk would lie inside the collection's folder, however its path goes on.
+    monkeypatch.chdir(museum)
     assert "Build now" in labels(page(monkeypatch, "collection", museum / "index"))
     manifest = without_checksums(museum / "index")
-    manifest["generation"]["provenance"]["settings"]["images"] = "/"
+    settings = manifest["generation"]["provenance"]["settings"]
+    settings |= setting
+    settings["models"] |= model
     (museum / "index" / "manifest.json").write_text(json.dumps(manifest))
     app = page(monkeypatch, "collection", museum / "index")
     assert not app.exception

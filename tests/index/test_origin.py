@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,9 +9,10 @@ import pytest
 from fakes import CONCURRENT, a_collection_of, build_fake
 from invented import a_region, built, without_checksums
 
+from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.engines import ModelOptions
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.index.origin import find_indexes, index_state, rebuild_command
+from sst_retrieval.index.origin import MODEL_OPTIONS, SETTING_OPTIONS, find_indexes, index_state, rebuild_command
 from sst_retrieval.search import outside
 from sst_retrieval.search.index import open_index
 
@@ -90,6 +91,30 @@ def test_the_command_that_builds_it_again_works_in_any_folder(tmp_path: Path) ->
     (museum / "bioclip").write_bytes(b"weights")  # A name of `weights list` wins over a file, as it does in a build.
     made_with(tmp_path / "x", {"clip_pretrained": "bioclip"}, embedder="openclip")
     assert rebuild_command(tmp_path / "x")[-2:] == ["--clip-pretrained", "bioclip"]
+
+
+def test_the_command_that_builds_it_again_names_all_that_answers_depend_on(tmp_path: Path) -> None:
+    museum = tmp_path / "museum"
+    built(tmp_path / "x", [a_region("a")])
+    models: dict[str, object] = {"trunk": "timm:convnext_tiny@nets/own.safetensors", "runtime": "openvino"}
+    settings = {"view_column": "view", "individuals": "many", "finder": "dense", "foreground": "colour"}
+    made_with(tmp_path / "x", models, **settings, propagator="dense")
+    words = rebuild_command(tmp_path / "x")
+    found = dict(pairwise(words))
+    assert {option: found.get(f"--{option.replace('_', '-')}") for option in [*settings, *models]} == {
+        **settings,
+        "trunk": f"timm:convnext_tiny@{museum}/nets/own.safetensors",
+        "runtime": "openvino",
+    }
+    made_with(tmp_path / "x", {"trunk": "timm:convnext_tiny", "runtime": "torch"}, propagator="dense")
+    assert rebuild_command(tmp_path / "x")[-4:] == ["--trunk", "timm:convnext_tiny", "--runtime", "torch"]
+
+
+def test_every_setting_of_a_build_is_repeated_or_left_out_on_purpose() -> None:
+    repeated = {*SETTING_OPTIONS, *MODEL_OPTIONS, "adapters", "cycle_consistency", "second_pass", "groups"}
+    # What a build does once, how fast it is, and where copies of photographs come from: `images` has them.
+    once = {"models", "prune", "rebuild", "reread", "refit", "workers", "batch", "ray", "store"}
+    assert {each.name for each in (*fields(BuildSettings), *fields(ModelOptions))} == repeated | once
 
 
 def test_the_model_that_describes_an_example_is_found_from_any_folder(
