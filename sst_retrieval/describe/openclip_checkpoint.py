@@ -25,7 +25,7 @@ import torch
 from sst_retrieval.errors import ModelError
 from sst_retrieval.files import hash_file
 from sst_retrieval.nets import weights
-from sst_retrieval.nets.installed import OPEN_CLIP_COMMAND
+from sst_retrieval.nets.install_commands import OPEN_CLIP_COMMAND
 from sst_retrieval.nets.torchvision_shim import ensure_torchvision
 
 ARCHITECTURES: Mapping[str, str] = {

@@ -18,7 +18,7 @@ from PIL import Image
 from sst_retrieval.errors import ModelError
 from sst_retrieval.foregrounds.tiles import Tile, cut_tiles, merge_tiles
 from sst_retrieval.nets.carried_weights import verify_carried_file
-from sst_retrieval.nets.installed import SALIENT_COMMAND
+from sst_retrieval.nets.install_commands import SALIENT_COMMAND
 from sst_retrieval.types import Floats, RGBImage
 
 SIDE = 320

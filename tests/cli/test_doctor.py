@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from sst_retrieval.cli import checks as doctor
+from sst_retrieval.cli import model_checks
 from sst_retrieval.cli.checks import Check
-from sst_retrieval.nets import installed
 from sst_retrieval.synthetic.drawer import make_drawer
 
 ENGINES = {"torchvision": "0.28.0", "sam2": "1.1.0", "open-clip-torch": "3.3.0"}
@@ -97,7 +97,7 @@ def test_engines_that_were_left_out_are_no_failure() -> None:
 
 def test_a_broken_engine_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sam2.build_sam", None)  # import then raises, as if the file were gone
-    monkeypatch.setattr(installed, "check_open_clip", lambda: "loads")
+    monkeypatch.setattr(model_checks, "check_open_clip", lambda: "loads")
     fine_too, broken, left_out, fine, *others_left_out = doctor.check_engines(ENGINES)
     assert left_out.ok
     assert all(check.ok for check in others_left_out)
@@ -124,7 +124,7 @@ def test_damaged_weights_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     damaged = tmp_path / "weights.pth"
     damaged.write_bytes(b"half a file")
     monkeypatch.setattr(efficientnet, "find_weights_file", lambda: damaged)
-    check = doctor.probe("default weights", installed.check_default_weights, "again")
+    check = doctor.probe("default weights", model_checks.check_default_weights, "again")
     assert not check.ok
     assert str(damaged) in check.detail
 

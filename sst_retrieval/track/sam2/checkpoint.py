@@ -22,7 +22,7 @@ import torch
 from sst_retrieval.errors import ModelError
 from sst_retrieval.files import hash_file
 from sst_retrieval.nets import weights
-from sst_retrieval.nets.installed import SAM2_COMMAND
+from sst_retrieval.nets.install_commands import SAM2_COMMAND
 from sst_retrieval.track.sam2 import lite_trunk
 
 SIZES: Mapping[tuple[int, int], str] = {(96, 12): "t", (96, 16): "s", (112, 24): "b+", (144, 48): "l"}

