@@ -45,7 +45,7 @@ from sst_retrieval.annotate.traits import (
     merge_numbers,
     read_traits,
 )
-from sst_retrieval.collection.places import check_individual_names, check_shared_photographs
+from sst_retrieval.collection.expected_individuals import check_individual_names, check_shared_photographs
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks

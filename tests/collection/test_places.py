@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sst_retrieval.collection.places import check_individual_names, check_shared_photographs
+from sst_retrieval.collection.expected_individuals import check_individual_names, check_shared_photographs
 from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.imaging.images import write_png

@@ -23,7 +23,7 @@ from PIL import Image
 
 from fuzzing.damages import damage
 from fuzzing.outcomes import DIFFERENT, EXPLAINED, REFUSED, RIGHT, Check, Outcome
-from sst_retrieval.collection.places import check_shared_photographs
+from sst_retrieval.collection.expected_individuals import check_shared_photographs
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.collection.table_files import read_table
 from sst_retrieval.errors import CollectionError
