@@ -229,7 +229,7 @@ def compare(path: Path, queries: int, against: tuple[str, ...]) -> dict[str, Any
         epoch, removed = read_epoch(folder), read_removed_ids(folder)
         codes = open_vectors(folder, "wing", BLOCKS, epoch, removed)
         plain = open_vectors(folder, "wing", BLOCKS, epoch, removed)
-        plain._codes = None
+        plain.codes = None
         buckets = index.table("wing")["bucket"].to_numpy()
     vectors = np.array(plain.reconstruct(plain.ids)) / np.float32(np.sqrt(len(BLOCKS)))
     build: dict[str, Callable[[], Callable[..., Any]]] = {

@@ -260,6 +260,7 @@ class Codes:
         """
         self._slices = _slices(blocks)
         self._basis = _read_basis(basis_file, blocks)
+        self._axes = [axes.astype(np.float64) for axes in self._basis.axes]
         self._parts = [_open_codes(codes_file, count, self._basis.width)]
         # Of each part: the largest error, and the largest length of codes, of each block.
         self._worst = [(self._basis.errors, self._basis.lengths)]
@@ -279,10 +280,9 @@ class Codes:
             Of each region, in order of the rows.
         """
         if query.vector is not None:
-            weighted = sum(weight * variants[0] for variants, weight in query.examples)
-            quantised, factor, offsets = self._quantise(weighted * query.value_weights)
+            quantised, factor, offsets = self.quantise(query)
             shifts = (offsets - offsets[0])[:, None] / factor
-            return Bounds(self._multiply(quantised[None], shifts, rows)[:, 0], factor, offsets[0] + query.margin)
+            return Bounds(self._multiply(quantised[None], shifts, rows)[:, 0], factor, offsets[0])
         total = np.zeros(self._starts[-1] if rows is None else len(rows))
         for variants, weight in query.examples:
             parts = [self._quantise(np.sign(weight) * variant * query.value_weights) for variant in variants]
@@ -294,6 +294,34 @@ class Codes:
             # The most similar variant counts. Of an example with a negative weight, all have bounds of -similarity.
             total += abs(weight) * (bounds.max(axis=1) if weight > 0 else bounds.min(axis=1))
         return Bounds(total, 1.0, query.margin)
+
+    def quantise(self, query: WeightedQuery) -> tuple[CodeArray, float, Doubles]:
+        """Round a query to 8 bits, all of whose examples have one variant.
+
+        Returns:
+            int8 (width,); the factor; and of each part the offset, float64 (parts,): product * factor + offset is an
+            upper bound of the score of a region of that part.
+        """
+        weighted = sum(weight * variants[0] for variants, weight in query.examples)
+        quantised, factor, offsets = self._quantise(weighted * query.value_weights)
+        return quantised, factor, offsets + query.margin
+
+    def select(self, rows: Ids | None) -> list[tuple[CodeArray, int]]:
+        """Select the codes of some rows, part by part.
+
+        Args:
+            rows: int64 (n,), ascending; None takes all.
+
+        Returns:
+            int8 (n_i, width) of each part, which may be none, and where they begin among the rows.
+        """
+        if rows is None:
+            return list(zip(self._parts, self._starts.tolist(), strict=False))
+        places = np.searchsorted(rows, self._starts)
+        return [
+            (np.take(part, rows[first:stop] - start, axis=0), int(first))
+            for part, start, first, stop in zip(self._parts, self._starts, places, places[1:], strict=False)
+        ]
 
     def _multiply(self, queries: CodeArray, shifts: Doubles, rows: Ids | None) -> Doubles:
         """Multiply codes with queries, and shift the products of each part.
@@ -330,10 +358,10 @@ class Codes:
         """
         basis, parts, offsets = self._basis, [], np.zeros(len(self._parts))
         errors, lengths = (np.stack(values) for values in zip(*self._worst, strict=True))
-        stored = zip(self._slices, basis.axes, basis.means, basis.steps, errors.T, strict=True)
-        for block, axes, mean, step, error in stored:
-            leading = axes.T.astype(np.float64) @ query[block]
-            rest = float(np.linalg.norm(query[block] - axes @ leading))
+        stored = zip(self._slices, self._axes, basis.means, basis.steps, errors.T, strict=True)
+        for block, wide, mean, step, error in stored:
+            leading = wide.T @ query[block]
+            rest = float(np.linalg.norm(query[block] - wide @ leading))
             parts.append((leading * step, np.full(REST_COPIES, rest / REST_LEVELS / REST_COPIES)))
             offsets += float(leading @ mean) + float(np.linalg.norm(leading)) * error
         largest = max(np.abs(np.concatenate(part)).max(initial=0.0) for part in parts)

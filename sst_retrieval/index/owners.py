@@ -44,6 +44,7 @@ PLAIN_TYPES = frozenset(
 """Types of columns whose values are the same after they were written as JSON and read again."""
 
 _BATCH = 10_000
+_BEGINNING = '["'
 _REMEDY = "run the build again to make it anew"
 
 
@@ -206,12 +207,23 @@ class Owners:
     def locate(self, individual: str) -> tuple[int, bool]:
         """Return the line of an individual, or the one that it would stand before; and whether it is there."""
         count = len(self.starts) - 1
-        number = bisect_left(range(count), individual, key=lambda line: self._line(line)[0])
-        return number, number < count and self._line(number)[0] == individual
+        number = bisect_left(range(count), individual, key=self._name)
+        return number, number < count and self._name(number) == individual
+
+    def _name(self, number: int) -> str:
+        """Return the individual of a line, without reading the rest of it."""
+        try:
+            text = self.lines[self.starts[number] : self.starts[number + 1]].decode()
+            if text.startswith(_BEGINNING):
+                name, _ = json.decoder.scanstring(text, len(_BEGINNING))  # type: ignore[attr-defined]
+                return str(name)
+        except (ValueError, TypeError, IndexError) as error:
+            raise IndexFolderError(f"{self._folder} is damaged; {_REMEDY}: {error}") from error
+        raise IndexFolderError(f"{self._folder} is damaged; {_REMEDY}")
 
     def _line(self, number: int) -> list[Any]:
         try:
-            values = json.loads(self.lines[self.starts[number] : self.starts[number + 1]], object_hook=_untag)
+            values = _DECODER.decode(self.lines[self.starts[number] : self.starts[number + 1]].decode())
             if isinstance(values, list) and len(values) >= 3 and all(isinstance(each, str) for each in values[:3]):
                 return values
         except (ValueError, TypeError, IndexError, RecursionError) as error:
@@ -232,6 +244,10 @@ def _untag(value: dict[str, str]) -> Scalar:
     if "time" in value:
         return datetime.datetime.fromisoformat(value["time"])
     return datetime.date.fromisoformat(value["date"])
+
+
+_DECODER = json.JSONDecoder(object_hook=_untag)
+"""Made once: `json.loads` would make another one for every line."""
 
 
 def _read_ranges(found: Any) -> list[tuple[int, int]]:

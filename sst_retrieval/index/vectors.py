@@ -36,7 +36,7 @@ import numpy.typing as npt
 
 from sst_retrieval.describe.unit_vectors import normalise_blocks
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.index.codes import open_codes
+from sst_retrieval.index.codes import Codes, open_codes
 from sst_retrieval.index.query_vectors import QueryExample, WeightedQuery
 from sst_retrieval.index.vector_files import VectorFile
 from sst_retrieval.types import Doubles, Floats
@@ -98,6 +98,8 @@ class VectorIndex:
 
     Attributes:
         ids: int64 (n,), region ids, ascending; those that were replaced or removed are not among them.
+        stored_ids: int64 (m,), the region id of every row of the files, counted through.
+        codes: 8-bit codes of the rows; None if there are none.
     """
 
     def __init__(
@@ -126,21 +128,21 @@ class VectorIndex:
         dim = sum(blocks.values())
         self._files = [VectorFile(each, dim) for each in (path, *(added.vectors for added in additions))]
         self._starts = np.cumsum([0, *map(len, self._files)])
-        self._stored_ids: Ids = np.concatenate([file.ids for file in self._files])
-        if additions and not bool((np.diff(self._stored_ids) > 0).all()):
+        self.stored_ids: Ids = np.concatenate([file.ids for file in self._files])
+        if additions and not bool((np.diff(self.stored_ids) > 0).all()):
             raise IndexFolderError(
                 f"{additions[-1].vectors} does not fit the vectors it was added to; run the build again with --refit"
             )
         self._living: Ids | None = None
         if removed is not None and len(removed):
-            living = ~np.isin(self._stored_ids, removed, assume_unique=True)
+            living = ~np.isin(self.stored_ids, removed, assume_unique=True)
             self._living = None if living.all() else np.flatnonzero(living)
-        self.ids: Ids = self._stored_ids if self._living is None else self._stored_ids[self._living]
-        self._blocks = [slice(start, stop) for start, stop in pairwise(np.cumsum([0, *blocks.values()]))]
-        self._codes = None
+        self.ids: Ids = self.stored_ids if self._living is None else self.stored_ids[self._living]
+        self.block_slices = [slice(start, stop) for start, stop in pairwise(np.cumsum([0, *blocks.values()]))]
+        self.codes: Codes | None = None
         if code_files is not None:
             more = [(*added.codes, len(file)) for added, file in zip(additions, self._files[1:], strict=True)]
-            self._codes = open_codes(*code_files, blocks, len(self._files[0]), more)
+            self.codes = open_codes(*code_files, blocks, len(self._files[0]), more)
 
     def __len__(self) -> int:
         """Count the regions."""
@@ -163,7 +165,7 @@ class VectorIndex:
         Raises:
             KeyError: an id is not here.
         """
-        return self._take(self.rows(ids))
+        return self.take(self.rows(ids))
 
     def rows(self, ids: Ids) -> Ids:
         """Return the rows of region ids in the files, counted through, int64 (n,).
@@ -188,14 +190,32 @@ class VectorIndex:
         Returns:
             At most k neighbours. Equal similarities are ordered by region id.
         """
-        scaled = WeightedQuery.scale(query, self._blocks, weights)
-        rows = self._living if ids is None else self._rows(np.sort(ids))
+        scaled = self.scale(query, weights)
+        rows = self.select_rows(ids)
         candidates = self._coded_candidates(scaled, k, rows)
         if candidates is None:
-            candidates = self._candidates(scaled, k, rows)
-        scores, cosines = self._rescore(scaled, candidates)
+            candidates = self.find_candidates(scaled, k, rows)
+        return self.choose_best(scaled, k, candidates)
+
+    def scale(self, query: Sequence[QueryExample], weights: Doubles) -> WeightedQuery:
+        """Scale a query by its weights."""
+        return WeightedQuery.scale(query, self.block_slices, weights)
+
+    def select_rows(self, ids: Ids | None) -> Ids | None:
+        """Return the rows of those region ids that are here, int64, ascending; None if all rows are meant."""
+        return self._living if ids is None else self._rows(np.sort(ids))
+
+    def choose_best(self, query: WeightedQuery, k: int, candidates: Ids) -> Neighbours:
+        """Choose the k best of some rows, exactly; equal similarities are ordered by region id.
+
+        Args:
+            query: what they are compared with.
+            k: at least 1.
+            candidates: int64 (n,), rows, each once.
+        """
+        scores, cosines = self.rescore(query, candidates)
         best = np.lexsort((candidates, -scores))[:k]
-        return Neighbours(self._stored_ids[candidates[best]], scores[best], cosines[best])
+        return Neighbours(self.stored_ids[candidates[best]], scores[best], cosines[best])
 
     def scores(self, query: Sequence[QueryExample], ids: Ids, *, weights: Doubles) -> tuple[Doubles, Doubles]:
         """Score some regions against a query, exactly.
@@ -208,7 +228,7 @@ class VectorIndex:
         Returns:
             float64 (n,) and float64 (n, B), as in `Neighbours`, in the order of the ids.
         """
-        return self._rescore(WeightedQuery.scale(query, self._blocks, weights), self.rows(ids))
+        return self.rescore(WeightedQuery.scale(query, self.block_slices, weights), self.rows(ids))
 
     def bounds(self, query: Sequence[QueryExample], ids: Ids, *, weights: Doubles) -> Doubles | None:
         """Bound the scores of some regions from above, by their codes.
@@ -221,9 +241,9 @@ class VectorIndex:
         Returns:
             float64 (n,); None if there are no codes.
         """
-        if self._codes is None:
+        if self.codes is None:
             return None
-        found = self._codes.bound(WeightedQuery.scale(query, self._blocks, weights), self.rows(ids))
+        found = self.codes.bound(WeightedQuery.scale(query, self.block_slices, weights), self.rows(ids))
         return found.values * found.factor + found.offset
 
     def _rows(self, ids: Ids) -> Ids:
@@ -252,23 +272,23 @@ class VectorIndex:
 
     def _coded_candidates(self, query: WeightedQuery, k: int, rows: Ids | None) -> Ids | None:
         """Return rows that contain the k best, by their codes; None if there are none, or if they rule out too few."""
-        count = len(self._stored_ids) if rows is None else len(rows)
+        count = len(self.stored_ids) if rows is None else len(rows)
         most = max(FIRST_BOUNDS, 2 * k)
-        if self._codes is None or count < CODES_LIMIT or most > count // USEFUL_SHARE:
+        if self.codes is None or count < CODES_LIMIT or most > count // USEFUL_SHARE:
             return None
-        bounds = self._codes.bound(query, rows)
+        bounds = self.codes.bound(query, rows)
         first = bounds.highest(most)
-        scores, _ = self._rescore(query, first if rows is None else rows[first])
+        scores, _ = self.rescore(query, first if rows is None else rows[first])
         limit = float(np.partition(scores, -k)[-k])
         reaching = bounds.reaching(limit - _ROUNDING)
         if len(reaching) > count // USEFUL_SHARE:
             return None
         chosen = reaching if rows is None else rows[reaching]
-        return chosen[self._approximate_scores(query, chosen) >= limit - query.margin]
+        return chosen[self.score_approximately(query, chosen) >= limit - query.margin]
 
-    def _candidates(self, query: WeightedQuery, k: int, rows: Ids | None) -> Ids:
+    def find_candidates(self, query: WeightedQuery, k: int, rows: Ids | None) -> Ids:
         """Return rows that contain the k best: all within the margin below the k-th best approximate score."""
-        chosen = np.arange(len(self._stored_ids)) if rows is None else rows
+        chosen = np.arange(len(self.stored_ids)) if rows is None else rows
         if len(chosen) > MATRIX_PRODUCT_LIMIT:
             for file in self._files:
                 file.read_sequentially()
@@ -276,15 +296,15 @@ class VectorIndex:
             return chosen
         if len(chosen) > MATRIX_PRODUCT_LIMIT and query.vector is not None:
             return self._faiss_candidates(query.vector, k, chosen, margin=query.margin)
-        scores = self._approximate_scores(query, chosen)
+        scores = self.score_approximately(query, chosen)
         candidates: Ids = chosen[scores >= np.partition(scores, -k)[-k] - query.margin]
         return candidates
 
-    def _approximate_scores(self, query: WeightedQuery, rows: Ids) -> Floats:
+    def score_approximately(self, query: WeightedQuery, rows: Ids) -> Floats:
         """Score rows in single precision, float32 (n,)."""
         scores = np.zeros(len(rows), dtype=np.float32)
         for start in range(0, len(rows), CHUNK):
-            part = self._take(rows[start : start + CHUNK])
+            part = self.take(rows[start : start + CHUNK])
             if query.vector is not None:
                 scores[start : start + CHUNK] = part @ query.vector
                 continue
@@ -302,23 +322,23 @@ class VectorIndex:
             found.append(start + file.find_candidates(vector, k, among, margin=margin))
         return np.concatenate(found)
 
-    def _take(self, rows: Ids) -> Floats:
+    def take(self, rows: Ids) -> Floats:
         """Return the vectors of rows, in their order: float32 (n, D)."""
         if len(self._files) == 1:
             return self._files[0].vectors[rows]
         owners = np.searchsorted(self._starts, rows, side="right") - 1
-        result = np.empty((len(rows), self._blocks[-1].stop), dtype=np.float32)
+        result = np.empty((len(rows), self.block_slices[-1].stop), dtype=np.float32)
         for number, file in enumerate(self._files):
             own = np.flatnonzero(owners == number)
             if len(own):
                 result[own] = file.vectors[rows[own] - self._starts[number]]
         return result
 
-    def _rescore(self, query: WeightedQuery, rows: Ids) -> tuple[Doubles, Doubles]:
+    def rescore(self, query: WeightedQuery, rows: Ids) -> tuple[Doubles, Doubles]:
         """Score rows in double precision: scores, float64 (n,), and the cosines of their blocks, float64 (n, B)."""
-        cosines = np.zeros((len(rows), len(self._blocks)))
+        cosines = np.zeros((len(rows), len(self.block_slices)))
         for start in range(0, len(rows), CHUNK):
-            vectors = normalise_blocks(self._take(rows[start : start + CHUNK]), self._blocks)
+            vectors = normalise_blocks(self.take(rows[start : start + CHUNK]), self.block_slices)
             for variants, weight in query.examples:
                 cosines[start : start + CHUNK] += weight * self._best_variant(variants, vectors, query.block_weights)
         # Beyond nine digits a similarity is rounding error, which must not order equals.
@@ -334,7 +354,7 @@ class VectorIndex:
         """
         # A sum along each row, not a matrix product: equal vectors must give equal numbers in every row.
         cosines = np.stack(
-            [[(vectors[:, b] * variant[b]).sum(axis=1) for b in self._blocks] for variant in variants]
+            [[(vectors[:, b] * variant[b]).sum(axis=1) for b in self.block_slices] for variant in variants]
         )  # (M, B, n)
         chosen = np.argmax(np.einsum("mbn,b->mn", cosines, weights), axis=0)
         best: Doubles = cosines[chosen, :, np.arange(len(vectors))]

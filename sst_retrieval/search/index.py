@@ -24,7 +24,7 @@ from sst_retrieval.index.manifest import Generation
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.index.store import Store
 from sst_retrieval.morphology import comparison, forms, selection, trait_table
-from sst_retrieval.search import retrieval
+from sst_retrieval.search import many, retrieval
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -142,6 +142,7 @@ class Index:
     # ------------------------------------------------------------------------------------- search
 
     search = _method(retrieval.search)
+    search_many = _method(many.search_many)
     vectors = _method(retrieval.vectors)
     patterns = _method(retrieval.patterns)
     described = _method(retrieval.described)

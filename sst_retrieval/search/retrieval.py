@@ -24,7 +24,7 @@ from sst_retrieval.errors import QueryError
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.owners import Owner
 from sst_retrieval.index.reader import Reader
-from sst_retrieval.index.vectors import FIRST_BOUNDS, VectorIndex
+from sst_retrieval.index.vectors import FIRST_BOUNDS, Neighbours, VectorIndex
 from sst_retrieval.search.query import Pair, Query, expand_query, make_query
 from sst_retrieval.types import Doubles, Floats, Hit
 
@@ -89,13 +89,50 @@ def search(
     Raises:
         QueryError: the query names something the index does not have.
     """
+    query = plan_query(
+        reader,
+        like=like,
+        unlike=unlike,
+        vectors=vectors,
+        trait=trait,
+        k=k,
+        where=where,
+        weights=weights,
+        expand=expand,
+        among=among,
+        per=per,
+    )
+    if expand:
+        query = expand_query(query, answer_query(reader, replace(query, k=expand)), reader.vector_indexes)
+    return answer_query(reader, query)
+
+
+def plan_query(
+    reader: Reader,
+    *,
+    like: Pair | Sequence[Pair] | None,
+    unlike: Pair | Sequence[Pair] | None,
+    vectors: Floats | None,
+    trait: str | None,
+    k: int,
+    where: str | None,
+    weights: Mapping[str, float] | None,
+    expand: int,
+    among: Sequence[int] | npt.NDArray[np.int64] | None,
+    per: str,
+) -> Query:
+    """Check the arguments of `search`, which explains them, and make its query, not yet expanded.
+
+    Raises:
+        QueryError: the query names something the index does not have.
+    """
     if not like and vectors is None:
         raise QueryError("give `like` (specimens of the index) or `vectors` (from another photograph)")
     if k < 1 or expand < 0:
         raise QueryError(f"k is {k} and expand {expand}; ask for at least 1 hit, together with 0 or more others")
     if per not in PER:
         raise QueryError(f"hits per {per!r} are not known; choose {', '.join(PER)}")
-    query = make_query(
+    return make_query(
         reader,
         like=like,
         unlike=unlike,
@@ -107,9 +144,6 @@ def search(
         among=among,
         per=per,
     )
-    if expand:
-        query = expand_query(query, answer_query(reader, replace(query, k=expand)), reader.vector_indexes)
-    return answer_query(reader, query)
 
 
 def answer_query(reader: Reader, query: Query) -> list[Hit]:
@@ -117,7 +151,8 @@ def answer_query(reader: Reader, query: Query) -> list[Hit]:
     catalog, wanted = reader.catalog, query.k
     while True:
         matches = rank_matches(replace(query, k=wanted), catalog, reader.vector_indexes)
-        hits = make_hits(matches, query, catalog, reader.decode_mask)
+        owners = catalog.owners([number for match in matches for number in match.regions])
+        hits = make_hits(matches, query, owners, reader.decode_mask)
         # Where several regions are of one specimen, more are needed for as many specimens.
         if catalog.plain or len(hits) == query.k or len(matches) < wanted + len(query.excluded):
             return hits
@@ -188,16 +223,21 @@ def rank_matches(query: Query, catalog: Catalog, vectors: Mapping[str, VectorInd
     if len(query.traits) > 1:
         return _rank_individuals(query, catalog, vectors)
     ((trait, examples),) = query.traits.items()
-    ids = _resolve_regions(query, catalog, trait)
+    ids = resolve_regions(query, catalog, trait)
     # Some more, for the specimens that were searched with and are left out.
     found = vectors[trait].search(examples, query.k + len(query.excluded), weights=query.weight_vector, ids=ids)
+    return rank_regions(found)
+
+
+def rank_regions(found: Neighbours) -> list[Match]:
+    """Make matches of the regions that a search found."""
     return [
         Match((number,), float(score), cosines[None])
         for number, score, cosines in zip(found.ids.tolist(), found.scores, found.cosines, strict=True)
     ]
 
 
-def _resolve_regions(query: Query, catalog: Catalog, trait: str) -> npt.NDArray[np.int64] | None:
+def resolve_regions(query: Query, catalog: Catalog, trait: str) -> npt.NDArray[np.int64] | None:
     """Resolve the regions of a trait that may be hits: int64 (n,), ascending; None if all that show it may."""
     # Rejected regions are no hits: resolving leaves them out.
     if query.where is None and query.among is None and not len(catalog.region_reviews.hidden_ids):
@@ -210,7 +250,7 @@ def _rank_individuals(query: Query, catalog: Catalog, vectors: Mapping[str, Vect
     """Rank the individuals that show every trait of the query by the mean of the traits."""
     resolved = {}
     for trait in query.traits:
-        own = _resolve_regions(query, catalog, trait)
+        own = resolve_regions(query, catalog, trait)
         resolved[trait] = vectors[trait].ids if own is None else own
     ids = catalog.match_individuals(resolved)
     wanted = query.k + len(query.excluded)
@@ -259,19 +299,18 @@ def _score_individuals(
     return np.round(np.sum([scores for scores, _ in found], axis=0), 9), [cosines for _, cosines in found]
 
 
-def make_hits(matches: Sequence[Match], query: Query, catalog: Catalog, masks: Any) -> list[Hit]:
+def make_hits(matches: Sequence[Match], query: Query, owners: Mapping[int, Owner], masks: Any) -> list[Hit]:
     """Make hits of matches; leave out what was searched with, and all but the best of each specimen (see `per`).
 
     Args:
         matches: what `rank_matches` found.
         query: the query.
-        catalog: the regions and who they belong to.
+        owners: region id -> whose it is, of all regions of the matches.
         masks: region id -> its mask; goes into the hits.
 
     Returns:
         At most k hits; one of several traits holds one of each trait in `parts`.
     """
-    owners = catalog.owners([number for match in matches for number in match.regions])
     best: dict[str, Match] = {}
     for match in matches:
         best.setdefault(getattr(owners[match.regions[0]], query.per), match)
@@ -296,8 +335,9 @@ def make_hits(matches: Sequence[Match], query: Query, catalog: Catalog, masks: A
 def _hit(
     rank: int, trait: str, number: int, cosines: Doubles, query: Query, owners: Mapping[int, Owner], masks: Any
 ) -> Hit:
-    similarity = float(np.clip(np.round(cosines @ query.weight_vector, 9), 0, 1))
-    blocks = dict(zip(query.weights, np.clip(cosines, -1, 1).tolist(), strict=True))
+    # Not `np.clip`, which takes longer for three numbers than the search for the hit.
+    similarity = min(max(float(np.round(cosines @ query.weight_vector, 9)), 0.0), 1.0)
+    blocks = {name: min(max(own, -1.0), 1.0) for name, own in zip(query.weights, cosines.tolist(), strict=True)}
     return _make_hit(rank, trait, number, similarity, blocks, owners[number], masks)
 
 

@@ -273,7 +273,7 @@ def test_search_over_segments_agrees_with_brute_force(
             known = (known | set(step.photographs)) - step.leave
         paths = generation_of(store)
         index = open_vectors(paths, "wing", BLOCKS, epoch_of(store), read_removed_ids(paths))
-        assert (index._codes is not None) == coded
+        assert (index.codes is not None) == coded
         stored = index.reconstruct(index.ids)
         for _ in range(3):
             query = data.draw(st.lists(example, min_size=1, max_size=3))

@@ -4,40 +4,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coded import EQUAL, block_weights, clustered, code_files, index_of, many, queries
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invented import BLOCKS, DIM, a_collection, a_region, a_vector, built, rows, unit
+from invented import BLOCKS, a_collection, a_region, a_vector, built, rows
 
 import sst_retrieval as sst
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index import codes, vectors
 from sst_retrieval.index.codes import Codes, multiply_codes, write_codes
 from sst_retrieval.index.query_vectors import QueryExample, WeightedQuery
-from sst_retrieval.index.vector_files import write_vectors
 from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.index.verification import verify_index
 
 SLICES = [slice(0, 4), slice(4, 7), slice(7, 9)]
-EQUAL = np.ones(3)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("codes")
-
-
-def code_files(folder: Path) -> tuple[Path, Path]:
-    return folder / "trait.codes.npy", folder / "trait.codes.npz"
-
-
-def index_of(folder: Path, stored: np.ndarray) -> VectorIndex:
-    """An index with codes, whatever the number of regions."""
-    ids = 5 + 3 * np.arange(len(stored))
-    for file in (folder / "trait.faiss", *code_files(folder)):
-        file.unlink(missing_ok=True)
-    write_vectors(folder / "trait.faiss", ids, stored)
-    write_codes(*code_files(folder), stored, BLOCKS)
-    return VectorIndex(folder / "trait.faiss", BLOCKS, code_files(folder))
 
 
 def exact_scores(stored: np.ndarray, query: list[QueryExample], weights: np.ndarray) -> np.ndarray:
@@ -52,18 +37,6 @@ def exact_scores(stored: np.ndarray, query: list[QueryExample], weights: np.ndar
     for example in query:
         total += example.weight * (rows @ (normalised(example.variants) * scale).T).max(axis=1)
     return total
-
-
-coarse = st.lists(st.integers(-2, 2), min_size=DIM, max_size=DIM).map(unit)
-fine = st.integers(0, 10_000).map(a_vector)
-many = st.lists(coarse | fine, min_size=1, max_size=60).map(np.array)
-example = st.builds(
-    QueryExample,
-    st.lists(coarse | fine, min_size=1, max_size=3).map(np.array),
-    st.sampled_from([1.0, 0.5, 0.2, -0.5, -0.1]),
-)
-queries = st.lists(example, min_size=1, max_size=3)
-block_weights = st.lists(st.sampled_from([0, 0.3, 1, 7]), min_size=3, max_size=3).filter(any).map(np.array)
 
 
 @pytest.fixture
@@ -136,15 +109,6 @@ def _by_score(pair: tuple[int, float]) -> tuple[float, int]:
     return -pair[1], pair[0]
 
 
-def clustered(count: int, seed: int = 0) -> np.ndarray:
-    """Vectors of some species, blocks of unit length."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(count // 40, DIM))
-    return np.array(
-        [unit(row) for row in centres[rng.integers(0, len(centres), count)] + 0.1 * rng.normal(size=(count, DIM))]
-    )
-
-
 @pytest.mark.parametrize("share", [None, 0.9, 0.2])
 def test_most_vectors_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch, share: float | None) -> None:
     stored = clustered(4000)
@@ -153,11 +117,11 @@ def test_most_vectors_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch
     query = [QueryExample(stored[7:8]), QueryExample(stored[9:10], -0.5)]
     expected = VectorIndex(folder / "trait.faiss", BLOCKS).search(query, 12, weights=EQUAL, ids=ids)
     read = []
-    whole = VectorIndex._approximate_scores
+    whole = VectorIndex.score_approximately
     monkeypatch.setattr(
-        VectorIndex, "_approximate_scores", lambda self, query, rows: read.append(len(rows)) or whole(self, query, rows)
+        VectorIndex, "score_approximately", lambda self, query, rows: read.append(len(rows)) or whole(self, query, rows)
     )
-    monkeypatch.setattr(VectorIndex, "_candidates", lambda *_: pytest.fail("all vectors are read"))
+    monkeypatch.setattr(VectorIndex, "find_candidates", lambda *_: pytest.fail("all vectors are read"))
     found = index.search(query, 12, weights=EQUAL, ids=ids)
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_array_equal(found.scores, expected.scores)
@@ -253,7 +217,7 @@ def test_codes_of_another_version_are_not_used(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(codes, "VERSION", codes.VERSION + 1)
     monkeypatch.setattr(codes, "FINE_BYTES", 3)
     index = VectorIndex(tmp_path / "trait.faiss", BLOCKS, code_files(tmp_path))
-    assert index._codes is None
+    assert index.codes is None
     np.testing.assert_array_equal(index.search([QueryExample(stored[:1])], 5, weights=EQUAL).ids, expected.ids)
 
 
@@ -279,9 +243,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_index_of_many_regions_is_searched_by_codes(large: Path) -> None:
     with sst.open_index(large) as index:
-        assert index._reader.vector_indexes["wing"]._codes is not None
+        assert index._reader.vector_indexes["wing"].codes is not None
         hits = index.search(like=("S0003", "wing"), unlike=("S0004", "wing"), k=7, where="hash(specimen) % 5 < 4")
-        index._reader.vector_indexes["wing"]._codes = None
+        index._reader.vector_indexes["wing"].codes = None
         plain = index.search(like=("S0003", "wing"), unlike=("S0004", "wing"), k=7, where="hash(specimen) % 5 < 4")
     assert [(hit.specimen, hit.similarity, hit.blocks) for hit in hits] == [
         (hit.specimen, hit.similarity, hit.blocks) for hit in plain
@@ -316,7 +280,7 @@ def test_individuals_that_show_several_traits_are_ranked_by_codes(
         quick = [index.search(like=like, **options) for options in asked]
         assert max(scored[:4]) < count / 4
         for each in index._reader.vector_indexes.values():
-            each._codes = None
+            each.codes = None
         without_codes = [index.search(like=like, **options) for options in asked]
         index.catalog._owners = None
         assert [index.search(like=like, **options) for options in asked] == without_codes == quick

@@ -90,6 +90,12 @@ METHODS = {
         "None' = None, weights: 'Mapping[str, float] | None' = None, expand: 'int' = 0, among: 'Sequence[int]"
         " | npt.NDArray[np.int64] | None' = None, per: 'str' = 'specimen') -> 'list[Hit]'"
     ),
+    "search_many": (
+        "(self, queries: 'Iterable[Mapping[str, Any]]', *, trait: 'str | None' = None, k: 'int' = 12, where: "
+        "'str | None' = None, weights: 'Mapping[str, float] | None' = None, expand: 'int' = 0, among: "
+        "'Sequence[int] | npt.NDArray[np.int64] | None' = None, per: 'str' = 'specimen', device: 'str' = "
+        "'cpu') -> 'Iterator[list[Hit]]'"
+    ),
     "sides": "(self, trait: 'str', *, where: 'str | None' = None, scale: 'Scale | None' = None) -> 'Any'",
     "silhouette": "(self, individual: 'str') -> 'Mask'",
     "size": "(self) -> 'int'",

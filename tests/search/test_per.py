@@ -125,6 +125,14 @@ def test_hits_are_the_best_of_each_and_none_of_the_query_s_own(index: Index, per
         assert hit.metadata["catalogNumber"] == hit.specimen
 
 
+@pytest.mark.parametrize("per", PER)
+def test_many_searches_have_the_hits_of_one_after_the_other(index: Index, per: str) -> None:
+    names, _ = index.vectors("wing")
+    asked = [{"like": (name, "wing")} for name in names]
+    for k in (1, 3, 99):
+        assert list(index.search_many(asked, k=k, per=per)) == [index.search(**each, k=k, per=per) for each in asked]
+
+
 def test_by_default_it_is_one_a_specimen(index: Index) -> None:
     hits = index.search(like=("S7", "wing"), k=99)
     assert hits == index.search(like=("S7", "wing"), k=99, per="specimen")
