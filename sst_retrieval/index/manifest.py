@@ -18,9 +18,12 @@ from sst_retrieval.errors import IndexFolderError, ModelMismatchError
 from sst_retrieval.index.checksums import FileChecksum, find_unreadable, hash_json, is_sha256, parse_json
 
 FORMAT = "sst-retrieval index"
-SCHEMA = 2
+SCHEMA = 3
 """Version of the layout; incremented whenever an older program could misread the folder. Checksums did not raise it:
 an older program reads past them, and its next commit leaves an index without them."""
+
+SCHEMA_WITHOUT_ADDITIONS = 2
+"""Version that a manifest has whose generation nothing was added to: programs that know no segments read it, too."""
 
 MAX_BYTES = 64_000_000
 """A larger manifest was not written by a build."""
@@ -106,11 +109,17 @@ class Manifest:
         """Whether a rebuild has begun that is not committed: its shards have higher numbers than the generation's."""
         return self.generation is not None and self.recipe.first_shard > self.generation.recipe.first_shard
 
+    @property
+    def schema(self) -> int:
+        """The lowest version of the layout that describes it; every addition writes which regions were removed."""
+        files = () if self.contents is None else self.contents.files
+        return SCHEMA if any(name.endswith("/owners/removed.npy") for name in files) else SCHEMA_WITHOUT_ADDITIONS
+
     def to_json(self) -> str:
         """Serialise to JSON, with the checksum."""
         entries: dict[str, Any] = {
             "format": FORMAT,
-            "schema": SCHEMA,
+            "schema": self.schema,
             "recipe": asdict(self.recipe),
             "generation": None if self.generation is None else asdict(self.generation),
             "contents": None if self.contents is None else self.contents.to_json(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -355,6 +356,22 @@ def test_an_addition_keeps_the_epoch_and_the_region_ids_and_links_the_files(tmp_
             else:
                 assert hit.region_id >= 40
         assert index.info()["epoch"] == {"number": 1, "segments": 1, "added": 4, "removed": 2}
+
+
+def test_a_program_that_knows_no_segments_is_told_so_and_one_that_needs_none_is_not(tmp_path: Path, always: None) -> None:
+    store = first_index(tmp_path / "index")
+    schemas = [read_schema(store)]
+    add(store, {"p20": "one"}, [*FIRST, "p20"])
+    schemas.append(read_schema(store))
+    with store.lock():
+        commit(store, [*FIRST, "p20"])  # Without a change.
+        schemas.append(read_schema(store))
+        commit(store, [*FIRST, "p20"], refit=True)
+    assert [*schemas, read_schema(store)] == [2, 3, 3, 2]
+
+
+def read_schema(store: Store) -> int:
+    return int(json.loads((store.path / "manifest.json").read_text())["schema"])
 
 
 def test_tables_keep_their_order(tmp_path: Path) -> None:
