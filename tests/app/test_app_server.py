@@ -134,9 +134,17 @@ def test_only_its_own_names_are_answered_and_a_signal_ends_it(index: Path) -> No
         assert wait_until(lambda: is_free(port))
 
 
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """SIGHUP ends what is started now, also where the tests themselves were started by `nohup`, which it spares."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
-def test_whatever_ends_the_command_frees_its_port(index: Path, number: signal.Signals) -> None:
+def test_whatever_ends_the_command_frees_its_port(index: Path, number: signal.Signals, hangup: None) -> None:
     with started(index, "--port", str(free_port())) as (process, _, port):
         os.kill(process.pid, number)  # Of the command alone, not of its process group.
         process.wait(30)

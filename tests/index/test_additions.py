@@ -358,7 +358,7 @@ def test_an_addition_keeps_the_epoch_and_the_region_ids_and_links_the_files(tmp_
         assert index.info()["epoch"] == {"number": 1, "segments": 1, "added": 4, "removed": 2}
 
 
-def test_a_program_that_knows_no_segments_is_told_so_and_one_that_needs_none_is_not(tmp_path: Path, always: None) -> None:
+def test_a_program_that_knows_no_segments_is_told_so_where_there_are_some(tmp_path: Path, always: None) -> None:
     store = first_index(tmp_path / "index")
     schemas = [read_schema(store)]
     add(store, {"p20": "one"}, [*FIRST, "p20"])
