@@ -57,6 +57,7 @@ from .morphology.scales import read_scales as read_scales
 from .search.outside import query_vectors as query_vectors, read_mask as read_mask
 from .pictures.overlays import PALETTE as PALETTE, around_box as around_box, overlay as overlay
 from .track.contract import Propagator as Propagator
+from .search.distributed import SearchCluster as SearchCluster, open_search_cluster as open_search_cluster
 from .search.index import Index as Index, open_index as open_index
 from .imaging.read_policy import Reach as Reach
 from .build.report import BuildReport as BuildReport

@@ -18,8 +18,6 @@ A worker computes on one thread, as each thread of a build on one computer does 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import os
 import platform
 import threading
 import time
@@ -42,12 +40,10 @@ from sst_retrieval.errors import ClusterError, ImageError, InputError
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.photograph_hashes import SETTLED
+from sst_retrieval.nets.ray_cluster import LOCAL, connect, import_ray
 from sst_retrieval.track.contract import get_batch_size
 from sst_retrieval.track.second_pass import TwoPassMemory
 from sst_retrieval.types import Detection, FeatureGrid, Propagated, RGBImage, Skipped, Support
-
-LOCAL = "local"
-"""The address that means: start Ray on this computer."""
 
 MAX_DEATHS = 3
 """Workers that may die at one call before it is given up."""
@@ -222,7 +218,7 @@ class PhotographWorker:
         name = reference.hex()
         if self._context is None or self._context[0] != name:
             self._context = None  # The memory of the last group is released before the next one is fetched.
-            self._context = name, self._fill(_import_ray().get(reference))
+            self._context = name, self._fill(import_ray().get(reference))
         return self._context[1]
 
     def _fill(self, batch: Batch) -> Batch:
@@ -243,7 +239,7 @@ class PhotographWorker:
 
 def _fetch(memory: RemoteMemory, remember: Callable[[Sequence[Support]], Any]) -> Any:
     """Fetch a memory from the object store; one that was lost with its machine is made anew."""
-    ray = _import_ray()
+    ray = import_ray()
     try:
         return ray.get(memory.reference, timeout=FETCH_SECONDS)
     except ray.exceptions.RayError:
@@ -313,7 +309,7 @@ class WorkerPool:
             make_worker: starts an actor and returns its handle.
             count: how many.
         """
-        self._ray = _import_ray()
+        self._ray = import_ray()
         self._make_worker = make_worker
         self._changed = threading.Condition()
         self._waiting: deque[_Call] = deque()
@@ -662,7 +658,7 @@ class ClusterRunner:
         Yields:
             What is kept of the photographs of each batch, in the order of the batches.
         """
-        ray = _import_ray()
+        ray = import_ray()
         index = SharedIndex(paths.root.absolute(), hashlib.sha256(paths.manifest_file.read_bytes()).hexdigest())
         pending: deque[tuple[Batch, Any, Future[list[PhotographRows | Skipped]]]] = deque()
         known: tuple[Mapping[str, Support], Any] | None = None
@@ -719,10 +715,10 @@ def open_cluster(settings: BuildSettings, *, finder: bool) -> Iterator[ClusterRu
             f"--ray {settings.ray}: with --propagator {settings.propagator} a mask depends on the photographs before "
             "it, so that a group cannot be divided among workers; leave out --ray, or choose another propagator"
         )
-    ray = _import_ray()
+    ray = import_ray()
     own = not ray.is_initialized()
     if own:
-        _connect(ray, settings.ray or LOCAL, max(count_cores(), settings.workers or 1))
+        connect(ray, settings.ray or LOCAL, max(count_cores(), settings.workers or 1))
     try:
         resources = ray.cluster_resources()
         cards = int(resources.get("GPU", 0))
@@ -741,27 +737,3 @@ def open_cluster(settings: BuildSettings, *, finder: bool) -> Iterator[ClusterRu
     finally:
         if own:
             ray.shutdown()
-
-
-def _connect(ray: Any, address: str, cores: int) -> None:
-    """Connect to a cluster, or start one on this computer, with so many cores."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Else Ray reports to its makers that it was used.
-    options: dict[str, Any] = {"include_dashboard": False, "num_cpus": cores} if address == LOCAL else {}
-    if address.startswith("ray://"):
-        raise ClusterError(
-            f"--ray {address}: Ray's client cannot run a build; run it on a machine of the cluster, with --ray auto"
-        )
-    try:
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **options)
-    except (ConnectionError, ValueError, RuntimeError, OSError, ray.exceptions.RayError) as error:
-        raise ClusterError(
-            f"--ray {address}: the cluster cannot be reached ({' '.join(str(error).split())}); start it with "
-            "`ray start --head`, and name its address, or say --ray local"
-        ) from error
-
-
-def _import_ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ModuleNotFoundError as error:
-        raise ClusterError("Ray is not installed, which --ray needs; run: pip install 'sst-retrieval[ray]'") from error

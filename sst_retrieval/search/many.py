@@ -6,10 +6,10 @@ For all-against-all: the neighbours of every specimen, mimics among other specie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,30 @@ import numpy.typing as npt
 from sst_retrieval.errors import QueryError
 from sst_retrieval.index.batch_search import BatchQuery, BatchSearch
 from sst_retrieval.index.reader import Reader
+from sst_retrieval.index.vectors import Neighbours
 from sst_retrieval.search.query import Query, expand_query
 from sst_retrieval.search.retrieval import answer_query, make_hits, plan_query, rank_regions, resolve_regions
 from sst_retrieval.types import Hit
 
 BATCH = 512
 """Queries that are read, and answered, at a time."""
+
+ARGUMENTS: Mapping[str, Any] = {
+    "like": None, "unlike": None, "vectors": None, "trait": None, "k": 12, "where": None, "weights": None,
+    "expand": 0, "among": None, "per": "specimen",
+}  # fmt: skip
+"""Of `search`, with their defaults."""
+
+
+class Searches(Protocol):
+    """Searches among some regions of a trait."""
+
+    def search(self, queries: Sequence[BatchQuery]) -> Iterable[Neighbours]:
+        """Find the regions most like each query, exactly, in order of the queries."""
+
+
+PrepareSearch: TypeAlias = Callable[[str, Query], Searches]
+"""Trait and query -> the search among the regions that may be its hits."""
 
 
 def search_many(
@@ -69,30 +87,63 @@ def search_many(
     shared = {
         "trait": trait, "k": k, "where": where, "weights": weights, "expand": expand, "among": among, "per": per
     }  # fmt: skip
-    batches = _Batches(reader, device)
+    yield from answer_many(reader, queries, _make_searches(reader, device), shared)
+
+
+def answer_many(
+    reader: Reader, queries: Iterable[Mapping[str, Any]], prepare: PrepareSearch, shared: Mapping[str, Any]
+) -> Iterator[list[Hit]]:
+    """Answer many queries, each by the search that is prepared for its regions.
+
+    Args:
+        reader: of the index.
+        queries: as for `search_many`.
+        prepare: makes the search of the regions that a query asks.
+        shared: arguments of all queries that do not give their own.
+
+    Yields:
+        The hits of each query.
+    """
+    batches = _Batches(reader, prepare)
     rest = iter(queries)
     while part := list(islice(rest, BATCH)):
         planned = []
         for number, own in enumerate(part):
-            unknown = sorted(own.keys() - {*shared, "like", "unlike", "vectors"})
+            unknown = sorted(own.keys() - ARGUMENTS.keys())
             if unknown:
                 raise QueryError(f"query {number} of its batch has {unknown[0]!r}; it takes the arguments of `search`")
-            arguments = {"like": None, "unlike": None, "vectors": None, **shared, **own}
+            arguments = {**ARGUMENTS, **shared, **own}
             planned.append((plan_query(reader, **arguments), int(arguments["expand"])))
-        first = batches.answer([replace(query, k=count) for query, count in planned if count])
-        expanded = iter(first)
-        final = [
-            expand_query(query, next(expanded), reader.vector_indexes) if count else query for query, count in planned
-        ]
-        yield from batches.answer(final)
+        first = iter(batches.answer([replace(query, k=count) for query, count in planned if count]))
+        yield from batches.answer(
+            [expand_query(query, next(first), reader.vector_indexes) if count else query for query, count in planned]
+        )
+
+
+def _make_searches(reader: Reader, device: str) -> PrepareSearch:
+    """Search in this process; what was prepared last is kept, until other regions are asked, or reviews are read."""
+    catalog = reader.catalog
+    prepared: tuple[str, str | None, Any, Any, BatchSearch] | None = None
+
+    def prepare(trait: str, query: Query) -> BatchSearch:
+        nonlocal prepared
+        reviews = catalog.region_reviews
+        if prepared is not None:
+            *known, among, read, search = prepared
+            if known == [trait, query.where] and among is query.among and read is reviews:
+                return search
+        search = BatchSearch(reader.vector_indexes[trait], resolve_regions(query, catalog, trait), device)
+        prepared = trait, query.where, query.among, reviews, search
+        return search
+
+    return prepare
 
 
 class _Batches:
-    """Answers many queries; what was prepared for one batch serves the next, if it asks the same regions."""
+    """Answers many queries at a time."""
 
-    def __init__(self, reader: Reader, device: str) -> None:
-        self._reader, self._device = reader, device
-        self._prepared: tuple[object, BatchSearch] | None = None
+    def __init__(self, reader: Reader, prepare: PrepareSearch) -> None:
+        self._reader, self._prepare = reader, prepare
 
     def answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Find the hits of each query."""
@@ -104,8 +155,8 @@ class _Batches:
                 continue
             (trait,) = query.traits
             groups.setdefault((trait, query.where, id(query.among)), []).append(number)
-        for (trait, where, _), numbers in groups.items():
-            search = self._prepare(trait, where, queries[numbers[0]])
+        for (trait, _, _), numbers in groups.items():
+            search = self._prepare(trait, queries[numbers[0]])
             waiting, factor = numbers, 1
             while waiting:
                 waiting = self._answer_group(search, queries, waiting, factor, answers)
@@ -114,7 +165,7 @@ class _Batches:
 
     def _answer_group(
         self,
-        search: BatchSearch,
+        search: Searches,
         queries: Sequence[Query],
         numbers: Sequence[int],
         factor: int,
@@ -136,16 +187,3 @@ class _Batches:
             else:
                 waiting.append(number)
         return waiting
-
-    def _prepare(self, trait: str, where: str | None, query: Query) -> BatchSearch:
-        """Prepare the regions that a query asks; again, if reviews were read meanwhile."""
-        catalog = self._reader.catalog
-        # The arrays themselves are held, so that no other one gets their address.
-        key = (trait, where, query.among, catalog.region_reviews)
-        if self._prepared is not None:
-            known: Any = self._prepared[0]
-            if known[:2] == key[:2] and known[2] is key[2] and known[3] is key[3]:
-                return self._prepared[1]
-        search = BatchSearch(self._reader.vector_indexes[trait], resolve_regions(query, catalog, trait), self._device)
-        self._prepared = key, search
-        return search

@@ -27,6 +27,7 @@ from sst_retrieval.build.cluster import MAX_DEATHS, SharedIndex, open_cluster
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.errors import ClusterError, InputError, ModelError
 from sst_retrieval.imaging.images import content_hash
+from sst_retrieval.nets import ray_cluster
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, RGBImage
 
@@ -257,7 +258,7 @@ def test_ray_is_not_installed(table: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def fail(name: str) -> Any:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(clusters.importlib, "import_module", lambda name: fail(name) if name == "ray" else None)
+    monkeypatch.setattr(ray_cluster.importlib, "import_module", lambda name: fail(name) if name == "ray" else None)
     with pytest.raises(ClusterError, match=r"pip install 'sst-retrieval\[ray\]'"):
         clusters_build(table, replace(FAKES, ray="local"))
     assert not (table.parent / "index").exists()
