@@ -82,8 +82,6 @@ def main(collection_folder: Path, workers: int | None, repeats: int) -> None:
     _print_times("remember a group's support", times)
     with tempfile.TemporaryDirectory() as scratch:
         paths = IndexPaths(Path(scratch))
-        for part in ("thumbnails", "crops"):
-            (paths.root / part).mkdir()
         time_steps(engines, memories, targets, paths)
         print(f"peak memory {_peak_memory_gb():.2f} GB")
         time_batches(engines, memories, targets, paths, (1, choose_workers(workers, engines)), repeats)

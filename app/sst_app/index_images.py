@@ -47,13 +47,13 @@ class Outline:
 
 @st.cache_data(max_entries=4096, show_spinner=False)
 def read_thumbnail(_index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str) -> bytes:
-    """Return the thumbnail of a specimen as a JPEG file; a grey picture if there is none."""
+    """Return the thumbnail of a specimen as a WebP or JPEG file; a grey picture if there is none."""
     return _index.thumbnail(specimen) or make_grey()
 
 
 @st.cache_data(max_entries=4096, show_spinner=False)
 def read_crop(_index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str, trait: str) -> bytes:
-    """Return the crop of a trait as a JPEG file; cut out of the thumbnail if an older build made no crops."""
+    """Return the crop of a trait as a WebP or JPEG file; cut out of the thumbnail if an older build made no crops."""
     found = _index.crop(specimen, trait)
     if found is not None:
         return found
@@ -185,8 +185,13 @@ def decode(picture: bytes) -> npt.NDArray[np.uint8]:
 
 
 def make_data_uri(picture: bytes) -> str:
-    """Return the data URI of a JPEG file."""
-    return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+    """Return the data URI of a JPEG or WebP file."""
+    return f"data:{get_type(picture)};base64," + base64.b64encode(picture).decode()
+
+
+def get_type(picture: bytes) -> str:
+    """Return the media type of a JPEG or WebP file, by its first bytes."""
+    return "image/webp" if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP" else "image/jpeg"
 
 
 def make_grey() -> bytes:

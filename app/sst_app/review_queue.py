@@ -83,7 +83,9 @@ def _locate_picture(index: sst.Index, key: tuple[str, tuple[int, ...]], specimen
             st.warning(f"{escape_md(error)}. Shown is the small picture of the index.")
     if picture is None:
         picture = index_images.read_thumbnail(index, key, specimen)
-    return runtime.get_instance().media_file_mgr.add(picture, "image/jpeg", f"review-{specimen}-{near}")
+    return runtime.get_instance().media_file_mgr.add(
+        picture, index_images.get_type(picture), f"review-{specimen}-{near}"
+    )
 
 
 @st.fragment

@@ -13,7 +13,8 @@ from sst_retrieval.build.report import BuildReport
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.engines import PROPAGATORS
 from sst_retrieval.index.catalog import Catalog
-from sst_retrieval.index.thumbnails import remove_pictures_of, remove_stale_pictures, restore_pictures
+from sst_retrieval.index.disk import explain_disk_errors
+from sst_retrieval.index.thumbnails import tidy_pictures
 from sst_retrieval.track.contract import Propagator
 from sst_retrieval.types import Skipped
 
@@ -41,11 +42,9 @@ def commit_build(job: Job, state: BuildState) -> BuildReport:
 def _tidy_pictures(job: Job) -> None:
     """Remove the pictures of specimens that were taken out, now or by a build that was killed; make missing ones."""
     paths, generation = job.store.paths, job.store.generation
-    remove_pictures_of(paths, job.store.removed_photographs())
     if generation is not None:
-        with Catalog(paths.generation(generation.number).catalog_file) as catalog:
-            restore_pictures(paths, catalog)
-            remove_stale_pictures(paths, catalog)
+        with Catalog(paths.generation(generation.number).catalog_file) as catalog, explain_disk_errors(paths.root):
+            tidy_pictures(paths, catalog)
 
 
 def commit_interrupted(job: Job, state: BuildState) -> None:

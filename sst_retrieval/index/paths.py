@@ -12,7 +12,9 @@
     generations/0003/epoch.json, removed.npy    derived: what was added and removed since a whole commit (see `epochs`)
     generations/0003/segments/0002/             derived: vectors and codes of what commit 2 added
     reviews/decisions.jsonl                     source data: reviews of masks, appended at any time
-    thumbnails/, crops/                         derived: small pictures of specimens, and of their traits
+    pictures/pictures.sqlite                    derived: small pictures of specimens and of their traits
+    pictures/loose/                             the same of photographs whose shard is not written yet
+    thumbnails/, crops/                         the same in an index of an older version
     .photograph-hashes.parquet                  a help: which photographs a build need not read again
     damaged/                                    what a repair set aside, never read
 
@@ -21,9 +23,8 @@ A file whose name is not one that this program writes, such as a copy made by ha
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -194,7 +195,25 @@ class IndexPaths:
     @property
     def build_folders(self) -> list[Path]:
         """The folders that a build writes into."""
-        return [self.root / name for name in ("shards", "specimens", "generations", "thumbnails", "crops")]
+        return [self.root / name for name in ("shards", "specimens", "generations", "pictures", "pictures/loose")]
+
+    @property
+    def old_picture_folders(self) -> list[Path]:
+        """Where older versions wrote small pictures, a file each."""
+        return [self.root / "thumbnails", self.root / "crops"]
+
+    @property
+    def pictures_file(self) -> Path:
+        """The pack of small pictures (see `index.picture_pack`)."""
+        return self.root / "pictures" / "pictures.sqlite"
+
+    def loose_pictures_file(self, individual: str) -> Path:
+        """Return the file of the small pictures of an individual that are not in the pack yet."""
+        return self.root / "pictures" / "loose" / f"{file_name(individual)}.pictures"
+
+    def list_loose_pictures(self) -> Iterator[Path]:
+        """List the files of small pictures that are not in the pack yet."""
+        return (self.root / "pictures" / "loose").glob("*.pictures")
 
     def generation(self, number: int) -> GenerationPaths:
         """Return the paths of a generation."""
@@ -220,35 +239,17 @@ class IndexPaths:
         snapshots = _select_numbered((self.root / "specimens").glob("*.parquet"), self.snapshot_file)
         return [*generations.items(), *snapshots.items()]
 
-    def thumbnail_file(self, specimen: str) -> Path:
-        """Return the thumbnail of a specimen."""
+    def old_thumbnail_file(self, specimen: str) -> Path:
+        """Return the thumbnail of a specimen in an index of an older version."""
         return self.root / "thumbnails" / f"{file_name(specimen)}.jpg"
 
-    def crop_file(self, specimen: str, trait: str) -> Path:
-        """Return the crop of one trait of a specimen."""
+    def old_crop_file(self, specimen: str, trait: str) -> Path:
+        """Return the crop of one trait of a specimen in an index of an older version."""
         return self.root / "crops" / file_name(trait) / f"{file_name(specimen)}.jpg"
-
-    def list_crops(self, specimen: str) -> list[Path]:
-        """List the crops of a specimen that exist."""
-        return list((self.root / "crops").glob(f"*/{glob.escape(file_name(specimen))}.jpg"))
 
     def list_crop_folders(self) -> list[Path]:
         """List the folders of crops that exist, one a trait; a link out of the index is not one."""
         return [path for path in (self.root / "crops").glob("*") if path.is_dir() and is_inside(path, [self.root])]
-
-    def list_pictures(self) -> list[Path]:
-        """List the thumbnails and crops that exist."""
-        return [folder / name for folder, names in self.list_pictures_by_folder().items() for name in sorted(names)]
-
-    def list_pictures_by_folder(self) -> dict[Path, set[str]]:
-        """List the names of the thumbnails and crops that exist, without asking for each file."""
-        folders = [self.root / "thumbnails", *self.list_crop_folders()]
-        return {folder: set(_list_files(folder, ".jpg")) for folder in folders}
-
-    def list_picture_names(self) -> list[Path]:
-        """List what stands where thumbnails and crops are; a pipe or a folder may, in a damaged index."""
-        folders = [self.root / "thumbnails", *self.list_crop_folders()]
-        return [path for folder in folders for path in sorted(folder.glob("*.jpg"))]
 
     def list_unfinished(self) -> list[Path]:
         """List what a process that was killed, or failed, did not finish."""
@@ -285,11 +286,3 @@ def _select_numbered(found: Iterable[Path], path_of: Callable[[int], Path]) -> d
     """Select the paths whose name is a number as this program writes it: number -> path."""
     numbers = {path: int(path.stem) for path in found if path.stem.isdecimal()}
     return {number: path for path, number in numbers.items() if path == path_of(number)}
-
-
-def _list_files(folder: Path, suffix: str) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.name.endswith(suffix) and entry.is_file()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []

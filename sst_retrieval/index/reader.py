@@ -238,14 +238,12 @@ class Reader:
         return self.catalog.table(None if trait is None else self.require_trait(trait))
 
     def thumbnail(self, specimen: str) -> bytes | None:
-        """Return the thumbnail of a specimen as a JPEG file, or None."""
-        return read_thumbnail(self._paths.thumbnail_file(self.individual(specimen).id), self._paths)
+        """Return the thumbnail of a specimen as a WebP file (JPEG in an index of an older version), or None."""
+        return read_thumbnail(self._paths, self.individual(specimen).id)
 
     def crop(self, specimen: str, trait: str) -> bytes | None:
-        """Return the crop of a trait, with its outline, as a JPEG file, or None."""
-        return read_thumbnail(
-            self._paths.crop_file(self.individual(specimen).id, self.require_trait(trait)), self._paths
-        )
+        """Return the crop of a trait, with its outline, as a WebP file (see `thumbnail`), or None."""
+        return read_thumbnail(self._paths, self.individual(specimen).id, self.require_trait(trait))
 
     def window(self, individual: str) -> Box | None:
         """Return the part of its photograph that the thumbnail of an individual shows; None if all of it.

@@ -37,6 +37,7 @@ from sst_retrieval.index.checksums import FileChecksum, compute_checksum, find_d
 from sst_retrieval.index.disk import explain_disk_errors
 from sst_retrieval.index.epochs import Epoch, read_epoch
 from sst_retrieval.index.generation import write_generation
+from sst_retrieval.index.loose_pictures import pack_pictures
 from sst_retrieval.index.made import Made, list_made_in_catalog, read_made, read_made_in_catalog, read_notes_in_catalog
 from sst_retrieval.index.manifest import (
     Contents,
@@ -143,7 +144,7 @@ class Store:
         IndexPaths(path).require_valid_root()
         paths = IndexPaths(path)
         store = cls(path, read_manifest(paths.manifest_file))
-        for part in [paths.manifest_file, paths.decisions_file, *paths.build_folders]:
+        for part in [paths.manifest_file, paths.decisions_file, *paths.build_folders, *paths.old_picture_folders]:
             paths.require_inside(part)
         return store
 
@@ -281,6 +282,8 @@ class Store:
         names = {region.photograph for region, _, _ in rows} | {name for name, _, _ in empty}
         with self._explain_disk(), self._new_shard(names) as (temporary, path):
             write_shard(temporary, rows, notes, empty)
+        with self._explain_disk():
+            pack_pictures(self.paths, (region.individual for region, _, _ in rows))
         return path
 
     @contextmanager

@@ -24,12 +24,14 @@ from sst_retrieval.index.checksums import find_difference, find_unreadable
 from sst_retrieval.index.duck import quote_text
 from sst_retrieval.index.epochs import open_vectors, read_epoch, read_removed_ids
 from sst_retrieval.index.manifest import Generation, Manifest, read_manifest
+from sst_retrieval.index.old_pictures import check_old_picture, has_old_pictures, list_old_pictures
 from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.index.picture_pack import find_faults, get_journal, mend
 from sst_retrieval.index.reviews import hash_record, parse_review, read_record, split_record
 from sst_retrieval.index.shard_checksums import ShardChecksum, scan_shard_checksums
 from sst_retrieval.index.shards import count_photographs
 from sst_retrieval.index.store import Store, read_unlisted_shard, set_aside
-from sst_retrieval.index.thumbnails import check_picture, find_missing_pictures
+from sst_retrieval.index.thumbnails import find_missing_pictures
 from sst_retrieval.index.whitening import read_whitening
 from sst_retrieval.types import Skipped
 
@@ -105,7 +107,10 @@ def verify_index(path: Path) -> Verification:
     if not Store.exists(path):
         raise IndexFolderError(f"{path} is not an index; make one with: sst-retrieval build")
     paths, found = IndexPaths(path), Verification()
-    for part in (paths.manifest_file, paths.manifest_backup, paths.decisions_file, *paths.build_folders):
+    for part in (
+        *(paths.manifest_file, paths.manifest_backup, paths.decisions_file, paths.pictures_file),
+        *(*paths.build_folders, *paths.old_picture_folders),
+    ):
         paths.require_inside(part)
     manifest = _verify_manifest(paths, found)
     if manifest is None:
@@ -140,7 +145,10 @@ def repair_index(path: Path) -> Repair:
         _repair_shards(store, damages, repair)
         _repair_reviews(store, damages, repair)
         _repair_generation(store, damages, repair)
-        for picture in sorted(damages & set(paths.list_pictures())):
+        if paths.pictures_file in damages:
+            mend(paths.pictures_file)
+            repair.done.append(f"{paths.pictures_file} was written anew; the next build makes again what it lacks")
+        for picture in sorted(damages & set(list_old_pictures(paths))):
             picture.unlink()
             repair.done.append(f"{picture} was removed; the next build makes it again")
     return repair
@@ -217,7 +225,9 @@ def _remove_pipes(paths: IndexPaths, repair: Repair) -> None:
         paths.shard_checksums_file,
         paths.decisions_file,
         *paths.list_shards(),
-        *paths.list_picture_names(),
+        paths.pictures_file,
+        get_journal(paths.pictures_file),
+        *list_old_pictures(paths),
     ):
         fault = find_unreadable(path)
         if fault is not None and fault != "is missing":
@@ -478,15 +488,23 @@ def _write_snapshot_from_catalog(store: Store, catalog_file: Path, snapshot: Pat
 
 
 def _verify_pictures(paths: IndexPaths, generation: Generation, found: Verification) -> None:
-    for path in paths.list_picture_names():
-        fault = find_unreadable(path) or check_picture(path)
+    pack = paths.pictures_file
+    if find_unreadable(pack) != "is missing":
+        found.count(pack)
+        for fault in find_faults(pack):
+            remedy = "sst-retrieval verify --repair keeps the others, and the next build makes them again"
+            found.damages.append(Damage(pack, fault, _DERIVED, remedy))
+    for path in list_old_pictures(paths):
+        wrong = find_unreadable(path) or check_old_picture(path)
         found.count(path)
-        if fault is not None:
+        if wrong is not None:
             remedy = "sst-retrieval verify --repair removes it, and the next build makes it again"
-            found.damages.append(Damage(path, fault, _DERIVED, remedy))
+            found.damages.append(Damage(path, wrong, _DERIVED, remedy))
     files = paths.generation(generation.number)
     if files.catalog_file not in {damage.file for damage in found.damages}:
-        with Catalog(files.catalog_file) as catalog:
-            missing = len(find_missing_pictures(paths, catalog))
+        missing = 0
+        if pack not in {damage.file for damage in found.damages} and not has_old_pictures(paths):
+            with Catalog(files.catalog_file) as catalog:
+                missing = len(find_missing_pictures(paths, catalog))
         if missing:
             found.notes.append(f"{missing} specimens lack a thumbnail or a crop; the next build makes them again")

@@ -43,6 +43,7 @@ from sst_retrieval.errors import (
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.frames import square_frame
 from sst_retrieval.index.store import Store
+from sst_retrieval.index.thumbnails import read_thumbnail
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, RGBImage
 
@@ -154,7 +155,7 @@ def test_what_an_index_was_made_with_is_written_down(unkilled: tuple[Path, Path]
 
 def test_every_specimen_has_a_small_picture(unkilled: tuple[Path, Path]) -> None:
     store = Store.open(unkilled[1])
-    assert all(store.paths.thumbnail_file(name).is_file() for name, _ in TEN)
+    assert all(read_thumbnail(store.paths, name) for name, _ in TEN)
 
 
 # ----------------------------------------------------------------------------------------------------- once more
@@ -267,7 +268,7 @@ def test_a_vanished_specimen_stays_until_it_is_pruned(table: Path) -> None:
     report = build_fake(table, index, replace(FAKES, prune=True))
     assert (report.vanished, report.removed, report.processed) == (0, ("b4",), 0)
     assert ("b4", "spot") not in every_region(index)
-    assert not Store.open(index).paths.thumbnail_file("b4").exists()
+    assert read_thumbnail(Store.open(index).paths, "b4") is None
 
 
 # ------------------------------------------------------------------------------------------------- what goes wrong

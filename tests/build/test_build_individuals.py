@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -34,10 +35,10 @@ from trays import (
 from sst_retrieval.build import shard_writer
 from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.errors import ModelError
-from sst_retrieval.files import file_name
 from sst_retrieval.imaging import masks
+from sst_retrieval.index.picture_pack import list_pictures, remove_pictures, write_pictures
 from sst_retrieval.index.store import Store
-from sst_retrieval.index.thumbnails import find_missing_pictures
+from sst_retrieval.index.thumbnails import find_missing_pictures, read_thumbnail
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Detection, Individual, RGBImage
 
@@ -75,13 +76,9 @@ def every_mask(index: Index) -> dict[tuple[str, str], np.ndarray]:
     return {(each.id, trait): index.mask(each.id, trait) for each in index.individuals() for trait in TRAITS}
 
 
-def _file(individual: str) -> str:
-    return f"{file_name(individual)}.jpg"
-
-
-def pictures(folder: Path) -> set[str]:
-    """Names of all small pictures, by their folders."""
-    return {str(path.relative_to(folder)) for path in Store.open(folder).paths.list_pictures()}
+def pictures(folder: Path) -> set[tuple[str, str]]:
+    """Whose small pictures there are, and of what: (individual, trait); of a thumbnail, "" instead of the trait."""
+    return {(name, each) for name, own in list_pictures(Store.open(folder).paths.pictures_file) for each in own}
 
 
 # ----------------------------------------------------------------------------------------------------- what is found
@@ -321,9 +318,8 @@ def test_an_individual_that_a_person_added_is_found_and_those_that_stood_there_k
 
 def test_a_changed_photograph_has_its_new_individuals_and_no_picture_of_old_ones(table: Path, folder: Path) -> None:
     before = pictures(folder)
-    assert {name for name in before if "t1" in name} == {
-        *(f"thumbnails/{_file(f't1#{n}')}" for n in (1, 2, 3)),
-        *(f"crops/{trait}/{_file(f't1#{n}')}" for n in (1, 2, 3) for trait in TRAITS),
+    assert {each for each in before if "t1" in each[0]} == {
+        *((f"t1#{n}", each) for n in (1, 2, 3) for each in ("", *TRAITS)),
     }
     write_photograph(table.parent, "t1", [(40, 40)])
     report = build_trays(table, folder)
@@ -335,8 +331,8 @@ def test_a_changed_photograph_has_its_new_individuals_and_no_picture_of_old_ones
         assert {hit.individual for hit in index.search(like=("t0#1", "spot"), k=99, per="individual")} == {
             *("t1#1", "t2#1", "t2#2", "t4#1", "t4#2")
         }
-    gone = {_file("t1#2"), _file("t1#3")}
-    assert before - pictures(folder) == {name for name in before if Path(name).name in gone}
+    gone = {"t1#2", "t1#3"}
+    assert before - pictures(folder) == {each for each in before if each[0] in gone}
 
 
 def test_a_photograph_whose_individuals_all_went_says_0(table: Path, folder: Path) -> None:
@@ -345,7 +341,7 @@ def test_a_photograph_whose_individuals_all_went_says_0(table: Path, folder: Pat
     with open_index(folder) as index:
         assert numbers_on(index)["t2"] == []
         assert index.info()["individuals"] == 6
-    assert not [name for name in pictures(folder) if "t2" in name]
+    assert not [name for name, _ in pictures(folder) if "t2" in name]
     write_photograph(table.parent, "t3", [(10, 10)])
     build_trays(table, folder)
     with open_index(folder) as index:
@@ -383,7 +379,7 @@ def test_from_one_to_many_and_back(table: Path) -> None:
     with open_index(index_folder) as index:
         assert [each.id for each in index.individuals()] == list(COLLECTION)
         assert index.catalog.plain
-    assert {Path(name).name for name in pictures(index_folder)} == {_file(name) for name in COLLECTION}
+    assert {name for name, _ in pictures(index_folder)} == set(COLLECTION)
 
 
 def test_a_killed_build_goes_on(tmp_path: Path) -> None:
@@ -423,7 +419,7 @@ def test_pruning_takes_all_individuals_of_a_photograph(table: Path, folder: Path
     with open_index(folder) as index:
         assert numbers_on(index) == {"t0": [1], "t3": [], "t4": [1, 2]}
         assert index.info()["individuals"] == 3
-    assert not [name for name in pictures(folder) if "t1" in name or "t2" in name]
+    assert not [name for name, _ in pictures(folder) if "t1" in name or "t2" in name]
 
 
 def test_a_photograph_that_is_renamed_is_found_again_under_its_new_name(table: Path, folder: Path) -> None:
@@ -454,7 +450,7 @@ def test_one_individual_that_is_refused_takes_no_other_with_it(table: Path, monk
 def test_pictures_show_the_individual(folder: Path) -> None:
     with open_index(folder) as index:
         store = Store.open(folder)
-        with Image.open(store.paths.thumbnail_file("t1#2")) as picture:
+        with Image.open(io.BytesIO(index.thumbnail("t1#2") or b"")) as picture:
             assert picture.size == (28, 36)
             middle = np.asarray(picture.convert("RGB"))[6:8, 12:14].astype(int)
         assert np.abs(middle - DARK).max() < 40
@@ -464,12 +460,13 @@ def test_pictures_show_the_individual(folder: Path) -> None:
 
 def test_missing_pictures_are_made_again(table: Path, folder: Path) -> None:
     store = Store.open(folder)
-    content = store.paths.thumbnail_file("t1#2").read_bytes()
-    store.paths.thumbnail_file("t1#2").unlink()
-    store.paths.crop_file("t4#1", "bar").unlink()
+    pack, content = store.paths.pictures_file, read_thumbnail(store.paths, "t1#2")
+    remove_pictures(pack, ["t1#2"])
+    write_pictures(pack, [("t4#1", {"": read_thumbnail(store.paths, "t4#1") or b""})])
+    assert read_thumbnail(store.paths, "t1#2") is None
     assert build_trays(table, folder).processed == 0
-    assert store.paths.thumbnail_file("t1#2").read_bytes() == content
-    assert store.paths.crop_file("t4#1", "bar").is_file()
+    assert read_thumbnail(store.paths, "t1#2") == content is not None
+    assert read_thumbnail(store.paths, "t4#1", "bar")
 
 
 def test_an_index_that_was_copied_elsewhere_answers_the_same(folder: Path, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from sst_retrieval.engines import load_embedder
 from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.imaging.frames import mirror, pose_hypotheses
 from sst_retrieval.imaging.images import read_image, read_labels
+from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.index.picture_pack import write_pictures
 from sst_retrieval.search.index import open_index
 from sst_retrieval.search.outside import TURNS, query_vectors
 
@@ -176,9 +178,12 @@ def test_an_index_that_was_copied_draws_its_own_pictures(index: Path, tmp_path: 
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "hits.png") as picture:
         assert picture.width > 400
-    shutil.rmtree(copy / "crops")
+    pack = IndexPaths(copy).pictures_file
+    with open_index(copy) as opened:
+        small = {each.id: opened.thumbnail(each.id) or b"" for each in opened.individuals()}
+    write_pictures(pack, [(name, {"": picture}) for name, picture in small.items()])
     assert run(*words, "--contact-sheet", tmp_path / "thumbnails.png").exit_code == 0
-    shutil.rmtree(copy / "thumbnails")
+    pack.unlink()
     result = run(*words, "--contact-sheet", tmp_path / "none.png")
     assert result.exit_code == 2
     assert "no longer at" in result.output

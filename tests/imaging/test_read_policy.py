@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -19,7 +20,8 @@ from streamlit.testing.v1 import AppTest
 
 import sst_retrieval as sst
 from sst_retrieval.files import is_inside
-from sst_retrieval.index.thumbnails import MAX_BYTES
+from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.index.picture_pack import MAX_BYTES, remove_pictures, write_pictures
 
 HOME = Path(__file__).resolve().parents[2] / "app" / "Home.py"
 SECRET = (1, 200, 3)
@@ -125,9 +127,9 @@ def test_a_photograph_can_be_too_large(museum: Path) -> None:
 
 
 def test_a_build_writes_no_picture_through_a_link(museum: Path) -> None:
-    crops, private = museum / "index" / "crops" / "spot", museum.parent / "private"
-    shutil.rmtree(crops)
-    crops.symlink_to(private)
+    pictures, private = museum / "index" / "pictures", museum.parent / "private"
+    shutil.rmtree(pictures)
+    pictures.symlink_to(private)
     before = sorted(private.iterdir())
     with pytest.raises(sst.IndexFolderError, match="leads out of the index"):
         build_fake(museum / "collection.csv", museum / "index", replace(FAKES, rebuild=True))
@@ -135,21 +137,43 @@ def test_a_build_writes_no_picture_through_a_link(museum: Path) -> None:
 
 
 def test_small_pictures_come_from_the_index_only(museum: Path) -> None:
-    thumbnail = museum / "index" / "thumbnails" / "r1.jpg"
+    """Those of an older version, too, which lie in files."""
+    paths, private = IndexPaths(museum / "index"), museum.parent / "private"
+    thumbnail = paths.old_thumbnail_file("r1")
     with sst.open_index(museum / "index") as index:
         assert index.thumbnail("r1")
-        thumbnail.unlink()
-        Image.new("RGB", (60, 40), SECRET).save(museum.parent / "private" / "x.jpg")
-        thumbnail.symlink_to(museum.parent / "private" / "x.jpg")
+        remove_pictures(paths.pictures_file, ["r1"])
+        assert index.thumbnail("r1") is None
+        Image.new("RGB", (60, 40), SECRET).save(private / "x.jpg")
+        thumbnail.parent.mkdir()
+        thumbnail.symlink_to(private / "x.jpg")
         assert index.thumbnail("r1") is None
         thumbnail.unlink()
+        Image.new("RGB", (60, 40), SECRET).save(thumbnail)
+        assert index.thumbnail("r1")
         Image.new("L", (4000, 4000)).save(thumbnail)
         assert index.thumbnail("r1") is None
         thumbnail.write_bytes(thumbnail.read_bytes() + b"0" * MAX_BYTES)
         assert index.thumbnail("r1") is None
+        write_pictures(paths.pictures_file, [("r1", {"": (private / "x.jpg").read_bytes()})])
+        assert index.thumbnail("r1")
+        paths.pictures_file.rename(private / "pictures.sqlite")
+        paths.pictures_file.symlink_to(private / "pictures.sqlite")
+        with pytest.raises(sst.IndexFolderError, match="leads out of the index"):
+            index.thumbnail("r1")
 
 
-@pytest.mark.parametrize("part", ["thumbnails", "reviews", "manifest.json", "generations/0001/catalog.duckdb"])
+def test_a_picture_of_too_many_pixels_is_not_read(museum: Path) -> None:
+    file = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(file, "WEBP")
+    write_pictures(IndexPaths(museum / "index").pictures_file, [("r1", {"": file.getvalue()})])
+    with sst.open_index(museum / "index") as index:
+        assert index.thumbnail("r1") is None
+
+
+@pytest.mark.parametrize(
+    "part", ["thumbnails", "pictures", "reviews", "manifest.json", "generations/0001/catalog.duckdb"]
+)
 def test_an_index_with_links_out_of_it_is_refused(museum: Path, part: str) -> None:
     own = museum / "index" / part
     own.parent.mkdir(exist_ok=True)

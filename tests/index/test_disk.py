@@ -139,7 +139,8 @@ def test_an_index_is_closed_while_others_search(tmp_path: Path) -> None:
 
 def test_what_is_left_of_other_versions_goes_with_the_next_build(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a")])
-    (tmp_path / "index" / "crops" / "wing").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "index" / "thumbnails").mkdir()
+    (tmp_path / "index" / "crops" / "wing").mkdir(parents=True)
     for name in ("thumbnails/a.jpg.part", "crops/wing/a.jpg.part"):
         (tmp_path / "index" / name).write_bytes(b"half")
     with store.lock():

@@ -17,6 +17,7 @@ from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import QueryError
 from sst_retrieval.imaging import masks
 from sst_retrieval.index.catalog import INDIVIDUAL_COLUMNS, PHOTOGRAPH_COLUMNS, Catalog
+from sst_retrieval.index.picture_pack import remove_pictures
 from sst_retrieval.index.shards import OLD_COLUMNS
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.verification import repair_index, verify_index
@@ -232,7 +233,7 @@ def test_an_index_of_individuals_is_verified_and_repaired(folder: Path) -> None:
         before = index.search(like=("t1#1", "spot"), per="individual")
     catalog_of(folder).write_bytes(b"broken")
     store = Store.open(folder)
-    store.paths.thumbnail_file("t1#2").unlink()
+    remove_pictures(store.paths.pictures_file, ["t1#2"])
     damages = verify_index(folder).damages
     assert {damage.file.name for damage in damages} >= {"catalog.duckdb"}
     repair_index(folder)

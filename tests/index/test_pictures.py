@@ -2,67 +2,179 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
 from fakes import FAKES, build_fake
+from PIL import Image
 
+from sst_retrieval.imaging.images import read_image, thumbnail
+from sst_retrieval.index.old_pictures import _make_seal
 from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.index.picture_pack import list_pictures, read_picture, remove_pictures, write_pictures
+from sst_retrieval.index.thumbnails import read_thumbnail
 from sst_retrieval.index.verification import repair_index, verify_index
+from sst_retrieval.search.index import open_index
 
 
-def test_pictures_of_specimens_that_a_killed_build_took_out_go_with_the_next(table: Path) -> None:
-    folder = table.parent / "index"
-    build_fake(table, folder)
-    paths = IndexPaths(folder)
+@pytest.fixture
+def paths(table: Path) -> IndexPaths:
+    build_fake(table, table.parent / "index")
+    return IndexPaths(table.parent / "index")
+
+
+def read_all(paths: IndexPaths) -> dict[tuple[str, str], bytes | None]:
+    pack = paths.pictures_file
+    return {(name, each): read_picture(pack, name, each) for name, own in list_pictures(pack) for each in own}
+
+
+def make_old(paths: IndexPaths) -> dict[tuple[str, str], bytes]:
+    """Write the pictures as version 0.4 did, a JPEG file each."""
+    files = {}
+    for (name, trait), picture in read_all(paths).items():
+        assert picture is not None
+        path = paths.old_crop_file(name, trait) if trait else paths.old_thumbnail_file(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(picture)).convert("RGB").save(buffer, "JPEG", quality=90)
+        files[name, trait] = buffer.getvalue()
+        path.write_bytes(files[name, trait] + _make_seal(files[name, trait]))
+    paths.pictures_file.unlink()
+    return files
+
+
+def decode(picture: bytes | None) -> np.ndarray:
+    assert picture is not None
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
+
+
+def test_they_show_the_photograph_and_lie_in_one_file(paths: IndexPaths, table: Path) -> None:
+    (path,) = (table.parent / "images").glob("r1.*")
+    small = read_thumbnail(paths, "r1")
+    assert np.abs(decode(small) - thumbnail(read_image(path), 512)).mean() < 6
+    assert [each.name for each in (paths.root / "pictures").rglob("*") if each.is_file()] == ["pictures.sqlite"]
+    with open_index(paths.root) as index:
+        assert index.thumbnail("r1") == small
+        assert index.crop("r1", "spot") == read_thumbnail(paths, "r1", "spot") is not None
+
+
+def test_pictures_of_specimens_that_a_killed_build_took_out_go_with_the_next(paths: IndexPaths, table: Path) -> None:
     lines = table.read_text().splitlines(keepends=True)
     gone = lines[-1].split(",")[0]
     table.write_text("".join(lines[:-1]))
-    pictures = [paths.thumbnail_file(gone), *paths.list_crops(gone)]
-    kept = {path: path.read_bytes() for path in pictures}
+    before = read_all(paths)
+    kept = {trait: picture or b"" for (name, trait), picture in before.items() if name == gone}
     assert len(kept) > 1
-    build_fake(table, folder, replace(FAKES, prune=True))
-    assert not any(path.exists() for path in pictures)
-    for path, data in kept.items():  # As if the build had been killed right after its commit.
-        path.write_bytes(data)
-    build_fake(table, folder)
-    assert not any(path.exists() for path in pictures)
+    build_fake(table, paths.root, replace(FAKES, prune=True))
+    without = {key: picture for key, picture in before.items() if key[0] != gone}
+    assert read_all(paths) == without
+    write_pictures(paths.pictures_file, [(gone, kept)])  # As if the build had been killed right after its commit.
+    build_fake(table, paths.root)
+    assert read_all(paths) == without
 
 
-def test_missing_pictures_come_again_with_the_next_build(table: Path) -> None:
-    folder = table.parent / "index"
-    build_fake(table, folder)
-    paths = IndexPaths(folder)
-    before = {path: path.read_bytes() for path in paths.list_pictures()}
-    lost = [paths.thumbnail_file("r1"), paths.list_crops("r2")[0]]
-    for path in lost:
-        path.unlink()
-    assert "2 specimens lack a thumbnail or a crop" in "\n".join(verify_index(folder).notes)
-    report = build_fake(table, folder)
+def test_missing_pictures_come_again_with_the_next_build(paths: IndexPaths, table: Path) -> None:
+    before = read_all(paths)
+    remove_pictures(paths.pictures_file, ["r1"])
+    write_pictures(paths.pictures_file, [("r2", {"": before["r2", ""] or b""})])  # Without its crops.
+    assert "2 specimens lack a thumbnail or a crop" in "\n".join(verify_index(paths.root).notes)
+    report = build_fake(table, paths.root)
     assert report.processed == 0
-    assert {path: path.read_bytes() for path in paths.list_pictures()} == before
-    assert verify_index(folder).notes == []
-    paths.thumbnail_file("r1").unlink()
+    assert read_all(paths) == before
+    assert verify_index(paths.root).notes == []
+    remove_pictures(paths.pictures_file, ["r1"])
     for photograph in (table.parent / "images").glob("r1.*"):
         photograph.unlink()
-    build_fake(table, folder)  # Its photograph is not at hand: nothing to make it from, and nothing stops.
-    assert not paths.thumbnail_file("r1").exists()
+    build_fake(table, paths.root)  # Its photograph is not at hand: nothing to make it from, and nothing stops.
+    assert read_thumbnail(paths, "r1") is None
+    assert read_thumbnail(paths, "r2") == before["r2", ""]
 
 
-def test_what_is_no_picture_is_noticed_and_goes(table: Path) -> None:
-    folder = table.parent / "index"
-    build_fake(table, folder)
-    paths = IndexPaths(folder)
-    before = {path: path.read_bytes() for path in paths.list_pictures()}
-    pipe, place = paths.thumbnail_file("r1"), paths.list_crops("r2")[0]
-    pipe.unlink()
-    place.unlink()
-    os.mkfifo(pipe)
-    place.mkdir()
-    assert {damage.file for damage in verify_index(folder).damages} == {pipe, place}
-    build_fake(table, folder)  # It neither waits nor stops.
-    repair_index(folder)
-    build_fake(table, folder)
-    assert {path: path.read_bytes() for path in paths.list_pictures()} == before
-    assert verify_index(folder).damages == []
+@pytest.mark.parametrize("how", ["pipe", "folder", "text", "half", "other tables"])
+def test_what_is_no_pack_is_noticed_and_made_anew(paths: IndexPaths, table: Path, how: str) -> None:
+    before, pack = read_all(paths), paths.pictures_file
+    content = pack.read_bytes()
+    pack.unlink()
+    if how == "pipe":
+        os.mkfifo(pack)
+    elif how == "folder":
+        pack.mkdir()
+    elif how == "other tables":
+        shutil.copy(paths.generation(1).catalog_file, pack)
+    else:
+        pack.write_bytes(b"no database" * 1000 if how == "text" else content[: len(content) // 2])
+    with open_index(paths.root) as index:
+        assert index.thumbnail("r1") is None or how == "half"
+    assert {damage.file for damage in verify_index(paths.root).damages} == {pack}
+    repair_index(paths.root)
+    build_fake(table, paths.root)
+    assert read_all(paths) == before
+    assert verify_index(paths.root).damages == []
+
+
+def test_a_build_mends_a_damaged_pack(paths: IndexPaths, table: Path) -> None:
+    before, pack = read_all(paths), paths.pictures_file
+    pack.write_bytes(pack.read_bytes()[: pack.stat().st_size // 2])
+    build_fake(table, paths.root)
+    assert read_all(paths) == before
+    assert verify_index(paths.root).damages == []
+
+
+# ------------------------------------------------------------------------------------------- of an older version
+
+
+def test_pictures_of_an_older_version_are_shown(paths: IndexPaths) -> None:
+    files = make_old(paths)
+    with open_index(paths.root) as index:
+        for (name, trait), picture in files.items():
+            assert (index.crop(name, trait) if trait else index.thumbnail(name)) == picture
+    assert verify_index(paths.root).damages == []
+    assert verify_index(paths.root).notes == []
+
+
+def test_pictures_of_an_older_version_are_converted_by_the_next_build(paths: IndexPaths, table: Path) -> None:
+    files = make_old(paths)
+    Image.new("RGB", (9, 9)).save(paths.root / "thumbnails" / "mine.jpg")  # Somebody's own.
+    for photograph in (table.parent / "images").glob("r1.*"):
+        photograph.unlink()  # It is not needed.
+    lost = paths.old_thumbnail_file("r2")
+    lost.write_bytes(lost.read_bytes()[:-90])  # Damaged: it is made from the photograph.
+    report = build_fake(table, paths.root)
+    assert report.processed == 0
+    now = read_all(paths)
+    assert now.keys() == files.keys()
+    for key, picture in now.items():
+        assert picture is not None
+        assert picture[8:12] == b"WEBP"
+        assert np.abs(decode(picture) - decode(files[key])).mean() < 6, key
+    left = [path.name for path in paths.root.rglob("*.jpg")]
+    assert left == ["mine.jpg"]
+    assert not (paths.root / "crops").exists()
+    assert verify_index(paths.root).damages == []
+
+
+def test_a_conversion_that_is_killed_goes_on(paths: IndexPaths, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = make_old(paths)
+    monkeypatch.setattr("sst_retrieval.index.old_pictures._BATCH", 3)
+    done = []
+
+    def kill(pack: Path, pictures: object) -> None:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        write_pictures(pack, pictures)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sst_retrieval.index.old_pictures.write_pictures", kill)
+        with pytest.raises(KeyboardInterrupt):
+            build_fake(table, paths.root)
+    with open_index(paths.root) as index:  # Some of the one kind, some of the other.
+        assert all(index.crop(name, trait) if trait else index.thumbnail(name) for name, trait in files)
+    build_fake(table, paths.root)
+    assert read_all(paths).keys() == files.keys()
+    assert not (paths.root / "thumbnails").exists()

@@ -166,7 +166,6 @@ def test_traits_with_odd_names_get_files_of_their_own(tmp_path: Path) -> None:
         np.testing.assert_array_equal(content(store, trait)["a"], a_region("a", trait).vector)
     names = {store.paths.generation(1).vector_file(trait).name.casefold() for trait in traits}
     assert len(names) == len(traits)
-    assert {path.parent for path in map(store.paths.thumbnail_file, traits)} == {tmp_path / "index" / "thumbnails"}
     assert store.generation is not None
     assert store.generation.numbers["spot"] == 3
     assert sorted(store.generation.numbers.values()) == list(range(3, 3 + len(traits)))
@@ -334,11 +333,12 @@ def test_a_rebuild_can_be_given_up(tmp_path: Path) -> None:
 def test_what_a_killed_build_left_is_cleared_away_by_the_next(tmp_path: Path) -> None:
     path = tmp_path / "index"
     store = built(path, [a_region("a")])
-    (path / "crops" / "wing").mkdir(exist_ok=True)
+    (path / "crops" / "wing").mkdir(parents=True)
+    (path / "thumbnails").mkdir()
     before = sorted(path.rglob("*"))
     for name in (
         *("shards/.000001.parquet.tmp", "specimens/0002.parquet", "specimens/.fresh.tmp", ".manifest.json.tmp"),
-        *("thumbnails/.8d.tmp", "crops/wing/.8d.tmp"),
+        *("thumbnails/.8d.tmp", "crops/wing/.8d.tmp", "pictures/.8d.tmp", "pictures/loose/.8d.tmp"),
     ):
         (path / name).write_bytes(b"half")
     for name in ("generations/0002/vectors", "generations/.0002.tmp", ".spill"):
@@ -376,7 +376,7 @@ def test_two_that_begin_an_index_at_once_do_not_write_over_each_other(tmp_path: 
 def test_the_size_can_be_asked_while_files_come_and_go(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a")])
     least, done = store.paths.total_bytes(), threading.Event()
-    folder = tmp_path / "index" / "thumbnails"
+    folder = tmp_path / "index" / "pictures"
 
     def coming_and_going() -> None:
         while not done.is_set():
@@ -398,7 +398,7 @@ def test_the_size_can_be_asked_while_files_come_and_go(tmp_path: Path) -> None:
 def test_the_shards_and_the_table_are_enough_to_make_the_rest_again(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a"), a_region("b")], a_collection(["a", "b"], sex=["f", "m"]))
     shutil.rmtree(tmp_path / "index" / "generations")
-    shutil.rmtree(tmp_path / "index" / "thumbnails")
+    shutil.rmtree(tmp_path / "index" / "pictures")
     with store.lock():
         store.commit(a_collection(["a"], sex=["f"]), numbers={"wing": 7}, provenance={})
     assert sorted(content(store)) == ["a", "b"]

@@ -1,0 +1,80 @@
+"""Small pictures on their way into the pack: one file an individual, written by whichever worker made them.
+
+Workers may be many, and on many machines; the pack has one writer. So a worker writes a file in one step, and the build
+puts it into the pack when the shard of its photograph is written (`pack_pictures`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from sst_retrieval.files import atomic_write
+from sst_retrieval.index.checksums import find_unreadable, is_sha256, parse_json
+from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.index.picture_pack import (
+    MAX_BYTES,
+    DamagedPackError,
+    Pictures,
+    decode_row,
+    encode_row,
+    write_pictures,
+)
+
+_BATCH = 256
+"""Individuals whose pictures are put into the pack at once."""
+
+
+def write_loose_pictures(paths: IndexPaths, individual: str, pictures: Pictures) -> None:
+    """Write the pictures of an individual, in place of what was written before; the file appears whole or not at all.
+
+    Raises:
+        IndexFolderError: their folder is a link out of the index.
+        OSError: the file cannot be written.
+    """
+    path = paths.loose_pictures_file(individual)
+    paths.require_inside(path.parent)
+    contents, checksum, data = encode_row(individual, pictures)
+    head = json.dumps({"individual": individual, "contents": contents, "checksum": checksum.hex()})
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(head.encode() + b"\n" + data)
+
+
+def pack_pictures(paths: IndexPaths, individuals: Iterable[str] | None = None) -> None:
+    """Put loose pictures into the pack. If it is interrupted, they are put there again.
+
+    Args:
+        paths: of the index, whose lock is held.
+        individuals: whose; None takes all.
+
+    Raises:
+        OSError: the pack cannot be written.
+        IndexFolderError: another program does not let go of it.
+    """
+    if individuals is None:
+        files = paths.list_loose_pictures()
+    else:
+        files = map(paths.loose_pictures_file, dict.fromkeys(individuals))
+    while batch := list(islice(files, _BATCH)):
+        found = [path for path in batch if find_unreadable(path) is None]
+        if found:
+            write_pictures(paths.pictures_file, _read(found))
+        for path in found:
+            path.unlink()
+
+
+def _read(files: Iterable[Path]) -> Iterator[tuple[str, Pictures]]:
+    """Read loose pictures; what is damaged is left out, and made again at the end of the build."""
+    for path in files:
+        if path.stat().st_size > 2 * MAX_BYTES:
+            continue
+        head, _, data = path.read_bytes().partition(b"\n")
+        try:
+            fields = parse_json(head)
+            individual, contents, checksum = (fields[name] for name in ("individual", "contents", "checksum"))
+            if is_sha256(checksum):
+                yield individual, decode_row(individual, contents, bytes.fromhex(checksum), data)
+        except (ValueError, KeyError, TypeError, DamagedPackError):
+            continue

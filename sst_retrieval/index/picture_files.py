@@ -1,0 +1,32 @@
+"""Small pictures as files in memory: encoded as WebP, and checked before anything decodes them."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+from sst_retrieval.types import RGBImage
+
+QUALITY = 60
+"""Of WebP, 0 to 100: outlines of one pixel stay clear, and it takes a third of JPEG at 90."""
+
+MAX_PIXELS = 4_000_000
+"""A picture beyond this was not written by a build, and is not read."""
+
+
+def encode_picture(image: Image.Image | RGBImage) -> bytes:
+    """Encode a picture, uint8 (H, W, 3), as a WebP file."""
+    buffer = io.BytesIO()
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    picture.save(buffer, "WEBP", quality=QUALITY, method=4)
+    return buffer.getvalue()
+
+
+def is_small(data: bytes) -> bool:
+    """Say whether a file is a WebP or JPEG picture of at most `MAX_PIXELS`, by its head."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP", "JPEG"]) as picture:
+            return picture.width * picture.height <= MAX_PIXELS
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
