@@ -8,8 +8,8 @@ from PIL import Image
 
 from sst_retrieval.types import RGBImage
 
-QUALITY = 60
-"""Of WebP, 0 to 100: outlines of one pixel stay clear, and it takes a third of JPEG at 90."""
+QUALITY = 55
+"""Of WebP, 0 to 100: outlines of one pixel stay clear, and it takes a quarter of JPEG at 90."""
 
 MAX_PIXELS = 4_000_000
 """A picture beyond this was not written by a build, and is not read."""

@@ -35,7 +35,7 @@ from sst_retrieval.types import Mask, Region, RGBImage
 THUMBNAIL_EDGE = 512
 """Longer edge of a thumbnail, in pixels."""
 
-CROP_EDGE = 224
+CROP_EDGE = 208
 """Edge of a crop, in pixels."""
 
 _BATCH = 10_000
