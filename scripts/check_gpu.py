@@ -11,8 +11,8 @@ On photographs of the synthetic drawer, which it makes itself:
    second, memory. Its masks mean nothing.
 4. The products of codes that `Index.search_many(device="cuda")` computes: a million and ten million rows of 320 bytes,
    the same whole numbers as on the CPU, milliseconds a query of 128 together.
-5. faiss-gpu, which the search does not need, where it is installed: a million and ten million vectors of 256 numbers, the same twelve as exact search
-   on the CPU, milliseconds a query alone and of 64 together, to compare with.
+5. faiss-gpu, which the search does not need, where it is installed: a million and ten million vectors of 256 numbers,
+   the same twelve as exact search on the CPU, milliseconds a query alone and of 64 together, to compare with.
 
 A stage that would begin after `BUDGET` seconds is left out, and said to be. Exit status: 0 if all is as it should be,
 1 if masks differ too much or a stage failed, 2 without a card.
