@@ -45,6 +45,8 @@ EMBEDDERS: Mapping[str, str] = {
 
 FINDERS: Mapping[str, str] = {
     "dense": "things that a foreground shows, compared with the annotated individuals: needs no download",
+    "dense:groups": "the same, but strangers on a drawer are told by the other groups' annotated individuals, too: for "
+    "groups that look different, such as species",
     "sam2:CHECKPOINT": "whatever SAM 2's automatic mask generator segments, compared in the same way",
 }
 """Finders that come with the program -> what they are, in a few words."""
@@ -329,10 +331,12 @@ def _make_embedder(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Emb
 
 
 def _make_finder(name: str, foreground: str, trunk: _SharedTrunk, options: ModelOptions) -> Finder:
-    if name == "dense":
+    if name in ("dense", "dense:groups"):
         from sst_retrieval.find.dense import DenseFinder  # Here, because it loads PyTorch.
 
-        return DenseFinder(trunk=trunk.load(), foreground=load_foreground(foreground))
+        return DenseFinder(
+            trunk=trunk.load(), foreground=load_foreground(foreground), compares_groups=name == "dense:groups"
+        )
     kind, colon, checkpoint = name.partition(":")
     if kind == "sam2" and colon and checkpoint:
         from sst_retrieval.find.sam2 import Sam2Finder  # Here, because it loads PyTorch.

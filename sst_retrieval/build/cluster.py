@@ -37,6 +37,7 @@ from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.workers import PixelBudget, count_cores, use_one_thread
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.errors import ClusterError, ImageError, InputError
+from sst_retrieval.find.contract import compares_groups
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.photograph_hashes import SETTLED
@@ -163,7 +164,9 @@ class PhotographWorker:
             device=engines.device,
             propagator={"name": propagator.name, "batch": get_batch_size(propagator)},
             embedder={"name": embedder.name, "dim": embedder.dim, "side": embedder.side},
-            finder=None if engines.finder is None else {"name": engines.finder.name},
+            finder=None
+            if engines.finder is None
+            else {"name": engines.finder.name, "compares_groups": compares_groups(engines.finder)},
         )
 
     def remember(self, supports: Sequence[Support]) -> tuple[tuple[str, ...], Any]:
@@ -566,13 +569,14 @@ class RemoteFinder:
     """The finder of the workers, as far as a build needs it away from them.
 
     Attributes:
-        name: the finder's own.
+        name, compares_groups: the finder's own.
     """
 
     def __init__(self, pool: WorkerPool, about: Mapping[str, Any]) -> None:
         """Take over what a worker says about its finder."""
         self._pool = pool
         self.name: str = about["name"]
+        self.compares_groups: bool = about["compares_groups"]
 
     def remember(self, supports: Sequence[Support]) -> RemoteMemory:
         """Have a worker encode the annotated individuals of a group."""

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,8 +22,8 @@ from sst_retrieval.annotate.supports import Supports
 from sst_retrieval.build.regions import describe_regions, replace_drawn, replace_reviewed
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.errors import InputError
-from sst_retrieval.find.contract import FOUND, Finder, check_detections
-from sst_retrieval.find.cutouts import Cutout, cut_out, cut_out_support
+from sst_retrieval.find.contract import FOUND, Finder, check_detections, compares_groups
+from sst_retrieval.find.cutouts import Cutout, cut_out, cut_out_supports
 from sst_retrieval.imaging import masks as rle
 from sst_retrieval.imaging.reading_order import sort_in_reading_order
 from sst_retrieval.index.reviews import WHOLE, Review
@@ -82,14 +83,6 @@ def name_individual(photograph: str, number: int) -> str:
     return f"{photograph}#{number}"
 
 
-def group_by_photograph(supports: Sequence[Support]) -> dict[str, list[Support]]:
-    """Group annotated individuals by the photograph they are on."""
-    groups: dict[str, list[Support]] = {}
-    for each in supports:
-        groups.setdefault(each.photograph or each.individual, []).append(each)
-    return groups
-
-
 def add_finder_to_fingerprints(supports: Supports, finder: Finder) -> Supports:
     """Make the fingerprints of groups that may show several individuals depend on what finds them.
 
@@ -98,13 +91,17 @@ def add_finder_to_fingerprints(supports: Supports, finder: Finder) -> Supports:
         finder: what finds the individuals.
 
     Returns:
-        The same supports; the fingerprints of groups with one individual a photograph are unchanged.
+        The same supports; the fingerprints of groups with one individual a photograph are unchanged. Those of the
+        others depend on each other if the finder compares groups.
     """
+
+    several = [each for group, each in sorted(supports.fingerprints.items()) if supports.individuals[group] == "many"]
+    beside = f" beside {' '.join(several)}" if compares_groups(finder) else ""
 
     def join(group: str, own: str) -> str:
         if supports.individuals[group] == "one":
             return own
-        return hashlib.sha256(f"{own} individuals by {finder.name}".encode()).hexdigest()
+        return hashlib.sha256(f"{own} individuals by {finder.name}{beside}".encode()).hexdigest()
 
     return replace(supports, fingerprints={group: join(group, own) for group, own in supports.fingerprints.items()})
 
@@ -117,10 +114,26 @@ def as_propagated(supports: Sequence[Support], individuals: str) -> tuple[Suppor
         individuals: "one" leaves them as they are; "many" cuts each annotated individual out of its photograph, as
             those are that it is propagated to.
     """
-    if individuals == "one":
-        return tuple(supports)
-    on = group_by_photograph(supports)
-    return tuple(cut_out_support(each, on[each.photograph or each.individual]) for each in supports)
+    return tuple(supports) if individuals == "one" else cut_out_supports(supports)
+
+
+class AnnotatedBeside:
+    """The annotated individuals of the groups that may show several, cut out, for finders that compare groups."""
+
+    def __init__(self, supports: Supports) -> None:
+        """Take the supports of all groups; each is read when it is first asked for."""
+        self._supports = supports
+        self._cut: dict[str, tuple[Support, ...]] = {}
+        self._lock = threading.Lock()  # Groups are prepared on several threads.
+
+    def list_others(self, group: str) -> list[Support]:
+        """List the annotated individuals of all groups but one."""
+        others = [each for each, kind in self._supports.individuals.items() if kind == "many" and each != group]
+        with self._lock:
+            for each in others:
+                if each not in self._cut:
+                    self._cut[each] = cut_out_supports(self._supports.load(each))
+            return [support for each in others for support in self._cut[each]]
 
 
 def find_individuals(

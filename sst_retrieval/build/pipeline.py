@@ -28,10 +28,10 @@ from sst_retrieval.build.group_aligner import GroupAligner
 from sst_retrieval.build.group_frames import add_frames_to_fingerprints, choose_reference, compute_group_frames
 from sst_retrieval.build.history import previous_reference
 from sst_retrieval.build.individuals import (
+    AnnotatedBeside,
     GroupFinder,
     add_finder_to_fingerprints,
     as_propagated,
-    group_by_photograph,
 )
 from sst_retrieval.build.job import BuildState, Job, ProgressCallback
 from sst_retrieval.build.photographs import Batch, cut_batches
@@ -46,6 +46,8 @@ from sst_retrieval.collection.specimens import Collection, read_collection, read
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import InputError
 from sst_retrieval.fetch.stores import copy_from_store
+from sst_retrieval.find.contract import compares_groups
+from sst_retrieval.find.cutouts import group_by_photograph
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index.disk import explain_disk_errors
 from sst_retrieval.index.photograph_hashes import PhotographHashes
@@ -220,14 +222,21 @@ def _prepare_batches(job: Job, state: BuildState, ahead: int) -> Generator[Batch
     The memory of a group is released after the group, but for that of the reference.
     """
     aligner, second_pass = GroupAligner(job, state.shards), SecondPass(job, state.shards)
-    prepare = partial(_prepare_group, job, state, aligner, second_pass)
+    prepare = partial(_prepare_group, job, state, aligner, second_pass, AnnotatedBeside(job.supports))
     with closing(map_on_threads(prepare, job.plan.tasks, ahead)) as groups:
         for tasks, prepared in zip(job.plan.tasks.values(), groups, strict=True):
             for batch in cut_batches(job.engines.propagator, tasks):
                 yield replace(prepared, tasks=batch)
 
 
-def _prepare_group(job: Job, state: BuildState, aligner: GroupAligner, second_pass: SecondPass, group: str) -> Batch:
+def _prepare_group(
+    job: Job,
+    state: BuildState,
+    aligner: GroupAligner,
+    second_pass: SecondPass,
+    beside: AnnotatedBeside,
+    group: str,
+) -> Batch:
     """Remember the supports of a group and align it: what its batches have in common, without photographs."""
     drawn = job.supports.load(group)
     supports = as_propagated(drawn, job.supports.individuals[group])
@@ -236,16 +245,19 @@ def _prepare_group(job: Job, state: BuildState, aligner: GroupAligner, second_pa
     if group != job.reference:
         state.alignments[group] = alignment.account
     annotations = {support.individual: support for support in supports}
-    group_finder = _remember_individuals(job, group, drawn)
+    group_finder = _remember_individuals(job, group, drawn, beside)
     memory, chosen = second_pass.extend(group, memory, supports)
     state.further_supports[group] = tuple(each.photograph for each in chosen)
     known = {each.photograph: each.as_propagated() for each in chosen}
     return Batch((), memory, annotations, alignment, group_finder, known)
 
 
-def _remember_individuals(job: Job, group: str, drawn: Sequence[Support]) -> GroupFinder | None:
+def _remember_individuals(
+    job: Job, group: str, drawn: Sequence[Support], beside: AnnotatedBeside
+) -> GroupFinder | None:
     """Remember the annotated individuals of a group that may show several on a photograph; None for others."""
     finder = job.engines.finder
     if finder is None or job.supports.individuals[group] == "one":
         return None
-    return GroupFinder(finder, finder.remember(drawn), group_by_photograph(drawn))
+    others = beside.list_others(group) if compares_groups(finder) else []
+    return GroupFinder(finder, finder.remember([*drawn, *others]), group_by_photograph(drawn))

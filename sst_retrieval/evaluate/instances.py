@@ -22,7 +22,8 @@ from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate.instance_scores import InstanceScores, InstanceSummary, ScoredPhotograph, score_instances
 from sst_retrieval.evaluate.instance_truth import DrawnPhotograph, group_drawn, load_drawn_support
 from sst_retrieval.evaluate.text_tables import format_table
-from sst_retrieval.find.contract import FOUND, Finder, check_detections
+from sst_retrieval.find.contract import FOUND, Finder, check_detections, compares_groups
+from sst_retrieval.find.cutouts import cut_out_supports
 from sst_retrieval.imaging.images import read_image
 from sst_retrieval.types import Detection, RGBImage, Support
 
@@ -158,7 +159,7 @@ def run_instances(
     first: tuple[ScoredPhotograph, ...] = ()
     false: list[int] = []
     for number, plan in enumerate(plans):
-        memories = {group: finder.remember(supports) for group, (supports, _) in plan.items()}
+        memories = _remember(finder, {group: supports for group, (supports, _) in plan.items()})
         others = dict(zip(plan, [*list(plan)[1:], next(iter(plan))], strict=True))
         scored: list[ScoredPhotograph] = []
         for group, (_, targets) in plan.items():
@@ -207,6 +208,17 @@ def _draw_supports(
             support = load_drawn_support(chosen, int(random.integers(len(chosen.individuals))), parts, traits)
             plan[group] = ((support,), [each for each in members if each is not chosen])
     return plans
+
+
+def _remember(finder: Finder, supports: Mapping[str, Sequence[Support]]) -> dict[str, Any]:
+    """Have the finder remember every group's supports, beside those of the others if it wants them."""
+    if not compares_groups(finder):
+        return {group: finder.remember(own) for group, own in supports.items()}
+    cut = {group: cut_out_supports(own) for group, own in supports.items()}
+    return {
+        group: finder.remember([*own, *(each for other in cut if other != group for each in cut[other])])
+        for group, own in supports.items()
+    }
 
 
 def _find(finder: Finder, memory: Any, image: RGBImage) -> list[Detection]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -40,6 +40,10 @@ BARE = 0.002
 
 MOST_OF_BOARD = 0.6
 """Share of all that lies on a board, from which on an individual is alone there."""
+
+
+MOST_OTHERS = 12
+"""With so many annotated individuals of other groups those found are compared: each takes a twentieth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,13 @@ class BoardMemory:
         body: float32 (K, 3), CIE Lab, the colours of the annotated individuals.
         templates: one an annotated individual.
         sitters: one an annotated individual.
+        others: annotated individuals of other groups, the shape of one of this group laid on each.
     """
 
     body: Floats
     templates: tuple[Template, ...]
     sitters: tuple[Sitter, ...]
+    others: tuple[Sitter, ...] = ()
 
 
 def remember_board(supports: Sequence[Support]) -> BoardMemory:
@@ -99,6 +105,27 @@ def remember_board(supports: Sequence[Support]) -> BoardMemory:
         templates.append(template)
         sitters.append(Sitter(image, body, fit_template(body, template)[0], template))
     return BoardMemory(np.concatenate(colours), tuple(templates), tuple(sitters))
+
+
+def compare_with_others(trunk: EfficientNetTrunk, memory: BoardMemory, others: Sequence[Support]) -> BoardMemory:
+    """Add annotated individuals of other groups, that strangers are told by them.
+
+    Args:
+        trunk: the network.
+        memory: of the group.
+        others: of other groups; the `MOST_OTHERS` that are most like those of the group are kept.
+    """
+    sitters = []
+    for support in others:
+        image, body = _cut_out(support.image, complete_body(support))
+        laid = [(*fit_template(body, template), template) for template in memory.templates]
+        pose, _, template = max(laid, key=lambda each: each[1])
+        sitters.append(Sitter(image, body, pose, template))
+    if len(sitters) > MOST_OTHERS:
+        own = np.stack([each.portray(trunk, CLOSE_HALF_WIDTH).features for each in memory.sitters])
+        likeness = [float((own @ each.portray(trunk, CLOSE_HALF_WIDTH).features).max()) for each in sitters]
+        sitters = [sitters[place] for place in sorted(np.argsort(likeness)[-MOST_OTHERS:].tolist())]
+    return replace(memory, others=tuple(sitters))
 
 
 def find_on_board(trunk: EfficientNetTrunk, memory: BoardMemory, image: RGBImage) -> list[Detection] | None:
@@ -220,7 +247,8 @@ def _judge(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, image: RGB
         portraits.append(portray(trunk, *_look_closer(image, laid.pieces, window, mask, moved), template))
         areas.append(int(mask.sum()))
     usual = float(np.median([pose.size for pose in split.poses])) if split.poses else 1.0
-    scores = judge([each.portray(trunk, usual) for each in memory.sitters], portraits)
+    annotated, others = ([each.portray(trunk, usual) for each in some] for some in (memory.sitters, memory.others))
+    scores = judge(annotated, portraits, others)
     small = np.array(areas) < SMALLEST * np.median(areas) if areas else np.zeros(0, dtype=bool)
     return np.where(small, 0.3 * scores, scores)
 

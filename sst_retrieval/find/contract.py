@@ -17,7 +17,12 @@ FOUND = 0.5
 
 @runtime_checkable
 class Finder(Protocol):
-    """Finds the individuals of a group on photographs."""
+    """Finds the individuals of a group on photographs.
+
+    A finder that has an attribute `compares_groups`, True, is given the annotated individuals of the other groups of
+    the collection, too, where these may show several individuals: cut out of their photographs, after those of the
+    group it shall find (`Support.group` says whose they are). What it finds may depend on them.
+    """
 
     @property
     def name(self) -> str:
@@ -49,6 +54,11 @@ class Finder(Protocol):
             The individuals, the surest first; masks of two never share a pixel. Empty if there are none.
         """
         ...
+
+
+def compares_groups(finder: Finder) -> bool:
+    """Return whether a finder wants the annotated individuals of other groups, too (see `Finder`)."""
+    return getattr(finder, "compares_groups", False) is True
 
 
 def check_detections(found: Sequence[Detection], image: RGBImage, name: str) -> list[Detection]:

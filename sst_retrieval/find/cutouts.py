@@ -115,6 +115,20 @@ def cut_out_support(support: Support, individuals: Sequence[Support]) -> Support
     return replace(support, image=cut.image, masks=np.ascontiguousarray(support.masks[:, *inside]), outline=outline)
 
 
+def cut_out_supports(supports: Sequence[Support]) -> tuple[Support, ...]:
+    """Cut annotated individuals out of their photographs; those on one photograph share `photograph`."""
+    on = group_by_photograph(supports)
+    return tuple(cut_out_support(each, on[each.photograph or each.individual]) for each in supports)
+
+
+def group_by_photograph(supports: Sequence[Support]) -> dict[str, list[Support]]:
+    """Group annotated individuals by the photograph they are on."""
+    groups: dict[str, list[Support]] = {}
+    for each in supports:
+        groups.setdefault(each.photograph or each.individual, []).append(each)
+    return groups
+
+
 def _draw(individuals: Sequence[Detection], window: Box) -> Mask:
     """Draw individuals into a window of the photograph: bool (h, w)."""
     x0, y0, x1, y1 = window

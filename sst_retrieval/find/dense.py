@@ -21,7 +21,15 @@ import numpy as np
 from PIL import Image
 
 from sst_retrieval.find.appearance import Look, compare_kinds, compare_parts, compute_look
-from sst_retrieval.find.board import BoardMemory, Laid, complete_body, judge_laid, lay_shapes, remember_board
+from sst_retrieval.find.board import (
+    BoardMemory,
+    Laid,
+    compare_with_others,
+    complete_body,
+    judge_laid,
+    lay_shapes,
+    remember_board,
+)
 from sst_retrieval.find.contract import FOUND
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
 from sst_retrieval.find.fragments import FragmentJoiner, Judged
@@ -89,19 +97,23 @@ class DenseFinder:
 
     Attributes:
         name: the model and its settings; goes into the provenance.
+        compares_groups: whether strangers on boards are told by what was annotated in other groups, too.
     """
 
-    def __init__(self, *, trunk: EfficientNetTrunk, foreground: Foreground) -> None:
+    def __init__(self, *, trunk: EfficientNetTrunk, foreground: Foreground, compares_groups: bool = False) -> None:
         """Take the network and the foreground.
 
         Args:
             trunk: the network, shared with propagator and embedder.
             foreground: what proposes things.
+            compares_groups: for collections whose groups look different, such as species: see `find.kinship`.
         """
+        self.compares_groups = compares_groups
         self.trunk = trunk
         self.foreground = foreground
         self._blobs = look_at_blobs(trunk)
-        self.name = f"dense finder ({trunk.name}, foreground {foreground.name})"
+        compared = ", groups compared" if compares_groups else ""
+        self.name = f"dense finder ({trunk.name}, foreground {foreground.name}{compared})"
 
     @property
     def concurrent(self) -> bool:
@@ -110,6 +122,8 @@ class DenseFinder:
 
     def remember(self, supports: Sequence[Support]) -> DenseFinderMemory:
         """Encode the annotated individuals of a group (see `Finder.remember`)."""
+        others = [each for each in supports if each.group != supports[0].group]
+        supports = [each for each in supports if each.group == supports[0].group]
         looks = []
         for support in supports:
             body = complete_body(support)
@@ -118,6 +132,8 @@ class DenseFinder:
             for mirrored in (False, True):
                 looks.append(compute_look(self.trunk, support.image, (x0, y0, x1, y1), mask, mirrored=mirrored))
         board = remember_board(supports)
+        if others:
+            board = compare_with_others(self.trunk, board, others)
         pixels = None
         if all(is_compact(complete_body(each)) for each in supports):
             pixels = fit_pixel_model(self.trunk, supports)

@@ -8,6 +8,10 @@
    light and board out of it. Their weights were learnt on drawers put together from individuals of six species.
 3. If what they have in common does not resemble the annotated individual, or few of them do place by place (head with
    head, elytra with elytra), none of them is of its kind. Places tell relatives apart that are alike on the whole.
+4. Where annotated individuals of other groups are given, too: an individual that is nearer to one of them than the
+   others on its photograph are is rather a stranger, and if most of them are nearer to it than to their own, it takes
+   more likeness to keep them. The photograph's median takes an odd annotated individual out of the first, not out of
+   the second: so limits are wide, and groups that look the same must not be compared.
 """
 
 from __future__ import annotations
@@ -51,6 +55,15 @@ WEIGHTS = (2.0, 25.0, -1.8)
 
 BIAS = 4.85
 """At the score 0.5 that it leads to, just under 2 % of the own kind are lost."""
+
+CONTRAST_WEIGHT, CONTRAST_BIAS = -10.0, 5.4
+"""Weight of how much nearer an individual is to another group's annotated one than to its own, beside `WEIGHTS`, and
+the bias that is used then: again just under 2 % of the own kind are lost."""
+
+NEARER, FARTHEST, NEAREST = 0.03, 0.1, 0.05
+"""Where a photograph's individuals are by so much nearer to another group's annotated one than to their own, none of
+them is of their kind unless their likeness is `NEAREST` above `LEAST_LIKENESS`; elsewhere only if it is `FARTHEST`
+below. Chosen on drawers of six species and thirty annotated individuals of each."""
 
 _SHARPNESS = 16.0
 _QUANTILES = (10, 25, 50, 75, 90)
@@ -107,12 +120,13 @@ def portray(trunk: EfficientNetTrunk, image: RGBImage, mask: Mask, pose: Pose, t
     )
 
 
-def judge(annotated: Sequence[Portrait], found: Sequence[Portrait]) -> Doubles:
+def judge(annotated: Sequence[Portrait], found: Sequence[Portrait], others: Sequence[Portrait] = ()) -> Doubles:
     """Judge which individuals of a photograph are of the annotated kind.
 
     Args:
         annotated: the annotated individuals, at least one.
         found: the individuals of one photograph.
+        others: annotated individuals of other groups, described as those found are.
 
     Returns:
         float64 (N,), 0..1; from 0.5 on they are.
@@ -127,8 +141,17 @@ def judge(annotated: Sequence[Portrait], found: Sequence[Portrait]) -> Doubles:
     to_neighbours = _compare_neighbours(features)
     colour = np.abs(colours - np.median(colours, axis=0)).mean(axis=(1, 2))
     measures = np.stack([_above_median(to_common), _above_median(to_neighbours), np.log1p(colour)], axis=1)
-    scores: Doubles = 1 / (1 + np.exp(-(measures @ np.array(WEIGHTS) + BIAS)))
-    least = np.interp(len(found), list(LEAST_LIKENESS), list(LEAST_LIKENESS.values()))
+    verdict = measures @ np.array(WEIGHTS)
+    least = float(np.interp(len(found), list(LEAST_LIKENESS), list(LEAST_LIKENESS.values())))
+    if others:
+        nearer = features @ np.stack([each.features for each in others]).T - likeness[:, None]
+        contrast = nearer.max(axis=1)
+        verdict += CONTRAST_WEIGHT * _above_median(contrast) + CONTRAST_BIAS
+        if len(found) > 1:
+            least += NEAREST if np.median(nearer, axis=0).max() > NEARER else -FARTHEST
+    else:
+        verdict += BIAS
+    scores: Doubles = 1 / (1 + np.exp(-verdict))
     if measure_likeness(annotated, found, float((known @ common).max())) < least:
         scores = scores * 0.49
     return scores

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,15 +32,18 @@ from trays import (
     write_rows,
 )
 
+from sst_retrieval.annotate.supports import Supports, read_supports
 from sst_retrieval.build import shard_writer
+from sst_retrieval.build.individuals import add_finder_to_fingerprints
 from sst_retrieval.build.pipeline import build_index
+from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import masks
 from sst_retrieval.index.picture_pack import list_pictures, remove_pictures, write_pictures
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.thumbnails import find_missing_pictures, read_thumbnail
 from sst_retrieval.search.index import Index, open_index
-from sst_retrieval.types import Detection, Individual, RGBImage
+from sst_retrieval.types import Detection, Individual, RGBImage, Support
 
 TRAITS = ("spot", "bar")
 
@@ -388,7 +391,9 @@ def test_a_killed_build_goes_on(tmp_path: Path) -> None:
 import sys, trays
 from pathlib import Path
 from dataclasses import replace
+from sst_retrieval.annotate.supports import Supports, read_supports
 from sst_retrieval.build import shard_writer
+from sst_retrieval.build.individuals import add_finder_to_fingerprints
 shard_writer.SHARD_PHOTOGRAPHS = 1
 trays.build_trays(Path(sys.argv[1]), Path(sys.argv[2]), replace(trays.TRAYS, workers=1))
 """
@@ -542,3 +547,68 @@ def test_both_kinds_of_groups_in_one_index(tmp_path: Path) -> None:
         assert {hit.specimen for hit in hits} == {"t0", "t1", "t2"}
     report = build_fake(table, tmp_path / "index", replace(TRAYS, individuals=None))
     assert report.processed == 0
+
+
+class ComparingFinder(BlobFinder):
+    """Keeps what it was given to remember."""
+
+    name = "comparing finder"
+    compares_groups = True
+    remembered: Sequence[Sequence[Support]] = ()
+
+    def remember(self, supports: Sequence[Support]) -> int:
+        ComparingFinder.remembered = [*ComparingFinder.remembered, supports]
+        return super().remember(supports)
+
+
+def make_comparing_finder(device: str) -> ComparingFinder:
+    return ComparingFinder(device)
+
+
+def with_a_second_group(table: Path) -> Path:
+    """Make another group of the trays t2 and t4, its support the first beetle of t2."""
+    support = label(paint_tray(COLLECTION["t2"])[1][:1])
+    Image.fromarray(support).save(table.parent / "supports" / "t2.png")
+    return write_rows(
+        table,
+        [
+            {
+                "catalogNumber": name,
+                "image": f"images/{name}.png",
+                "group": "other" if name in ("t2", "t4") else "beetle",
+            }
+            for name in COLLECTION
+        ],
+    )
+
+
+def test_a_finder_that_compares_groups_is_given_the_others_cut_out(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ComparingFinder, "remembered", ())
+    settings = replace(TRAYS, finder="test_build_individuals:make_comparing_finder")
+    with_a_second_group(table)
+    build_trays(table, table.parent / "index", settings)
+    first, second = ComparingFinder.remembered
+    assert [each.group for each in first] == ["beetle", "other"]
+    assert [each.group for each in second] == ["other", "beetle"]
+    assert first[0].image.shape[:2] == SIZE
+    assert first[1].image.shape[0] < SIZE[0]
+    assert first[1].body.sum() == second[0].body.sum()
+
+
+def test_groups_that_are_compared_are_built_anew_when_one_of_them_changes(table: Path) -> None:
+    with_a_second_group(table)
+    supports = read_supports(table.parent / "supports", read_collection(table), individuals="many")
+    changed = replace(supports, fingerprints={**supports.fingerprints, "other": "0" * 64})
+    comparing, plain = ComparingFinder("cpu"), BlobFinder("cpu")
+
+    def read(supports: Supports, finder: BlobFinder) -> Mapping[str, str]:
+        return add_finder_to_fingerprints(supports, finder).fingerprints
+
+    assert read(supports, plain)["beetle"] == read(changed, plain)["beetle"]
+    assert read(supports, comparing)["beetle"] != read(changed, comparing)["beetle"]
+    alone = replace(changed, individuals={"beetle": "many", "other": "one"})
+    assert (
+        read(alone, comparing)["beetle"] == read(replace(supports, individuals=alone.individuals), comparing)["beetle"]
+    )

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from sst_retrieval.find import board
 from sst_retrieval.find.board import (
     BoardMemory,
+    compare_with_others,
     complete_body,
     find_on_board,
     judge_laid,
@@ -215,6 +217,22 @@ def test_individuals_of_all_turns_and_sizes_are_found(trunk: EfficientNetTrunk, 
     assert [each.box for each in again] == [each.box for each in found]
 
 
+def test_groups_are_compared_by_the_individuals_that_are_most_alike(
+    trunk: EfficientNetTrunk, memory: BoardMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board, "MOST_OTHERS", 1)
+    size = (200, 200)
+    egg, round_one = draw_body(size, 100, 100, 0.3), np.hypot(*(np.mgrid[:200, :200] - 100)) < 60
+    others = [
+        Support(str(n), "others", paint([mask], size), ("body",), mask[None]) for n, mask in enumerate((round_one, egg))
+    ]
+    (kept,) = compare_with_others(trunk, memory, others).others
+    assert (
+        iou(kept.body[kept.body.any(axis=1)][:, kept.body.any(axis=0)], egg[egg.any(axis=1)][:, egg.any(axis=0)]) == 1
+    )
+    assert compare_with_others(trunk, memory, []).others == ()
+
+
 def test_an_empty_board_has_none(trunk: EfficientNetTrunk, memory: BoardMemory) -> None:
     assert find_on_board(trunk, memory, paint([], (300, 400))) == []
 
@@ -269,6 +287,25 @@ def test_one_alone_is_compared_with_the_annotated() -> None:
     assert judge([make_portrait(0.0)], []).shape == (0,)
     # A pin may hide its head.
     assert judge([make_portrait(0.0)], [make_portrait(0.9, head=3.0)])[0] >= FOUND
+
+
+def test_who_is_nearer_to_another_group_than_the_others_are_is_a_stranger() -> None:
+    own, stranger = [make_portrait(0.05 * (-1) ** n) for n in range(12)], make_portrait(0.5)
+    alone = judge([make_portrait(0.0)], [*own, stranger])
+    assert (alone >= FOUND).all()
+    beside = judge([make_portrait(0.0)], [*own, stranger], [make_portrait(0.65), make_portrait(-2.0)])
+    assert (beside[:-1] >= FOUND).all()
+    assert beside[-1] < FOUND
+
+
+def test_a_drawer_that_is_nearer_to_another_group_is_of_that_group_and_no_drawer_is_lost_to_a_group_as_near() -> None:
+    drawer = [make_portrait(0.78 + 0.005 * n) for n in range(18)]
+    annotated, theirs, as_near = make_portrait(0.0), make_portrait(0.85), make_portrait(1.62)
+    assert (judge([annotated], drawer) >= FOUND).all()
+    assert (judge([annotated], drawer, [theirs]) < FOUND).all()
+    assert (judge([annotated], drawer, [as_near]) >= FOUND).all()
+    # One alone is not refused for it: whoever photographs one specimen means it.
+    assert judge([annotated], drawer[:1], [theirs])[0] >= FOUND
 
 
 @pytest.fixture(scope="module")
