@@ -25,6 +25,7 @@ from sst_retrieval.errors import ImageError, InputError
 from sst_retrieval.imaging.exposure import describe_exposure, is_one_colour
 from sst_retrieval.imaging.images import image_size, read_photograph
 from sst_retrieval.imaging.masks import encode
+from sst_retrieval.index.disk import explain_disk_errors
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.shards import EmptyRow, ShardRow
 from sst_retrieval.index.thumbnails import write_individual_thumbnails, write_thumbnails
@@ -257,7 +258,8 @@ def _make_rows(
         found = replace_drawn(found, traits, batch.annotations[name])
     found = batch.alignment.apply(replace_reviewed(found, traits, task.reviews))
     regions = describe_regions(name, image, found, traits, engines.embedder)
-    write_thumbnails(paths, name, image, dict(zip(traits, found.masks, strict=True)))
+    with explain_disk_errors(paths.root):
+        write_thumbnails(paths, name, image, dict(zip(traits, found.masks, strict=True)))
     return [(region, task.content, task.supports) for region in regions]
 
 
@@ -279,8 +281,9 @@ def _process_several(
         embedder=engines.embedder,
         align=batch.alignment.apply,
     )
-    for regions in described:
-        write_individual_thumbnails(paths, read.image, regions)
+    with explain_disk_errors(paths.root):
+        for regions in described:
+            write_individual_thumbnails(paths, read.image, regions)
     rows = [(region, task.content, task.supports) for regions in described for region in regions]
     empty = None if rows else (name, task.content, task.supports)
     return PhotographRows(name, rows, (*read.notes, *notes), empty)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -25,8 +26,10 @@ from sst_retrieval.build import cluster as clusters
 from sst_retrieval.build import shard_writer
 from sst_retrieval.build.cluster import MAX_DEATHS, SharedIndex, open_cluster
 from sst_retrieval.build.settings import BuildSettings
-from sst_retrieval.errors import ClusterError, InputError, ModelError
+from sst_retrieval.errors import ClusterError, IndexFolderError, InputError, ModelError
 from sst_retrieval.imaging.images import content_hash
+from sst_retrieval.index import thumbnails
+from sst_retrieval.index.store import Store
 from sst_retrieval.nets import ray_cluster
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, RGBImage
@@ -52,6 +55,8 @@ class ObedientTracker(FakeTracker):
                 with deaths.open("a") as file:
                     file.write("x")
                 os.kill(os.getpid(), signal.SIGKILL)
+        if (orders / "full").exists() and np.array_equal(image, paint("blue", 7)[0]):
+            thumbnails.write_loose_pictures = raise_no_space  # In this worker, which ends with the build.
         if (orders / "nonsense").exists():
             return replace(super()._propagate(memory, image), confidence=np.float32([7, 7]))
         return super()._propagate(memory, image)
@@ -195,6 +200,38 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("where", ["worker", "driver"])
+def test_a_disk_that_is_full_and_has_room_again(
+    table: Path, ten: Path, settings: BuildSettings, orders: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_writer, "SHARD_PHOTOGRAPHS", 2)
+    with monkeypatch.context() as patch:
+        if where == "worker":
+            (orders / "full").touch()
+        else:
+            append, written = Store.append, []
+
+            def append_twice(store: Store, *arguments: Any, **options: Any) -> None:
+                written.append(store)
+                if len(written) > 2:
+                    patch.setattr(pq, "write_table", raise_no_space)
+                append(store, *arguments, **options)
+
+            patch.setattr(Store, "append", append_twice)
+        with pytest.raises(IndexFolderError, match=r"is full .*stays as it was.*run the build again"):
+            clusters_build(table, settings)
+    (orders / "full").unlink(missing_ok=True)
+    assert not [path for path in (table.parent / "index").rglob("*.tmp*") if path.is_file()]
+    report = clusters_build(table, settings)
+    assert report.reused >= 4  # Two shards of two photographs.
+    assert report.processed + report.reused == 10
+    assert list_rows(table.parent / "index") == list_rows(ten / "index")
+
+
+def raise_no_space(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_an_error_in_a_worker_names_the_photograph(table: Path, settings: BuildSettings, orders: Path) -> None:

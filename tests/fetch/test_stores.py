@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -175,3 +177,75 @@ def test_a_build_of_photographs_in_a_store(
 def test_a_store_without_a_folder_for_copies(table: Path) -> None:
     with pytest.raises(InputError, match="name the folder of the copies with --images"):
         build_fake(table, table.parent / "index", replace(FAKES, store=STORE))
+
+
+# ----------------------------------------------------------------------------------------- a server that speaks S3
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A bucket of an S3 server on this computer, as s3fs sees it, with a key that the server checks for."""
+    moto = pytest.importorskip("moto.server", reason="moto is not installed (pip install 'sst-retrieval[test]')")
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed (pip install 'sst-retrieval[s3]')")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "museum",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    # Servers of one process share their buckets.
+    urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/moto-api/reset", method="POST")).close()
+    s3fs.S3FileSystem.clear_instance_cache()
+    system = s3fs.S3FileSystem()
+    system.mkdir("museum")
+    try:
+        yield system
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+        server.stop()
+
+
+def test_photographs_on_an_s3_server(bucket: Any, tmp_path: Path) -> None:
+    bucket.pipe_file("museum/photographs/a.png", b"first")
+    bucket.pipe_file("museum/photographs/deep/b c.png", b"second")
+    bucket.pipe_file("museum/secret.png", b"secret")
+    wanted = ["a.png", "s3://museum/photographs/deep/b c.png", "gone.png", "s3://museum/secret.png"]
+    report = copy_from_store("s3://museum/photographs", wanted, tmp_path)
+    assert (report.copied, report.kept, report.missing) == (2, 0, ("gone.png",))
+    assert (tmp_path / "b c.png").read_bytes() == b"second"
+    assert not list(tmp_path.rglob("secret*"))
+    assert copy_from_store("s3://museum/photographs", wanted, tmp_path).kept == 2
+    bucket.pipe_file("museum/photographs/a.png", b"other")  # Of the same size: the server's checksum tells.
+    report = copy_from_store("s3://museum/photographs/", wanted, tmp_path)
+    assert (report.copied, report.kept) == (1, 1)
+    assert (tmp_path / "a.png").read_bytes() == b"other"
+
+
+def test_an_s3_server_without_the_bucket(bucket: Any, tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match="s3://nowhere has none of the 1 photographs"):
+        copy_from_store("s3://nowhere", ["a.png"], tmp_path)
+
+
+def test_an_s3_server_that_cannot_be_reached(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    type(bucket).clear_instance_cache()
+    with pytest.raises(FetchError, match=r"museum/a.png cannot be read from the store: .*127\.0\.0\.1:9"):
+        copy_from_store("s3://museum", ["a.png"], tmp_path)
+
+
+def test_a_build_of_photographs_on_an_s3_server(bucket: Any, ten: Path, tmp_path: Path) -> None:
+    table = shutil.copy(ten / "collection.csv", tmp_path / "collection.csv")
+    table.write_text(table.read_text().replace("images/", "s3://museum/photographs/"))
+    shutil.copytree(ten / "supports", tmp_path / "supports")
+    for path in (ten / "images").iterdir():
+        bucket.pipe_file(f"museum/photographs/{path.name}", path.read_bytes())
+    settings = replace(FAKES, store="s3://museum/photographs", images=tmp_path / "copies")
+    assert build_fake(table, tmp_path / "index", settings).processed == 10
+    ours, theirs = every_region(tmp_path / "index"), every_region(ten / "index")
+    assert [key for key in theirs if not same_region(ours[key], theirs[key])] == []
