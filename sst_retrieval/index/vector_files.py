@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import mmap
+import os
 import struct
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,12 @@ CHUNK = 4096
 
 EXTRA_CANDIDATES = 32
 """Candidates beyond k in the first call of FAISS: near ties."""
+
+_HEAD = struct.Struct("<4siqqq?i4siqqq?iQ")
+"""Of the file: that of the ids, that of the vectors, and how many numbers follow."""
+
+_OPEN_FILES = Path("/proc/self/fd")
+"""Where the system (Linux) lists the files that this process has open."""
 
 _UNUSED = 1 << 20
 """What FAISS writes into two fields of its header that it does not read."""
@@ -82,41 +91,57 @@ class VectorFile:
 
         Raises:
             IndexFolderError: the file cannot be read or does not hold such vectors.
-            SSTError: FAISS cannot be loaded.
+            SSTError: FAISS cannot be loaded, where it must be at once.
         """
-        faiss = load_faiss()
+        self._path = path
         try:
-            self._index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
+            self.vectors, self.ids = _map_file(path)
+        except (OSError, ValueError) as error:
             raise IndexFolderError(f"{path} cannot be read; run the build again to make it anew: {error}") from error
-        flat: Any = faiss.downcast_index(self._index.index)
-        if flat.d != dim:
-            raise IndexFolderError(f"{path} holds vectors of {flat.d} values, the index says {dim}")
-        self.ids: Ids = faiss.vector_to_array(self._index.id_map)
-        shape = (flat.ntotal, flat.d)
-        self.vectors: Floats = (
-            faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(shape)
-            if flat.ntotal
-            else np.zeros(shape, dtype=np.float32)
-        )
-        self.vectors.flags.writeable = False
-        file = path.open("rb", buffering=0)
-        weakref.finalize(self, file.close)
-        self._unread: io.FileIO | None = file
+        if self.vectors.shape[1] != dim:
+            raise IndexFolderError(f"{path} holds vectors of {self.vectors.shape[1]} values, the index says {dim}")
+        self._lock = threading.Lock()
+        self._index: Any = None
+        self._file: io.FileIO = path.open("rb", buffering=0)
+        weakref.finalize(self, self._file.close)
+        self._unread = True
+        if not _OPEN_FILES.is_dir():
+            self._open_index()  # Later the file may have been removed.
 
     def __len__(self) -> int:
         """Count the vectors."""
         return len(self.ids)
 
+    def _open_index(self) -> Any:
+        """Open the file by FAISS, at the first search that needs it.
+
+        Raises:
+            IndexFolderError: it cannot be read.
+            SSTError: FAISS cannot be loaded.
+        """
+        with self._lock:
+            if self._index is None:
+                faiss = load_faiss()
+                # By its open handle: a generation that nobody opens any more may be gone, and its readers go on.
+                handle = _OPEN_FILES / str(self._file.fileno())
+                path = handle if _OPEN_FILES.is_dir() else self._path
+                try:
+                    self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+                except RuntimeError as error:
+                    raise IndexFolderError(
+                        f"{self._path} cannot be read; run the build again to make it anew: {error}"
+                    ) from error
+            return self._index
+
     def read_sequentially(self) -> None:
         """Read the file once from end to end, into the page cache, before the first search of most of it.
 
-        FAISS maps it for random access: page by page, the first search would take ten times as long.
+        It is mapped for random access: page by page, the first search would take ten times as long.
         """
-        file, self._unread = self._unread, None
-        if file is not None:
+        unread, self._unread = self._unread, False
+        if unread:
             buffer = bytearray(1 << 20)
-            while file.readinto(buffer):
+            while self._file.readinto(buffer):
                 pass
 
     def find_candidates(self, vector: Floats, k: int, rows: Ids | None, *, margin: float) -> Ids:
@@ -137,11 +162,40 @@ class VectorFile:
         parameters = None if rows is None else _filter_ids(self.ids[rows])
         wanted = k + EXTRA_CANDIDATES
         while True:
-            (scores,), (found,) = self._index.search(vector[None], min(wanted, len(among)), params=parameters)
+            (scores,), (found,) = self._open_index().search(vector[None], min(wanted, len(among)), params=parameters)
             limit = scores[k - 1] - margin
             if wanted >= len(among) or scores[-1] < limit:
                 return np.searchsorted(self.ids, np.sort(found[scores >= limit]))
             wanted *= 4
+
+
+def _map_file(path: Path) -> tuple[Floats, Ids]:
+    """Map what `write_vectors` wrote: float32 (n, D), read-only, and int64 (n,), in memory.
+
+    Not by FAISS, which would hold the ids a second time.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no such file.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD.size)
+        if len(head) < _HEAD.size:
+            raise ValueError("it is too short")
+        outer, dim, count, _, _, _, _, inner, own_dim, own_count, _, _, _, metric, values = _HEAD.unpack(head)
+        size = _HEAD.size + 4 * values + 8 + 8 * count
+        fits = (dim, count, values) == (own_dim, own_count, own_dim * own_count) and dim > 0 and count >= 0
+        if (outer, inner, metric) != (b"IxMp", b"IxFI", 0) or not fits or file.seek(0, os.SEEK_END) != size:
+            raise ValueError("it is not a flat index of inner products under ids, or not whole")
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if hasattr(mmap, "MADV_RANDOM"):
+            mapped.madvise(mmap.MADV_RANDOM)
+        file.seek(_HEAD.size + 4 * values)
+        if struct.unpack("<Q", file.read(8)) != (count,):
+            raise ValueError("it has another number of ids")
+        ids = np.fromfile(file, "<i8", count)
+    vectors: Floats = np.ndarray((count, dim), "<f4", mapped, _HEAD.size)
+    return vectors, ids
 
 
 def _filter_ids(ids: Ids) -> Any:

@@ -128,7 +128,9 @@ class VectorIndex:
         dim = sum(blocks.values())
         self._files = [VectorFile(each, dim) for each in (path, *(added.vectors for added in additions))]
         self._starts = np.cumsum([0, *map(len, self._files)])
-        self.stored_ids: Ids = np.concatenate([file.ids for file in self._files])
+        self.stored_ids: Ids = self._files[0].ids if not additions else np.concatenate([f.ids for f in self._files])
+        for file, (start, stop) in zip(self._files, pairwise(self._starts), strict=True):
+            file.ids = self.stored_ids[start:stop]  # In memory once.
         if additions and not bool((np.diff(self.stored_ids) > 0).all()):
             raise IndexFolderError(
                 f"{additions[-1].vectors} does not fit the vectors it was added to; run the build again with --refit"

@@ -184,8 +184,23 @@ def test_the_file_is_the_one_that_faiss_writes(tmp_path: Path, count: int) -> No
 def test_an_open_index_outlives_its_file(folder: Path) -> None:
     stored = np.array([a_vector(seed) for seed in range(2000)])
     index = index_of(folder, stored)
+    every = index_of(folder, stored)
     (folder / "trait.faiss").unlink()
     np.testing.assert_array_equal(index.reconstruct(index.ids), stored)
+    query = index.scale([QueryExample(stored[7][None])], EQUAL)
+    assert query.vector is not None
+    found = every._files[0].find_candidates(query.vector.astype(np.float32), 3, None, margin=1e-6)  # By FAISS.
+    assert 7 in found
+
+
+@pytest.mark.parametrize("place", [0, 4, 8, 40, 44, 78])
+def test_a_file_whose_head_does_not_fit_is_named(folder: Path, place: int) -> None:
+    index_of(folder, np.array([a_vector(seed) for seed in range(20)]))
+    content = bytearray((folder / "trait.faiss").read_bytes())
+    content[place] ^= 2
+    (folder / "trait.faiss").write_bytes(bytes(content))
+    with pytest.raises(IndexFolderError, match=r"trait\.faiss"):
+        VectorIndex(folder / "trait.faiss", BLOCKS)
 
 
 @pytest.mark.parametrize("damage", [b"", b"IxMp", b"not a vector file at all"])
