@@ -125,6 +125,28 @@ def test_a_build_mends_a_damaged_pack(paths: IndexPaths, table: Path) -> None:
     assert verify_index(paths.root).damages == []
 
 
+def test_a_build_that_is_killed_before_it_packs_the_pictures_loses_none(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their shard is written, so the next build does not make them again: it finds them where the worker put them."""
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    paths = IndexPaths(table.parent / "index")
+    with monkeypatch.context() as patched:
+        patched.setattr("sst_retrieval.index.store.pack_pictures", kill)
+        with pytest.raises(KeyboardInterrupt):
+            build_fake(table, paths.root)
+    loose = {path.name for path in paths.list_loose_pictures()}
+    assert loose
+    assert not paths.pictures_file.exists()
+    build_fake(table, paths.root)
+    assert not list(paths.list_loose_pictures())
+    assert len({name for name, _ in read_all(paths)}) == 10
+    assert verify_index(paths.root).notes == []
+
+
 # ------------------------------------------------------------------------------------------- of an older version
 
 

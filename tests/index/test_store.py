@@ -15,6 +15,7 @@ from killing import kill_everywhere
 
 from sst_retrieval.errors import CollectionError, IndexFolderError, ModelMismatchError
 from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.epochs import open_vectors, read_epoch, read_removed_ids
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.vectors import VectorIndex
 from sst_retrieval.types import Skipped
@@ -29,9 +30,9 @@ def commit(store: Store, ids: list[str], **how: object) -> int:
 def content(store: Store, trait: str = "wing") -> dict[str, np.ndarray]:
     """Specimen -> vector, of the regions that readers see."""
     assert store.generation is not None
-    number = store.generation.number
-    vectors = VectorIndex(store.paths.generation(number).vector_file(trait), BLOCKS)
-    with Catalog(store.paths.generation(number).catalog_file) as catalog:
+    paths = store.paths.generation(store.generation.number)
+    vectors = open_vectors(paths, trait, BLOCKS, read_epoch(paths), read_removed_ids(paths))
+    with Catalog(paths.catalog_file) as catalog:
         owners = catalog.owners(vectors.ids.tolist())
         return {owners[i][0]: v for i, v in zip(vectors.ids.tolist(), vectors.reconstruct(vectors.ids), strict=True)}
 
@@ -430,7 +431,7 @@ def a_vector_of(specimen: str) -> list[float]:
 def test_a_broken_shard_is_named(tmp_path: Path) -> None:
     store = built(tmp_path / "index", [a_region("a")])
     (tmp_path / "index" / "shards" / "000000.parquet").write_bytes(b"PAR1")
-    with pytest.raises(IndexFolderError, match="000000"):
+    with pytest.raises(IndexFolderError, match="000000"), store.lock():  # Each lock checks what it reads once.
         store.indexed_hashes()
 
 
