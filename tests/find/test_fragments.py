@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,6 +66,27 @@ def test_a_body_that_a_pin_cuts_in_two_is_one_by_its_shape() -> None:
     halves = [Judged(cut(OVAL & side), look(WHOLE), 0.9) for side in (COLUMNS < 80, COLUMNS >= 80)]
     (joined,) = join(halves, look(WHOLE))
     assert joined.proposal.area == OVAL.sum()
+
+
+def test_a_head_that_lies_beside_its_body_is_a_part_of_it_if_together_they_are_more_of_the_kind() -> None:
+    head, body = COLUMNS < 70, COLUMNS >= 70
+    for direction, count in ((0.35, 1), (0.2, 2)):  # Likeness of kind 0.76 and 0.92: together 0.24 or 0.08 more.
+        kind = np.zeros(320, np.float32)
+        kind[:2] = math.cos(2 * direction), math.sin(2 * direction)
+        half = Look(kind, np.eye(112, dtype=np.float32)[:6])
+        # Their shape says nothing: they are of a cross, not of an oval.
+        cross = (OVAL & (abs(ROWS - 60) < 6)) | ((abs(COLUMNS - 70) < 6) & (abs(ROWS - 60) < 50))
+        pieces = [Judged(cut(cross & side), half, 0.9) for side in (head, body)]
+        assert len(join(pieces, look(WHOLE))) == count
+
+
+def test_doubtful_pieces_beside_an_animal_are_no_other_one() -> None:
+    legs = [(top < ROWS) & (top + 10 >= ROWS) & (abs(COLUMNS - 100) < 6) for top in (92, 103)]
+    pieces = [Judged(cut(leg), look([number]), 0.3) for number, leg in enumerate(legs)]
+    (alone,) = join(pieces, look([0, 1]))
+    assert alone.score == 0.6
+    beside = join([*pieces, Judged(cut(OVAL), look(WHOLE), 0.9)], look([0, 1]))
+    assert [each.score for each in beside] == [0.9, 0.3, 0.3]
 
 
 def test_a_leg_beside_its_animal_is_a_part_of_it() -> None:
