@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sst_retrieval.errors import CollectionError
@@ -42,6 +42,39 @@ class SpecimenTable:
         return f"{self.unit}{'s' * (len(numbers) > 1)} " + " and ".join(
             filter(None, [", ".join((shown + more)[:-1]), (shown + more)[-1]])
         )
+
+
+class TableRow(Mapping[str, Scalar]):
+    """One row of a table: column -> value, read from the columns when it is asked for.
+
+    A dictionary of its own for every row would take more memory than all the columns.
+    """
+
+    __slots__ = ("_columns", "_row")
+
+    def __init__(self, columns: Mapping[str, Sequence[Scalar]], row: int) -> None:
+        """Take the columns, which must stay as they are, and the position of the row in them."""
+        self._columns, self._row = columns, row
+
+    def __getitem__(self, name: str) -> Scalar:
+        """Return the value of a column."""
+        return self._columns[name][self._row]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names of the columns."""
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        """Count the columns."""
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        """Write the row as a dictionary."""
+        return repr(dict(self))
+
+    def __reduce__(self) -> tuple[type[dict[str, Scalar]], tuple[dict[str, Scalar]]]:
+        """Leave the rest of the table behind on the way to another process."""
+        return dict, (dict(self),)
 
 
 def check_column_names(names: Sequence[str], source: str) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ from sst_retrieval.collection.places import explain_shared, read_places, share_f
 from sst_retrieval.collection.scale_column import check_scale_column
 from sst_retrieval.collection.specimen_table import SpecimenTable
 from sst_retrieval.collection.table_files import TEXT_SUFFIXES, read_table
+from sst_retrieval.collection.table_photographs import TablePhotographs
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.types import Photograph, Skipped
 
@@ -64,7 +66,7 @@ class Collection:
         notes: how the table was read where that was not certain, one sentence each.
     """
 
-    photographs: tuple[Photograph, ...]
+    photographs: Sequence[Photograph]
     columns: Mapping[str, str]
     source: Path
     left_out: tuple[Skipped, ...] = ()
@@ -318,21 +320,16 @@ def _build_collection(
     if not files:
         raise CollectionError(f"{left_out[0].reason}; no row is left that has both an id and a photograph")
     places = read_places(table, files, notes)
-    found = [
-        Photograph(
-            id=names[row].id,
-            image=path,
-            group=str((groups[row] if groups else None) or DEFAULT_GROUP),
-            metadata={column: values[row] for column, values in table.columns.items()},
-            specimen=names[row].specimen,
-            view=names[row].view,
-            place=places.get(row),
-        )
-        for row, path in files.items()
-    ]
-    notes += _note_similar_groups(table, [each.group for each in found], list(files))
-    notes += _note_shared_photographs(table, dict(zip(files, found, strict=True)), files)
-    return Collection(tuple(found), dict(table.types), source, tuple(left_out), tuple(dict.fromkeys(notes)))
+    found = TablePhotographs(
+        table.columns,
+        names={row: names[row] for row in files},
+        paths=list(files.values()),
+        groups=[str((groups[row] if groups else None) or DEFAULT_GROUP) for row in files],
+        places=places,
+    )
+    notes += _note_similar_groups(table, found.groups, list(files))
+    notes += _note_shared_photographs(table, found, files)
+    return Collection(found, dict(table.types), source, tuple(left_out), tuple(dict.fromkeys(notes)))
 
 
 def _note_similar_groups(table: SpecimenTable, groups: Sequence[str], rows: Sequence[int]) -> list[str]:
@@ -354,14 +351,16 @@ def _note_similar_groups(table: SpecimenTable, groups: Sequence[str], rows: Sequ
 
 
 def _note_shared_photographs(
-    table: SpecimenTable, photographs: Mapping[int, Photograph], files: Mapping[int, Path]
+    table: SpecimenTable, photographs: Sequence[Photograph], files: Mapping[int, Path]
 ) -> list[str]:
     """Note files that several rows share, of which not all name their places."""
-    shared = [rows for rows in share_files(files).values() if any(photographs[row].place is None for row in rows)]
-    notes = [
-        explain_shared(f"{table.source} {table.locate(rows)}", [photographs[row] for row in rows])
-        for rows in shared[:5]
-    ]
+    order = list(files)  # Ascending, and the photographs are in the same order.
+
+    def select(rows: Sequence[int]) -> list[Photograph]:
+        return [photographs[bisect_left(order, row)] for row in rows]
+
+    shared = [rows for rows in share_files(files).values() if any(each.place is None for each in select(rows))]
+    notes = [explain_shared(f"{table.source} {table.locate(rows)}", select(rows)) for rows in shared[:5]]
     return notes + [f"{table.source}: {len(shared) - 5:,} more photographs are named by several rows"] * (
         len(shared) > 5
     )
