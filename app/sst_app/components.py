@@ -15,6 +15,9 @@ from sst_app.index_images import Outline
 from sst_app.json_values import replace_gaps
 
 BROWSER = Path(__file__).parent / "browser"
+STYLED_BY_PAGE = frozenset({"hits"})
+"""Components that share the styles of `style.html`."""
+
 POINT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A7A00", "#555555")
 """Colours of points, the same as in points.js: the palette of Okabe and Ito with a darker yellow, and grey."""
 
@@ -108,6 +111,17 @@ def show_pictures_together(pictures: Sequence[dict[str, str]], *, key: str) -> N
     _register("compare", '<div class="compare"></div>')(data={"pictures": list(pictures)}, key=hash_key(key))
 
 
+def show_hits(data: dict[str, Any], *, key: str, on_acts: Callable[[], None]) -> None:
+    """Show the tiles of hits; `browser/hits.js` documents `data` and what it sends.
+
+    Args:
+        data: the hits in order.
+        key: widget key, under which what was sent is found in the session.
+        on_acts: called when acts have arrived.
+    """
+    _register("hits", '<div class="hits"></div>')(data=replace_gaps(data), key=key, on_acts_change=on_acts)
+
+
 def show_review(data: dict[str, Any], *, key: str, on_decisions: Callable[[], None]) -> None:
     """Show the queue of masks to review; `browser/review.js` documents `data` and the state it sends.
 
@@ -152,8 +166,9 @@ def hash_content(image: npt.NDArray[np.uint8]) -> str:
 def _register(name: str, html: str) -> Any:
     """Register a component; cached, so that it happens once."""
     return st.components.v2.component(
-        f"sst_{name}", html=html, css=_read_text(f"{name}.css"), js=_read_text(f"{name}.js")
-    )
+        f"sst_{name}", html=html, css=_read_text(f"{name}.css"), js=_read_text(f"{name}.js"),
+        isolate_styles=name not in STYLED_BY_PAGE,
+    )  # fmt: skip
 
 
 def _read_text(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -115,21 +116,41 @@ def get_index() -> sst.Index:
 
 def _read_state(path: Path) -> tuple[int, ...]:
     """Return what changes with every build and review, and if another index lies in the same place."""
-    return *sst.index_state(path), *_read_stamp(path)
+    known = _get_states()
+    files = tuple(map(_identify, (path / "manifest.json", path / "reviews" / "decisions.jsonl")))
+    before = known.get(path)
+    # A page asks some sixty times a run; the manifest is only read again if a file of it is another one.
+    if before is None or None in files[:1] or before[0] != files or _identify_catalog(path, before[1]) != before[1][2:]:
+        state = sst.index_state(path)
+        before = known[path] = files, (*state, *_identify_catalog(path, state))
+    return before[1]
 
 
-def _read_stamp(path: Path) -> tuple[int, ...]:
+def _identify_catalog(path: Path, state: tuple[int, ...]) -> tuple[int, ...]:
     """Identify the files of a generation: an index that was removed and built anew is of generation 1 again."""
+    found = _identify(path / "generations" / f"{state[0]:04d}" / "catalog.duckdb")
+    return () if found is None else found[:2]
+
+
+def _identify(file: Path) -> tuple[int, int, int] | None:
+    """Return what changes whenever a file is written or replaced; None if there is none."""
     try:
-        catalog = (path / "generations" / f"{sst.index_state(path)[0]:04d}" / "catalog.duckdb").stat()
+        about = file.stat()
     except OSError:
-        return ()
-    return catalog.st_ino, catalog.st_mtime_ns
+        return None
+    return about.st_ino, about.st_mtime_ns, about.st_size
+
+
+@functools.cache
+def _get_states() -> dict[Path, tuple[tuple[tuple[int, int, int] | None, ...], tuple[int, ...]]]:
+    """Return what was read last of each index: what identified its files then, and its state."""
+    return {}
 
 
 def get_cache_key(index: sst.Index) -> tuple[str, tuple[int, ...]]:
     """Return the cache key of data of an index: its folder and state."""
-    return str(get_path().resolve()), (*index.state, *_read_stamp(get_path()))
+    path = get_path()
+    return str(path.resolve()), (*index.state, *_read_state(path)[2:])
 
 
 def get_picture_key(index: sst.Index) -> tuple[str, tuple[int, ...]]:

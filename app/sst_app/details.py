@@ -24,15 +24,9 @@ from sst_app.markdown import escape_md
 from sst_app.page_errors import show_errors
 
 
-def show_button(hit: sst.Hit) -> None:
-    """Show the button that opens the details of a hit.
-
-    The click is noted in a callback: it counts also if the tile has been exchanged for another hit meanwhile.
-    """
-    st.button(
-        "Details", key=f"open-{hit.individual}", type="tertiary", on_click=_open, args=(hit.individual, hit.trait),
-        help=escape_md(f"The whole of {hit.individual}, and what is known"),
-    )  # fmt: skip
+def open_for(specimen: str, trait: str) -> None:
+    """Let the details of a hit be shown in this run."""
+    st.session_state["details-asked"] = (specimen, trait)
 
 
 def show_if_asked(index: sst.Index, query: query_input.QueryInput, hits: Sequence[sst.Hit]) -> None:
@@ -55,18 +49,22 @@ def set_query(specimen: str, trait: str) -> None:
     st.session_state["together"] = []
 
 
-def show_example_buttons(index: sst.Index, query: query_input.QueryInput, specimen: str, where: str) -> None:
-    """Show two buttons that add a specimen to the query as an example."""
+def describe_example_buttons(query: query_input.QueryInput) -> dict[str, str]:
+    """Describe the two buttons that add a specimen to the query: like and unlike."""
     what = "specimen" if len(query.traits) > 1 else query.trait
+    return {"like": f"Ask for what is like this {what}, too", "unlike": f"Ask for what is not like this {what}"}
+
+
+def _show_example_buttons(index: sst.Index, query: query_input.QueryInput, specimen: str) -> None:
+    """Show two buttons that add a specimen to the query as an example."""
     kinds: tuple[query_examples.Kind, ...] = ("like", "unlike")
     signs = {"like": ":material/thumb_up:", "unlike": ":material/thumb_down:"}
-    hints = {"like": f"Ask for what is like this {what}, too", "unlike": f"Ask for what is not like this {what}"}
+    hints = describe_example_buttons(query)
     for kind in kinds:
         if st.button(
-            kind if where else "", key=f"{kind}{where}-{specimen}", icon=signs[kind],
-            help=escape_md(f"{hints[kind]} ({specimen})"), type="secondary" if where else "tertiary",
+            kind, key=f"{kind}-opened-{specimen}", icon=signs[kind], help=escape_md(f"{hints[kind]} ({specimen})"),
             on_click=query_examples.add, args=(index, kind, specimen, query.traits),
-        ) and where:  # fmt: skip
+        ):  # fmt: skip
             st.rerun()  # Closes the dialog.
 
 
@@ -78,10 +76,6 @@ def _show_relatives(index: sst.Index, specimen: str, trait: str) -> None:
     if clicked is not None and clicked != specimen:
         st.session_state["asked"] = (clicked, trait)
         st.rerun()
-
-
-def _open(specimen: str, trait: str) -> None:
-    st.session_state["details-asked"] = (specimen, trait)
 
 
 def _move_to(specimen: str, trait: str) -> None:
@@ -124,7 +118,7 @@ def _show(index: sst.Index, query: query_input.QueryInput, hits: Sequence[sst.Hi
             key=f"ask-{specimen}", on_click=set_query, args=(specimen, trait),
         ):  # fmt: skip
             st.rerun()
-        show_example_buttons(index, query, specimen, "-opened")
+        _show_example_buttons(index, query, specimen)
     if not index.catalog.plain:
         _show_relatives(index, specimen, trait)
     measured = index.region(specimen, trait).measurements

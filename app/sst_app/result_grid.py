@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import streamlit as st
@@ -15,6 +14,7 @@ from sst_app import (
     current_index,
     details,
     downloads,
+    hit_acts,
     index_images,
     index_model,
     individuals,
@@ -24,13 +24,15 @@ from sst_app import (
     tile_pictures,
     url_state,
 )
-from sst_app.markdown import escape_md, strip_md
+from sst_app.markdown import escape_md
 
 TILES_PER_ROW = {"small": 6, "medium": 4, "large": 3}
 """Size of tiles -> number of tiles per row."""
 
 NAME_LENGTHS = {"small": 6, "medium": 11, "large": 20}
 """Size of tiles -> number of characters of a name that fit below a tile."""
+
+HITS_KEY = "hits"
 
 COUNTED = 200
 """Largest number of hits that are counted to say which part of a question leaves none."""
@@ -166,26 +168,46 @@ def _search(
 
 
 def _show_tiles(index: sst.Index, query: query_input.QueryInput, hits: Sequence[sst.Hit], size: str, view: str) -> None:
-    across, affixes = TILES_PER_ROW[size], current_index.get_affixes()
-    for start in range(0, len(hits), across):
-        for place, hit in zip(st.columns(across, gap="small"), hits[start : start + across], strict=False):
-            with place.container(border=True, gap="xsmall", key=f"tile-{components.hash_key(hit.individual)}"):
-                shape = "4/3" if view == "trait" else "3/2"
-                with st.container(key=f"picture-{components.hash_key(hit.individual)}"):
-                    st.html(_format_pictures(hit, _read_pictures(index, hit, view), shape) + _format_link(hit))
-                    st.button(
-                        escape_md(f"Ask with {hit.trait} of {hit.individual}"), key=f"hop-{hit.individual}",
-                        on_click=details.set_query, args=(hit.individual, hit.trait), width="stretch",
-                    )  # fmt: skip
-                st.html(_format_tile(hit, size, affixes))
-                with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                    st.checkbox(
-                        f"compare {strip_md(hit.individual)}", key=f"compare-{hit.individual}",
-                        label_visibility="collapsed", help="Tick to compare side by side",
-                    )  # fmt: skip
-                    if size != "small":
-                        details.show_example_buttons(index, query, hit.individual, "")
-                    details.show_button(hit)
+    affixes = current_index.get_affixes()
+    components.show_hits(
+        {
+            "across": TILES_PER_ROW[size],
+            "shape": "4/3" if view == "trait" else "3/2",
+            "small": size == "small",
+            "examples": size != "small",
+            "traits": list(query.traits),
+            "hints": details.describe_example_buttons(query),
+            "tiles": [_describe_tile(index, hit, size, view, affixes) for hit in hits],
+            "done": hit_acts.get_done(),
+        },
+        key=HITS_KEY,
+        on_acts=lambda: hit_acts.take(HITS_KEY),
+    )
+
+
+def _describe_tile(index: sst.Index, hit: sst.Hit, size: str, view: str, affixes: tuple[str, str]) -> dict[str, Any]:
+    """Describe the tile of a hit for `browser/hits.js`."""
+    small = size == "small"
+    who = captions.format_caption(dict(hit.metadata), brief=True)
+    return {
+        "id": hit.individual,
+        "trait": hit.trait,
+        "name": f"{hit.rank}. {captions.shorten(hit.individual, NAME_LENGTHS[size], affixes)}",
+        "lines": [line for line in (individuals.describe_hit(hit), who) if line],
+        "similarity": f"{hit.similarity:.3f}",
+        "confidence": f"{'' if small else 'mask '}{hit.confidence:.2f}",
+        "pictures": [index_images.make_data_uri(picture) for picture in _read_pictures(index, hit, view)],
+        "bars": [
+            {
+                "block": block,
+                "short": block[:1].upper() if small else block,
+                "value": float(value),
+                "colour": BLOCK_COLOURS.get(block, "#555555"),
+            }
+            for block, value in hit.blocks.items()
+        ],
+        "ticked": bool(st.session_state.get(f"compare-{hit.individual}")),
+    }
 
 
 def _read_pictures(index: sst.Index, hit: sst.Hit, view: str) -> list[bytes]:
@@ -194,44 +216,6 @@ def _read_pictures(index: sst.Index, hit: sst.Hit, view: str) -> list[bytes]:
     if view == "specimen":
         return [index_images.read_thumbnail(index, key, hit.individual)]
     return [tile_pictures.read_picture(index, key, hit.individual, each.trait) for each in hit.parts or (hit,)]
-
-
-def _format_pictures(hit: sst.Hit, small: Sequence[bytes], shape: str) -> str:
-    """Format the pictures of a tile as HTML, side by side; `shape` is that of the whole."""
-    return "".join(
-        f'<img src="{index_images.make_data_uri(picture)}" alt="{escape(hit.trait)} of {escape(hit.individual)}" '
-        f'class="well" style="width:{100 / len(small):.1f}%;aspect-ratio:{shape};object-fit:contain">'
-        for picture in small
-    ).join(('<div style="display:flex">', "</div>"))
-
-
-def _format_link(hit: sst.Hit) -> str:
-    """Format a link that asks with a hit, below its button: it takes the clicks while the button is being loaded."""
-    left_out = dict.fromkeys(("page", "together", "like", "unlike", "way"))
-    href = url_state.make_link({**left_out, "specimen": hit.individual, "trait": hit.trait})
-    return f'<a class="hop-link" href="{escape(href)}" tabindex="-1" aria-hidden="true"></a>'
-
-
-def _format_tile(hit: sst.Hit, size: str, affixes: tuple[str, str]) -> str:
-    """Format the text of a tile as HTML: name, caption, similarity, confidence, and a bar per block."""
-    small = size == "small"
-    bars = "".join(
-        f'<span title="{escape(block)}">{escape(block[:1].upper() if small else block)}</span>'
-        f'<span class="groove"><span class="bar" style="width:{max(2, 100 * max(0.0, value)):.0f}%;'
-        f'background:{BLOCK_COLOURS.get(block, "#555555")}"></span></span><span>{value:.2f}</span>'
-        for block, value in hit.blocks.items()
-    )
-    which = individuals.describe_hit(hit)
-    who = escape(captions.format_caption(dict(hit.metadata), brief=True))
-    name = f"{hit.rank}. {escape(captions.shorten(hit.individual, NAME_LENGTHS[size], affixes))}"
-    return (
-        f'<div class="tile-name" title="{escape(hit.individual)}">{name}</div>'
-        + (f'<div class="tile-line" title="{escape(which)}">{escape(which)}</div>' if which else "")
-        + f'<div class="tile-line" title="{who}">{who}</div>'
-        f'<div class="tile-line two"><span title="similarity, 0 to 1"><b>{hit.similarity:.3f}</b></span>'
-        f'<span title="confidence of the mask">{"" if small else "mask "}{hit.confidence:.2f}</span></div>'
-        f'<div class="bars{" narrow" if small else ""}">{bars}</div>'
-    )
 
 
 def _show_who_is_to_blame(

@@ -10,9 +10,6 @@ yet drawn what a run wrote sends the URL of before with the next click, and woul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from urllib.parse import urlencode
-
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -62,13 +59,6 @@ def take_adopted(name: str) -> bool:
     if new and taken is not None:
         taken.add(name)
     return new
-
-
-def make_link(changes: Mapping[str, str | None]) -> str:
-    """Return the URL of this page with some of its values changed: name -> value, or None to leave it out."""
-    state = {**st.query_params.to_dict(), **_get_state()}
-    named = {name: [values] if isinstance(values, str) else list(values) for name, values in state.items()}
-    return "?" + urlencode({name: value for name, value in {**named, **changes}.items() if value}, doseq=True)
 
 
 def get_all(name: str) -> list[str]:

@@ -8,7 +8,6 @@ import doctest
 import importlib
 import io
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fakes import FAKES, a_collection_of, build_fake
+from light_table import act, read_text, read_tiles
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -68,7 +68,7 @@ def shown(app: AppTest) -> str:
     """All text of a page."""
     kinds = (app.markdown, app.caption, app.error, app.info, app.warning, app.success, app.title, app.subheader)
     html = [str(each.proto.body) for each in app.get("html")]
-    return "\n".join([str(each.value) for kind in kinds for each in kind] + html)
+    return "\n".join([str(each.value) for kind in kinds for each in kind] + html + read_text(app))
 
 
 def quiet(app: AppTest) -> None:
@@ -620,7 +620,7 @@ def test_a_table_names_pictures_of_its_own_folder_only(tmp_path: Path, monkeypat
 
 def names(app: AppTest) -> list[str]:
     """The specimens on the light table, in their order."""
-    found = re.findall(r'class="tile-name" title="([^"]*)">\d', shown(app))
+    found = [tile["id"] for tile in read_tiles(app)]
     assert found
     return found
 
@@ -628,8 +628,8 @@ def names(app: AppTest) -> list[str]:
 def test_hits_are_added_to_the_question_and_taken_away(index: Path) -> None:
     app = opened(specimen="r1", trait="spot")
     first, *_, last = names(app)
-    app.button(key=f"like-{first}").click().run()
-    app.button(key=f"unlike-{last}").click().run()
+    act(app, "like", first).run()
+    act(app, "unlike", last).run()
     quiet(app)
     with sst.open_index(index) as opened_index:
         like, unlike = [("r1", "spot"), (first, "spot")], [(last, "spot")]

@@ -13,6 +13,7 @@ import duckdb
 import pandas as pd
 import pytest
 from fakes import a_collection_of, build_fake
+from light_table import act
 from test_app import opened, quiet, shown
 
 import sst_retrieval as sst
@@ -128,7 +129,7 @@ def test_filters_and_details(index: Path) -> None:
             check_messages(app)
             app.slider(key=f"f.{name}").set_value((low, high)).run()
             quiet(app)
-    app.button(key="open-r2").click().run()
+    act(app, "details", "r2").run()
     quiet(app)
     check_messages(app)
     details = app.dataframe[0].value

@@ -10,7 +10,7 @@ from browser import assert_no_error, open_page, serve, settle, wait_for
 from fakes import a_collection_of, build_fake
 
 PICTURES_ARE_THERE = """() => {
-    const pictures = [...document.querySelectorAll('[class*=st-key-picture-] img')];
+    const pictures = [...document.querySelectorAll('[class*=light-table] .tile img')];
     return pictures.length > 2 && pictures.every((each) => each.complete && each.naturalWidth)
         && document.querySelectorAll('.tile-name:not(.query-name)').length === pictures.length;
 }"""
@@ -43,31 +43,57 @@ def names(page: Any) -> list[str]:
 
 def test_the_picture_of_a_hit_asks_with_it(page: Any) -> None:
     chosen = names(page)[2]
-    page.locator("[class*=st-key-picture-]").nth(2).click()
+    page.locator(".tile .ask").nth(2).click()
     page.wait_for_url(f"**specimen={chosen}**")
     page.locator(".query-name", has_text=chosen).wait_for()
     page.get_by_role("button", name=f"Ask with spot of {chosen}").wait_for(state="detached")
     settle(page)
     button = page.get_by_role("button", name="Ask with spot of").first
-    second = button.inner_text().removeprefix("Ask with spot of ")
+    second = button.get_attribute("aria-label").removeprefix("Ask with spot of ")
     button.press("Enter")
     page.wait_for_url(f"**specimen={second}**")
 
 
-def test_a_click_on_a_picture_counts_while_its_button_is_being_loaded(browser: Any, address: str) -> None:
+def test_pictures_can_be_clicked_as_soon_as_they_are_there(browser: Any, address: str) -> None:
     page = open_page(browser)
     held: list[Any] = []
     page.route("**/static/js/Button.*.js", lambda route: held.append(route))
     page.goto(f"{address}/?specimen=r1&trait=spot&tiles=small&f.sex=%5B%22male%22%5D")
     page.wait_for_function(PICTURES_ARE_THERE)
     assert len(held) == 1, "Streamlit loads buttons in another way now"
-    assert page.get_by_role("button", name="Ask with spot of").count() == 0
-    page.locator("[class*=st-key-picture-]").nth(1).click()
+    page.locator(".tile .ask").nth(1).click()
     page.wait_for_function("() => !location.search.includes('specimen=r1')")
     assert "tiles=small" in page.url
     assert "f.sex=" in page.url
     page.unroute_all(behavior="ignoreErrors")
     page.close()
+
+
+def test_a_tile_that_is_exchanged_between_press_and_release_gets_the_click(page: Any) -> None:
+    second = names(page)[1]
+    page.locator(".tile .ask").nth(1).hover()
+    page.mouse.down()
+    # Meanwhile other tiles arrive: a slider was moved just before.
+    page.locator(".hits").evaluate(
+        """el => { const table = el._table, data = structuredClone(table.data);
+            data.tiles.reverse(); table.update(data, table.send); }"""
+    )
+    page.mouse.up()
+    page.wait_for_url(f"**specimen={second}**")
+
+
+def test_acts_however_fast_are_all_taken(page: Any) -> None:
+    order = names(page)[:3]
+    page.evaluate(
+        """() => { for (const name of ["tick", "tick", "like"].entries())
+            document.querySelectorAll(".tile")[name[0]].querySelector(`[data-act=${name[1]}]`).click(); }"""
+    )
+    page.get_by_text("2 ticked").wait_for()
+    page.wait_for_url("**like=**")
+    settle(page)
+    for name in order[:2]:  # The third is an example now, and no hit.
+        assert page.get_by_role("checkbox", name=f"compare {name}", exact=True).is_checked()
+    assert page.url.count("like=") == 1
 
 
 def test_clicks_count_before_the_browser_has_drawn_the_answer_to_the_last_one(browser: Any, address: str) -> None:
@@ -105,9 +131,9 @@ def test_a_click_on_details_counts_while_the_tiles_change(page: Any) -> None:
     page.evaluate(
         """([second]) => {
             const every = [...document.querySelectorAll("button")];
-            const button = (text) => every.find((each) => each.textContent.includes(text));
-            const tile = button(`Ask with spot of ${second}`).closest('[class*="st-key-tile-"]');
-            const details = [...tile.querySelectorAll("button")].find((each) => each.textContent.includes("Details"));
+            const button = (text) => every.find((each) => each.ariaLabel?.includes(text));
+            const tile = button(`Ask with spot of ${second}`).closest(".tile");
+            const details = [...tile.querySelectorAll("button")].find((each) => each.textContent === "Details");
             button(`Ask with spot of ${second}`).click();
             details.click();
         }""",
@@ -175,7 +201,7 @@ def test_the_first_hit_is_few_tabs_away(page: Any) -> None:
     page.get_by_role("button", name="Ask with spot of").first.wait_for()
     for _ in range(12):
         page.keyboard.press("Tab")
-        there = page.evaluate("document.activeElement.textContent")
+        there = page.evaluate("document.activeElement.ariaLabel || document.activeElement.textContent")
         if there in ("Skip to main content", "To the hits"):
             page.keyboard.press("Enter")
         if there.startswith("Ask with spot of"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import a_collection_of, build_fake
+from light_table import read_text, read_tiles
 from streamlit.testing.v1 import AppTest
 from trays import COLLECTION, a_collection_of_trays, build_trays
 
@@ -50,7 +51,7 @@ def opened(page_name: str = "search", /, **query: str) -> AppTest:
 def shown(app: AppTest) -> str:
     kinds = (app.markdown, app.caption, app.error, app.info, app.warning, app.success, app.title, app.subheader)
     html = [str(each.proto.body) for each in app.get("html")]
-    return "\n".join([str(each.value) for kind in kinds for each in kind] + html)
+    return "\n".join([str(each.value) for kind in kinds for each in kind] + html + read_text(app))
 
 
 def quiet(app: AppTest) -> None:
@@ -59,7 +60,7 @@ def quiet(app: AppTest) -> None:
 
 
 def hits(app: AppTest) -> set[str]:
-    return {str(each.key).removeprefix("hop-") for each in app.button if str(each.key).startswith("hop-")}
+    return {tile["id"] for tile in read_tiles(app)}
 
 
 @pytest.mark.parametrize("page", ["search", "annotate", "review", "collection", "morphospace"])

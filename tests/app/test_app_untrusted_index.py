@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from fakes import a_collection_of, build_fake
+from light_table import act
 from streamlit.testing.v1 import AppTest
 
 HOME = Path(__file__).resolve().parents[2] / "app" / "Home.py"
@@ -86,12 +87,12 @@ def test_names_are_no_markdown_on_any_page(opened: AppTest) -> None:
     name = f"{TRAP}r1"
     seen = read_as_markdown(opened.run())  # Thumbnails to choose from.
     seen += read_as_markdown(opened.button(key=f"pick-{name}").click().run())
-    seen += read_as_markdown(opened.button(key=f"like-{TRAP}r2").click().run())
+    seen += read_as_markdown(act(opened, "like", f"{TRAP}r2").run())
     assert not opened.exception
     for hit in (f"{TRAP}r0", f"{TRAP}r3"):
-        opened.checkbox(key=f"compare-{hit}").check()
+        act(opened, "tick", hit)
     seen += read_as_markdown(opened.run())
-    seen += read_as_markdown(opened.button(key=f"open-{TRAP}r0").click().run())
+    seen += read_as_markdown(act(opened, "details", f"{TRAP}r0").run())
     for page in ("annotate", "review", "collection", "morphospace"):
         seen += read_as_markdown(opened.switch_page(f"sst_app/pages/{page}.py").run())
         assert [each.value for each in (*opened.exception, *opened.error)] == [], page

@@ -14,6 +14,7 @@ from sst_app import (
     current_index,
     details,
     filter_widgets,
+    hit_acts,
     index_images,
     individuals,
     query_examples,
@@ -35,6 +36,7 @@ def main() -> None:
     if not current_index.check_traits(index):
         return
     _apply_requested_query()
+    hit_acts.apply(index)
     st.html('<a class="skip" href="#hits">To the hits</a>')
     where = filter_widgets.show_filters(index)
     sentence = sentence_input.show_input(index)
