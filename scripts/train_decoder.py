@@ -1,6 +1,7 @@
 """Train the decoder of the dense propagator on labelled collections.
 
-    python scripts/train_decoder.py pairs drawer neon_beetles pinned_beetles --wings butterfly_masks --output pairs
+    python scripts/train_decoder.py pairs drawer neon_beetles pinned_beetles --wings butterfly_masks --organisms 100 \
+        --output pairs
     python scripts/train_decoder.py train pairs --seed 0 --steps 1200 --output decoder.pt --leave-out neon_beetles
     python scripts/train_decoder.py score pairs decoder.pt --only neon_beetles
 
@@ -28,6 +29,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from painted_organisms import paint_organisms
 from painted_wings import paint_wings
 from scipy.stats import spearmanr
 from torch.nn import functional
@@ -49,30 +51,36 @@ from sst_retrieval.track.dense.propagator import DensePropagator
 
 NO_KEYS_SHARE = 0.3  # Share of examples in which the votes by keys are replaced by those of the matching.
 
+INDIVIDUALS = 6  # Of every kind of painted organism.
+
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 @app.command("pairs")
 def make_pairs(
-    collections: Annotated[list[Path], typer.Argument(help="Folders of labelled collections.")],
+    collections: Annotated[list[Path] | None, typer.Argument(help="Folders of labelled collections.")] = None,
+    *,
     output: Annotated[Path, typer.Option(help="Folder of the pairs.")],
     wings: Annotated[
         Path | None, typer.Option(help="Folder of label pictures of wings, to paint synthetic ones.")
     ] = None,
+    organisms: Annotated[int, typer.Option(help="Kinds of painted organisms, six individuals each.", min=0)] = 0,
     targets: Annotated[float, typer.Option(help="Mean number of times that a specimen is a target.")] = 3.0,
     erased: Annotated[float, typer.Option(help="Share of targets on which a trait is painted over.")] = 0.12,
     seed: int = 0,
 ) -> None:
-    """Match pairs of specimens and save the decoder's inputs. Painted wings are targets half as often."""
+    """Match pairs of specimens and save the decoder's inputs. What is painted is a target half as often."""
     propagator = DensePropagator()
     rng = np.random.default_rng(seed)
-    for folder in collections:
+    for folder in collections or []:
         for group, members in read_labelled_groups(folder).items():
             match_pairs(propagator, members, output / folder.name / group, targets, erased, rng)
             typer.echo(f"{folder.name} {group}: done")
     if wings is not None:
         for members in paint_wings(wings, seed=seed):
             match_pairs(propagator, members, output / wings.name / members[0].group, targets / 2, erased, rng)
+    for members in paint_organisms(organisms, INDIVIDUALS, seed=seed):
+        match_pairs(propagator, members, output / "organisms" / members[0].group, targets / 2, erased, rng)
 
 
 @app.command("train")
