@@ -19,12 +19,14 @@ class Arguments:
         index_or_table: an index, a folder of indexes, or a specimen table; None if nothing was named.
         images: folders that photographs may be read from, besides those of the collection itself.
         supports: folders that supports may be written to, besides those in the collection's folder.
+        scale: table of the groups' scales, in millimetres a pixel.
         clip_model, clip_pretrained: the model of an OpenCLIP index, if not as it was built.
     """
 
     index_or_table: Path | None
     images: tuple[Path, ...]
     supports: tuple[Path, ...]
+    scale: Path | None = None
     clip_model: str | None = None
     clip_pretrained: str | None = None
 
@@ -52,7 +54,10 @@ def _parse(words: tuple[str, ...]) -> Arguments:
     reader.add_argument("what", nargs="?", type=Path)
     reader.add_argument("--images", action="append", type=Path, default=[])
     reader.add_argument("--supports", action="append", type=Path, default=[])
+    reader.add_argument("--scale", type=Path)
     reader.add_argument("--clip-model")
     reader.add_argument("--clip-pretrained")
     found, _ = reader.parse_known_args(words)
-    return Arguments(found.what, tuple(found.images), tuple(found.supports), found.clip_model, found.clip_pretrained)
+    return Arguments(
+        found.what, tuple(found.images), tuple(found.supports), found.scale, found.clip_model, found.clip_pretrained
+    )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import streamlit as st
 from PIL import Image, ImageDraw
 
 import sst_retrieval as sst
-from sst_app import components, current_index, index_images
+from sst_app import command_line, components, current_index, index_images
 from sst_app.markdown import escape_md
 from sst_app.page_errors import show_errors
 
@@ -40,7 +41,8 @@ def _show(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
     """Show the traits of hits side by side at one scale: in millimetres where it is known of all, else in pixels."""
     boxes = [index.region(hit.individual, hit.trait).box for hit in hits]
     sizes = [max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
-    scales = [read_scale(hit.metadata) for hit in hits]
+    by_group = read_group_scales()
+    scales = [by_group.get(index.individual(hit.individual).group) or read_scale(hit.metadata) for hit in hits]
     known = [scale for scale in scales if scale is not None]
     if len(known) == len(hits):
         extent = MARGIN * max(size * scale for size, scale in zip(sizes, known, strict=True))
@@ -53,7 +55,7 @@ def _show(index: sst.Index, hits: Sequence[sst.Hit]) -> None:
         widths = [f"{side:,} px wide" for side in sides]
         lacking = [hit.individual for hit, scale in zip(hits, scales, strict=True) if scale is None]
         what = "One pixel of every photograph is equally large"
-        what += f"; {', '.join(lacking)} has no scale (column mmPerPixel)." if known else "."
+        what += f"; {', '.join(lacking)} has no scale (column mmPerPixel, or a table with --scale)." if known else "."
     st.caption(escape_md(f"{what} The wheel zooms all, dragging moves all."))
     pictures = []
     for hit, side, width in zip(hits, sides, widths, strict=True):
@@ -77,6 +79,19 @@ def read_scale(metadata: Mapping[str, object]) -> float | None:
     except ValueError:
         return None
     return scale if 0 < scale < math.inf else None
+
+
+def read_group_scales() -> dict[str, float]:
+    """Read the scales of the table named with --scale: group -> millimetres a pixel; they win over the column."""
+    path = command_line.read_arguments().scale
+    if path is None:
+        return {}
+    return _read_group_scales(path, path.stat().st_mtime_ns)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _read_group_scales(path: Path, changed: int) -> dict[str, float]:
+    return sst.read_scales(path)
 
 
 def choose_bar(extent: float) -> float:

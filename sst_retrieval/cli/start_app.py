@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import importlib.util
+import ipaddress
 import os
 import socket
 import sys
@@ -20,6 +21,7 @@ from sst_retrieval.cli.options import ClipModel, ClipPretrained
 from sst_retrieval.collection.folder_table import find_photographs
 from sst_retrieval.errors import InputError
 from sst_retrieval.index.origin import find_indexes
+from sst_retrieval.morphology.scales import read_scales
 
 PACKAGE = Path(sst_retrieval.__file__).parent
 DEFAULT_PORT = 8501
@@ -42,6 +44,10 @@ def app_command(
     supports: Annotated[
         Path | None, typer.Option(help="The folder that supports are written to, if not in the collection's own.")
     ] = None,
+    scale: Annotated[
+        Path | None,
+        typer.Option(help="Table of group and mmPerPixel, or lengthMm and lengthPx: hits are compared in millimetres."),
+    ] = None,
     clip_model: ClipModel = None,
     clip_pretrained: ClipPretrained = None,
     port: Annotated[
@@ -62,11 +68,15 @@ def app_command(
     Photographs are opened only inside the index and the folder of its collection's table, links followed; --images
     names more folders. So an index that came from elsewhere shows nothing else of this computer.
 
+    Without an index only this computer may look: a page on which tables and indexes are chosen is for nobody else.
+
     The app answers to localhost, 127.0.0.1, [::1] and to --address; with --address 0.0.0.0 also to the computer's own
     name and addresses. --allowed-host names more.
     """
-    _check_arguments(index, images or [])
-    given = {"--supports": supports, "--clip-model": clip_model, "--clip-pretrained": clip_pretrained}
+    _check_arguments(index, images or [], address)
+    if scale is not None:
+        read_scales(scale)  # What is wrong with it is said now.
+    given = {"--supports": supports, "--scale": scale, "--clip-model": clip_model, "--clip-pretrained": clip_pretrained}
     options = [word for folder in images or [] for word in ("--images", str(folder))]
     options += [word for name, value in given.items() if value is not None for word in (name, str(value))]
     words = [*([str(index)] if index is not None else []), *options]
@@ -121,12 +131,18 @@ def _import_server(folder: Path) -> ModuleType:
     return importlib.import_module("sst_app.server")
 
 
-def _check_arguments(index: Path | None, images: Sequence[Path]) -> None:
+def _check_arguments(index: Path | None, images: Sequence[Path], address: str) -> None:
     """Refuse what the app could not show.
 
     Raises:
-        InputError: a folder is not there, the index is nothing of the kind, or Streamlit is not installed.
+        InputError: a folder is not there, the index is nothing of the kind or not named although others may look, or
+            Streamlit is not installed.
     """
+    if index is None and not is_loopback(address):
+        raise InputError(
+            f"with --address {address} others could open every table and index below {Path.cwd()}; name the one "
+            f"that they may see: sst-retrieval app INDEX --address {address}"
+        )
     for folder in images:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; name with --images where the photographs lie")
@@ -141,6 +157,20 @@ def _check_arguments(index: Path | None, images: Sequence[Path]) -> None:
         )
     if importlib.util.find_spec("streamlit") is None:
         raise InputError("the app needs Streamlit; install it with: pip install 'sst-retrieval[app]'")
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address to listen on is reached from this computer only.
+
+    >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0"), is_loopback("drawer.museum.example")
+    (True, True, False, False)
+    """
+    if address.casefold() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False  # A name, whatever it stands for.
 
 
 def find_app() -> Path:

@@ -69,9 +69,25 @@ def test_hits_are_compared_in_millimetres(page: Any) -> None:
 
 def test_without_a_scale_hits_are_compared_in_pixels(page: Any) -> None:
     dialog = compare(page, "r0", "r3")
-    dialog.get_by_text("r3 has no scale (column mmPerPixel).").wait_for()
+    dialog.get_by_text("r3 has no scale (column mmPerPixel, or a table with --scale).").wait_for()
     assert all("px wide)" in note for note in dialog.locator(".compare figcaption").all_inner_texts())
     page.keyboard.press("Escape")
+
+
+def test_the_scale_of_a_group_comes_from_a_table(browser: Any, museum: Path) -> None:
+    with sst.open_index(museum / "index") as index:
+        groups = {each.group for each in index.individuals()}
+    table = museum / "scales.csv"
+    table.write_text("group,lengthMm,lengthPx\n" + "".join(f"{group},10,50\n" for group in groups), encoding="utf-8")
+    with serve(museum / "index", "--scale", table, home=museum / "home") as url:
+        page = open_page(browser)
+        page.goto(f"{url}/?specimen=r1&trait=spot")
+        page.get_by_text("hits 1 to").wait_for()
+        settle(page)
+        dialog = compare(page, "r0", "r3")  # The column has none of r3.
+        dialog.get_by_text("One millimetre is equally large everywhere").wait_for()
+        assert_no_error(page)
+        page.close()
 
 
 def test_a_trait_is_as_large_as_its_millimetres(museum: Path) -> None:

@@ -166,6 +166,22 @@ def test_a_port_that_is_taken(index: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.0.0.1", "drawer.museum.example"])
+def test_who_lets_others_look_says_at_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(commands, ["app", "--address", address])
+    assert result.exit_code == 2
+    assert f"sst-retrieval app INDEX --address {address}" in " ".join(result.stderr.split())
+    assert "open http" not in result.output
+
+
+def test_a_wrong_table_of_scales_is_said_before_the_app_starts(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "scales.csv").write_text("group,mmPerPixel\nred,large\n", encoding="utf-8")
+    result = CliRunner().invoke(commands, ["app", str(index), "--scale", str(tmp_path / "scales.csv")])
+    assert result.exit_code == 2
+    assert "scales.csv" in result.stderr
+
+
 def test_without_a_port_the_next_free_one_is_taken(index: Path) -> None:
     with socket.socket() as other:
         try:
