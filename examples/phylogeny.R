@@ -8,7 +8,7 @@
 #
 # and tree.nwk, your phylogeny (Newick), whose tips are the species of `scientificName`; spaces and underscores match.
 # Run it in the folder with these files:   Rscript phylogeny.R
-# It needs the packages ape and geomorph (4.0 or newer).
+# It needs the packages ape and geomorph (tried with 4.0.8); without a screen: options(rgl.useNULL = TRUE) first.
 
 library(ape)
 library(geomorph)
@@ -41,12 +41,14 @@ rownames(shape) <- shape$species
 shape <- arrayspecs(as.matrix(shape[shared, -1]), points, 2)
 
 # Phylogenetic signal: Kmult of the outline (Adams 2014), and K of size and colour.
-print(physignal(A = shape, phy = tree))
+print(physignal(A = shape, phy = tree, print.progress = FALSE))
 for (name in paste0(trait, c(".area_px", ".lightness_mean"))) {
-  if (name %in% colnames(means)) print(physignal(A = as.matrix(means[, name, drop = FALSE]), phy = tree))
+  if (name %in% colnames(means)) {
+    print(physignal(A = as.matrix(means[, name, drop = FALSE]), phy = tree, print.progress = FALSE))
+  }
 }
 
 # Does the outline change with size along the tree? (PGLS; Adams 2014, Adams & Collyer 2018.) Millimetres if known.
 size_name <- intersect(paste0(trait, c(".area_mm2", ".area_px")), colnames(means))[1]
 data <- geomorph.data.frame(shape = shape, size = log(means[[size_name]]), phy = tree)
-print(summary(procD.pgls(shape ~ size, phy = phy, data = data)))
+print(summary(procD.pgls(shape ~ size, phy = phy, data = data, print.progress = FALSE)))
