@@ -3,6 +3,7 @@
 from .annotate.saving import save_support as save_support
 from .build.pipeline import build_index as build_index
 from .build.settings import BuildSettings as BuildSettings
+from .foregrounds.loading import load_foreground as load_foreground
 from .track.clicks import Clicker as Clicker, load_clicker as load_clicker
 from .collection.specimens import Collection as Collection, read_collection as read_collection
 from .synthetic.drawer import make_drawer as make_drawer

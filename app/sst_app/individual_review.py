@@ -432,7 +432,9 @@ def _show_drawing(index: sst.Index, photograph: str, name: str, who: str) -> Non
         st.rerun(scope="fragment")
     mask_canvas.show_draft_problem()
     about = st.container()
-    masks = mask_canvas.show_canvas(drawing, image, components.hash_content(image), {label: individuals.CHOSEN})
+    masks = mask_canvas.show_canvas(
+        drawing, image, components.hash_content(image), {label: individuals.CHOSEN}, tighten=True
+    )
     mask_canvas.show_clicker_choice()
     if save and label not in masks:
         about.warning("Nothing is drawn yet.")

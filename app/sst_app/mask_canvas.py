@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import streamlit as st
+from PIL import Image
 from streamlit import runtime
 
 import sst_retrieval as sst
@@ -28,6 +29,9 @@ CANVAS_SIDE = 4096
 
 LOSSLESS_PIXELS = 500_000
 """Photographs with up to this many pixels are shown without loss."""
+
+LEAST_SHARE, MOST_SHARE = 0.02, 0.97
+"""Less of a box, or more, does not stand out in it."""
 
 Point = tuple[float, float]
 Masks = dict[str, npt.NDArray[np.bool_]]
@@ -115,7 +119,9 @@ def discard(identity: tuple[str, ...]) -> None:
         _remove_draft(drawing)
 
 
-def show_canvas(drawing: Drawing, image: npt.NDArray[np.uint8], content: str, colours: Mapping[str, str]) -> Masks:
+def show_canvas(
+    drawing: Drawing, image: npt.NDArray[np.uint8], content: str, colours: Mapping[str, str], *, tighten: bool = False
+) -> Masks:
     """Show the surface on which traits are drawn on a photograph.
 
     Args:
@@ -123,6 +129,7 @@ def show_canvas(drawing: Drawing, image: npt.NDArray[np.uint8], content: str, co
         image: uint8 (H, W, 3).
         content: its hash, see `components.hash_content`.
         colours: trait -> colour, in the order of the number keys.
+        tighten: whether a box is tightened to what stands out in it.
 
     Returns:
         trait -> bool (H, W) at the photograph's own size, without empty masks: what the surface shows.
@@ -141,6 +148,7 @@ def show_canvas(drawing: Drawing, image: npt.NDArray[np.uint8], content: str, co
             "traits": [{"name": name, "colour": colour} for name, colour in colours.items()],
             "start": {"names": list(draft.names), "runs": draft.runs},
             "grown": grown,
+            "tighten": tighten,
         },
         key=key,
         on_drawing=lambda: _take_stroke(drawing.identity, key),
@@ -262,6 +270,15 @@ def _encode_photograph(content: str, _image: npt.NDArray[np.uint8]) -> tuple[byt
 def _grow(image: npt.NDArray[np.uint8], content: str, clicks: Mapping[str, Any]) -> dict[str, Any] | None:
     """Grow the mask of the clicks: their number, and the map in runs; None, and a message, if that fails."""
     height, width = image.shape[:2]
+    if clicks.get("box"):
+        x0, y0, x1, y1 = (int(edge) for edge in clicks["box"])
+        box = max(0, x0), max(0, y0), min(width, x1), min(height, y1)
+        found = tighten_box(image, box) if box[0] < box[2] and box[1] < box[3] else None
+        return {
+            "number": clicks.get("number"),
+            "box": True,
+            "runs": None if found is None else encode_runs(found.astype(np.uint8)),
+        }
     inside, outside = (
         [(float(x), float(y)) for x, y in clicks.get(side, []) if 0 <= x < width and 0 <= y < height]
         for side in ("inside", "outside")
@@ -275,6 +292,31 @@ def _grow(image: npt.NDArray[np.uint8], content: str, clicks: Mapping[str, Any])
         st.error(escape_md(error))
         return None
     return {"number": clicks.get("number"), "runs": encode_runs(mask.astype(np.uint8))}
+
+
+def tighten_box(image: npt.NDArray[np.uint8], box: tuple[int, int, int, int]) -> npt.NDArray[np.bool_] | None:
+    """Find what stands out in a box from the colours around it.
+
+    Args:
+        image: uint8 (H, W, 3).
+        box: (x0, y0, x1, y1) in pixels, half-open.
+
+    Returns:
+        bool (H, W), inside the box; None if nothing, or all of it, stands out.
+    """
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = box
+    # The colours of what surrounds the box are those of the background.
+    across, down = max(4, (x1 - x0) // 8), max(4, (y1 - y0) // 8)
+    left, top, right, lower = max(0, x0 - across), max(0, y0 - down), min(width, x1 + across), min(height, y1 + down)
+    there = sst.load_foreground("colour").compute(np.ascontiguousarray(image[top:lower, left:right]))
+    large = Image.fromarray(there.astype(np.float32)).resize((right - left, lower - top), Image.Resampling.BILINEAR)
+    found = np.zeros((height, width), dtype=bool)
+    found[top:lower, left:right] = np.asarray(large) > 0.5
+    inside = np.zeros_like(found)
+    inside[y0:y1, x0:x1] = found[y0:y1, x0:x1]
+    share = np.count_nonzero(inside) / ((x1 - x0) * (y1 - y0))
+    return inside if LEAST_SHARE < share < MOST_SHARE else None
 
 
 def grow_mask(

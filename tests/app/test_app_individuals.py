@@ -315,3 +315,18 @@ def test_the_sheet_of_hits_shows_where_on_the_tray_each_is(folder: Path) -> None
         assert tile.masks["spot"].shape == tile.image.shape[:2]
         assert tile.inset is not None
         assert any("individual" in line for line in tile.lines)
+
+
+def test_a_box_is_tightened_to_what_stands_out_in_it() -> None:
+    from sst_app.mask_canvas import tighten_box
+
+    image = np.full((200, 300, 3), 210, dtype=np.uint8) + np.random.default_rng(0).integers(0, 6, (200, 300, 3))
+    ys, xs = np.mgrid[:200, :300]
+    animal = ((xs - 150) / 40) ** 2 + ((ys - 100) / 25) ** 2 < 1
+    image[animal] = (60, 40, 30)
+    photograph = image.astype(np.uint8)
+    found = tighten_box(photograph, (100, 65, 200, 140))
+    assert found is not None
+    assert (found & animal).sum() > 0.97 * (found | animal).sum()
+    assert tighten_box(photograph, (5, 5, 50, 50)) is None  # Nothing is there.
+    assert tighten_box(photograph, (140, 95, 160, 105)) is None  # All of it is the animal.

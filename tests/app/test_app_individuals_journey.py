@@ -177,6 +177,34 @@ def test_individuals_are_chosen_in_a_zoomed_photograph_and_added_by_a_box(page: 
     assert mask[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1].all()
 
 
+def test_a_box_is_tightened_to_the_animal_and_undo_has_it_back(page: tuple[Any, str], museum: Path) -> None:
+    page, url = page
+    choose_individuals(page, url)
+    page.get_by_role("button", name="Add one that was missed").click()
+    page.locator(".drawing[data-ready]").wait_for()
+    with sst.open_index(museum / "index") as index:
+        one = index.individual("t1#1")
+        assert one.box is not None
+        silhouette = int(index.silhouette("t1#1").sum())
+    page.keyboard.press("r")
+    left, top, *_ = locate(page, ".drawing canvas")
+    scale, x, y = page.locator(".drawing").evaluate(
+        "el => { const view = el._surface.view ?? el._surface.fitted(); return [view.scale, view.x, view.y]; }"
+    )
+    x0, y0, x1, y1 = one.box
+    page.mouse.move(left + x + (x0 - 4) * scale, top + y + (y0 - 4) * scale)
+    page.mouse.down()
+    page.mouse.move(left + x + (x1 + 4) * scale, top + y + (y1 + 4) * scale, steps=5)
+    page.mouse.up()
+    page.locator(".drawing .hint", has_text="tightened").wait_for()
+    count = "el => el._surface.labels.filter((label) => label).length"
+    drawn = page.locator(".drawing").evaluate(count)
+    assert drawn == pytest.approx(silhouette, rel=0.15)
+    page.keyboard.press("Control+z")
+    assert page.locator(".drawing").evaluate(count) == pytest.approx((x1 - x0 + 8) * (y1 - y0 + 8), rel=0.1)
+    assert_no_error(page)
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pages_of_individuals_are_accessible_and_fit(page: tuple[Any, str], width: int) -> None:
     page, url = page

@@ -7,9 +7,10 @@
 //       image (URL), width, height of the photograph.
 //       traits [{name, colour}] that can be drawn.
 //       start {names, runs}: the label map to begin with; read when the surface appears or the version changes.
-//       grown {number, runs} or null: the mask grown from the clicks of that number.
+//       tighten: whether a box is drawn around something that stands out, which is to be found in it.
+//       grown {number, runs, box} or null: the mask grown from the clicks of that number.
 // state: drawing {version, serial, names, runs}: the label map after a stroke.
-//        clicks {number, trait, inside, outside} or null: points in pixels of the photograph.
+//        clicks {number, trait, inside, outside, box} or null: points in pixels of the photograph; box [x0, y0, x1, y1].
 const UNDO_STEPS = 100;
 const OVERLAY_PIXELS = 12e6; // A larger photograph is overlaid with a subsampled map; the map itself is never smaller.
 const CLOSE = 8, SAME = 3, REPEAT = 1, DRAG = 5; // Screen pixels: near or on the first corner, a double click, a drag.
@@ -65,7 +66,8 @@ class Surface {
     if (this.version !== data.version) this.begin(data);
     if (this.palette !== JSON.stringify(data.traits)) { this.palette = JSON.stringify(data.traits); this.redraw(this.whole()); }
     const grown = data.grown;
-    if (grown && this.clicks.length && grown.number === this.number) {
+    if (grown?.box) this.tightened(grown);
+    else if (grown && this.clicks.length && grown.number === this.number) {
       this.grown = { trait: this.clicks[0].trait, mask: decodeRuns(grown.runs, this.labels.length) };
       this.drawGrown();
       if (this.keepWhenGrown) this.keepGrown();
@@ -239,6 +241,35 @@ class Surface {
     if (!inside && !this.clicks.some((each) => each.inside)) return this.say("Click on the trait first, then on what does not belong to it.");
     this.clicks.push({ trait: this.trait, at: point.map((value) => Math.round(value * 10) / 10), inside });
     this.ask();
+  }
+
+  // A box is drawn as it is; what stands out in it takes its place, as a step of its own, which can be undone.
+  tighten() {
+    const before = this.labels.slice(), [[x0, y0], , [x1, y1]] = this.corners;
+    const [left, right] = [x0, x1].sort((a, b) => a - b), [top, bottom] = [y0, y1].sort((a, b) => a - b);
+    const box = [Math.max(0, Math.round(left)), Math.max(0, Math.round(top)), Math.min(this.width, Math.round(right)), Math.min(this.height, Math.round(bottom))];
+    this.close(false);
+    if (box[0] >= box[2] || box[1] >= box[3]) return;
+    this.number += 1;
+    this.tightening = { number: this.number, serial: this.serial, before, box, own: this.names.indexOf(this.trait) + 1 };
+    this.setState("clicks", { number: this.number, trait: this.trait, inside: [], outside: [], box });
+    this.say("Looking for what stands out in the box ...");
+  }
+
+  tightened({ number, runs }) {
+    const asked = this.tightening;
+    if (!asked || asked.number !== number) return;
+    this.tightening = null;
+    if (this.serial !== asked.serial) return; // Something was drawn since.
+    if (!runs) return this.say("Nothing stands out in the box; it stays as you drew it.");
+    const before = this.labels.slice(), mask = decodeRuns(runs, this.labels.length), { box, own } = asked;
+    for (let y = box[1]; y < box[3]; y++)
+      for (let x = box[0], at = y * this.width + x; x < box[2]; x++, at++)
+        if (before[at] === own && !mask[at]) this.labels[at] = asked.before[at];
+    this.remember(before, box);
+    this.redraw(box);
+    this.send();
+    this.say("The box was tightened to what stands out in it; Ctrl+Z has it back.");
   }
 
   unclick() {
@@ -585,7 +616,8 @@ class Surface {
     if (!pressed) return;
     if (this.tool === "wand") return this.click(this.pixel(pressed.at), !event.shiftKey);
     if (this.tool === "box") {
-      if (this.corners.length) this.close(event.shiftKey);
+      if (this.corners.length && this.data.tighten && !event.shiftKey) this.tighten();
+      else if (this.corners.length) this.close(event.shiftKey);
       this.tools();
       return this.frame();
     }
