@@ -74,12 +74,15 @@ class DenseMemory:
         supports: their encodings; the frames of all are aligned to the first.
         key_reliability: 0..1, how well the learnt keys find the traits of the first support again on a changed view of
             the same photograph; the weight of everything learnt on this group. 1 without a decoder.
+        vote_limit: share of the votes below which the group's only trait is lost, see `track.dense.absence`; 0 where
+            that cannot be told.
     """
 
     traits: tuple[str, ...]
     rivals: npt.NDArray[np.bool_]
     supports: tuple[SupportEncoding, ...]
     key_reliability: float = 1.0
+    vote_limit: float = 0.0
 
 
 def find_rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np.bool_]:

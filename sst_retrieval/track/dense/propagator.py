@@ -38,6 +38,7 @@ from sst_retrieval.imaging.foreground import foreground_mask, frame_specimen
 from sst_retrieval.imaging.pyramid import Pyramid, mask_pyramid
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.nets.timm_trunk import TimmTrunk
+from sst_retrieval.track.dense.absence import compute_vote_limit, compute_vote_share, erase_single_trait
 from sst_retrieval.track.dense.decoder import build_decoder_inputs
 from sst_retrieval.track.dense.keys import KeyVotes, compute_channel_statistics
 from sst_retrieval.track.dense.matching import (
@@ -84,7 +85,7 @@ from sst_retrieval.track.dense.view import (
 )
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
-VERSION = 9
+VERSION = 10
 """Changes whenever the same settings would give other masks."""
 
 MAJORITY = 0.5
@@ -186,11 +187,16 @@ class DensePropagator:
             frame = self._estimate_frame(Pyramid(support.image), [first], frame_specimen(support.image))
             encodings.append(self._encode_support(support, traits, frame, first=first))
         memory = DenseMemory(traits, find_rivals(supports, traits), tuple(encodings))
-        if self.decoder is None:
+        erased = erase_single_trait(supports[0], 2 * self.settings.side) if len(traits) == 1 else None
+        if self.decoder is None and erased is None:
             return memory
-        return replace(
-            memory, key_reliability=compute_key_reliability(self._match_changed_support(supports[0], memory))
-        )
+        changed = self._match_changed_support(supports[0], memory)
+        if self.decoder is not None:
+            memory = replace(memory, key_reliability=compute_key_reliability(changed))
+        if erased is None:
+            return memory
+        lost = compute_vote_share(self.match(memory, erased))
+        return replace(memory, vote_limit=compute_vote_limit(compute_vote_share(changed), lost))
 
     def propagate(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[Propagated]:
         """Find the traits on every image, each by itself."""
@@ -259,7 +265,12 @@ class DensePropagator:
             predicted = self._predict_with_decoder(cropped, rivals, self.decoder)
         soft = np.zeros((len(rivals), *match.view.shape[:2]), dtype=np.float32)
         soft[:, window.rows(2), window.columns(2)] = predicted.soft
-        return replace(predicted, soft=soft)
+        share = compute_vote_share(match) if match.vote_limit > 0 else 1.0
+        if share >= match.vote_limit or not (soft > 0.5).any():
+            return replace(predicted, soft=soft)
+        # The single trait of the group is lost: from certainly, where it gets no vote, to as likely as not.
+        certainty = np.array([1 - 0.5 * share / match.vote_limit], dtype=np.float32)
+        return replace(predicted, soft=np.zeros_like(soft), confidence=certainty)
 
     def _predict_with_decoder(
         self, match: TargetMatch, rivals: npt.NDArray[np.bool_], decoder: TrainedDecoder
@@ -494,6 +505,7 @@ class DensePropagator:
             displacements=displacements,
             key_votes=self._vote_by_keys(memory, view, key_levels, displacements),
             reliability=memory.key_reliability * compute_target_reliability(distances, warped_masks),
+            vote_limit=memory.vote_limit,
         )
 
     def _vote_by_keys(

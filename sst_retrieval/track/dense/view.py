@@ -70,6 +70,7 @@ class TargetMatch:
         reliability: 0..1, weight of everything learnt: that of the group (`track.dense.memory.DenseMemory`) times that
             of the target, see `compute_target_reliability`.
         template_share: of a template's labels in the votes, see `compute_template_share`; 0 without one.
+        vote_limit: of the group, see `track.dense.memory.DenseMemory`.
     """
 
     frame: Frame
@@ -82,6 +83,7 @@ class TargetMatch:
     key_votes: KeyVotes | None = None
     reliability: float = 1.0
     template_share: float = 0.0
+    vote_limit: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
