@@ -32,7 +32,7 @@ VIEW_SHARE, VIEW_TURN = 0.95, -0.15
 
 
 def erase_single_trait(support: Support, longest: int) -> RGBImage | None:
-    """Paint over the only trait of a support with the colour of its background, on a slightly rotated and enlarged view.
+    """Paint over the only trait of a support with the colour of its background, on a slightly changed view.
 
     Args:
         support: an annotated specimen.
