@@ -150,7 +150,9 @@ def test_corners_clicked_without_a_pause_all_count(page: Any, address: str, muse
     assert np.count_nonzero((labels != 0) & inside) / np.count_nonzero((labels != 0) | inside) > 0.95
 
 
-def test_the_surface_stays_where_it_is_while_somebody_draws(page: Any, address: str) -> None:
+@pytest.mark.parametrize("width", [1280, 820], ids=["one line", "two lines"])
+def test_the_surface_stays_where_it_is_while_somebody_draws(page: Any, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})  # What is drawn is said in one line, or in two.
     annotate(page, address, "r0")
     page.get_by_role("button", name="nothing", exact=True).click()
     page.get_by_text("Nothing is drawn yet.").wait_for()
