@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
-from invented import BLOCKS, DIM, a_vector, unit
+from invented import BLOCKS, DIM, a_collection, a_region, a_vector, built, unit
 
 from sst_retrieval.index.codes import write_codes
 from sst_retrieval.index.query_vectors import QueryExample
@@ -37,6 +37,18 @@ def clustered(count: int, seed: int = 0) -> np.ndarray:
     return np.array(
         [unit(row) for row in centres[rng.integers(0, len(centres), count)] + 0.1 * rng.normal(size=(count, DIM))]
     )
+
+
+def coded_index(path: Path, count: int, equal: slice) -> Path:
+    """An index of S0000, S0001, ... whose wings are searched by codes, some equal; of 300 heads there are no codes."""
+    stored = clustered(count)
+    stored[equal] = stored[3]
+    names = [f"S{number:04d}" for number in range(count)]
+    regions = [a_region(name, vector=vector) for name, vector in zip(names, stored, strict=True)]
+    regions += [a_region(name, "head") for name in names[:300]]
+    table = a_collection(names, {"sex": "VARCHAR"}, sex=[("male", "female")[number % 2] for number in range(count)])
+    built(path, regions, table, numbers={"wing": 7, "head": 2})
+    return path
 
 
 coarse = st.lists(st.integers(-2, 2), min_size=DIM, max_size=DIM).map(unit)

@@ -18,8 +18,8 @@ from sst_retrieval.errors import QueryError
 from sst_retrieval.index.batch_search import BatchQuery, BatchSearch
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.index.vectors import Neighbours
-from sst_retrieval.search.query import Query, expand_query
-from sst_retrieval.search.retrieval import answer_query, make_hits, plan_query, rank_regions, resolve_regions
+from sst_retrieval.search.query import Query, expand_query, make_query
+from sst_retrieval.search.retrieval import answer_query, make_hits, rank_regions, resolve_regions
 from sst_retrieval.types import Hit
 
 BATCH = 512
@@ -113,7 +113,7 @@ def answer_many(
             if unknown:
                 raise QueryError(f"query {number} of its batch has {unknown[0]!r}; it takes the arguments of `search`")
             arguments = {**ARGUMENTS, **shared, **own}
-            planned.append((plan_query(reader, **arguments), int(arguments["expand"])))
+            planned.append((make_query(reader, **arguments), int(arguments["expand"])))
         first = iter(batches.answer([replace(query, k=count) for query, count in planned if count]))
         yield from batches.answer(
             [expand_query(query, next(first), reader.vector_indexes) if count else query for query, count in planned]

@@ -23,6 +23,9 @@ from sst_retrieval.types import Doubles, Floats, Hit
 Pair: TypeAlias = tuple[str, str]
 """(specimen, trait); instead of a specimen a photograph or an individual may be named."""
 
+PER = ("specimen", "photograph", "individual")
+"""Of which there is at most one hit."""
+
 UNLIKE_WEIGHT = 0.5
 """Weight of being unlike against being like: at 1, the first hits are odd rather than similar."""
 
@@ -70,14 +73,20 @@ def make_query(
     k: int,
     where: str | None,
     weights: Mapping[str, float] | None,
+    expand: int,
     among: Sequence[int] | npt.NDArray[np.int64] | None,
-    per: str = "specimen",
+    per: str,
 ) -> Query:
-    """Make a query of what a user gives to `Index.search`, which explains the arguments.
+    """Check what a user gives to `Index.search`, which explains it, and make a query of it, not yet expanded.
 
     Raises:
         QueryError: the query names something the index does not have.
     """
+    if not like and vectors is None:
+        raise QueryError("give `like` (specimens of the index) or `vectors` (from another photograph)")
+    if k < 1 or expand < 0:
+        raise QueryError(f"k is {k} and expand {expand}; ask for at least 1 hit, together with 0 or more others")
+    check_per(per)
     likes, unlikes = (_find_examples(reader, as_pairs(given or ()), trait) for given in (like, unlike))
     liked = [_stored_example(reader, *pair, goal=trait) for pair in likes]
     if vectors is not None:
@@ -94,6 +103,16 @@ def make_query(
         among=None if among is None else np.asarray(among, dtype=np.int64),
         per=per,
     )
+
+
+def check_per(per: str) -> None:
+    """Check that `per` is one of `PER`.
+
+    Raises:
+        QueryError: it is not.
+    """
+    if per not in PER:
+        raise QueryError(f"hits per {per!r} are not known; choose {', '.join(PER)}")
 
 
 def _find_examples(reader: Reader, pairs: Sequence[Pair], goal: str | None) -> list[Pair]:

@@ -20,16 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.errors import QueryError
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.owners import Owner
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.index.vectors import FIRST_BOUNDS, Neighbours, VectorIndex
-from sst_retrieval.search.query import Pair, Query, expand_query, make_query
+from sst_retrieval.search.query import Pair, Query, check_per, expand_query, make_query
 from sst_retrieval.types import Doubles, Floats, Hit
-
-PER = ("specimen", "photograph", "individual")
-"""Of which there is at most one hit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ def search(
     Raises:
         QueryError: the query names something the index does not have.
     """
-    query = plan_query(
+    query = make_query(
         reader,
         like=like,
         unlike=unlike,
@@ -105,45 +101,6 @@ def search(
     if expand:
         query = expand_query(query, answer_query(reader, replace(query, k=expand)), reader.vector_indexes)
     return answer_query(reader, query)
-
-
-def plan_query(
-    reader: Reader,
-    *,
-    like: Pair | Sequence[Pair] | None,
-    unlike: Pair | Sequence[Pair] | None,
-    vectors: Floats | None,
-    trait: str | None,
-    k: int,
-    where: str | None,
-    weights: Mapping[str, float] | None,
-    expand: int,
-    among: Sequence[int] | npt.NDArray[np.int64] | None,
-    per: str,
-) -> Query:
-    """Check the arguments of `search`, which explains them, and make its query, not yet expanded.
-
-    Raises:
-        QueryError: the query names something the index does not have.
-    """
-    if not like and vectors is None:
-        raise QueryError("give `like` (specimens of the index) or `vectors` (from another photograph)")
-    if k < 1 or expand < 0:
-        raise QueryError(f"k is {k} and expand {expand}; ask for at least 1 hit, together with 0 or more others")
-    if per not in PER:
-        raise QueryError(f"hits per {per!r} are not known; choose {', '.join(PER)}")
-    return make_query(
-        reader,
-        like=like,
-        unlike=unlike,
-        vectors=vectors,
-        trait=trait,
-        k=k,
-        where=where,
-        weights=weights,
-        among=among,
-        per=per,
-    )
 
 
 def answer_query(reader: Reader, query: Query) -> list[Hit]:
@@ -195,8 +152,7 @@ def keep_best(hits: Sequence[Hit], per: str) -> list[Hit]:
     Raises:
         QueryError: it is none of them.
     """
-    if per not in PER:
-        raise QueryError(f"hits per {per!r} are not known; choose {', '.join(PER)}")
+    check_per(per)
     best: dict[str, Hit] = {}
     for hit in hits:
         best.setdefault(getattr(hit, per), hit)

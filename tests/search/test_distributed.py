@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coded import clustered
-from invented import a_collection, a_region, built
+from coded import coded_index
 
 from sst_retrieval.errors import ClusterError, IndexFolderError, QueryError
 from sst_retrieval.index.reader import Reader
@@ -21,22 +20,13 @@ from sst_retrieval.search.distributed import SearchCluster, SearchWorker, open_s
 from sst_retrieval.search.index import Index, open_index
 
 COUNT = 1500
-NAMES = [f"S{number:04d}" for number in range(COUNT)]
-
-
-def make_index(path: Path) -> Path:
-    stored = clustered(COUNT)
-    stored[490:520] = stored[3]  # Equal ones, on both sides of where three workers divide.
-    regions = [a_region(name, vector=vector) for name, vector in zip(NAMES, stored, strict=True)]
-    regions += [a_region(name, "head") for name in NAMES[:300]]
-    table = a_collection(NAMES, {"sex": "VARCHAR"}, sex=[("male", "female")[number % 2] for number in range(COUNT)])
-    built(path, regions, table, numbers={"wing": 7, "head": 2})
-    return path
+EQUAL = slice(490, 520)
+"""Equal ones, on both sides of where three workers divide."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_index(tmp_path_factory.mktemp("distributed") / "index")
+    return coded_index(tmp_path_factory.mktemp("distributed") / "index", COUNT, EQUAL)
 
 
 ASKED: list[Mapping[str, Any]] = [
@@ -120,7 +110,7 @@ def test_the_predicate_travels_not_the_regions(local_ray: LocalRay, folder: Path
 
 
 def test_workers_know_the_reviews_of_the_driver(local_ray: LocalRay, tmp_path: Path) -> None:
-    path = make_index(tmp_path / "index")
+    path = coded_index(tmp_path / "index", COUNT, EQUAL)
     with open_index(path) as index, open_index(path) as other:
         cluster = open_locally(local_ray, index, path, 3)
         first = [hit.specimen for hit in cluster.search(like=("S0003", "wing"), k=3)]

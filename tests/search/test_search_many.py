@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coded import clustered
+from coded import clustered, coded_index
 from invented import a_collection, a_region, a_vector, built, rows
 
 from sst_retrieval.errors import ModelError, QueryError
@@ -24,15 +24,7 @@ COUNT = 1500
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index whose regions are searched by codes; several are equal; another trait is without codes."""
-    path = tmp_path_factory.mktemp("many") / "index"
-    stored = clustered(COUNT)
-    stored[700:730] = stored[3]
-    names = [f"S{number:04d}" for number in range(COUNT)]
-    regions = [a_region(name, vector=vector) for name, vector in zip(names, stored, strict=True)]
-    regions += [a_region(name, "head") for name in names[:300]]
-    table = a_collection(names, {"sex": "VARCHAR"}, sex=[("male", "female")[number % 2] for number in range(COUNT)])
-    built(path, regions, table, numbers={"wing": 7, "head": 2})
-    return path
+    return coded_index(tmp_path_factory.mktemp("many") / "index", COUNT, slice(700, 730))
 
 
 @pytest.fixture(scope="module")
