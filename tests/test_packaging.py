@@ -192,6 +192,18 @@ def test_workflows_are_yaml_and_use_commands_that_exist() -> None:
     assert versions <= set(project["classifiers"])
 
 
+def test_workflows_name_the_very_commits_of_other_peoples_actions() -> None:
+    """A tag can be moved to other code; Dependabot moves the commit, and the version behind it says which it is."""
+    uses = [
+        line.partition("uses:")[2].strip()
+        for path in (ROOT / ".github" / "workflows").glob("*.yml")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "uses:" in line
+    ]
+    assert len(uses) > 5
+    assert [each for each in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", each)] == []
+
+
 def test_model_cards_lie_beside_the_weights() -> None:
     for weights in (ROOT / "sst_retrieval").rglob("*.pt"):
         card = (weights.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
