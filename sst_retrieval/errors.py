@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose, so that a caller can catch one branch.
+"""Every error this package raises on purpose, so that a caller can catch one branch; how their texts list names.
 
 SSTError
 |-- InputError             what you gave cannot be used: says what, where, and the next step
@@ -14,6 +14,8 @@ SSTError
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class SSTError(Exception):
@@ -58,3 +60,9 @@ class ClusterError(SSTError):
 
 class FetchError(SSTError):
     """A photograph cannot be had from where it is. A run lists it and goes on."""
+
+
+def list_names(names: Sequence[str], most: int = 5) -> str:
+    """List names in a sentence ("A, B and C"), and count the rest of very many ("A, B and 7 more")."""
+    shown = [*names[:most], *([f"{len(names) - most:,} more"] if len(names) > most else [])]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else "".join(shown)

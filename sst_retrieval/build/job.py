@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -15,11 +15,12 @@ from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.shard_writer import ShardWriter
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.engines import Engines
+from sst_retrieval.errors import list_names
 from sst_retrieval.index.store import Store
 from sst_retrieval.types import Skipped
 
 LISTED = 5
-"""Specimens that a note names; of more, the number is told."""
+"""Groups that a note is written about; of more, the number is told."""
 
 
 class ProgressCallback(Protocol):
@@ -115,7 +116,7 @@ class BuildState:
 
 def collect_notes(job: Job, state: BuildState) -> tuple[str, ...]:
     """Collect the notes about the table, the supports, the photographs and the index folder, each once."""
-    photographs = [f"{_list_names(names)}: {note}" for note, names in sorted(state.notes.items())]
+    photographs = [f"{list_names(names)}: {note}" for note, names in sorted(state.notes.items())]
     return tuple(dict.fromkeys((*job.input_notes, *photographs, *_note_second_pass(job, state), *job.store.notes)))
 
 
@@ -125,15 +126,10 @@ def _note_second_pass(job: Job, state: BuildState) -> Iterator[str]:
         return
     kept = [group for group in state.further_supports if job.supports.individuals[group] == "many"]
     if kept:
-        yield f"no second pass in {_list_names(kept)}: their photographs may show several individuals"
+        yield f"no second pass in {list_names(kept)}: their photographs may show several individuals"
     single = {group: names for group, names in state.further_supports.items() if group not in kept}
     for group, names in list(single.items())[:LISTED]:
-        joined = _list_names(names) if names else "none: no photograph shows every trait with enough confidence"
+        joined = list_names(names) if names else "none: no photograph shows every trait with enough confidence"
         yield f"photographs that joined the supports of {group}: {joined}"
     if len(single) > LISTED:
         yield f"photographs joined the supports of {len(single) - LISTED} more groups, too; the provenance names them"
-
-
-def _list_names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:LISTED])
-    return f"{shown} and {len(names) - LISTED} more" if len(names) > LISTED else shown

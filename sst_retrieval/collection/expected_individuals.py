@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sst_retrieval.collection.places import REMEDY, explain_shared, list_names, share_files
+from sst_retrieval.collection.places import REMEDY, explain_shared, share_files
 from sst_retrieval.collection.specimens import Collection
-from sst_retrieval.errors import CollectionError, ImageError
+from sst_retrieval.errors import CollectionError, ImageError, list_names
 from sst_retrieval.imaging.images import image_size
 from sst_retrieval.types import Box, Photograph
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from sst_retrieval.collection.column_roles import find_column
 from sst_retrieval.collection.column_types import parse_decimal
 from sst_retrieval.collection.specimen_table import SpecimenTable
-from sst_retrieval.errors import ImageError
+from sst_retrieval.errors import ImageError, list_names
 from sst_retrieval.imaging.images import image_size
 from sst_retrieval.types import Box, Photograph, Scalar
 
@@ -159,9 +159,3 @@ def explain_shared(where: str, photographs: Sequence[Photograph]) -> str:
         f"each is measured on all of it, so cut it into one photograph a specimen, or give each row its place "
         f"({REMEDY}) and say --individuals many"
     )
-
-
-def list_names(names: Sequence[str]) -> str:
-    """List names, four at most, for a message."""
-    shown = [*names[:4], *([f"{len(names) - 4:,} more"] if len(names) > 4 else [])]
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"

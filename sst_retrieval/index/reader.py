@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.errors import ImageError, IndexFolderError, QueryError
+from sst_retrieval.errors import ImageError, IndexFolderError, QueryError, list_names
 from sst_retrieval.find.cutouts import get_window
 from sst_retrieval.imaging import images, masks
 from sst_retrieval.imaging.read_policy import ReadPolicy
@@ -464,12 +464,6 @@ class Reader:
         for row in self.skipped():
             if row.photograph == specimen:
                 raise QueryError(f"{specimen} is not indexed; it was skipped ({row.stage}): {row.reason}")
-
-
-def list_names(names: Sequence[str], most: int = 6) -> str:
-    """List names in a sentence, and count the rest of very many."""
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
 class VectorIndexes(dict[str, VectorIndex]):

@@ -80,7 +80,7 @@ def test_an_individual_is_found_by_its_name_or_its_photograph_s_if_it_is_alone(f
         assert index.individual("t1#2").number == 2
         assert index.individual("t0").id == "t0#1"
         assert np.array_equal(index.mask("t0", "spot"), index.mask("t0#1", "spot"))
-        for name, said in (("t1", "3 individuals; name one of them: t1#1, t1#2, t1#3"), ("t3", "no specimen 't3'")):
+        for name, said in (("t1", "3 individuals; name one of them: t1#1, t1#2 and t1#3"), ("t3", "no specimen 't3'")):
             with pytest.raises(QueryError, match=said):
                 index.individual(name)
         with pytest.raises(QueryError, match="t1#1"):
