@@ -180,12 +180,12 @@ def check_engines(found: Mapping[str, str]) -> list[Check]:
             install_commands.OPENVINO_COMMAND,
             "build --runtime openvino",
         ),
-        ("ray", "ray", model_checks.check_ray, install_commands.RAY_COMMAND, "build --ray"),
+        ("ray", "ray", model_checks.check_ray, install_commands.RAY_COMMAND, "build --ray and open_search_cluster"),
     )
     return [
         probe(f"{name} import", load, _reinstall_command(package, found))
         if package in found
-        else Check(f"{name} import", True, f"{package} is not installed; only {used} need it", remedy)
+        else Check(f"{name} import", True, f"{package} is not installed; it is needed for {used} only", remedy)
         for name, package, load, remedy, used in engines
     ]
 
