@@ -37,8 +37,8 @@ import torch
 from sst_retrieval import make_drawer, read_collection, read_supports
 from sst_retrieval.engines import ModelOptions, load_propagator
 from sst_retrieval.imaging.images import read_image
+from sst_retrieval.index.byte_products import ByteTable
 from sst_retrieval.index.codes import CODE_BYTES
-from sst_retrieval.nets.byte_products import ByteTable
 from sst_retrieval.provenance import programs
 from sst_retrieval.types import MaskStack, RGBImage, Support
 

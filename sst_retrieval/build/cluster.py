@@ -41,7 +41,7 @@ from sst_retrieval.find.contract import compares_groups
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.photograph_hashes import SETTLED
-from sst_retrieval.nets.ray_cluster import LOCAL, connect, import_ray
+from sst_retrieval.ray_cluster import LOCAL, connect, import_ray
 from sst_retrieval.track.contract import get_batch_size
 from sst_retrieval.track.second_pass import TwoPassMemory
 from sst_retrieval.types import Detection, FeatureGrid, Propagated, RGBImage, Skipped, Support

@@ -1,7 +1,7 @@
 """Search with many queries at a time: the same answers as one by one, by products of blocks.
 
 Alone, a query reads the codes of all regions, and memory is what it waits for. Many together read them once, and whole
-numbers of 8 bits multiplied by the block are many times quicker than one by one (`nets.byte_products`).
+numbers of 8 bits multiplied by the block are many times quicker than one by one (`index.byte_products`).
 
 1. The largest product of every group of 16 rows with every query is computed. It bounds all of the group.
 2. Query by query: the rows with the highest bounds are scored in single precision. The k-th of these scores, less its
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sst_retrieval.index.byte_products import GROUP, ByteTable, count_groups
 from sst_retrieval.index.codes import Codes, multiply_codes
 from sst_retrieval.index.query_vectors import QueryExample, WeightedQuery
 from sst_retrieval.index.vectors import CHUNK, CODES_LIMIT, FIRST_BOUNDS, USEFUL_SHARE, Ids, Neighbours, VectorIndex
-from sst_retrieval.nets.byte_products import GROUP, ByteTable, count_groups
 from sst_retrieval.types import Doubles
 
 AT_ONCE = 128

@@ -30,7 +30,7 @@ from sst_retrieval.index.reader import Reader
 from sst_retrieval.index.reviews import Review
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.vectors import Neighbours
-from sst_retrieval.nets.ray_cluster import LOCAL, connect, import_ray
+from sst_retrieval.ray_cluster import LOCAL, connect, import_ray
 from sst_retrieval.search.many import answer_many
 from sst_retrieval.search.query import Query
 from sst_retrieval.search.retrieval import resolve_regions

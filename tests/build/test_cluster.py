@@ -22,6 +22,7 @@ from fakes import FAKES, FakeMemory, FakeTracker, a_collection_of, build_fake, p
 from shades import SECOND, build_shades, shade_collection
 from trays import TRAYS, a_collection_of_trays, build_trays
 
+from sst_retrieval import ray_cluster
 from sst_retrieval.build import cluster as clusters
 from sst_retrieval.build import shard_writer
 from sst_retrieval.build.cluster import MAX_DEATHS, SharedIndex, open_cluster
@@ -32,7 +33,6 @@ from sst_retrieval.index import thumbnails
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.picture_pack import list_pictures, read_picture
 from sst_retrieval.index.store import Store
-from sst_retrieval.nets import ray_cluster
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, RGBImage
 

@@ -11,10 +11,9 @@ from coded import EQUAL, clustered, index_of, many, queries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sst_retrieval.index import batch_search, codes, vectors
+from sst_retrieval.index import batch_search, byte_products, codes, vectors
 from sst_retrieval.index.batch_search import BatchQuery, BatchSearch
 from sst_retrieval.index.query_vectors import QueryExample
-from sst_retrieval.nets import byte_products
 
 
 @settings(max_examples=80, deadline=None)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from coded import coded_index
 
+from sst_retrieval import ray_cluster
 from sst_retrieval.errors import ClusterError, IndexFolderError, QueryError
 from sst_retrieval.index.reader import Reader
-from sst_retrieval.nets import ray_cluster
 from sst_retrieval.search import distributed
 from sst_retrieval.search.distributed import SearchCluster, SearchWorker, open_search_cluster
 from sst_retrieval.search.index import Index, open_index

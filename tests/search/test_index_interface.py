@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,17 @@ def test_an_index_keeps_its_attributes(tmp_path: Path) -> None:
             "VARCHAR",
         )
         assert repr(index.state) == repr(index.state)
+
+
+def test_an_index_is_opened_and_searched_without_torch(tmp_path: Path) -> None:
+    """Importing it takes seconds; only `search_many` multiplies with it."""
+    built(tmp_path / "index", [a_region("w1", "band"), a_region("w2", "band")], numbers={"band": 1})
+    code = f"""
+import sys
+from sst_retrieval.search.index import open_index
+with open_index({str(tmp_path / "index")!r}) as index:
+    assert len(index.search(like=("w1", "band"))) == 1
+    print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.nets import byte_products
-from sst_retrieval.nets.byte_products import GROUP, ByteTable, count_groups
+from sst_retrieval.index import byte_products
+from sst_retrieval.index.byte_products import GROUP, ByteTable, count_groups
 
 
 def some_bytes(rows: int, width: int, seed: int) -> np.ndarray:

@@ -28,14 +28,15 @@ def connect(ray: Any, address: str, cores: int) -> None:
     options: dict[str, Any] = {"include_dashboard": False, "num_cpus": cores} if address == LOCAL else {}
     if address.startswith("ray://"):
         raise ClusterError(
-            f"--ray {address}: Ray's client is not supported; run this on a machine of the cluster, with --ray auto"
+            f"Ray cluster {address!r}: Ray's client is not supported; run this on a machine of the cluster, with the "
+            "address 'auto'"
         )
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError, OSError, ray.exceptions.RayError) as error:
         raise ClusterError(
-            f"--ray {address}: the cluster cannot be reached ({' '.join(str(error).split())}); start it with "
-            "`ray start --head`, and name its address, or say --ray local"
+            f"the Ray cluster {address!r} cannot be reached ({' '.join(str(error).split())}); start it with "
+            "`ray start --head`, and name its address, or say 'local' to start Ray on this computer"
         ) from error
 
 

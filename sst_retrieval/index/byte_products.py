@@ -1,6 +1,7 @@
 """Products of many vectors of bytes with each other, exactly: on the CPU, or on a card.
 
-Whole numbers have no rounding: a product is the same on every device, whichever way it is computed.
+Whole numbers have no rounding: a product is the same on every device, whichever way it is computed. PyTorch is
+imported with the first table: opening an index to search it once does not wait for that.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.nets.device import resolve_device
+
+if TYPE_CHECKING:
+    import torch
 
 Bytes = npt.NDArray[np.int8]
 
@@ -29,7 +32,7 @@ _CARD_CHUNK = 1 << 18
 _ALIGNED = 8
 """PyTorch multiplies bytes on a card only if their number is a multiple of this."""
 
-Multiply = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Multiply: TypeAlias = "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]"
 
 
 class ByteTable:
@@ -45,6 +48,10 @@ class ByteTable:
         Raises:
             ModelError: there is no such device, or its memory is too small.
         """
+        import torch
+
+        from sst_retrieval.nets.device import resolve_device
+
         self.device = resolve_device(device)
         self._width = parts[0].shape[1]
         if self._width > MOST_WIDTH:
@@ -69,6 +76,8 @@ class ByteTable:
         Returns:
             int32 (g, m): every part begins a group, and its last one may be smaller than `GROUP`.
         """
+        import torch
+
         padded = np.zeros((-(-len(queries) // _ALIGNED) * _ALIGNED, self._padded), np.int8)
         padded[: len(queries), : self._width] = queries
         factors = torch.from_numpy(padded).to(self.device).T
@@ -83,6 +92,8 @@ class ByteTable:
 
     def _chunks(self, rows: int) -> Iterator[torch.Tensor]:
         """Copy chunk after chunk into a buffer, int8 (a multiple of `GROUP`, padded width)."""
+        import torch
+
         buffer = torch.zeros((rows, self._padded), dtype=torch.int8)
         view = buffer.numpy()
         for part in self._parts:
@@ -105,6 +116,8 @@ def count_groups(rows: int) -> int:
 
 
 def _multiply_bytes(rows: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    import torch
+
     return torch._int_mm(rows, factors)
 
 
@@ -115,6 +128,8 @@ def _multiply_floats(rows: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
 @functools.cache
 def _choose_product() -> Multiply:
     """Choose the quicker of the two products on this processor; both are exact."""
+    import torch
+
     rows, factors = torch.ones((1024, 256), dtype=torch.int8), torch.ones((64, 256), dtype=torch.int8).T
     times: dict[Multiply, float] = {}
     for multiply in (_multiply_bytes, _multiply_floats):
