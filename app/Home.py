@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
-from sst_app import build_process, current_index, doors, url_state
+from sst_app import build_process, current_index, doors, heap, url_state
 from sst_app.page_errors import show_errors
 
 PAGES = [
@@ -22,6 +22,7 @@ STYLE = Path(__file__).parent / "sst_app" / "style.html"
 
 def main() -> None:
     """Show the chosen page."""
+    heap.watch()
     st.set_page_config(page_title="sst-retrieval", page_icon="🦋", layout="wide")
     st.html(STYLE.read_text(encoding="utf-8"))
     with show_errors():

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import captions, doors, filters
+from sst_app import captions, doors, filters, heap
 from sst_app.command_line import Arguments, read_arguments
 from sst_app.filters import Facet
 from sst_app.markdown import format_code
@@ -111,7 +111,11 @@ def get_name() -> str:
 
 def get_index() -> sst.Index:
     """Return the chosen index, reopened after a build or a review has changed it."""
-    return _open(str(get_path().resolve()), _read_state(get_path()), get_allowed_folders())
+    path = get_path()
+    folder, state = str(path.resolve()), _read_state(path)
+    opened = _get_opened().get(folder)
+    # A page asks some sixty times a run.
+    return opened[0] if opened is not None and opened[1] == state else _open(folder, state, get_allowed_folders())
 
 
 def _read_state(path: Path) -> tuple[int, ...]:
@@ -119,7 +123,7 @@ def _read_state(path: Path) -> tuple[int, ...]:
     known = _get_states()
     files = tuple(map(_identify, (path / "manifest.json", path / "reviews" / "decisions.jsonl")))
     before = known.get(path)
-    # A page asks some sixty times a run; the manifest is only read again if a file of it is another one.
+    # The manifest is only read again if a file of it is another one.
     if before is None or None in files[:1] or before[0] != files or _identify_catalog(path, before[1]) != before[1][2:]:
         state = sst.index_state(path)
         before = known[path] = files, (*state, *_identify_catalog(path, state))
@@ -153,6 +157,11 @@ def get_cache_key(index: sst.Index) -> tuple[str, tuple[int, ...]]:
     return str(path.resolve()), (*index.state, *_read_state(path)[2:])
 
 
+def _get_index_and_key() -> tuple[sst.Index, str, tuple[int, ...]]:
+    index = get_index()
+    return index, *get_cache_key(index)
+
+
 def get_picture_key(index: sst.Index) -> tuple[str, tuple[int, ...]]:
     """Return the cache key of what no review changes: photographs, small pictures, the masks of the build."""
     folder, state = get_cache_key(index)
@@ -168,12 +177,12 @@ def check_traits(index: sst.Index) -> bool:
 
 def get_table(trait: str | None = None) -> pd.DataFrame:
     """Return the table of regions (see `Index.table`), of one trait or of all."""
-    return _read_table(get_index(), *get_cache_key(get_index()), trait)
+    return _read_table(*_get_index_and_key(), trait)
 
 
 def get_facets(trait: str | None = None) -> dict[str, Facet]:
     """Return the columns to filter by, of one trait or of all: name -> facet."""
-    return _find_facets(get_index(), *get_cache_key(get_index()), trait)
+    return _find_facets(*_get_index_and_key(), trait)
 
 
 def has_own_group() -> bool:
@@ -185,12 +194,12 @@ def has_own_group() -> bool:
 
 def get_specimens() -> pd.DataFrame:
     """Return the table of specimens, skipped ones included (see `make_specimen_table`)."""
-    return _read_specimens(get_index(), *get_cache_key(get_index()))
+    return _read_specimens(*_get_index_and_key())
 
 
 def get_photographs() -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """Return the table of photographs, as that of specimens, and the ids of the individuals on each."""
-    return _read_photographs(get_index(), *get_cache_key(get_index()))
+    return _read_photographs(*_get_index_and_key())
 
 
 def get_groups_of_many() -> frozenset[str]:
@@ -201,17 +210,17 @@ def get_groups_of_many() -> frozenset[str]:
 
 def get_affixes() -> tuple[str, str]:
     """Return what the ids of all specimens begin and end with, see `captions.find_affixes`."""
-    return _find_affixes(get_index(), *get_cache_key(get_index()))
+    return _find_affixes(*_get_index_and_key())
 
 
 def get_info() -> dict[str, Any]:
     """Return `Index.info`."""
-    return _read_info(get_index(), *get_cache_key(get_index()))
+    return _read_info(*_get_index_and_key())
 
 
 def get_size() -> int:
     """Return the size of the index on disk, in bytes."""
-    return _measure_size(get_index(), *get_cache_key(get_index()))
+    return _measure_size(*_get_index_and_key())
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the index")
@@ -222,12 +231,13 @@ def _open(folder: str, state: tuple[int, ...], folders: tuple[Path, ...]) -> sst
         return before[0]
     if before is not None and before[1][0] == state[0] and before[1][2:] != stamp:
         before[0].close()  # DuckDB would go on showing the removed file under the name of the new one.
+    heap.release()
     opened = sst.open_index(folder, reach=sst.Reach(folders))
     _get_opened()[folder] = opened, state
     return opened
 
 
-@st.cache_resource
+@functools.cache
 def _get_opened() -> dict[str, tuple[sst.Index, tuple[int, ...]]]:
     """Return the index of each folder that was opened last, and its state."""
     return {}
