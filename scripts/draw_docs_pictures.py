@@ -9,6 +9,7 @@ Nothing in them is a photograph, so they may be shown anywhere; the same program
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,11 @@ from PIL import Image
 import sst_retrieval as sst
 from sst_retrieval.cli.demo import choose_target, draw_masks
 from sst_retrieval.cli.hits import draw_hits, make_query_tile
+from sst_retrieval.export import export_overlays
 from sst_retrieval.imaging.images import write_jpeg
 from sst_retrieval.pictures.sheets import Tile, overlay_sheet
+from sst_retrieval.synthetic.drawer import TRAY
+from sst_retrieval.synthetic.tray import NAME
 from sst_retrieval.types import RGBImage
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
@@ -45,6 +49,7 @@ def main() -> None:
         save(output / "hits.jpg", draw_hits(index, make_query_tile(index, query, TRAIT), hits, f"{TRAIT} like {query}"))
         space = index.morphospace(TRAIT, weights={"pattern": 1})
         space.plot(colour="scientificName").savefig(output / "morphospace.png", dpi=110)
+    save(output / "tray.jpg", draw_tray(options.drawer / TRAY))
 
 
 def draw_support(drawer: Path) -> RGBImage:
@@ -55,6 +60,16 @@ def draw_support(drawer: Path) -> RGBImage:
     masks = {name: labels == number for name, number in names.items() if (labels == number).any()}
     tiles = [Tile(image, {}, SUPPORT, ["as photographed"]), Tile(image, masks, SUPPORT, ["with its traits painted"])]
     return overlay_sheet(tiles, heading="the annotated specimen", tile=420)
+
+
+def draw_tray(tray: Path) -> RGBImage:
+    """Find the individuals of the demo's tray, and draw the photograph with their outlines, numbers and traits."""
+    settings = sst.BuildSettings(individuals="many")
+    with tempfile.TemporaryDirectory() as folder:
+        sst.build_index(tray / "collection.csv", tray / "supports", Path(folder) / "index", settings=settings)
+        with sst.open_index(Path(folder) / "index") as index:
+            export_overlays(index, Path(folder) / "drawn")
+        return sst.read_image(Path(folder) / "drawn" / f"{NAME}.jpg")
 
 
 def save(path: Path, picture: RGBImage) -> None:

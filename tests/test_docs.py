@@ -33,7 +33,7 @@ NOT_RUN = {
     r"sst-retrieval finetune\b": "needs Meta's weights; tests/track/sam2 makes small ones",
     r"sst-retrieval doctor\b": "tests/cli/test_doctor.py",
     r"sst-retrieval review\b": "tests/cli/test_review.py, on an index of trays",
-    r"sst-retrieval evaluate-propagator\b": "minutes; tests/evaluate",
+    r"sst-retrieval evaluate-propagator\b|sst-retrieval evaluate .*--protocol instances": "minutes; tests/evaluate",
     r"(SAM2_BUILD_CUDA=0 )?python3? -m (pip|venv)\b|python -m pip\b": "installs",
     r"make\b|source\b|pre-commit\b|ruff\b|python -m pytest\b": "sets up, tests",
     r"python (examples|scripts|benchmarks)/": "tests/test_examples.py; hours of training",

@@ -1,4 +1,4 @@
-"""A folder as the documentation assumes one: `my_collection`, its index, and what else its commands name.
+"""A folder as the documentation assumes one: `my_collection`, its index, `my_trays`, and what else its commands name.
 
 Made from the synthetic drawer, with the ids, places and names that README and docs use.
 """
@@ -59,6 +59,7 @@ def make_workplace(folder: Path) -> None:
     shutil.copytree(drawer / "images", folder / "my_photographs")
     shutil.copy(drawer / "images" / "SD-0010.jpg", folder / "photo.jpg")
     shutil.copy(drawer / "labels" / "SD-0010.png", folder / "label.png")
+    shutil.copytree(drawer / "tray", folder / "my_trays")
     (folder / "tree.nwk").write_text(TREE)
     for other in ("demo-drawer/index", "indexes/heliconius", "mimicry/drawer/index"):
         shutil.copytree(index, folder / other)
