@@ -38,7 +38,9 @@ from typing import Any
 
 import numpy as np
 
+from sst_retrieval.collection.photograph_names import PhotographName
 from sst_retrieval.collection.specimens import Collection
+from sst_retrieval.collection.table_photographs import TablePhotographs
 from sst_retrieval.describe.measure import MEASUREMENTS
 from sst_retrieval.imaging import masks
 from sst_retrieval.index.epochs import open_vectors, read_epoch, read_removed_ids
@@ -124,6 +126,23 @@ class Made:
             found.append(Photograph(name, image, "group", dict(zip(COLUMNS, values, strict=True))))
         return found
 
+    def collection(self, count: int) -> Collection:
+        """Return the table of so many photographs, in columns, as a build reads it from a file."""
+        columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        for start in range(0, count, SHARD):
+            for row in self.photographs(start, min(start + SHARD, count)):
+                for name, values in columns.items():
+                    values.append(row.metadata[name])
+        ids = columns["catalogNumber"]
+        photographs = TablePhotographs(
+            columns,
+            names={row: PhotographName(name, name, "") for row, name in enumerate(ids)},
+            paths=[Path("/photographs") / f"{name}.jpg" for name in ids],
+            groups=["group"] * count,
+            places={},
+        )
+        return Collection(photographs, COLUMNS, Path("made-up.csv"))
+
     def rows(self, photographs: list[Photograph]) -> list[tuple[Region, str, str]]:
         """Make the rows of a shard."""
         species = np.array([int(each.metadata["scientificName"][-5:]) for each in photographs])
@@ -160,24 +179,23 @@ def write_shards(path: Path, regions: int) -> dict[str, float]:
 
 def commit(path: Path, regions: int) -> dict[str, float]:
     """Commit for the first time."""
-    photographs = tuple(Made(regions).photographs(0, regions))
+    collection = Made(regions).collection(regions)
     with Cost() as cost:
         store = Store.open(path)
         with store.lock():
-            store.commit(Collection(photographs, COLUMNS, Path("made-up.csv")), numbers={"wing": 1}, provenance={})
+            store.commit(collection, numbers={"wing": 1}, provenance={})
     return {f"first_commit_{name}": value for name, value in cost.spent.items()}
 
 
 def add(path: Path, regions: int) -> dict[str, float]:
     """Add a hundred photographs, and commit."""
     made = Made(regions)
-    photographs = made.photographs(0, regions + 100)
-    rows = made.rows(photographs[-100:])
+    collection = made.collection(regions + 100)
+    rows = made.rows(made.photographs(regions, regions + 100))
     with Cost() as cost:
         store = Store.open(path)
         with store.lock():
             store.append(rows)
-            collection = Collection(tuple(photographs), COLUMNS, Path("made-up.csv"))
             store.commit(collection, numbers={"wing": 1}, provenance={})
     return {f"add_100_{name}": value for name, value in cost.spent.items()}
 

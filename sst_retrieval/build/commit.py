@@ -30,13 +30,12 @@ def commit_build(job: Job, state: BuildState) -> BuildReport:
         What it did.
     """
     state.shards.write()
-    indexed = job.store.indexed_photographs()
-    gone = indexed - {specimen.id for specimen in job.collection.photographs}
-    unreadable = indexed & {skipped.photograph for skipped in _list_skipped(job, state)}
-    removed = sorted(gone | unreadable) if job.settings.prune else []
-    generation = _commit(job, state, complete=True, indexed=len(indexed) - len(removed))
+    difference = job.store.compare_with_table(job.collection, _list_skipped(job, state))
+    removed = sorted(difference.gone | difference.unreadable) if job.settings.prune else []
+    generation = _commit(job, state, complete=True, indexed=difference.indexed - len(removed))
     _tidy_pictures(job)
-    return _make_report(job, state, generation, removed=tuple(removed), vanished=len(gone - set(removed)))
+    vanished = 0 if job.settings.prune else len(difference.gone)
+    return _make_report(job, state, generation, removed=tuple(removed), vanished=vanished)
 
 
 def _tidy_pictures(job: Job) -> None:
@@ -44,13 +43,14 @@ def _tidy_pictures(job: Job) -> None:
     paths, generation = job.store.paths, job.store.generation
     if generation is not None:
         with Catalog(paths.generation(generation.number).catalog_file) as catalog, explain_disk_errors(paths.root):
-            tidy_pictures(paths, catalog)
+            tidy_pictures(paths, catalog, generation=generation.number, changed=job.store.changed_individuals)
 
 
 def commit_interrupted(job: Job, state: BuildState) -> None:
     """Make searchable what an interrupted build has done, unless a rebuild has less than the index had before."""
     state.shards.write()
-    previous, indexed = job.store.generation, len(job.store.indexed_photographs())
+    previous = job.store.generation
+    indexed = job.store.compare_with_table(job.collection, ()).indexed
     if indexed >= (1 if previous is None else previous.provenance["photographs"]["indexed"]):
         _commit(job, state, complete=False, indexed=indexed)
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import overload
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sst_retrieval.collection.photograph_names import PhotographName
 from sst_retrieval.collection.specimen_table import TableRow
@@ -87,6 +88,25 @@ class TablePhotographs(Sequence[Photograph]):
     def __repr__(self) -> str:
         """Say how many there are."""
         return f"<{len(self):,} photographs of a table>"
+
+    @property
+    def ids(self) -> pa.Array:
+        """The ids of all photographs: Arrow's large strings."""
+        return self._ids
+
+    def texts(self, start: int, stop: int) -> dict[str, pa.Array]:
+        """Return id, specimen, image, group and view of some photographs: name -> Arrow's strings."""
+        own = {"id": self._ids, "specimen": self._specimens, "image": self._paths, "view": self._views}
+        found = {name: each[start:stop].cast(pa.string()) for name, each in own.items()}
+        found["specimen"] = pc.if_else(pc.equal(found["specimen"], ""), found["id"], found["specimen"])
+        return {**found, "group": pa.array(self.groups[start:stop], pa.string())}
+
+    def values(self, column: str, start: int, stop: int) -> Sequence[Scalar]:
+        """Return the values that a column of the table has in the rows of some photographs."""
+        own, rows = self._columns[column], self._rows[start:stop]
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and all(b == a + 1 for a, b in pairwise(rows)):
+            return own[rows[0] : rows[-1] + 1]
+        return [own[row] for row in rows]
 
     def _make(self, start: int, stop: int) -> Iterator[Photograph]:
         texts = [each[start:stop].to_pylist() for each in (self._ids, self._paths, self._specimens, self._views)]

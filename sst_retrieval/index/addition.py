@@ -15,7 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -51,6 +51,7 @@ from sst_retrieval.index.paths import GenerationPaths
 from sst_retrieval.index.reviews import Review
 from sst_retrieval.index.segments import merge_segments
 from sst_retrieval.index.shards import write_shard
+from sst_retrieval.index.snapshot import split_unequal
 from sst_retrieval.index.vector_files import write_vectors
 from sst_retrieval.index.whitening import read_whitening, whiten_more, write_lengths
 from sst_retrieval.types import Skipped
@@ -59,8 +60,8 @@ MOST_RANGES = 1000
 """After so many additions in one epoch to a trait, a commit is a full one."""
 
 
-MEMORY_A_PHOTOGRAPH = 700
-"""Bytes that the database may use for each photograph of the table: names and hashes of all are compared."""
+MEMORY_A_PHOTOGRAPH = 200
+"""Bytes that the database may use for each photograph of the table: names of all may have to be compared."""
 LEAST_MEMORY, MOST_MEMORY = 64 * 10**6, 10**9
 
 MOST_TOUCHED = 0.5
@@ -71,6 +72,19 @@ class NotAnAdditionError(Exception):
     """What changed cannot be added: the commit must be a full one. Says why; no person sees it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A generation that adds to another.
+
+    Attributes:
+        traits: their names.
+        individuals: all that were there, or are there now, on photographs that changed.
+    """
+
+    traits: list[str]
+    individuals: frozenset[str]
+
+
 def add_to_generation(
     paths: GenerationPaths,
     old: GenerationPaths,
@@ -79,10 +93,11 @@ def add_to_generation(
     number: int,
     shards: Sequence[Path],
     snapshot: Path,
+    before: Path | None = None,
     skipped: Sequence[Skipped],
     blocks: Mapping[str, int],
     reviews: Sequence[Review] = (),
-) -> list[str]:
+) -> Added:
     """Write the files of a generation that adds to another, and check them against each other.
 
     Args:
@@ -92,12 +107,10 @@ def add_to_generation(
         number: of the generation.
         shards: those that were written since; may be none.
         snapshot: file of `index.snapshot.write_snapshot`.
+        before: the same of the other generation; None if it is not whole.
         skipped: photographs that could not be indexed, and why.
         blocks: block name -> number of values.
         reviews: the whole record, oldest first.
-
-    Returns:
-        The names of the traits.
 
     Raises:
         NotAnAdditionError: a full commit is needed; the folder may hold files.
@@ -114,7 +127,8 @@ def add_to_generation(
         connect(given, paths.folder / "spill", paths.catalog_file, memory=memory) as connection,
     ):
         connection.execute("BEGIN TRANSACTION").fetchall()
-        _find_changes(connection, snapshot, epoch)
+        rest = None if before is None else split_unequal(snapshot, before, paths.folder)
+        _find_changes(connection, snapshot, epoch, rest)
         _change_catalog(connection, paths.folder, skipped, reviews, number)
         write_notes(connection, shards)
         columns = [name for name in _columns(connection, "photographs") if name not in INDIVIDUAL_COLUMNS]
@@ -124,6 +138,8 @@ def add_to_generation(
         counts = connection.execute("SELECT trait, count(*) FROM dead WHERE present GROUP BY trait").fetchall()
         gone = Counter(epoch.removed) + Counter(dict(counts))
         added = _write_segment(connection, paths, number, given, blocks)
+        sql = 'SELECT individual FROM replaced UNION SELECT "sst:individual" FROM new_individuals'
+        changed = frozenset(name for (name,) in connection.execute(sql).fetchall())
         (next_id,) = connection.execute("SELECT count(*) FROM numbers").fetchall()[0]
         connection.execute("COMMIT").fetchall()
     if not shards:
@@ -146,7 +162,7 @@ def add_to_generation(
         grown = replace(grown, segments=(*kept, number))
     write_epoch(paths, grown, removed)
     verify_generation(paths, list(epoch.fitted), blocks)
-    return list(epoch.fitted)
+    return Added(list(epoch.fitted), changed)
 
 
 def choose_memory(photographs: int) -> str:
@@ -188,15 +204,24 @@ def _write_empty_shard(folder: Path) -> Path:
 # ------------------------------------------------------------------------------------------------ catalog
 
 
-def _find_changes(connection: duckdb.DuckDBPyConnection, snapshot: Path, epoch: Epoch) -> None:
+def _find_changes(
+    connection: duckdb.DuckDBPyConnection, snapshot: Path, epoch: Epoch, rest: tuple[Path, Path] | None
+) -> None:
     """List what changed, in temporary tables.
 
-        now         names of the photographs as they are now
+        gone        photographs that are in the table no more
+        known       those of new shards that are in the table
         fresh       the rows of those that are touched
         touched     photographs whose rows are written again, or taken out
         replaced    the individuals that were on them
         dead        region_id, trait, present of regions that are of no region any more
         numbers     region_id, shard, place, trait, present of new regions
+
+    Args:
+        connection: to the catalog, with the new shards.
+        snapshot: the table as it is now.
+        epoch: of the other generation.
+        rest: of `split_unequal`: only these rows of the table, and of the catalog's, can differ; removed.
 
     Raises:
         NotAnAdditionError: see `add_to_generation`.
@@ -205,24 +230,32 @@ def _find_changes(connection: duckdb.DuckDBPyConnection, snapshot: Path, epoch: 
     shape = [connection.execute(f"DESCRIBE FROM {each}").fetchall() for each in (table, "photographs")]
     if [row[:2] for row in shape[0]] != [row[:2] for row in shape[1]]:
         raise NotAnAdditionError("the table has other columns")
-    names = {"now": "FROM now", "before": 'SELECT "sst:photograph" FROM photographs'}
+    now, before = (table, "photographs") if rest is None else (f"read_parquet({quote_text(each)})" for each in rest)
     differ = " OR ".join(
         f"f.{name} IS DISTINCT FROM p.{name}" for name in map(quote_name, (row[0] for row in shape[0]))
     )
+    # The small side of each condition is the one that stands in brackets, which is held in memory.
     for sql in (
-        f'CREATE TEMP TABLE now AS SELECT "sst:photograph" FROM {table}',
+        f"""CREATE TEMP TABLE gone AS SELECT "sst:photograph" AS photograph FROM {before}
+            WHERE "sst:photograph" NOT IN (SELECT "sst:photograph" FROM {now})""",
+        f"""CREATE TEMP TABLE known AS SELECT "sst:photograph" AS photograph FROM {table}
+            WHERE "sst:photograph" IN (SELECT photograph FROM newest)""",
         f"""CREATE TEMP TABLE touched AS
             SELECT photograph FROM newest
-            UNION SELECT f."sst:photograph" FROM {table} f
-                  LEFT JOIN photographs p ON p."sst:photograph" = f."sst:photograph" WHERE {differ}
-            UNION SELECT "sst:photograph" FROM photographs WHERE "sst:photograph" NOT IN (FROM now)""",
+            UNION SELECT f."sst:photograph" FROM {now} f
+                  LEFT JOIN {before} p ON p."sst:photograph" = f."sst:photograph" WHERE {differ}
+            UNION FROM gone""",
         f'CREATE TEMP TABLE fresh AS FROM {table} WHERE "sst:photograph" IN (FROM touched)',
     ):
         connection.execute(sql).fetchall()
+    for each in rest or ():
+        each.unlink()
     (touched, known, unseen) = connection.execute(
-        f"""SELECT (SELECT count(*) FROM touched), (SELECT count(*) FROM photographs),
-                   (SELECT count(*) FROM made WHERE NOT removed AND photograph IN (FROM touched)
-                    AND photograph NOT IN ({names["before"]}) AND photograph NOT IN (SELECT photograph FROM newest))"""
+        """SELECT (SELECT count(*) FROM touched), (SELECT count(*) FROM photographs),
+                  (SELECT count(*) FROM (
+                      SELECT photograph FROM made WHERE NOT removed AND photograph IN (FROM touched)
+                      EXCEPT SELECT "sst:photograph" FROM photographs WHERE "sst:photograph" IN (FROM touched)
+                      EXCEPT SELECT photograph FROM newest))"""
     ).fetchall()[0]
     if touched > MOST_TOUCHED * known:
         raise NotAnAdditionError("many photographs changed")
@@ -233,15 +266,15 @@ def _find_changes(connection: duckdb.DuckDBPyConnection, snapshot: Path, epoch: 
            FROM individuals WHERE "sst:photograph" IN (FROM touched)"""
     ).fetchall()
     connection.execute(
-        f"""CREATE TEMP TABLE dead AS SELECT region_id, trait, present FROM regions WHERE individual IN (
+        """CREATE TEMP TABLE dead AS SELECT region_id, trait, present FROM regions WHERE individual IN (
                 SELECT individual FROM replaced WHERE photograph IN (SELECT photograph FROM newest)
-                OR photograph NOT IN ({names["now"]}))"""
+                OR photograph IN (FROM gone))"""
     ).fetchall()
     connection.execute(
         f"""CREATE TEMP TABLE numbers AS
             SELECT {epoch.next_id} + row_number() OVER (ORDER BY trait, individual) - 1 AS region_id,
                    shard, place, trait, present
-            FROM live WHERE trait IS NOT NULL AND photograph IN ({names["now"]})"""
+            FROM live WHERE trait IS NOT NULL AND photograph IN (FROM known)"""
     ).fetchall()
     left = """SELECT DISTINCT trait FROM regions WHERE region_id NOT IN (SELECT region_id FROM dead)
                UNION SELECT trait FROM numbers"""

@@ -42,12 +42,15 @@ def write_loose_pictures(paths: IndexPaths, individual: str, pictures: Pictures)
         temporary.write_bytes(head.encode() + b"\n" + data)
 
 
-def pack_pictures(paths: IndexPaths, individuals: Iterable[str] | None = None) -> None:
+def pack_pictures(paths: IndexPaths, individuals: Iterable[str] | None = None) -> list[str]:
     """Put loose pictures into the pack. If it is interrupted, they are put there again.
 
     Args:
         paths: of the index, whose lock is held.
         individuals: whose; None takes all.
+
+    Returns:
+        Whose pictures were put there.
 
     Raises:
         OSError: the pack cannot be written.
@@ -57,12 +60,20 @@ def pack_pictures(paths: IndexPaths, individuals: Iterable[str] | None = None) -
         files = paths.list_loose_pictures()
     else:
         files = map(paths.loose_pictures_file, dict.fromkeys(individuals))
+    packed: list[str] = []
     while batch := list(islice(files, _BATCH)):
         found = [path for path in batch if find_unreadable(path) is None]
         if found:
-            write_pictures(paths.pictures_file, _read(found))
+            write_pictures(paths.pictures_file, _note_names(_read(found), packed))
         for path in found:
             path.unlink()
+    return packed
+
+
+def _note_names(rows: Iterable[tuple[str, Pictures]], names: list[str]) -> Iterator[tuple[str, Pictures]]:
+    for name, pictures in rows:
+        names.append(name)
+        yield name, pictures
 
 
 def _read(files: Iterable[Path]) -> Iterator[tuple[str, Pictures]]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pyarrow as pa
+
 from sst_retrieval.index.duck import SandboxedDatabase
 from sst_retrieval.index.generation import SELECT_MADE, connect
 
@@ -48,14 +50,21 @@ def read_made_in_catalog(path: Path) -> dict[str, Made]:
         }
 
 
-def list_made_in_catalog(path: Path, *, removed: bool = False) -> set[str]:
-    """List the photographs that a catalog says are indexed, or that were removed.
+def list_made(shards: Sequence[Path], scratch: Path) -> pa.Table:
+    """List the photographs of shards, in Arrow's memory: photograph, removed.
 
-    As `read_made_in_catalog`, but in a tenth of the memory.
+    As `read_made`, but in a tenth of the memory.
     """
+    if not shards:
+        return pa.table({"photograph": pa.array([], pa.string()), "removed": pa.array([], pa.bool_())})
+    with connect(shards, scratch) as connection:
+        return connection.sql(f"SELECT photograph, removed FROM ({SELECT_MADE})").to_arrow_table()
+
+
+def list_made_in_catalog(path: Path) -> pa.Table:
+    """List the photographs that a catalog knows, as `list_made` does."""
     with SandboxedDatabase(path) as catalog, catalog.cursor() as cursor:
-        found = cursor.execute("SELECT photograph FROM made WHERE removed = $removed", {"removed": removed})
-        return set(found.fetchnumpy()["photograph"].tolist())
+        return cursor.sql("SELECT photograph, removed FROM made").to_arrow_table()
 
 
 def read_notes_in_catalog(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@
     pictures/loose/                             the same of photographs whose shard is not written yet
     thumbnails/, crops/                         the same in an index of an older version
     .photograph-hashes.parquet                  a help: which photographs a build need not read again
+    .pictures-compared.json                     a help: when the small pictures were last compared with the catalog
     damaged/                                    what a repair set aside, never read
 
 A file whose name is not one that this program writes, such as a copy made by hand, is neither read nor removed.
@@ -186,6 +187,11 @@ class IndexPaths:
     def photograph_hashes_file(self) -> Path:
         """The content hashes of photographs (see `index.photograph_hashes`)."""
         return self.root / ".photograph-hashes.parquet"
+
+    @property
+    def pictures_compared_file(self) -> Path:
+        """When the small pictures were last compared with the catalog (see `index.thumbnails`)."""
+        return self.root / ".pictures-compared.json"
 
     @property
     def spill_folder(self) -> Path:

@@ -90,6 +90,22 @@ def list_pictures(path: Path) -> Iterator[tuple[str, frozenset[str]]]:
         return
 
 
+def find_pictures(path: Path, individuals: Iterable[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """List the names of the pictures of some individuals, in their order; those without any are left out.
+
+    Raises:
+        DamagedPackError: it cannot be read.
+    """
+    try:
+        with _open(path) as connection:
+            for individual in individuals:
+                sql = "SELECT contents FROM pictures WHERE individual = ?"
+                for (contents,) in connection.execute(sql, (individual,)):
+                    yield individual, frozenset(name for name, _ in _parse(contents))
+    except FileNotFoundError:
+        return
+
+
 def write_pictures(path: Path, pictures: Iterable[tuple[str, Pictures]]) -> None:
     """Write the pictures of individuals, in place of all older ones of theirs: all or, if it fails, none.
 

@@ -5,9 +5,10 @@ An indexed photograph that has left the table keeps the row that it had, cast to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -15,9 +16,29 @@ import pyarrow.parquet as pq
 
 from sst_retrieval.collection.column_roles import check_column_prefix
 from sst_retrieval.collection.specimens import Collection
+from sst_retrieval.collection.table_photographs import TablePhotographs
 from sst_retrieval.errors import CollectionError
 from sst_retrieval.index.catalog import PHOTOGRAPH_COLUMNS
 from sst_retrieval.index.duck import memory_settings, quote_name, quote_text
+from sst_retrieval.types import Photograph
+
+ROWS = 20_480
+"""Rows of a group of the file: one group is in memory at a time."""
+
+_ARROW_TYPES = {
+    "VARCHAR": pa.string(),
+    "BIGINT": pa.int64(),
+    "DOUBLE": pa.float64(),
+    "BOOLEAN": pa.bool_(),
+    "DATE": pa.date32(),
+    "TIMESTAMP": pa.timestamp("us"),
+}
+"""DuckDB's types of the columns of a table, as Arrow calls them."""
+
+_UNIQUE = ("sst:photograph", "sst:specimen", "sst:image")
+"""Columns whose values hardly repeat."""
+
+_READ_AT_ONCE = 1 << 20
 
 
 def write_snapshot(path: Path, collection: Collection, *, previous: Path | None, retained: Sequence[str]) -> None:
@@ -34,6 +55,14 @@ def write_snapshot(path: Path, collection: Collection, *, previous: Path | None,
     """
     check_column_prefix(collection.columns, str(collection.source))
     _check_capitals(collection.columns)
+    types = {name: _ARROW_TYPES.get(kind) for name, kind in collection.columns.items()}
+    if (previous is None or not retained) and None not in types.values():
+        try:
+            _write_photographs(path, collection, types)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            pass  # A value of another type, which the database knows how to cast.
+        else:
+            return
     fresh, names = path.with_name(".fresh.tmp"), path.with_name(".retained.tmp")
     try:
         _write_joined(path, collection, previous, retained, fresh, names)
@@ -42,11 +71,68 @@ def write_snapshot(path: Path, collection: Collection, *, previous: Path | None,
         names.unlink(missing_ok=True)
 
 
+def split_unequal(new: Path, old: Path, folder: Path) -> tuple[Path, Path] | None:
+    """Split off what may differ between two snapshots: all but the groups of rows that both begin with.
+
+    A table that grows at its end begins with the same bytes as before, so that they need not be compared row by row.
+
+    Args:
+        new: a snapshot.
+        old: another one.
+        folder: to write into.
+
+    Returns:
+        The other rows of both, as files; None if the first groups differ.
+    """
+    metadata = [pq.read_metadata(path) for path in (new, old)]
+    if not metadata[0].schema.equals(metadata[1].schema):
+        return None
+    same, groups = _count_same_bytes(new, old), 0
+    while groups < min(each.num_row_groups for each in metadata):
+        one, other = (each.row_group(groups) for each in metadata)
+        if one.to_dict() != other.to_dict() or _find_end(one) > same:
+            break
+        groups += 1
+    if not groups:
+        return None
+    rest = folder / "new.parquet", folder / "old.parquet"
+    for source, target in zip((new, old), rest, strict=True):
+        with pq.ParquetFile(source) as file, pq.ParquetWriter(target, file.schema_arrow) as writer:
+            for number in range(groups, file.num_row_groups):
+                writer.write_table(file.read_row_group(number))
+    return rest
+
+
+def _count_same_bytes(one: Path, other: Path) -> int:
+    """Count the bytes that two files begin with alike, in steps of what is read at once."""
+    same = 0
+    with one.open("rb") as first, other.open("rb") as second:
+        while (part := first.read(_READ_AT_ONCE)) and part == second.read(_READ_AT_ONCE):
+            same += len(part)
+        first.seek(same), second.seek(same)
+        parts = first.read(_READ_AT_ONCE), second.read(_READ_AT_ONCE)
+    return same + next((at for at, (a, b) in enumerate(zip(*parts, strict=False)) if a != b), min(map(len, parts)))
+
+
+def _find_end(group: pq.RowGroupMetaData) -> int:
+    """Return where the last page of a group of rows ends in its file."""
+    columns = [group.column(number) for number in range(group.num_columns)]
+    return int(
+        max(
+            min(filter(None, (each.dictionary_page_offset, each.data_page_offset))) + each.total_compressed_size
+            for each in columns
+        )
+    )
+
+
 def _write_joined(
     path: Path, collection: Collection, previous: Path | None, retained: Sequence[str], fresh: Path, names: Path
 ) -> None:
-    _write_photographs(fresh, collection)
-    pa.default_memory_pool().release_unused()  # Else what the columns took stays taken.
+    try:
+        types = {name: _ARROW_TYPES.get(kind) for name, kind in collection.columns.items()}
+        _write_photographs(fresh, collection, types)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        _write_photographs(fresh, collection, dict.fromkeys(collection.columns))
     pq.write_table(pa.table({"name": pa.array(retained, pa.string())}), names)
     typed = ", ".join(
         f"CAST({quote_name(column)} AS {kind}) AS {quote_name(column)}" for column, kind in collection.columns.items()
@@ -59,21 +145,56 @@ def _write_joined(
             sql += f""" UNION ALL BY NAME SELECT * FROM (SELECT {old} FROM read_parquet({quote_text(previous)}))
                         WHERE "sst:photograph" IN (SELECT name FROM read_parquet({quote_text(names)}))"""
         # Small row groups: one is in memory at a time.
-        connection.execute(f"COPY ({sql}) TO {quote_text(path)} (FORMAT parquet, ROW_GROUP_SIZE 20480)").fetchall()
+        connection.execute(f"COPY ({sql}) TO {quote_text(path)} (FORMAT parquet, ROW_GROUP_SIZE {ROWS})").fetchall()
 
 
-def _write_photographs(path: Path, collection: Collection) -> None:
-    rows = collection.photographs
-    own = [row.metadata for row in rows]
-    table = {
-        "sst:photograph": pa.array(map(attrgetter("id"), rows), pa.string()),
-        "sst:specimen": pa.array(map(attrgetter("specimen"), rows), pa.string()),
-        "sst:image": pa.array(map(str, map(attrgetter("image"), rows)), pa.string()),
-        "sst:group": pa.array(map(attrgetter("group"), rows), pa.string()),
-        "sst:view": pa.array(map(attrgetter("view"), rows), pa.string()),
-        **{name: pa.array([values.get(name) for values in own]) for name in collection.columns},
+def _write_photographs(path: Path, collection: Collection, types: Mapping[str, pa.DataType | None]) -> None:
+    """Write the table as it is now, some thousand rows in memory at a time.
+
+    Args:
+        path: the file.
+        collection: the table.
+        types: column -> type; None finds it out, for which the whole column is read at once.
+
+    Raises:
+        pa.ArrowException: a value is not of its column's type.
+    """
+    photographs = collection.photographs
+    whole = {
+        name: pa.array(photographs.values(name, 0, len(photographs)))
+        if isinstance(photographs, TablePhotographs)
+        else pa.array([each.metadata.get(name) for each in photographs])
+        for name, kind in types.items()
+        if kind is None
     }
-    pq.write_table(pa.table(table), path, compression="none", use_dictionary=False, write_statistics=False)
+    own = [(name, pa.string()) for name in PHOTOGRAPH_COLUMNS]
+    schema = pa.schema([*own, *((name, kind or whole[name].type) for name, kind in types.items())])
+    repeated = [name for name in schema.names if name not in _UNIQUE]
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repeated or False) as writer:
+        for start in range(0, len(photographs), ROWS):
+            stop = min(start + ROWS, len(photographs))
+            texts, values = _select_rows(photographs, start, stop)
+            columns = [texts[name.removeprefix("sst:").replace("photograph", "id")] for name in PHOTOGRAPH_COLUMNS]
+            columns += [
+                whole[name][start:stop] if kind is None else pa.array(values(name), kind)
+                for name, kind in types.items()
+            ]
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=ROWS)
+    pa.default_memory_pool().release_unused()  # Else what the columns took stays taken.
+
+
+def _select_rows(
+    photographs: Sequence[Photograph], start: int, stop: int
+) -> tuple[Mapping[str, pa.Array], Callable[[str], Sequence[Any]]]:
+    """Select some rows: what the program calls them, and the values of a column of the table."""
+    if isinstance(photographs, TablePhotographs):
+        return photographs.texts(start, stop), partial(photographs.values, start=start, stop=stop)
+    rows = photographs[start:stop]
+    texts = {
+        name: pa.array([str(getattr(row, name)) for row in rows], pa.string())
+        for name in ("id", "specimen", "image", "group", "view")
+    }
+    return texts, lambda name: [row.metadata.get(name) for row in rows]
 
 
 def _check_capitals(columns: Mapping[str, str]) -> None:

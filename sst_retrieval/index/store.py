@@ -27,18 +27,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from sst_retrieval.collection import specimens as tables
+from sst_retrieval.collection.table_photographs import TablePhotographs
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import atomic_write, remove, write_text
-from sst_retrieval.index.addition import NotAnAdditionError, add_to_generation
+from sst_retrieval.index.addition import Added, NotAnAdditionError, add_to_generation
 from sst_retrieval.index.checksums import FileChecksum, compute_checksum, find_difference, find_unreadable
 from sst_retrieval.index.disk import explain_disk_errors
 from sst_retrieval.index.epochs import Epoch, read_epoch
 from sst_retrieval.index.generation import write_generation
 from sst_retrieval.index.loose_pictures import pack_pictures
-from sst_retrieval.index.made import Made, list_made_in_catalog, read_made, read_made_in_catalog, read_notes_in_catalog
+from sst_retrieval.index.made import (
+    Made,
+    list_made,
+    list_made_in_catalog,
+    read_made,
+    read_made_in_catalog,
+    read_notes_in_catalog,
+)
 from sst_retrieval.index.manifest import (
     Contents,
     Generation,
@@ -63,6 +73,7 @@ from sst_retrieval.index.shards import (
     write_tombstones,
 )
 from sst_retrieval.index.snapshot import write_snapshot
+from sst_retrieval.index.thumbnails import were_compared
 from sst_retrieval.types import Skipped
 
 
@@ -83,6 +94,21 @@ class _Base:
     last_shard: int
 
 
+@dataclass(frozen=True, slots=True)
+class TableDifference:
+    """How the photographs that are indexed differ from those of a table.
+
+    Attributes:
+        indexed: how many are indexed.
+        gone: those that are indexed and not in the table.
+        unreadable: those that are indexed and skipped now.
+    """
+
+    indexed: int
+    gone: frozenset[str]
+    unreadable: frozenset[str]
+
+
 class Store:
     """An index folder and its manifest. Changes are made inside `lock`; reviews may be added at any time.
 
@@ -90,6 +116,8 @@ class Store:
         path: the index folder.
         paths: what lies where in it.
         notes: what a person should know about the files, one sentence each; of the present lock.
+        changed_individuals: the only ones whose pictures may differ from the catalog since the last commit of the
+            present lock; None: any may.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -99,6 +127,8 @@ class Store:
         self._manifest = manifest
         self._checked: set[int] = set()
         self._base: _Base | None = None
+        self._pictures_compared = False
+        self.changed_individuals: frozenset[str] | None = None
         self._trusted = manifest.sealed
         self._lock = FileLock(self.paths.lock_file, timeout=0, thread_local=False)
 
@@ -217,6 +247,8 @@ class Store:
                 folder.mkdir(exist_ok=True)
             self._remove_leftovers()
             self._copy_manifest()
+            self.changed_individuals = None
+            self._pictures_compared = self.generation is not None and were_compared(self.paths, self.generation.number)
             yield
 
     def require_same_model(self, settings: Mapping[str, Any]) -> None:
@@ -327,18 +359,45 @@ class Store:
 
     def indexed_photographs(self) -> set[str]:
         """Return the photographs that are indexed: the keys of `indexed_hashes`, in a tenth of the memory."""
-        return self._list_made(removed=False)
+        return set(self._list_made(removed=False).to_pylist())
 
     def removed_photographs(self) -> set[str]:
         """Return the photographs that were taken out of the index, and are not in it again."""
-        return self._list_made(removed=True)
+        return set(self._list_made(removed=True).to_pylist())
 
-    def _list_made(self, *, removed: bool) -> set[str]:
+    def compare_with_table(self, collection: tables.Collection, skipped: Sequence[Skipped]) -> TableDifference:
+        """Compare the photographs that are indexed with a table.
+
+        Args:
+            collection: the table.
+            skipped: photographs that cannot be indexed now.
+
+        Raises:
+            IndexFolderError: a shard is missing or damaged.
+        """
+        indexed = self._list_made(removed=False)
+        photographs = collection.photographs
+        if isinstance(photographs, TablePhotographs):
+            present = photographs.ids
+        else:
+            present = pa.array((photograph.id for photograph in photographs), pa.large_string())
+        gone = indexed.filter(pc.invert(pc.is_in(indexed, present)))
+        names = pa.array(sorted({row.photograph for row in skipped}), pa.large_string())
+        unreadable = names.filter(pc.is_in(names, indexed))
+        return TableDifference(len(indexed), frozenset(gone.to_pylist()), frozenset(unreadable.to_pylist()))
+
+    def _list_made(self, *, removed: bool) -> pa.ChunkedArray:
+        """List the photographs that are indexed, or that were removed, as Arrow's large strings."""
         base = self._find_base()
         first = self._manifest.recipe.first_shard if base is None else base.last_shard + 1
-        new = read_made(self._check_shards(first), self.paths.spill_folder)
-        old = set() if base is None else list_made_in_catalog(base.paths.catalog_file, removed=removed)
-        return (old - new.keys()) | {name for name, (_, _, gone) in new.items() if gone == removed}
+        found = [list_made(self._check_shards(first), self.paths.spill_folder)]
+        if base is not None:
+            old, new = list_made_in_catalog(base.paths.catalog_file), found[0]["photograph"]
+            found.append(old.filter(pc.invert(pc.is_in(old["photograph"], new))))
+        names = [table["photograph"].filter(pc.equal(table["removed"], removed)) for table in found]
+        return pa.chunked_array(
+            [chunk.cast(pa.large_string()) for each in names for chunk in each.chunks], pa.large_string()
+        )
 
     def _read_made(self) -> dict[str, Made]:
         """Read what the newest rows of each photograph were made from: of old shards, from the catalog if it can tell.
@@ -434,10 +493,11 @@ class Store:
         prune: bool,
         refit: bool,
     ) -> int:
-        gone, unreadable = self._find_gone(collection, skipped)
+        difference = self.compare_with_table(collection, skipped)
+        gone = difference.gone
         if prune:
-            self._append_tombstones(sorted(gone | unreadable))
-            gone = set()
+            self._append_tombstones(sorted(gone | difference.unreadable))
+            gone = frozenset()
         previous = self.generation
         number = 1 if previous is None else previous.number + 1
         with atomic_write(self.paths.snapshot_file(number)) as temporary:
@@ -445,22 +505,19 @@ class Store:
             write_snapshot(temporary, collection, previous=old, retained=sorted(gone))
         if not self.paths.list_shards(self._manifest.recipe.first_shard):
             self.append([])
-        traits = None if refit else self._add_generation(number, skipped)
-        if traits is None:
+        added = None if refit else self._add_generation(number, skipped, before=old)
+        if added is None:
             traits = self._write_generation(number, skipped, self._recipe_shards(), self._manifest.recipe)
+        else:
+            traits = added.traits
+        self.changed_individuals = added.individuals if added is not None and self._pictures_compared else None
+        self._pictures_compared = False
         old_numbers = {} if previous is None else previous.numbers
         all_numbers = _label_numbers(traits, old_numbers, numbers)
         generation = Generation(number, self._manifest.recipe, all_numbers, dict(provenance))
         self._write_manifest(Manifest(self._manifest.recipe, generation, self._list_contents(number)))
         self._remove_leftovers()
         return number
-
-    def _find_gone(self, collection: tables.Collection, skipped: Sequence[Skipped]) -> tuple[set[str], set[str]]:
-        """Find the indexed photographs that are no longer in the table, and those that are skipped now."""
-        present = self.indexed_photographs()
-        unreadable = {row.photograph for row in skipped if row.photograph in present}
-        present.difference_update(photograph.id for photograph in collection.photographs)
-        return present, unreadable
 
     def remake_generation(self, skipped: Sequence[Skipped]) -> int:
         """Make the files of the committed generation again, from its shards and its specimen table.
@@ -558,8 +615,13 @@ class Store:
                 return known
         return compute_checksum(path)
 
-    def _add_generation(self, number: int, skipped: Sequence[Skipped]) -> list[str] | None:
+    def _add_generation(self, number: int, skipped: Sequence[Skipped], before: Path | None) -> Added | None:
         """Write and check the files of a generation that adds to the last one; returns None if it must be a full one.
+
+        Args:
+            number: of the generation.
+            skipped: photographs that could not be indexed, and why.
+            before: specimen table of the last one, if it is whole.
 
         Raises:
             IndexFolderError: a shard is missing or damaged.
@@ -577,6 +639,7 @@ class Store:
                     number=number,
                     shards=self._check_shards(base.last_shard + 1),
                     snapshot=self.paths.snapshot_file(number),
+                    before=before,
                     skipped=skipped,
                     blocks=self._manifest.recipe.blocks,
                     reviews=self.reviews(),

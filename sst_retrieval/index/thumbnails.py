@@ -3,27 +3,35 @@
 The thumbnail of an individual that is the only one on its photograph shows the photograph, of others their window
 (`find.cutouts.get_window`). They lie in one file (`index.picture_pack`); whoever processes a photograph writes its own
 beside it (`index.loose_pictures`). Older versions wrote a file each (`index.old_pictures`).
+
+At the end of a build the pack is compared with the catalog (`tidy_pictures`). Where both were alike at the last commit
+(`were_compared`), only individuals that the commit changed can differ, and no others are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from sst_retrieval.errors import ImageError
+from sst_retrieval.files import write_text
 from sst_retrieval.find.cutouts import get_window
 from sst_retrieval.imaging import masks as rle
 from sst_retrieval.imaging.images import content_hash, read_image, thumbnail
 from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.checksums import find_unreadable, parse_json
 from sst_retrieval.index.loose_pictures import pack_pictures, write_loose_pictures
-from sst_retrieval.index.old_pictures import convert_old_pictures, read_old_picture
+from sst_retrieval.index.old_pictures import convert_old_pictures, has_old_pictures, read_old_picture
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.picture_files import encode_picture, is_small
 from sst_retrieval.index.picture_pack import (
     THUMBNAIL,
     DamagedPackError,
     compact,
+    find_pictures,
     list_pictures,
     mend,
     read_picture,
@@ -108,7 +116,25 @@ def find_missing_pictures(paths: IndexPaths, catalog: Catalog) -> list[str]:
     return [name for name, lacking, _ in _compare(paths, catalog) if lacking]
 
 
-def tidy_pictures(paths: IndexPaths, catalog: Catalog) -> int:
+def were_compared(paths: IndexPaths, generation: int) -> bool:
+    """Say whether the pack is as it was when all of it was as the catalog of a generation says.
+
+    Args:
+        paths: of the index; no picture was written yet since its lock is held.
+        generation: number of its present generation.
+    """
+    record = paths.pictures_compared_file
+    if find_unreadable(record) is not None:
+        return False
+    try:
+        return bool(parse_json(record.read_bytes()) == _describe_pack(paths, generation))
+    except (OSError, ValueError):
+        return False  # It is a help; all are compared.
+
+
+def tidy_pictures(
+    paths: IndexPaths, catalog: Catalog, *, generation: int, changed: Collection[str] | None = None
+) -> int:
     """Leave the pictures of an index as its catalog says: remove those of nobody, convert old ones, make missing ones.
 
     Missing ones are made of photographs that are at hand and unchanged.
@@ -116,32 +142,53 @@ def tidy_pictures(paths: IndexPaths, catalog: Catalog) -> int:
     Args:
         paths: of the index, whose lock is held.
         catalog: of its present generation.
+        generation: number of that.
+        changed: the only individuals that may differ, besides those whose pictures are not in the pack yet; None
+            compares all.
 
     Returns:
         Of how many specimens pictures were made.
     """
-    pack_pictures(paths)
+    only = changed if not has_old_pictures(paths) else None
+    packed = pack_pictures(paths)
     convert_old_pictures(paths, catalog)
+    compare = partial(_compare, paths, catalog, None if only is None else sorted({*only, *packed}))
     try:
-        differences = list(_compare(paths, catalog))
+        differences = list(compare())
     except DamagedPackError:
         mend(paths.pictures_file)
         differences = list(_compare(paths, catalog))
     stale = [name for name, _, known in differences if not known]
     if stale:
         remove_pictures(paths.pictures_file, stale)
-    made = _restore(paths, catalog, [name for name, lacking, _ in differences if lacking])
+    lacking = [name for name, lacks, _ in differences if lacks]
+    made = _restore(paths, catalog, lacking)
     compact(paths.pictures_file)
+    if made == len(lacking) and paths.pictures_file.is_file():
+        write_text(paths.pictures_compared_file, json.dumps(_describe_pack(paths, generation)))
     return made
 
 
-def _compare(paths: IndexPaths, catalog: Catalog) -> Iterator[tuple[str, bool, bool]]:
+def _describe_pack(paths: IndexPaths, generation: int) -> dict[str, int]:
+    state = paths.pictures_file.stat()
+    return {"generation": generation, "bytes": state.st_size, "changed": state.st_mtime_ns}
+
+
+def _compare(
+    paths: IndexPaths, catalog: Catalog, only: Sequence[str] | None = None
+) -> Iterator[tuple[str, bool, bool]]:
     """Compare the pack with the catalog, in order of individuals; yields those that differ.
+
+    Args:
+        paths: of the index.
+        catalog: of its present generation.
+        only: these individuals, ascending; None compares all.
 
     Yields:
         Individual, whether it lacks a picture, and whether the catalog knows it.
     """
-    wanted, there = _list_wanted(catalog), list_pictures(paths.pictures_file)
+    wanted = _list_wanted(catalog, only)
+    there = list_pictures(paths.pictures_file) if only is None else find_pictures(paths.pictures_file, only)
     one, other = next(wanted, None), next(there, None)
     while one is not None or other is not None:
         if other is None or (one is not None and one[0] < other[0]):
@@ -158,14 +205,16 @@ def _compare(paths: IndexPaths, catalog: Catalog) -> Iterator[tuple[str, bool, b
             one, other = next(wanted, None), next(there, None)
 
 
-def _list_wanted(catalog: Catalog) -> Iterator[tuple[str, frozenset[str]]]:
-    """List which pictures there must be of every individual, ordered by individual, as Python orders texts."""
+def _list_wanted(catalog: Catalog, only: Sequence[str] | None) -> Iterator[tuple[str, frozenset[str]]]:
+    """List which pictures there must be of individuals (None: all), in their order, as Python orders texts."""
     sql = """SELECT individual, trait, present FROM regions
-             UNION ALL SELECT "sst:individual", NULL, false FROM individuals ORDER BY 1"""
+             UNION ALL SELECT "sst:individual" AS individual, NULL, false FROM individuals"""
+    among = "" if only is None else " WHERE individual IN (SELECT unnest($names))"
+    parameters = {} if only is None else {"names": list(only)}
     last: str | None = None
     names: set[str] = set()
     with catalog.cursor() as cursor:
-        cursor.execute(sql)
+        cursor.execute(f"FROM ({sql}){among} ORDER BY 1", parameters)
         while rows := cursor.fetchmany(_BATCH):
             for individual, trait, present in rows:
                 if individual != last:

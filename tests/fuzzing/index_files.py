@@ -24,7 +24,7 @@ from sst_retrieval.errors import SSTError
 from sst_retrieval.index.verification import repair_index, verify_index
 from sst_retrieval.search.index import open_index
 
-UNCHECKED = (".lock", ".photograph-hashes.parquet")
+UNCHECKED = (".lock", ".photograph-hashes.parquet", ".pictures-compared.json")
 """Files of an index that hold nothing, or only what a build computes again without them."""
 
 Answers = dict[str, Any]

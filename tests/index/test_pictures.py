@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from fakes import FAKES, build_fake
 from PIL import Image
 
 from sst_retrieval.imaging.images import read_image, thumbnail
+from sst_retrieval.index import addition, epochs, thumbnails
 from sst_retrieval.index.old_pictures import _make_seal
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.picture_pack import list_pictures, read_picture, remove_pictures, write_pictures
@@ -200,3 +203,69 @@ def test_a_conversion_that_is_killed_goes_on(paths: IndexPaths, table: Path, mon
     build_fake(table, paths.root)
     assert read_all(paths).keys() == files.keys()
     assert not (paths.root / "thumbnails").exists()
+
+
+# ------------------------------------------------------------------------------------------- after an addition
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build adds to the last one, however small it is."""
+    monkeypatch.setattr(epochs, "LEAST_REGIONS", 0)
+    monkeypatch.setattr(addition, "MOST_TOUCHED", 2)
+    monkeypatch.setattr(epochs, "MOST_CHANGED", 2)
+
+
+def with_another(table: Path) -> str:
+    """Add a row to the table: the photograph of the last one under another name."""
+    lines = table.read_text().splitlines(keepends=True)
+    name, rest = lines[-1].split(",", 1)
+    images = table.parent / "images"
+    (path,) = images.glob(f"{name}.*")
+    shutil.copyfile(path, images / f"new{path.suffix}")
+    table.write_text("".join(lines) + lines[-1].replace(name, "new"))
+    return rest
+
+
+@pytest.mark.usefixtures("added")
+def test_after_an_addition_only_pictures_of_what_changed_are_compared(
+    paths: IndexPaths, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_all(paths)
+
+    def refuse(_: Path) -> Iterator[Any]:
+        raise AssertionError("all pictures were listed")
+
+    with_another(table)
+    with monkeypatch.context() as patched:
+        patched.setattr(thumbnails, "list_pictures", refuse)
+        build_fake(table, paths.root)
+        assert read_thumbnail(paths, "new") is not None
+        table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+        build_fake(table, paths.root, replace(FAKES, prune=True))
+    assert read_all(paths) == before
+
+
+@pytest.mark.usefixtures("added")
+def test_a_pack_that_was_changed_is_compared_wholly(paths: IndexPaths, table: Path) -> None:
+    before = read_all(paths)
+    remove_pictures(paths.pictures_file, ["r1"])
+    with_another(table)
+    build_fake(table, paths.root)
+    now = read_all(paths)
+    assert {key: picture for key, picture in now.items() if key[0] != "new"} == before
+    assert ("new", "") in now
+
+
+@pytest.mark.usefixtures("added")
+def test_pictures_that_could_not_be_made_are_looked_for_again(paths: IndexPaths, table: Path) -> None:
+    before = read_all(paths)
+    (photograph,) = (table.parent / "images").glob("r1.*")
+    away = photograph.with_name("away")
+    photograph.rename(away)
+    remove_pictures(paths.pictures_file, ["r1"])
+    build_fake(table, paths.root)
+    assert read_thumbnail(paths, "r1") is None
+    away.rename(photograph)
+    build_fake(table, paths.root)
+    assert read_all(paths) == before
