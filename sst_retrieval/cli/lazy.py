@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+
+class OnceCommand(TyperCommand):
+    """A command that refuses an option which is given twice and would count once: which one was meant?"""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line.
+
+        Raises:
+            UsageError: an option that takes one value is given several times.
+        """
+        if not ctx.resilient_parsing:  # A shell that completes words asks about half a line.
+            _, _, given = self.make_parser(ctx).parse_args(list(args))
+            for each, times in Counter(given).items():
+                if isinstance(each, TyperOption) and times > 1 and not (each.multiple or each.count):
+                    ctx.fail(f"{each.opts[0]} is given {times} times and counts once: give it once")
+        return super().parse_args(ctx, args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +48,12 @@ class CommandSource:
         found = getattr(importlib.import_module(self.module), self.attribute)
         parent = typer.Typer(add_completion=False)
         if isinstance(found, typer.Typer):
+            for each in found.registered_commands:
+                each.cls = OnceCommand
             # Only inside another group does a group get its name.
             parent.add_typer(found, name=name)
             return cast(Any, typer.main.get_command(parent)).commands[name]
-        parent.command(name)(found)
+        parent.command(name, cls=OnceCommand)(found)
         return typer.main.get_command(parent)
 
 

@@ -48,6 +48,19 @@ def everything(command: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any
 # ------------------------------------------------------------------------------------------- the commands, when used
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("export", "outlines", "index", "out.tps", "--trait", "band", "--trait=bar"), "--trait is given 2 times"),
+        (("search", "index", "-k", "3", "-k", "4", "-k", "5"), "-k is given 3 times"),
+    ],
+)
+def test_an_option_that_counts_once_is_not_given_twice(words: tuple[str, ...], said: str) -> None:
+    done = run(*words)
+    assert done.exit_code == 2
+    assert f"{said} and counts once" in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"], []], ids=str)
 def test_the_list_of_commands_loads_no_library(words: list[str]) -> None:
     code = (
