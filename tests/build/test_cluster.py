@@ -24,9 +24,11 @@ from trays import TRAYS, a_collection_of_trays, build_trays
 
 from sst_retrieval import ray_cluster
 from sst_retrieval.build import cluster as clusters
-from sst_retrieval.build import shard_writer
-from sst_retrieval.build.cluster import MAX_DEATHS, SharedIndex, open_cluster
+from sst_retrieval.build import cluster_worker, shard_writer
+from sst_retrieval.build.cluster import open_cluster
+from sst_retrieval.build.cluster_worker import SharedIndex
 from sst_retrieval.build.settings import BuildSettings
+from sst_retrieval.build.worker_pool import MAX_DEATHS
 from sst_retrieval.errors import ClusterError, IndexFolderError, InputError, ModelError
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index import thumbnails
@@ -316,10 +318,10 @@ def test_a_propagator_that_follows_the_order_of_the_table() -> None:
 def test_a_machine_that_does_not_share_the_folders(ten: Path, tmp_path: Path) -> None:
     manifest = hashlib.sha256((ten / "index" / "manifest.json").read_bytes()).hexdigest()
     photograph = ten / "images" / "r0.png"
-    clusters._require_shared_folders(SharedIndex(ten / "index", manifest), photograph)
+    cluster_worker._require_shared_folders(SharedIndex(ten / "index", manifest), photograph)
     with pytest.raises(ClusterError, match="does not see the index folder"):
-        clusters._require_shared_folders(SharedIndex(tmp_path, manifest), photograph)
+        cluster_worker._require_shared_folders(SharedIndex(tmp_path, manifest), photograph)
     with pytest.raises(ClusterError, match="does not see the index folder"):
-        clusters._require_shared_folders(SharedIndex(ten / "index", "another"), photograph)
+        cluster_worker._require_shared_folders(SharedIndex(ten / "index", "another"), photograph)
     with pytest.raises(ClusterError, match="does not see the folder of the photographs"):
-        clusters._require_shared_folders(SharedIndex(ten / "index", manifest), tmp_path / "nowhere" / "r0.png")
+        cluster_worker._require_shared_folders(SharedIndex(ten / "index", manifest), tmp_path / "nowhere" / "r0.png")
