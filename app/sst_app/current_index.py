@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -162,8 +163,13 @@ def _get_index_and_key() -> tuple[sst.Index, str, tuple[int, ...]]:
     return index, *get_cache_key(index)
 
 
+def _get_index_and_picture_key() -> tuple[sst.Index, str, tuple[int, ...]]:
+    index = get_index()
+    return index, *get_picture_key(index)
+
+
 def get_picture_key(index: sst.Index) -> tuple[str, tuple[int, ...]]:
-    """Return the cache key of what no review changes: photographs, small pictures, the masks of the build."""
+    """Return the cache key of what no review changes: specimens, photographs, small pictures, masks of the build."""
     folder, state = get_cache_key(index)
     return folder, (state[0], *state[2:])
 
@@ -177,12 +183,12 @@ def check_traits(index: sst.Index) -> bool:
 
 def get_table(trait: str | None = None) -> pd.DataFrame:
     """Return the table of regions (see `Index.table`), of one trait or of all."""
-    return _read_table(*_get_index_and_key(), trait)
+    return _add_reviews(*_get_index_and_key(), trait)
 
 
 def get_facets(trait: str | None = None) -> dict[str, Facet]:
     """Return the columns to filter by, of one trait or of all: name -> facet."""
-    return _find_facets(*_get_index_and_key(), trait)
+    return _find_facets(*_get_index_and_picture_key(), trait)
 
 
 def has_own_group() -> bool:
@@ -194,12 +200,12 @@ def has_own_group() -> bool:
 
 def get_specimens() -> pd.DataFrame:
     """Return the table of specimens, skipped ones included (see `make_specimen_table`)."""
-    return _read_specimens(*_get_index_and_key())
+    return _read_specimens(*_get_index_and_picture_key())
 
 
 def get_photographs() -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """Return the table of photographs, as that of specimens, and the ids of the individuals on each."""
-    return _read_photographs(*_get_index_and_key())
+    return _read_photographs(*_get_index_and_picture_key())
 
 
 def get_groups_of_many() -> frozenset[str]:
@@ -210,7 +216,7 @@ def get_groups_of_many() -> frozenset[str]:
 
 def get_affixes() -> tuple[str, str]:
     """Return what the ids of all specimens begin and end with, see `captions.find_affixes`."""
-    return _find_affixes(*_get_index_and_key())
+    return _find_affixes(*_get_index_and_picture_key())
 
 
 def get_info() -> dict[str, Any]:
@@ -245,8 +251,24 @@ def _get_opened() -> dict[str, tuple[sst.Index, tuple[int, ...]]]:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _read_table(_index: sst.Index, folder: str, state: tuple[int, ...], trait: str | None) -> pd.DataFrame:
+    """Read the table of regions, with sst:review empty; `state` is that of `get_picture_key`."""
     frame: pd.DataFrame = _index.table(trait)
+    frame["sst:review"] = ""
     return convert_to_categories(frame)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _add_reviews(_index: sst.Index, folder: str, state: tuple[int, ...], trait: str | None) -> pd.DataFrame:
+    """Add the decisions to a table of regions, which is not read again for them."""
+    table = _read_table(_index, *get_picture_key(_index), trait)
+    made = _index.catalog.region_reviews
+    statuses = np.full(len(table), "", dtype=object)
+    for place, number in zip(
+        pd.Index(table["sst:region"]).get_indexer(list(made.by_region)), made.by_region, strict=True
+    ):
+        if place >= 0:
+            statuses[place] = made.status(number)
+    return table.assign(**{"sst:review": pd.Categorical(statuses)})
 
 
 def convert_to_categories(table: pd.DataFrame) -> pd.DataFrame:

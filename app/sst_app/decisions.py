@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, field
 from typing import Any
 
 import streamlit as st
@@ -19,6 +20,28 @@ Seen = str
 """What identifies the decision that was shown: "" if there was none."""
 
 
+@dataclass
+class Ledger:
+    """What this session has decided.
+
+    Every access to the session's state may end a run, because the next key was pressed. So the ledger is fetched before
+    a decision is recorded, and changed in place after: what is on the disk is counted, once.
+
+    Attributes:
+        made: specimen, trait, decision, the one before and its mask; the last can be taken back first.
+        taken: number of the last key that was taken.
+    """
+
+    made: list[tuple[str, str, str, sst.Review | None, Any]] = field(default_factory=list)
+    taken: int = 0
+
+
+def get_ledger() -> Ledger:
+    """Return the ledger of this session."""
+    ledger: Ledger = st.session_state.setdefault("review-ledger", Ledger())
+    return ledger
+
+
 def decide(specimen: str, trait: str, seen: Seen, decision: str) -> None:
     """Record a decision, unless somebody has decided since the mask was shown: then ask first.
 
@@ -27,15 +50,15 @@ def decide(specimen: str, trait: str, seen: Seen, decision: str) -> None:
     # As they are now: a key may be pressed before the page shows the name that was just written.
     who = st.session_state.get("reviewer", "")
     comment = st.session_state.get(f"comment-{specimen}-{trait}", "")
+    ledger = get_ledger()
     try:
         index = current_index.get_index()
         newer = index.decision(specimen, trait)
         if identify(newer) == seen:
             mask = index.mask(specimen, trait) if newer is not None and newer.decision == "redraw" else None
             index.review(specimen, trait, decision, reviewer=who, comment=comment)
-            undone = st.session_state.setdefault("review-undo", [])
-            undone.append((specimen, trait, decision, newer, mask))
-            del undone[:-MAX_UNDO]
+            ledger.made.append((specimen, trait, decision, newer, mask))
+            del ledger.made[:-MAX_UNDO]
         elif (None if newer is None else newer.decision) != (None if decision == "reopen" else decision):
             st.session_state["review-conflict"] = (specimen, trait, decision)
         else:
@@ -46,7 +69,7 @@ def decide(specimen: str, trait: str, seen: Seen, decision: str) -> None:
 
 def show_undo() -> None:
     """Show the button that takes back the last decision of this session."""
-    made: list[tuple[str, str, str, sst.Review | None, Any]] = st.session_state.get("review-undo", [])
+    made = get_ledger().made
     if not made:
         return
     specimen, trait, decision, *_ = made[-1]
@@ -59,15 +82,18 @@ def show_undo() -> None:
 
 def _undo() -> None:
     """Take back the last decision of this session; what was decided before counts again."""
-    specimen, trait, decision, before, mask = st.session_state["review-undo"].pop()
+    made, who = get_ledger().made, st.session_state.get("reviewer", "")
+    if not made:
+        return
     try:
         index = current_index.get_index()
+        specimen, trait, decision, before, mask = made.pop()
         newer = index.decision(specimen, trait)
         if (None if newer is None else newer.decision) != (None if decision == "reopen" else decision):
             st.toast(f"{describe_change(specimen, trait, newer)} since; nothing was taken back.")
             return
         if before is None:
-            index.review(specimen, trait, "reopen", reviewer=st.session_state.get("reviewer", ""), comment="undo")
+            index.review(specimen, trait, "reopen", reviewer=who, comment="undo")
         else:
             index.review(
                 specimen, trait, before.decision, reviewer=before.reviewer, comment=before.comment,

@@ -339,6 +339,8 @@ def split_in_two(mask: Mask) -> tuple[Mask, Mask]:
 def _act(photograph: str, what: str, steps: Sequence[tuple[str, str, Mask | None]]) -> bool:
     """Record decisions as one that can be undone, unless somebody has decided since the photograph was shown."""
     index, who = current_index.get_index(), st.session_state.get("reviewer", "")
+    # Fetched first: every access to the session's state may end a run, and what was recorded is to be counted.
+    done = st.session_state.setdefault("individual-undo", [])
     made: Steps = []
     try:
         if st.session_state.get("individuals-seen") != (photograph, identify(index, photograph)):
@@ -357,7 +359,6 @@ def _act(photograph: str, what: str, steps: Sequence[tuple[str, str, Mask | None
         return False
     finally:
         if made:
-            done = st.session_state.setdefault("individual-undo", [])
             done.append((what, photograph, made, identify(index, photograph)))
             del done[:-MAX_UNDO]
             st.session_state[f"individuals-on-{photograph}"] = []
@@ -366,8 +367,8 @@ def _act(photograph: str, what: str, steps: Sequence[tuple[str, str, Mask | None
 
 def undo() -> None:
     """Take back the last action of this session; what was decided before counts again."""
-    _, photograph, made, after = st.session_state["individual-undo"].pop()
     index, who = current_index.get_index(), st.session_state.get("reviewer", "")
+    _, photograph, made, after = st.session_state["individual-undo"].pop()
     try:
         if identify(index, photograph) != after:
             st.toast("Somebody has decided on this photograph since; nothing was taken back.")

@@ -23,7 +23,11 @@ def show_rebuild(*, groups: tuple[str, ...] = (), label: str = "Build now", kind
         label: label of the button.
         kind: type of the button.
     """
-    words = sst.rebuild_command(current_index.get_path(), groups=groups)
+    try:
+        words = sst.rebuild_command(current_index.get_path(), groups=groups)
+    except sst.IndexFolderError:
+        st.caption(NO_ORIGIN)
+        return
     st.code(shlex.join(words), language="bash", wrap_lines=True)
     obstacle = _find_obstacle(sst.origin_of(current_index.get_path()))
     if obstacle:

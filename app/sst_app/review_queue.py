@@ -30,13 +30,17 @@ DECISIONS = ("accept", "reject")
 def show_queue(index: sst.Index, queue: pd.DataFrame, place: int, who: str) -> None:
     """Show the mask at a place of the queue; keys decide on it and on those behind it, however fast they come."""
     key = components.hash_key("review-queue")
+    pictures, made = current_index.get_picture_key(index), index.catalog.region_reviews.by_region
+    ahead = queue.iloc[place : place + AHEAD]
     items = [
-        _make_item(index, row["sst:individual"], row["sst:trait"], near=number < PHOTOGRAPHS_AHEAD)
-        for number, (_, row) in enumerate(queue.iloc[place : place + AHEAD].iterrows())
+        _make_item(index, pictures, specimen, trait, made.get(region), near=number < PHOTOGRAPHS_AHEAD)
+        for number, (region, specimen, trait) in enumerate(
+            zip(ahead["sst:region"].tolist(), ahead["sst:individual"], ahead["sst:trait"], strict=True)
+        )
     ]
     data = {
         "items": items,
-        "applied": st.session_state.get("review-applied", 0),
+        "applied": decisions.get_ledger().taken,
         "enabled": bool(who.strip()),
         "why": "Write your name on the left, then the keys A and X decide.",
         "total": len(queue) - place,
@@ -46,19 +50,20 @@ def show_queue(index: sst.Index, queue: pd.DataFrame, place: int, who: str) -> N
 
 def _take_decisions(key: str) -> None:
     """Record what the browser has sent and was not recorded yet, in the order of the keys."""
-    state = st.session_state.get(key) or {}
+    state, ledger = st.session_state.get(key) or {}, decisions.get_ledger()
     for each in state.get("decisions") or []:
-        serial, known = int(each["serial"]), st.session_state.get("review-applied", 0)
+        serial = int(each["serial"])
         specimen, trait = json.loads(each["id"])
-        if serial > known and each["decision"] in DECISIONS:
+        if serial > ledger.taken and each["decision"] in DECISIONS:
             decisions.decide(str(specimen), str(trait), str(each["seen"]), each["decision"])
-            # Last: a new key may end this run anywhere, and the next one takes up what was not counted.
-            st.session_state["review-applied"] = serial
+            # Last: a new key may end this run before it, and the next one takes up what was not counted.
+            ledger.taken = serial
 
 
-def _make_item(index: sst.Index, specimen: str, trait: str, *, near: bool) -> dict[str, Any]:
-    review = index.decision(specimen, trait)
-    key = current_index.get_picture_key(index)
+def _make_item(
+    index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str, trait: str, review: sst.Review | None, *,
+    near: bool,
+) -> dict[str, Any]:  # fmt: skip
     seen = decisions.identify(review)
     # The mask is that of the build unless somebody has drawn another one.
     size, path = index_images.read_path(index, key, specimen, trait, seen if review is not None else "")

@@ -52,13 +52,16 @@ def find_port() -> int:
 
 
 @contextmanager
-def serve(*arguments: str | Path, home: Path, port: int | None = None, folder: Path | None = None) -> Iterator[str]:
-    """The app; its address. Drafts and the like are written to `home`; it is started in `folder`."""
+def serve(
+    *arguments: str | Path, home: Path, port: int | None = None, folder: Path | None = None, first: str = ""
+) -> Iterator[str]:
+    """The app; its address. Drafts and the like are written to `home`; it is started in `folder`, `first` is run."""
     port = port or find_port()
     # The tests' own models are loaded, which the app refuses of a stranger's index.
     start = (
         "import sst_retrieval, sst_retrieval.search.outside as o; load = o.embedder_of; from fakes import FAKES\n"
         "sst_retrieval.embedder_of = lambda index, **_: load(index, engine=FAKES.embedder)\n"
+        f"{first}\n"
         "from sst_retrieval.cli import main; main()"
     )
     command = [sys.executable, "-c", start, "app", *map(str, arguments), "--port", str(port)]

@@ -7,6 +7,7 @@ import datetime
 import doctest
 import importlib
 import io
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fakes import FAKES, a_collection_of, build_fake
+from invented import without_checksums
 from light_table import act, read_text, read_tiles
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -497,6 +499,20 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
     monkeypatch.setattr(subprocess, "Popen", starting)
     return found
+
+
+def test_an_index_that_does_not_say_where_it_came_from_is_reviewed_all_the_same(own: Path) -> None:
+    manifest = own / "index" / "manifest.json"
+    about = without_checksums(own / "index")
+    del about["generation"]["provenance"]["supports_folder"]
+    manifest.write_text(json.dumps(about), encoding="utf-8")
+    with sst.open_index(own / "index") as before:
+        before.review("r3", "spot", "accept", reviewer="Mary")
+    for page in ("review", "collection"):
+        app = opened(page)
+        quiet(app)
+        assert "does not say where its supports lie" in shown(app)
+    assert "Accept" in [button.label for button in opened("review").button]
 
 
 def press(app: AppTest, label: str) -> AppTest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -63,6 +64,45 @@ def test_sixty_masks_are_reviewed_by_keyboard_in_a_minute(page: Any, museum: Pat
     assert made == expected
     page.get_by_text("54 accepted").wait_for()
     assert_no_error(page)
+
+
+SLOW_RECORD = """
+import time
+record = sst_retrieval.Index.review
+def review(self, *words, **about):
+    time.sleep(0.15)
+    made = record(self, *words, **about)
+    time.sleep(0.05)
+    return made
+sst_retrieval.Index.review = review
+"""
+
+
+def test_keys_faster_than_the_record_are_recorded_once_and_taken_back(museum: Path) -> None:
+    with open_browser() as browser, serve(museum / "index", home=museum / "home", first=SLOW_RECORD) as url:
+        page = open_page(browser)
+        page.goto(f"{url}/review")
+        name = page.get_by_role("textbox", name="Your name")
+        name.fill("Mary")
+        name.press("Enter")
+        name.blur()
+        page.get_by_text("Keys: A accept, X reject.").wait_for()
+        settle(page)
+        for _ in range(12):
+            page.keyboard.press("a")
+            page.wait_for_timeout(70)
+        wait_until(page, ".review", "el => el.dataset.pending === '0'")
+        lines = (museum / "index" / "reviews" / "decisions.jsonl").read_text(encoding="utf-8").splitlines()
+        record = [json.loads(line) for line in lines]
+        assert [each["reviewer"] for each in record] == ["Mary"] * 12
+        assert len({(each["specimen"], each["trait"]) for each in record}) == 12
+        for left in range(12, 0, -1):
+            page.get_by_text(f"· {left} accepted").wait_for()
+            settle(page)
+            page.get_by_role("button", name="Undo:").click()
+        page.get_by_text("· 1 accepted").wait_for(state="hidden")
+        assert decisions(museum) == []
+        assert_no_error(page)
 
 
 def test_a_decision_is_taken_back(page: Any, museum: Path) -> None:

@@ -11,7 +11,6 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import current_index, filters
 from sst_app.json_values import replace_gaps
-from sst_app.markdown import escape_md
 from sst_app.rebuild import show_progress, show_rebuild
 
 BLUE, INK = "#0072B2", "#3A3A3A"
@@ -176,11 +175,8 @@ def _show_provenance(info: dict[str, Any]) -> None:
         with st.expander("Everything that is known"):
             st.json(replace_gaps(provenance), expanded=1)
     with right:
-        st.caption("This command builds it again. Unchanged photographs are not computed twice.")
-        try:
-            show_rebuild()
-        except sst.IndexFolderError as error:
-            st.info(escape_md(error))
+        st.caption("Built again, unchanged photographs are not computed twice.")
+        show_rebuild()
 
 
 main()

@@ -64,9 +64,13 @@ def main() -> None:
         _show_redraw(index, redrawing[0], redrawing[1], who)
         return
     table = current_index.get_table(None if trait == "every trait" else trait)
+    least_first = order == "least confident"
     if by or days:
         table = review_queue.keep_decided(table, index.reviews(), by, days)
-    queue = list_queue(table, STATUSES[status], absent=absent, least_first=order == "least confident")
+        queue = list_queue(table, STATUSES[status], absent=absent, least_first=least_first)
+    else:
+        key = current_index.get_cache_key(index)
+        queue = _list_queue_once(table, key, trait, STATUSES[status], absent, least_first)
     _show_review_state(index, table, len(queue))
     if not len(queue):
         st.success("Nothing is left to look at here; choose another trait or other masks on the left.")
@@ -100,6 +104,13 @@ def list_queue(table: pd.DataFrame, status: str, *, absent: bool = False, least_
     keys = ["sst:confidence", "sst:region"]
     found: pd.DataFrame = table[wanted].sort_values(keys, ascending=[least_first, True])
     return found
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _list_queue_once(
+    _table: pd.DataFrame, key: tuple[str, tuple[int, ...]], trait: str, status: str, absent: bool, least_first: bool
+) -> pd.DataFrame:
+    return list_queue(_table, status, absent=absent, least_first=least_first)
 
 
 def _show_mask(index: sst.Index, queue: pd.DataFrame, place: int, who: str) -> None:
