@@ -108,7 +108,7 @@ def remember_board(supports: Sequence[Support]) -> BoardMemory:
 
 
 def compare_with_others(trunk: EfficientNetTrunk, memory: BoardMemory, others: Sequence[Support]) -> BoardMemory:
-    """Add annotated individuals of other groups, that strangers are told by them.
+    """Add annotated individuals of other groups, that drawers of another kind are told by them.
 
     Args:
         trunk: the network.

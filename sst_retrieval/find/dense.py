@@ -97,7 +97,7 @@ class DenseFinder:
 
     Attributes:
         name: the model and its settings; goes into the provenance.
-        compares_groups: whether strangers on boards are told by what was annotated in other groups, too.
+        compares_groups: whether drawers of another kind are told by what was annotated in other groups, too.
     """
 
     def __init__(self, *, trunk: EfficientNetTrunk, foreground: Foreground, compares_groups: bool = False) -> None:

@@ -1,23 +1,24 @@
 """Which of the individuals on a photograph are of one kind with the annotated one, and which are strangers?
 
 1. Every individual is turned like the annotated one, put on grey, and described by the deeper levels of the trunk, and
-   by the quartiles of its colours.
+   by the quartiles of its colours. What all beetles have in common (`common_look.npy`) is taken out of the description:
+   what is left tells one kind from another.
 2. Whoever is alike is alike to many: on a drawer of one species most individuals are of it, and strangers differ from
    all others. So an individual is compared with what those have in common that resemble the annotated one, with the
    five that it resembles most, and with the usual colours; each figure relative to the photograph's median, which takes
    light and board out of it. Their weights were learnt on drawers put together from individuals of six species.
-3. If what they have in common does not resemble the annotated individual, or few of them do place by place (head with
-   head, elytra with elytra), none of them is of its kind. Places tell relatives apart that are alike on the whole.
-4. Where annotated individuals of other groups are given, too: an individual that is nearer to one of them than the
-   others on its photograph are is rather a stranger, and if most of them are nearer to it than to their own, it takes
-   more likeness to keep them. The photograph's median takes an odd annotated individual out of the first, not out of
-   the second: so limits are wide, and groups that look the same must not be compared.
+3. The annotated individual is one of them if it is as much like them as they are like each other
+   (`measure_kinship`); else none of them is of its kind.
+4. Where annotated individuals of other groups are given, too, it must not be much less like them than one of those is.
+   Groups that look the same must not be compared: a drawer may then be taken for one of the other group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 import numpy.typing as npt
@@ -41,30 +42,31 @@ MARGIN = 1.25
 NEIGHBOURS = 5
 """How many of the others an individual is compared with, those that it resembles most."""
 
-LEAST_LIKENESS = {1: 0.6, 2: 0.86, 3: 0.9, 4: 0.94, 6: 0.96, 8: 0.975, 12: 0.99, 18: 1.01}
-"""How many there are on a photograph -> `measure_likeness` below which none is of the annotated kind. Chosen on drawers
-of six species of ground beetles, so that of drawers of the own species, and of parts of them, at most 2 in 1000 are
-lost with the annotated individuals that come with them; with others at random, in outlines that the program found, 9 in
-100 were. Of whole drawers of another species 9 in 10 were refused. A whole drawer that is lost harms more than one of
-another species that is taken. One alone is hardly judged: whoever photographs one specimen means it."""
+LEAST_KINSHIP = {2: -0.36, 3: -0.31, 4: -0.25, 6: -0.19, 15: -0.18}
+"""How many there are on a photograph -> `measure_kinship` below which none is of the annotated kind. Of drawers of six
+species of ground beetles, and of parts of them, about 5 in 100 are lost with annotated individuals that are taken at
+random and were photographed elsewhere; of drawers of another of these species 12 in 100 are taken for the own, of six
+beetles 24 in 100. A whole drawer that is lost harms more than one of another species that is taken."""
 
-COMMON_WEIGHT = 0.5
-"""How much likeness to the common counts beside likeness place by place."""
+LEAST_ALONE = 0.25
+"""One alone is hardly judged: whoever photographs one specimen means it. This is the cosine of features below which it
+is none: 2 in 1000 pairs of ground beetles of any species have less, and 1 in 7 of painted organisms of two builds."""
 
-WEIGHTS = (2.0, 25.0, -1.8)
+KINSHIP_WEIGHTS = (0.6, 0.4, 0.02)
+"""Of likeness to the individuals, of likeness to what they have in common, and of the difference in colour."""
+
+LESS_KIN = 0.25
+"""The quantile of the individuals' own likeness that the annotated one is compared with: some of them are odd, too."""
+
+WEIGHTS = (2.0, 25.0, -1.5)
 """Of likeness to the common, of likeness to the neighbours, and of the logarithm of the difference in colour."""
 
-BIAS = 4.85
+BIAS = 6.6
 """At the score 0.5 that it leads to, just under 2 % of the own kind are lost."""
 
-CONTRAST_WEIGHT, CONTRAST_BIAS = -10.0, 5.4
-"""Weight of how much nearer an individual is to another group's annotated one than to its own, beside `WEIGHTS`, and
-the bias that is used then: again just under 2 % of the own kind are lost."""
-
-NEARER, FARTHEST, NEAREST = 0.03, 0.1, 0.05
-"""Where a photograph's individuals are by so much nearer to another group's annotated one than to their own, none of
-them is of their kind unless their likeness is `NEAREST` above `LEAST_LIKENESS`; elsewhere only if it is `FARTHEST`
-below. Chosen on drawers of six species and thirty annotated individuals of each."""
+CONTRAST, LEAST_CONTRAST, SAME_LOOK = 0.5, -0.2, 0.65
+"""How much it counts that an annotated individual of another group has more kinship with those on a photograph, how
+much less kinship counts at most, and the likeness to the own annotated one from which on it says nothing."""
 
 _SHARPNESS = 16.0
 _QUANTILES = (10, 25, 50, 75, 90)
@@ -76,16 +78,24 @@ class Portrait:
 
     Attributes:
         features: float32 (432,), of unit length.
+        special: float32 (432,), the same without what beetles have in common, of unit length.
         colours: float32 (5, 3), quantiles of L*, a* and b* inside its trunk.
-        places: float32 (2, N, 112), the features of stride 16 of N places, of unit length: as it lies, and the other
-            way round.
-        covers: float32 (2, N), 0..1: how much of each place is its trunk.
     """
 
     features: Floats
+    special: Floats
     colours: Floats
-    places: Floats
-    covers: Floats
+
+
+@cache
+def load_common_look() -> Floats:
+    """Load what beetles have in common: float32 (432,), the mean features of pinned ground beetles.
+
+    Made by `scripts/measure_common_look.py` of 160 photographs (Imageomics/BeetleFlow, CC BY 4.0).
+    """
+    with files("sst_retrieval.find").joinpath("common_look.npy").open("rb") as stream:
+        common: Floats = np.load(stream, allow_pickle=False).astype(np.float32)
+    return common
 
 
 @torch.inference_mode()
@@ -110,14 +120,13 @@ def portray(trunk: EfficientNetTrunk, image: RGBImage, mask: Mask, pose: Pose, t
         core = mask
     # A template may fit either way round: both are described.
     views = [_describe(trunk, image, core, _frame(pose, template, turn)) for turn in (0.0, np.pi)]
-    levels = [np.mean(pair, axis=0) for pair in zip(*(means for means, _, _ in views), strict=True)]
-    features = np.concatenate([level / max(float(np.linalg.norm(level)), 1e-9) for level in levels])
+    levels = [np.mean(pair, axis=0) for pair in zip(*views, strict=True)]
+    features = np.concatenate([_scale(level) for level in levels]) / np.sqrt(len(levels))
     lab = rgb2lab(image[core][None])[0]
     return Portrait(
-        features=(features / np.sqrt(len(levels))).astype(np.float32),
+        features=features.astype(np.float32),
+        special=_scale(features - load_common_look()).astype(np.float32),
         colours=np.percentile(lab, _QUANTILES, axis=0).astype(np.float32),
-        places=np.stack([places for _, places, _ in views]),
-        covers=np.stack([covers for _, _, covers in views]),
     )
 
 
@@ -134,53 +143,74 @@ def judge(annotated: Sequence[Portrait], found: Sequence[Portrait], others: Sequ
     """
     if not found:
         return np.zeros(0)
-    known = np.stack([each.features for each in annotated]).astype(np.float64)
-    features = np.stack([each.features for each in found]).astype(np.float64)
+    features = np.stack([each.special for each in found]).astype(np.float64)
     colours = np.stack([each.colours for each in found]).astype(np.float64)
-    likeness = (features @ known.T).max(axis=1)
-    common, to_common = _find_common(features, likeness)
-    to_neighbours = _compare_neighbours(features)
+    likeness = (features @ np.stack([each.special for each in annotated]).T).max(axis=1)
+    _, to_common = _find_common(features, likeness)
     colour = np.abs(colours - np.median(colours, axis=0)).mean(axis=(1, 2))
+    to_neighbours = _compare_neighbours(features)
     measures = np.stack([_above_median(to_common), _above_median(to_neighbours), np.log1p(colour)], axis=1)
-    verdict = measures @ np.array(WEIGHTS)
-    least = float(np.interp(len(found), list(LEAST_LIKENESS), list(LEAST_LIKENESS.values())))
-    if others:
-        nearer = features @ np.stack([each.features for each in others]).T - likeness[:, None]
-        contrast = nearer.max(axis=1)
-        verdict += CONTRAST_WEIGHT * _above_median(contrast) + CONTRAST_BIAS
-        if len(found) > 1:
-            least += NEAREST if np.median(nearer, axis=0).max() > NEARER else -FARTHEST
-    else:
-        verdict += BIAS
-    scores: Doubles = 1 / (1 + np.exp(-verdict))
-    if measure_likeness(annotated, found, float((known @ common).max())) < least:
-        scores = scores * 0.49
-    return scores
+    scores: Doubles = 1 / (1 + np.exp(-(measures @ np.array(WEIGHTS) + BIAS)))
+    return scores if _are_kin(annotated, found, others) else scores * 0.49
 
 
-def measure_likeness(annotated: Sequence[Portrait], found: Sequence[Portrait], to_common: float) -> float:
-    """Measure how much the individuals of a photograph are like the annotated ones.
+def _are_kin(annotated: Sequence[Portrait], found: Sequence[Portrait], others: Sequence[Portrait]) -> bool:
+    """Return whether the individuals of a photograph, at least one, are of the annotated kind as a whole."""
+    if len(found) == 1:
+        return max(float(each.features @ found[0].features) for each in annotated) >= LEAST_ALONE
+    kinship = measure_kinship(annotated, found)
+    known = np.stack([each.special for each in annotated])
+    different = [each for each in others if float((known @ each.special).max()) < SAME_LOOK]
+    contrast = [measure_kinship([each], found) - kinship for each in different]
+    kinship -= CONTRAST * max([LEAST_CONTRAST, *contrast]) if others else 0.0
+    return kinship >= float(np.interp(len(found), list(LEAST_KINSHIP), list(LEAST_KINSHIP.values())))
+
+
+def measure_kinship(annotated: Sequence[Portrait], found: Sequence[Portrait]) -> float:
+    """Measure how much less an individual is like those on a photograph than they are like each other.
 
     Args:
-        annotated: the annotated individuals, at least one.
-        found: the individuals, at least one.
-        to_common: cosine of an annotated individual with what they have in common.
+        annotated: the individual, or several of its kind: the one that is most alike counts.
+        found: those on the photograph, at least two.
 
     Returns:
-        The likeness place by place, the mean of the better half, and a share of that to the common; up to 1.5. Of one
-        alone the places say little: a pin or a label may hide them.
+        -1..1; about 0 if it could be one of them.
     """
-    if len(found) == 1:
-        return (1 + COMMON_WEIGHT) * to_common
-    likeness = np.sort([max(_compare_places(known, each) for known in annotated) for each in found])
-    return float(likeness[len(likeness) // 2 :].mean()) + COMMON_WEIGHT * to_common
+    features = np.stack([each.special for each in found]).astype(np.float64)
+    colours = np.stack([each.colours for each in found]).astype(np.float64)
+    alike = features @ features.T
+    differ = np.abs(colours[:, None] - colours[None]).mean(axis=(2, 3))
+    rest = features.sum(axis=0) - features
+    usual = (
+        float(np.quantile(_average_best(alike), LESS_KIN)),
+        float(np.median((features * rest).sum(axis=1) / np.maximum(np.linalg.norm(rest, axis=1), 1e-9))),
+        float(np.median(_average_best(-differ))),
+    )
+    common = _scale(features.sum(axis=0))
+    measured = [
+        (
+            _average_better_half(features @ each.special),
+            float(common @ each.special),
+            _average_better_half(-np.abs(colours - each.colours).mean(axis=(1, 2))),
+        )
+        for each in annotated
+    ]
+    return max(float(np.dot(KINSHIP_WEIGHTS, np.subtract(each, usual))) for each in measured)
 
 
-def _compare_places(known: Portrait, other: Portrait) -> float:
-    """Compare two individuals place by place, whichever way round the other one lies: the mean cosine, -1..1."""
-    cosines = (known.places[0] * other.places).sum(axis=2)
-    covers = np.minimum(known.covers[0], other.covers)
-    return float(((cosines * covers).sum(axis=1) / np.maximum(covers.sum(axis=1), 1e-3)).max())
+def _average_best(likeness: Doubles) -> Doubles:
+    """Compute for each of N individuals, float64 (N, N), the mean likeness to the better half of the others."""
+    count = len(likeness)
+    return np.array([_average_better_half(np.delete(likeness[place], place)) for place in range(count)])
+
+
+def _average_better_half(likeness: Doubles) -> float:
+    return float(np.sort(likeness)[len(likeness) // 2 :].mean())
+
+
+def _scale(vector: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Scale a vector to unit length."""
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)
 
 
 def _find_common(features: Doubles, likeness: Doubles) -> tuple[Doubles, Doubles]:
@@ -221,24 +251,16 @@ def _frame(pose: Pose, template: Template, turn: float) -> Frame:
     return square_frame((float(x) + 0.5, float(y) + 0.5), side, pose.angle + turn)
 
 
-def _describe(
-    trunk: EfficientNetTrunk, image: RGBImage, core: Mask, frame: Frame
-) -> tuple[list[Floats], Floats, Floats]:
-    """Describe an individual as a frame shows it.
-
-    Returns:
-        The mean features of the strides 16 and 32, each cell of unit length; float32 (N, 112), the cells of stride 16;
-        float32 (N,), how much of each cell it covers.
-    """
+def _describe(trunk: EfficientNetTrunk, image: RGBImage, core: Mask, frame: Frame) -> list[Floats]:
+    """Compute the mean features of the strides 16 and 32, each cell of unit length, as a frame shows an individual."""
     # What lies outside the template goes, too: legs may have been drawn on the one and not on the other.
     shown = np.array(warp_mask(core, frame, SIDE))
     view = blend_with_grey(warp_image(image, frame, SIDE), shown)
     coverage = torch.from_numpy(shown)[None]
-    means, described = [], []
+    means = []
     for level in trunk.levels(view[None])[3:]:
         weights = functional.adaptive_avg_pool2d(coverage, (level.shape[-2], level.shape[-1]))[0].to(level.device)
         cells = functional.normalize(level[0], dim=0)
         mean = (cells * weights).sum((1, 2)) / weights.sum().clamp(min=1e-3)
         means.append(mean.cpu().numpy().astype(np.float32))
-        described.append((cells.flatten(1).T.contiguous().cpu().numpy(), weights.flatten().cpu().numpy()))
-    return means, *described[0]
+    return means
