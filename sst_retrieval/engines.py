@@ -45,8 +45,8 @@ EMBEDDERS: Mapping[str, str] = {
 
 FINDERS: Mapping[str, str] = {
     "dense": "things that a foreground shows, compared with the annotated individuals: needs no download",
-    "dense:groups": "the same, but whether a drawer is of the group is told by the other groups' annotated individuals, "
-    "too: for groups that look different, such as species",
+    "dense:groups": "the same, but whether a drawer is of the group is told by what was annotated in others, too: for "
+    "groups that look different, such as species",
     "sam2:CHECKPOINT": "whatever SAM 2's automatic mask generator segments, compared in the same way",
 }
 """Finders that come with the program -> what they are, in a few words."""
