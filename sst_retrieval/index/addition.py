@@ -45,14 +45,14 @@ from sst_retrieval.index.generation import (
     searchable_sql,
     verify_generation,
     write_notes,
+    write_vectors_or_places,
 )
 from sst_retrieval.index.owner_additions import add_owners
 from sst_retrieval.index.paths import GenerationPaths
 from sst_retrieval.index.reviews import Review
-from sst_retrieval.index.segments import merge_segments
+from sst_retrieval.index.segments import can_be_merged, merge_segments
 from sst_retrieval.index.shards import write_shard
 from sst_retrieval.index.snapshot import split_unequal
-from sst_retrieval.index.vector_files import write_vectors
 from sst_retrieval.index.whitening import read_whitening, whiten_more, write_lengths
 from sst_retrieval.types import Skipped
 
@@ -156,6 +156,8 @@ def add_to_generation(
         raise NotAnAdditionError(f"{trait} has outgrown its whitening")
     if len(grown.segments) > MOST_SEGMENTS:
         dim = sum(blocks.values())
+        if not can_be_merged(paths, grown.segments, epoch.fitted):
+            raise NotAnAdditionError("some segments hold vectors, and others where in the shards they are")
         kept = merge_segments(
             paths, grown.segments, number, most=MOST_SEGMENTS, traits=epoch.fitted, removed=removed, dim=dim
         )
@@ -361,14 +363,14 @@ def _write_segment(
     """Whiten the vectors of the new regions and write them to a segment; returns trait -> how many."""
     segment, added = paths.segment(number), {}
     with gather_vectors(connection, paths.folder, shards, sum(blocks.values())) as gathered:
-        for trait, ids, vectors in gathered:
+        for trait, ids, vectors, places in gathered:
             if not len(ids):
                 continue
             segment.folder.mkdir(parents=True, exist_ok=True)
             lengths = whiten_more(vectors, read_whitening(paths.whitening_file(trait), blocks))
             write_lengths(segment.lengths_file(trait), lengths)
-            write_vectors(segment.vector_file(trait), ids, vectors)
             first = paths.code_files(trait)[1]
+            write_vectors_or_places(segment, trait, ids, vectors, places if first.exists() else None)
             if first.exists():
                 write_more_codes(*segment.code_files(trait), first, vectors, blocks)
             added[trait] = len(ids)

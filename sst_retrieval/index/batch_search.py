@@ -103,7 +103,7 @@ class BatchSearch:
         scores = np.empty((len(queries), len(rows)), dtype=np.float32)
         if factors is not None:
             for start in range(0, len(rows), CHUNK):
-                scores[:, start : start + CHUNK] = (self._index.take(rows[start : start + CHUNK]) @ factors).T
+                scores[:, start : start + CHUNK] = self._index.multiply(rows[start : start + CHUNK], factors).T
         for query, k, own in zip(queries, wanted, scores, strict=True):
             yield rows if k >= len(rows) else rows[own >= np.partition(own, -k)[-k] - query.margin]
 

@@ -172,6 +172,16 @@ class Catalog(SandboxedDatabase):
         sql = 'SELECT "sst:individual", "sst:region" FROM searchable WHERE "sst:region" IN (SELECT unnest($ids))'
         return dict(self.rows(sql, {"ids": ids}))
 
+    def name_regions(self, trait: str) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """Name the individuals that show a trait, and are not hidden: their ids in order, and int64 (n,) region ids."""
+        hidden = self.region_reviews.hidden_ids
+        sql = """SELECT individual, region_id FROM regions WHERE trait = $trait AND present ORDER BY 1"""
+        with self.cursor() as cursor:
+            found = cursor.execute(sql, {"trait": trait}).fetchnumpy()
+        ids = np.asarray(found["region_id"], dtype=np.int64)
+        kept = ~np.isin(ids, hidden)
+        return found["individual"][kept].tolist(), ids[kept]
+
     def match_individuals(self, ids: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.int64]]:
         """Find the individuals that have a region of every trait.
 
@@ -245,7 +255,11 @@ class Catalog(SandboxedDatabase):
         region_reviews = self.region_reviews
         with self.cursor() as cursor:
             frame = cursor.execute(sql, {"trait": trait}).df()
-        frame.insert(8, "sst:review", [region_reviews.status(number) or "" for number in frame["sst:region"].tolist()])
+        reviews = np.full(len(frame), "", dtype=object)
+        numbers = frame["sst:region"].to_numpy()
+        for row in np.flatnonzero(np.isin(numbers, list(region_reviews.by_region))).tolist():
+            reviews[row] = region_reviews.status(int(numbers[row])) or ""
+        frame.insert(8, "sst:review", reviews)
         return frame
 
     def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:
@@ -379,10 +393,16 @@ class Catalog(SandboxedDatabase):
         """
         cte, parameters = self._reviews_cte(where or "true", self.region_reviews)
         sql = cte + 'SELECT "sst:individual" FROM individuals WHERE {}'
-        names = self.select_where(sql, where or "true", parameters, table="individuals")
-        wanted = set(names["sst:individual"].tolist())
-        every = map(self._individual, self.rows('SELECT * FROM individuals ORDER BY "sst:individual"'))
-        return [each for each in every if each.id in wanted]
+        wanted = None
+        if where is not None:
+            names = self.select_where(sql, where, parameters, table="individuals")
+            wanted = set(names["sst:individual"].tolist())
+        found = []
+        with self.cursor() as cursor:
+            cursor.execute('SELECT * FROM individuals ORDER BY "sst:individual"')
+            while rows := cursor.fetchmany(_BATCH):
+                found += [self._individual(row) for row in rows if wanted is None or row[0] in wanted]
+        return found
 
     def nearest_names(self, name: str, count: int = 3) -> list[str]:
         """Return the ids of individuals with the smallest edit distance (Levenshtein) to a name."""
@@ -412,7 +432,12 @@ class Catalog(SandboxedDatabase):
 
     def photographs(self) -> list[Photograph]:
         """Return all photographs, those without an individual included, ordered by id."""
-        return [self._photograph(row) for row in self.rows('SELECT * FROM photographs ORDER BY "sst:photograph"')]
+        found = []
+        with self.cursor() as cursor:
+            cursor.execute('SELECT * FROM photographs ORDER BY "sst:photograph"')
+            while rows := cursor.fetchmany(_BATCH):
+                found += [self._photograph(row) for row in rows]
+        return found
 
     def region(self, individual: str, trait: str) -> tuple[int, Region] | None:
         """Return a region's id and the region without its vector, or None if the trait was never looked for."""

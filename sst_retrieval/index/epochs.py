@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,10 @@ import numpy.typing as npt
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import write_text
 from sst_retrieval.index.checksums import parse_json, require_file
-from sst_retrieval.index.paths import GenerationPaths
+from sst_retrieval.index.paths import GenerationPaths, SegmentPaths
+from sst_retrieval.index.shard_vectors import ShardVectors, read_places
 from sst_retrieval.index.vectors import TraitFiles, VectorIndex
-from sst_retrieval.index.whitening import TraitWhitening, read_whitening
+from sst_retrieval.index.whitening import TraitWhitening, read_lengths, read_whitening
 
 LEAST_REGIONS = 10_000
 """With fewer regions every commit is a full one: it takes a second, and suits the whitening to all regions."""
@@ -161,17 +162,39 @@ def open_vectors(
     additions = []
     for number in () if epoch is None else epoch.segments:
         segment = paths.segment(number)
-        if segment.vector_file(trait).exists():
+        if segment.has(trait):
             codes, basis = segment.code_files(trait)
-            additions.append(TraitFiles(inside(segment.vector_file(trait)), (inside(codes), inside(basis))))
+            vectors = _locate(paths, segment, trait, blocks, inside)
+            additions.append(TraitFiles(vectors, (inside(codes), inside(basis))))
     codes, basis = paths.code_files(trait)
     return VectorIndex(
-        inside(paths.vector_file(trait)),
+        _locate(paths, None, trait, blocks, inside),
         blocks,
         (inside(codes), inside(basis)),
         additions=additions,
         removed=removed_ids,
     )
+
+
+def _locate(
+    paths: GenerationPaths,
+    segment: SegmentPaths | None,
+    trait: str,
+    blocks: Mapping[str, int],
+    inside: Callable[[Path], Path],
+) -> Path | ShardVectors:
+    """Return the file of the vectors of a trait, in a segment or (None) those of the full commit; or map the shards."""
+    own = paths if segment is None else segment
+    file = inside(own.places_file(trait))
+    if not file.exists():
+        return inside(own.vector_file(trait))
+    whitening = read_whitening(inside(paths.whitening_file(trait)), blocks)
+    if segment is not None:
+        whitening = replace(whitening, lengths=read_lengths(inside(segment.lengths_file(trait))))
+    if whitening.lengths.keys() != whitening.maps.keys():
+        raise IndexFolderError(f"{file.parent} does not fit its whitening; {_REMEDY}")
+    places = read_places(file, sum(blocks.values()))
+    return ShardVectors(places, whitening, file.parent, lambda number: inside(paths.shard_file(number)))
 
 
 def open_whitening(
@@ -183,7 +206,7 @@ def open_whitening(
 ) -> TraitWhitening:
     """Read the whitening of a trait, with the lengths of its regions of all segments (see `open_vectors`)."""
     segments = [paths.segment(number) for number in (() if epoch is None else epoch.segments)]
-    more = [inside(each.lengths_file(trait)) for each in segments if each.vector_file(trait).exists()]
+    more = [inside(each.lengths_file(trait)) for each in segments if each.has(trait)]
     return read_whitening(inside(paths.whitening_file(trait)), blocks, more)
 
 

@@ -32,8 +32,9 @@ from sst_retrieval.index.disk import allocate
 from sst_retrieval.index.duck import column_namer, memory_settings, quote_name, quote_text
 from sst_retrieval.index.epochs import Epoch, open_vectors, read_epoch, read_removed_ids, write_epoch
 from sst_retrieval.index.owners import write_owners
-from sst_retrieval.index.paths import GenerationPaths
+from sst_retrieval.index.paths import GenerationPaths, SegmentPaths
 from sst_retrieval.index.reviews import DECISIONS, Review, latest_reviews
+from sst_retrieval.index.shard_vectors import Places, count_openable, write_places
 from sst_retrieval.index.shards import is_old, read_notes, read_vectors
 from sst_retrieval.index.vector_files import write_vectors
 from sst_retrieval.index.whitening import whiten, write_whitening
@@ -200,10 +201,11 @@ def _write_vectors(
     """Whiten the vectors of each trait and write them to its file, in order of region ids; return the traits."""
     fitted = {}
     with gather_vectors(connection, paths.folder, shards, sum(blocks.values())) as gathered:
-        for trait, ids, vectors in gathered:
+        for trait, ids, vectors, places in gathered:
             write_whitening(paths.whitening_file(trait), whiten(vectors, blocks, shrinkage))
-            write_vectors(paths.vector_file(trait), ids, vectors)
             write_codes(*paths.code_files(trait), vectors, blocks)
+            coded = paths.code_files(trait)[0].exists()
+            write_vectors_or_places(SegmentPaths(paths.vector_folder), trait, ids, vectors, places if coded else None)
             fitted[trait] = len(ids)
     (next_id,) = connection.execute("SELECT coalesce(max(region_id) + 1, 0) FROM regions").fetchall()[0]
     write_epoch(paths, Epoch(number, fitted, next_id=next_id, shards=len(shards)), np.zeros(0, dtype=np.int64))
@@ -213,7 +215,7 @@ def _write_vectors(
 @contextmanager
 def gather_vectors(
     connection: duckdb.DuckDBPyConnection, folder: Path, shards: Sequence[Path], dim: int
-) -> Iterator[Iterator[tuple[str, npt.NDArray[np.int64], Floats]]]:
+) -> Iterator[Iterator[tuple[str, npt.NDArray[np.int64], Floats, Places | None]]]:
     """Lend the vectors of the regions in `numbers`, trait by trait; they may be changed.
 
     Args:
@@ -223,8 +225,9 @@ def gather_vectors(
         dim: values in a vector.
 
     Yields:
-        Trait, int64 (n,) region ids, ascending, and float32 (n, D) their vectors, mapped from the file. A trait that
-        none of the regions shows is there, too.
+        Trait, int64 (n,) region ids, ascending, float32 (n, D) their vectors, mapped from the file, and where in the
+        shards they are; None where a shard of an earlier version has some. A trait that none of the regions shows is
+        there, too.
     """
     sql = "SELECT region_id, shard, place FROM numbers WHERE present ORDER BY shard, place"
     found = connection.execute(sql).fetchnumpy()
@@ -235,19 +238,42 @@ def gather_vectors(
     scratch = folder / "vectors.scratch"
     allocate(scratch, (len(ids) + 1) * dim * np.dtype(np.float32).itemsize)
     vectors = np.memmap(scratch, np.float32, "r+", shape=(len(ids) + 1, dim))
+    owners, offsets = np.zeros(len(ids), np.int32), np.full(len(ids), -1, np.int64)
+    sizes: dict[int, int] = {}
     # Where one shard ends and the next begins.
     for start, stop in pairwise(np.flatnonzero(np.diff(found["shard"], prepend=-1, append=-1))):
-        shard = shard_files[int(found["shard"][start])]
-        vectors[rows[start:stop]] = read_vectors(shard, found["place"][start:stop], dim)
+        number, own = int(found["shard"][start]), rows[start:stop]
+        vectors[own], begins = read_vectors(shard_files[number], found["place"][start:stop], dim)
+        if begins is not None:
+            owners[own], offsets[own], sizes[number] = number, begins, shard_files[number].stat().st_size
     # Regions are numbered by trait, so those of a trait are contiguous.
     traits = connection.execute("SELECT trait, max(region_id) FROM numbers GROUP BY trait ORDER BY 2").fetchall()
     ends = [0, *(int(np.searchsorted(ids, last, side="right")) for _, last in traits)]
+    located = Places(ids, owners, offsets, sizes)
+
+    def select(part: slice) -> Places | None:
+        return located.select(part) if (offsets[part] >= 0).all() and len(sizes) <= count_openable() else None
+
     yield (
-        (trait, ids[begin:end], vectors[begin:end])
+        (trait, ids[begin:end], vectors[begin:end], select(slice(begin, end)))
         for (trait, _), (begin, end) in zip(traits, pairwise(ends), strict=True)
     )
     del vectors
     scratch.unlink()
+
+
+def write_vectors_or_places(
+    paths: SegmentPaths, trait: str, ids: npt.NDArray[np.int64], vectors: Floats, places: Places | None
+) -> None:
+    """Write where in the shards the vectors of a trait are, if that is known, else the vectors themselves.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    if places is None:
+        write_vectors(paths.vector_file(trait), ids, vectors)
+    else:
+        write_places(paths.places_file(trait), places)
 
 
 def verify_generation(paths: GenerationPaths, traits: Sequence[str], blocks: Mapping[str, int]) -> None:

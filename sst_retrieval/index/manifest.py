@@ -18,12 +18,15 @@ from sst_retrieval.errors import IndexFolderError, ModelMismatchError
 from sst_retrieval.index.checksums import FileChecksum, find_unreadable, hash_json, is_sha256, parse_json
 
 FORMAT = "sst-retrieval index"
-SCHEMA = 3
+SCHEMA = 4
 """Version of the layout; incremented whenever an older program could misread the folder. Checksums did not raise it:
 an older program reads past them, and its next commit leaves an index without them."""
 
 SCHEMA_WITHOUT_ADDITIONS = 2
 """Version that a manifest has whose generation nothing was added to: programs that know no segments read it, too."""
+
+SCHEMA_WITHOUT_PLACES = 3
+"""The same of a generation that has all vectors in files of its own, and reads none in the shards."""
 
 MAX_BYTES = 64_000_000
 """A larger manifest was not written by a build."""
@@ -110,10 +113,18 @@ class Manifest:
         return self.generation is not None and self.recipe.first_shard > self.generation.recipe.first_shard
 
     @property
+    def reads_shards(self) -> bool:
+        """Whether searches of the generation read vectors in the shards (see `index.shard_vectors`)."""
+        return self.contents is not None and any(name.endswith(".places.npz") for name in self.contents.files)
+
+    @property
     def schema(self) -> int:
         """The lowest version of the layout that describes it; every addition writes which regions were removed."""
         files = () if self.contents is None else self.contents.files
-        return SCHEMA if any(name.endswith("/owners/removed.npy") for name in files) else SCHEMA_WITHOUT_ADDITIONS
+        if self.reads_shards:
+            return SCHEMA
+        added = any(name.endswith("/owners/removed.npy") for name in files)
+        return SCHEMA_WITHOUT_PLACES if added else SCHEMA_WITHOUT_ADDITIONS
 
     def to_json(self) -> str:
         """Serialise to JSON, with the checksum."""

@@ -2,12 +2,13 @@
 
     manifest.json                               settings, current generation, checksums; replaced by an atomic rename
     manifest.backup.json                        a copy of it, to repair it with
-    shards/000042.parquet                       source data: one row a region, never changed
+    shards/000042.parquet                       source data: one row a region, with its vector
     shards/checksums.jsonl                      one line a shard
     specimens/0003.parquet                      source data: the collection's table as it was at commit 3
     generations/0003/catalog.duckdb             derived from the two above
     generations/0003/owners/                    derived: whose each region is, for a fast search
     generations/0003/vectors/forewing.faiss     derived: one a trait, under the catalog's region ids
+    generations/0003/vectors/forewing.places.npz   or where in the shards the vectors are (see `shard_vectors`)
     generations/0003/vectors/forewing.codes.*   derived: of a trait with many regions, for a fast search
     generations/0003/epoch.json, removed.npy    derived: what was added and removed since a whole commit (see `epochs`)
     generations/0003/segments/0002/             derived: vectors and codes of what commit 2 added
@@ -47,6 +48,14 @@ class SegmentPaths:
     def vector_file(self, trait: str) -> Path:
         """Return the FAISS file of a trait."""
         return self.folder / f"{file_name(trait)}.faiss"
+
+    def places_file(self, trait: str) -> Path:
+        """Return the NumPy archive that says where in the shards the vectors of a trait are."""
+        return self.folder / f"{file_name(trait)}.places.npz"
+
+    def has(self, trait: str) -> bool:
+        """Say whether there are vectors of a trait."""
+        return self.vector_file(trait).exists() or self.places_file(trait).exists()
 
     def lengths_file(self, trait: str) -> Path:
         """Return the NumPy archive of the lengths of a trait's added vectors before they were normalised."""
@@ -105,6 +114,14 @@ class GenerationPaths:
     def vector_file(self, trait: str) -> Path:
         """Return the FAISS file of a trait."""
         return SegmentPaths(self.vector_folder).vector_file(trait)
+
+    def places_file(self, trait: str) -> Path:
+        """Return the NumPy archive that says where in the shards the vectors of a trait are."""
+        return SegmentPaths(self.vector_folder).places_file(trait)
+
+    def shard_file(self, number: int) -> Path:
+        """Return the file of a shard of the index that the generation belongs to."""
+        return IndexPaths(self.folder.parents[1]).shard_file(number)
 
     def whitening_file(self, trait: str) -> Path:
         """Return the NumPy archive with the whitening of a trait."""

@@ -68,6 +68,21 @@ _UNREADABLE = (OSError, ValueError, MemoryError, OverflowError, pa.ArrowExceptio
 
 _NOTES = b"sst-retrieval notes"
 
+_VECTOR_PATH = "vector.list.element"
+_INNER = {"": ("",), "list": (".list.element",), "map": (".key_value.key", ".key_value.value")}
+_LEAVES = [
+    field.name + inner
+    for field in COLUMNS
+    for inner in _INNER["list" if pa.types.is_list(field.type) else "map" if pa.types.is_map(field.type) else ""]
+]
+"""The columns of a Parquet file, by their paths."""
+
+_GROUP = 100_000
+"""Rows of a group of a shard."""
+
+_PAGE = 1 << 30
+"""Bytes of a page: more than the vectors of a group, so that they are in one."""
+
 UNIT_TOLERANCE = 1e-5
 """How far the length of a block may be from 1; `index.query_vectors.SCORE_MARGIN` depends on it."""
 
@@ -138,14 +153,85 @@ def shard_remedy(path: Path) -> str:
     )
 
 
-def write_tombstones(path: Path, photographs: Sequence[str]) -> None:
+def write_tombstones(path: Path, photographs: Sequence[str], notes: Mapping[str, Any] | None = None) -> None:
     """Write the rows that remove photographs from an index.
 
     Args:
         path: the file; its folder exists.
         photographs: ids.
+        notes: as for `write_shard`.
     """
-    _write(path, [{"photograph": name, "removed": True} for name in photographs])
+    _write(path, [{"photograph": name, "removed": True} for name in photographs], notes)
+
+
+def count_rows(path: Path) -> int:
+    """Count the rows of a shard.
+
+    Raises:
+        IndexFolderError: it cannot be read.
+    """
+    return int(_read_metadata(path).num_rows)
+
+
+def has_plain_vectors(path: Path) -> bool:
+    """Say whether the vectors of a shard stand in its file as they are, so that they can be read there.
+
+    Raises:
+        IndexFolderError: it cannot be read.
+    """
+    return _find_values(_read_metadata(path)) is not None
+
+
+def read_rows(path: Path) -> pa.Table:
+    """Read all rows of a shard, of whatever version, with the columns of today.
+
+    Raises:
+        IndexFolderError: it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read().replace_schema_metadata(None)
+        if OLD_COLUMNS.names[0] in table.schema.names:
+            names, count = table["specimen"], len(table)
+            own = {"photograph": names, "individual": names, "number": pa.array([1] * count, pa.int32())}
+            columns = {
+                field.name: own.get(field.name, table[field.name])
+                if field.name in own or field.name in table.schema.names
+                else pa.nulls(count, field.type)
+                for field in COLUMNS
+            }
+            table = pa.table(columns, schema=COLUMNS)
+        if not table.schema.equals(COLUMNS):
+            raise ValueError("it has other columns")
+        return table
+    except _UNREADABLE as error:
+        raise IndexFolderError(f"{path} cannot be read; {shard_remedy(path)}: {error}") from error
+
+
+def write_rows(path: Path, table: pa.Table, notes: Mapping[str, Any] | None = None) -> None:
+    """Write rows, with the columns of `read_rows`, to a Parquet file."""
+    if notes:
+        table = table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
+    # Vectors never repeat: a dictionary of their values would only cost time.
+    texts = [field.name for field in COLUMNS if field.type == pa.string()]
+    # Vectors stand one after the other, as they are, so that a search reads them there (`index.shard_vectors`).
+    pq.write_table(
+        table,
+        path,
+        compression={leaf: "none" if leaf == _VECTOR_PATH else "zstd" for leaf in _LEAVES},
+        use_dictionary=texts,
+        write_statistics=[leaf for leaf in _LEAVES if leaf != _VECTOR_PATH],
+        data_page_size=_PAGE,
+        row_group_size=_GROUP,
+        write_page_checksum=True,
+    )
+
+
+def _read_metadata(path: Path) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(path)
+    except _UNREADABLE as error:
+        raise IndexFolderError(f"{path} cannot be read; {shard_remedy(path)}: {error}") from error
 
 
 def is_old(path: Path) -> bool:
@@ -183,7 +269,7 @@ def check_rows(rows: Sequence[ShardRow], blocks: Mapping[str, int]) -> None:
             _check_vector(region.vector, blocks, name)
 
 
-def read_vectors(path: Path, places: npt.NDArray[np.int64], dim: int) -> Floats:
+def read_vectors(path: Path, places: npt.NDArray[np.int64], dim: int) -> tuple[Floats, npt.NDArray[np.int64] | None]:
     """Read some vectors of a shard.
 
     Args:
@@ -192,17 +278,58 @@ def read_vectors(path: Path, places: npt.NDArray[np.int64], dim: int) -> Floats:
         dim: values in a vector, D.
 
     Returns:
-        float32 (n, D).
+        float32 (n, D); and int64 (n,), where each begins in the file, in bytes. None if they do not stand there as they
+        are, one after the other, because an earlier version wrote the shard.
 
     Raises:
         IndexFolderError: the shard cannot be read, or holds other vectors.
     """
     try:
-        column = pq.read_table(path, columns=["vector"]).column("vector").combine_chunks()
-        values: Floats = column.take(pa.array(places)).flatten().to_numpy()
-        return values.reshape(-1, dim)
+        with pq.ParquetFile(path) as file:
+            ends = _find_values(file.metadata)
+            groups = [file.read_row_group(n, ["vector"]).column(0).combine_chunks() for n in range(file.num_row_groups)]
+        column = pa.chunked_array(groups, COLUMNS.field("vector").type).combine_chunks()
+        values: Floats = column.take(pa.array(places)).flatten().to_numpy().reshape(-1, dim)
+        offsets = None if ends is None else _find_offsets(path, groups, ends, dim)
+        return values, None if offsets is None else offsets[places]
     except _UNREADABLE as error:
         raise IndexFolderError(f"{path} cannot be read; {shard_remedy(path)}: {error}") from error
+
+
+def _find_values(metadata: pq.FileMetaData) -> list[int] | None:
+    """Find where the vectors of each group of rows end in the file, in bytes; None if they are coded or compressed."""
+    ends = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == _VECTOR_PATH)
+        plain = column.compression == "UNCOMPRESSED" and not column.has_dictionary_page
+        if not plain or set(column.encodings) - {"PLAIN", "RLE"}:
+            return None
+        ends.append(int(column.data_page_offset + column.total_compressed_size))
+    return ends
+
+
+def _find_offsets(
+    path: Path, groups: Sequence[pa.Array], ends: Sequence[int], dim: int
+) -> npt.NDArray[np.int64] | None:
+    """Find where each vector begins, int64 (rows,), -1 where there is none; None if they do not stand there.
+
+    The values of the only page of a column are its last bytes. Whether they are is not taken on trust.
+    """
+    found = []
+    with path.open("rb") as file:
+        for column, end in zip(groups, ends, strict=True):
+            there = column.is_valid().to_numpy(zero_copy_only=False)
+            values = column.flatten().to_numpy()
+            begin = end - values.nbytes
+            if begin < 0 or len(values) != dim * np.count_nonzero(there):
+                return None
+            file.seek(begin)
+            stored = np.fromfile(file, "<u4", len(values))
+            if not np.array_equal(stored, np.ascontiguousarray(values, "<f4").view("<u4")):
+                return None
+            found.append(np.where(there, begin + 4 * dim * (np.cumsum(there) - 1), -1))
+    return np.concatenate(found).astype(np.int64) if found else np.zeros(0, np.int64)
 
 
 def _check_vector(vector: Floats, blocks: Mapping[str, int], name: str) -> None:
@@ -242,13 +369,4 @@ def _to_record(region: Region, content_hash: str, support_hash: str, *, outlined
 
 def _write(path: Path, records: list[dict[str, object]], notes: Mapping[str, Any] | None = None) -> None:
     columns = {name: [record.get(name) for record in records] for name in COLUMNS.names}
-    # Vectors never repeat: a dictionary of their values would only cost time.
-    texts = [field.name for field in COLUMNS if field.type == pa.string()]
-    table = pa.table(columns, schema=COLUMNS)
-    if notes:
-        table = table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
-    # The bytes of the numbers, first all the first ones and so on: a tenth smaller, and quicker to write and to read.
-    encoding = {"vector.list.element": "BYTE_STREAM_SPLIT"}
-    pq.write_table(
-        table, path, compression="zstd", use_dictionary=texts, column_encoding=encoding, write_page_checksum=True
-    )
+    write_rows(path, pa.table(columns, schema=COLUMNS), notes)

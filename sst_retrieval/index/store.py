@@ -62,6 +62,7 @@ from sst_retrieval.index.manifest import (
 from sst_retrieval.index.paths import GenerationPaths, IndexPaths
 from sst_retrieval.index.reviews import Review, append_reviews, hash_record, hold_record, read_record, read_reviews
 from sst_retrieval.index.shard_checksums import ShardChecksum, append_shard_checksums, read_shard_checksums
+from sst_retrieval.index.shard_rewriting import must_be_rewritten, rewrite_shards
 from sst_retrieval.index.shards import (
     EmptyRow,
     ShardRow,
@@ -506,16 +507,21 @@ class Store:
         if not self.paths.list_shards(self._manifest.recipe.first_shard):
             self.append([])
         added = None if refit else self._add_generation(number, skipped, before=old)
+        recipe = self._manifest.recipe
         if added is None:
-            traits = self._write_generation(number, skipped, self._recipe_shards(), self._manifest.recipe)
+            shards = self._recipe_shards()
+            if self._trusted and must_be_rewritten(shards):
+                shards = self._rewrite_shards(shards)
+                recipe = replace(recipe, first_shard=int(shards[0].stem))
+            traits = self._write_generation(number, skipped, shards, recipe)
         else:
             traits = added.traits
         self.changed_individuals = added.individuals if added is not None and self._pictures_compared else None
         self._pictures_compared = False
         old_numbers = {} if previous is None else previous.numbers
         all_numbers = _label_numbers(traits, old_numbers, numbers)
-        generation = Generation(number, self._manifest.recipe, all_numbers, dict(provenance))
-        self._write_manifest(Manifest(self._manifest.recipe, generation, self._list_contents(number)))
+        generation = Generation(number, recipe, all_numbers, dict(provenance))
+        self._write_manifest(Manifest(recipe, generation, self._list_contents(number)))
         self._remove_leftovers()
         return number
 
@@ -663,6 +669,15 @@ class Store:
                 reviews=self.reviews(),
                 shrinkage=recipe.settings.get("whitening", {}),
             )
+
+    def _rewrite_shards(self, shards: Sequence[Path]) -> list[Path]:
+        """Write what shards hold into new ones, which the commit then begins with."""
+        rewritten = rewrite_shards(shards, self.paths.spill_folder, self._new_shard)
+        self.notes.append(
+            f"{len(shards)} shards were written anew as {len(rewritten)}: searches read vectors in them; nothing was "
+            "computed again"
+        )
+        return rewritten
 
     def _append_tombstones(self, specimens: Sequence[str]) -> None:
         if specimens:

@@ -112,6 +112,16 @@ class VectorFile:
         """Count the vectors."""
         return len(self.ids)
 
+    def take(self, rows: Ids) -> Floats:
+        """Return vectors, float32 (n, D)."""
+        found: Floats = self.vectors[rows]
+        return found
+
+    def multiply(self, rows: Ids, factors: Floats) -> Floats:
+        """Multiply vectors with factors, float32 (D, m): float32 (n, m)."""
+        found: Floats = self.vectors[rows] @ factors
+        return found
+
     def _open_index(self) -> Any:
         """Open the file by FAISS, at the first search that needs it.
 

@@ -38,6 +38,7 @@ from sst_retrieval.describe.unit_vectors import normalise_blocks
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.codes import Codes, open_codes
 from sst_retrieval.index.query_vectors import QueryExample, WeightedQuery
+from sst_retrieval.index.shard_vectors import ShardVectors
 from sst_retrieval.index.vector_files import VectorFile
 from sst_retrieval.types import Doubles, Floats
 
@@ -61,9 +62,6 @@ USEFUL_SHARE = 8
 ROW_TABLE_LIMIT = 1000
 """From so many region ids on, their rows are looked up in a table; fewer are searched for among the sorted ids."""
 
-_ROUNDING = 1e-9
-"""Scores are compared after they were rounded to nine digits."""
-
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
@@ -85,11 +83,11 @@ class TraitFiles:
     """The files of a trait's vectors that were written at one time.
 
     Attributes:
-        vectors: what `index.vector_files.write_vectors` wrote.
+        vectors: what `index.vector_files.write_vectors` wrote; or the vectors, opened elsewhere.
         codes: what `index.codes` wrote of the same vectors, codes and basis.
     """
 
-    vectors: Path
+    vectors: Path | ShardVectors
     codes: tuple[Path, Path]
 
 
@@ -104,7 +102,7 @@ class VectorIndex:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | ShardVectors,
         blocks: Mapping[str, int],
         code_files: tuple[Path, Path] | None = None,
         *,
@@ -114,7 +112,7 @@ class VectorIndex:
         """Open a file that `write_vectors` made, and those of what was added to it.
 
         Args:
-            path: the FAISS file.
+            path: the FAISS file; or the vectors, opened elsewhere.
             blocks: block name -> number of values, in the order they are concatenated.
             code_files: what `index.codes.write_codes` wrote of the same vectors, codes and basis; neither exists of a
                 trait with few regions, or in an index of an early version. None searches without codes.
@@ -126,14 +124,16 @@ class VectorIndex:
             SSTError: FAISS cannot be loaded.
         """
         dim = sum(blocks.values())
-        self._files = [VectorFile(each, dim) for each in (path, *(added.vectors for added in additions))]
+        given = (path, *(added.vectors for added in additions))
+        self._files = [VectorFile(each, dim) if isinstance(each, Path) else each for each in given]
         self._starts = np.cumsum([0, *map(len, self._files)])
         self.stored_ids: Ids = self._files[0].ids if not additions else np.concatenate([f.ids for f in self._files])
         for file, (start, stop) in zip(self._files, pairwise(self._starts), strict=True):
             file.ids = self.stored_ids[start:stop]  # In memory once.
         if additions and not bool((np.diff(self.stored_ids) > 0).all()):
             raise IndexFolderError(
-                f"{additions[-1].vectors} does not fit the vectors it was added to; run the build again with --refit"
+                f"{additions[-1].codes[0].parent} does not fit the vectors it was added to; run the build again with "
+                "--refit"
             )
         self._living: Ids | None = None
         if removed is not None and len(removed):
@@ -232,6 +232,20 @@ class VectorIndex:
         """
         return self.rescore(WeightedQuery.scale(query, self.block_slices, weights), self.rows(ids))
 
+    def approximate_scores(self, query: Sequence[QueryExample], ids: Ids, *, weights: Doubles) -> tuple[Floats, float]:
+        """Score some regions against a query in single precision, without whitening them.
+
+        Args:
+            query: as for `search`.
+            ids: int64 (n,), region ids of this trait, ascending.
+            weights: float64 (B,), as for `search`.
+
+        Returns:
+            float32 (n,), in the order of the ids; and twice an upper bound of the error.
+        """
+        scaled = WeightedQuery.scale(query, self.block_slices, weights)
+        return self.score_approximately(scaled, self.rows(ids)), scaled.margin
+
     def bounds(self, query: Sequence[QueryExample], ids: Ids, *, weights: Doubles) -> Doubles | None:
         """Bound the scores of some regions from above, by their codes.
 
@@ -280,23 +294,27 @@ class VectorIndex:
             return None
         bounds = self.codes.bound(query, rows)
         first = bounds.highest(most)
-        scores, _ = self.rescore(query, first if rows is None else rows[first])
-        limit = float(np.partition(scores, -k)[-k])
-        reaching = bounds.reaching(limit - _ROUNDING)
+        scores = self.score_approximately(query, first if rows is None else rows[first])
+        # A score in single precision is half a margin off at most, and so is the k-th best exact one.
+        limit = float(np.partition(scores, -k)[-k]) - query.margin
+        reaching = bounds.reaching(limit)
         if len(reaching) > count // USEFUL_SHARE:
             return None
         chosen = reaching if rows is None else rows[reaching]
-        return chosen[self.score_approximately(query, chosen) >= limit - query.margin]
+        scores = self.score_approximately(query, chosen)
+        best: Ids = chosen[scores >= np.partition(scores, -k)[-k] - query.margin]
+        return best
 
     def find_candidates(self, query: WeightedQuery, k: int, rows: Ids | None) -> Ids:
         """Return rows that contain the k best: all within the margin below the k-th best approximate score."""
         chosen = np.arange(len(self.stored_ids)) if rows is None else rows
+        files = [file for file in self._files if isinstance(file, VectorFile)]
         if len(chosen) > MATRIX_PRODUCT_LIMIT:
-            for file in self._files:
+            for file in files:
                 file.read_sequentially()
         if k >= len(chosen):
             return chosen
-        if len(chosen) > MATRIX_PRODUCT_LIMIT and query.vector is not None:
+        if len(chosen) > MATRIX_PRODUCT_LIMIT and query.vector is not None and len(files) == len(self._files):
             return self._faiss_candidates(query.vector, k, chosen, margin=query.margin)
         scores = self.score_approximately(query, chosen)
         candidates: Ids = chosen[scores >= np.partition(scores, -k)[-k] - query.margin]
@@ -306,18 +324,32 @@ class VectorIndex:
         """Score rows in single precision, float32 (n,)."""
         scores = np.zeros(len(rows), dtype=np.float32)
         for start in range(0, len(rows), CHUNK):
-            part = self.take(rows[start : start + CHUNK])
+            part = rows[start : start + CHUNK]
             if query.vector is not None:
-                scores[start : start + CHUNK] = part @ query.vector
+                scores[start : start + CHUNK] = self.multiply(part, query.vector[:, None])[:, 0]
                 continue
             for variants, weight in query.scaled_examples:
-                scores[start : start + CHUNK] += np.float32(weight) * (part @ variants.T).max(axis=1)
+                scores[start : start + CHUNK] += np.float32(weight) * self.multiply(part, variants.T).max(axis=1)
         return scores
+
+    def multiply(self, rows: Ids, factors: Floats) -> Floats:
+        """Multiply the vectors of rows with factors, float32 (D, m), in single precision: float32 (n, m)."""
+        if len(self._files) == 1:
+            return self._files[0].multiply(rows, factors)
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        result = np.empty((len(rows), factors.shape[1]), dtype=np.float32)
+        for number, file in enumerate(self._files):
+            own = np.flatnonzero(owners == number)
+            if len(own):
+                result[own] = file.multiply(rows[own] - self._starts[number], factors)
+        return result
 
     def _faiss_candidates(self, vector: Floats, k: int, rows: Ids, *, margin: float) -> Ids:
         """Search file by file with FAISS; the best of all are among the best of each."""
         found = []
         for file, (start, stop) in zip(self._files, pairwise(self._starts), strict=True):
+            if not isinstance(file, VectorFile):
+                raise AssertionError("vectors in shards are searched without FAISS")
             own = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
             # A filter that passes everything makes FAISS three times slower.
             among = None if len(own) == len(file) else own
@@ -327,13 +359,13 @@ class VectorIndex:
     def take(self, rows: Ids) -> Floats:
         """Return the vectors of rows, in their order: float32 (n, D)."""
         if len(self._files) == 1:
-            return self._files[0].vectors[rows]
+            return self._files[0].take(rows)
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         result = np.empty((len(rows), self.block_slices[-1].stop), dtype=np.float32)
         for number, file in enumerate(self._files):
             own = np.flatnonzero(owners == number)
             if len(own):
-                result[own] = file.vectors[rows[own] - self._starts[number]]
+                result[own] = file.take(rows[own] - self._starts[number])
         return result
 
     def rescore(self, query: WeightedQuery, rows: Ids) -> tuple[Doubles, Doubles]:

@@ -266,7 +266,8 @@ def _verify_shards(paths: IndexPaths, manifest: Manifest, found: Verification) -
             unlisted += fault is None
         found.count(path)
         if fault is not None:
-            found.damages.append(Damage(path, fault, lost, _SHARD_REMEDY))
+            still = "searches may fail, or be wrong: " if manifest.reads_shards else "searches go on; "
+            found.damages.append(Damage(path, fault, lost, still + _SHARD_REMEDY))
     if committed >= 0 and find_unreadable(record) == "is missing":
         found.damages.append(Damage(record, "is missing", "no shard is lost, but its checksum", _SHARD_LINES))
     if unlisted and committed < 0:
@@ -275,7 +276,7 @@ def _verify_shards(paths: IndexPaths, manifest: Manifest, found: Verification) -
 
 _SHARD_LINES = "sst-retrieval verify --repair reads the shards wholly and writes it again"
 _SHARD_REMEDY = (
-    "searches go on; restore the file from a backup, or: sst-retrieval verify --repair sets it aside, and the next "
+    "restore the file from a backup, or: sst-retrieval verify --repair sets it aside, and the next "
     "build computes what was in it again (specimens that it took out, --prune, must be taken out again)"
 )
 
@@ -458,6 +459,14 @@ def _repair_generation(store: Store, damages: set[Path], repair: Repair) -> None
             return
         _write_snapshot_from_catalog(store, files.catalog_file, snapshot, repair)
     broken = [path for path in damages if files.folder in path.parents]
+    # Those that were damaged are set aside by now, and the generation may read vectors in them.
+    if store.manifest.reads_shards and any(
+        path.suffix == ".parquet" and path.parent.name == "shards" for path in damages
+    ):
+        broken.append(files.catalog_file)
+        if not store.paths.list_shards(generation.recipe.first_shard):
+            repair.lost.append(f"{store.paths.root} has no shard any more: build again; all of it is computed again")
+            return
     if broken:
         skipped: list[Skipped] = []
         if catalog_whole:

@@ -50,6 +50,8 @@ MAX_DIRECTIONS = 256
 """Principal directions with a gain each; the others, of little variance, have gain 0."""
 
 CHUNK = 4096
+_ALIKE = 16
+"""Rows that are whitened at a time where each must come out as if it were alone."""
 _EPSILON = 1e-9
 
 
@@ -107,7 +109,17 @@ class Whitening:
         centred = block.astype(np.float64) - self.mean
         centred += (centred @ self.directions) * self.gains @ self.directions.T
         lengths = np.sqrt((centred**2).sum(axis=1))
-        return centred / np.where(lengths > _EPSILON, lengths, 1)[:, None], lengths
+        return centred / self.divisors(lengths)[:, None], lengths
+
+    def divisors(self, lengths: Doubles) -> Doubles:
+        """Return what rows of these lengths are divided by: 1 where there is no direction."""
+        found: Doubles = np.where(lengths > _EPSILON, lengths, 1)
+        return found
+
+    def multiply_transposed(self, factors: Doubles) -> Doubles:
+        """Multiply the linear part of the map, which is symmetric, with columns: float64 (d, m)."""
+        found: Doubles = factors + self.directions @ (self.gains[:, None] * (self.directions.T @ factors))
+        return found
 
     def undo(self, block: npt.NDArray[np.floating[Any]], lengths: Doubles) -> Doubles:
         """Invert `apply`.
@@ -119,7 +131,7 @@ class Whitening:
         Returns:
             float64 (n, d), of unit length, as the embedder made them.
         """
-        centred: Doubles = block.astype(np.float64) * np.where(lengths > _EPSILON, lengths, 1)[:, None]
+        centred: Doubles = block.astype(np.float64) * self.divisors(lengths)[:, None]
         centred += (centred @ self.directions) * (1 / (1 + self.gains) - 1) @ self.directions.T + self.mean
         rows: Doubles = centred / np.maximum(np.sqrt((centred**2).sum(axis=1, keepdims=True)), _EPSILON)
         return rows
@@ -144,6 +156,21 @@ class TraitWhitening:
         result = vectors.copy()
         for block, whitening in self.maps.items():
             result[:, self.blocks[block]] = whitening.apply(vectors[:, self.blocks[block]])[0]
+        return result
+
+    def apply_one_by_one(self, vectors: Floats) -> Floats:
+        """Whiten vectors as `apply` does, so that the result for one does not depend on those beside it.
+
+        The last bits of a product of matrices depend on their shapes; here all have the same.
+        """
+        result = vectors.copy()
+        for block, whitening in self.maps.items():
+            own = vectors[:, self.blocks[block]]
+            padded = np.zeros((-(-len(own) // _ALIKE) * _ALIKE, own.shape[1]), dtype=np.float32)
+            padded[: len(own)] = own
+            for start in range(0, len(own), _ALIKE):
+                part = whitening.apply(padded[start : start + _ALIKE])[0]
+                result[start : start + _ALIKE, self.blocks[block]] = part[: len(own) - start]
         return result
 
     def undo(self, vectors: Floats, rows: npt.NDArray[np.int64]) -> Floats:

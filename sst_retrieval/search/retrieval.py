@@ -118,9 +118,7 @@ def answer_query(reader: Reader, query: Query) -> list[Hit]:
 
 def vectors(reader: Reader, trait: str) -> tuple[list[str], Floats]:
     """Return the vectors that a search compares: individuals (n), and float32 (n, D), every block of unit length."""
-    found = reader.catalog.resolve_by_individual("true", reader.require_trait(trait))
-    names = sorted(found)
-    ids = np.array([found[name] for name in names], dtype=np.int64)
+    names, ids = reader.catalog.name_regions(reader.require_trait(trait))
     return names, reader.vector_indexes[trait].reconstruct(ids)
 
 
@@ -210,8 +208,9 @@ def _rank_individuals(query: Query, catalog: Catalog, vectors: Mapping[str, Vect
         resolved[trait] = vectors[trait].ids if own is None else own
     ids = catalog.match_individuals(resolved)
     wanted = query.k + len(query.excluded)
-    promising = _select_promising(query, ids, vectors, wanted)
-    ids = {trait: own[promising] for trait, own in ids.items()}
+    for select in (_select_promising, _select_close):
+        chosen = select(query, ids, vectors, wanted)
+        ids = {trait: own[chosen] for trait, own in ids.items()}
     total, found = _score_individuals(query, ids, vectors)
     best = np.argsort(-total, kind="stable")[:wanted]
     return [
@@ -242,9 +241,32 @@ def _select_promising(
             return np.arange(count)
         total += bounds
     first = np.sort(np.argpartition(total, -most)[-most:])
-    scores, _ = _score_individuals(query, {trait: own[first] for trait, own in ids.items()}, vectors)
+    scores, margin = _approximate_individuals(query, {trait: own[first] for trait, own in ids.items()}, vectors)
+    return np.flatnonzero(total >= np.partition(scores, -wanted)[-wanted] - margin)
+
+
+def _select_close(
+    query: Query, ids: Mapping[str, npt.NDArray[np.int64]], vectors: Mapping[str, VectorIndex], wanted: int
+) -> npt.NDArray[np.int64]:
+    """Select individuals as `_select_promising` does, by scores in single precision."""
+    count = len(next(iter(ids.values())))
+    if wanted >= count:
+        return np.arange(count)
+    scores, margin = _approximate_individuals(query, ids, vectors)
+    return np.flatnonzero(scores >= np.partition(scores, -wanted)[-wanted] - margin)
+
+
+def _approximate_individuals(
+    query: Query, ids: Mapping[str, npt.NDArray[np.int64]], vectors: Mapping[str, VectorIndex]
+) -> tuple[Doubles, float]:
+    """Score individuals in single precision: float64 (n,), and twice an upper bound of the error."""
+    found = [
+        vectors[trait].approximate_scores(own, ids[trait], weights=query.weight_vector)
+        for trait, own in query.traits.items()
+    ]
     # A score is rounded to nine digits, and so is that of each trait before.
-    return np.flatnonzero(total >= np.partition(scores, -wanted)[-wanted] - 1e-9 * (1 + len(ids)))
+    margin = sum(own for _, own in found) + 1e-9 * (1 + len(ids))
+    return np.sum([scores.astype(np.float64) for scores, _ in found], axis=0), margin
 
 
 def _score_individuals(

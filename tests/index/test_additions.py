@@ -21,7 +21,7 @@ from killing import kill_everywhere
 import sst_retrieval as sst
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.imaging import masks
-from sst_retrieval.index import addition, codes, epochs, vectors
+from sst_retrieval.index import addition, codes, epochs, generation, vectors
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.epochs import Epoch, open_vectors, read_epoch, read_removed_ids
 from sst_retrieval.index.owners import Owners
@@ -344,7 +344,7 @@ def test_an_addition_keeps_the_epoch_and_the_region_ids_and_links_the_files(tmp_
     after, epoch = generation_of(store), epoch_of(store)
     assert (epoch.number, epoch.segments) == (1, (2,))
     assert (dict(epoch.added), dict(epoch.removed)) == ({"wing": 2, "leg": 2}, {"wing": 1, "leg": 1})
-    assert before.vector_file("wing").samefile(after.vector_file("wing"))
+    assert before.places_file("wing").samefile(after.places_file("wing"))
     files = {path.stat().st_ino: path.stat().st_size for path in store.path.rglob("*") if path.is_file()}
     assert store.paths.total_bytes() == sum(files.values())
     with sst.open_index(store.path) as index:
@@ -358,7 +358,12 @@ def test_an_addition_keeps_the_epoch_and_the_region_ids_and_links_the_files(tmp_
         assert index.info()["epoch"] == {"number": 1, "segments": 1, "added": 4, "removed": 2}
 
 
-def test_a_program_that_knows_no_segments_is_told_so_where_there_are_some(tmp_path: Path, always: None) -> None:
+@pytest.mark.parametrize(("openable", "expected"), [(0, [2, 3, 3, 2]), (2000, [4, 4, 4, 4])])
+@pytest.mark.usefixtures("always")
+def test_a_program_that_knows_no_segments_or_vectors_in_shards_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, openable: int, expected: list[int]
+) -> None:
+    monkeypatch.setattr(generation, "count_openable", lambda: openable)
     store = first_index(tmp_path / "index")
     schemas = [read_schema(store)]
     add(store, {"p20": "one"}, [*FIRST, "p20"])
@@ -367,7 +372,7 @@ def test_a_program_that_knows_no_segments_is_told_so_where_there_are_some(tmp_pa
         commit(store, [*FIRST, "p20"])  # Without a change.
         schemas.append(read_schema(store))
         commit(store, [*FIRST, "p20"], refit=True)
-    assert [*schemas, read_schema(store)] == [2, 3, 3, 2]
+    assert [*schemas, read_schema(store)] == expected
 
 
 def read_schema(store: Store) -> int:
@@ -503,6 +508,17 @@ def test_a_photograph_that_left_the_table_before_its_commit_comes_back_whole(tmp
     assert ("p20", "wing") in living(store)
 
 
+def test_segments_that_hold_vectors_and_places_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addition, "MOST_SEGMENTS", 1)
+    store = first_index(tmp_path / "index")
+    add(store, {"p20": "one"}, [*FIRST, "p20"])
+    monkeypatch.setattr(generation, "count_openable", lambda: 0)
+    add(store, {"p21": "one"}, [*FIRST, "p20", "p21"])
+    assert epoch_of(store).segments == ()
+    assert len(living(store)) == 2 * 22
+    assert verify_index(store.path).damages == []
+
+
 @pytest.mark.usefixtures("always")
 def test_what_needs_more_memory_makes_a_full_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = first_index(tmp_path / "index")
@@ -516,7 +532,9 @@ def test_what_needs_more_memory_makes_a_full_commit(tmp_path: Path, monkeypatch:
     assert large == 10 * small
 
 
-def test_many_segments_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("openable", [0, 2000])
+def test_many_segments_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, openable: int) -> None:
+    monkeypatch.setattr(generation, "count_openable", lambda: openable)
     monkeypatch.setattr(addition, "MOST_SEGMENTS", 2)
     store = first_index(tmp_path / "index")
     add(store, {"p20": "one"}, [*FIRST, "p20"])
@@ -553,7 +571,7 @@ def test_files_are_copied_where_they_cannot_be_linked(tmp_path: Path, monkeypatc
     before = generation_of(store)
     add(store, {"p20": "one"}, [*FIRST, "p20"])
     assert epoch_of(store).segments == (2,)
-    assert not before.vector_file("wing").samefile(generation_of(store).vector_file("wing"))
+    assert not before.places_file("wing").samefile(generation_of(store).places_file("wing"))
     assert verify_index(store.path).damages == []
 
 
@@ -599,9 +617,9 @@ def test_every_file_of_an_addition_is_verified_and_made_again(added: Store) -> N
         )
         assert [damage.file for damage in verify_index(added.path).damages] == [path], name
         path.write_bytes(content)
-    path = generation_of(added).folder / "segments" / "0002" / "wing.faiss"
+    path = generation_of(added).folder / "segments" / "0002" / "wing.places.npz"
     path.write_bytes(b"")
-    with pytest.raises(IndexFolderError, match=r"wing\.faiss has 0 bytes"):
+    with pytest.raises(IndexFolderError, match=r"wing\.places\.npz has 0 bytes"):
         sst.open_index(added.path)
     repair_index(added.path)
     store = Store.open(added.path)
@@ -610,7 +628,9 @@ def test_every_file_of_an_addition_is_verified_and_made_again(added: Store) -> N
     assert epoch_of(store).segments == ()
 
 
-@pytest.mark.parametrize("name", ["segments/0002/wing.faiss", "catalog.duckdb", "epoch.json", "owners/lines.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["segments/0002/wing.places.npz", "catalog.duckdb", "epoch.json", "owners/lines.jsonl"]
+)
 def test_the_next_build_makes_a_damaged_generation_anew(added: Store, name: str) -> None:
     expected = dump(added)
     path = generation_of(added).folder / name
@@ -621,7 +641,7 @@ def test_the_next_build_makes_a_damaged_generation_anew(added: Store, name: str)
     assert dump(added) == expected
 
 
-@pytest.mark.parametrize("name", ["wing.codes.npy", "wing.codes.npz", "wing.lengths.npz", "wing.faiss"])
+@pytest.mark.parametrize("name", ["wing.codes.npy", "wing.codes.npz", "wing.lengths.npz", "wing.places.npz"])
 @pytest.mark.parametrize("content", [b"", b"not this", None])
 def test_files_of_a_segment_that_are_not_its_own_are_named(added: Store, name: str, content: bytes | None) -> None:
     manifest = without_checksums(added.path)
@@ -656,7 +676,8 @@ def test_a_shard_that_was_set_aside_is_not_taken_for_indexed(added: Store) -> No
     assert (epoch_of(store).segments, epoch_of(store).shards) == ((), 1)
     assert {name for name, _ in living(store)} == set(FIRST)
     add(store, {"p20": "one"}, [*FIRST, "p20"])
-    assert epoch_of(store).segments == (4,)
+    assert store.generation is not None
+    assert epoch_of(store).segments == (store.generation.number,)
 
 
 # ------------------------------------------------------------------------------------------------ killed builds
