@@ -32,7 +32,10 @@ LEAST_ROWS = 1000
 """Shards with fewer rows in all stay as they are."""
 
 MOST_SHARDS = 500
-"""So many shards are read in place; each is an open file of a reader."""
+"""More shards are joined when an epoch begins; each is an open file of a reader."""
+
+MOST_OPEN = 1000
+"""A commit that would leave more shards is a full one."""
 
 ROWS = 20_000
 """Rows of a new shard, about."""

@@ -20,11 +20,13 @@ among the hits are whitened, and scored as if they had been stored so.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import threading
 import weakref
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -176,6 +178,8 @@ class MappedShard:
                     known = cls._known[key] = cls(path, size)
             return known
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                remedy = "allow more open files (ulimit -n), or close other indexes"
             raise IndexFolderError(f"{path} cannot be read ({error}); {remedy}") from error
 
 
@@ -189,7 +193,10 @@ def _allow_open_files(shards: int) -> None:
     wanted = shards + _SPARE_FILES
     if now != resource.RLIM_INFINITY and wanted > now:
         more = wanted + MOST_SHARDS
-        resource.setrlimit(resource.RLIMIT_NOFILE, (more if most == resource.RLIM_INFINITY else min(more, most), most))
+        with suppress(OSError, ValueError):  # Then opening a file says that there are too many.
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (more if most == resource.RLIM_INFINITY else min(more, most), most)
+            )
 
 
 class ShardVectors:

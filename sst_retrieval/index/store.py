@@ -62,7 +62,7 @@ from sst_retrieval.index.manifest import (
 from sst_retrieval.index.paths import GenerationPaths, IndexPaths
 from sst_retrieval.index.reviews import Review, append_reviews, hash_record, hold_record, read_record, read_reviews
 from sst_retrieval.index.shard_checksums import ShardChecksum, append_shard_checksums, read_shard_checksums
-from sst_retrieval.index.shard_rewriting import must_be_rewritten, rewrite_shards
+from sst_retrieval.index.shard_rewriting import MOST_OPEN, must_be_rewritten, rewrite_shards
 from sst_retrieval.index.shards import (
     EmptyRow,
     ShardRow,
@@ -635,6 +635,9 @@ class Store:
         base = self._find_base()
         if base is None:
             return None
+        shards = self._check_shards(base.last_shard + 1)
+        if self._manifest.reads_shards and base.epoch.shards + len(shards) > MOST_OPEN:
+            return None
         try:
             with atomic_write(self.paths.generation(number).folder) as folder:
                 folder.mkdir()
@@ -643,7 +646,7 @@ class Store:
                     base.paths,
                     base.epoch,
                     number=number,
-                    shards=self._check_shards(base.last_shard + 1),
+                    shards=shards,
                     snapshot=self.paths.snapshot_file(number),
                     before=before,
                     skipped=skipped,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -18,7 +19,7 @@ from killing import kill_everywhere
 
 import sst_retrieval as sst
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.index import codes, epochs, generation, shard_rewriting, shards
+from sst_retrieval.index import codes, epochs, generation, shard_rewriting, shard_vectors, shards
 from sst_retrieval.index.shard_rewriting import is_same
 from sst_retrieval.index.shard_vectors import MappedShard, Places, read_places, write_places
 from sst_retrieval.index.shards import COLUMNS, count_photographs, has_plain_vectors, read_notes, read_vectors
@@ -177,6 +178,17 @@ def test_a_shard_is_mapped_once(inside: Path) -> None:
     assert MappedShard.open(path, path.stat().st_size) is one
 
 
+def test_too_many_open_files_are_no_damage(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(shard_vectors.mmap, "mmap", refuse)
+    path = inside / "shards" / "000000.parquet"
+    with pytest.raises(IndexFolderError, match=r"000000\.parquet cannot be read .*ulimit -n") as raised:
+        MappedShard.open(path, path.stat().st_size)
+    assert "backup" not in str(raised.value)
+
+
 # ------------------------------------------------------------------------------------------------ shards anew
 
 
@@ -304,6 +316,25 @@ def test_very_many_shards_become_few(tmp_path: Path, monkeypatch: pytest.MonkeyP
         store.commit(a_collection(names), numbers={"wing": 7}, provenance={})
     assert [count_photographs(path) for path in store.paths.list_shards()] == [4, 4, 4]
     assert verify_index(store.path).damages == []
+
+
+@pytest.mark.usefixtures("small")
+def test_an_addition_that_leaves_very_many_shards_is_a_full_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epochs, "MOST_CHANGED", 100)
+    store = Store.create(tmp_path / "index", settings=WHITENED, blocks=BLOCKS)
+    names = [f"p{number:02d}" for number in range(20)]
+    with store.lock():
+        store.append(rows([a_region(name) for name in names[:16]]))
+        store.commit(a_collection(names[:16]), numbers={"wing": 7}, provenance={})
+    for most, segments in ((1000, 1), (2, 0)):
+        monkeypatch.setattr("sst_retrieval.index.store.MOST_OPEN", most)
+        with store.lock():
+            store.append(rows([a_region(names[16 + segments])]))
+            store.commit(a_collection(names[:18]), numbers={"wing": 7}, provenance={})
+        with sst.open_index(store.path) as index:
+            assert index.info()["epoch"]["segments"] == segments
 
 
 def test_small_indexes_stay_as_they_are(tmp_path: Path) -> None:
