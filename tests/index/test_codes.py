@@ -315,3 +315,18 @@ def test_additions_are_found_by_codes(large: Path) -> None:
         )
     with sst.open_index(large) as index:
         assert index.search(like=("S0005", "wing"), k=1)[0].specimen == "S9999"
+
+
+@pytest.mark.parametrize("order", ["random", "ascending", "equal", "a peak between samples"])
+@pytest.mark.parametrize("count", [1, 48, 700])
+def test_the_highest_bounds_are_the_highest(order: str, count: int) -> None:
+    values = np.random.default_rng(0).integers(0, 5000, 20_000).astype(np.float64)
+    if order == "ascending":
+        values.sort()
+    elif order == "equal":
+        values[:] = 1.0
+    elif order == "a peak between samples":
+        values[1::32] += 10**6
+    found = codes.Bounds(values, 1.0, 0.0).highest(count)
+    assert len(set(found.tolist())) == count
+    assert sorted(values[found]) == sorted(values)[-count:]
