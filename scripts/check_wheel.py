@@ -42,6 +42,7 @@ IN_WHEEL = (
     *("sst_retrieval/py.typed", "sst_retrieval/__init__.pyi", "sst_retrieval_app/Home.py"),
     *("sst_retrieval/track/sam2/tracker.pt", "sst_retrieval/track/sam2/tracker.yaml"),
     *("sst_retrieval/track/dense/decoder.pt", "sst_retrieval/track/dense/MODEL_CARD.md"),
+    "sst_retrieval/find/common_look.npy",
 )
 IN_SOURCE = ("pyproject.toml", "README.md", "LICENSE", "CITATION.cff", "tests/", "docs/", "app/", "scripts/")
 NOT_IN_WHEEL = ("tests/", "docs/", "scripts/", "benchmarks/", "examples/")
