@@ -9,6 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
+from streamlit import runtime
+
+import sst_retrieval as sst
+from sst_app.host_check import is_loopback
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,20 @@ def read_arguments() -> Arguments:
     """Return the arguments of this process; what this session has opened takes the place of an index that lacks."""
     found = _parse(tuple(sys.argv[1:]))
     return found if found.index_or_table is not None else replace(found, index_or_table=get_opened())
+
+
+def check_audience() -> None:
+    """Refuse to show others a page on which every table and index is chosen; `sst-retrieval app` refuses to start so.
+
+    Raises:
+        InputError: nothing was named, and the app listens to more than this computer.
+    """
+    address = st.get_option("server.address")
+    if _parse(tuple(sys.argv[1:])).index_or_table is None and runtime.exists() and not is_loopback(address):
+        raise sst.InputError(
+            f"others can reach this page, and could open every table and index below {Path.cwd()}; name the one that "
+            "they may see at the end of the command: streamlit run app/Home.py ... -- INDEX"
+        )
 
 
 def open_place(place: Path | None) -> None:

@@ -11,10 +11,13 @@ from pathlib import Path
 import streamlit as st
 
 import sst_retrieval as sst
-from sst_app import build_process, command_line
+from sst_app import build_process, command_line, url_state
 from sst_app.markdown import escape_md, format_code
 
 DEMO_FOLDER = Path("demo-drawer")
+IN_ADDRESS = "open"
+"""Name of what was opened, in the address of the page."""
+
 DEPTH = 3
 """How many folders deep tables and indexes are looked for."""
 
@@ -26,8 +29,19 @@ NOT_TABLES = ("requirements", "hits", "results")
 """Beginnings of the names of files that are no tables of a collection, whatever their suffix."""
 
 
+def reopen() -> None:
+    """Open what the address names, once a session: a reload, or a link. Only what the doors themselves offer."""
+    if "opened" in st.session_state or command_line.read_arguments().index_or_table is not None:
+        return
+    wanted = st.query_params.get(IN_ADDRESS)
+    offered = {str(place): place for places in find_places(Path()) for place in places} if wanted else {}
+    command_line.open_place(offered.get(wanted or ""))
+
+
 def show() -> None:
     """Show the three doors."""
+    if IN_ADDRESS in st.query_params:
+        del st.query_params[IN_ADDRESS]
     tables, indexes = find_places(Path())
     st.subheader("Where do you want to begin?")
     demo, own, other = st.columns(3, gap="medium")
@@ -58,8 +72,10 @@ def show() -> None:
 
 
 def show_way_back() -> None:
-    """Show a button in the side bar that goes back to the doors, if one of them was taken."""
-    if command_line.get_opened() is not None:
+    """Show a button in the side bar that goes back to the doors, if one of them was taken; keep that in the address."""
+    opened = command_line.get_opened()
+    url_state.put(IN_ADDRESS, *([] if opened is None else [str(opened)]))
+    if opened is not None:
         st.sidebar.button("Open something else", icon=":material/arrow_back:", on_click=command_line.open_place,
                           args=(None,), type="tertiary")  # fmt: skip
 

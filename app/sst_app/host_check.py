@@ -92,6 +92,20 @@ def read_host_name(host: str) -> str | None:
         return None
 
 
+def is_loopback(address: str | None) -> bool:
+    """Return whether an address to listen on is reached from this computer only; None is all addresses.
+
+    >>> is_loopback("localhost"), is_loopback("::1"), is_loopback(None), is_loopback("drawer.museum.example")
+    (True, True, False, False)
+    """
+    if address is None or address.casefold() == "localhost":
+        return address is not None
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False  # A name, whatever it stands for.
+
+
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

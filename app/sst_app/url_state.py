@@ -20,6 +20,9 @@ OWN = {
 }
 """Page -> names, or beginnings of names, in the URL that this module reads and writes."""
 
+EVERYWHERE = ("open",)
+"""Names in the URLs of all pages."""
+
 WIDGETS = {
     "search": (
         "way", "trait", "words", "together", "others", "sure", "sentence", "tiles", "view", "per", "f.", "compare-",
@@ -98,7 +101,7 @@ def _is_history_navigation() -> bool:
 
 
 def _read_url(page: str) -> State:
-    names = OWN.get(page, ())
+    names = (*OWN.get(page, ()), *EVERYWHERE)
     found = {name: st.query_params.get_all(name) for name in st.query_params if _is_one_of(str(name), names)}
     return {name: values for name, values in found.items() if values}
 

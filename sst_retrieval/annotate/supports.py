@@ -180,7 +180,7 @@ def read_supports(source: Path, collection: Collection, individuals: str | None 
     shared = check_shared_photographs(collection, expected)
     specimens = SpecimenFinder(collection, expected)
     names = {*groups, *specimens.position, *({INSTANCES, PARTS} if MANY in expected.values() else ())}
-    files, passed_over = _list_files(source, names, traits)
+    files, passed_over = _list_files(source, names, traits, collection.source)
     content = _read_files(files, specimens, traits)
     annotations = _join_traits(content.annotations, specimens)
     notes = [*content.notes, *passed_over, *shared, *find_unknown_groups(groups, traits)]
@@ -233,7 +233,7 @@ def _find_traits_file(folder: Path) -> Path | None:
     return below[0] if len(below) == 1 else None
 
 
-def _list_files(source: Path, names: set[str], traits: Traits | None) -> tuple[list[Path], list[str]]:
+def _list_files(source: Path, names: set[str], traits: Traits | None, table: Path) -> tuple[list[Path], list[str]]:
     """List the files that may be supports, also in sub-folders called after a trait, or one of `names`.
 
     Returns:
@@ -244,7 +244,8 @@ def _list_files(source: Path, names: set[str], traits: Traits | None) -> tuple[l
         return [source], []
     if not source.is_dir():
         raise SupportError(
-            f"{source} is no folder of supports and no {' or '.join(suffixes)} file; check the path of the supports"
+            f"{source} is no folder of supports and no {' or '.join(suffixes)} file; check the path of the supports, "
+            f"or draw the first one: sst-retrieval app {table}"
         )
     entries = sorted(path for path in source.iterdir() if not _is_left_out(path.name))
     files = [path for path in entries if path.is_file()]

@@ -274,3 +274,8 @@ def test_pinned_beetles_have_numbers_of_their_own(shared_data: Path) -> None:
     supports = read_supports(supports_folder / "supports", read_collection(supports_folder / "collection.csv"))
     assert dict(supports.numbers) == {"head": 1, "pronotum": 2, "elytra": 3, "legs": 4, "antennae": 5}
     assert supports.references[0].individual == "0000"
+
+
+def test_who_has_no_supports_yet_is_told_where_they_are_drawn(butterflies: Collection, tmp_path: Path) -> None:
+    with pytest.raises(SupportError, match=f"sst-retrieval app {butterflies.source}"):
+        read_supports(tmp_path / "nowhere", butterflies)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import open_page
 from fakes import a_collection_of, build_fake
 from typer.testing import CliRunner
 
@@ -173,6 +174,26 @@ def test_who_lets_others_look_says_at_what(tmp_path: Path, monkeypatch: pytest.M
     assert result.exit_code == 2
     assert f"sst-retrieval app INDEX --address {address}" in " ".join(result.stderr.split())
     assert "open http" not in result.output
+
+
+@pytest.mark.parametrize(("address", "refused"), [("0.0.0.0", True), ("localhost", False)])
+def test_streamlit_run_shows_others_a_named_index_only(
+    browser: Any, tmp_path: Path, address: str, refused: bool
+) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", str(APP / "Home.py"), "--server.port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(sst.__file__).parents[1])}
+    with subprocess.Popen([*command, "--server.address", address], env=environment, cwd=tmp_path,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # fmt: skip
+        try:
+            assert wait_until(lambda: not is_free(port), PATIENCE)
+            page = open_page(browser)
+            page.goto(f"http://localhost:{port}")
+            page.get_by_text("others can reach this page" if refused else "Where do you want to begin?").wait_for()
+            assert page.get_by_role("button").count() == 0 or not refused
+            page.close()
+        finally:
+            process.kill()
 
 
 def test_a_wrong_table_of_scales_is_said_before_the_app_starts(index: Path, tmp_path: Path) -> None:
