@@ -2,6 +2,7 @@
 
     python benchmarks/bench_search_many.py                       # 100,000 made-up regions
     python benchmarks/bench_search_many.py --index MY_INDEX --trait forewing_band
+    python benchmarks/bench_search_many.py --cluster 2           # and by two workers of a Ray cluster on this computer
 
 Without `--index`, an index of made-up regions is made as `bench_scale.py` makes it. The queries ask for the neighbours
 of some of its individuals, as all-against-all would. Times are of the processor and of the wall clock; the ratio of
@@ -14,12 +15,15 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bench_scale import commit, write_shards
 
+from sst_retrieval.search.distributed import SearchCluster, open_search_cluster
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.types import Hit
 
@@ -36,6 +40,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cluster", type=int, default=0, help="so many workers of a Ray cluster on this computer")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -45,14 +50,26 @@ def main() -> None:
             write_shards(path, options.regions)
             commit(path, options.regions)
             options.where = options.where or ["bucket < 100", "bucket < 10"]
-        with open_index(path) as index:
-            results = [measure(index, where, options) for where in (None, *options.where)]
+        with open_index(path) as index, open_cluster(path, options.cluster) as cluster:
+            results = [measure(index, cluster, where, options) for where in (None, *options.where)]
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def measure(index: Index, where: str | None, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure both ways under one predicate."""
+@contextmanager
+def open_cluster(path: Path, workers: int) -> Iterator[SearchCluster | None]:
+    """Open an index on a cluster, if workers are asked for."""
+    if not workers:
+        yield None
+        return
+    with open_search_cluster(path, workers=workers) as cluster:
+        yield cluster
+
+
+def measure(
+    index: Index, cluster: SearchCluster | None, where: str | None, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure all ways under one predicate."""
     rng = np.random.default_rng(0)
     names, _ = index.vectors(options.trait)
     chosen = [names[at] for at in rng.choice(len(names), min(options.queries, len(names)), replace=False)]
@@ -64,23 +81,30 @@ def measure(index: Index, where: str | None, options: argparse.Namespace) -> dic
     def search_together() -> list[list[Hit]]:
         return list(index.search_many(asked, k=K, where=where, device=options.device))
 
-    if search_alone() != search_together():  # This warms up, too.
-        raise SystemExit(f"the hits differ, where {where}")
-    clock: dict[str, list[float]] = {"alone": [], "together": []}
-    spent: dict[str, list[float]] = {"alone": [], "together": []}
+    ways: dict[str, Callable[[], list[list[Hit]]]] = {"alone": search_alone, "together": search_together}
+    if cluster is not None:
+        ways["alone on the cluster"] = lambda: [cluster.search(**query, k=K, where=where) for query in asked]
+        ways["together on the cluster"] = lambda: list(cluster.search_many(asked, k=K, where=where))
+    expected = search_alone()
+    for label, search in ways.items():  # This warms up, too.
+        if search() != expected:
+            raise SystemExit(f"the hits of {label} differ, where {where}")
+    clock: dict[str, list[float]] = {label: [] for label in ways}
+    spent: dict[str, list[float]] = {label: [] for label in ways}
     for _ in range(options.rounds):
-        for label, search in (("alone", search_alone), ("together", search_together)):
+        for label, search in ways.items():
             begin, processor = time.perf_counter(), time.process_time()
             search()
             clock[label].append(1000 * (time.perf_counter() - begin) / len(asked))
             spent[label].append(1000 * (time.process_time() - processor) / len(asked))
     wall, work = ({label: float(np.median(own)) for label, own in times.items()} for times in (clock, spent))
-    print(
-        f"{len(names):,} regions, {len(asked)} queries, where {where}: alone {wall['alone']:.2f} ms a query, together "
-        f"{wall['together']:.2f}; ratio {wall['together'] / wall['alone']:.2f}, of processor time "
-        f"{work['together'] / work['alone']:.2f}; the same hits",
-        flush=True,
-    )
+    print(f"{len(names):,} regions, {len(asked)} queries, where {where}: the same hits; ms a query, of this process")
+    for label in ways:
+        print(
+            f"  {label:<24} clock {wall[label]:8.2f} (ratio {wall[label] / wall['alone']:.2f})"
+            f"   processor {work[label]:8.2f} (ratio {work[label] / work['alone']:.2f})",
+            flush=True,
+        )
     return {"regions": len(names), "where": where, "clock_ms": wall, "processor_ms": work}
 
 

@@ -59,6 +59,12 @@ FIRST_BOUNDS = 48
 USEFUL_SHARE = 8
 """Bounds that rule out less than seven eighths of the regions are of no use: all are scored."""
 
+MANY_REACHING = 400
+"""If more regions reach a limit in single precision, it pays to find the exact one."""
+
+_ROUNDING = 1e-9
+"""Scores are compared after they were rounded to nine digits."""
+
 ROW_TABLE_LIMIT = 1000
 """From so many region ids on, their rows are looked up in a table; fewer are searched for among the sorted ids."""
 
@@ -294,10 +300,14 @@ class VectorIndex:
             return None
         bounds = self.codes.bound(query, rows)
         first = bounds.highest(most)
-        scores = self.score_approximately(query, first if rows is None else rows[first])
+        first = first if rows is None else rows[first]
+        scores = self.score_approximately(query, first)
         # A score in single precision is half a margin off at most, and so is the k-th best exact one.
         limit = float(np.partition(scores, -k)[-k]) - query.margin
         reaching = bounds.reaching(limit)
+        if len(reaching) > MANY_REACHING:
+            exact, _ = self.rescore(query, first[scores >= limit])
+            reaching = bounds.reaching(float(np.partition(exact, -k)[-k]) - _ROUNDING)
         if len(reaching) > count // USEFUL_SHARE:
             return None
         chosen = reaching if rows is None else rows[reaching]
