@@ -11,6 +11,8 @@ for present ones. Collections and groups that are left out are scored.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -45,11 +47,15 @@ def train(
     leave_out: Annotated[
         list[str] | None, typer.Option(help="COLLECTION or COLLECTION/GROUP: scored, not trained on; repeatable.")
     ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option(help="Most pairs of a collection: those with a lost trait, then others at random.", min=1),
+    ] = None,
 ) -> None:
     """Fit the presence classifier of a decoder, and score it."""
     torch.manual_seed(seed)
     network = load_decoder(weights)
-    files = list(list_pairs(pairs))
+    files = list_pairs(pairs) if most is None else _draw_pairs(list_pairs(pairs), most, np.random.default_rng(seed))
     found = [_compute_signs(network, path) for path in files]
     numbers, there = (torch.cat(parts) for parts in zip(*found, strict=True))
     homes = np.repeat([path.parents[1].name for path in files], [len(one) for _, one in found])
@@ -59,11 +65,30 @@ def train(
     torch.save({name: tensor.half() for name, tensor in network.state_dict().items()}, output)
     with torch.no_grad():
         predicted = (fitted(numbers) > 0).numpy()
-    about = {"seed": seed, "steps": STEPS, "care": FALSE_ABSENCE_COST, "pairs": len(files), "left_out": leave_out or []}
+    about = {"seed": seed, "steps": STEPS, "care": FALSE_ABSENCE_COST, "pairs": len(files), "most": most}
+    about["left_out"] = leave_out or []
     truth = there.numpy() > 0
     about |= {"learnt": _score(predicted[~apart], truth[~apart]), "new": _score(predicted[apart], truth[apart])}
     output.with_suffix(".presence.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     typer.echo(json.dumps(about, indent=1))
+
+
+def _draw_pairs(files: Sequence[Path], most: int, rng: np.random.Generator) -> list[Path]:
+    """Draw at most so many pairs of each collection, those with a lost trait first, the others at random."""
+    by_home: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        by_home[path.parents[1].name].append(path)
+    drawn = []
+    for members in by_home.values():
+        order = [members[place] for place in rng.permutation(len(members)).tolist()]
+        drawn += sorted(order, key=lambda path: not _lacks_trait(path))[:most]
+    return sorted(drawn)
+
+
+def _lacks_trait(path: Path) -> bool:
+    """Return whether a trait of the supports is nowhere on the target of a pair."""
+    with np.load(path) as kept:
+        return bool((kept["truth"].sum((1, 2), dtype=np.int64) <= 255 * MIN_PIXELS).any())
 
 
 @torch.inference_mode()

@@ -85,7 +85,7 @@ from sst_retrieval.track.dense.view import (
 )
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
-VERSION = 10
+VERSION = 11
 """Changes whenever the same settings would give other masks."""
 
 MAJORITY = 0.5

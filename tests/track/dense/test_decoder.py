@@ -60,22 +60,19 @@ def disc(radius: float) -> np.ndarray:
     return np.hypot(down, across) < radius
 
 
-def disc_inputs() -> DecoderInputs:
-    """A dark disc on pale paper, and votes that find it."""
+def disc_inputs(parts: np.ndarray | None = None, rivals: np.ndarray = RIVALS[:1, :1]) -> DecoderInputs:
+    """A dark disc on pale paper, and votes that find it, or parts of it, bool (T, 2 CELLS, 2 CELLS)."""
     there = disc(40)
     view = np.where(there, 60, 220).astype(np.uint8)[..., None].repeat(3, axis=2)
-    votes = there.reshape(CELLS, 2, CELLS, 2).mean((1, 3)).astype(np.float32)
-    warped = there.reshape(CELLS, 2, CELLS, 2).mean((1, 3)).astype(np.float32)
-    shares = np.stack([1 - votes, votes])
+    drawn = there[None] if parts is None else parts
+    votes = drawn.reshape(-1, CELLS, 2, CELLS, 2).mean((2, 4)).astype(np.float32)
+    shares = np.concatenate([1 - votes.max(axis=0, keepdims=True), votes])
     levels = [
         torch.zeros(channels, CELLS >> step, CELLS >> step) for step, channels in enumerate(LEVEL_CHANNELS, start=1)
     ]
-    alone = np.array([[False]])
-    key_shares = torch.from_numpy(shares.reshape(2, CELLS // 2, 2, CELLS // 2, 2).mean((2, 4)))
+    key_shares = torch.from_numpy(shares.reshape(-1, CELLS // 2, 2, CELLS // 2, 2).mean((2, 4)))
     distance, near = np.full((CELLS, CELLS), 0.3, np.float32), torch.ones(CELLS // 2, CELLS // 2)
-    return build_decoder_inputs(
-        view, shares, distance, warped[None], votes[None], alone, levels, KeyVotes(key_shares, near)
-    )
+    return build_decoder_inputs(view, shares, distance, votes, votes, rivals, levels, KeyVotes(key_shares, near))
 
 
 def test_an_untrained_decoder_answers_with_the_initial_mask() -> None:
@@ -97,9 +94,10 @@ def test_parts_go_through_a_block_as_if_they_were_joined(normalised: bool) -> No
 
 
 def test_rivals_share_no_pixel_and_others_may(trained: TrainedDecoder) -> None:
-    inputs = random_inputs()
-    same = replace(inputs, traits=inputs.traits[:1].expand(3, -1, -1, -1) + 1)
-    masks = trained.decode(same, undecided(3), np.ones(3)).soft > 0.5
+    whole = disc(40)
+    left, right = (whole & half for half in (np.arange(2 * CELLS) < CELLS + 8, np.arange(2 * CELLS) > CELLS - 8))
+    inputs = disc_inputs(np.stack([left, right, whole]), RIVALS)
+    masks = trained.decode(inputs, undecided(3), np.ones(3)).soft > 0.5
     assert masks.any(axis=(1, 2)).all()
     assert not (masks[0] & masks[1]).any()
     assert (masks[0] & masks[2]).any()
