@@ -2,8 +2,9 @@
 
 The trunk's features were learnt on everyday photographs. A small network, trained on labelled specimens, maps them to
 short keys, so that a trait has similar keys on two specimens and a leg's key differs from an antenna's. Cells then vote
-as in `track.dense.matching`, with a window almost four times as wide, since an antenna may lie anywhere near a head. As the keys of a space-time memory network (Oh et al. 2019,
-arXiv 1904.00607); trained together with the decoder, whose weights file holds the keys' weights too.
+as in `track.dense.matching`, with a window almost four times as wide, since an antenna may lie anywhere near a head. As
+the keys of a space-time memory network (Oh et al. 2019, arXiv 1904.00607); trained together with the decoder, whose
+weights file holds the keys' weights too.
 """
 
 from __future__ import annotations
