@@ -7,7 +7,8 @@
    (`find.splitting.fit_template`) as well as the best of them. Two animals side by side do not.
 3. A beetle whose head lies apart: together the pieces are more of the annotated individual's kind than each by itself
    (`find.appearance.compare_kinds`). Two animals side by side are less.
-4. A small piece beside an animal, which hardly has any part itself, is a leg of it.
+4. A small piece beside an animal, which hardly has any part itself, is a leg of it. One that has some is its head, if it
+   is less of the kind and both together are no less of it than the animal.
 
 Of pairs of whole animals in the wild both together have at most 0.025 more likeness of parts than one, and fit by 0.74
 at most; of cut wings all together have 0.04 to 0.2 more, and fragments of pinned beetles fit together by 0.79 to 0.81.
@@ -59,6 +60,9 @@ somebody may have laid them out, and elsewhere."""
 LEG_AREA, LEG_PARTS, LEG_KIND = 0.2, 0.07, 0.1
 """A leg covers at most this share of its animal's area, has by so much less likeness of parts and of kind, and touches
 it."""
+
+HEAD_PARTS = 0.04
+"""By so much less likeness of parts a piece may be a head or antlers. Set on three heads of deer."""
 
 FIT_SIDE = 300
 """Longer edge, in pixels, of the copy on which shapes are compared."""
@@ -162,11 +166,13 @@ class FragmentJoiner:
     def _is_leg(self, each: Judged, animal: Judged) -> bool:
         if each.proposal.area > LEG_AREA * animal.proposal.area or each.score >= animal.score:
             return False
-        if self._measure_parts(each) > self._measure_parts(animal) - LEG_PARTS:
-            return False
+        less = self._measure_parts(animal) - self._measure_parts(each)
         kind, other = (compare_kinds(self._known, one.look) for one in (each, animal))
-        reach = TOUCHING * animal.proposal.area**0.5
-        return kind <= other - LEG_KIND and measure_gap(animal.proposal, each.proposal, reach) is not None
+        if less < HEAD_PARTS or kind > other - LEG_KIND:
+            return False
+        if measure_gap(animal.proposal, each.proposal, TOUCHING * animal.proposal.area**0.5) is None:
+            return False
+        return less >= LEG_PARTS or compare_kinds(self._known, self._unite((animal, each)).look) >= other
 
     def _are_near(self, one: Judged, other: Judged) -> bool:
         key = id(self._keep(one)), id(self._keep(other))

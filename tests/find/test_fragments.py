@@ -101,6 +101,19 @@ def test_a_leg_beside_its_animal_is_a_part_of_it() -> None:
     assert len(join([animal, apart], look(WHOLE))) == 2
 
 
+def test_a_head_beside_its_animal_is_a_part_of_it_if_together_they_are_as_much_of_the_kind() -> None:
+    """It has more of the animal's parts than a leg: 0.95 of them."""
+    animal = Judged(cut(OVAL), look(WHOLE), 0.9)
+    shape = cut((ROWS > 88) & (abs(COLUMNS - 100) < 6) & (ROWS < 115))
+    parts = np.eye(112, dtype=np.float32)[:6]
+    parts[0, 0], parts[0, 50] = 0.7, math.sqrt(1 - 0.7**2)
+    kinds = np.eye(320, dtype=np.float32)
+    head, young = Judged(shape, Look(kinds[1], parts), 0.6), Judged(shape, Look(kinds[0], parts), 0.6)
+    assert len(join([animal, head], look(WHOLE))) == 1
+    assert len(join([animal, head], look(WHOLE, strange=True))) == 2
+    assert len(join([animal, young], look(WHOLE))) == 2
+
+
 def test_a_crowd_has_no_fragments() -> None:
     masks = [(abs(ROWS - 60) < 5) & (abs(COLUMNS - 10 * n - 5) < 5) for n in range(MOST_ON_BOARD + 1)]
     crowd = [Judged(cut(mask), look([n % 6]), 0.8) for n, mask in enumerate(masks)]
