@@ -7,8 +7,8 @@
    (`find.splitting.fit_template`) as well as the best of them. Two animals side by side do not.
 3. A beetle whose head lies apart: together the pieces are more of the annotated individual's kind than each by itself
    (`find.appearance.compare_kinds`). Two animals side by side are less.
-4. A small piece beside an animal, which hardly has any part itself, is a leg of it. One that has some is its head, if it
-   is less of the kind and both together are no less of it than the animal.
+4. A small piece beside an animal, which hardly has any part itself, is its leg; one that has some is its head, if it is
+   less of the kind, and both together are no less of it than the animal.
 
 Of pairs of whole animals in the wild both together have at most 0.025 more likeness of parts than one, and fit by 0.74
 at most; of cut wings all together have 0.04 to 0.2 more, and fragments of pinned beetles fit together by 0.79 to 0.81.
