@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -104,7 +105,7 @@ class TablePhotographs(Sequence[Photograph]):
     def values(self, column: str, start: int, stop: int) -> Sequence[Scalar]:
         """Return the values that a column of the table has in the rows of some photographs."""
         own, rows = self._columns[column], self._rows[start:stop]
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and all(b == a + 1 for a, b in pairwise(rows)):
+        if len(rows) and bool((np.diff(np.asarray(rows)) == 1).all()):
             return own[rows[0] : rows[-1] + 1]
         return [own[row] for row in rows]
 

@@ -47,6 +47,9 @@ MOST_SHARDS = 2000
 _SPARE_FILES = 256
 """Files that a process may want to open beside shards."""
 
+_CHUNK = 512
+"""Vectors held in double precision at a time."""
+
 _REMEDY = "run the build again to make it anew"
 
 
@@ -263,17 +266,25 @@ class ShardVectors:
         wide = factors.astype(np.float64)
         products = np.zeros((len(rows), wide.shape[1]))
         weighed = {name: block for name, block in self._whitening.blocks.items() if wide[block].any()}
+        turned = {
+            name: own.multiply_transposed(wide[weighed[name]])
+            for name, own in self._whitening.maps.items()
+            if name in weighed
+        }
         if not weighed:
             return products.astype(np.float32)
         # A search by colour alone reads a fifth of each vector.
         first, stop = min(block.start for block in weighed.values()), max(block.stop for block in weighed.values())
-        raw = self.read_raw(rows, slice(first, stop)).astype(np.float64)
-        for name, block in weighed.items():
-            own, values = self._whitening.maps.get(name), raw[:, block.start - first : block.stop - first]
-            if own is None:
-                products += values @ wide[block]
-                continue
-            turned = own.multiply_transposed(wide[block])
-            lengths = own.divisors(self._whitening.lengths[name][rows])
-            products += (values @ turned - own.mean @ turned) / lengths[:, None]
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            raw = self.read_raw(part, slice(first, stop)).astype(np.float64)
+            for name, block in weighed.items():
+                values = raw[:, block.start - first : block.stop - first]
+                if name not in turned:
+                    products[start : start + _CHUNK] += values @ wide[block]
+                    continue
+                own = self._whitening.maps[name]
+                lengths = own.divisors(self._whitening.lengths[name][part])
+                centred = values @ turned[name] - own.mean @ turned[name]
+                products[start : start + _CHUNK] += centred / lengths[:, None]
         return products.astype(np.float32)
