@@ -77,7 +77,7 @@ def get_trait_colours(index: sst.Index) -> dict[str, str]:
 
 
 def format_caption(metadata: dict[str, object], *, brief: bool = False) -> str:
-    """Format taxon, sex, locality and date of a specimen as one line.
+    """Format taxon, sex, locality and date of a specimen as one line; its common name where no taxon is known.
 
     Args:
         metadata: the specimen's row of the collection.
@@ -85,8 +85,13 @@ def format_caption(metadata: dict[str, object], *, brief: bool = False) -> str:
 
     >>> format_caption({"scientificName": "Heliconius erato", "sex": "female"}, brief=True)
     'H. erato · female'
+    >>> format_caption({"vernacularName": "turtle", "sex": "female"}), format_caption({"group": "deer"})
+    ('turtle · female', '')
     """
     usual = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality", "eventDate")
+    taxa = ("scientificName", "infraspecificEpithet", "species", "subspecies")
+    if all(is_missing(metadata.get(name)) for name in taxa):
+        usual = ("vernacularName", *usual)
     known = {name: str(metadata[name]) for name in usual if not is_missing(metadata.get(name))}
     genus, _, epithet = known.get("scientificName", "").partition(" ")
     if brief and epithet:

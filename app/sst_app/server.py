@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -54,15 +54,19 @@ def serve(arguments: Sequence[str], *, address: str, port: int, further_names: S
     )
     sys.argv = [str(HOME), *arguments]
     app = App(HOME, middleware=[check], lifespan=run_until_told)
-    app.run(
-        config={
-            "server.address": address,
-            "server.port": port,
-            "server.allowedHosts": ["*"],  # HostCheck has looked at it.
-            "server.corsAllowedOrigins": [f"https://{name}" for name in further_names],
-            "logger.hideWelcomeMessage": True,  # It comes before the first answer.
-        }
-    )
+    config = {
+        "server.address": address,
+        "server.port": port,
+        "server.allowedHosts": ["*"],  # HostCheck has looked at it.
+        "server.corsAllowedOrigins": [f"https://{name}" for name in further_names],
+        "logger.hideWelcomeMessage": True,  # It comes before the first answer.
+    }
+    with suppress(KeyboardInterrupt):
+        app.run(config=config)
+    # Not by Python's own end: DuckDB's library would list all that it still holds, a hundred lines in the terminal.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def list_names(address: str) -> list[str]:

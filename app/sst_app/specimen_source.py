@@ -35,6 +35,7 @@ class SpecimenSource:
         photograph: reads the photograph of a specimen, uint8 (H, W, 3).
         thumbnail: reads the thumbnail of a specimen, a JPEG file.
         found: reads the masks that the program found on a specimen: trait -> bool (H, W); empty without an index.
+        traits_of: returns the traits that are looked for in a group; none if that is not known.
         many: groups whose photographs may show several individuals.
     """
 
@@ -47,6 +48,7 @@ class SpecimenSource:
     photograph: Callable[[str], npt.NDArray[np.uint8]]
     thumbnail: Callable[[str], bytes]
     found: Callable[[str], Masks]
+    traits_of: Callable[[str], frozenset[str]]
     many: frozenset[str] = frozenset()
 
 
@@ -81,6 +83,10 @@ def from_index() -> SpecimenSource:
                 masks[trait] = masks[trait] | mask if trait in masks else mask
         return {trait: mask for trait, mask in masks.items() if mask.any()}
 
+    def traits_of(group: str) -> frozenset[str]:
+        table = current_index.get_table()
+        return frozenset(map(str, table.loc[table["sst:group"] == group, "sst:trait"].unique()))
+
     return SpecimenSource(
         str(current_index.get_path().resolve()),
         photographs,
@@ -91,6 +97,7 @@ def from_index() -> SpecimenSource:
         lambda name: index_images.read_pixels(index, current_index.get_cache_key(index), name),
         thumbnail,
         found,
+        traits_of,
         current_index.get_groups_of_many(),
     )
 
@@ -124,7 +131,16 @@ def from_table(table: Path) -> SpecimenSource:
     numbers = dict(sst.read_traits(traits).numbers) if traits.is_file() else {}
     specimens = current_index.make_specimen_table(collection.photographs)
     return SpecimenSource(
-        str(table.resolve()), specimens, numbers, supports, folder, "", photograph, thumbnail, lambda _: {}
+        str(table.resolve()),
+        specimens,
+        numbers,
+        supports,
+        folder,
+        "",
+        photograph,
+        thumbnail,
+        lambda _: {},
+        lambda _: frozenset(),
     )
 
 

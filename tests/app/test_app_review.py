@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from browser import assert_no_error, open_browser, open_page, serve, settle, wait_until
+from browser import assert_no_error, find_serious, open_browser, open_page, serve, settle, wait_until
 from fakes import a_collection_of, build_fake
 
 import sst_retrieval as sst
@@ -152,6 +152,26 @@ def test_a_grid_is_accepted_but_for_what_is_wrong(page: Any, museum: Path) -> No
     assert len(made) == 18
     assert [key for key, decision in made.items() if decision == "reject"] == [name]
     assert_no_error(page)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_mask_of_the_grid_is_rejected_by_a_click_on_its_picture(museum: Path, width: int) -> None:
+    with open_browser() as browser, serve(museum / "index", home=museum / "home") as url:
+        page = open_page(browser, width, 800 if width == 1280 else 844)
+        page.goto(f"{url}/review?review-grid=true")
+        page.get_by_role("button", name="Accept 18").wait_for()
+        settle(page)
+        picture = page.locator('[class*="st-key-picture-"] img').nth(1)
+        at = picture.bounding_box()
+        page.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 3)
+        page.get_by_role("button", name="Accept 17, reject 1").wait_for()
+        settle(page)
+        boxes = [each.bounding_box() for each in page.locator('[class*="st-key-picture-"] img').all()]
+        across = 6 if width == 1280 else 3
+        assert len({round(each["y"]) for each in boxes[:across]}) == 1
+        if width == 1280:
+            assert boxes[12]["y"] < 800, "the third row begins below the window"
+        assert find_serious(page) == {}
 
 
 def test_decisions_are_kept_by_person_and_day() -> None:

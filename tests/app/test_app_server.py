@@ -152,6 +152,18 @@ def test_whatever_ends_the_command_frees_its_port(index: Path, number: signal.Si
         assert wait_until(lambda: is_free(port)), "something still answers"
 
 
+def test_its_end_leaves_the_terminal_as_it_is(browser: Any, index: Path) -> None:
+    with started(index, "--port", str(free_port())) as (process, _, port):
+        page = open_page(browser)
+        page.goto(f"http://localhost:{port}")
+        page.get_by_role("heading", name="2 specimens").wait_for()
+        page.close()
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
 def test_a_port_that_is_taken(index: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -346,8 +346,11 @@ class Surface {
     this.slider = size.querySelector("input");
     this.slider.oninput = () => { this.size = fromSlider(this.slider.value, this.largest()); this.tools(); this.frame(); };
     this.toolBar.append(size);
-    add("undo", "\u21B6", "", "Undo (Ctrl+Z)", () => this.undo());
-    add("redo", "\u21B7", "", "Redo (Ctrl+Shift+Z)", () => this.redo());
+    const steps = document.createElement("span");
+    steps.className = "steps";
+    this.toolBar.append(steps);
+    add("undo", "\u21B6", "", "Undo (Ctrl+Z)", () => this.undo(), steps);
+    add("redo", "\u21B7", "", "Redo (Ctrl+Shift+Z)", () => this.redo(), steps);
     add("clear", "Clear", "", "Clear the chosen trait", () => this.clear());
     add("hide", "Hide", "V", "Hide what is drawn, or show it again (V)", () => { this.shown = !this.shown; this.tools(); this.frame(); });
     add("protect", "Protect", "L", "Protect the other traits: drawing and erasing changes the chosen trait only (L)", () => { this.protect = !this.protect; this.tools(); });

@@ -254,10 +254,15 @@ def _show_state(source: SpecimenSource, specimen: str, traits: tuple[str, ...], 
         st.caption("Nothing is drawn yet.")
         return
     line = "**Drawn**: " + ", ".join(f"{escape_md(trait)} {int(mask.sum()):,} px" for trait, mask in masks.items())
-    missing = [trait for trait in traits if trait not in masks]
+    # A beetle lacks no wing pattern: of a known group its own traits count, and those that were added just now.
+    own = source.traits_of(_get_group(source, specimen))
+    added = st.session_state.get("annotate-new", [])
+    known = [trait for trait in traits if trait in own or trait in added] if own else traits
+    missing = [trait for trait in known if trait not in masks]
     if missing:
+        named = " and ".join([", ".join(missing[:-1])] * (len(missing) > 1) + missing[-1:])
         line += (
-            f". :material/warning: **Nothing is drawn of {escape_md(' and '.join(missing))}**: the support says that "
+            f". :material/warning: **Nothing is drawn of {escape_md(named)}**: the support says that "
             "it is not there, and so will the index of this specimen. If it is there, draw it, too."
         )
     st.caption(line)

@@ -56,7 +56,7 @@ def _show_numbers(info: dict[str, Any], table: pd.DataFrame) -> None:
         st.warning("The last build was stopped before its end; build again, it goes on from there.")
     skipped = sum(info["skipped"].values())
     decided = int((table["sst:review"] != "").sum())
-    places = st.columns(6)
+    places = st.container(key="numbers").columns(6)
     places[0].metric("specimens", f"{info['specimens']:,}")
     places[1].metric("skipped", f"{skipped:,}")
     places[2].metric("traits", len(info["traits"]))
@@ -90,7 +90,10 @@ def _draw_coverage(
     if not len(shares):
         return None
     shares = shares.assign(label=shares["found"].astype(str) + " / " + shares["looked for"].astype(str))
-    above = alt.Axis(labelAngle=0, orient="top", labelColor=INK)
+    # Slanted where there are many: on a phone they would lie on each other.
+    several = len(_index.traits) > 3
+    above = alt.Axis(labelAngle=-35 if several else 0, labelAlign="left" if several else "center", orient="top",
+                     labelColor=INK, labelOverlap=False, labelLimit=120)  # fmt: skip
     base = alt.Chart(shares).encode(
         x=alt.X("trait:N", title=None, sort=list(_index.traits), axis=above),
         y=alt.Y("taxon:N", title=None, axis=alt.Axis(labelLimit=220, labelColor=INK)),
