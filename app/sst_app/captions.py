@@ -88,10 +88,9 @@ def format_caption(metadata: dict[str, object], *, brief: bool = False) -> str:
     >>> format_caption({"vernacularName": "turtle", "sex": "female"}), format_caption({"group": "deer"})
     ('turtle · female', '')
     """
-    usual = ("scientificName", "infraspecificEpithet", "species", "subspecies", "sex", "locality", "eventDate")
     taxa = ("scientificName", "infraspecificEpithet", "species", "subspecies")
-    if all(is_missing(metadata.get(name)) for name in taxa):
-        usual = ("vernacularName", *usual)
+    named = any(not is_missing(metadata.get(name)) for name in taxa)
+    usual = (*(taxa if named else ("vernacularName",)), "sex", "locality", "eventDate")
     known = {name: str(metadata[name]) for name in usual if not is_missing(metadata.get(name))}
     genus, _, epithet = known.get("scientificName", "").partition(" ")
     if brief and epithet:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
-from streamlit import runtime
 
 import sst_retrieval as sst
 from sst_app.host_check import is_loopback
@@ -48,7 +47,7 @@ def check_audience() -> None:
         InputError: nothing was named, and the app listens to more than this computer.
     """
     address = st.get_option("server.address")
-    if _parse(tuple(sys.argv[1:])).index_or_table is None and runtime.exists() and not is_loopback(address):
+    if _parse(tuple(sys.argv[1:])).index_or_table is None and not is_loopback(address):
         raise sst.InputError(
             f"others can reach this page, and could open every table and index below {Path.cwd()}; name the one that "
             "they may see at the end of the command: streamlit run app/Home.py ... -- INDEX"

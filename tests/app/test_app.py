@@ -24,6 +24,7 @@ from fakes import FAKES, a_collection_of, build_fake
 from invented import without_checksums
 from light_table import act, read_text, read_tiles
 from PIL import Image
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 import sst_retrieval as sst
@@ -54,6 +55,15 @@ def index(master: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "argv", ["Home.py", str(path)])
     yield path
     (path / "reviews" / "decisions.jsonl").unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def this_computer_only() -> Iterator[None]:
+    """As `.streamlit/config.toml` has it, which AppTest does not read."""
+    before = config.get_option("server.address")
+    config.set_option("server.address", "localhost")
+    yield
+    config.set_option("server.address", before)
 
 
 def opened(page_name: str = "search", /, **query: str) -> AppTest:
