@@ -47,6 +47,9 @@ def train(
     leave_out: Annotated[
         list[str] | None, typer.Option(help="COLLECTION or COLLECTION/GROUP: scored, not trained on; repeatable.")
     ] = None,
+    offset: Annotated[
+        float, typer.Option(help="Added to the logit of presence after the fit, so that fewer parts go missing.")
+    ] = 0,
     most: Annotated[
         int | None,
         typer.Option(help="Most pairs of a collection: those with a lost trait, then others at random.", min=1),
@@ -61,11 +64,19 @@ def train(
     homes = np.repeat([path.parents[1].name for path in files], [len(one) for _, one in found])
     apart = np.repeat([is_within(path, pairs, leave_out or []) for path in files], [len(one) for _, one in found])
     fitted = _fit(numbers[~apart], there[~apart], _compute_weights(homes[~apart], there[~apart].numpy()))
+    fitted.answer.bias.data += offset
     network.presence.load_state_dict(fitted.state_dict())
     torch.save({name: tensor.half() for name, tensor in network.state_dict().items()}, output)
     with torch.no_grad():
         predicted = (fitted(numbers) > 0).numpy()
-    about = {"seed": seed, "steps": STEPS, "care": FALSE_ABSENCE_COST, "pairs": len(files), "most": most}
+    about = {
+        "seed": seed,
+        "steps": STEPS,
+        "care": FALSE_ABSENCE_COST,
+        "pairs": len(files),
+        "most": most,
+        "offset": offset,
+    }
     about["left_out"] = leave_out or []
     truth = there.numpy() > 0
     about |= {"learnt": _score(predicted[~apart], truth[~apart]), "new": _score(predicted[apart], truth[apart])}
