@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "app"))
+from bench_scale import BLOCKS, World
 from sst_app.current_index import convert_to_categories
 from sst_app.filters import build_predicate, count_words, find_facets, select_rows
 from sst_app.specimen_picker import find_specimens
@@ -45,7 +46,7 @@ from sst_retrieval.index.store import Store
 from sst_retrieval.types import Frame, Photograph, Region
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCKS = {"pattern": 352, "colour": 128, "shape": 120}
+SPECIES = 150
 TRAITS = {"wing": 1, "spot": 2}
 REPEATS = 7
 ROWS_PER_SHARD = 10_000
@@ -288,17 +289,18 @@ def make_index(path: Path, specimens: int) -> None:
 
 
 def make_regions(names: list[str]) -> Iterator[list[ShardRow]]:
-    """Make synthetic regions of specimens, one list per shard."""
-    rng = np.random.default_rng(1)
+    """Make synthetic regions of specimens, one list per shard; their vectors vary as those of real collections."""
+    rng, world = np.random.default_rng(1), World(SPECIES)
     drawn = np.zeros((60, 90), dtype=bool)
     drawn[20:40, 30:60] = True
     rle, frame = masks.encode(drawn), Frame((0.01, 0.0, 0.0, 0.0, 0.01, 0.0))
     for start in range(0, len(names), ROWS_PER_SHARD):
-        part = []
-        for name in names[start : start + ROWS_PER_SHARD]:
+        part, own = [], names[start : start + ROWS_PER_SHARD]
+        species = rng.integers(0, SPECIES, len(own))
+        vectors = {trait: world.vectors(rng, species) for trait in TRAITS}
+        for place, name in enumerate(own):
             for trait in TRAITS:
-                blocks = [rng.standard_normal(size, dtype=np.float32) for size in BLOCKS.values()]
-                vector = np.concatenate([block / np.linalg.norm(block) for block in blocks])
+                vector = vectors[trait][place]
                 about = (float(rng.random()), (60, 90), rle, (30, 20, 60, 40), frame)
                 region = Region(name, trait, True, *about, vector=vector, measurements={"area": 600.0})
                 part.append((region, "content", "supports"))
