@@ -68,6 +68,9 @@ CONTRAST, LEAST_CONTRAST, SAME_LOOK = 0.5, -0.2, 0.65
 """How much it counts that an annotated individual of another group has more kinship with those on a photograph, how
 much less kinship counts at most, and the likeness to the own annotated one from which on it says nothing."""
 
+COMPARED = 0.015
+"""Where groups are compared, so much less kinship is enough: the comparison refuses most of the others."""
+
 _SHARPNESS = 16.0
 _QUANTILES = (10, 25, 50, 75, 90)
 
@@ -162,7 +165,8 @@ def _are_kin(annotated: Sequence[Portrait], found: Sequence[Portrait], others: S
     known = np.stack([each.special for each in annotated])
     different = [each for each in others if float((known @ each.special).max()) < SAME_LOOK]
     contrast = [measure_kinship([each], found) - kinship for each in different]
-    kinship -= CONTRAST * max([LEAST_CONTRAST, *contrast]) if others else 0.0
+    if others:
+        kinship += COMPARED - CONTRAST * max([LEAST_CONTRAST, *contrast])
     return kinship >= float(np.interp(len(found), list(LEAST_KINSHIP), list(LEAST_KINSHIP.values())))
 
 
