@@ -83,13 +83,18 @@ def test_a_drawing_is_neither_taken_away_nor_put_over_a_newer_decision(own: Path
 
 
 def test_a_support_says_which_traits_it_lacks(own: Path) -> None:
+    with sst.open_index(own / "index") as index:
+        (folder,) = own.glob("**/supports")
+        sst.save_support(folder, "r3", {"spot": index.mask("r3", "spot")}, numbers=index.trait_numbers)
     app = opened("annotate")
-    app.selectbox(key="annotate-specimen").set_value("b3").run()  # The blue ones have no bar.
-    press(app, "what the program found")
+    app.selectbox(key="annotate-specimen").set_value("r3").run()
     quiet(app)
     assert "**Nothing is drawn of bar**: the support says that it is not there" in shown(app)
-    app.selectbox(key="annotate-specimen").set_value("r3").run()
     press(app, "what the program found")
+    assert "Nothing is drawn of" not in shown(app)
+    app.selectbox(key="annotate-specimen").set_value("b3").run()  # The blue ones have no bar, so none lacks it.
+    press(app, "what the program found")
+    assert "**Drawn**: spot" in shown(app)
     assert "Nothing is drawn of" not in shown(app)
 
 
