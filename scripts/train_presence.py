@@ -69,17 +69,12 @@ def train(
     torch.save({name: tensor.half() for name, tensor in network.state_dict().items()}, output)
     with torch.no_grad():
         predicted = (fitted(numbers) > 0).numpy()
-    about = {
-        "seed": seed,
-        "steps": STEPS,
-        "care": FALSE_ABSENCE_COST,
-        "pairs": len(files),
-        "most": most,
-        "offset": offset,
-    }
-    about["left_out"] = leave_out or []
     truth = there.numpy() > 0
-    about |= {"learnt": _score(predicted[~apart], truth[~apart]), "new": _score(predicted[apart], truth[apart])}
+    about = {
+        "seed": seed, "steps": STEPS, "care": FALSE_ABSENCE_COST, "pairs": len(files), "most": most, "offset": offset,
+        "left_out": leave_out or [],
+        "learnt": _score(predicted[~apart], truth[~apart]), "new": _score(predicted[apart], truth[apart]),
+    }  # fmt: skip
     output.with_suffix(".presence.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     typer.echo(json.dumps(about, indent=1))
 
