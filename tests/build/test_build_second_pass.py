@@ -59,7 +59,7 @@ def test_the_surest_photographs_lead_to_others(table: Path) -> None:
     assert list_found(once) == ["s0", "s1", "s2"]
     assert list_found(twice) == ["s0", "s1", "s2", "s3", "s4"]
     assert list_joined(twice) == ["s1", "s2"]
-    assert "photographs that joined the supports of shades: s1, s2" in report.notes
+    assert "photographs that joined the supports of shades: s1 and s2" in report.notes
 
 
 def test_the_chosen_keep_what_the_first_pass_found(table: Path) -> None:
