@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -261,13 +260,7 @@ def _read_table(_index: sst.Index, folder: str, state: tuple[int, ...], trait: s
 def _add_reviews(_index: sst.Index, folder: str, state: tuple[int, ...], trait: str | None) -> pd.DataFrame:
     """Add the decisions to a table of regions, which is not read again for them."""
     table = _read_table(_index, *get_picture_key(_index), trait)
-    made = _index.catalog.region_reviews
-    statuses = np.full(len(table), "", dtype=object)
-    for place, number in zip(
-        pd.Index(table["sst:region"]).get_indexer(list(made.by_region)), made.by_region, strict=True
-    ):
-        if place >= 0:
-            statuses[place] = made.status(number)
+    statuses = _index.catalog.region_reviews.statuses(table["sst:region"].to_numpy())
     return table.assign(**{"sst:review": pd.Categorical(statuses)})
 
 

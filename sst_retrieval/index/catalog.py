@@ -255,11 +255,7 @@ class Catalog(SandboxedDatabase):
         region_reviews = self.region_reviews
         with self.cursor() as cursor:
             frame = cursor.execute(sql, {"trait": trait}).df()
-        reviews = np.full(len(frame), "", dtype=object)
-        numbers = frame["sst:region"].to_numpy()
-        for row in np.flatnonzero(np.isin(numbers, list(region_reviews.by_region))).tolist():
-            reviews[row] = region_reviews.status(int(numbers[row])) or ""
-        frame.insert(8, "sst:review", reviews)
+        frame.insert(8, "sst:review", region_reviews.statuses(frame["sst:region"].to_numpy()))
         return frame
 
     def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:

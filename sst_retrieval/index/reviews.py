@@ -180,6 +180,13 @@ class RegionReviews:
         review = self.by_region.get(region_id)
         return None if review is None else DECISIONS[review.decision]
 
+    def statuses(self, region_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+        """Return the value of the column `review` of regions, int64 (n,): texts, object (n,); "" without a review."""
+        found = np.full(len(region_ids), "", dtype=object)
+        for row in np.flatnonzero(np.isin(region_ids, list(self.by_region))).tolist():
+            found[row] = self.status(int(region_ids[row]))
+        return found
+
 
 @contextmanager
 def hold_record(path: Path) -> Iterator[None]:

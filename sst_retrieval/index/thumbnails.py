@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -152,9 +151,8 @@ def tidy_pictures(
     only = changed if not has_old_pictures(paths) else None
     packed = pack_pictures(paths)
     convert_old_pictures(paths, catalog)
-    compare = partial(_compare, paths, catalog, None if only is None else sorted({*only, *packed}))
     try:
-        differences = list(compare())
+        differences = list(_compare(paths, catalog, None if only is None else sorted({*only, *packed})))
     except DamagedPackError:
         mend(paths.pictures_file)
         differences = list(_compare(paths, catalog))

@@ -31,18 +31,23 @@ def museum(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def open_review(browser: Any, url: str) -> Any:
+    """Open the page on which Mary reviews masks with keys."""
+    page = open_page(browser)
+    page.goto(f"{url}/review")
+    name = page.get_by_role("textbox", name="Your name")
+    name.fill("Mary")
+    name.press("Enter")
+    name.blur()
+    page.get_by_text("Keys: A accept, X reject.").wait_for()
+    settle(page)
+    return page
+
+
 @pytest.fixture
 def page(museum: Path) -> Iterator[Any]:
     with open_browser() as browser, serve(museum / "index", home=museum / "home") as url:
-        page = open_page(browser)
-        page.goto(f"{url}/review")
-        name = page.get_by_role("textbox", name="Your name")
-        name.fill("Mary")
-        name.press("Enter")
-        name.blur()
-        page.get_by_text("Keys: A accept, X reject.").wait_for()
-        settle(page)
-        yield page
+        yield open_review(browser, url)
 
 
 def decisions(folder: Path) -> list[tuple[str, str, str]]:
@@ -80,14 +85,7 @@ sst_retrieval.Index.review = review
 
 def test_keys_faster_than_the_record_are_recorded_once_and_taken_back(museum: Path) -> None:
     with open_browser() as browser, serve(museum / "index", home=museum / "home", first=SLOW_RECORD) as url:
-        page = open_page(browser)
-        page.goto(f"{url}/review")
-        name = page.get_by_role("textbox", name="Your name")
-        name.fill("Mary")
-        name.press("Enter")
-        name.blur()
-        page.get_by_text("Keys: A accept, X reject.").wait_for()
-        settle(page)
+        page = open_review(browser, url)
         for _ in range(12):
             page.keyboard.press("a")
             page.wait_for_timeout(70)
