@@ -24,7 +24,8 @@ from torch.nn import functional
 from sst_retrieval.types import Floats, RGBImage
 
 LAB_RANGE = np.array([100, 60, 60], dtype=np.float32)  # Scales L, a and b to similar ranges.
-CHUNK = 16  # Blocks that are matched at a time.
+CHUNK = 4  # Blocks that are matched at a time: what they need stays in a core's own cache.
+FAR = 1e4  # Squared distance of what lies beyond the image.
 MIN_EXPONENT = -80.0  # exp(-80) vanishes in any sum; so do smaller values, but denormals take ten times as long.
 BLOCK = 8  # Edge in cells. Cells of a block share their candidates, so that matching is a few large products.
 
@@ -145,7 +146,8 @@ class Votes:
         self._radius = max(1, round(settings.window * self._cells))
         near = self._windows(labelled[None].float()).amax((2, 3, 4)) > 0
         self._active = near.nonzero(as_tuple=True)
-        self._target = _split_into_blocks(target)[near.flatten()]
+        self._places = near.nonzero().tolist()
+        self._target = _split_into_blocks(target, self._active)
         self._temperature = settings.temperature
         self._costs = self._position_costs(settings.position_cost).to(target.device)
         self._best: torch.Tensor | None = None
@@ -160,8 +162,7 @@ class Votes:
             labels: float32 (L, G, G), 0..1: how much of each cell each label covers; the first is "no label".
         """
         # |t - s|^2 without |t|^2, as one product: (2t, -1, -1) . (s, |s|^2, far). Beyond the image is far from all.
-        lengths = (support**2).sum(0, keepdim=True)
-        windows = self._windows(torch.cat([support, lengths, torch.zeros_like(lengths)]), beyond=1e4)
+        windows = self._windows(support, (support**2).sum(0, keepdim=True), beyond=FAR)
         label_windows = self._windows(labels)
         ones = torch.ones_like(self._target[..., :1])
         target = torch.cat([2 * self._target, -ones, -ones], dim=-1)
@@ -183,12 +184,12 @@ class Votes:
         self, target: torch.Tensor, windows: torch.Tensor, labels: torch.Tensor, start: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Count the votes for some blocks; few at a time, so that they stay in the processor's cache."""
-        rows, columns = (places[start : start + len(target)] for places in self._active)
-        similarity = torch.bmm(target, windows[rows, columns].flatten(2))
+        places = self._places[start : start + len(target)]
+        similarity = torch.bmm(target, _gather_windows(windows, places))
         similarity -= self._costs
         top = similarity.detach().amax(-1, keepdim=True)  # Shifts a softmax: no gradient is lost.
         weights = similarity.sub_(top).div_(self._temperature).clamp_(min=MIN_EXPONENT).exp_()
-        return top, torch.bmm(weights, labels[rows, columns].flatten(2).mT), weights.sum(-1, keepdim=True)
+        return top, torch.bmm(weights, _gather_windows(labels, places).mT), weights.sum(-1, keepdim=True)
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the shares of the labels and the distance of the best match.
@@ -209,16 +210,24 @@ class Votes:
         ones = torch.ones_like(self._target[..., :1])
         return self._join_blocks(ones, ones.new_zeros(1))[0]
 
-    def _windows(self, grid: torch.Tensor, *, beyond: float = 0.0) -> torch.Tensor:
-        """View the candidates of each block: (C, G, G) to (down, across, C, K, K); outside, the last C is `beyond`."""
+    def _windows(self, *grids: torch.Tensor, beyond: float = 0.0) -> torch.Tensor:
+        """View the candidates of each block, C channels in all: (C, G, G) to (down, across, C, K, K).
+
+        With `beyond`, there is one channel more: 0 in the image and `beyond` outside, where all others are 0.
+        """
         radius, across = self._radius, self._cells // BLOCK
-        padded = functional.pad(grid, (radius,) * 4)
+        depth, inside = sum(map(len, grids)), slice(radius, radius + self._cells)
+        edge, width = BLOCK + 2 * radius, self._cells + 2 * radius
+        padded = grids[0].new_zeros(depth + (beyond > 0), width, width)
+        start = 0
+        for grid in grids:
+            padded[start : start + len(grid), inside, inside] = grid
+            start += len(grid)
         if beyond:
             padded[-1] = beyond
-            padded[-1, radius:-radius, radius:-radius] = 0
-        edge, width = BLOCK + 2 * radius, padded.shape[-1]
+            padded[-1, inside, inside] = 0
         strides = (BLOCK * width, BLOCK, width * width, width, 1)
-        return padded.as_strided((across, across, len(grid), edge, edge), strides)
+        return padded.as_strided((across, across, len(padded), edge, edge), strides)
 
     def _position_costs(self, cost: float) -> torch.Tensor:
         """Return the cost of each candidate's distance from each cell of a block: (BLOCK * BLOCK, K * K)."""
@@ -295,12 +304,18 @@ def sample_displaced(grid: torch.Tensor, displacement: torch.Tensor) -> torch.Te
     return sampled[0]
 
 
-def _split_into_blocks(grid: torch.Tensor) -> torch.Tensor:
-    """Split a grid into blocks of cells: (D, G, G) to (blocks, BLOCK * BLOCK, D)."""
+def _split_into_blocks(grid: torch.Tensor, active: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Split a grid into blocks of cells, and take the active ones: (D, G, G) to (blocks, BLOCK * BLOCK, D)."""
     depth, cells, _ = grid.shape
     across = cells // BLOCK
     blocks = grid.reshape(depth, across, BLOCK, across, BLOCK).permute(1, 3, 2, 4, 0)
-    return blocks.reshape(across * across, BLOCK * BLOCK, depth)
+    return blocks[active].flatten(1, 2).contiguous()
+
+
+def _gather_windows(windows: torch.Tensor, places: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Copy the windows of some blocks: (down, across, C, K, K) to (blocks, C, K * K)."""
+    # One after the other: whole rows are copied, which indexing with all places at once would do number by number.
+    return torch.stack([windows[row, column] for row, column in places]).flatten(2)
 
 
 def _resample(level: torch.Tensor, cells: int) -> torch.Tensor:
