@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import numpy.typing as npt
 
 from sst_retrieval.types import RGBImage
 
@@ -28,9 +31,8 @@ def is_one_colour(image: RGBImage) -> bool:
     """
     flat = image.reshape(-1, 3)
     step = max(1, len(flat) // _SAMPLE)
-    if int(np.ptp(flat[::step], axis=0).max()) > FLAT:  # Of nearly all photographs a sample tells.
-        return False
-    return int((flat.max(axis=0).astype(int) - flat.min(axis=0)).max()) <= FLAT
+    # Of nearly all photographs a sample tells. Channel by channel: along the short axis numpy takes ten times as long.
+    return all(int(np.ptp(pixels[:, channel])) <= FLAT for pixels in (flat[::step], flat) for channel in range(3))
 
 
 def describe_exposure(image: RGBImage) -> str | None:
@@ -43,10 +45,24 @@ def describe_exposure(image: RGBImage) -> str | None:
         A few words, or None.
     """
     flat = image.reshape(-1, 3)
-    sample = flat[:: max(1, len(flat) // _SAMPLE)]
-    if np.percentile(sample.max(axis=1), 100 - OUTLIERS) < NEARLY_BLACK:
+    red, green, blue = flat[:: max(1, len(flat) // _SAMPLE)].T
+    if compute_percentile(np.maximum(np.maximum(red, green), blue), 100 - OUTLIERS) < NEARLY_BLACK:
         return "it is nearly black"
-    if np.percentile(sample.min(axis=1), OUTLIERS) > NEARLY_WHITE:
+    if compute_percentile(np.minimum(np.minimum(red, green), blue), OUTLIERS) > NEARLY_WHITE:
         return "it is nearly white"
     height, width = image.shape[:2]
     return f"it has {width} x {height} pixels only" if max(height, width) < SMALL_SIDE else None
+
+
+def compute_percentile(values: npt.NDArray[np.uint8], percentage: float) -> float:
+    """Compute a percentile as `np.percentile` does, but from a histogram, in a fifth of the time.
+
+    Args:
+        values: uint8 (N,), at least one.
+        percentage: 0..100.
+    """
+    below = np.cumsum(np.bincount(values, minlength=256))
+    place = percentage / 100 * (len(values) - 1)
+    # The values that sorting would put at the two places next to it.
+    lower, upper = np.searchsorted(below, [math.floor(place), math.ceil(place)], side="right")
+    return float(lower + (upper - lower) * (place - math.floor(place)))

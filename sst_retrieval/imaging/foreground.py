@@ -10,6 +10,7 @@ the whole photograph: another finder (a segmentation network, say) has to replac
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,17 +85,8 @@ def find_foreground(image: RGBImage, settings: ForegroundSettings = STRICT) -> M
         bool (h, w), the whole photograph at a size whose longer edge has at most `SEARCH_SIDE` pixels. All False if
         nothing differs from the background.
     """
-    lab = rgb2lab(_downscale(image, SEARCH_SIDE)).astype(np.float32)
-    width = max(1, round(BORDER_WIDTH * max(lab.shape)))
-    border = np.ones(lab.shape[:2], dtype=bool)
-    border[width:-width, width:-width] = False
-    distance, _ = cKDTree(_common_colours(lab[border], settings.common_share)).query(lab)
-    distance = np.minimum(distance, np.percentile(distance, 99.5))  # A glint must not set the threshold.
-    found: Mask = ndimage.binary_opening(distance > max(float(threshold_otsu(distance)), LEAST_DIFFERENCE))
-    if settings.smallest_piece > 0:
-        found = _drop_small_pieces(found, settings.smallest_piece)
-    if settings.fill_holes:
-        found = ndimage.binary_fill_holes(found)
+    small = np.ascontiguousarray(_downscale(image, SEARCH_SIDE))
+    found: Mask = _find_on_copy(small.tobytes(), small.shape, settings).copy()
     return found
 
 
@@ -176,6 +168,23 @@ def remove_background(image: RGBImage, masks: MaskStack) -> RGBImage:
     """
     kept = foreground_mask(image, INCLUSIVE) | masks.any(axis=0)
     return np.where(kept[..., None], image, np.uint8(GREY))
+
+
+@functools.lru_cache(maxsize=32)  # A build asks three times a photograph, and has several of them in process.
+def _find_on_copy(pixels: bytes, shape: tuple[int, ...], settings: ForegroundSettings) -> Mask:
+    """Find the foreground on a photograph's small copy, uint8 (h, w, 3) as bytes. The result must not be changed."""
+    lab = rgb2lab(np.frombuffer(pixels, dtype=np.uint8).reshape(shape)).astype(np.float32)
+    width = max(1, round(BORDER_WIDTH * max(lab.shape)))
+    border = np.ones(lab.shape[:2], dtype=bool)
+    border[width:-width, width:-width] = False
+    distance, _ = cKDTree(_common_colours(lab[border], settings.common_share)).query(lab)
+    distance = np.minimum(distance, np.percentile(distance, 99.5))  # A glint must not set the threshold.
+    found: Mask = ndimage.binary_opening(distance > max(float(threshold_otsu(distance)), LEAST_DIFFERENCE))
+    if settings.smallest_piece > 0:
+        found = _drop_small_pieces(found, settings.smallest_piece)
+    if settings.fill_holes:
+        found = ndimage.binary_fill_holes(found)
+    return found
 
 
 def _bounds(mask: Mask) -> tuple[float, float, float, float] | None:

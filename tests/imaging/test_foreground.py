@@ -196,3 +196,15 @@ def test_a_pixel_that_is_half_background_is_half_grey() -> None:
     view = np.full((1, 3, 3), 200, dtype=np.uint8)
     blended = blend_with_grey(view, np.array([[0, 0.5, 1]], dtype=np.float32))
     assert blended[0, :, 0].tolist() == [GREY, 164, 200]
+
+
+def test_the_foreground_of_a_photograph_that_was_drawn_on_is_found_anew() -> None:
+    image = np.full((60, 80, 3), 230, dtype=np.uint8)
+    image[20:40, 10:30] = 40
+    before = find_foreground(image)
+    before[:] = True  # The caller's own.
+    assert find_foreground(image).sum() < image.shape[0] * image.shape[1] / 2
+    image[20:40, 10:30], image[20:40, 50:70] = 230, 40
+    after = find_foreground(image)
+    assert after[30, 60]
+    assert not after[30, 20]

@@ -23,7 +23,7 @@ from test_images import corners, png, saved
 
 from sst_retrieval.errors import ImageError
 from sst_retrieval.imaging import images
-from sst_retrieval.imaging.exposure import describe_exposure, is_one_colour
+from sst_retrieval.imaging.exposure import compute_percentile, describe_exposure, is_one_colour
 from sst_retrieval.types import RGBImage
 
 
@@ -566,3 +566,11 @@ def test_damaged_files_of_all_kinds_are_read_or_refused(
         return
     assert image.dtype == np.uint8
     assert image.shape == (*images.image_size(path), 3)
+
+
+def test_a_percentile_is_numpys() -> None:
+    random = np.random.default_rng(0)
+    for count in (1, 2, 7, 200, 5000):
+        values = random.integers(random.integers(200), 256, size=count).astype(np.uint8)
+        for percentage in (0, 0.5, 50, 99.5, 100):
+            assert compute_percentile(values, percentage) == pytest.approx(np.percentile(values, percentage), abs=1e-9)
