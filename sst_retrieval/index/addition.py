@@ -1,7 +1,8 @@
 """Write a generation by adding to another: it costs what is new, changed and removed since (see `index.epochs`).
 
-1. The catalog is copied, and what differs in it is taken out and put in: the photographs of new shards, and those whose
-   row of the table is new, changed or gone.
+1. The last whole catalog is linked as the base of a new one, which holds what differs from it: the photographs of new
+   shards, and those whose row of the table is new, changed or gone (`index.catalog_tables`). When that is much, the two
+   become a whole catalog again.
 2. Files of vectors and codes are linked, which costs nothing (copied where the file system has no hard links).
 3. The vectors of new regions are whitened with the epoch's own map and written to a segment of their own; many
    segments are merged into one.
@@ -10,10 +11,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +22,23 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
-from sst_retrieval.index.catalog import INDIVIDUAL_COLUMNS
+from sst_retrieval.index.catalog import INDIVIDUAL_COLUMNS, PHOTOGRAPH_COLUMNS
+from sst_retrieval.index.catalog_tables import (
+    attach_base,
+    begin_changes,
+    count_changes,
+    fold_changes,
+    has_region_rows,
+    list_columns,
+    list_measurements,
+    replace_rows,
+    select_region_rows,
+    select_regions_of_catalog,
+    select_regions_of_shards,
+)
 from sst_retrieval.index.codes import can_be_extended, write_more_codes
-from sst_retrieval.index.duck import quote_name, quote_text
+from sst_retrieval.index.disk import link_file
+from sst_retrieval.index.duck import DAMAGE, quote_name, quote_text
 from sst_retrieval.index.epochs import (
     MOST_SEGMENTS,
     Epoch,
@@ -35,16 +49,14 @@ from sst_retrieval.index.generation import (
     FOUND,
     SELECT_INDIVIDUALS,
     SELECT_MADE,
-    SELECT_REGIONS,
     connect,
     find_measurements,
     gather_vectors,
     list_reviews,
     list_skipped,
-    measurement_sql,
-    searchable_sql,
     verify_generation,
     write_notes,
+    write_reviews_of_regions,
     write_vectors_or_places,
 )
 from sst_retrieval.index.owner_additions import add_owners
@@ -63,6 +75,9 @@ MOST_RANGES = 1000
 MEMORY_A_PHOTOGRAPH = 200
 """Bytes that the database may use for each photograph of the table: names of all may have to be compared."""
 LEAST_MEMORY, MOST_MEMORY = 64 * 10**6, 10**9
+
+MOST_ADDED = 0.05
+"""Up to this share of the rows of a whole catalog may stand in one that adds to it: it is copied at each addition."""
 
 MOST_TOUCHED = 0.5
 """A commit is a full one if rows of more than this share of the photographs are new, changed or gone."""
@@ -96,6 +111,7 @@ def add_to_generation(
     before: Path | None = None,
     skipped: Sequence[Skipped],
     blocks: Mapping[str, int],
+    is_whole: Callable[[Path], bool],
     reviews: Sequence[Review] = (),
 ) -> Added:
     """Write the files of a generation that adds to another, and check them against each other.
@@ -110,6 +126,7 @@ def add_to_generation(
         before: the same of the other generation; None if it is not whole.
         skipped: photographs that could not be indexed, and why.
         blocks: block name -> number of values.
+        is_whole: says of a file of the other generation whether it is as it was written; asked before it is copied.
         reviews: the whole record, oldest first.
 
     Raises:
@@ -118,23 +135,38 @@ def add_to_generation(
     """
     if any(not can_be_extended(old.code_files(trait)[1]) for trait in epoch.fitted):
         raise NotAnAdditionError("its codes are of another version")
-    shutil.copyfile(old.catalog_file, paths.catalog_file)
+
+    def require_whole(path: Path) -> None:
+        if not is_whole(path):
+            raise NotAnAdditionError(f"{path} is damaged")
+
+    base = old.base_file if old.base_file.exists() else old.catalog_file
+    with _explain_database():
+        if not has_region_rows(base):
+            raise NotAnAdditionError("its catalog is of an earlier version")
     link_files(old, paths)
+    link_file(base, paths.base_file)
+    if old.base_file.exists():
+        shutil.copyfile(old.catalog_file, paths.catalog_file)
     given = list(shards) or [_write_empty_shard(paths.folder)]
     memory = choose_memory(pq.read_metadata(snapshot).num_rows)
     with (
-        _explain_memory(),
+        _explain_database(),
         connect(given, paths.folder / "spill", paths.catalog_file, memory=memory) as connection,
     ):
+        if old.base_file.exists():
+            attach_base(connection, paths.base_file)
+        else:
+            begin_changes(connection, paths.base_file)
         connection.execute("BEGIN TRANSACTION").fetchall()
         rest = None if before is None else split_unequal(snapshot, before, paths.folder)
         _find_changes(connection, snapshot, epoch, rest)
         _change_catalog(connection, paths.folder, skipped, reviews, number)
         write_notes(connection, shards)
-        columns = [name for name in _columns(connection, "photographs") if name not in INDIVIDUAL_COLUMNS]
+        columns = [name for name in list_columns(connection, "photographs") if name not in INDIVIDUAL_COLUMNS]
         dead = connection.execute("SELECT region_id FROM dead ORDER BY region_id").fetchnumpy()["region_id"]
         removed = np.union1d(read_removed_ids(old), np.asarray(dead, dtype=np.int64))
-        add_owners(old.owners_folder, paths.owners_folder, connection, columns, removed)
+        add_owners(old.owners_folder, paths.owners_folder, connection, columns, removed, require_whole)
         counts = connection.execute("SELECT trait, count(*) FROM dead WHERE present GROUP BY trait").fetchall()
         gone = Counter(epoch.removed) + Counter(dict(counts))
         added = _write_segment(connection, paths, number, given, blocks)
@@ -142,6 +174,10 @@ def add_to_generation(
         changed = frozenset(name for (name,) in connection.execute(sql).fetchall())
         (next_id,) = connection.execute("SELECT count(*) FROM numbers").fetchall()[0]
         connection.execute("COMMIT").fetchall()
+        changes, of_base = count_changes(connection)
+    if changes > MOST_ADDED * of_base:
+        require_whole(base)
+        _fold_catalog(paths, memory)
     if not shards:
         given[0].unlink()
     grown = replace(
@@ -173,16 +209,29 @@ def choose_memory(photographs: int) -> str:
 
 
 @contextmanager
-def _explain_memory() -> Iterator[None]:
-    """Leave the addition to a full commit, which goes through the disk, where the database needs more memory.
+def _explain_database() -> Iterator[None]:
+    """Leave the addition to a full commit where the database needs more memory, or the last catalog is damaged.
+
+    A full commit goes through the disk, and makes the catalog of the shards.
 
     Raises:
-        NotAnAdditionError: it needs more.
+        NotAnAdditionError: it needs more memory, or is damaged.
     """
     try:
         yield
     except duckdb.OutOfMemoryException as error:
         raise NotAnAdditionError(f"the database needs more memory: {error}") from error
+    except DAMAGE as error:
+        raise NotAnAdditionError(f"the last catalog is damaged: {error}") from error
+
+
+def _fold_catalog(paths: GenerationPaths, memory: str) -> None:
+    """Make one whole catalog of a base and what was added to it."""
+    whole = paths.folder / "whole.duckdb"
+    with _explain_database():
+        fold_changes(paths.base_file, paths.catalog_file, whole, memory=memory)
+    paths.base_file.unlink()
+    whole.replace(paths.catalog_file)
 
 
 def link_files(old: GenerationPaths, new: GenerationPaths) -> None:
@@ -191,10 +240,7 @@ def link_files(old: GenerationPaths, new: GenerationPaths) -> None:
         if source.is_file():
             target = new.folder / source.relative_to(old.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(source, target)
-            except OSError:
-                shutil.copyfile(source, target)
+            link_file(source, target)
 
 
 def _write_empty_shard(folder: Path) -> Path:
@@ -282,10 +328,9 @@ def _find_changes(
                UNION SELECT trait FROM numbers"""
     if {trait for (trait,) in connection.execute(left).fetchall()} != epoch.fitted.keys():
         raise NotAnAdditionError("there are other traits")
-    if not set(find_measurements(connection)) <= set(_columns(connection, "measurements")):
+    if not set(find_measurements(connection)) <= set(list_measurements(connection)):
         raise NotAnAdditionError("there are other measurements")
-    tables = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'additions'").fetchall()
-    if tables[0][0] and connection.execute("SELECT count(*) FROM additions").fetchall()[0][0] >= MOST_RANGES:
+    if connection.execute("SELECT count(*) FROM additions").fetchall()[0][0] >= MOST_RANGES:
         raise NotAnAdditionError("there are many additions")
 
 
@@ -310,44 +355,45 @@ def _change_catalog(
         found=f"(FROM {FOUND} UNION ALL FROM {kept})",
         processed=processed,
     )
-    measured = [name for name in _columns(connection, "measurements") if name != "region_id"]
+    own = [name for name in list_columns(connection, "photographs") if name not in PHOTOGRAPH_COLUMNS]
+    measured = list_measurements(connection)
+    kept_regions = select_regions_of_catalog(
+        measured,
+        """"sst:photograph" IN (FROM touched) AND "sst:region" NOT IN (SELECT region_id FROM dead)""",
+    )
+    new_regions = select_regions_of_shards(measured)
     for sql in (
         f"CREATE TEMP TABLE new_individuals AS {select}",
-        'DELETE FROM individuals WHERE "sst:photograph" IN (FROM touched)',
-        "INSERT INTO individuals FROM new_individuals",
-        'DELETE FROM photographs WHERE "sst:photograph" IN (FROM touched)',
-        'INSERT INTO photographs FROM fresh ORDER BY "sst:photograph"',
-        "DELETE FROM regions WHERE region_id IN (SELECT region_id FROM dead)",
-        f"INSERT INTO regions {SELECT_REGIONS}",
-        "DELETE FROM measurements WHERE region_id IN (SELECT region_id FROM dead)",
-        f"INSERT INTO measurements {measurement_sql(measured)}",
-        "DELETE FROM made WHERE photograph IN (SELECT photograph FROM newest)",
-        f"INSERT INTO made {SELECT_MADE}",
+        f"CREATE TEMP TABLE kept_regions AS {kept_regions}",
         "CREATE TEMP TABLE old_reviews AS FROM reviews",
-        "DELETE FROM reviews",
-        "DELETE FROM skipped",
     ):
+        connection.execute(sql).fetchall()
+    for table, replaced_rows, rows in (
+        (
+            "region_rows",
+            """SELECT "sst:region" FROM region_rows WHERE "sst:photograph" IN (FROM touched)""",
+            select_region_rows(f"{new_regions} UNION ALL FROM kept_regions", own, measured, "new_individuals"),
+        ),
+        ("individuals", "FROM touched", 'FROM new_individuals ORDER BY "sst:individual"'),
+        ("photographs", "FROM touched", 'FROM fresh ORDER BY "sst:photograph"'),
+        ("made", "SELECT photograph FROM newest", SELECT_MADE),
+    ):
+        replace_rows(connection, table, replaced_rows, rows)
+    for sql in ("DELETE FROM reviews", "DELETE FROM skipped"):
         connection.execute(sql).fetchall()
     with list_reviews(folder, reviews) as select:
         connection.execute(f"INSERT INTO reviews {select}").fetchall()
     with list_skipped(folder, skipped) as select:
         connection.execute(f"INSERT INTO skipped {select}").fetchall()
-    for sql in (
-        """CREATE TEMP TABLE rewritten AS
-           SELECT region_id FROM regions WHERE individual IN (SELECT "sst:individual" FROM new_individuals)
-           UNION SELECT region_id FROM ((FROM old_reviews EXCEPT FROM reviews)
-                                        UNION ALL (FROM reviews EXCEPT FROM old_reviews))""",
-        """DELETE FROM searchable WHERE "sst:photograph" IN (FROM touched) OR "sst:region" IN (FROM rewritten)""",
-        f"""INSERT INTO searchable {searchable_sql(connection)}
-            WHERE r.region_id IN (FROM rewritten) ORDER BY r.region_id""",
-    ):
-        connection.execute(sql).fetchall()
-    connection.execute("CREATE TABLE IF NOT EXISTS additions (generation BIGINT, regions BIGINT)").fetchall()
+    connection.execute(
+        """CREATE TEMP TABLE decided AS SELECT DISTINCT region_id FROM (
+               (FROM old_reviews EXCEPT FROM reviews) UNION ALL (FROM reviews EXCEPT FROM old_reviews))"""
+    ).fetchall()
+    undecided = """SELECT * REPLACE (NULL::VARCHAR AS "sst:review") FROM region_rows
+                   WHERE "sst:region" IN (FROM decided)"""
+    replace_rows(connection, "region_rows", "FROM decided", undecided)
+    write_reviews_of_regions(connection, "added_region_rows")
     connection.execute(f"INSERT INTO additions SELECT {number}, count(*) FROM numbers").fetchall()
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    return [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
 
 
 # ------------------------------------------------------------------------------------------------ vectors

@@ -14,8 +14,9 @@
 
 Catalogs of version 0.1 had one individual a photograph, and a table `specimens`; they are read through views that give
 them the tables above. Regions are numbered by trait, then individual; those that were added later have higher numbers,
-and the numbers of removed ones are not given again. The file is written once (`index.generation`, or `index.addition`,
-which changes a copy of the last one), then only opened to read.
+and the numbers of removed ones are not given again. The file is written once (`index.generation`, or `index.addition`),
+then only opened to read; some of these tables are views (`index.catalog_tables`), and a catalog that adds to another
+one is read together with that.
 
 A predicate (`where`) is one DuckDB expression over the collection's own columns, then `specimen`, `photograph`,
 `individual`, `trait`, `confidence`, `review` and the measurements. If the collection has a column of such a name, the
@@ -40,7 +41,9 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.duck import SandboxedDatabase, column_namer, quote_name
-from sst_retrieval.index.owners import Owner, Owners
+from sst_retrieval.index.owner_lines import Owner
+from sst_retrieval.index.owners import Owners
+from sst_retrieval.index.paths import choose_base
 from sst_retrieval.index.reviews import WHOLE, Key, RegionReviews, Review, latest_reviews
 from sst_retrieval.types import Box, Frame, Individual, Photograph, Placement, Region, Skipped
 
@@ -108,7 +111,7 @@ class Catalog(SandboxedDatabase):
         Raises:
             IndexFolderError: the file is missing, broken or no catalog.
         """
-        super().__init__(path)
+        super().__init__(path, choose_base(path))
         try:
             tables = self._adapt_old()
             columns, measured = self.rows("DESCRIBE individuals"), self.rows("DESCRIBE measurements")

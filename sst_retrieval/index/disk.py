@@ -23,6 +23,14 @@ _NEARLY_FULL = 1_000_000
 """With so few bytes free, any error of writing is taken for a full disk."""
 
 
+def link_file(source: Path, target: Path) -> None:
+    """Give a file that never changes a second name; copy it where that is not possible."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def allocate(path: Path, size: int) -> None:
     """Make a file of zeros that has its space on the disk, so that it can be mapped and written into.
 

@@ -74,7 +74,7 @@ _DAY = 86400.0
 MAX_PREDICATE = 1_000_000
 """Characters of a predicate."""
 
-_DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
+DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
 """Errors of a damaged file, not of a predicate."""
 
 _UNKNOWN = re.compile(r'Referenced column "([^"]*)" not found')
@@ -93,6 +93,11 @@ _SANDBOX: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
+_OWN = "own_file"
+_LIST_NAMES = f"""SELECT table_name FROM duckdb_tables() WHERE database_name = '{_OWN}' AND schema_name = 'main'
+                 UNION SELECT view_name FROM duckdb_views()
+                 WHERE database_name = '{_OWN}' AND schema_name = 'main' AND NOT internal"""
+
 _LAST = ("enable_external_access", "lock_configuration")
 
 
@@ -102,11 +107,12 @@ _WATCHDOG = Watchdog()
 class SandboxedDatabase:
     """A DuckDB file, opened read-only in the sandbox. Threads may share it: each call has its own cursor."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, base: Path | None = None) -> None:
         """Open a DuckDB file.
 
         Args:
             path: of the file.
+            base: another file that views of it read, as `base`; None if there is none.
 
         Raises:
             IndexFolderError: it is missing, broken, or no file.
@@ -115,7 +121,14 @@ class SandboxedDatabase:
         self._path = require_file(path, self._remedy)
         self._closed, self._cursors, self._change = False, 0, Condition()
         try:
-            self._connection = duckdb.connect(str(path), read_only=True, config=_SANDBOX)
+            if base is None:
+                self._connection = duckdb.connect(str(path), read_only=True, config=_SANDBOX)
+            else:
+                require_file(base, self._remedy)
+                attach = (
+                    f"ATTACH {quote_text(each)} AS {name} (READ_ONLY)" for each, name in ((path, _OWN), (base, "base"))
+                )
+                self._connection = _connect_sandboxed(*attach, pass_through=True)
         except duckdb.Error as error:
             raise self._damage(error) from error
 
@@ -127,17 +140,8 @@ class SandboxedDatabase:
             schema: the name by which the SQL means the file.
         """
         self._connection.close()
-        memory = duckdb.connect(":memory:", config={"memory_limit": "2GB", "python_enable_replacements": False})
-        memory.execute(f"ATTACH {quote_text(self._path)} AS {quote_name(schema)} (READ_ONLY)").fetchall()
-        for statement in views.split(";"):
-            if statement.strip():
-                memory.execute(statement).fetchall()
-        # Access to files goes when all else is set, and locking is the last.
-        for name, value in sorted(_SANDBOX.items(), key=lambda item: item[0] in _LAST and _LAST.index(item[0]) + 1):
-            if name not in ("memory_limit", "python_enable_replacements"):
-                text = quote_text(value) if isinstance(value, str) else str(value)
-                memory.execute(f"SET {name} = {text}").fetchall()
-        self._connection = memory
+        attach = f"ATTACH {quote_text(self._path)} AS {quote_name(schema)} (READ_ONLY)"
+        self._connection = _connect_sandboxed(attach, *filter(str.strip, views.split(";")))
 
     def close(self) -> None:
         """Close the file; waits for the queries of other threads, and refuses new ones (`CLOSED`)."""
@@ -218,7 +222,7 @@ class SandboxedDatabase:
                     f"the predicate {where!r} took longer than {seconds:g} seconds and was stopped; ask something "
                     f"simpler, or set {TIME_LIMIT} to more seconds"
                 ) from error
-            except _DAMAGE:
+            except DAMAGE:
                 raise
             except duckdb.Error as error:
                 fault: duckdb.Error = error
@@ -261,6 +265,31 @@ class SandboxedDatabase:
 
     def _column_names(self, table: str) -> list[str]:
         return [name for name, *_ in self.rows(f"DESCRIBE {table}") if not name.startswith("sst:")]
+
+
+def _connect_sandboxed(*statements: str, pass_through: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open a database in memory, run trusted statements, and only then close the sandbox.
+
+    Args:
+        statements: SQL.
+        pass_through: make a view of each table and view of the database that they attach as `_OWN`.
+    """
+    memory = duckdb.connect(":memory:", config={"memory_limit": "2GB", "python_enable_replacements": False})
+    try:
+        for statement in statements:
+            memory.execute(statement).fetchall()
+        for (name,) in memory.execute(_LIST_NAMES).fetchall() if pass_through else ():
+            sql = f"CREATE VIEW {quote_name(name)} AS FROM {_OWN}.main.{quote_name(name)}"
+            memory.execute(sql).fetchall()
+        # Access to files goes when all else is set, and locking is the last.
+        for name, value in sorted(_SANDBOX.items(), key=lambda item: item[0] in _LAST and _LAST.index(item[0]) + 1):
+            if name not in ("memory_limit", "python_enable_replacements"):
+                text = quote_text(value) if isinstance(value, str) else str(value)
+                memory.execute(f"SET {name} = {text}").fetchall()
+    except BaseException:
+        memory.close()
+        raise
+    return memory
 
 
 def time_limit() -> float:

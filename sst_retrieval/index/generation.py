@@ -27,9 +27,15 @@ import pyarrow.parquet as pq
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.catalog import INDIVIDUAL_COLUMNS, Catalog
+from sst_retrieval.index.catalog_tables import (
+    create_region_views,
+    list_columns,
+    select_region_rows,
+    select_regions_of_shards,
+)
 from sst_retrieval.index.codes import write_codes
 from sst_retrieval.index.disk import allocate
-from sst_retrieval.index.duck import column_namer, memory_settings, quote_name, quote_text
+from sst_retrieval.index.duck import memory_settings, quote_text
 from sst_retrieval.index.epochs import Epoch, open_vectors, read_epoch, read_removed_ids, write_epoch
 from sst_retrieval.index.owners import write_owners
 from sst_retrieval.index.paths import GenerationPaths, SegmentPaths
@@ -89,11 +95,6 @@ SELECT_MADE = """
 """
 """What the newest rows of each photograph were made from; so that a build need not read old shards."""
 
-SELECT_REGIONS = """
-    SELECT region_id, individual, rows.trait, rows.present, confidence, height, width, box, frame, rle, content_hash
-    FROM rows JOIN numbers USING (shard, place) ORDER BY region_id
-"""
-
 
 def write_generation(
     paths: GenerationPaths,
@@ -126,7 +127,7 @@ def write_generation(
     """
     paths.vector_folder.mkdir()
     with connect(shards, paths.folder / "spill", paths.catalog_file) as connection:
-        connection.execute("CREATE TABLE notes (name VARCHAR PRIMARY KEY, note VARCHAR)").fetchall()
+        connection.execute("CREATE TABLE notes (name VARCHAR, note VARCHAR)").fetchall()
         write_notes(connection, shards)
         _write_catalog(connection, paths.folder, snapshot, skipped, reviews)
         columns = [(name, kind) for name, kind, *_ in connection.execute("DESCRIBE individuals").fetchall()]
@@ -139,8 +140,8 @@ def write_generation(
 def write_notes(connection: duckdb.DuckDBPyConnection, shards: Sequence[Path]) -> None:
     """Write the notes of shards into the catalog; of two under one name the newer one wins."""
     for name, note in {name: note for shard in shards for name, note in read_notes(shard).items()}.items():
-        values = [name, json.dumps(note)]
-        connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", values).fetchall()
+        connection.execute("DELETE FROM notes WHERE name = ?", [name]).fetchall()
+        connection.execute("INSERT INTO notes VALUES (?, ?)", [name, json.dumps(note)]).fetchall()
 
 
 def _write_catalog(
@@ -156,14 +157,25 @@ def _write_catalog(
     individuals = SELECT_INDIVIDUALS.format(photographs="photographs", found=FOUND, processed="live")
     connection.execute(f"CREATE TABLE individuals AS {individuals}").fetchall()
     connection.execute(_NUMBERS).fetchall()
-    connection.execute(f"CREATE TABLE regions AS {SELECT_REGIONS}").fetchall()
-    connection.execute(f"CREATE TABLE measurements AS {measurement_sql(find_measurements(connection))}").fetchall()
+    own = [name for name in list_columns(connection, "individuals") if name not in INDIVIDUAL_COLUMNS]
+    measured = find_measurements(connection)
+    rows = select_region_rows(select_regions_of_shards(measured), own, measured)
+    connection.execute(f"CREATE TABLE region_rows AS {rows}").fetchall()
+    create_region_views(connection, own, measured)
     with list_reviews(folder, reviews) as select:
         connection.execute(f"CREATE TABLE reviews AS {select}").fetchall()
-    connection.execute(f"CREATE TABLE searchable AS {searchable_sql(connection)} ORDER BY r.region_id").fetchall()
+    write_reviews_of_regions(connection, "region_rows")
     with list_skipped(folder, skipped) as select:
         connection.execute(f"CREATE TABLE skipped AS {select}").fetchall()
     connection.execute(f"CREATE TABLE made AS {SELECT_MADE}").fetchall()
+
+
+def write_reviews_of_regions(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Write what counts by the table of reviews into the rows of regions."""
+    connection.execute(
+        f"""UPDATE {table} SET "sst:review" = r.review FROM reviews r
+            WHERE {table}."sst:region" = r.region_id AND {table}."sst:review" IS DISTINCT FROM r.review"""
+    ).fetchall()
 
 
 @contextmanager
@@ -325,36 +337,3 @@ def find_measurements(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """List the names of the measurements of all regions in `live`, in order."""
     sql = "SELECT DISTINCT unnest(map_keys(measurements)) AS n FROM live ORDER BY n"
     return [name for (name,) in connection.execute(sql).fetchall()]
-
-
-def measurement_sql(names: Sequence[str]) -> str:
-    """Return the SQL that selects the rows of the table `measurements`."""
-    columns = "".join(f", map_extract(measurements, {quote_text(n)})[1] AS {quote_name(n)}" for n in names)
-    return f"""SELECT region_id{columns}
-               FROM rows JOIN numbers USING (shard, place) WHERE rows.present ORDER BY region_id"""
-
-
-def searchable_sql(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return the SQL that selects the rows of the table `searchable`, but for a condition and an order.
-
-    Each name occurs once: a column of the collection shadows this program's, which then has the prefix "sst:". A table,
-    not a view: a predicate is then one scan, several times faster than two joins.
-    """
-    columns = {table: _columns(connection, table) for table in ("individuals", "regions", "measurements")}
-    parts = ['r.region_id AS "sst:region"', 'r.trait AS "sst:trait"', 'r.present AS "sst:present"']
-    parts += ['s."sst:individual"', 's."sst:photograph"', 's."sst:specimen"', 'r.confidence AS "sst:confidence"']
-    own = [name for name in columns["individuals"] if name not in INDIVIDUAL_COLUMNS]
-    parts += [f"s.{quote_name(name)}" for name in own]
-    taken = {name.casefold() for name in own}
-    parts += [f's."sst:{name}" AS {name}' for name in ("individual", "photograph", "specimen") if name not in taken]
-    parts += [f"r.{name}" for name in ("trait", "confidence") if name not in taken]
-    name_of = column_namer(own)
-    parts += [f"m.{quote_name(name)} AS {quote_name(name_of(name))}" for name in columns["measurements"][1:]]
-    parts += ["v.review"] if "review" not in taken else []
-    return f"""SELECT {", ".join(parts)} FROM regions r
-               JOIN individuals s ON s."sst:individual" = r.individual
-               LEFT JOIN measurements m ON m.region_id = r.region_id LEFT JOIN reviews v ON v.region_id = r.region_id"""
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    return [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]

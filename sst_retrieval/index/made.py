@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from sst_retrieval.index.duck import SandboxedDatabase
 from sst_retrieval.index.generation import SELECT_MADE, connect
+from sst_retrieval.index.paths import choose_base
 
 Made: TypeAlias = tuple[str, str, bool]
 """SHA-256 of the photograph's content, hash of the supports its masks were made from, and whether it was removed."""
@@ -44,7 +45,7 @@ def read_made_in_catalog(path: Path) -> dict[str, Made]:
     Raises:
         IndexFolderError: it cannot be read.
     """
-    with SandboxedDatabase(path) as catalog:
+    with SandboxedDatabase(path, choose_base(path)) as catalog:
         return {
             name: (content, supports, removed) for name, content, supports, removed in catalog.rows(f"{_SELECT} made")
         }
@@ -63,7 +64,7 @@ def list_made(shards: Sequence[Path], scratch: Path) -> pa.Table:
 
 def list_made_in_catalog(path: Path) -> pa.Table:
     """List the photographs that a catalog knows, as `list_made` does."""
-    with SandboxedDatabase(path) as catalog, catalog.cursor() as cursor:
+    with SandboxedDatabase(path, choose_base(path)) as catalog, catalog.cursor() as cursor:
         return cursor.sql("SELECT photograph, removed FROM made").to_arrow_table()
 
 
@@ -73,5 +74,5 @@ def read_notes_in_catalog(path: Path) -> dict[str, Any]:
     Raises:
         IndexFolderError: it cannot be read.
     """
-    with SandboxedDatabase(path) as catalog:
+    with SandboxedDatabase(path, choose_base(path)) as catalog:
         return {name: json.loads(note) for name, note in catalog.rows("SELECT name, note FROM notes ORDER BY name")}

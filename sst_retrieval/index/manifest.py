@@ -18,7 +18,7 @@ from sst_retrieval.errors import IndexFolderError, ModelMismatchError
 from sst_retrieval.index.checksums import FileChecksum, find_unreadable, hash_json, is_sha256, parse_json
 
 FORMAT = "sst-retrieval index"
-SCHEMA = 4
+SCHEMA = 5
 """Version of the layout; incremented whenever an older program could misread the folder. Checksums did not raise it:
 an older program reads past them, and its next commit leaves an index without them."""
 
@@ -27,6 +27,9 @@ SCHEMA_WITHOUT_ADDITIONS = 2
 
 SCHEMA_WITHOUT_PLACES = 3
 """The same of a generation that has all vectors in files of its own, and reads none in the shards."""
+
+SCHEMA_WITHOUT_REGION_ROWS = 4
+"""The same of a generation whose catalog has three tables of regions instead of one (`index.catalog_tables`)."""
 
 MAX_BYTES = 64_000_000
 """A larger manifest was not written by a build."""
@@ -121,8 +124,10 @@ class Manifest:
     def schema(self) -> int:
         """The lowest version of the layout that describes it; every addition writes which regions were removed."""
         files = () if self.contents is None else self.contents.files
-        if self.reads_shards:
+        if any(name.endswith(("/owners/records.jsonl", "/base.duckdb")) for name in files):
             return SCHEMA
+        if self.reads_shards:
+            return SCHEMA_WITHOUT_REGION_ROWS
         added = any(name.endswith("/owners/removed.npy") for name in files)
         return SCHEMA_WITHOUT_PLACES if added else SCHEMA_WITHOUT_ADDITIONS
 

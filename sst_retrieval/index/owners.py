@@ -2,13 +2,17 @@
 
 Written with a generation, from its catalog, and of no use without it:
 
-    owners/lines.jsonl       one line an individual, in order of ids: id, photograph, specimen, the columns of the table
-    owners/starts.npy        int64 (m + 1,), where each line starts
-    owners/individuals.npy   int32 (n,), of every region, in order of region ids, the line of its individual
-    owners/confidences.npy   float64 (n,), of every region's mask
+    owners/                  lines of individuals (see `index.owner_lines`)
     owners/traits.json       trait -> its first region id, and the one after its last; a list of such ranges after
                              additions (see `index.epochs`)
-    owners/removed.npy       int64, region ids that are of no region any more; there after additions only
+
+A generation that adds to another holds the lines of individuals that are new or changed only, and of regions those
+after the last one of the whole generation before, whose files stay as they are (`index.owner_additions`):
+
+    owners/base/             lines of that generation
+    owners/places.npy        int64, of every line here, before which line of the base it stands
+    owners/gone.npy          int64, ascending: lines of the base that are of no individual any more, or changed
+    owners/removed.npy       int64, region ids that are of no region any more
 
 Regions are numbered by trait, then individual, so the lines of a range's regions ascend. A generation without these
 files (of an early version, or of a collection with columns of types that have no plain JSON form) is asked by SQL.
@@ -16,14 +20,10 @@ files (of an early version, or of a collection with columns of types that have n
 
 from __future__ import annotations
 
-import datetime
-import io
 import json
-import mmap
-from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -32,7 +32,9 @@ import numpy.typing as npt
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import write_text
 from sst_retrieval.index.duck import quote_name
-from sst_retrieval.types import Scalar
+from sst_retrieval.index.owner_lines import REMEDY, LineWriter, Owner, OwnerLines, make_line, map_array
+
+Ids = npt.NDArray[np.int64]
 
 PLAIN_TYPES = frozenset(
     [
@@ -44,26 +46,6 @@ PLAIN_TYPES = frozenset(
 """Types of columns whose values are the same after they were written as JSON and read again."""
 
 _BATCH = 10_000
-_BEGINNING = '["'
-_REMEDY = "run the build again to make it anew"
-
-
-class Owner(NamedTuple):
-    """Whose a region is.
-
-    Attributes:
-        individual: id of the individual.
-        photograph: id of the photograph that it is on.
-        specimen: catalogue number of the specimen.
-        confidence: 0..1, of the region's mask.
-        metadata: the row of the collection.
-    """
-
-    individual: str
-    photograph: str
-    specimen: str
-    confidence: float
-    metadata: dict[str, Scalar]
 
 
 def write_owners(folder: Path, connection: duckdb.DuckDBPyConnection, columns: Sequence[tuple[str, str]]) -> None:
@@ -81,16 +63,12 @@ def write_owners(folder: Path, connection: duckdb.DuckDBPyConnection, columns: S
         return
     folder.mkdir()
     own = "".join(f", {quote_name(name)}" for name, _ in columns)
-    starts = [0]
-    with (folder / "lines.jsonl").open("wb") as file:
+    with LineWriter(folder) as writer:
         cursor = connection.execute(
             f'SELECT "sst:individual", "sst:photograph", "sst:specimen"{own} FROM individuals ORDER BY 1'
         )
         while rows := cursor.fetchmany(_BATCH):
-            lines = [make_line(row) for row in rows]
-            file.write(b"".join(lines))
-            starts += (starts[-1] + np.cumsum([len(line) for line in lines])).tolist()
-    np.save(folder / "starts.npy", np.array(starts, np.int64))
+            writer.write([make_line(row) for row in rows])
     found = connection.execute(
         """SELECT line, confidence FROM regions JOIN (
                SELECT "sst:individual" AS individual, row_number() OVER (ORDER BY "sst:individual") - 1 AS line
@@ -105,24 +83,20 @@ def write_owners(folder: Path, connection: duckdb.DuckDBPyConnection, columns: S
     )
 
 
-def make_line(row: Sequence[Any]) -> bytes:
-    """Write individual, photograph, specimen and the columns of the table as a line."""
-    return json.dumps(row, ensure_ascii=False, default=_tag, separators=(",", ":")).encode() + b"\n"
-
-
 class Owners:
     """Whose the regions of a generation are, memory-mapped. Threads may share it.
 
     Attributes:
-        lines: the file of lines.
-        starts: int64 (m + 1,), where each line starts.
-        individuals: int32 (n,), of every region id, the line of its individual.
-        confidences: float64 (n,), of every region id.
         ranges: trait -> ranges of its region ids, half-open, ascending.
+        added: lines of what was added to the base; all lines if there is none.
+        base: lines of the whole generation before; None if this one is whole.
+        places: int64, of every added line, before which line of the base it stands.
+        gone: int64, ascending: lines of the base that are of no individual any more, or changed.
+        base_regions: region ids below this one are of the base.
     """
 
     def __init__(self, folder: Path, columns: Sequence[str]) -> None:
-        """Open what `write_owners` wrote.
+        """Open the files.
 
         Args:
             folder: of the files.
@@ -132,27 +106,30 @@ class Owners:
             IndexFolderError: a file cannot be read, or does not fit the others.
         """
         self._folder, self._columns = folder, tuple(columns)
+        self.added = OwnerLines(folder)
+        base, removed = folder / "base", folder / "removed.npy"
+        self.base = OwnerLines(base) if base.exists() else None
         try:
-            self.starts, self.individuals, self.confidences = (
-                _map(folder / f"{name}.npy", kind)
-                for name, kind in (("starts", np.int64), ("individuals", np.int32), ("confidences", np.float64))
-            )
             traits: dict[str, Any] = json.loads((folder / "traits.json").read_bytes())
             self.ranges = {name: _read_ranges(found) for name, found in traits.items()}
-            self.lines = _map_bytes(folder / "lines.jsonl")
-            removed = folder / "removed.npy"
-            self._removed = frozenset(_map(removed, np.int64).tolist() if removed.exists() else ())
+            self._removed = frozenset(map_array(removed, np.int64).tolist() if removed.exists() else ())
+            self.gone, self.places = (
+                np.zeros(0, np.int64) if self.base is None else map_array(folder / f"{name}.npy", np.int64)
+                for name in ("gone", "places")
+            )
         except (OSError, ValueError, TypeError, AttributeError, EOFError) as error:
-            raise IndexFolderError(f"{folder} cannot be read; {_REMEDY}: {error}") from error
-        self._last = "", -1  # A query asks for the same individual twice; one pair, so that threads do not mix it.
+            raise IndexFolderError(f"{folder} cannot be read; {REMEDY}: {error}") from error
+        self.base_regions = 0 if self.base is None else len(self.base.individuals)
+        # A query asks for the same individual twice; one pair, so that threads do not mix it.
+        self._last: tuple[str, tuple[int | None, int | None]] = "", (None, None)
         ends = [end for ranges in self.ranges.values() for _, end in ranges]
-        fits = len(self.starts) and self.starts[-1] == len(self.lines)
-        if not fits or len(self.individuals) != len(self.confidences) or max(ends, default=0) > len(self):
-            raise IndexFolderError(f"the files in {folder} do not fit each other; {_REMEDY}")
+        fits = self.base is None or len(self.places) == len(self.added)
+        if max(ends, default=0) > len(self) or not fits or not bool((np.diff(self.gone) > 0).all()):
+            raise IndexFolderError(f"the files in {folder} do not fit each other; {REMEDY}")
 
     def __len__(self) -> int:
         """Count the regions."""
-        return len(self.individuals)
+        return self.base_regions + len(self.added.individuals)
 
     def owner(self, region_id: int) -> Owner:
         """Return whose a region is.
@@ -163,91 +140,83 @@ class Owners:
         """
         if not 0 <= region_id < len(self):
             raise KeyError(region_id)
-        individual, photograph, specimen, *values = self._line(int(self.individuals[region_id]))
+        if region_id >= self.base_regions:
+            place, lines = region_id - self.base_regions, self.added
+            line = int(lines.individuals[place])
+            confidence = float(lines.confidences[place])
+        else:
+            assert self.base is not None
+            lines, line = self.base, int(self.base.individuals[region_id])
+            confidence = float(self.base.confidences[region_id])
+            if self._is_gone(line):
+                line, there = self.added.locate(self.base.name(line))
+                if not there:
+                    raise KeyError(region_id)
+                lines = self.added
+        individual, photograph, specimen, *values = lines.values(line)
         if len(values) != len(self._columns):
-            raise IndexFolderError(f"{self._folder} has other columns than its catalog; {_REMEDY}")
-        metadata = dict(zip(self._columns, values, strict=True))
-        return Owner(individual, photograph, specimen, float(self.confidences[region_id]), metadata)
+            raise IndexFolderError(f"{self._folder} has other columns than its catalog; {REMEDY}")
+        return Owner(individual, photograph, specimen, confidence, dict(zip(self._columns, values, strict=True)))
 
-    def numbers(self, region_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """Return numbers of individuals, in order of their ids, whose regions these are: int32 (n,)."""
-        return np.asarray(self.individuals[region_ids])
+    def numbers(self, region_ids: Ids) -> Ids:
+        """Return numbers of individuals, in order of their ids, whose regions these are: int64 (n,)."""
+        if self.base is None:
+            return np.asarray(self.added.individuals[region_ids], np.int64)
+        # Those that were added stand between the lines of the base: before the line that follows them.
+        step, places, own = len(self.added) + 1, self.places, np.arange(len(self.added))
+        numbers, late = np.empty(len(region_ids), np.int64), region_ids >= self.base_regions
+        lines = self.added.individuals[region_ids[late] - self.base_regions]
+        numbers[late] = places[lines] * step + own[lines]
+        lines = np.asarray(self.base.individuals[region_ids[~late]], np.int64)
+        numbers[~late] = lines * step + len(self.added)
+        changed = np.flatnonzero(np.isin(lines, self.gone))
+        if len(changed):
+            # A line that was changed is the first one that was added before itself, under its own name.
+            inside = np.searchsorted(places, lines[changed], side="right") - 1
+            numbers[np.flatnonzero(~late)[changed]] = places[inside] * step + own[inside]
+        return numbers
 
     def names(self, individual: str) -> tuple[str, str] | None:
         """Return the photograph that an individual is on, and the specimen; None if there is no such individual."""
-        number = self._find(individual)
-        if number is None:
+        of_base, of_added = self._find(individual)
+        if of_added is not None:
+            values = self.added.values(of_added)
+        elif self.base is not None and of_base is not None and not self._is_gone(of_base):
+            values = self.base.values(of_base)
+        else:
             return None
-        _, photograph, specimen, *_ = self._line(number)
-        return photograph, specimen
+        return values[1], values[2]
 
     def region(self, individual: str, trait: str) -> int | None:
         """Return the region id of a trait of an individual; None if it was not looked for there."""
-        number = self._find(individual)
-        if number is None:
-            return None
+        of_base, of_added = self._find(individual)
         for first, end in reversed(self.ranges.get(trait, ())):
-            place = first + int(np.searchsorted(self.individuals[first:end], number))
-            while place < end and self.individuals[place] == number:
-                if place not in self._removed:
-                    return place
+            late = first >= self.base_regions
+            number, start = (of_added, self.base_regions) if late else (of_base, 0)
+            lines = self.added if late or self.base is None else self.base
+            if number is None:
+                continue
+            individuals = lines.individuals[first - start : end - start]
+            place = int(np.searchsorted(individuals, number))
+            while place < len(individuals) and individuals[place] == number:
+                if first + place not in self._removed:
+                    return first + place
                 place += 1  # Of a removed region, only the place of the line is known.
         return None
 
-    def _find(self, individual: str) -> int | None:
-        """Return the line of an individual; None if there is no such individual."""
-        known, number = self._last
-        if known != individual or number < 0:
-            number, there = self.locate(individual)
-            if not there:
-                return None
-            self._last = individual, number
-        return number
+    def _is_gone(self, line: int) -> bool:
+        place = int(np.searchsorted(self.gone, line))
+        return place < len(self.gone) and int(self.gone[place]) == line
 
-    def locate(self, individual: str) -> tuple[int, bool]:
-        """Return the line of an individual, or the one that it would stand before; and whether it is there."""
-        count = len(self.starts) - 1
-        number = bisect_left(range(count), individual, key=self._name)
-        return number, number < count and self._name(number) == individual
-
-    def _name(self, number: int) -> str:
-        """Return the individual of a line, without reading the rest of it."""
-        try:
-            text = self.lines[self.starts[number] : self.starts[number + 1]].decode()
-            if text.startswith(_BEGINNING):
-                name, _ = json.decoder.scanstring(text, len(_BEGINNING))  # type: ignore[attr-defined]
-                return str(name)
-        except (ValueError, TypeError, IndexError) as error:
-            raise IndexFolderError(f"{self._folder} is damaged; {_REMEDY}: {error}") from error
-        raise IndexFolderError(f"{self._folder} is damaged; {_REMEDY}")
-
-    def _line(self, number: int) -> list[Any]:
-        try:
-            values = _DECODER.decode(self.lines[self.starts[number] : self.starts[number + 1]].decode())
-            if isinstance(values, list) and len(values) >= 3 and all(isinstance(each, str) for each in values[:3]):
-                return values
-        except (ValueError, TypeError, IndexError, RecursionError) as error:
-            raise IndexFolderError(f"{self._folder} is damaged; {_REMEDY}: {error}") from error
-        raise IndexFolderError(f"{self._folder} is damaged; {_REMEDY}")
-
-
-def _tag(value: Any) -> dict[str, str]:
-    """Write a date or a time as JSON; a datetime is a date, too, so it comes first."""
-    if isinstance(value, datetime.datetime):
-        return {"time": value.isoformat()}
-    if isinstance(value, datetime.date):
-        return {"date": value.isoformat()}
-    raise TypeError(f"{type(value).__name__} is none of the plain types")
-
-
-def _untag(value: dict[str, str]) -> Scalar:
-    if "time" in value:
-        return datetime.datetime.fromisoformat(value["time"])
-    return datetime.date.fromisoformat(value["date"])
-
-
-_DECODER = json.JSONDecoder(object_hook=_untag)
-"""Made once: `json.loads` would make another one for every line."""
+    def _find(self, individual: str) -> tuple[int | None, int | None]:
+        """Return the lines of an individual, in the base and among what was added; None where there is none."""
+        known, lines = self._last  # A query asks for the same individual twice.
+        if known != individual:
+            found = [None if part is None else part.locate(individual) for part in (self.base, self.added)]
+            of_base, of_added = (each[0] if each is not None and each[1] else None for each in found)
+            lines = of_base, of_added
+            self._last = individual, lines
+        return lines
 
 
 def _read_ranges(found: Any) -> list[tuple[int, int]]:
@@ -258,16 +227,3 @@ def _read_ranges(found: Any) -> list[tuple[int, int]]:
     if any(not 0 <= first <= end for first, end in ranges):
         raise ValueError("not ranges of region ids")
     return ranges
-
-
-def _map(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:
-    found = np.load(path, mmap_mode="r", allow_pickle=False)
-    if found.ndim != 1 or found.dtype != kind:
-        raise ValueError(f"{path.name} holds {found.dtype} {found.shape}")
-    return np.asarray(found)
-
-
-def _map_bytes(path: Path) -> mmap.mmap | bytes:
-    with path.open("rb") as file:
-        size = file.seek(0, io.SEEK_END)
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""

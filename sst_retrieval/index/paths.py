@@ -6,6 +6,7 @@
     shards/checksums.jsonl                      one line a shard
     specimens/0003.parquet                      source data: the collection's table as it was at commit 3
     generations/0003/catalog.duckdb             derived from the two above
+    generations/0003/base.duckdb                derived: the last whole catalog, if this one only adds to it
     generations/0003/owners/                    derived: whose each region is, for a fast search
     generations/0003/vectors/forewing.faiss     derived: one a trait, under the catalog's region ids
     generations/0003/vectors/forewing.places.npz   or where in the shards the vectors are (see `shard_vectors`)
@@ -33,6 +34,17 @@ from pathlib import Path
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import UNFINISHED, file_name, is_inside
+
+
+def find_base(catalog_file: Path) -> Path:
+    """Return the whole catalog that a catalog adds to; it need not exist."""
+    return catalog_file.with_name("base.duckdb")
+
+
+def choose_base(catalog_file: Path) -> Path | None:
+    """Return the whole catalog that a catalog adds to (see `index.catalog_tables`); None if it is whole itself."""
+    base = find_base(catalog_file)
+    return base if base.exists() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,11 @@ class GenerationPaths:
     def catalog_file(self) -> Path:
         """The DuckDB file."""
         return self.folder / "catalog.duckdb"
+
+    @property
+    def base_file(self) -> Path:
+        """The whole catalog that the other one adds to; there is none beside a whole one."""
+        return find_base(self.catalog_file)
 
     @property
     def owners_folder(self) -> Path:

@@ -58,6 +58,7 @@ class Reader:
         self.blocks: Mapping[str, int] = generation.recipe.blocks
         store.check_generation()
         files, inside = store.paths.generation(generation.number), store.paths.require_inside
+        inside(files.base_file)
         self.catalog = Catalog(inside(files.catalog_file), inside(files.owners_folder))
         try:
             self._counts = self.catalog.counts()

@@ -21,11 +21,11 @@ import itertools
 import math
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -76,6 +76,8 @@ from sst_retrieval.index.shards import (
 from sst_retrieval.index.snapshot import write_snapshot
 from sst_retrieval.index.thumbnails import were_compared
 from sst_retrieval.types import Skipped
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Store:
         self._manifest = manifest
         self._checked: set[int] = set()
         self._base: _Base | None = None
+        self._unreadable: int | None = None
         self._pictures_compared = False
         self.changed_individuals: frozenset[str] | None = None
         self._trusted = manifest.sealed
@@ -242,7 +245,7 @@ class Store:
         with self._acquire_lock():
             self._manifest = read_manifest(self.paths.manifest_file)
             self.notes, self._checked, self._trusted = [], set(), self._manifest.sealed
-            self._base = None
+            self._base = self._unreadable = None
             self._require_generation()
             for folder in self.paths.build_folders:
                 folder.mkdir(exist_ok=True)
@@ -389,11 +392,11 @@ class Store:
 
     def _list_made(self, *, removed: bool) -> pa.ChunkedArray:
         """List the photographs that are indexed, or that were removed, as Arrow's large strings."""
-        base = self._find_base()
+        base, old = self._read_base(list_made_in_catalog)
         first = self._manifest.recipe.first_shard if base is None else base.last_shard + 1
         found = [list_made(self._check_shards(first), self.paths.spill_folder)]
-        if base is not None:
-            old, new = list_made_in_catalog(base.paths.catalog_file), found[0]["photograph"]
+        if old is not None:
+            new = found[0]["photograph"]
             found.append(old.filter(pc.invert(pc.is_in(old["photograph"], new))))
         names = [table["photograph"].filter(pc.equal(table["removed"], removed)) for table in found]
         return pa.chunked_array(
@@ -406,11 +409,11 @@ class Store:
         Raises:
             IndexFolderError: a shard is missing or damaged.
         """
-        base = self._find_base()
-        if base is None:
+        base, old = self._read_base(read_made_in_catalog)
+        if base is None or old is None:
             return read_made(self._recipe_shards(), self.paths.spill_folder)
         return {
-            **read_made_in_catalog(base.paths.catalog_file),
+            **old,
             **read_made(self._check_shards(base.last_shard + 1), self.paths.spill_folder),
         }
 
@@ -422,6 +425,8 @@ class Store:
         """
         generation, contents = self.generation, self._manifest.contents
         if generation is None or contents is None or not self._trusted or self._manifest.rebuild_begun:
+            return None
+        if generation.number == self._unreadable:
             return None
         if self._base is None or self._base.number != generation.number:
             paths = self.paths.generation(generation.number)
@@ -436,23 +441,41 @@ class Store:
             self._base = _Base(generation.number, paths, epoch, contents.last_shard)
         return self._base
 
+    def _read_base(self, read: Callable[[Path], Read]) -> tuple[_Base | None, Read | None]:
+        """Read the catalog of what can be added to; if it is damaged, it is made again, from the shards.
+
+        Args:
+            read: reads it.
+
+        Returns:
+            What can be added to, and what was read; None if there is none.
+        """
+        base = self._find_base()
+        if base is not None:
+            try:
+                return base, read(base.paths.catalog_file)
+            except IndexFolderError:
+                self._base, self._unreadable = None, base.number
+        return None, None
+
     def _is_whole(self, paths: GenerationPaths, contents: Contents) -> bool:
-        """Check the files of a generation: wholly those that an addition reads, of those that it links both ends."""
+        """Check the files of a generation: wholly those that an addition copies, of those that it links both ends."""
         folder = self.paths.relative(paths.folder)
+        linked = ["vectors/", "segments/", "base.duckdb", "owners/base/"]
+        linked += [] if paths.base_file.exists() else ["catalog.duckdb", "owners/"]
         for name, checksum in contents.files.items():
             if name.startswith(f"{folder}/"):
-                linked = name.startswith((f"{folder}/vectors/", f"{folder}/segments/"))
-                whole = not linked or name.endswith(".npz")
+                whole = not name.startswith(tuple(f"{folder}/{each}" for each in linked)) or name.endswith(".npz")
                 if find_difference(self.paths.require_inside(self.path / name), checksum, whole=whole) is not None:
                     return False
         return True
 
     def read_notes(self) -> dict[str, Any]:
         """Merge the notes of the present recipe's shards; of two under one name the newer one wins."""
-        base = self._find_base()
+        base, old = self._read_base(read_notes_in_catalog)
         first = self._manifest.recipe.first_shard if base is None else base.last_shard + 1
         new = {name: note for shard in self._check_shards(first) for name, note in read_notes(shard).items()}
-        return new if base is None else {**read_notes_in_catalog(base.paths.catalog_file), **new}
+        return {**(old or {}), **new}
 
     def commit(
         self,
@@ -607,19 +630,26 @@ class Store:
         """List the files of a generation that is in its place, with their checksums."""
         folder = self.paths.generation(number).folder
         files = [self.paths.snapshot_file(number), *sorted(path for path in folder.rglob("*") if path.is_file())]
-        checksums = {self.paths.relative(path): self._checksum(path) for path in files}
+        linked = self._list_linked()
+        checksums = {self.paths.relative(path): self._checksum(path, linked) for path in files}
         last = int(self.paths.list_shards()[-1].stem)
         return Contents(checksums, last, hash_record(read_record(self.paths.decisions_file)))
 
-    def _checksum(self, path: Path) -> FileChecksum:
+    def _checksum(self, path: Path, linked: Mapping[tuple[int, int], FileChecksum]) -> FileChecksum:
         """Return the checksum of a file of a new generation: the one it had, if it is a link to one of the last."""
-        if self.generation is not None and path.stat().st_nlink > 1:
-            last = self.paths.generation(self.generation.number).folder
-            same = last.joinpath(*path.relative_to(self.path).parts[2:])
-            known = self._listed(same)
-            if known is not None and same.exists() and same.samefile(path):
-                return known
-        return compute_checksum(path)
+        state = path.stat()
+        known = linked.get((state.st_dev, state.st_ino)) if state.st_nlink > 1 else None
+        return compute_checksum(path) if known is None else known
+
+    def _list_linked(self) -> dict[tuple[int, int], FileChecksum]:
+        """List the files of the last generation, which the next one may have linked: device and inode -> checksum."""
+        found = {}
+        for name, checksum in () if self._manifest.contents is None else self._manifest.contents.files.items():
+            path = self.path / name
+            if path.exists():
+                state = path.stat()
+                found[state.st_dev, state.st_ino] = checksum
+        return found
 
     def _add_generation(self, number: int, skipped: Sequence[Skipped], before: Path | None) -> Added | None:
         """Write and check the files of a generation that adds to the last one; returns None if it must be a full one.
@@ -652,9 +682,15 @@ class Store:
                     skipped=skipped,
                     blocks=self._manifest.recipe.blocks,
                     reviews=self.reviews(),
+                    is_whole=self._is_as_listed,
                 )
         except NotAnAdditionError:
             return None
+
+    def _is_as_listed(self, path: Path) -> bool:
+        """Say whether a file of the last commit has the content that it had then."""
+        checksum = self._listed(path)
+        return checksum is not None and find_difference(path, checksum, whole=True) is None
 
     def _write_generation(
         self, number: int, skipped: Sequence[Skipped], shards: Sequence[Path], recipe: Recipe

@@ -307,10 +307,13 @@ class VectorIndex:
         reaching = bounds.reaching(limit)
         if len(reaching) > MANY_REACHING:
             exact, _ = self.rescore(query, first[scores >= limit])
-            reaching = bounds.reaching(float(np.partition(exact, -k)[-k]) - _ROUNDING)
+            limit = float(np.partition(exact, -k)[-k]) - _ROUNDING
+            reaching = bounds.reaching(limit)
         if len(reaching) > count // USEFUL_SHARE:
             return None
         chosen = reaching if rows is None else rows[reaching]
+        if len(chosen) > MANY_REACHING:
+            chosen = chosen[self.codes.bound_closely(query, chosen) >= limit]
         scores = self.score_approximately(query, chosen)
         best: Ids = chosen[scores >= np.partition(scores, -k)[-k] - query.margin]
         return best

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 
 from sst_retrieval.errors import IndexFolderError, SSTError
 from sst_retrieval.files import atomic_write, remove, write_text
@@ -30,6 +31,7 @@ from sst_retrieval.index.picture_pack import find_faults, get_journal, mend
 from sst_retrieval.index.reviews import hash_record, parse_review, read_record, split_record
 from sst_retrieval.index.shard_checksums import ShardChecksum, scan_shard_checksums
 from sst_retrieval.index.shards import count_photographs
+from sst_retrieval.index.snapshot import ROWS
 from sst_retrieval.index.store import Store, read_unlisted_shard, set_aside
 from sst_retrieval.index.thumbnails import find_missing_pictures
 from sst_retrieval.index.whitening import read_whitening
@@ -449,7 +451,7 @@ def _repair_generation(store: Store, damages: set[Path], repair: Repair) -> None
     if generation is None:
         return
     snapshot, files = store.paths.snapshot_file(generation.number), store.paths.generation(generation.number)
-    catalog_whole = files.catalog_file not in damages
+    catalog_whole = damages.isdisjoint((files.catalog_file, files.base_file))
     if snapshot in damages:
         if not catalog_whole:
             repair.lost.append(
@@ -485,11 +487,11 @@ def _write_snapshot_from_catalog(store: Store, catalog_file: Path, snapshot: Pat
     if find_unreadable(snapshot) is None:
         set_aside(store.paths, snapshot)
     remove(snapshot)
-    with atomic_write(snapshot) as temporary, duckdb.connect() as connection:
-        connection.execute(f"ATTACH {quote_text(catalog_file)} AS made (READ_ONLY)").fetchall()
-        names = connection.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'made'").fetchall()
-        table = "photographs" if ("photographs",) in names else "specimens"  # Of version 0.1.
-        connection.execute(f"COPY made.{table} TO {quote_text(temporary)} (FORMAT parquet)").fetchall()
+    with atomic_write(snapshot) as temporary, Catalog(catalog_file) as catalog, catalog.cursor() as cursor:
+        batches = cursor.sql("FROM photographs").to_arrow_reader(ROWS)
+        with pq.ParquetWriter(temporary, batches.schema, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_batch(batch)
     repair.done.append(f"{snapshot} was written again from the catalog")
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sst_retrieval.index.catalog import Catalog
-from sst_retrieval.index.owners import Owner
+from sst_retrieval.index.owner_lines import Owner
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.index.vectors import FIRST_BOUNDS, Neighbours, VectorIndex
 from sst_retrieval.search.query import Pair, Query, check_per, expand_query, make_query

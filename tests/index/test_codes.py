@@ -70,10 +70,13 @@ def test_no_score_is_above_its_bound(
         opened = Codes(*code_files(folder), BLOCKS, len(stored))
         chosen = data.draw(st.none() | st.lists(st.integers(0, len(stored) - 1), unique=True).map(sorted).map(np.array))
         chosen = None if chosen is None else chosen.astype(np.int64)
-        bounds = opened.bound(WeightedQuery.scale(query, SLICES, weights), chosen)
+        scaled = WeightedQuery.scale(query, SLICES, weights)
+        bounds = opened.bound(scaled, chosen)
+        close = opened.bound_closely(scaled, np.arange(len(stored)) if chosen is None else chosen)
     upper = bounds.values * bounds.factor + bounds.offset
     expected = exact_scores(stored, query, weights)
     assert (upper >= (expected if chosen is None else expected[chosen])).all()
+    assert (close >= (expected if chosen is None else expected[chosen])).all()
     assert bounds.reaching(-10).tolist() == list(range(len(upper)))
 
 
@@ -82,7 +85,7 @@ def test_no_score_is_above_its_bound(
 def test_search_by_codes_agrees_with_brute_force_and_with_search_without_codes(
     folder: Path, stored: np.ndarray, query: list[QueryExample], weights: np.ndarray, width: int, data: st.DataObject
 ) -> None:
-    k = data.draw(st.integers(1, 5) | st.integers(1, 70))
+    k, close = data.draw(st.integers(1, 5) | st.integers(1, 70)), data.draw(st.sampled_from([0, 3, 400]))
     inside = data.draw(st.none() | st.lists(st.booleans(), min_size=len(stored), max_size=len(stored)).map(np.array))
     with pytest.MonkeyPatch.context() as patch:
         for module, name, value in (
@@ -91,6 +94,7 @@ def test_search_by_codes_agrees_with_brute_force_and_with_search_without_codes(
             (vectors, "CODES_LIMIT", 1),
             (vectors, "FIRST_BOUNDS", 1),
             (vectors, "USEFUL_SHARE", 1),
+            (vectors, "MANY_REACHING", close),
         ):
             patch.setattr(module, name, value)
         index = index_of(folder, stored)
@@ -126,6 +130,28 @@ def test_most_vectors_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_array_equal(found.scores, expected.scores)
     assert 12 <= read[0] < 400
+
+
+def test_a_block_of_few_directions_is_bound_by_distances(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding is a large part of the differences within it, and a small one of those of its neighbours."""
+    rng = np.random.default_rng(0)
+    stored = np.zeros((4000, 9), np.float32)
+    stored[:, :4] = [1, 0.5, 0, 0] + 0.4 * rng.standard_normal((4000, 4))
+    stored[:, 0:4] /= np.linalg.norm(stored[:, 0:4], axis=1, keepdims=True)
+    monkeypatch.setattr(codes, "FINE_BYTES", 1)
+    index = index_of(folder, stored)
+    read: list[int] = []
+    whole = VectorIndex.score_approximately
+    monkeypatch.setattr(
+        VectorIndex, "score_approximately", lambda self, query, rows: read.append(len(rows)) or whole(self, query, rows)
+    )
+    query, weights = [QueryExample(stored[7:8])], np.array([1.0, 0, 0])
+    found = index.search(query, 12, weights=weights)
+    monkeypatch.setattr(vectors, "MANY_REACHING", 0)
+    closely = index.search(query, 12, weights=weights)
+    np.testing.assert_array_equal(found.ids, closely.ids)
+    np.testing.assert_array_equal(found.scores, closely.scores)
+    assert 12 <= read[3] < read[1] / 2
 
 
 @pytest.mark.usefixtures("few")

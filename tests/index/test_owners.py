@@ -126,7 +126,7 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["lines.jsonl", "starts.npy", "individuals.npy", "confidences.npy", "traits.json"])
+@pytest.mark.parametrize("name", ["records.jsonl", "starts.npy", "individuals.npy", "confidences.npy", "traits.json"])
 def test_damaged_files_are_named(files: Path, name: str) -> None:
     whole = (files / name).read_bytes()
     for damage in (b"", whole[:-3], b"something else"):
@@ -140,7 +140,7 @@ def test_damaged_files_are_named(files: Path, name: str) -> None:
 
 
 def test_lines_that_are_no_owners_are_refused_when_they_are_read(files: Path) -> None:
-    lines = files / "lines.jsonl"
+    lines = files / "records.jsonl"
     whole = lines.read_bytes()
     for damage in (b"[" * len(whole), b"7" * len(whole), whole.replace(b'"', b" "), whole.replace(b"S9", b"\xff9")):
         lines.write_bytes(damage)

@@ -418,7 +418,7 @@ def test_shards_are_plain_parquet_with_one_row_a_region(tmp_path: Path) -> None:
     assert first["vector"] == a_vector_of("a")
     assert (second["present"], second["vector"], second["measurements"]) == (False, None, [])
     manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
-    assert manifest["schema"] == 2
+    assert manifest["schema"] == 5
     assert manifest["generation"]["number"] == 1
 
 
