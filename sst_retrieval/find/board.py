@@ -1,6 +1,6 @@
 """Individuals on a board: a drawer, a tray, a sheet of paper, of any plain colour or with slats.
 
-1. What differs from the board is foreground (`find.pieces`).
+1. What differs from the board is foreground (`find.pieces`), but for print on labels (`find.paper_labels`).
 2. The shapes of the annotated individuals are laid on it as often as it has room for them (`find.splitting`).
 3. Those that are not of one kind with the annotated ones get a score below one half (`find.kinship`).
 """
@@ -16,8 +16,9 @@ from PIL import Image
 from scipy import ndimage
 
 from sst_retrieval.find.kinship import Portrait, judge, portray
+from sst_retrieval.find.paper_labels import leave_out_labels
 from sst_retrieval.find.pieces import Pieces, find_pieces, list_colours
-from sst_retrieval.find.splitting import Split, fit_template, split_foreground
+from sst_retrieval.find.splitting import Split, fit_template, measure_half_width, split_foreground
 from sst_retrieval.find.templates import Pose, Template, close_gaps, make_template
 from sst_retrieval.imaging.masks import box as box_of
 from sst_retrieval.imaging.masks import resize_mask
@@ -170,7 +171,10 @@ class Laid:
 def lay_shapes(memory: BoardMemory, image: RGBImage) -> Laid | None:
     """Lay the shapes of the annotated individuals on a photograph; None if it shows no board."""
     pieces = find_pieces(image, memory.body)
-    return Laid(pieces, split_foreground(pieces.foreground, memory.templates)) if pieces.is_board else None
+    if not pieces.is_board:
+        return None
+    pieces = leave_out_labels(pieces, measure_half_width(pieces.foreground))
+    return Laid(pieces, split_foreground(pieces.foreground, memory.templates))
 
 
 def judge_laid(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, image: RGBImage) -> list[Detection]:

@@ -1,0 +1,316 @@
+"""Paper labels on a board: print and frame beside an animal, or under its legs, are no part of it.
+
+1. Paper is brighter than the board or of another tint, smaller than a few animals, and has a corner: two straight
+   edges, one across the other. It is looked for at several brightnesses and tints, for these depend on the light.
+2. Its print and its frame are foreground that is thin and does not lead out of it, or runs along its edges: they are
+   board, if there is more than one piece of them.
+3. What is thick, or leads out, is a leg, or a body that covers the label. Where the thickest place of a piece lies on
+   the paper, it is no label, but the card that an animal is mounted on: that stays as it is.
+
+White labels on a board that is as white have no edges; what is printed on them stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+from skimage.color import rgb2lab
+
+from sst_retrieval.find.pieces import Pieces
+from sst_retrieval.types import Doubles, Floats, Mask, RGBImage
+
+SEARCH_SIDE = 800
+"""Longer edge, in pixels, of the copy on which labels are looked for."""
+
+LEAST_BRIGHTER, BRIGHTNESSES = 4.0, 8
+"""By how much paper is brighter than the board's median, CIE L*, and how many brightnesses above that are tried."""
+
+TINTS = (3.0, 5.0, 8.0)
+"""How far paper is from the board's median in the plane of a* and b*."""
+
+LEAST_EDGES = (0.5, 0.8)
+"""Lengths of the two straight edges of a corner, in half-widths of an animal."""
+
+MOST_AREA = 60.0
+"""Area of a label, in squared half-widths of an animal: a beetle's body has about ten."""
+
+ROUGH = 1.5
+"""How far, in pixels of the copy, an edge may be from a straight line."""
+
+ALONG = 0.85
+"""Share of an edge along which the paper reaches it."""
+
+BEYOND, MOST_BESIDE = 3.0, 0.4
+"""So far beyond an edge, in pixels of the copy, is foreground along this share of it at most: else it is a leg's."""
+
+ACROSS = math.radians(8)
+"""How much the angle of a corner may differ from a right angle: a photograph may be taken at a slant."""
+
+SOLID = 0.5
+"""Share of its convex hull that the paper fills at least, where print, legs and bodies do not hide it."""
+
+MOST_CANDIDATES = 200
+"""So many places are looked at, at each brightness and tint, the largest."""
+
+SAME = 0.8
+"""IoU from which on two places are the same label, found at two brightnesses."""
+
+RIM = 2
+"""Width, in pixels, of what is printed along the very edge of the paper, and of the edge itself."""
+
+STROKE, STROKE_SHARE = 1.5, 0.06
+"""Half-width up to which something is a stroke of print, in pixels and as a share of an animal's half-width: the larger
+counts."""
+
+PARALLEL, LONG = math.radians(10), 2.5
+"""A stroke runs along the paper's edges if its direction differs by no more, and it is so much longer than wide."""
+
+LEAST_STROKES, LEAST_STROKE = 2, 6
+"""With fewer pieces of print, of so many pixels at least, it is no label, but a bright slat, say, and a leg."""
+
+BODY_DEPTH = 0.7
+"""What is deeper than this share of an animal's half-width is its body."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaperLabel:
+    """A label on a board.
+
+    Attributes:
+        corners: float64 (N, 2), (x, y) of its convex hull, in pixels.
+        angle: of one of its edges, in radians.
+    """
+
+    corners: Doubles
+    angle: float
+
+
+def leave_out_labels(pieces: Pieces, half_width: float) -> Pieces:
+    """Take print and frames of paper labels out of the foreground.
+
+    Args:
+        pieces: a photograph divided into board and pieces.
+        half_width: of an animal, in pixels of its copy.
+
+    Returns:
+        The same with less foreground; itself if there is no label.
+    """
+    labels = find_labels(pieces.image, pieces.foreground, half_width)
+    if not labels:
+        return pieces
+    foreground = pieces.foreground.copy()
+    depth = ndimage.distance_transform_edt(np.pad(foreground, 1))[1:-1, 1:-1]
+    for label in labels:
+        window, paper = _draw(label.corners, foreground.shape, math.ceil(half_width) + RIM)
+        if not _is_card(depth[window], paper, half_width):
+            foreground[window] &= ~_find_print(foreground[window], paper, half_width, label.angle)
+    return replace(pieces, foreground=foreground)
+
+
+def find_labels(image: RGBImage, foreground: Mask, half_width: float) -> list[PaperLabel]:
+    """Find the paper labels of a board, and other places that look so.
+
+    Args:
+        image: uint8 (h, w, 3).
+        foreground: bool (h, w), what is not board.
+        half_width: of an animal, in pixels.
+    """
+    factor = min(1.0, SEARCH_SIDE / max(foreground.shape))
+    size = (max(1, round(foreground.shape[1] * factor)), max(1, round(foreground.shape[0] * factor)))
+    lab = rgb2lab(np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))).astype(np.float32)
+    covered = np.asarray(Image.fromarray(foreground).resize(size, Image.Resampling.NEAREST))
+    found: list[PaperLabel] = []
+    if half_width * factor < 1 or covered.all():
+        return found
+    usual = np.median(lab[~covered], axis=0)
+    for paper in _list_paper(lab, usual, float(lab[..., 0][~covered].max())):
+        for label in _list_labels(paper & ~covered, covered, half_width * factor):
+            enlarged = PaperLabel((label.corners + 0.5) / factor - 0.5, label.angle)
+            if all(_measure_iou(enlarged.corners, other.corners) < SAME for other in found):
+                found.append(enlarged)
+    return found
+
+
+def _list_paper(lab: Floats, usual: Floats, brightest: float) -> Iterator[Mask]:
+    """List what may be paper: bool (h, w), at each brightness and tint."""
+    least = float(usual[0]) + LEAST_BRIGHTER
+    if brightest > least:
+        for bright in np.linspace(least, brightest, BRIGHTNESSES, endpoint=False):
+            yield lab[..., 0] > bright
+    tint = np.linalg.norm(lab[..., 1:] - usual[1:], axis=2)
+    for least in TINTS:
+        yield tint > least
+
+
+def _list_labels(paper: Mask, covered: Mask, half_width: float) -> Iterator[PaperLabel]:
+    """List the places of a mask that have a straight-edged corner."""
+    # Strokes of print do not cut the paper in two.
+    labelled, count = ndimage.label(ndimage.binary_closing(paper, np.ones((3, 3))))
+    areas = np.bincount(labelled.ravel(), minlength=count + 1)
+    usual = (areas >= SOLID * math.prod(LEAST_EDGES) * half_width**2) & (areas <= MOST_AREA * half_width**2)
+    usual[0] = False
+    windows = ndimage.find_objects(labelled)
+    for number in sorted(np.flatnonzero(usual).tolist(), key=lambda each: -areas[each])[:MOST_CANDIDATES]:
+        window = windows[number - 1]
+        label = _find_corner(labelled[window] == number, window, covered, half_width)
+        if label is not None:
+            yield label
+
+
+def _find_corner(place: Mask, window: tuple[slice, slice], covered: Mask, half_width: float) -> PaperLabel | None:
+    """Return a place of the photograph as a label, if it has a straight-edged corner."""
+    rows, columns = np.nonzero(place & ~ndimage.binary_erosion(place))
+    points = np.stack([columns, rows], axis=1).astype(np.float64)
+    try:
+        corners = points[ConvexHull(points).vertices]
+    except (QhullError, ValueError):  # All in one line.
+        return None
+    hull = _straighten(corners)
+    area = _measure_area(hull)
+    if area > MOST_AREA * half_width**2 or place.sum() < SOLID * area:
+        return None
+    offset = np.array([window[1].start, window[0].start], np.float64)
+    straight: list[tuple[int, float, float]] = []
+    away = ndimage.distance_transform_edt(~np.pad(place, 2))
+    beyond = BEYOND if _is_clockwise(hull) else -BEYOND
+    for at, (start, end) in enumerate(zip(hull, np.roll(hull, -1, axis=0), strict=True)):
+        along = end - start
+        length = float(np.linalg.norm(along))
+        if length < min(LEAST_EDGES) * half_width or _is_border(start + offset, end + offset, covered.shape):
+            continue
+        steps = start + along * np.linspace(0, 1, max(2, round(length)))[:, None]
+        near = away[np.rint(steps[:, 1]).astype(int) + 2, np.rint(steps[:, 0]).astype(int) + 2] <= ROUGH
+        outer = np.rint(steps + offset + beyond * np.array([along[1], -along[0]]) / length).astype(int)
+        outer = outer.clip(0, (covered.shape[1] - 1, covered.shape[0] - 1))
+        if near.mean() >= ALONG and covered[outer[:, 1], outer[:, 0]].mean() <= MOST_BESIDE:
+            straight.append((at, math.atan2(along[1], along[0]), length))
+    for at, angle, length in straight:
+        for other, second, width in straight:
+            turn = abs(math.remainder(second - angle, 2 * math.pi))
+            long_enough = max(length, width) >= max(LEAST_EDGES) * half_width
+            if (other - at) % len(hull) in (1, 2) and long_enough and abs(turn - math.pi / 2) <= ACROSS:
+                return PaperLabel(hull + offset, angle)
+    return None
+
+
+def _is_clockwise(corners: Doubles) -> bool:
+    """Return whether a polygon goes clockwise, as seen: y points down."""
+    x, y = corners.T
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) > 0
+
+
+def _measure_area(corners: Doubles) -> float:
+    """Measure the area of a polygon."""
+    x, y = corners.T
+    return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
+
+
+def _measure_iou(one: Doubles, other: Doubles) -> float:
+    """Measure the IoU of the boxes of two polygons."""
+    low, high = np.maximum(one.min(axis=0), other.min(axis=0)), np.minimum(one.max(axis=0), other.max(axis=0))
+    shared = float(np.clip(high - low, 0, None).prod())
+    areas = [float(np.ptp(each, axis=0).prod()) for each in (one, other)]
+    return shared / max(sum(areas) - shared, 1e-9)
+
+
+def _straighten(corners: Doubles) -> Doubles:
+    """Leave out the corners of a convex polygon, (N, 2), that lie near the line between their neighbours."""
+    kept = list(range(len(corners)))
+    while len(kept) > 3:
+        before, here, after = corners[np.roll(kept, 1)], corners[kept], corners[np.roll(kept, -1)]
+        along = after - before
+        height = np.abs(along[:, 0] * (here - before)[:, 1] - along[:, 1] * (here - before)[:, 0])
+        height /= np.maximum(np.linalg.norm(along, axis=1), 1e-9)
+        flattest = int(height.argmin())
+        if height[flattest] > ROUGH:
+            break
+        del kept[flattest]
+    return corners[kept]
+
+
+def _is_border(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], size: tuple[int, ...]) -> bool:
+    """Return whether an edge lies along the photograph's border."""
+    for axis, length in ((0, size[1]), (1, size[0])):
+        if max(start[axis], end[axis]) <= 2 or min(start[axis], end[axis]) >= length - 3:
+            return True
+    return False
+
+
+def _draw(corners: Doubles, size: tuple[int, ...], rim: int) -> tuple[tuple[slice, slice], Mask]:
+    """Draw a polygon with its edge (`RIM`): the window of the photograph, with a rim, and bool (h, w) in it."""
+    (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+    x0, y0 = max(0, int(left) - rim), max(0, int(top) - rim)
+    x1, y1 = min(size[1], int(right) + rim + 1), min(size[0], int(bottom) + rim + 1)
+    drawn = Image.new("1", (x1 - x0, y1 - y0))
+    ImageDraw.Draw(drawn).polygon([(float(x) - x0, float(y) - y0) for x, y in corners], fill=1)
+    paper: Mask = ndimage.binary_dilation(np.asarray(drawn), np.ones((3, 3)), iterations=RIM)
+    return (slice(y0, y1), slice(x0, x1)), paper
+
+
+def _is_card(depth: Floats, paper: Mask, half_width: float) -> bool:
+    """Return whether a body lies on the paper, rather than over its edge."""
+    deep = depth > BODY_DEPTH * half_width
+    return bool(deep.any() and deep[paper].sum() > 0.5 * deep.sum())
+
+
+def _find_print(foreground: Mask, paper: Mask, half_width: float, angle: float) -> Mask:
+    """Find the foreground on the paper that is print or frame; nothing if there is hardly any."""
+    radius = max(STROKE, STROKE_SHARE * half_width)
+    rim = math.ceil(radius) + 1
+    core = ndimage.distance_transform_edt(np.pad(foreground, rim, mode="edge")) > radius
+    thick = (ndimage.distance_transform_edt(~core) <= radius)[rim:-rim, rim:-rim] & foreground
+    outside = foreground & ~paper
+    leading = _keep_touching(thick | outside, outside)
+    # Opening rounds the edges off.
+    leading |= foreground & _grow(leading & thick)
+    rest, count = ndimage.label(foreground & paper & ~leading & ~thick, np.ones((3, 3)))
+    leads_out = np.unique(rest[_grow(outside | leading)])
+    from_thin = np.unique(rest[_grow(outside & ~thick)])
+    printed = np.ones(count + 1, dtype=bool)
+    printed[0] = False
+    windows = ndimage.find_objects(rest)
+    for number in leads_out[leads_out > 0].tolist():
+        along = _runs_along(rest[windows[number - 1]] == number, angle, half_width)
+        # An antenna comes from outside, or is long and at any angle.
+        printed[number] = along is True or (along is None and number not in from_thin)
+    strokes = np.bincount(rest.ravel(), minlength=count + 1)[printed] >= LEAST_STROKE
+    if strokes.sum() < LEAST_STROKES:
+        return np.zeros_like(foreground)
+    found: Mask = printed[rest]
+    return found
+
+
+def _runs_along(stroke: Mask, angle: float, half_width: float) -> bool | None:
+    """Return whether a stroke runs along the edges of its paper; None if it is too short or round to say."""
+    rows, columns = np.nonzero(stroke)
+    if len(rows) < 3:
+        return None
+    values, vectors = np.linalg.eigh(np.cov(np.stack([columns, rows])))
+    length, width = (4 * math.sqrt(max(float(each), 0.0)) for each in values[::-1])
+    if length < LONG * max(width, 1.0) or length < 0.3 * half_width:
+        return None
+    turn = math.remainder(math.atan2(vectors[1, 1], vectors[0, 1]) - angle, math.pi / 2)
+    return abs(turn) <= PARALLEL
+
+
+def _grow(mask: Mask) -> Mask:
+    """Grow a mask by one pixel."""
+    grown: Mask = ndimage.binary_dilation(mask, np.ones((3, 3)))
+    return grown
+
+
+def _keep_touching(mask: Mask, touched: Mask) -> Mask:
+    """Keep the pieces of a mask that share a pixel with another."""
+    pieces, count = ndimage.label(mask, np.ones((3, 3)))
+    kept = np.zeros(count + 1, dtype=bool)
+    kept[pieces[touched]] = True
+    kept[0] = False
+    result: Mask = kept[pieces]
+    return result

@@ -1,0 +1,106 @@
+"""Labels on a board: their print is no part of the animal whose leg lies on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from sst_retrieval.find.board import lay_shapes, remember_board
+from sst_retrieval.find.paper_labels import find_labels, leave_out_labels
+from sst_retrieval.find.pieces import Pieces, find_pieces, list_colours
+from sst_retrieval.types import Mask, RGBImage, Support
+
+HALF_WIDTH = 30.0
+BODY = (40, 30, 28)
+INK = (45, 45, 45)
+
+
+def _draw(
+    *,
+    board: tuple[int, int, int] = (175, 175, 180),
+    paper: tuple[int, int, int] | None = (240, 236, 225),
+    turn: int = 0,
+) -> tuple[RGBImage, Mask]:
+    """Draw a board with a beetle whose leg crosses a printed, framed label; and the beetle alone, bool (H, W)."""
+    label = Image.new("RGBA", (150, 70), (0, 0, 0, 0))
+    pen = ImageDraw.Draw(label)
+    if paper is not None:
+        pen.rectangle((0, 0, 149, 69), fill=(*paper, 255))
+        pen.rectangle((4, 4, 145, 65), outline=(*INK, 255))
+        for row in (16, 28, 40, 52):
+            pen.line((12, row, 100 + row, row), fill=(*INK, 255), width=2)
+    picture = Image.new("RGB", (600, 400), board)
+    label = label.rotate(turn, expand=True)
+    picture.paste(label, (300, 150 - turn // 2), label)
+    beetle = Image.new("1", picture.size)
+    pen = ImageDraw.Draw(beetle)
+    pen.ellipse((170, 130, 290, 190), fill=1)
+    pen.line((270, 165, 340, 190, 400, 205), fill=1, width=7)
+    pen.line((200, 180, 180, 240), fill=1, width=7)
+    mask = np.asarray(beetle)
+    image = np.array(picture)
+    image[mask] = BODY
+    noise = np.random.default_rng(0).normal(0, 1, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8), mask
+
+
+def _find(image: RGBImage, beetle: Mask) -> Pieces:
+    return find_pieces(image, list_colours(image[ndimage.binary_erosion(beetle, iterations=2)], 0.8))
+
+
+@pytest.mark.parametrize("paper", [(240, 236, 225), (178, 174, 150)], ids=["bright", "as bright as the board, tinted"])
+@pytest.mark.parametrize("turn", [0, 12])
+def test_print_and_frame_go_and_the_leg_across_the_label_stays(paper: tuple[int, int, int], turn: int) -> None:
+    image, beetle = _draw(paper=paper, turn=turn)
+    before = _find(image, beetle)
+    after = leave_out_labels(before, HALF_WIDTH)
+    beside = ~ndimage.binary_dilation(beetle, iterations=3)
+    assert (before.foreground & beside).sum() > 500, "the print is on the picture"
+    assert (after.foreground & beside).sum() < 0.05 * (before.foreground & beside).sum()
+    assert (after.foreground & beetle).sum() > 0.98 * beetle.sum()
+
+
+def test_the_animal_found_on_a_board_has_no_print() -> None:
+    image, beetle = _draw()
+    alone, own = _draw(paper=None)
+    memory = remember_board([Support("one", "beetles", alone, ("beetle",), own[None])])
+    laid = lay_shapes(memory, image)
+    assert laid is not None
+    found = laid.split.labels == laid.split.labels[160, 230]
+    assert (found & beetle).sum() / (found | beetle).sum() > 0.95
+
+
+def test_an_animal_on_its_card_keeps_its_legs() -> None:
+    image = np.full((400, 600, 3), (150, 150, 155), np.uint8)
+    image[120:300, 180:440] = (240, 238, 230)
+    beetle = Image.new("1", (600, 400))
+    pen = ImageDraw.Draw(beetle)
+    pen.ellipse((250, 180, 370, 240), fill=1)
+    for x in (270, 300, 330):
+        pen.line((x, 185, x - 15, 140), fill=1, width=2)
+        pen.line((x, 235, x - 15, 280), fill=1, width=2)
+    mask = np.asarray(beetle)
+    image[mask] = BODY
+    pieces = _find(image, mask)
+    assert find_labels(pieces.image, pieces.foreground, HALF_WIDTH)
+    assert np.array_equal(leave_out_labels(pieces, HALF_WIDTH).foreground, pieces.foreground)
+
+
+def test_a_board_without_labels_stays_as_it_is() -> None:
+    image, beetle = _draw(paper=None)
+    pieces = _find(image, beetle)
+    assert leave_out_labels(pieces, HALF_WIDTH) is pieces
+
+
+def test_a_bright_slat_with_a_broken_leg_on_it_is_no_label() -> None:
+    image, beetle = _draw(paper=None)
+    bright = np.zeros(beetle.shape, dtype=bool)
+    bright[150:230, 320:360] = True
+    image[bright & ~beetle] = (215, 214, 210)
+    image[220:222, 325:350] = BODY
+    pieces = _find(image, beetle)
+    assert find_labels(pieces.image, pieces.foreground, HALF_WIDTH)
+    after = leave_out_labels(pieces, HALF_WIDTH)
+    assert np.array_equal(after.foreground, pieces.foreground)
