@@ -177,6 +177,16 @@ class Decoder(nn.Module):
             float32 (T, 2 G, 2 G), logits of the masks; float32 (T, 2), logits of the expected IoU and of the trait's
             presence.
         """
+        logits, expected = self.predict_masks(inputs)
+        present = self.classify_presence(inputs, torch.sigmoid(logits.detach()))
+        return logits, torch.stack([expected, present], dim=1)
+
+    def predict_masks(self, inputs: DecoderInputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predict the masks of one target, and how good they are.
+
+        Returns:
+            float32 (T, 2 G, 2 G), logits of the masks; float32 (T,), logits of the expected IoU.
+        """
         target = self._encode_target(inputs)
         kept = [apply_to_parts(self.joined[0], inputs.traits, target[0])]
         for scale in range(1, len(TRAIT_CHANNELS)):
@@ -194,9 +204,7 @@ class Decoder(nn.Module):
             up = apply_to_parts(self.raised[scale], upsample(self.narrowed[scale](up)), kept[scale], *finest)
             middle = up if scale == 1 else middle
         logits = (functional.pixel_shuffle(self.pixels(up), 2) + upsample(4 * inputs.traits[:, 2:3]))[:, 0]
-        expected = self._estimate_iou(logits, deep, middle, inputs)
-        present = self.classify_presence(inputs, torch.sigmoid(logits.detach()))
-        return logits, torch.stack([expected, present], dim=1)
+        return logits, self._estimate_iou(logits, deep, middle, inputs)
 
     def classify_presence(self, inputs: DecoderInputs, masks: torch.Tensor) -> torch.Tensor:
         """Classify whether traits are present, given their masks: float32 (T,), logits.

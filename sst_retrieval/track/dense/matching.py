@@ -253,7 +253,8 @@ class PCAProjection:
         """Compute the components of a support, float32 (D, G, G); keep those of the largest variance."""
         cells = grid.flatten(1).T
         self._mean = cells.mean(0)
-        scatter = (cells - self._mean).T @ (cells - self._mean)
+        centred = cells - self._mean
+        scatter = centred.T @ centred
         _, components = torch.linalg.eigh(scatter)
         self._components = components[:, -dimensions:]
 

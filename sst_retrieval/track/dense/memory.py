@@ -40,9 +40,9 @@ class SupportEncoding:
     Attributes:
         frame: in which the specimen is upright like the group's first support; the frame of everything below.
         poses: frames in which the support was encoded to estimate poses, `frame` first.
-        pose_descriptors: float32 (P, D, g, g), one grid a pose.
+        pose_descriptors: one float32 (F, D) a pose: descriptors of the F of g * g cells that show the specimen.
         pose_normalisation: see `track.dense.matching.Normalisation`.
-        pose_foreground: bool (P, g * g), cells that show the specimen, one row a pose.
+        pose_cells: one int64 (F,) a pose, ascending: which cells those are, row by row.
         displacement_grid, transfer_grid: the support at the resolution at which displacements are estimated, and at
             the one at which labels are transferred.
         statistics: of the trunk's levels of strides 4, 8 and 16; the first support's are used for all images.
@@ -53,9 +53,9 @@ class SupportEncoding:
 
     frame: Frame
     poses: tuple[Frame, ...]
-    pose_descriptors: torch.Tensor
+    pose_descriptors: tuple[torch.Tensor, ...]
     pose_normalisation: Normalisation
-    pose_foreground: torch.Tensor
+    pose_cells: tuple[torch.Tensor, ...]
     displacement_grid: SupportGrid
     transfer_grid: SupportGrid
     statistics: ChannelStatistics

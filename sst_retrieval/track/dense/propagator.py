@@ -43,6 +43,7 @@ from sst_retrieval.track.dense.decoder import build_decoder_inputs
 from sst_retrieval.track.dense.keys import KeyVotes, compute_channel_statistics
 from sst_retrieval.track.dense.matching import (
     DescriptorSettings,
+    Normalisation,
     PCAProjection,
     Votes,
     average_over_cells,
@@ -316,17 +317,17 @@ class DensePropagator:
         settings = self.settings
         poses = frames.pose_hypotheses(frame, settings.pose_rotations)
         image = Pyramid(support.image)
-        views = [frames.warp_image(image, pose, settings.pose_side) for pose in poses]
-        descriptors, normalisation = compute_descriptors(
-            self.matching_trunk.levels(np.stack(views)),
-            views,
-            settings.pose_descriptor,
-            first.pose_normalisation if first else None,
-        )
         specimen = mask_pyramid(join_masks(support) | foreground_mask(support.image))
-        cells = settings.pose_descriptor.cells
-        coverages = [frames.warp_mask(specimen, pose, settings.pose_side) for pose in poses]
-        foreground = [average_over_cells(coverage, cells) > FOREGROUND_SHARE for coverage in coverages]
+        normalisation = first.pose_normalisation if first else None
+        pose_descriptors, pose_cells = [], []
+        for pose in poses:  # One by one: all features of all poses would not stay in the processor's cache.
+            descriptors, normalisation = self._describe_in_pose(image, pose, normalisation)
+            coverage = frames.warp_mask(specimen, pose, settings.pose_side)
+            foreground = average_over_cells(coverage, settings.pose_descriptor.cells) > FOREGROUND_SHARE
+            cells = torch.from_numpy(np.flatnonzero(foreground)).to(descriptors.device)
+            pose_descriptors.append(descriptors.T[cells])
+            pose_cells.append(cells)
+        assert normalisation is not None
         view = frames.warp_image(image, frame, settings.side)
         levels = self.matching_trunk.levels(view[None], deepest=4)
         labels = compute_support_labels(support, traits, frame, settings.side)
@@ -344,9 +345,9 @@ class DensePropagator:
         return SupportEncoding(
             frame=frame,
             poses=tuple(poses),
-            pose_descriptors=descriptors,
+            pose_descriptors=tuple(pose_descriptors),
             pose_normalisation=normalisation,
-            pose_foreground=torch.from_numpy(np.stack(foreground).reshape(len(poses), -1)).to(descriptors.device),
+            pose_cells=tuple(pose_cells),
             displacement_grid=self._describe_support(
                 levels, view, labels, settings.displacement_descriptor, first.displacement_grid if first else None
             ),
@@ -390,25 +391,25 @@ class DensePropagator:
         target = self._describe_coarsely(image, start, supports[0])  # The supports of a group share the normalisation.
         hypotheses = []
         for support in supports:
-            poses = zip(support.poses, support.pose_descriptors, support.pose_foreground, strict=True)
-            for number, (pose, descriptors, foreground) in enumerate(poses):
-                similarity, nearest = self._match_nearest(descriptors, foreground, target)
-                hypotheses.append((similarity, number, support, pose, foreground, nearest))
+            poses = zip(support.poses, support.pose_descriptors, support.pose_cells, strict=True)
+            for number, (pose, descriptors, cells) in enumerate(poses):
+                similarity, nearest = self._match_nearest(descriptors, cells, target)
+                hypotheses.append((similarity, number, support, pose, cells, nearest))
         hypotheses.sort(key=lambda one: -one[0])
         alike = {step % self.settings.pose_rotations for step in range(-NEAR_ROTATIONS, NEAR_ROTATIONS + 1)}
         best, others = hypotheses[: self.settings.pose_candidates], hypotheses[self.settings.pose_candidates :]
         if not any(number in alike for _, number, *_ in best):
             best += [one for one in others if one[1] in alike][:1]
         candidates = []
-        for _, _, support, pose, foreground, nearest in best:
+        for _, _, support, pose, cells, nearest in best:
             upright_to_pose = frames.compose(pose, frames.invert(support.frame))
-            frame = frames.compose(frames.invert(upright_to_pose), self._fit_frame(start, foreground, nearest))
-            upright, foreground = support.pose_descriptors[0], support.pose_foreground[0]
+            frame = frames.compose(frames.invert(upright_to_pose), self._fit_frame(start, cells, nearest))
+            upright, cells = support.pose_descriptors[0], support.pose_cells[0]
             for _ in range(self.settings.pose_refinements):
                 target = self._describe_coarsely(image, frame, support)
-                _, nearest = self._match_nearest(upright, foreground, target)
-                frame = self._fit_frame(frame, foreground, nearest)
-            similarity, _ = self._match_nearest(upright, foreground, self._describe_coarsely(image, frame, support))
+                _, nearest = self._match_nearest(upright, cells, target)
+                frame = self._fit_frame(frame, cells, nearest)
+            similarity, _ = self._match_nearest(upright, cells, self._describe_coarsely(image, frame, support))
             candidates.append((similarity, frame))
         _, best_frame = max(candidates, key=lambda one: one[0])
         return best_frame
@@ -444,32 +445,38 @@ class DensePropagator:
 
     def _describe_coarsely(self, image: Pyramid[RGBImage], frame: Frame, support: SupportEncoding) -> torch.Tensor:
         """Compute the pose descriptors of an image in a frame: float32 (D, g * g)."""
+        return self._describe_in_pose(image, frame, support.pose_normalisation)[0]
+
+    def _describe_in_pose(
+        self, image: Pyramid[RGBImage], frame: Frame, normalisation: Normalisation | None
+    ) -> tuple[torch.Tensor, Normalisation]:
+        """Compute pose descriptors, float32 (D, g * g), with a normalisation, or with the image's own."""
         view = frames.warp_image(image, frame, self.settings.pose_side)
         levels = self.matching_trunk.levels(view[None])
-        grid, _ = compute_descriptors(levels, [view], self.settings.pose_descriptor, support.pose_normalisation)
-        return grid[0].flatten(1)
+        grid, normalisation = compute_descriptors(levels, [view], self.settings.pose_descriptor, normalisation)
+        return grid[0].flatten(1), normalisation
 
     def _match_nearest(
-        self, descriptors: torch.Tensor, foreground: torch.Tensor, target: torch.Tensor
+        self, descriptors: torch.Tensor, cells: torch.Tensor, target: torch.Tensor
     ) -> tuple[float, torch.Tensor]:
         """Find the most similar target cell of every foreground cell of a support.
 
         Args:
-            descriptors: float32 (D, g, g), of the support.
-            foreground: bool (g * g).
+            descriptors: float32 (F, D), of the support's foreground cells.
+            cells: int64 (F,), which those are.
             target: float32 (D, g * g).
 
         Returns:
-            The mean similarity (inner product less the position's cost); int64 (foreground cells,), target cells.
+            The mean similarity (inner product less the position's cost); int64 (F,), target cells.
         """
-        costs = self._position_costs.to(target.device)[foreground]
-        best, nearest = torch.addmm(costs, descriptors.flatten(1)[:, foreground].T, target, beta=-1).max(dim=1)
+        costs = self._position_costs.to(target.device)[cells]
+        best, nearest = torch.addmm(costs, descriptors, target, beta=-1).max(dim=1)
         return float(best.mean()), nearest
 
-    def _fit_frame(self, frame: Frame, foreground: torch.Tensor, nearest: torch.Tensor) -> Frame:
+    def _fit_frame(self, frame: Frame, cells: torch.Tensor, nearest: torch.Tensor) -> Frame:
         """Compose a frame with the similarity transform fitted to matched cells of support and target."""
         places = compute_cell_centres(self.settings.pose_descriptor.cells).double().numpy()
-        fitted = frames.fit_similarity(places[foreground.cpu().numpy()], places[nearest.cpu().numpy()])
+        fitted = frames.fit_similarity(places[cells.cpu().numpy()], places[nearest.cpu().numpy()])
         return frame if fitted is None else frames.compose(frames.invert(fitted), frame)
 
     def _match_view(self, frame: Frame, view: RGBImage, memory: DenseMemory) -> TargetMatch:

@@ -145,9 +145,9 @@ class TrainedDecoder:
             tuple(level.to(self._device) for level in inputs.levels),
             inputs.rivals.to(self._device),
         )
-        logits, estimates = self._network(moved)
+        logits, quality = self._network.predict_masks(moved)
         probability = torch.sigmoid(logits).cpu()
-        expected = torch.sigmoid(estimates[:, 0]).cpu().numpy()
+        expected = torch.sigmoid(quality).cpu().numpy()
         margin = (probability - compute_strongest_rival(probability, inputs.rivals.cpu()).clamp(min=0.5)).numpy()
         # In distribution the decoder's own mask, as in training; out of it that of the rules, if they find any: a poor
         # mask of the decoder must not make a trait absent of which the rules find a good one.
