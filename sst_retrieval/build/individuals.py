@@ -20,6 +20,7 @@ import numpy as np
 
 from sst_retrieval.annotate.supports import Supports
 from sst_retrieval.build.regions import describe_regions, replace_drawn, replace_reviewed
+from sst_retrieval.build.workers import PartWorkers
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.errors import InputError
 from sst_retrieval.find.contract import FOUND, Finder, check_detections, compares_groups
@@ -226,6 +227,7 @@ def describe_individuals(
     propagator: Propagator,
     embedder: Embedder,
     align: Any,
+    parts: PartWorkers | None = None,
 ) -> tuple[list[list[Region]], list[str]]:
     """Propagate the traits to each individual by itself, describe and measure them.
 
@@ -238,15 +240,18 @@ def describe_individuals(
         propagator: finds the traits.
         embedder: describes them.
         align: a function that aligns what was found to the reference (`Alignment.apply`).
+        parts: work on several individuals at the same time, with the same results; None works on one after the other.
 
     Returns:
         The regions of each individual, in order of their numbers; and what was left out, a sentence each.
     """
+    parts = parts or PartWorkers()
     detections = [each.detection for each in individuals]
     cutouts = [cut_out(image, detections, at) for at in range(len(individuals))]
-    results = _propagate(propagator, memory, cutouts)
+    results = _propagate(propagator, memory, cutouts, parts)
     taken = np.zeros(image.shape[:2], dtype=bool)
-    described, notes = {}, []
+    settled: dict[int, tuple[Propagated, Placement]] = {}
+    notes = []
     # The surest first: where two reach for the same pixels, it has them.
     for at in sorted(range(len(individuals)), key=lambda at: (not individuals[at].decided, -detections[at].score, at)):
         individual, cutout, found = individuals[at], cutouts[at], results[at]
@@ -264,29 +269,41 @@ def describe_individuals(
         outline = cutout.own if individual.decided else found.masks.any(axis=0) | (cutout.own & free)
         _inside(taken, cutout)[...] |= outline
         place = cutout.place_box(rle.box(outline))
-        placement = Placement(
-            photograph.id, individual.number, place, individual.detection.score, cutout.encode(outline)
+        encoded = cutout.encode(outline)
+        score = individual.detection.score
+        settled[at] = found, Placement(photograph.id, individual.number, place, score, encoded)
+
+    def describe(at: int) -> list[Region]:
+        found, placement = settled[at]
+        cutout = cutouts[at]
+        return describe_regions(
+            individuals[at].id, cutout.image, align(found), memory.traits, embedder, cutout=cutout, placement=placement
         )
-        described[at] = describe_regions(
-            individual.id, cutout.image, align(found), memory.traits, embedder, cutout=cutout, placement=placement
-        )
-    return [described[at] for at in sorted(described)], notes
+
+    return parts.map(describe, sorted(settled)), notes
 
 
-def _propagate(propagator: Propagator, memory: Memory, cutouts: Sequence[Cutout]) -> list[Propagated | InputError]:
+def _propagate(
+    propagator: Propagator, memory: Memory, cutouts: Sequence[Cutout], parts: PartWorkers
+) -> list[Propagated | InputError]:
     """Find the traits on every cut-out; an individual that the propagator refuses takes no other with it."""
     size = get_batch_size(propagator)
-    results: list[Propagated | InputError] = []
-    for start in range(0, len(cutouts), size):
-        images = [each.image for each in cutouts[start : start + size]]
-        try:
-            results += check_propagated(propagator.propagate(memory, images), images, memory.traits, propagator.name)
-        except InputError as error:
-            if len(images) == 1:
-                results.append(error)
-            else:
-                results += [_propagate(propagator, memory, [one])[0] for one in cutouts[start : start + size]]
-    return results
+    batches = [cutouts[start : start + size] for start in range(0, len(cutouts), size)]
+    results = parts.map(lambda batch: _propagate_together(propagator, memory, batch), batches)
+    return [each for batch in results for each in batch]
+
+
+def _propagate_together(
+    propagator: Propagator, memory: Memory, cutouts: Sequence[Cutout]
+) -> list[Propagated | InputError]:
+    """Find the traits on the cut-outs of a batch; if one is refused, on each alone."""
+    images = [each.image for each in cutouts]
+    try:
+        return [*check_propagated(propagator.propagate(memory, images), images, memory.traits, propagator.name)]
+    except InputError as error:
+        if len(images) == 1:
+            return [error]
+        return [_propagate_together(propagator, memory, [one])[0] for one in cutouts]
 
 
 def _replace_drawn(found: Propagated, traits: Sequence[str], individual: Numbered, cutout: Cutout) -> Propagated:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from sst_retrieval.build.alignment import UNCHANGED, Alignment
 from sst_retrieval.build.individuals import GroupFinder, describe_individuals, find_individuals
 from sst_retrieval.build.plan import Task
 from sst_retrieval.build.regions import describe_regions, replace_drawn, replace_reviewed
-from sst_retrieval.build.workers import PixelBudget
+from sst_retrieval.build.workers import PartWorkers, PixelBudget
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import ImageError, InputError
 from sst_retrieval.imaging.exposure import describe_exposure, is_one_colour
@@ -122,7 +123,7 @@ def cut_batches(propagator: Propagator, tasks: Sequence[Task]) -> Iterator[Seque
 
 
 def process_batch(
-    batch: Batch, engines: Engines, paths: IndexPaths, budget: PixelBudget
+    batch: Batch, engines: Engines, paths: IndexPaths, budget: PixelBudget, parts: PartWorkers | None = None
 ) -> list[PhotographRows | Skipped]:
     """Propagate to the photographs of a batch, describe and measure them, and write their thumbnails and crops.
 
@@ -131,6 +132,7 @@ def process_batch(
         engines: the models.
         paths: of the index, for thumbnails and crops; nothing else in it is touched.
         budget: is waited for, if large photographs are in process.
+        parts: work on several individuals of a photograph at the same time; None works on one after the other.
 
     Returns:
         For every photograph what is to be kept of it, or why it is skipped.
@@ -141,7 +143,8 @@ def process_batch(
     try:
         with budget.reserve(sum(_count_pixels(task) for task in batch.tasks)):
             if batch.group_finder is not None:
-                return [_process_several(task, batch, batch.group_finder, engines, paths) for task in batch.tasks]
+                finder, parts = batch.group_finder, parts or PartWorkers()
+                return [_process_several(task, finder, batch, engines, paths, parts) for task in batch.tasks]
             results = _propagate(engines.propagator, batch)
             return [_describe(result, batch, engines, paths) for result in results]
     except Exception as error:
@@ -264,7 +267,7 @@ def _make_rows(
 
 
 def _process_several(
-    task: Task, batch: Batch, group_finder: GroupFinder, engines: Engines, paths: IndexPaths
+    task: Task, group_finder: GroupFinder, batch: Batch, engines: Engines, paths: IndexPaths, parts: PartWorkers
 ) -> PhotographRows | Skipped:
     """Make the rows of a photograph that may show several individuals, or record why it is skipped."""
     read = _read_photograph(task)
@@ -280,10 +283,10 @@ def _process_several(
         propagator=engines.propagator,
         embedder=engines.embedder,
         align=batch.alignment.apply,
+        parts=parts,
     )
     with explain_disk_errors(paths.root):
-        for regions in described:
-            write_individual_thumbnails(paths, read.image, regions)
+        parts.map(partial(write_individual_thumbnails, paths, read.image), described)
     rows = [(region, task.content, task.supports) for regions in described for region in regions]
     empty = None if rows else (name, task.content, task.supports)
     return PhotographRows(name, rows, (*read.notes, *notes), empty)

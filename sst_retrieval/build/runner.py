@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from sst_retrieval.build.cluster import open_cluster
 from sst_retrieval.build.photographs import Batch, PhotographRows, process_batch
 from sst_retrieval.build.settings import BuildSettings
-from sst_retrieval.build.workers import PixelBudget, choose_workers, map_in_order
+from sst_retrieval.build.workers import PartWorkers, PixelBudget, choose_workers, map_with_parts
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.types import Skipped
@@ -88,8 +87,12 @@ class LocalRunner:
 
     def process(self, batches: Iterable[Batch], paths: IndexPaths) -> Generator[list[PhotographRows | Skipped]]:
         """Process batches of photographs, as `Runner.process`."""
-        process = partial(process_batch, engines=self.engines, paths=paths, budget=PixelBudget())
-        return map_in_order(process, batches, self.workers)
+        budget = PixelBudget()
+
+        def process(batch: Batch, parts: PartWorkers) -> list[PhotographRows | Skipped]:
+            return process_batch(batch, self.engines, paths, budget, parts)
+
+        return map_with_parts(process, batches, self.workers)
 
 
 @contextmanager

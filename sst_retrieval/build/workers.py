@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,6 +167,62 @@ def map_in_order(process: Callable[[Item], Result], items: Iterable[Item], worke
     """Process items on threads that share the processor's cores, several at the same time (see `map_on_threads`)."""
     with _share_cores(workers) as prepare:
         yield from map_on_threads(process, items, workers, prepare)
+
+
+class PartWorkers:
+    """Threads that work on parts of photographs, such as the individuals of a drawer (a context manager).
+
+    They are beside those that work on photographs, which wait meanwhile: so a single drawer uses all cores, and of
+    several drawers no more parts are in work at the same time than there are workers.
+    """
+
+    def __init__(self, workers: int = 1, prepare: Callable[[], None] | None = None) -> None:
+        """Start no thread yet.
+
+        Args:
+            workers: how many parts at the same time; with one they are worked on in the caller's thread.
+            prepare: is called by each of several threads before it starts.
+        """
+        self._pool = (
+            ThreadPoolExecutor(workers, thread_name_prefix="parts", initializer=prepare) if workers > 1 else None
+        )
+
+    def __enter__(self) -> PartWorkers:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Wait for what is running, and start nothing more."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def map(self, process: Callable[[Item], Result], parts: Sequence[Item]) -> list[Result]:
+        """Process parts; the results come in their order, and the error of the first that failed is raised.
+
+        Args:
+            process: is called with each part. It must not call this method.
+            parts: of one photograph.
+        """
+        if self._pool is None or len(parts) < 2:
+            return [process(each) for each in parts]
+        return list(self._pool.map(process, parts))
+
+
+def map_with_parts(
+    process: Callable[[Item, PartWorkers], Result], items: Iterable[Item], workers: int
+) -> Generator[Result]:
+    """Process items as `map_in_order` does, with threads for the parts of each.
+
+    Args:
+        process: is called with each item, and with what works on its parts.
+        items: taken one by one, in the caller's thread, while the workers run.
+        workers: how many items at the same time, and how many parts of all items.
+
+    Yields:
+        The result of each item, in their order.
+    """
+    with _share_cores(workers) as prepare, PartWorkers(workers, prepare) as parts:
+        yield from map_on_threads(lambda item: process(item, parts), items, workers, prepare)
 
 
 def map_on_threads(

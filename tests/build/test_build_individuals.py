@@ -125,6 +125,23 @@ def test_individuals_that_look_the_same_are_described_the_same_wherever_they_lie
         )
 
 
+def test_individuals_are_the_same_however_many_are_worked_on_at_the_same_time(table: Path) -> None:
+    one, three = table.parent / "one", table.parent / "three"
+    models = replace(TRAYS, propagator="fakes:ConcurrentTracker", embedder="fakes:ConcurrentEmbedder")
+    build_trays(table, one, replace(models, workers=1))
+    build_trays(table, three, replace(models, workers=3))
+    with open_index(one) as alone, open_index(three) as together:
+        for each, other in zip(alone.individuals(), together.individuals(), strict=True):
+            assert each.id == other.id
+            assert np.array_equal(outline_of(each), outline_of(other))
+            for trait in TRAITS:
+                first, second = alone.region(each.id, trait), together.region(each.id, trait)
+                assert first.rle == second.rle
+                assert first.measurements == second.measurements
+                assert np.array_equal(first.vector, second.vector)
+    assert pictures(one) == pictures(three)
+
+
 def test_a_photograph_without_an_individual_says_0_and_is_not_searched_again(table: Path, folder: Path) -> None:
     with open_index(folder) as index:
         assert index.info()["individuals"] == 8

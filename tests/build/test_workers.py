@@ -35,7 +35,16 @@ from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.build import workers
 from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.build.regions import describe_regions
-from sst_retrieval.build.workers import MAX_WORKERS, PREFETCH, PixelBudget, choose_workers, count_cores, map_in_order
+from sst_retrieval.build.workers import (
+    MAX_WORKERS,
+    PREFETCH,
+    PartWorkers,
+    PixelBudget,
+    choose_workers,
+    count_cores,
+    map_in_order,
+    map_with_parts,
+)
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.describe.openclip import open_clip_embedder
 from sst_retrieval.engines import Engines, load_engines
@@ -114,6 +123,55 @@ def test_an_error_is_raised_in_its_place_and_nothing_is_begun_after_it(workers: 
         seen.extend(map_in_order(work, range(1000), workers))  # Takes what comes before the error.
     assert seen == [0, 1, 2]
     assert len(begun) <= 4 + PREFETCH * workers
+
+
+def test_parts_of_one_piece_are_worked_on_at_the_same_time_and_stay_in_order() -> None:
+    together = threading.Barrier(3, timeout=PATIENCE)
+
+    def work(piece: int, parts: PartWorkers) -> list[int]:
+        def double(part: int) -> int:
+            together.wait()  # Fewer than three at the same time would wait for ever.
+            return 2 * part
+
+        return parts.map(double, range(piece, piece + 3))
+
+    assert list(map_with_parts(work, [0, 10], 3)) == [[0, 2, 4], [20, 22, 24]]
+
+
+def test_of_all_pieces_no_more_parts_than_workers_are_in_work() -> None:
+    lock, busy, most = threading.Lock(), 0, 0
+
+    def work(piece: int, parts: PartWorkers) -> list[int]:
+        def count(part: int) -> int:
+            nonlocal busy, most
+            with lock:
+                busy += 1
+                most = max(most, busy)
+            threading.Event().wait(0.005)
+            with lock:
+                busy -= 1
+            return part
+
+        return parts.map(count, range(5))
+
+    assert list(map_with_parts(work, range(4), 2)) == [list(range(5))] * 4
+    assert most == 2
+
+
+def test_one_worker_works_on_parts_in_its_own_thread_and_errors_are_raised() -> None:
+    def work(piece: int, parts: PartWorkers) -> set[int]:
+        return set(parts.map(lambda _: threading.get_ident(), range(3)))
+
+    assert list(map_with_parts(work, range(2), 1)) == [{threading.get_ident()}] * 2
+
+    def fail(part: int) -> int:
+        if part == 1:
+            raise ValueError("one")
+        return part
+
+    for count in (1, 2):
+        with pytest.raises(ValueError, match="one"):
+            list(map_with_parts(lambda piece, parts: parts.map(fail, range(3)), range(2), count))
 
 
 def test_large_photographs_wait_for_room() -> None:
