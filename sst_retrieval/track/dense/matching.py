@@ -25,6 +25,7 @@ from sst_retrieval.types import Floats, RGBImage
 
 LAB_RANGE = np.array([100, 60, 60], dtype=np.float32)  # Scales L, a and b to similar ranges.
 CHUNK = 4  # Blocks that are matched at a time: what they need stays in a core's own cache.
+TRAINING_CHUNK = 64
 FAR = 1e4  # Squared distance of what lies beyond the image.
 MIN_EXPONENT = -80.0  # exp(-80) vanishes in any sum; so do smaller values, but denormals take ten times as long.
 BLOCK = 8  # Edge in cells. Cells of a block share their candidates, so that matching is a few large products.
@@ -166,9 +167,11 @@ class Votes:
         label_windows = self._windows(labels)
         ones = torch.ones_like(self._target[..., :1])
         target = torch.cat([2 * self._target, -ones, -ones], dim=-1)
+        # In training each chunk has a gradient as large as all windows: few chunks are faster.
+        chunk = TRAINING_CHUNK if windows.requires_grad else CHUNK
         counts = [
-            self._count(target[start : start + CHUNK], windows, label_windows, start)
-            for start in range(0, len(target), CHUNK)
+            self._count(target[start : start + chunk], windows, label_windows, start)
+            for start in range(0, len(target), chunk)
         ]
         none = (ones, ones.expand(-1, -1, len(labels)), ones)  # No block of the target is near a label.
         top, votes, total = (torch.cat(parts) for parts in zip(*counts, strict=True)) if counts else none
@@ -315,6 +318,9 @@ def _split_into_blocks(grid: torch.Tensor, active: tuple[torch.Tensor, ...]) -> 
 
 def _gather_windows(windows: torch.Tensor, places: Sequence[Sequence[int]]) -> torch.Tensor:
     """Copy the windows of some blocks: (down, across, C, K, K) to (blocks, C, K * K)."""
+    if windows.requires_grad:  # As in `Votes.add`.
+        rows, columns = zip(*places, strict=True)
+        return windows[list(rows), list(columns)].flatten(2)
     # One after the other: whole rows are copied, which indexing with all places at once would do number by number.
     return torch.stack([windows[row, column] for row, column in places]).flatten(2)
 
