@@ -435,7 +435,7 @@ def disk(path: Path, regions: int) -> dict[str, Any]:
     """Add up the sizes of the files of an index by kind, in bytes a region."""
     kinds = {"shards": "shards/*.parquet", "catalog": "generations/*/catalog.duckdb"}
     kinds |= {"vectors": "generations/*/vectors/*.faiss", "places": "generations/*/vectors/*.places.npz"}
-    kinds |= {"codes": "generations/*/vectors/*.codes.np[yz]"}
+    kinds |= {"codes": "generations/*/vectors/*.codes.np[yz]", "owners": "generations/*/owners/*"}
     sizes = {name: sum(file.stat().st_size for file in path.glob(kind)) / regions for name, kind in kinds.items()}
     whole = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / regions
     return {"disk_bytes_a_region": {**sizes, "in all": whole}}

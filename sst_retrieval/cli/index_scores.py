@@ -31,7 +31,7 @@ def score_masks(index: Index, labels: Path) -> MaskScores:
     return mask_scores(
         labels,
         lambda specimen: label_map(index, specimen),
-        groups={specimen.id: specimen.group for specimen in index.individuals()},
+        groups={specimen.id: specimen.group for specimen in index.iterate_individuals()},
         supports=[_SupportRecord(each["specimen"], each["group"], tuple(each["traits"])) for each in supports],
         numbers=index.trait_numbers,
     )
@@ -61,7 +61,7 @@ def column_values(index: Index, column: str) -> dict[str, Scalar]:
     """Return specimen -> its value in a column; "group" is always there."""
     if column not in index.columns and column != "group":
         raise QueryError(f"the index has no column {column!r}; it has: {', '.join(index.columns)}")
-    return {each.id: each.metadata.get(column, each.group) for each in index.individuals()}
+    return {each.id: each.metadata.get(column, each.group) for each in index.iterate_individuals()}
 
 
 def choose_column(index: Index) -> str | None:

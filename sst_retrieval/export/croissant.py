@@ -161,9 +161,8 @@ def _find_licences(index: Index) -> list[str]:
     for name in LICENCE_COLUMNS:
         found = columns.get(name.casefold())
         if found is not None:
-            return sorted(
-                {str(value) for each in index.individuals() if (value := each.photograph.metadata[found]) is not None}
-            )
+            values = (each.photograph.metadata[found] for each in index.iterate_individuals())
+            return sorted({str(value) for value in values if value is not None})
     return []
 
 

@@ -93,7 +93,7 @@ def export_counts(index: Index, path: Path, *, where: str | None = None, min_sco
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["photograph", "specimen", "view", "group", "image", "individuals", "mean_score", "skipped"])
     count = 0
-    for each in index.photographs():
+    for each in index.iterate_photographs():
         if chosen is None or each.id in chosen:
             about = each.id, each.specimen, each.view, each.group, each.image.name
             if each.id in processed:

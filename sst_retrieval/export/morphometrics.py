@@ -48,7 +48,7 @@ def export_tps(
         The number of outlines.
     """
     found = index.outlines(trait, points=points, where=combine_predicate(where, min_confidence), scale=scale)
-    photographs = {each.id: each.image.name for each in index.individuals()}
+    photographs = {each.id: each.image.name for each in index.iterate_individuals()}
     provenance = file_provenance(
         index,
         f"outlines of {trait}, (semi-)landmarks in pixels, y up",

@@ -60,9 +60,9 @@ def list_photographs(index: Index, where: str | None = None) -> list[PhotographC
     """
     on: dict[str, list[Individual]] = {}
     left_out = {each.photograph for each in index.skipped()}
-    photographs = {each.id: each for each in index.photographs()}
+    photographs = {each.id: each for each in index.iterate_photographs()}
     decisions = {each.individual: each for each in index.individual_reviews()}
-    for each in index.individuals():
+    for each in index.iterate_individuals():
         if each.size is None:
             left_out.add(each.photograph.id)  # A build that was stopped has not come to it.
         elif (decided := _apply_decision(each, decisions.pop(each.id, None))) is not None:

@@ -48,6 +48,7 @@ from sst_retrieval.index.epochs import (
 from sst_retrieval.index.generation import (
     FOUND,
     SELECT_INDIVIDUALS,
+    SELECT_LONE,
     SELECT_MADE,
     connect,
     find_measurements,
@@ -221,7 +222,10 @@ def _explain_database() -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException as error:
         raise NotAnAdditionError(f"the database needs more memory: {error}") from error
-    except DAMAGE as error:
+    except duckdb.Error as error:
+        # DuckDB has no class for a block whose checksum is wrong.
+        if not isinstance(error, DAMAGE) and type(error) is not duckdb.Error:
+            raise
         raise NotAnAdditionError(f"the last catalog is damaged: {error}") from error
 
 
@@ -345,8 +349,8 @@ def _change_catalog(
     # The individuals of photographs that only have another row now, in the form in which shards have them.
     kept = """(SELECT "sst:photograph" AS photograph, "sst:individual" AS individual, "sst:number" AS number,
                       "sst:box" AS individual_box, "sst:score" AS score, "sst:outline" AS outline,
-                      "sst:height" AS height, "sst:width" AS width
-               FROM individuals WHERE "sst:photograph" IN (FROM touched)
+                      "sst:height" AS height, "sst:width" AS width, "sst:first" AS first
+               FROM individual_rows WHERE "sst:photograph" IN (FROM touched)
                                   AND "sst:photograph" NOT IN (SELECT photograph FROM newest))"""
     processed = """(SELECT photograph FROM live UNION ALL SELECT photograph FROM made
                     WHERE NOT removed AND photograph NOT IN (SELECT photograph FROM newest))"""
@@ -374,8 +378,8 @@ def _change_catalog(
             """SELECT "sst:region" FROM region_rows WHERE "sst:photograph" IN (FROM touched)""",
             select_region_rows(f"{new_regions} UNION ALL FROM kept_regions", own, measured, "new_individuals"),
         ),
-        ("individuals", "FROM touched", 'FROM new_individuals ORDER BY "sst:individual"'),
-        ("photographs", "FROM touched", 'FROM fresh ORDER BY "sst:photograph"'),
+        ("individual_rows", "FROM touched", 'FROM new_individuals ORDER BY "sst:individual"'),
+        ("lone_photographs", "FROM touched", SELECT_LONE.format(photographs="fresh", individuals="new_individuals")),
         ("made", "SELECT photograph FROM newest", SELECT_MADE),
     ):
         replace_rows(connection, table, replaced_rows, rows)

@@ -3,7 +3,8 @@
     photographs   `PHOTOGRAPH_COLUMNS`, then every column of the collection under its own name
     individuals   `INDIVIDUAL_COLUMNS`, then every column of the collection; a photograph that was not processed has a
                   row without sst:height, one on which no individual was found has none
-    regions       region_id, individual, trait, present, confidence, height, width, box, frame, rle, content_hash
+    regions       region_id, individual, trait, present, confidence, height, width, box, frame, rle
+    region_hashes region_id, individual, trait, rle, content_hash; before this table, `regions` had the last column
     measurements  region_id, then one DOUBLE column a measurement
     reviews       region_id, individual, trait, review, reviewer, time, comment: what counted at the commit
     skipped       photograph, stage, reason
@@ -38,6 +39,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.duck import SandboxedDatabase, column_namer, quote_name
@@ -64,6 +66,15 @@ _BEFORE_REVIEWS = (
 )
 
 _BATCH = 2048  # Masks in memory at a time.
+
+BATCH_ROWS = 65_536
+"""Rows of the table of regions in memory at a time."""
+
+_ROWS_AT_ONCE = 10_000
+"""Rows of individuals or photographs in memory at a time."""
+
+_REVIEW_PLACE = 8
+"""Place of the column "sst:review" in the table of regions."""
 
 _PLACES = """(SELECT "sst:individual", "sst:photograph", "sst:specimen", "sst:number", "sst:box", "sst:score"
     FROM individuals)"""
@@ -123,6 +134,7 @@ class Catalog(SandboxedDatabase):
         self.columns: dict[str, str] = {name: kind for name, kind, *_ in columns if name not in INDIVIDUAL_COLUMNS}
         self.plain, self.places_individuals = differ == 0, placed > 0
         self.measurement_names = tuple(name for name, *_ in measured)[1:]
+        self._hashes = "region_hashes" if "region_rows" in tables else "regions"
         # In which order regions are listed; of what was added, the numbers do not tell the order.
         self._order = ("trait", "individual") if "additions" in tables else ("region_id",)
         self.has_review_column = any(name.casefold() == "review" for name in self.columns)
@@ -218,7 +230,7 @@ class Catalog(SandboxedDatabase):
             IndexFolderError: there are reviews, and the catalog was made by a version without reviews.
         """
         current = latest_reviews(reviews)
-        sql = """SELECT region_id, individual, trait, content_hash, rle FROM regions
+        sql = f"""SELECT region_id, individual, trait, content_hash, rle FROM {self._hashes}
                  WHERE individual IN (SELECT unnest($names))"""
         names = sorted({name for name, *_ in current})
         rows = self._rows_with_hash(sql, {"names": names}) if names else []
@@ -227,8 +239,8 @@ class Catalog(SandboxedDatabase):
     def _find_reviewed_individuals(self, current: Mapping[Key, Review]) -> list[tuple[str, bytes | None, str]]:
         """Find (individual, outline, SHA-256 of the photograph's content) of those that were reviewed themselves."""
         names = sorted({name for name, trait, _ in current if trait == WHOLE})
-        sql = """SELECT "sst:individual", "sst:outline", any_value(content_hash) FROM individuals
-                 JOIN regions ON individual = "sst:individual"
+        sql = f"""SELECT "sst:individual", "sst:outline", any_value(content_hash) FROM individuals
+                 JOIN {self._hashes} ON individual = "sst:individual"
                  WHERE "sst:individual" IN (SELECT unnest($names)) GROUP BY ALL"""
         return (
             [(name, outline, content) for name, outline, content in self.rows(sql, {"names": names})] if names else []
@@ -246,20 +258,49 @@ class Catalog(SandboxedDatabase):
             collection's own columns, then measurements; one that the collection has, too, is called "sst:" and its
             name.
         """
+        region_reviews = self.region_reviews
+        with self.cursor() as cursor:
+            frame = cursor.execute(self._table_sql("$trait IS NULL OR r.trait = $trait"), {"trait": trait}).df()
+        frame.insert(_REVIEW_PLACE, "sst:review", region_reviews.statuses(frame["sst:region"].to_numpy()))
+        return frame
+
+    def iterate_table(self, trait: str | None = None, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of `table` as Arrow record batches, some thousand in memory at a time.
+
+        Args:
+            trait: name of a trait; None takes all.
+            rows: of a batch, at most.
+
+        Yields:
+            Batches of one schema, at least one; empty (not NaN) where a value is missing.
+        """
+        region_reviews = self.region_reviews
+        order = ", ".join(self._order)
+        with self.cursor() as cursor:
+            sql = f"SELECT region_id FROM regions WHERE $trait IS NULL OR trait = $trait ORDER BY {order}"
+            ids = np.asarray(cursor.execute(sql, {"trait": trait}).fetchnumpy()["region_id"], dtype=np.int64)
+        condition = "r.region_id BETWEEN $first AND $last AND r.region_id IN (SELECT unnest($ids::BIGINT[]))"
+        for start in range(0, max(len(ids), 1), rows):
+            part = ids[start : start + rows]
+            first, last = (int(part.min()), int(part.max())) if len(part) else (0, 0)
+            given = {"ids": part.tolist(), "first": first, "last": last}
+            with self.cursor() as cursor:
+                found = cursor.sql(self._table_sql(condition), params=given).to_arrow_table()
+            decided = pa.array(region_reviews.statuses(part), pa.string())
+            found = found.add_column(_REVIEW_PLACE, "sst:review", decided)
+            yield from found.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema=found.schema)]
+
+    def _table_sql(self, condition: str) -> str:
+        """Return the SQL that selects the rows of `table`, but for the decisions."""
         own = "".join(f", s.{quote_name(column)}" for column in self.columns)
         name_of = column_namer(self.columns)
         measured = "".join(f", m.{quote_name(name)} AS {quote_name(name_of(name))}" for name in self.measurement_names)
-        sql = f"""SELECT r.region_id AS "sst:region", s."sst:individual", s."sst:photograph", s."sst:specimen",
-                         r.trait AS "sst:trait", r.present AS "sst:present", r.confidence AS "sst:confidence",
-                         s."sst:group"{own}{measured}
-                  FROM regions r JOIN individuals s ON s."sst:individual" = r.individual
-                  LEFT JOIN measurements m ON m.region_id = r.region_id
-                  WHERE $trait IS NULL OR r.trait = $trait ORDER BY {", ".join(f"r.{name}" for name in self._order)}"""
-        region_reviews = self.region_reviews
-        with self.cursor() as cursor:
-            frame = cursor.execute(sql, {"trait": trait}).df()
-        frame.insert(8, "sst:review", region_reviews.statuses(frame["sst:region"].to_numpy()))
-        return frame
+        return f"""SELECT r.region_id AS "sst:region", s."sst:individual", s."sst:photograph", s."sst:specimen",
+                          r.trait AS "sst:trait", r.present AS "sst:present", r.confidence AS "sst:confidence",
+                          s."sst:group"{own}{measured}
+                   FROM regions r JOIN individuals s ON s."sst:individual" = r.individual
+                   LEFT JOIN measurements m ON m.region_id = r.region_id
+                   WHERE {condition} ORDER BY {", ".join(f"r.{name}" for name in self._order)}"""
 
     def measurements(self, trait: str, where: str | None = None) -> dict[str, npt.NDArray[Any]]:
         """Return the measurements of a trait on every individual that shows it.
@@ -390,18 +431,38 @@ class Catalog(SandboxedDatabase):
         Raises:
             QueryError: the predicate is not one expression or names something that is not there.
         """
-        cte, parameters = self._reviews_cte(where or "true", self.region_reviews)
-        sql = cte + 'SELECT "sst:individual" FROM individuals WHERE {}'
-        wanted = None
-        if where is not None:
-            names = self.select_where(sql, where, parameters, table="individuals")
-            wanted = set(names["sst:individual"].tolist())
-        found = []
-        with self.cursor() as cursor:
-            cursor.execute('SELECT * FROM individuals ORDER BY "sst:individual"')
-            while rows := cursor.fetchmany(_BATCH):
-                found += [self._individual(row) for row in rows if wanted is None or row[0] in wanted]
-        return found
+        return list(self.iterate_individuals(where))
+
+    def iterate_individuals(self, where: str | None = None) -> Iterator[Individual]:
+        """Yield the individuals of `individuals`, some thousand in memory at a time."""
+        names: pa.ChunkedArray | npt.NDArray[Any]
+        if where is None:
+            with self.cursor() as cursor:
+                names = cursor.sql('SELECT "sst:individual" FROM individuals ORDER BY 1').to_arrow_table().column(0)
+        else:
+            cte, parameters = self._reviews_cte(where, self.region_reviews)
+            sql = cte + 'SELECT "sst:individual" FROM individuals WHERE {}'
+            names = np.sort(self.select_where(sql, where, parameters, table="individuals")["sst:individual"])
+        for row in self._iterate_rows("individuals", "sst:individual", names):
+            yield self._individual(row)
+
+    def _iterate_rows(
+        self, table: str, key: str, names: pa.ChunkedArray | npt.NDArray[Any]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of these names, which are sorted, in their order; no cursor is held meanwhile.
+
+        Args:
+            table: name of a table.
+            key: the column that names are of; each is there once.
+            names: str (n,).
+        """
+        name = quote_name(key)
+        sql = f"""SELECT * FROM {table} WHERE {name} BETWEEN $first AND $last AND {name} IN (SELECT unnest($names))
+                  ORDER BY {name}"""
+        for start in range(0, len(names), _ROWS_AT_ONCE):
+            part = names[start : start + _ROWS_AT_ONCE]
+            listed = part.to_pylist() if isinstance(part, pa.ChunkedArray) else part.tolist()
+            yield from self.rows(sql, {"first": listed[0], "last": listed[-1], "names": listed})
 
     def nearest_names(self, name: str, count: int = 3) -> list[str]:
         """Return the ids of individuals with the smallest edit distance (Levenshtein) to a name."""
@@ -431,12 +492,14 @@ class Catalog(SandboxedDatabase):
 
     def photographs(self) -> list[Photograph]:
         """Return all photographs, those without an individual included, ordered by id."""
-        found = []
+        return list(self.iterate_photographs())
+
+    def iterate_photographs(self) -> Iterator[Photograph]:
+        """Yield the photographs of `photographs`, some thousand in memory at a time."""
         with self.cursor() as cursor:
-            cursor.execute('SELECT * FROM photographs ORDER BY "sst:photograph"')
-            while rows := cursor.fetchmany(_BATCH):
-                found += [self._photograph(row) for row in rows]
-        return found
+            names = cursor.sql('SELECT "sst:photograph" FROM photographs ORDER BY 1').to_arrow_table().column(0)
+        for row in self._iterate_rows("photographs", "sst:photograph", names):
+            yield self._photograph(row)
 
     def region(self, individual: str, trait: str) -> tuple[int, Region] | None:
         """Return a region's id and the region without its vector, or None if the trait was never looked for."""
@@ -471,7 +534,7 @@ class Catalog(SandboxedDatabase):
         Raises:
             IndexFolderError: the catalog was made by a version that did not store hashes.
         """
-        sql = "SELECT content_hash FROM regions WHERE region_id = $id"
+        sql = f"SELECT content_hash FROM {self._hashes} WHERE region_id = $id"
         return str(self._rows_with_hash(sql, {"id": region_id})[0][0])
 
     def content_hashes(self, individual: str) -> tuple[str, ...]:
@@ -480,7 +543,7 @@ class Catalog(SandboxedDatabase):
         Raises:
             IndexFolderError: the catalog was made by a version that did not store hashes.
         """
-        sql = "SELECT DISTINCT content_hash FROM regions WHERE individual = $name"
+        sql = f"SELECT DISTINCT content_hash FROM {self._hashes} WHERE individual = $name"
         return tuple(str(content) for (content,) in self._rows_with_hash(sql, {"name": individual}))
 
     def encoded_mask(self, region_id: int) -> tuple[bytes, tuple[int, int]]:

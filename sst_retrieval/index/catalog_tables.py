@@ -1,13 +1,16 @@
 """The tables of a catalog as they are stored, and the views through which they are read.
 
-All that is known of a region stands in one row of one table, `region_rows`; the tables `regions`, `measurements` and
-`searchable` (see `index.catalog`) are views of it that select columns, which costs nothing in a database of columns.
+Nothing is stored twice that a view can select, which costs nothing in a database of columns:
 
-    sst:region, sst:trait, sst:present, sst:individual, sst:photograph, sst:specimen, sst:confidence
-    sst:mask_height, sst:mask_width, sst:mask_box, sst:mask_frame, sst:mask, sst:content_hash
-    the collection's own columns, under their own names
-    sst:measured:NAME   one a measurement; NULL where the trait is absent
-    sst:review          what counted at the commit
+    region_rows        all that is known of a region: `regions`, `measurements` and `searchable` are views of it
+        sst:region, sst:trait, sst:present, sst:individual, sst:photograph, sst:specimen, sst:confidence
+        sst:mask_height, sst:mask_width, sst:mask_box, sst:mask_frame, sst:mask
+        the collection's own columns, under their own names
+        sst:measured:NAME   one a measurement; NULL where the trait is absent
+        sst:review          what counted at the commit
+    individual_rows    `individuals`, and sst:first: whether it is the first one of its photograph
+    lone_photographs   photographs without an individual; `photographs` are these, and those of the first individuals
+    made               see `index.catalog`; `region_hashes` joins it with the regions
 
 The catalog of a generation that adds to another (`index.addition`) holds what changed only. It is read together with
 the last whole catalog, `base.duckdb` beside it, which never changes: attached as `base`, it is the one half of views
@@ -15,7 +18,7 @@ over both.
 
     added_TABLE         rows that are in place of, or beside, those of `base`: TABLE is each of `SHARED`
     gone_regions        region_id: regions of the base that are of no region any more, or have a row here
-    gone_photographs    photograph: the same of rows of photographs and individuals
+    gone_photographs    photograph: the same of their rows, and of those of their individuals
     gone_made           photograph: the same of `made`
 
 The other tables (reviews, skipped, notes, additions) it has as a whole.
@@ -32,23 +35,26 @@ import duckdb
 from sst_retrieval.index.catalog import PHOTOGRAPH_COLUMNS
 from sst_retrieval.index.duck import column_namer, quote_name, quote_text
 
-SHARED = ("photographs", "individuals", "region_rows", "made")
+BLOCK_BYTES = 65_536
+"""Size of a block of the file, a quarter of DuckDB's own: less of the last blocks of the columns is empty."""
+
+SHARED = ("individual_rows", "lone_photographs", "region_rows", "made")
 """Tables of which a base holds a part."""
 
 WHOLE = ("reviews", "skipped", "notes")
 """Tables that a catalog has as a whole, whether there is a base or not."""
 
 _GONE = {
-    "photographs": ("gone_photographs", "photograph", "sst:photograph"),
-    "individuals": ("gone_photographs", "photograph", "sst:photograph"),
+    "lone_photographs": ("gone_photographs", "photograph", "sst:photograph"),
+    "individual_rows": ("gone_photographs", "photograph", "sst:photograph"),
     "region_rows": ("gone_regions", "region_id", "sst:region"),
     "made": ("gone_made", "photograph", "photograph"),
 }
 """Table -> the table that lists which rows of the base are gone, its column, and the one that it is compared with."""
 
 _ORDER = {
-    "photographs": "sst:photograph",
-    "individuals": "sst:individual",
+    "lone_photographs": "sst:photograph",
+    "individual_rows": "sst:individual",
     "region_rows": "sst:region",
     "made": "photograph",
 }
@@ -64,12 +70,11 @@ _REGION_COLUMNS = {
     "box": "sst:mask_box",
     "frame": "sst:mask_frame",
     "rle": "sst:mask",
-    "content_hash": "sst:content_hash",
 }
 """Column of `regions` -> column of `region_rows`."""
 
 _OF_OWNER = ("individual", "photograph", "specimen")
-_BEFORE_OWN = ("mask_height", "mask_width", "mask_box", "mask_frame", "mask", "content_hash")
+_BEFORE_OWN = ("mask_height", "mask_width", "mask_box", "mask_frame", "mask")
 _MEASURED = "sst:measured:"
 
 
@@ -112,8 +117,19 @@ def select_regions_of_catalog(measured: Sequence[str], condition: str) -> str:
     return f"SELECT {', '.join(columns)} FROM region_rows WHERE {condition}"
 
 
+def create_photograph_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the views of individuals and photographs."""
+    for sql in (
+        'CREATE VIEW individuals AS SELECT * EXCLUDE ("sst:first") FROM individual_rows',
+        f"""CREATE VIEW photographs AS
+            SELECT {", ".join(map(quote_name, list_columns(connection, "lone_photographs")))}
+            FROM individual_rows WHERE "sst:first" UNION ALL FROM lone_photographs""",
+    ):
+        connection.execute(sql).fetchall()
+
+
 def create_region_views(connection: duckdb.DuckDBPyConnection, own: Sequence[str], measured: Sequence[str]) -> None:
-    """Make the views of `region_rows`.
+    """Make the views of `region_rows`, and `made`.
 
     In `searchable` each name occurs once: a column of the collection shadows this program's, which then has the prefix
     "sst:".
@@ -131,6 +147,9 @@ def create_region_views(connection: duckdb.DuckDBPyConnection, own: Sequence[str
         f"""CREATE VIEW measurements AS SELECT "sst:region" AS region_id{measurements} FROM region_rows
             WHERE "sst:present\"""",
         f"CREATE VIEW searchable AS SELECT {', '.join(parts)} FROM region_rows",
+        """CREATE VIEW region_hashes AS SELECT r."sst:region" AS region_id, r."sst:individual" AS individual,
+           r."sst:trait" AS trait, r."sst:mask" AS rle, m.content_hash FROM region_rows r
+           JOIN made m ON m.photograph = r."sst:photograph\"""",
     ):
         connection.execute(sql).fetchall()
 
@@ -178,6 +197,7 @@ def begin_changes(connection: duckdb.DuckDBPyConnection, base: Path) -> None:
     if ("additions",) in tables:
         connection.execute("INSERT INTO additions FROM base.main.additions").fetchall()
     join_base(connection)
+    create_photograph_views(connection)
     own = [name for name in list_columns(connection, "photographs") if name not in PHOTOGRAPH_COLUMNS]
     create_region_views(connection, own, list_columns(connection, "base.main.measurements")[1:])
 
@@ -223,13 +243,13 @@ def replace_rows(connection: duckdb.DuckDBPyConnection, table: str, ids: str, ro
 
 
 def count_changes(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    """Count the rows of regions and photographs that a catalog adds to its base or takes out of it, and the base's."""
-    changed = ("added_region_rows", "added_photographs", "gone_regions", "gone_photographs")
+    """Count the rows that a catalog adds to its base or takes out of it, and the base's."""
+    changed = (*(f"added_{table}" for table in SHARED), "gone_regions", "gone_photographs", "gone_made")
     counts = [
-        connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
-        for table in (*changed, "base.main.region_rows", "base.main.photographs")
+        sum(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in tables)
+        for tables in (changed, [f"base.main.{table}" for table in SHARED])
     ]
-    return sum(counts[:-2]), sum(counts[-2:])
+    return counts[0], counts[1]
 
 
 def fold_changes(base: Path, changes: Path, target: Path, *, memory: str) -> None:

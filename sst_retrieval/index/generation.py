@@ -28,6 +28,8 @@ import pyarrow.parquet as pq
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.catalog import INDIVIDUAL_COLUMNS, Catalog
 from sst_retrieval.index.catalog_tables import (
+    BLOCK_BYTES,
+    create_photograph_views,
     create_region_views,
     list_columns,
     select_region_rows,
@@ -74,7 +76,7 @@ SELECT_INDIVIDUALS = """
     SELECT coalesce(found.individual, p."sst:photograph") AS "sst:individual", p."sst:photograph",
            p."sst:specimen", p."sst:image", p."sst:group", p."sst:view", coalesce(found.number, 1) AS "sst:number",
            found.individual_box AS "sst:box", found.score AS "sst:score", found.outline AS "sst:outline",
-           found.height AS "sst:height", found.width AS "sst:width",
+           found.height AS "sst:height", found.width AS "sst:width", coalesce(found.first, true) AS "sst:first",
            p.* EXCLUDE ("sst:photograph", "sst:specimen", "sst:image", "sst:group", "sst:view")
     FROM {photographs} p LEFT JOIN {found} found ON found.photograph = p."sst:photograph"
     WHERE found.individual IS NOT NULL OR p."sst:photograph" NOT IN (SELECT photograph FROM {processed})
@@ -82,11 +84,15 @@ SELECT_INDIVIDUALS = """
 """
 
 FOUND = """(
+    SELECT *, row_number() OVER (PARTITION BY photograph ORDER BY individual) = 1 AS first FROM (
         SELECT photograph, individual, any_value(number) AS number, any_value(individual_box) AS individual_box,
                any_value(score) AS score, any_value(outline) AS outline, any_value(height) AS height,
                any_value(width) AS width
         FROM live WHERE trait IS NOT NULL GROUP BY photograph, individual
-    )"""
+    ))"""
+
+SELECT_LONE = """SELECT * FROM {photographs} p WHERE NOT EXISTS
+    (SELECT 1 FROM {individuals} i WHERE i."sst:photograph" = p."sst:photograph") ORDER BY p."sst:photograph\""""
 
 SELECT_MADE = """
     SELECT photograph, shard, any_value(content_hash) AS content_hash, any_value(support_hash) AS support_hash,
@@ -152,22 +158,26 @@ def _write_catalog(
     reviews: Sequence[Review],
 ) -> None:
     connection.execute(
-        f'CREATE TABLE photographs AS FROM read_parquet({quote_text(snapshot)}) ORDER BY "sst:photograph"'
+        f'CREATE TEMP TABLE given AS FROM read_parquet({quote_text(snapshot)}) ORDER BY "sst:photograph"'
     ).fetchall()
-    individuals = SELECT_INDIVIDUALS.format(photographs="photographs", found=FOUND, processed="live")
-    connection.execute(f"CREATE TABLE individuals AS {individuals}").fetchall()
+    individuals = SELECT_INDIVIDUALS.format(photographs="given", found=FOUND, processed="live")
+    connection.execute(f"CREATE TABLE individual_rows AS {individuals}").fetchall()
+    lone = SELECT_LONE.format(photographs="given", individuals="individual_rows")
+    connection.execute(f"CREATE TABLE lone_photographs AS {lone}").fetchall()
+    connection.execute("DROP TABLE given").fetchall()
+    create_photograph_views(connection)
     connection.execute(_NUMBERS).fetchall()
     own = [name for name in list_columns(connection, "individuals") if name not in INDIVIDUAL_COLUMNS]
     measured = find_measurements(connection)
     rows = select_region_rows(select_regions_of_shards(measured), own, measured)
     connection.execute(f"CREATE TABLE region_rows AS {rows}").fetchall()
+    connection.execute(f"CREATE TABLE made AS {SELECT_MADE}").fetchall()
     create_region_views(connection, own, measured)
     with list_reviews(folder, reviews) as select:
         connection.execute(f"CREATE TABLE reviews AS {select}").fetchall()
     write_reviews_of_regions(connection, "region_rows")
     with list_skipped(folder, skipped) as select:
         connection.execute(f"CREATE TABLE skipped AS {select}").fetchall()
-    connection.execute(f"CREATE TABLE made AS {SELECT_MADE}").fetchall()
 
 
 def write_reviews_of_regions(connection: duckdb.DuckDBPyConnection, table: str) -> None:
@@ -197,8 +207,8 @@ def list_reviews(folder: Path, record: Sequence[Review]) -> Iterator[str]:
     table["review"] = pa.array([DECISIONS[row.decision] for row in reviews], pa.string())
     pq.write_table(pa.table(table), scratch)
     yield f"""SELECT region_id, individual, trait, review, reviewer, CAST(time AS TIMESTAMPTZ) AS time, comment
-              FROM read_parquet({quote_text(scratch)}) r JOIN regions USING (individual, trait)
-              WHERE content_hash = r.content ORDER BY region_id"""
+              FROM read_parquet({quote_text(scratch)}) r JOIN region_hashes USING (individual, trait)
+              WHERE content_hash = r.content ORDER BY region_id{"" if reviews else " LIMIT 0"}"""
     scratch.unlink()
 
 
@@ -309,7 +319,8 @@ def connect(
     """Open a database (in memory if none is named) with the newest rows of each photograph as the view `live`."""
     target = ":memory:" if database is None else str(database)
     own = {} if memory is None else {"memory_limit": memory}
-    with duckdb.connect(target, config={**memory_settings(scratch), **own}) as connection:
+    settings = {**memory_settings(scratch), "default_block_size": BLOCK_BYTES, **own}
+    with duckdb.connect(target, config=settings) as connection:
         try:
             connection.execute(_NEWEST.format(rows=_select_rows(shards))).fetchall()
         except duckdb.OutOfMemoryException:

@@ -112,7 +112,9 @@ def _join(old: Owners, base: OwnerLines, connection: duckdb.DuckDBPyConnection, 
         before = [old.added.name(number) for number in range(len(old.added))]
         places = old.places.tolist()
         known |= {
-            name: (old.added.text(number), places[number]) for number, name in enumerate(before) if name not in changed
+            name: (old.added.text(number) + b"\n", places[number])
+            for number, name in enumerate(before)
+            if name not in changed
         }
     names = sorted(known)
     found = connection.execute(
@@ -160,34 +162,32 @@ def _write_whole(folder: Path, base: OwnerLines, added: _Added) -> None:
     kept = np.ones(count, dtype=bool)
     kept[added.gone] = False
     kept_before = np.concatenate([[0], np.cumsum(kept)])
-    lines = np.append(kept_before[places] + np.arange(len(places)), kept_before[-1] + len(places))
+    numbers = np.append(kept_before[places] + np.arange(len(places)), kept_before[-1] + len(places))
     moved = kept_before + np.searchsorted(places, np.arange(count + 1), side="right")
     same = [
         number for number, place in enumerate(added.places) if place < count and base.name(place) == added.names[number]
     ]
-    moved[places[same]] = lines[same]
+    moved[places[same]] = numbers[same]
     with LineWriter(folder) as writer:
-        for text, sizes in _splice(base, kept, added):
-            writer.write_joined(text, sizes)
-    individuals = np.concatenate([moved[base.individuals], lines[added.individuals]])
+        for lines in _splice(base, kept, added):
+            writer.write(lines)
+    individuals = np.concatenate([moved[base.individuals], numbers[added.individuals]])
     np.save(folder / "individuals.npy", individuals.astype(np.int32))
     np.save(folder / "confidences.npy", np.concatenate([base.confidences, added.confidences]))
 
 
-def _splice(
-    base: OwnerLines, kept: npt.NDArray[np.bool_], added: _Added
-) -> Iterator[tuple[bytes, Sequence[int] | Ids]]:
-    """Yield the lines of both in order, part by part, and their sizes."""
+def _splice(base: OwnerLines, kept: npt.NDArray[np.bool_], added: _Added) -> Iterator[list[bytes]]:
+    """Yield the lines of both in order, some at a time."""
     position = 0
 
-    def copy(stop: int) -> Iterator[tuple[bytes, Ids]]:
+    def copy(stop: int) -> Iterator[list[bytes]]:
         # Runs of kept lines between those that are taken out.
         edges = np.flatnonzero(np.diff(kept[position:stop].astype(np.int8), prepend=0, append=0))
         for begin, end in (position + edges.reshape(-1, 2)).tolist():
-            yield base.lines[base.starts[begin] : base.starts[end]], np.diff(base.starts[begin : end + 1])
+            yield from base.texts(begin, end)
 
     for place, line in zip(added.places, added.lines, strict=True):
         yield from copy(place)
         position = max(position, place)
-        yield line, [len(line)]
+        yield [line]
     yield from copy(len(kept))

@@ -2,11 +2,12 @@
 
     records.jsonl      one line an individual, in order of ids: id, photograph, specimen, the columns of the table, as
                        JSON; {} stands for the id itself, and dates and times have tags
-    starts.npy         int64 (m + 1,), where each line starts
+    starts.npy         int64, where every sixteenth line starts, the first and so on; how many lines there are; and how
+                       many bytes
     individuals.npy    int32 (n,), of every region, in order of region ids, the line of its individual
     confidences.npy    float64 (n,), of every region's mask
 
-Earlier versions called the first one `lines.jsonl`.
+Earlier versions called the first one `lines.jsonl`, and had the start of every line in `starts.npy`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import io
 import json
 import mmap
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -32,6 +33,10 @@ FILES = (RECORDS, OLD_RECORDS, "starts.npy", "individuals.npy", "confidences.npy
 """Names of the files; of the first two, there is one."""
 
 REMEDY = "run the build again to make it anew"
+_GROUP = 16
+"""Lines from one whose start is stored to the next."""
+_GROUPS = 1024
+"""So many of them are read at a time, if all lines are."""
 _BEGINNING = '["'
 _SAME: Any = object()
 """A value that is the id of the individual."""
@@ -69,7 +74,8 @@ class LineWriter:
         """Write into a folder, which exists."""
         self._folder = folder
         self._file = (folder / RECORDS).open("wb")
-        self._ends = [np.zeros(1, np.int64)]
+        self._starts: list[int] = []
+        self._lines, self._bytes = 0, 0
 
     def __enter__(self) -> Self:
         """Return the writer itself."""
@@ -81,17 +87,14 @@ class LineWriter:
         """Close the file; and write where lines start, if all were written."""
         self._file.close()
         if kind is None:
-            np.save(self._folder / "starts.npy", np.concatenate(self._ends))
+            np.save(self._folder / "starts.npy", np.array([*self._starts, self._lines, self._bytes], np.int64))
 
     def write(self, lines: Sequence[bytes]) -> None:
         """Write lines."""
-        self.write_joined(b"".join(lines), [len(line) for line in lines])
-
-    def write_joined(self, lines: bytes, sizes: Sequence[int] | npt.NDArray[np.int64]) -> None:
-        """Write lines that follow each other, of these sizes in bytes."""
-        self._file.write(lines)
-        if len(sizes):
-            self._ends.append(self._ends[-1][-1] + np.cumsum(sizes, dtype=np.int64))
+        self._file.write(b"".join(lines))
+        starts = self._bytes + np.cumsum([0, *map(len, lines)], dtype=np.int64)
+        self._starts += starts[: len(lines)][-self._lines % _GROUP :: _GROUP].tolist()
+        self._lines, self._bytes = self._lines + len(lines), int(starts[-1])
 
 
 class OwnerLines:
@@ -99,7 +102,6 @@ class OwnerLines:
 
     Attributes:
         lines: the file of lines.
-        starts: int64 (m + 1,), where each line starts.
         individuals: int32 (n,), of every region, the line of its individual.
         confidences: float64 (n,), of every region.
     """
@@ -115,21 +117,27 @@ class OwnerLines:
         """
         self._folder = folder
         try:
-            self.starts, self.individuals, self.confidences = (
+            starts, self.individuals, self.confidences = (
                 map_array(folder / f"{name}.npy", kind)
                 for name, kind in (("starts", np.int64), ("individuals", np.int32), ("confidences", np.float64))
             )
             records = folder / RECORDS
             self.lines = _map_bytes(records if records.exists() else folder / OLD_RECORDS)
-        except (OSError, ValueError, TypeError, AttributeError, EOFError) as error:
+            self._group = _GROUP if records.exists() else 1
+            if self._group == 1:
+                self._starts, self._count = starts, len(starts) - 1
+            else:
+                self._starts, self._count = np.delete(starts, -2), int(starts[-2])
+        except (OSError, ValueError, TypeError, AttributeError, EOFError, IndexError) as error:
             raise IndexFolderError(f"{folder} cannot be read; {REMEDY}: {error}") from error
-        fits = len(self.starts) and self.starts[-1] == len(self.lines)
+        fits = 0 <= self._count <= self._group * (len(self._starts) - 1) < self._count + self._group
+        fits = fits and self._starts[-1] == len(self.lines)
         if not fits or len(self.individuals) != len(self.confidences):
             raise IndexFolderError(f"the files in {folder} do not fit each other; {REMEDY}")
 
     def __len__(self) -> int:
         """Count the lines."""
-        return len(self.starts) - 1
+        return self._count
 
     def locate(self, individual: str) -> tuple[int, bool]:
         """Return the line of an individual, or the one that it would stand before; and whether it is there."""
@@ -148,8 +156,26 @@ class OwnerLines:
         raise IndexFolderError(f"{self._folder} is damaged; {REMEDY}")
 
     def text(self, number: int) -> bytes:
-        """Return a line as it is stored."""
-        return self.lines[self.starts[number] : self.starts[number + 1]]
+        """Return a line as it is stored, without its end.
+
+        Raises:
+            IndexError: there is no such line.
+        """
+        group, place = divmod(number, self._group)
+        lines = self.lines[self._starts[group] : self._starts[group + 1]].split(b"\n")
+        return lines[place]
+
+    def texts(self, first: int, stop: int) -> Iterator[list[bytes]]:
+        """Yield the lines from one to before another as they are stored, some at a time."""
+        while first < stop:
+            group, place = divmod(first, self._group)
+            last = min(group + _GROUPS, len(self._starts) - 1)
+            lines = self.lines[self._starts[group] : self._starts[last]].split(b"\n")[:-1]
+            part = [line + b"\n" for line in lines[place : place + stop - first]]
+            if not part:
+                raise IndexFolderError(f"{self._folder} is damaged; {REMEDY}")
+            yield part
+            first += len(part)
 
     def values(self, number: int) -> list[Any]:
         """Return individual, photograph, specimen and the columns of the table."""

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from sst_retrieval.errors import ImageError, IndexFolderError, QueryError, list_names
 from sst_retrieval.find.cutouts import get_window
@@ -295,6 +296,18 @@ class Reader:
         A photograph that was skipped counts as one, so that it is found here and its reason told.
         """
         return self.catalog.individuals(where)
+
+    def iterate_individuals(self, where: str | None = None) -> Iterator[Individual]:
+        """Yield the individuals (see `individuals`), some thousand in memory at a time."""
+        return self.catalog.iterate_individuals(where)
+
+    def iterate_photographs(self) -> Iterator[Photograph]:
+        """Yield all photographs (see `photographs`), some thousand in memory at a time."""
+        return self.catalog.iterate_photographs()
+
+    def iterate_table(self, trait: str | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield one row a region as Arrow record batches, some thousand in memory at a time (see `table`)."""
+        return self.catalog.iterate_table(None if trait is None else self.require_trait(trait))
 
     def photographs(self) -> list[Photograph]:
         """Return all photographs, those on which no individual was found included, ordered by id."""

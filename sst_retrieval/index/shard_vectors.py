@@ -3,11 +3,14 @@
 Of a trait with codes, a search reads some dozen vectors, so a second copy of all of them is not kept. Where they are
 stands in `wing.places.npz`, in order of region ids:
 
-    ids       int64 (n,), region ids, ascending
-    shards    int32 (n,), number of the shard
-    offsets   int64 (n,), where in its file the vector begins: D float32, little-endian
-    numbers   int64 (s,), numbers of these shards, ascending
-    sizes     int64 (s,), of their files, in bytes
+    id_steps      int64 (n,), differences of region ids, which ascend, the first from 0
+    shard_steps   int32 (n,), the same of the numbers of the shards
+    offset_steps  int64 (n,), the same of where in its file the vector begins: D float32, little-endian
+    numbers       int64 (s,), numbers of these shards, ascending
+    sizes         int64 (s,), of their files, in bytes
+
+Steps are nearly all the same, so that the compressed archive takes hardly any space. (Files of earlier versions hold
+`ids`, `shards` and `offsets` themselves.)
 
 New shards hold the vectors of their regions one after the other, uncompressed, in one Parquet page a row group
 (`index.shards`); those of earlier versions do not, and neither does a trait without codes need it: then there is a file
@@ -49,6 +52,9 @@ _SPARE_FILES = 256
 
 _CHUNK = 512
 """Vectors held in double precision at a time."""
+
+_STEPS = {"ids": "id_steps", "shards": "shard_steps", "offsets": "offset_steps"}
+"""Attribute of `Places` -> what stands in the file."""
 
 _REMEDY = "run the build again to make it anew"
 
@@ -94,8 +100,11 @@ def write_places(path: Path, places: Places) -> None:
     """
     numbers = sorted(places.sizes)
     sizes = [places.sizes[number] for number in numbers]
-    arrays: dict[str, Any] = {name: getattr(places, name) for name in ("ids", "shards", "offsets")}
-    np.savez(path, **arrays, numbers=np.array(numbers, np.int64), sizes=np.array(sizes, np.int64))
+    arrays: dict[str, Any] = {
+        step: np.diff(getattr(places, name), prepend=getattr(places, name).dtype.type(0))
+        for name, step in _STEPS.items()
+    }
+    np.savez_compressed(path, **arrays, numbers=np.array(numbers, np.int64), sizes=np.array(sizes, np.int64))
 
 
 def read_places(path: Path, dim: int) -> Places:
@@ -112,12 +121,15 @@ def read_places(path: Path, dim: int) -> Places:
     require_file(path, _REMEDY)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in kinds}
+            arrays = {name: archive[_STEPS[name] if _STEPS.get(name) in archive else name] for name in kinds}
+            steps = [name for name, step in _STEPS.items() if step in archive]
     except (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise IndexFolderError(f"{path} cannot be read; {_REMEDY}: {error}") from error
     fits = all(arrays[name].dtype == kind and arrays[name].ndim == 1 for name, kind in kinds.items())
     fits = fits and len(arrays["ids"]) == len(arrays["shards"]) == len(arrays["offsets"])
     fits = fits and len(arrays["numbers"]) == len(arrays["sizes"])
+    if fits:
+        arrays |= {name: np.cumsum(arrays[name], dtype=kinds[name]) for name in steps}
     if fits and len(arrays["ids"]):
         known = np.searchsorted(arrays["numbers"], arrays["shards"])
         fits = len(arrays["numbers"]) > 0 and bool((np.diff(arrays["numbers"]) > 0).all())

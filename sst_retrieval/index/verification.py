@@ -512,7 +512,7 @@ def _verify_pictures(paths: IndexPaths, generation: Generation, found: Verificat
             remedy = "sst-retrieval verify --repair removes it, and the next build makes it again"
             found.damages.append(Damage(path, wrong, _DERIVED, remedy))
     files = paths.generation(generation.number)
-    if files.catalog_file not in {damage.file for damage in found.damages}:
+    if {damage.file for damage in found.damages}.isdisjoint((files.catalog_file, files.base_file)):
         missing = 0
         if pack not in {damage.file for damage in found.damages} and not has_old_pictures(paths):
             with Catalog(files.catalog_file) as catalog:

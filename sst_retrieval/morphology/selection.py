@@ -61,9 +61,13 @@ def read_rows(reader: Reader, region_ids: Ids, columns: Sequence[str] | None = N
     chosen = ", ".join(f"{every[name]} AS {quote_name(name)}" for name in (every if columns is None else columns))
     sql = f"""SELECT {chosen} FROM regions r JOIN individuals s ON s."sst:individual" = r.individual
               LEFT JOIN measurements m ON m.region_id = r.region_id
-              WHERE r.region_id IN (SELECT unnest($ids::BIGINT[])) ORDER BY r.region_id"""
+              WHERE r.region_id BETWEEN $first AND $last AND r.region_id IN (SELECT unnest($ids::BIGINT[]))
+              ORDER BY r.region_id"""
+    # The ends save the database from looking through all regions for a part of them.
+    first, last = (int(region_ids.min()), int(region_ids.max())) if len(region_ids) else (0, 0)
+    given = {"ids": region_ids.tolist(), "first": first, "last": last}
     with catalog.cursor() as cursor:
-        found = _without_nan(cursor.sql(sql, params={"ids": region_ids.tolist()}).to_arrow_table())
+        found = _without_nan(cursor.sql(sql, params=given).to_arrow_table())
     name = column_namer(catalog.columns)("review")
     if name not in found.column_names:
         return found

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from sst_retrieval.collection.scale_column import find_scale_column
 from sst_retrieval.errors import QueryError
+from sst_retrieval.index.catalog import BATCH_ROWS
 from sst_retrieval.index.duck import column_namer
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.morphology.libraries import required
@@ -22,6 +25,8 @@ from sst_retrieval.morphology.scales import (
 )
 from sst_retrieval.morphology.selection import read_rows, row_columns, select_regions
 
+Ids = npt.NDArray[np.int64]
+
 
 class TraitTable:
     """One row a region: who it belongs to, how sure its mask is, every measurement.
@@ -30,10 +35,10 @@ class TraitTable:
     `polars.DataFrame(table)`, `pyarrow.table(table)`, `pandas.DataFrame.from_arrow(table)`.
     """
 
-    def __init__(self, columns: Sequence[str], read: Callable[[Sequence[str] | None], pa.Table]) -> None:
+    def __init__(self, columns: Sequence[str], ids: Ids, read: Callable[[Ids, Sequence[str] | None], pa.Table]) -> None:
         """Use `Index.trait_table`."""
         self.columns = tuple(columns)
-        self._read = read
+        self._ids, self._read = ids, read
 
     def arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a pyarrow table, ordered by trait, then specimen.
@@ -44,10 +49,30 @@ class TraitTable:
         Raises:
             QueryError: there is no such column.
         """
+        self._check(columns)
+        return self._read(self._ids, columns)
+
+    def iterate(self, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
+        """Yield the rows of `arrow`, some thousand in memory at a time.
+
+        Args:
+            columns: the ones to read; None reads all.
+            rows: of a table, at most.
+
+        Yields:
+            pyarrow tables of one schema, at least one.
+
+        Raises:
+            QueryError: there is no such column.
+        """
+        self._check(columns)
+        for start in range(0, max(len(self._ids), 1), rows):
+            yield self._read(self._ids[start : start + rows], columns)
+
+    def _check(self, columns: Sequence[str] | None) -> None:
         unknown = [name for name in columns or () if name not in self.columns]
         if unknown:
             raise QueryError(f"the trait table has no column {unknown[0]!r}; it has: {', '.join(self.columns)}")
-        return self._read(columns)
 
     def pandas(self, columns: Sequence[str] | None = None) -> Any:
         """Return a pandas data frame (see `arrow`)."""
@@ -63,7 +88,7 @@ class TraitTable:
 
     def __len__(self) -> int:
         """Count the regions."""
-        return int(self.arrow(["region_id"]).num_rows)
+        return len(self._ids)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Hand the table to another library (the Arrow PyCapsule interface)."""
@@ -111,7 +136,7 @@ def trait_table(
         if name_of(pixels) in known and (scale or own_scale)
     ]
 
-    def read(columns: Sequence[str] | None) -> pa.Table:
+    def read(ids: Ids, columns: Sequence[str] | None) -> pa.Table:
         wanted = None if columns is None or set(millimetres) & set(columns) else [c for c in columns if c in known]
         rows = read_rows(reader, ids, wanted)
         if wanted is None and millimetres:
@@ -122,5 +147,5 @@ def trait_table(
         return rows if columns is None else rows.select(list(columns))
 
     if scale or own_scale:
-        read(["region_id", *millimetres])  # Refuse a wrong scale now, not at the first look.
-    return TraitTable([*known, *millimetres], read)
+        read(ids, ["region_id", *millimetres])  # Refuse a wrong scale now, not at the first look.
+    return TraitTable([*known, *millimetres], ids, read)

@@ -144,6 +144,8 @@ class Index:
     search = _method(retrieval.search)
     search_many = _method(many.search_many)
     vectors = _method(retrieval.vectors)
+    iterate_vectors = _method(retrieval.iterate_vectors)
+    region_vectors = _method(retrieval.region_vectors)
     patterns = _method(retrieval.patterns)
     described = _method(retrieval.described)
 
@@ -151,7 +153,9 @@ class Index:
 
     individual = _method(Reader.individual)
     individuals = _method(Reader.individuals)
+    iterate_individuals = _method(Reader.iterate_individuals)
     photographs = _method(Reader.photographs)
+    iterate_photographs = _method(Reader.iterate_photographs)
     skipped = _method(Reader.skipped)
     groups = _method(selection.groups)
     region = _method(Reader.region)
@@ -177,6 +181,7 @@ class Index:
     # ------------------------------------------------------------------------------------- data sets
 
     table = _method(Reader.table)
+    iterate_table = _method(Reader.iterate_table)
     trait_table = _method(trait_table.trait_table)
     trait_vectors = _method(selection.trait_vectors)
     drawn = _method(selection.drawn)

@@ -13,7 +13,7 @@ so their docstrings leave the reader out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,9 @@ from sst_retrieval.index.reader import Reader
 from sst_retrieval.index.vectors import FIRST_BOUNDS, Neighbours, VectorIndex
 from sst_retrieval.search.query import Pair, Query, check_per, expand_query, make_query
 from sst_retrieval.types import Doubles, Floats, Hit
+
+VECTORS_AT_ONCE = 8192
+"""Vectors in memory at a time where all of a trait are gone through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,36 @@ def vectors(reader: Reader, trait: str) -> tuple[list[str], Floats]:
     """Return the vectors that a search compares: individuals (n), and float32 (n, D), every block of unit length."""
     names, ids = reader.catalog.name_regions(reader.require_trait(trait))
     return names, reader.vector_indexes[trait].reconstruct(ids)
+
+
+def region_vectors(reader: Reader, trait: str, ids: npt.NDArray[np.int64]) -> Floats:
+    """Return the vectors of regions of a trait as a search compares them: float32 (n, D), every block of unit length.
+
+    Raises:
+        KeyError: an id is not of this trait.
+    """
+    return reader.vector_indexes[reader.require_trait(trait)].reconstruct(ids)
+
+
+def iterate_vectors(
+    reader: Reader, trait: str, *, where: str | None = None
+) -> Iterator[tuple[npt.NDArray[np.int64], Floats]]:
+    """Yield the vectors that a search compares, in order of region ids, some thousand in memory at a time.
+
+    Args:
+        trait: name of the trait.
+        where: as for `search`; None takes all that are not rejected.
+
+    Yields:
+        int64 (n,), region ids; and float32 (n, D), every block of unit length.
+
+    Raises:
+        QueryError: there is no such trait, or the predicate does not work.
+    """
+    ids = reader.catalog.resolve(where or "true", reader.require_trait(trait))
+    for start in range(0, len(ids), VECTORS_AT_ONCE):
+        part = ids[start : start + VECTORS_AT_ONCE]
+        yield part, reader.vector_indexes[trait].reconstruct(part)
 
 
 def described(

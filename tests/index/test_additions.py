@@ -137,6 +137,10 @@ def dump(store: Store) -> dict[str, Any]:
             table: sorted(map(repr, catalog.rows(f"SELECT * FROM {table}")))
             for table in ("photographs", "individuals", "skipped", "made")
         }
+        found |= {
+            table: sorted(map(repr, catalog.rows(f"SELECT * EXCLUDE (region_id) FROM {table}")))
+            for table in ("region_hashes",)
+        }
         joined = "JOIN (SELECT region_id, individual, trait FROM regions) USING (region_id)"
         found["regions"] = sorted(map(repr, catalog.rows("SELECT * EXCLUDE (region_id) FROM regions")))
         found["searchable"] = sorted(map(repr, catalog.rows('SELECT * EXCLUDE ("sst:region") FROM searchable')))

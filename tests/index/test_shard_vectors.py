@@ -151,12 +151,12 @@ def test_a_byte_that_changed_in_a_shard_is_found_by_verify(inside: Path) -> None
 
 
 BROKEN: dict[str, Any] = {
-    "an offset behind the end": {"offsets": np.array([10**9] * 3)},
-    "a negative offset": {"offsets": np.array([-4, 0, 4])},
-    "another shard": {"shards": np.array([0, 0, 9], np.int32)},
+    "an offset behind the end": {"offset_steps": np.array([10**9, 0, 0])},
+    "a negative offset": {"offset_steps": np.diff([-4, 0, 4], prepend=0)},
+    "another shard": {"shard_steps": np.array([0, 0, 9], np.int32)},
     "no shards": {"numbers": np.zeros(0, np.int64), "sizes": np.zeros(0, np.int64)},
-    "too few": {"ids": np.arange(2)},
-    "floats": {"ids": np.arange(3.0)},
+    "too few": {"id_steps": np.arange(2)},
+    "floats": {"id_steps": np.arange(3.0)},
 }
 
 
@@ -170,6 +170,23 @@ def test_places_that_cannot_be_are_refused(tmp_path: Path, how: str) -> None:
     np.savez(tmp_path / "wing.places.npz", **{**arrays, **BROKEN[how]})
     with pytest.raises(IndexFolderError, match=r"wing\.places\.npz"):
         read_places(tmp_path / "wing.places.npz", 9)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_places_are_read_in_both_forms(tmp_path: Path, count: int) -> None:
+    ids = np.array([0, 3, 4, 5, 9])[:count]
+    shards, offsets = np.array([7, 7, 2, 2, 7], np.int32)[:count], np.array([36, 0, 4, 40, 72])[:count]
+    places = Places(ids, shards, offsets, dict.fromkeys(np.unique(shards).tolist(), 108))
+    write_places(tmp_path / "new.npz", places)
+    numbers = np.array(sorted(places.sizes), np.int64)
+    sizes = np.full(len(numbers), 108, np.int64)
+    np.savez(tmp_path / "old.npz", ids=ids, shards=shards, offsets=offsets, numbers=numbers, sizes=sizes)
+    for name in ("new", "old"):
+        found = read_places(tmp_path / f"{name}.npz", 9)
+        for own, expected in ((found.ids, ids), (found.shards, shards), (found.offsets, offsets)):
+            assert own.dtype == expected.dtype
+            np.testing.assert_array_equal(own, expected)
+        assert found.sizes == places.sizes
 
 
 def test_a_shard_is_mapped_once(inside: Path) -> None:

@@ -66,6 +66,13 @@ METHODS = {
         "float] | None' = None, components: 'int' = 10) -> 'Morphospace'"
     ),
     "individual": "(self, name: 'str') -> 'Individual'",
+    "iterate_individuals": "(self, where: 'str | None' = None) -> 'Iterator[Individual]'",
+    "iterate_photographs": "(self) -> 'Iterator[Photograph]'",
+    "iterate_table": "(self, trait: 'str | None' = None) -> 'Iterator[pa.RecordBatch]'",
+    "iterate_vectors": (
+        "(self, trait: 'str', *, where: 'str | None' = None) -> 'Iterator[tuple[npt.NDArray[np.int64], "
+        "Floats]]'"
+    ),
     "individuals": "(self, where: 'str | None' = None) -> 'list[Individual]'",
     "photographs": "(self) -> 'list[Photograph]'",
     "outlines": (
@@ -103,6 +110,7 @@ METHODS = {
     "size": "(self) -> 'int'",
     "skipped": "(self) -> 'list[Skipped]'",
     "suggest_support": "(self, n: 'int' = 5) -> 'list[Suggestion]'",
+    "region_vectors": "(self, trait: 'str', ids: 'npt.NDArray[np.int64]') -> 'Floats'",
     "table": "(self, trait: 'str | None' = None) -> 'Any'",
     "thumbnail": "(self, specimen: 'str') -> 'bytes | None'",
     "trait_table": (
