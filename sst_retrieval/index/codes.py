@@ -448,8 +448,10 @@ class Codes:
         if len(self._parts) == 1:
             return _multiply_some(self._parts[0], queries, rows)
         if rows is None:
-            products = [multiply_codes(part, queries) + shift for part, shift in zip(self._parts, shifts, strict=True)]
-            return np.concatenate(products)
+            every = np.empty((self._starts[-1], len(queries)))
+            for part, shift, start in zip(self._parts, shifts, self._starts, strict=False):
+                np.add(multiply_codes(part, queries), shift, out=every[start : start + len(part)])
+            return every
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         result = np.empty((len(rows), len(queries)))
         for number, (part, shift) in enumerate(zip(self._parts, shifts, strict=True)):

@@ -744,13 +744,18 @@ STATES = {
 
 
 def walk(path: Path, journal: Path) -> None:
-    """Build, add, prune, annotate anew, merge and refit; runs in a process of its own that is killed."""
+    """Build, add, prune, annotate anew (and make the catalog whole), merge and refit.
+
+    Runs in a process of its own that is killed.
+    """
     epochs.LEAST_REGIONS = codes.MIN_REGIONS = 1  # type: ignore[misc]
     epochs.MOST_CHANGED, addition.MOST_TOUCHED, addition.MOST_SEGMENTS = 100, 1, 1  # type: ignore[misc]
     store = Store.open(path) if Store.exists(path) else Store.create(path, settings=WHITENED, blocks=BLOCKS)
     done = int(journal.read_text()) if journal.exists() else 0
     with store.lock():
         for number in range(done + 1, 6):
+            beside = 0 if number == 4 else 100
+            addition.MOST_ADDED = owner_additions.MOST_ADDED = beside  # type: ignore[misc]
             if store.generation is None or store.generation.number < number:
                 # Of the fourth, the supports have changed: every photograph of the second commit is made anew.
                 new = {1: FIRST, 2: ["p20", "p21"], 4: ["p20", "p21", "p22"]}.get(number, [])
@@ -778,6 +783,7 @@ def test_an_addition_killed_at_any_moment_leaves_a_usable_index_and_goes_on(tmp_
             dump(store)
             assert number >= (int(journal.read_text()) if journal.exists() else 0)
             assert verify_index(index).damages == []
+            assert generation_of(store).base_file.exists() == (number in (2, 3))
             assert epoch_of(store).segments == {1: (), 2: (2,), 3: (2,), 4: (4,), 5: ()}[number]
         walk(index, journal)
         ended = Store.open(index)
