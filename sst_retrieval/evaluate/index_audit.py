@@ -43,9 +43,9 @@ def audit_index(index: Index, trait: str, columns: Sequence[str] = ()) -> Audit:
     for name in columns:
         if name not in index.columns and name != "group":
             raise QueryError(f"the index has no column {name!r}; it has: group, {', '.join(index.columns)}")
-    names, vectors = index.vectors(trait)
+    names, ids = index.catalog.name_regions(trait)
     rows = np.linspace(0, len(names) - 1, min(len(names), MAX_SPECIMENS)).astype(int)
-    names, vectors = [names[row] for row in rows], vectors[rows]
+    names, vectors = [names[row] for row in rows], index.region_vectors(trait, ids[rows])
     specimens = {each.id: each for each in index.individuals()}
     table: dict[str, list[Scalar]] = {
         column: [specimens[name].metadata.get(column, specimens[name].group) for name in names]

@@ -782,11 +782,13 @@ def test_an_addition_killed_at_any_moment_leaves_a_usable_index_and_goes_on(tmp_
             assert {name for name, _ in living(store)} == set(STATES[number])
             dump(store)
             assert number >= (int(journal.read_text()) if journal.exists() else 0)
-            assert verify_index(index).damages == []
+            # One that is killed between the manifest and its copy leaves them different; the next one mends that.
+            assert {damage.file.name for damage in verify_index(index).damages} <= {"manifest.backup.json"}
             assert generation_of(store).base_file.exists() == (number in (2, 3))
             assert epoch_of(store).segments == {1: (), 2: (2,), 3: (2,), 4: (4,), 5: ()}[number]
         walk(index, journal)
         ended = Store.open(index)
+        assert verify_index(index).damages == []
         assert {key: value for key, value in dump(ended).items() if key != "made"} == {
             key: value for key, value in expected.items() if key != "made"
         }
