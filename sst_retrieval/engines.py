@@ -73,7 +73,7 @@ class ModelOptions:
         clip_model: of OpenCLIP: the architecture, a folder, or a model of the hub (see `describe.openclip_checkpoint`).
         clip_pretrained: its weights: a file, a name of `nets.weights.WEIGHTS`, or a tag of open_clip.
         clip_pooling: "dense" (patches under the mask) or "crop" (the trait cut out).
-        adapters: folders that `finetune` made for SAM 2; each serves the group it was made for.
+        adapters: folders that `finetune` made for this propagator; each serves the group it was made for.
         batch: how many photographs SAM 2 encodes at once; None for 1 on the CPU and 4 on a card.
         trunk: of the dense matching, "timm:NAME" or "timm:NAME@FILE" (see `nets.timm_trunk`); None for the default.
         runtime: what runs EfficientNet-lite0, a name of `RUNTIMES`. Its results differ by rounding, so regions stay
@@ -230,13 +230,20 @@ def _make_propagator(name: str, trunk: _SharedTrunk, options: ModelOptions) -> P
         return _make_sam2(name, trunk, options)
     if name == "sam2-transformers":
         return _make_sam2_of_transformers(trunk, options)
-    if options.checkpoint or options.sam2_config or options.cycle_consistency or options.adapters:
+    if options.adapters and name != "dense":
+        raise ModelError(f"the propagator {name} takes no --adapter; dense, tracker, sam2 and dense+sam2 do")
+    if options.checkpoint or options.sam2_config or options.cycle_consistency:
         raise ModelError(f"the propagator {name} takes no checkpoint; with one, say --propagator sam2 or dense+sam2")
     if options.batch is not None:
         raise ModelError(f"the propagator {name} takes no --batch; only SAM 2 can be told how many photographs at once")
     if name in ("dense", "matching"):
+        dense = _make_dense(trunk, options, decoded=name == "dense")
+        if options.adapters:
+            from sst_retrieval.track.dense.adapted import AdaptedPropagator  # Here, because it loads PyTorch.
+
+            return cast(Propagator, AdaptedPropagator(dense, options.adapters))
         # Not quite a Propagator to a type checker: it takes no memory but its own, and is given no other.
-        return cast(Propagator, _make_dense(trunk, options, decoded=name == "dense"))
+        return cast(Propagator, dense)
     if options.trunk is not None:
         raise ModelError(f"the propagator {name} takes no --trunk; dense, matching, tracker and dense+sam2 do")
     custom: Propagator = _load_custom(name, "propagator", PROPAGATORS, Propagator, trunk.device)

@@ -1,4 +1,4 @@
-"""Fine-tune a SAM 2 to one group of a collection, from its annotated specimen and unlabelled photographs."""
+"""Fine-tune a propagator to one group of a collection, from its annotated specimen and unlabelled photographs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sst_retrieval.imaging.images import read_image
 from sst_retrieval.types import RGBImage
 
 if TYPE_CHECKING:
-    from sst_retrieval.track.sam2.cycle_training import Epoch
+    from sst_retrieval.track.epochs import Epoch
 
 PHOTOGRAPHS = 48
 
-LEARNING = ("sam2", "dense+sam2", "tracker")
+LEARNING = ("dense", "sam2", "dense+sam2", "tracker")
 """Propagators that can be fine-tuned."""
 
 
@@ -30,12 +30,13 @@ class FinetuneSettings:
 
     Attributes:
         models: checkpoint and configuration of SAM 2; without a checkpoint the small one of the program learns.
-        propagator: a name of `LEARNING`: "sam2"; "dense+sam2" or "tracker" to be led by the dense propagator. None for
-            "sam2" with a checkpoint, and "tracker" without one.
+        propagator: a name of `LEARNING`: "dense" for keys and decoder; "sam2"; "dense+sam2" or "tracker" to be led by
+            the dense propagator. None for "sam2" with a checkpoint, and "tracker" without one.
         device: "auto", "cpu" or "cuda".
-        full: train mask decoder and memory encoder fully, not by low-rank additions.
-        rank: of the additions.
-        rate: learning rate.
+        full: train SAM 2's mask decoder and memory encoder fully, not by low-rank additions.
+        rank: of the additions to SAM 2.
+        rate: learning rate; None for the default of what learns: 1e-3 for SAM 2, 3e-4 for keys and decoder, whose
+            masks a rate of 2e-3 has made worse, though more came back.
         epochs: most passes over the photographs.
         patience: epochs without improvement after which it stops.
         photographs: most photographs that are used; a random choice if there are more.
@@ -48,7 +49,7 @@ class FinetuneSettings:
     device: str = "auto"
     full: bool = False
     rank: int = 4
-    rate: float = 1e-3
+    rate: float | None = None
     epochs: int = 20
     patience: int = 5
     photographs: int = PHOTOGRAPHS
@@ -68,7 +69,7 @@ def finetune_group(
     settings: FinetuneSettings,
     progress: Callable[[Epoch], None] = lambda epoch: None,
 ) -> list[Epoch]:
-    """Fine-tune a SAM 2 on one group by one-shot cycle consistency (see `track.sam2.cycle_training`).
+    """Fine-tune on one group by one-shot cycle consistency (see `track.dense`'s and `track.sam2`'s `cycle_training`).
 
     Args:
         table: the specimen table.
@@ -83,7 +84,7 @@ def finetune_group(
 
     Raises:
         InputError: the table or the supports cannot be used, or the group is not there.
-        ModelError: SAM 2 cannot be loaded, there are too few photographs, or the folder holds something else.
+        ModelError: a model cannot be loaded, there are too few photographs, or the folder holds something else.
     """
     collection = read_collection(
         table,
@@ -103,11 +104,27 @@ def finetune_group(
     random.Random(settings.seed).shuffle(others)
     photographs = _read_up_to(settings.photographs, others)
     propagator = load_propagator(name, settings.device, settings.models)
+    if name == "dense":
+        from sst_retrieval.track.dense import cycle_training as dense_training  # Here, because it loads PyTorch.
+
+        return dense_training.finetune(
+            propagator,  # type: ignore[arg-type]
+            own,
+            photographs,
+            output,
+            settings=dense_training.CycleSettings(
+                rate=dense_training.CycleSettings().rate if settings.rate is None else settings.rate,
+                epochs=settings.epochs,
+                patience=settings.patience,
+                seed=settings.seed,
+            ),
+            progress=progress,
+        )
     from sst_retrieval.track.sam2 import cycle_training  # Here, because it loads PyTorch.
 
     cycle_settings = cycle_training.CycleSettings(
         rank=None if settings.full else settings.rank,
-        rate=settings.rate,
+        rate=cycle_training.CycleSettings().rate if settings.rate is None else settings.rate,
         epochs=settings.epochs,
         patience=settings.patience,
         seed=settings.seed,

@@ -39,7 +39,7 @@ OPTIONS = {
         help="OpenCLIP's weights: a file, a name of `weights list`, or a tag of open_clip."
     ),
     "clip_pooling": typer.Option(help="OpenCLIP: dense (patches under the mask) or crop (the trait cut out)."),
-    "adapters": typer.Option("--adapter", help="SAM 2: a folder made by `finetune`, for its group. May be repeated."),
+    "adapters": typer.Option("--adapter", help="A folder made by `finetune`, for its group. May be repeated."),
     "batch": typer.Option(help="SAM 2: photographs at once; else 1 on the CPU, 4 on a card.", min=1),
     "trunk": TRUNK,
     "runtime": typer.Option(help=f"What runs EfficientNet-lite0: {_list_choices(RUNTIMES)}."),

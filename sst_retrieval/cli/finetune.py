@@ -12,15 +12,15 @@ from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import DEVICE, SAM2_CONFIG, TABLE_OPTIONS
 
 if TYPE_CHECKING:
-    from sst_retrieval.track.sam2.cycle_training import Epoch
+    from sst_retrieval.track.epochs import Epoch
 
 OPTIONS = {
     "checkpoint": typer.Option(help="SAM 2's weights: a name of `weights list`, or a .pt file; else our small one."),
     "sam2_config": SAM2_CONFIG,
     "propagator": typer.Option(help=f"What learns: {', '.join(LEARNING)}; else sam2 with a --checkpoint, or tracker."),
-    "full": typer.Option("--full", help="Train the two parts fully, not by low-rank additions."),
-    "rank": typer.Option(min=1, help="Rank of the additions (LoRA)."),
-    "rate": typer.Option(min=0, help="Learning rate of AdamW."),
+    "full": typer.Option("--full", help="SAM 2: train the two parts fully, not by low-rank additions."),
+    "rank": typer.Option(min=1, help="SAM 2: rank of the additions (LoRA)."),
+    "rate": typer.Option(min=0, help="Learning rate of AdamW; else 0.001 for SAM 2, 0.0003 for dense."),
     "epochs": typer.Option(min=1, help="Most passes over the photographs."),
     "patience": typer.Option(min=1, help="Stop after so many epochs without gain."),
     "photographs": typer.Option(min=2, help="Most photographs; each takes 17 MB of memory."),
@@ -39,11 +39,11 @@ def finetune_command(
     output: Annotated[Path, typer.Option(help="Folder of the adapter; a training that was stopped there goes on.")],
     settings: FinetuneSettings,
 ) -> None:
-    """Teach SAM 2 one group from its annotated specimen and unlabelled photographs (one-shot cycle consistency).
+    """Teach a propagator one group from its annotated specimen and unlabelled photographs (one-shot cycle consistency).
 
-    The mask is followed onto a photograph and back; what comes back should be what was drawn. Without a checkpoint the
-    small SAM 2 of the program learns. Use the result with `sst-retrieval build --propagator tracker --adapter FOLDER`,
-    or with `--propagator sam2 --checkpoint ...` if it was made so.
+    The mask is followed onto a photograph and back; what comes back should be what was drawn. With `--propagator dense`
+    the keys and the decoder learn, without a checkpoint and a --propagator the small SAM 2 of the program. Use the
+    result with `sst-retrieval build --adapter FOLDER` and the same `--propagator` (and `--checkpoint`).
     """
     epochs = finetune_group(table, supports, output, group=group, settings=settings, progress=_print_epoch)
     best = max(epochs, key=lambda epoch: epoch.agreement)

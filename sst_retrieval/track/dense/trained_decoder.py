@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +51,16 @@ class TrainedDecoder:
 
     Attributes:
         name: says which weights; goes into the provenance.
+        sha256: of the file of weights, hexadecimal.
     """
 
     def __init__(
-        self, weights: Path = DECODER_WEIGHTS, device: torch.device | str = "cpu", *, share: float = SHARE
+        self,
+        weights: Path = DECODER_WEIGHTS,
+        device: torch.device | str = "cpu",
+        *,
+        share: float = SHARE,
+        adapter: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         """Load weights.
 
@@ -61,6 +68,7 @@ class TrainedDecoder:
             weights: a state dictionary of `Decoder`, as `scripts/train_decoder.py` writes it.
             device: where it runs.
             share: weight of the decoder where votes disagree, in masks and confidences, 0..1; the rest is the rules'.
+            adapter: tensors to take instead, of a fine-tuning (`track.dense.cycle_training`).
 
         Raises:
             ModelError: the file is missing, broken, or of another network.
@@ -68,7 +76,7 @@ class TrainedDecoder:
         if not weights.is_file():
             raise ModelError(f"the decoder's weights are not at {weights}; install sst-retrieval again")
         try:
-            tensors = torch.load(weights, map_location="cpu", weights_only=True)
+            tensors = torch.load(weights, map_location="cpu", weights_only=True) if adapter is None else adapter
             network = Decoder()
             network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except (OSError, RuntimeError, pickle.UnpicklingError, AttributeError, EOFError) as error:
@@ -79,7 +87,13 @@ class TrainedDecoder:
         # Channels last: on a CPU the fine scales take half the time.
         self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         mixed = "" if share == SHARE else f" with a share of {share:g}"
-        self.name = f"decoder {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}{mixed}"
+        self.sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        self.name = f"decoder {self.sha256[:8]}{mixed}"
+
+    def copy_network(self) -> Decoder:
+        """Copy the network with its weights, so that they can be trained."""
+        network: Decoder = copy.deepcopy(self._network)
+        return network
 
     @torch.inference_mode()
     def compute_keys(

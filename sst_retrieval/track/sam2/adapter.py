@@ -2,33 +2,24 @@
 
 1. `make_trainable`: every weight matrix W of the two modules becomes W + B A with A and B of low rank (LoRA: Hu et al.
    2021, arXiv 2106.09685), B starting at zero; or the weights themselves are trained.
-2. `save`: the trained tensors as safetensors, which cannot hold code, and a JSON file with their provenance.
+2. `track.adapter_files` saves the trained tensors.
 3. `Adapters`: merges the update of a group into the weights while that group is processed, and restores the
    checkpoint's weights for all others.
-
-    adapter/
-      adapter.json            group, traits, checksum of the checkpoint, settings, how the training went
-      adapter.safetensors     the tensors
-      training.pt             to go on from; may be deleted
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils import parametrize
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.files import atomic_write, write_text
+from sst_retrieval.track.adapter_files import load_adapter
 
 FORMAT = "sst-retrieval SAM 2 adapter 1"
 PARTS = ("sam_mask_decoder", "memory_encoder")
@@ -114,42 +105,6 @@ def merge_weights(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, 
     return result
 
 
-def save(folder: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
-    """Write an adapter: tensors first, then `adapter.json`, without which a folder is no adapter.
-
-    Args:
-        folder: where; must exist.
-        tensors: from `copy_trained_tensors`.
-        about: provenance, JSON-ready.
-    """
-    with atomic_write(folder / "adapter.safetensors") as path:
-        save_file({name: each.contiguous() for name, each in tensors.items()}, path)
-    checksum = hashlib.sha256((folder / "adapter.safetensors").read_bytes()).hexdigest()
-    document = {"format": FORMAT, "sha256": checksum, **about}
-    write_text(folder / "adapter.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-
-
-def load(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read an adapter.
-
-    Returns:
-        Its tensors, and the content of `adapter.json`.
-
-    Raises:
-        ModelError: the folder is no adapter, or a file of it is broken.
-    """
-    try:
-        about = json.loads((folder / "adapter.json").read_text(encoding="utf-8"))
-        if about.get("format") != FORMAT:
-            raise ModelError(f"{folder} is not an adapter that this program made")
-        content = (folder / "adapter.safetensors").read_bytes()
-        if hashlib.sha256(content).hexdigest() != about["sha256"]:
-            raise ModelError(f"{folder / 'adapter.safetensors'} is damaged, or not the file that adapter.json is about")
-        return load_file(folder / "adapter.safetensors"), about
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-        raise ModelError(f"{folder} is not an adapter; make one with: sst-retrieval finetune ({error})") from error
-
-
 class Adapters:
     """The adapters of a build, one a group, swapped in and out of a network.
 
@@ -172,7 +127,7 @@ class Adapters:
         self._weights: dict[str, dict[str, torch.Tensor]] = {}
         names = []
         for folder in folders:
-            tensors, about = load(folder)
+            tensors, about = load_adapter(folder, FORMAT)
             group = str(about["group"])
             if about["checkpoint"]["sha256"] != checkpoint:
                 raise ModelError(

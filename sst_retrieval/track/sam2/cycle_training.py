@@ -16,7 +16,6 @@ of the returned masks with those drawn. No label but the support's is used.
 from __future__ import annotations
 
 import copy
-import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,8 @@ from torch.nn import functional
 
 from sst_retrieval.errors import ModelError
 from sst_retrieval.files import atomic_write
+from sst_retrieval.track.adapter_files import compute_fingerprint, load_state, save_adapter
+from sst_retrieval.track.epochs import Epoch, find_best, has_stalled
 from sst_retrieval.track.sam2 import adapter
 from sst_retrieval.track.sam2.memory import MemoryBank
 from sst_retrieval.track.sam2.network import PRESENT_LOGIT, ImageFeatures, Sam2Network
@@ -55,21 +56,6 @@ class CycleSettings:
     patience: int = 5
     held_out: float = 0.25
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """Result of one epoch; number 0 is the network before training. Stored like `CycleSettings`.
-
-    Attributes:
-        number: from 0.
-        loss: mean over the training targets; NaN for number 0.
-        agreement: validation: mean IoU of returned and drawn masks over the held-out targets.
-    """
-
-    number: int
-    loss: float
-    agreement: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +126,7 @@ def finetune(
             "checkpoint": dict(propagator.weights),
             "settings": asdict(settings),
             "targets": len(targets),
-            "content": _fingerprint(supports, images),
+            "content": compute_fingerprint(supports, images),
         },
     )
     return training.run(progress)
@@ -170,11 +156,6 @@ class _Training:
         self.optimizer = torch.optim.AdamW(parameters.values(), lr=settings.rate)
         self.epochs: list[Epoch] = []
 
-    @property
-    def best(self) -> Epoch:
-        """The epoch with the highest validation IoU."""
-        return max(self.epochs, key=lambda epoch: epoch.agreement)
-
     def run(self, progress: Callable[[Epoch], None]) -> list[Epoch]:
         """Train until validation stops improving; return the epochs."""
         self.output.mkdir(parents=True, exist_ok=True)
@@ -182,19 +163,15 @@ class _Training:
         if not self.epochs:
             self.epochs.append(Epoch(0, float("nan"), self._validate()))
             progress(self.epochs[-1])
-        while len(self.epochs) <= self.settings.epochs and not self._has_stalled():
+        while len(self.epochs) <= self.settings.epochs and not has_stalled(self.epochs, self.settings.patience):
             number = len(self.epochs)
             loss = self._train_epoch(random.Random(1000 * self.settings.seed + number))
             self.epochs.append(Epoch(number, loss, self._validate()))
-            if self.best is self.epochs[-1]:
+            if find_best(self.epochs) is self.epochs[-1]:
                 self._save_adapter()
             self._save_state()
             progress(self.epochs[-1])
         return self.epochs
-
-    def _has_stalled(self) -> bool:
-        """Return whether validation has not improved for `patience` epochs."""
-        return len(self.epochs) - 1 - self.best.number >= self.settings.patience
 
     def _train_epoch(self, rng: random.Random) -> float:
         """Take one optimiser step per training target, in random order; return the mean loss."""
@@ -226,7 +203,7 @@ class _Training:
     def _save_adapter(self) -> None:
         """Save the best epoch so far, so that an interrupted training leaves a usable adapter."""
         document = {**self.about, "epochs": [asdict(epoch) | {"loss": str(epoch.loss)} for epoch in self.epochs]}
-        adapter.save(self.output, adapter.copy_trained_tensors(self.network.model), document)
+        save_adapter(self.output, adapter.FORMAT, adapter.copy_trained_tensors(self.network.model), document)
 
     def _save_state(self) -> None:
         """Write `training.pt`, from which the training can be resumed."""
@@ -247,36 +224,14 @@ class _Training:
         Raises:
             ModelError: the folder holds an adapter, or a training of something else.
         """
-        path = self.output / "training.pt"
-        if not path.is_file():
-            if (self.output / "adapter.json").exists():
-                raise ModelError(f"{self.output} holds an adapter already; choose another folder, or remove it")
+        state = load_state(self.output, self.about, self.network.device)
+        if state is None:
             return
-        state = torch.load(path, map_location=self.network.device, weights_only=True)
-        if _resumable_part(state["about"]) != _resumable_part(self.about):
-            raise ModelError(
-                f"{self.output} holds a training of another group, other photographs, masks or settings; "
-                "choose another folder, or remove it"
-            )
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(state["learnt"][name])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def _fingerprint(supports: Sequence[Support], images: Sequence[RGBImage]) -> str:
-    """Compute a checksum of the photographs and masks of a training: SHA-256, hexadecimal."""
-    digest = hashlib.sha256()
-    for array in (*(each for support in supports for each in (support.image, support.masks)), *images):
-        digest.update(repr(array.shape).encode() + array.tobytes())
-    return digest.hexdigest()
-
-
-def _resumable_part(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what must be equal to resume a training: everything but `epochs` and `patience`."""
-    fixed = {name: value for name, value in about["settings"].items() if name not in ("epochs", "patience")}
-    return {**about, "settings": fixed}
 
 
 def propagate_cycle(network: Sam2Network, bank: MemoryBank, target: CycleTarget) -> torch.Tensor:

@@ -18,9 +18,10 @@ from sst_retrieval.cli.main import app
 from sst_retrieval.engines import ModelOptions, load_propagator
 from sst_retrieval.errors import ModelError
 from sst_retrieval.search.index import open_index
+from sst_retrieval.track.epochs import Epoch
 from sst_retrieval.track.sam2 import adapter as sam2_adapter
 from sst_retrieval.track.sam2 import cycle_training
-from sst_retrieval.track.sam2.cycle_training import CycleSettings, CycleTarget, Epoch, finetune
+from sst_retrieval.track.sam2.cycle_training import CycleSettings, CycleTarget, finetune
 from sst_retrieval.track.sam2.propagator import Sam2Propagator, Sam2Settings
 from sst_retrieval.track.sam2.tracker import TrackerPropagator
 from sst_retrieval.types import Mask, RGBImage, Support
