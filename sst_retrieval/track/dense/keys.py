@@ -76,7 +76,7 @@ def apply_to_parts(block: nn.Module, *parts: torch.Tensor) -> torch.Tensor:
     weights = convolution.weight.split([part.shape[1] for part in parts], dim=1)
     total = functional.conv2d(parts[0], weights[0], convolution.bias, padding=1)
     for part, weight in zip(parts[1:], weights[1:], strict=True):
-        total = total + functional.conv2d(part, weight, padding=1)
+        total += functional.conv2d(part, weight, padding=1)
     for layer in rest:
         total = layer(total)
     return total
