@@ -42,6 +42,8 @@ from .export import (
     export_table as export_table,
     export_tps as export_tps,
     export_vectors as export_vectors,
+    pull_index as pull_index,
+    push_index as push_index,
 )
 from .fetch.client import Manners as Manners
 from .fetch.photographs import FetchReport as FetchReport, fetch_photographs as fetch_photographs

@@ -25,7 +25,7 @@ from sst_retrieval.synthetic.drawer import make_drawer
 if TYPE_CHECKING:
     from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 
-pytest_plugins = ["annotation_files"]
+pytest_plugins = ["annotation_files", "s3_server"]
 
 Once = Callable[[str, Callable[[Path], object]], Path]
 

@@ -47,6 +47,10 @@ COMMANDS = {
         "Decide on the individuals of photographs that may show several; without a decision, list what was decided.",
     ),
     "export": _command("export", "app", "Write what an index holds to files that other programs read."),
+    "push": _command(
+        "push", "push_command", "Copy an index into a store such as S3, or bring its copy there up to date."
+    ),
+    "pull": _command("push", "pull_command", "Copy an index from a store into a folder, or bring that up to date."),
     "evaluate": _command(
         "evaluate", "evaluate_command", "Compare masks with labels, and the search with a column of the table."
     ),

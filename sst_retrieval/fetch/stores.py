@@ -14,14 +14,15 @@ from __future__ import annotations
 import importlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sst_retrieval.collection.photograph_files import file_name, is_web_address
-from sst_retrieval.errors import CollectionError, FetchError, InputError
+from sst_retrieval.errors import CollectionError, FetchError, InputError, SSTError
 from sst_retrieval.files import atomic_write, is_inside, write_text
 
 RECORD_NAME = ".store.json"
@@ -78,7 +79,7 @@ def copy_from_store(
         FetchError: the store refuses to answer, has none of the photographs, or a file is too large.
         OSError: the disk does not take the copies.
     """
-    system, root = _open(store)
+    system, root = open_store(store, option="--store ", refused=_OTHER_WAYS)
     wanted = _plan_copies(store, root, references, folder)
     folder.mkdir(parents=True, exist_ok=True)
     record = _Record(folder / RECORD_NAME)
@@ -108,24 +109,57 @@ def copy_from_store(
     return StoreReport(counts["copied"], counts["kept"], tuple(sorted(missing)))
 
 
-def _open(store: str) -> tuple[Any, str]:
-    """Open a store: its file system, and the path in it."""
+def open_store(store: str, *, option: str = "", refused: Mapping[str, str] | None = None) -> tuple[Any, str]:
+    """Open a store: its file system (fsspec's), and the path in it.
+
+    Args:
+        store: address of a bucket or a folder in it.
+        option: that it was given by, for messages.
+        refused: protocols that are not stores -> what to do instead.
+
+    Raises:
+        InputError: the address is none of a store, or the library for it is not installed.
+    """
     scheme, separator, _ = store.partition("://")
     if not separator or "::" in store:
-        raise InputError(f"--store {store}: give the address of a store, such as s3://bucket/photographs")
-    if scheme in _OTHER_WAYS:
-        raise InputError(f"--store {store}: {_OTHER_WAYS[scheme]}")
+        raise InputError(f"{option}{store}: give the address of a store, such as s3://bucket/photographs")
+    if refused is not None and scheme in refused:
+        raise InputError(f"{option}{store}: {refused[scheme]}")
     try:
         core = importlib.import_module("fsspec.core")
         system, root = core.url_to_fs(store)
     except ImportError as error:
         raise InputError(
-            f"--store {store}: {error}; for S3 run: pip install 'sst-retrieval[s3]', for others install what fsspec "
+            f"{option}{store}: {error}; for S3 run: pip install 'sst-retrieval[s3]', for others install what fsspec "
             "names"
         ) from error
     except ValueError as error:  # A protocol that fsspec does not know.
-        raise InputError(f"--store {store}: {error}; give an address such as s3://bucket/photographs") from error
+        raise InputError(f"{option}{store}: {error}; give an address such as s3://bucket/photographs") from error
     return system, str(root).rstrip("/")
+
+
+@contextmanager
+def explain_store_errors(key: str) -> Iterator[None]:
+    """Say in one sentence that a store refuses (a context manager).
+
+    Args:
+        key: the path in the store.
+
+    Raises:
+        FileNotFoundError: the store does not have it.
+        FetchError: for every other error of the store.
+        OSError: of the disk here.
+    """
+    try:
+        yield
+    except (FileNotFoundError, SSTError):
+        raise
+    except OSError as error:
+        if error.errno is not None and error.filename is not None:  # Of the disk here.
+            raise
+        raise FetchError(f"{key} cannot be copied: {error}") from error
+    except Exception as error:  # Each kind of store has errors of its own.
+        raise FetchError(f"{key} cannot be copied: {type(error).__name__}: {error}") from error
 
 
 def _plan_copies(store: str, root: str, references: Iterable[str], folder: Path) -> dict[str, tuple[str, str]]:
@@ -154,27 +188,20 @@ def _plan_copies(store: str, root: str, references: Iterable[str], folder: Path)
 def _copy(system: Any, key: str, path: Path, name: str, record: _Record) -> str | None:
     """Bring one copy up to date; returns "copied", "kept", or None if the store does not have it."""
     try:
-        about = system.info(key)
-        size, version = int(about["size"] or 0), _read_version(about)
-        if record.knows(name, size, version) and path.is_file() and path.stat().st_size == size:
-            return "kept"
-        if size > MAX_BYTES:
-            raise FetchError(f"{key} has {size / 1e6:,.0f} MB; that is no photograph: take it out of the table")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as temporary:
-            system.get_file(key, str(temporary))
-            if temporary.stat().st_size != size:
-                raise FetchError(f"{key} changed while it was copied; build again when it is no longer written")
+        with explain_store_errors(key):
+            about = system.info(key)
+            size, version = int(about["size"] or 0), _read_version(about)
+            if record.knows(name, size, version) and path.is_file() and path.stat().st_size == size:
+                return "kept"
+            if size > MAX_BYTES:
+                raise FetchError(f"{key} has {size / 1e6:,.0f} MB; that is no photograph: take it out of the table")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as temporary:
+                system.get_file(key, str(temporary))
+                if temporary.stat().st_size != size:
+                    raise FetchError(f"{key} changed while it was copied; build again when it is no longer written")
     except FileNotFoundError:
         return None
-    except FetchError:
-        raise
-    except OSError as error:
-        if error.errno is not None and error.filename is not None:  # Of the disk here.
-            raise
-        raise FetchError(f"{key} cannot be read from the store: {error}") from error
-    except Exception as error:  # Each kind of store has errors of its own.
-        raise FetchError(f"{key} cannot be read from the store: {type(error).__name__}: {error}") from error
     record.add(name, size, version)
     return "copied"
 

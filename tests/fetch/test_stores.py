@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -134,7 +133,7 @@ def test_a_store_that_refuses(memory: MemoryFileSystem, monkeypatch: pytest.Monk
 
     put(memory, "photographs/a.png", b"first")
     monkeypatch.setattr(MemoryFileSystem, "info", refuse)
-    with pytest.raises(FetchError, match=r"a.png cannot be read from the store: Access Denied"):
+    with pytest.raises(FetchError, match=r"a.png cannot be copied: Access Denied"):
         copy_from_store(STORE, ["a.png"], tmp_path)
     assert not (tmp_path / "a.png").exists()
 
@@ -182,34 +181,6 @@ def test_a_store_without_a_folder_for_copies(table: Path) -> None:
 # ----------------------------------------------------------------------------------------- a server that speaks S3
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A bucket of an S3 server on this computer, as s3fs sees it, with a key that the server checks for."""
-    moto = pytest.importorskip("moto.server", reason="moto is not installed (pip install 'sst-retrieval[test]')")
-    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed (pip install 'sst-retrieval[s3]')")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "museum",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    # Servers of one process share their buckets.
-    urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/moto-api/reset", method="POST")).close()
-    s3fs.S3FileSystem.clear_instance_cache()
-    system = s3fs.S3FileSystem()
-    system.mkdir("museum")
-    try:
-        yield system
-    finally:
-        s3fs.S3FileSystem.clear_instance_cache()
-        server.stop()
-
-
 def test_photographs_on_an_s3_server(bucket: Any, tmp_path: Path) -> None:
     bucket.pipe_file("museum/photographs/a.png", b"first")
     bucket.pipe_file("museum/photographs/deep/b c.png", b"second")
@@ -235,7 +206,7 @@ def test_an_s3_server_that_cannot_be_reached(bucket: Any, tmp_path: Path, monkey
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     type(bucket).clear_instance_cache()
-    with pytest.raises(FetchError, match=r"museum/a.png cannot be read from the store: .*127\.0\.0\.1:9"):
+    with pytest.raises(FetchError, match=r"museum/a.png cannot be copied: .*127\.0\.0\.1:9"):
         copy_from_store("s3://museum", ["a.png"], tmp_path)
 
 
