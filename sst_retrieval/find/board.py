@@ -38,6 +38,10 @@ CLOSE_HALF_WIDTH = 64.0
 BARE = 0.002
 """A board is bare if less than this share of it differs from its colours."""
 
+SPECK_HALF_WIDTH = 6.0
+"""Half-width, in pixels of the copy that is searched, below which what lies on a bare board is a crumb: crumbs that are
+alike would be taken for individuals, for they are told by what the others look like."""
+
 
 MOST_OF_BOARD = 0.6
 """Share of all that lies on a board, from which on an individual is alone there."""
@@ -254,6 +258,8 @@ def _judge(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, image: RGB
     annotated, others = ([each.portray(trunk, usual) for each in some] for some in (memory.sitters, memory.others))
     scores = judge(annotated, portraits, others)
     small = np.array(areas) < SMALLEST * np.median(areas) if areas else np.zeros(0, dtype=bool)
+    if laid.empty:
+        small |= np.array([pose.size < SPECK_HALF_WIDTH for pose in split.poses], dtype=bool)
     return np.where(small, 0.3 * scores, scores)
 
 

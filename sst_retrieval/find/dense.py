@@ -1,7 +1,7 @@
 """The dense finder: pieces of a photograph from several sources, judged by how much they are like the supports.
 
 On a plain board individuals are what differs from it, split by the supports' shapes (`find.board`). Elsewhere, and
-where these shapes do not fit, as on a plain lake or sky:
+where these shapes do not fit, or are few and none is of the kind, as on a plain lake or sky:
 
 1. Proposals: things that a foreground shows, which knows no group, at several sizes (`find.salient`), and, where the
    annotated individuals are compact, pieces that look like them pixel by pixel (`find.likelihood`), split where they
@@ -49,6 +49,10 @@ WORKING_SIDE = 1600
 SURE_FIT = 0.75
 """A photograph is of a board if the supports' shapes fit what differs from it at least so well (the median IoU): on
 drawers by 0.81, on plain skies and lakes by 0.7 at most. Below, what they say is a proposal like others."""
+
+FEW_LAID = 4
+"""Where so few shapes lie on a board, or it is bare, and none is of the kind, it is searched as if it were no board: it
+may be an animal in clear water, with a few waves that look no more like it than like each other."""
 
 LEAST_FIT, MOST_LAID = 0.6, 50
 """They say nothing if they fit less well, or lie in so many places that they must be grain."""
@@ -145,7 +149,9 @@ class DenseFinder:
         """Find the individuals on a photograph (see `Finder.find`)."""
         laid = lay_shapes(memory.board, image)
         if laid is not None and (laid.empty or laid.fit >= SURE_FIT):
-            return judge_laid(self.trunk, memory.board, laid, image)
+            found = judge_laid(self.trunk, memory.board, laid, image)
+            if not _is_doubtful(laid, found):
+                return found
         working = shrink(image, WORKING_SIDE)
         proposals = self._propose(memory, working, laid)
         joined = self.choose(memory, working, proposals, on_board=laid is not None)
@@ -210,6 +216,12 @@ class DenseFinder:
         verdict += AROUND_WEIGHT * proposal.around + OFFSET
         kind = KIND_WEIGHT * (compare_kinds(memory.looks, look) - memory.kind_middle)
         return Judged(proposal, look, float(_sigmoid(verdict) * _sigmoid(kind)))
+
+
+def _is_doubtful(laid: Laid, found: Sequence[Detection]) -> bool:
+    """Return whether a photograph on which nobody was found may be of a plain lake or sky, rather than of a board."""
+    unsure = laid.fit < SURE_FIT or len(laid.split.fits) <= FEW_LAID
+    return unsure and all(each.score < FOUND for each in found)
 
 
 def shrink(image: RGBImage, side: int) -> RGBImage:

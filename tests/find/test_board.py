@@ -236,6 +236,26 @@ def test_an_empty_board_has_none(trunk: EfficientNetTrunk, memory: BoardMemory) 
     assert find_on_board(trunk, memory, paint([], (300, 400))) == []
 
 
+def test_crumbs_on_a_bare_board_are_no_individuals_but_a_small_beetle_is(
+    trunk: EfficientNetTrunk, memory: BoardMemory
+) -> None:
+    size = (1000, 1400)
+    crumbs = np.zeros(size, dtype=bool)
+    for x, y in ((300, 200), (800, 600), (1100, 300)):
+        crumbs[y : y + 6, x : x + 10] = True
+    found = find_on_board(trunk, memory, paint([crumbs], size))
+    assert found is not None
+    assert len(found) == 3
+    assert [each for each in found if each.score >= FOUND] == []
+    beetle = draw_body(size, 700, 500, 0.4, 0.5)
+    image = paint([beetle], size)
+    laid = lay_shapes(memory, image)
+    assert laid is not None
+    assert laid.empty
+    (one,) = judge_laid(trunk, memory, laid, image)
+    assert one.score >= FOUND
+
+
 def test_a_large_photograph_is_searched_small_and_answered_large(trunk: EfficientNetTrunk, memory: BoardMemory) -> None:
     size = (1500, 2400)
     masks = [draw_body(size, 600 * (n + 1), 700, n, 3.0) for n in range(3)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from test_finder_contract import PLACES, PaperForeground, draw
 
+from sst_retrieval.find import board, dense
 from sst_retrieval.find.board import lay_shapes
 from sst_retrieval.find.contract import FOUND
 from sst_retrieval.find.dense import SURE_FIT, DenseFinder, DenseFinderMemory
@@ -121,6 +125,26 @@ def test_a_plain_sky_on_which_the_shapes_do_not_fit_is_no_board(striped: DenseFi
     sky[(np.abs(rows - 150) < 12) | (np.abs(columns - 200) < 12)] = (40, 40, 40)
     laid = lay_shapes(striped.board, sky)
     assert laid is None or laid.fit < SURE_FIT
+
+
+def refuse_all(*arguments: Any) -> list[Detection]:
+    """Find what is on a board, and say that none of it is of the kind."""
+    return [replace(each, score=0.4 * each.score) for each in board.judge_laid(*arguments)]
+
+
+def test_few_things_on_a_plain_ground_of_which_none_is_of_the_kind_are_looked_at_as_elsewhere(
+    finder: DenseFinder, striped: DenseFinderMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, masks = draw(PLACES[:1], (400, 360))
+    laid = lay_shapes(striped.board, image)
+    assert laid is not None
+    assert laid.fit >= SURE_FIT
+    monkeypatch.setattr(dense, "judge_laid", refuse_all)
+    sure = sure_masks(finder.find(striped, image), image.shape)
+    assert len(sure) == 1
+    assert iou(sure[0], masks[0]) > 0.8
+    monkeypatch.setattr(dense, "FEW_LAID", 0)
+    assert sure_masks(finder.find(striped, image), image.shape) == []
 
 
 def test_what_is_seen_in_every_view_has_more_votes_than_what_is_seen_in_one(finder: DenseFinder) -> None:
