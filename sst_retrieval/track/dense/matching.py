@@ -77,6 +77,8 @@ def compute_descriptors(
     images: Sequence[RGBImage],
     settings: DescriptorSettings,
     normalisation: Normalisation | None = None,
+    *,
+    size: tuple[int, int] | None = None,
 ) -> tuple[torch.Tensor, Normalisation]:
     """Compute the descriptor of every cell of some images.
 
@@ -86,26 +88,28 @@ def compute_descriptors(
         images: N images, uint8 (side, side, 3) each.
         settings: what descriptors consist of.
         normalisation: from the support; None to compute it from the first image.
+        size: rows and columns of cells, where levels and images are windows of larger ones; None for G x G.
 
     Returns:
         float32 (N, D, G, G), and the normalisation that was used. The network's part of a descriptor has about unit
         length.
     """
+    size = (settings.cells, settings.cells) if size is None else size
     weighted = zip(levels, settings.level_weights, strict=False)
     # Some networks lack a level: it comes without channels.
     pairs = [(level, weight) for level, weight in weighted if weight > 0 and level.shape[1] > 0]
     if normalisation is None:
-        grids = [_resample(level[:1], settings.cells) for level, _ in pairs]
+        grids = [_resample(level[:1], size) for level, _ in pairs]
         normalisation = Normalisation(tuple((_compute_mean(grid), _compute_deviation(grid)) for grid in grids))
     total = sum(weight for _, weight in pairs)
     parts = []
     for (level, weight), (mean, deviation) in zip(pairs, normalisation.statistics, strict=True):
         # Before resampling: the same as after it, and less work where cells are finer than the network's.
-        grid = _resample((level - mean) / deviation, settings.cells)
+        grid = _resample((level - mean) / deviation, size)
         length = torch.linalg.vector_norm(grid, dim=1, keepdim=True).clamp_min(1e-12)
         parts.append(grid.mul_(math.sqrt(weight / total) / length))
     if settings.colour_weight > 0:
-        colours = np.stack([compute_cell_colours(image, settings.cells) for image in images])
+        colours = np.stack([compute_cell_colours(image, *size) for image in images])
         parts.append(torch.from_numpy(colours).to(parts[0].device) * math.sqrt(settings.colour_weight))
     return torch.cat(parts, dim=1), normalisation
 
@@ -121,9 +125,14 @@ def average_over_cells(coverage: Floats, cells: int) -> Floats:
     return np.asarray(Image.fromarray(coverage).resize((cells, cells), Image.Resampling.BOX))
 
 
-def compute_cell_colours(image: RGBImage, cells: int) -> Floats:
-    """Compute the mean colour of every cell, CIE Lab in units of `LAB_RANGE`: float32 (3, G, G)."""
-    small = np.asarray(Image.fromarray(image).resize((cells, cells), Image.Resampling.BOX))
+def compute_cell_colours(image: RGBImage, rows: int, columns: int | None = None) -> Floats:
+    """Compute the mean colour of every cell, CIE Lab in units of `LAB_RANGE`: float32 (3, rows, columns).
+
+    Args:
+        image: uint8 (H, W, 3).
+        rows, columns: of cells; as many columns as rows if None.
+    """
+    small = np.asarray(Image.fromarray(image).resize((columns or rows, rows), Image.Resampling.BOX))
     colours: Floats = (rgb2lab(small).astype(np.float32) / LAB_RANGE).transpose(2, 0, 1)
     return colours
 
@@ -134,7 +143,9 @@ class Votes:
     Candidates may come from several supports, one `add` each: the softmax runs over all of them.
     """
 
-    def __init__(self, target: torch.Tensor, labelled: torch.Tensor, settings: MatchSettings) -> None:
+    def __init__(
+        self, target: torch.Tensor, labelled: torch.Tensor, settings: MatchSettings, *, cells: int | None = None
+    ) -> None:
         """Prepare a target.
 
         Args:
@@ -142,8 +153,10 @@ class Votes:
             labelled: bool (G, G), cells that bear some label on a support: a block without any of them in its window
                 can only get "no label" and is not computed.
             settings: window, cost of distance, temperature.
+            cells: G, where all grids are a window (D, rows, columns) of it, see `find_voting_window`; None for all.
         """
-        self._cells = target.shape[-1]
+        self._cells = target.shape[-1] if cells is None else cells
+        self._size = (target.shape[-2], target.shape[-1])
         self._radius = max(1, round(settings.window * self._cells))
         near = self._windows(labelled[None].float()).amax((2, 3, 4)) > 0
         self._active = near.nonzero(as_tuple=True)
@@ -218,19 +231,19 @@ class Votes:
 
         With `beyond`, there is one channel more: 0 in the image and `beyond` outside, where all others are 0.
         """
-        radius, across = self._radius, self._cells // BLOCK
-        depth, inside = sum(map(len, grids)), slice(radius, radius + self._cells)
-        edge, width = BLOCK + 2 * radius, self._cells + 2 * radius
-        padded = grids[0].new_zeros(depth + (beyond > 0), width, width)
+        radius, (rows, columns) = self._radius, self._size
+        depth, inside = sum(map(len, grids)), (slice(radius, radius + rows), slice(radius, radius + columns))
+        edge, height, width = BLOCK + 2 * radius, rows + 2 * radius, columns + 2 * radius
+        padded = grids[0].new_zeros(depth + (beyond > 0), height, width)
         start = 0
         for grid in grids:
-            padded[start : start + len(grid), inside, inside] = grid
+            padded[(slice(start, start + len(grid)), *inside)] = grid
             start += len(grid)
         if beyond:
             padded[-1] = beyond
-            padded[-1, inside, inside] = 0
-        strides = (BLOCK * width, BLOCK, width * width, width, 1)
-        return padded.as_strided((across, across, len(padded), edge, edge), strides)
+            padded[(-1, *inside)] = 0
+        strides = (BLOCK * width, BLOCK, height * width, width, 1)
+        return padded.as_strided((rows // BLOCK, columns // BLOCK, len(padded), edge, edge), strides)
 
     def _position_costs(self, cost: float) -> torch.Tensor:
         """Return the cost of each candidate's distance from each cell of a block: (BLOCK * BLOCK, K * K)."""
@@ -242,11 +255,35 @@ class Votes:
 
     def _join_blocks(self, blocks: torch.Tensor, elsewhere: torch.Tensor) -> torch.Tensor:
         """Put the active blocks back in their places: (C, G, G); the other cells are `elsewhere` (C,)."""
-        across = self._cells // BLOCK
-        every = elsewhere.repeat(across, across, BLOCK * BLOCK, 1)
+        rows, columns = self._size
+        every = elsewhere.repeat(rows // BLOCK, columns // BLOCK, BLOCK * BLOCK, 1)
         every[self._active] = blocks
-        grid = every.reshape(across, across, BLOCK, BLOCK, -1).permute(4, 0, 2, 1, 3)
-        return grid.reshape(-1, self._cells, self._cells)
+        grid = every.reshape(rows // BLOCK, columns // BLOCK, BLOCK, BLOCK, -1).permute(4, 0, 2, 1, 3)
+        return grid.reshape(-1, rows, columns)
+
+
+def find_voting_window(labelled: torch.Tensor, settings: MatchSettings) -> tuple[slice, slice]:
+    """Find the part of a grid that decides all votes: blocks that are near a label, and all their candidates.
+
+    Args:
+        labelled: bool (G, G), see `Votes`.
+        settings: of the votes.
+
+    Returns:
+        Rows and columns, from and to multiples of `BLOCK`, with at least as many cells around the blocks that are
+        computed as bilinear resampling from the coarsest level may look at; all of the grid if nothing is labelled.
+    """
+    cells = labelled.shape[-1]
+    radius = max(1, round(settings.window * cells))
+    margin = -(-radius // BLOCK) * BLOCK + BLOCK
+    ends = []
+    for axis in (1, 0):
+        places = labelled.any(axis).nonzero()[:, 0].tolist()
+        if not places:
+            return slice(0, cells), slice(0, cells)
+        first, last = (places[0] - radius) // BLOCK * BLOCK, -(-(places[-1] + 1 + radius) // BLOCK) * BLOCK
+        ends.append(slice(max(0, first - margin), min(cells, last + margin)))
+    return ends[0], ends[1]
 
 
 class PCAProjection:
@@ -290,18 +327,22 @@ def smooth_displacement(displacement: torch.Tensor, confidence: torch.Tensor, si
     return stack[:2] / (stack[2] + 1e-3)
 
 
-def sample_displaced(grid: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
+def sample_displaced(
+    grid: torch.Tensor, displacement: torch.Tensor, window: tuple[slice, slice] = (slice(None), slice(None))
+) -> torch.Tensor:
     """Sample a grid bilinearly at displaced positions (backward warping).
 
     Args:
         grid: float32 (C, G, G).
         displacement: float32 (2, G, G), (u, v) as a share of the image's edge.
+        window: rows and columns of the result that are wanted.
 
     Returns:
-        float32 (C, G, G); beyond the edge, the edge's values.
+        float32 (C, G, G), or its window; beyond the edge, the edge's values.
     """
     cells = grid.shape[-1]
     places = compute_cell_centres(cells).to(grid.device).reshape(cells, cells, 2) + displacement.permute(1, 2, 0)
+    places = places[window]
     sampled = functional.grid_sample(
         grid[None], places[None] * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False
     )
@@ -310,9 +351,8 @@ def sample_displaced(grid: torch.Tensor, displacement: torch.Tensor) -> torch.Te
 
 def _split_into_blocks(grid: torch.Tensor, active: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """Split a grid into blocks of cells, and take the active ones: (D, G, G) to (blocks, BLOCK * BLOCK, D)."""
-    depth, cells, _ = grid.shape
-    across = cells // BLOCK
-    blocks = grid.reshape(depth, across, BLOCK, across, BLOCK).permute(1, 3, 2, 4, 0)
+    depth, rows, columns = grid.shape
+    blocks = grid.reshape(depth, rows // BLOCK, BLOCK, columns // BLOCK, BLOCK).permute(1, 3, 2, 4, 0)
     return blocks[active].flatten(1, 2).contiguous()
 
 
@@ -325,10 +365,10 @@ def _gather_windows(windows: torch.Tensor, places: Sequence[Sequence[int]]) -> t
     return torch.stack([windows[row, column] for row, column in places]).flatten(2)
 
 
-def _resample(level: torch.Tensor, cells: int) -> torch.Tensor:
-    if level.shape[-1] > cells:
-        return functional.adaptive_avg_pool2d(level, cells)
-    return functional.interpolate(level, size=(cells, cells), mode="bilinear", align_corners=False)
+def _resample(level: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    if level.shape[-1] > size[1]:
+        return functional.adaptive_avg_pool2d(level, size)
+    return functional.interpolate(level, size=size, mode="bilinear", align_corners=False)
 
 
 def _compute_mean(grid: torch.Tensor) -> torch.Tensor:

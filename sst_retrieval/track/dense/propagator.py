@@ -42,6 +42,7 @@ from sst_retrieval.track.dense.absence import compute_vote_limit, compute_vote_s
 from sst_retrieval.track.dense.decoder import build_decoder_inputs
 from sst_retrieval.track.dense.keys import KeyVotes, compute_channel_statistics
 from sst_retrieval.track.dense.matching import (
+    BLOCK,
     DescriptorSettings,
     Normalisation,
     PCAProjection,
@@ -49,6 +50,7 @@ from sst_retrieval.track.dense.matching import (
     average_over_cells,
     compute_cell_centres,
     compute_descriptors,
+    find_voting_window,
     smooth_displacement,
 )
 from sst_retrieval.track.dense.memory import (
@@ -486,21 +488,15 @@ class DensePropagator:
         coarse, _ = compute_descriptors(
             levels, [view], settings.displacement_descriptor, first.displacement_grid.normalisation
         )
-        fine, _ = compute_descriptors(levels, [view], settings.transfer_descriptor, first.transfer_grid.normalisation)
         target = first.displacement_grid.projection(coarse[0])
         displacements = tuple(self._estimate_displacement(target, support) for support in memory.supports)
-        grids = [support.transfer_grid for support in memory.supports]
-        warped = [
-            (warp_to_target(grid.descriptors, field), warp_to_target(grid.labels, field))
-            for grid, field in zip(grids, displacements, strict=True)
+        warped_labels = [
+            warp_to_target(support.transfer_grid.labels, field)
+            for support, field in zip(memory.supports, displacements, strict=True)
         ]
-        labelled = torch.stack([labels[1:].amax(0) > 0 for _, labels in warped]).any(0)
-        votes = Votes(first.transfer_grid.projection(fine[0]), labelled, settings.transfer_match)
-        for descriptors, labels in warped:
-            votes.add(descriptors, labels)
-        shares, distance = votes.result()
+        shares, distance = self._vote(memory, view, levels, displacements, warped_labels)
         key_levels = tuple(self._compute_key_levels(view, levels))
-        warped_masks = torch.stack([labels[1:] for _, labels in warped]).mean(0).cpu().numpy()
+        warped_masks = torch.stack([labels[1:] for labels in warped_labels]).mean(0).cpu().numpy()
         distances = distance.cpu().numpy()
         return TargetMatch(
             frame=frame,
@@ -514,6 +510,40 @@ class DensePropagator:
             reliability=memory.key_reliability * compute_target_reliability(distances, warped_masks),
             vote_limit=memory.vote_limit,
         )
+
+    def _vote(
+        self,
+        memory: DenseMemory,
+        view: RGBImage,
+        levels: Sequence[torch.Tensor],
+        displacements: Sequence[torch.Tensor],
+        warped_labels: Sequence[torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Transfer the labels of the warped supports to every cell (step 4): shares and distance of `Votes.result`.
+
+        Descriptors are computed where labels lie near only; elsewhere a cell has no label, and distance 0.
+        """
+        first, match, settings = memory.supports[0].transfer_grid, self.settings.transfer_match, self.settings
+        cells = settings.transfer_descriptor.cells
+        labelled = torch.stack([labels[1:].amax(0) > 0 for labels in warped_labels]).any(0)
+        whole = slice(0, cells)
+        rows, columns = find_voting_window(labelled, match) if are_croppable(levels, cells) else (whole, whole)
+        within = [
+            level[..., cut_slice(rows, cells, level.shape[-1]), cut_slice(columns, cells, level.shape[-1])]
+            for level in levels
+        ]
+        part = np.ascontiguousarray(view[cut_slice(rows, cells, len(view)), cut_slice(columns, cells, len(view))])
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        fine, _ = compute_descriptors(within, [part], settings.transfer_descriptor, first.normalisation, size=size)
+        votes = Votes(first.projection(fine[0]), labelled[rows, columns], match, cells=cells)
+        for support, field, labels in zip(memory.supports, displacements, warped_labels, strict=True):
+            descriptors = warp_to_target(support.transfer_grid.descriptors, field, (rows, columns))
+            votes.add(descriptors, labels[:, rows, columns])
+        near, near_distance = votes.result()
+        shares, distance = near.new_zeros(len(near), cells, cells), near.new_zeros(cells, cells)
+        shares[0] = 1
+        shares[:, rows, columns], distance[rows, columns] = near, near_distance
+        return shares, distance
 
     def _vote_by_keys(
         self,
@@ -574,6 +604,20 @@ def propose_starts(image: RGBImage) -> list[Frame]:
     if frames.measure_side(start) >= SMALL_START * max(height, width):
         return [start]
     return [start, frames.square_frame((width / 2, height / 2), max(height, width), 0.0)]
+
+
+def are_croppable(levels: Sequence[torch.Tensor], cells: int) -> bool:
+    """Say whether feature levels can be cut at every `BLOCK` cells of a grid of so many along an edge."""
+    return all(level.shape[-1] * BLOCK % cells == 0 for level in levels)
+
+
+def cut_slice(part: slice, cells: int, edge: int) -> slice:
+    """Convert a slice of cells, from and to multiples of `BLOCK`, to the resolution of a grid with another edge.
+
+    >>> cut_slice(slice(16, 48), 224, 28)
+    slice(2, 6, None)
+    """
+    return slice(part.start * edge // cells, part.stop * edge // cells)
 
 
 def compute_match_distance(match: TargetMatch) -> float:

@@ -301,18 +301,21 @@ def crop_match(match: TargetMatch, window: CellWindow) -> TargetMatch:
     )
 
 
-def warp_to_target(grid: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
+def warp_to_target(
+    grid: torch.Tensor, displacement: torch.Tensor, window: tuple[slice, slice] = (slice(None), slice(None))
+) -> torch.Tensor:
     """Warp a grid of a support to a target by a displacement field of any resolution.
 
     Args:
         grid: float32 (C, G, G).
         displacement: float32 (2, g, g), from the target to the support.
+        window: rows and columns of the result that are wanted.
 
     Returns:
-        float32 (C, G, G).
+        float32 (C, G, G), or its window.
     """
     field = functional.interpolate(displacement[None], size=grid.shape[1:], mode="bilinear")[0]
-    return sample_displaced(grid, field)
+    return sample_displaced(grid, field, window)
 
 
 def warp_keys(support: SupportEncoding, displacement: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,6 +15,7 @@ from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.synthetic.species import SPECIES
 from sst_retrieval.synthetic.specimen import SpecimenPlan, draw_specimen
+from sst_retrieval.track.dense import propagator as dense
 from sst_retrieval.track.dense.keys import KeyVotes
 from sst_retrieval.track.dense.memory import DenseMemory
 from sst_retrieval.track.dense.propagator import DensePropagator
@@ -265,3 +266,18 @@ def test_a_trait_too_thin_to_win_a_cell_is_judged_by_what_it_covers(propagator: 
     assert thin > 0.99
     assert lost < 0.02
     assert propagator._compute_presence(shares, far, warped_masks)[0] < 0.01
+
+
+def test_votes_are_the_same_if_all_of_the_view_is_described(
+    propagator: DensePropagator, memory: DenseMemory, support: Support, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows: list[tuple[slice, slice]] = []
+    find = dense.find_voting_window
+    monkeypatch.setattr(dense, "find_voting_window", lambda *of: windows.append(find(*of)) or windows[-1])
+    near = propagator.match(memory, support.image)
+    cells = propagator.settings.transfer_descriptor.cells
+    assert any(part.stop - part.start < cells for part in windows[-1])
+    monkeypatch.setattr(dense, "are_croppable", lambda *_: False)
+    whole = propagator.match(memory, support.image)
+    assert np.array_equal(near.shares, whole.shares)
+    assert np.array_equal(near.distance, whole.distance)

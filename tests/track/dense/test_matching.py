@@ -14,6 +14,7 @@ from sst_retrieval.track.dense.matching import (
     Votes,
     compute_cell_centres,
     compute_descriptors,
+    find_voting_window,
     sample_displaced,
     smooth_displacement,
 )
@@ -261,3 +262,33 @@ def test_a_cells_share_is_the_mean_of_its_pixels() -> None:
     coverage = np.random.default_rng(0).random((12, 12)).astype(np.float32)
     expected = coverage.reshape(4, 3, 4, 3).mean((1, 3))
     assert matching.average_over_cells(coverage, 4) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [((30, 40), (41, 60)), ((0, 0), (3, 3)), ((60, 1), (63, 63)), ((0, 0), (63, 63))]
+)
+def test_votes_in_a_window_are_those_of_the_whole_grid(first: tuple[int, int], last: tuple[int, int]) -> None:
+    torch.manual_seed(3)
+    target, support = torch.randn(2, 6, 64, 64)
+    labels = torch.zeros(3, 64, 64)
+    labels[1, first[0] : last[0] + 1, first[1] : last[1] + 1] = 0.7
+    labels[0] = 1 - labels[1]
+    labelled, settings = labels[1] > 0, MatchSettings(window=0.08, position_cost=2.0, temperature=0.1)
+    whole = Votes(target, labelled, settings)
+    whole.add(support, labels)
+    rows, columns = find_voting_window(labelled, settings)
+    assert all(end % BLOCK == 0 for part in (rows, columns) for end in (part.start, part.stop))
+    part = Votes(target[:, rows, columns], labelled[rows, columns], settings, cells=64)
+    part.add(support[:, rows, columns], labels[:, rows, columns])
+    for all_cells, some_cells in zip(whole.result(), part.result(), strict=True):
+        assert torch.equal(all_cells[..., rows, columns], some_cells)
+    outside = torch.ones(64, 64, dtype=torch.bool)
+    outside[rows, columns] = False
+    shares, distance = whole.result()
+    assert (shares[0][outside] == 1).all()
+    assert (distance[outside] == 0).all()
+
+
+def test_without_a_label_the_window_is_the_whole_grid() -> None:
+    nothing = torch.zeros(64, 64, dtype=torch.bool)
+    assert find_voting_window(nothing, MatchSettings(0.1, 1.0, 1.0)) == (slice(0, 64), slice(0, 64))
