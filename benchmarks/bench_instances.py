@@ -1,12 +1,13 @@
 """Measure how long it takes to find the individuals on a drawer, how much memory, and whether they are all found.
 
     python benchmarks/bench_instances.py                    # 1600 x 1200 with 30 beetles, 6000 x 4000 with 100
+    python benchmarks/bench_instances.py --traits           # and find, describe and measure three parts of each
     python benchmarks/bench_instances.py --json found.json
 
 The drawers are composed here: synthetic ground beetles, turned at any angle, on a foam board, in rows; on the larger
 one some touch. A beetle on a board of its own is the support. Each drawer is searched in a process of its own, so
 that the memory is its own: the peak of all it held, PyTorch and the networks among it. Times are of a wall clock and
-do not count the loading of the networks.
+do not count the loading of the networks, nor what is learnt of the support.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,13 +27,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sst_retrieval.engines import load_finder
+from sst_retrieval.build.alignment import UNCHANGED
+from sst_retrieval.build.individuals import Numbered, as_propagated, describe_individuals, name_individual
+from sst_retrieval.build.settings import DEFAULTS
+from sst_retrieval.build.workers import PartWorkers, choose_workers, map_with_parts
+from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.find.contract import FOUND
 from sst_retrieval.synthetic.beetles import draw_beetle
 from sst_retrieval.synthetic.canvas import RESOLUTION
 from sst_retrieval.synthetic.species import SPECIES, GroundBeetle
 from sst_retrieval.synthetic.specimen import vary_beetle
-from sst_retrieval.types import RGBImage, Support
+from sst_retrieval.types import Detection, Photograph, RGBImage, Support
 
 SPRITES = 12
 """Different beetles; each lies on the drawer several times, at other angles."""
@@ -75,6 +81,8 @@ class Measured:
         mean_iou: over all drawn beetles, of the best of these.
         seconds: to find them, by a wall clock.
         processor_seconds: the same, of all threads together: on a busy computer they say more.
+        traits_seconds: to propagate, describe and measure three parts of each, as a build does; None if not asked for.
+        traits_processor_seconds: the same, of all threads together.
         gigabytes: most memory that the process held.
     """
 
@@ -85,6 +93,8 @@ class Measured:
     mean_iou: float
     seconds: float
     processor_seconds: float
+    traits_seconds: float | None
+    traits_processor_seconds: float | None
     gigabytes: float
 
 
@@ -93,35 +103,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--finder", default="dense")
     parser.add_argument("--foreground", default="u2netp")
+    parser.add_argument("--traits", action="store_true", help="propagate, describe and measure three parts, too")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     results = []
     for drawer in DRAWERS:
         with context.Pool(1) as pool:
-            measured = pool.apply(measure, (drawer, options.finder, options.foreground))
+            measured = pool.apply(measure, (drawer, options.finder, options.foreground, options.traits))
         results.append(asdict(measured))
         print(
             f"{measured.pixels}: {measured.drawn} beetles, {measured.found} found, {measured.right} of them right, "
             f"mean IoU {measured.mean_iou:.3f}; {measured.seconds:.1f} s, of the processor "
             f"{measured.processor_seconds:.1f} s (goal {drawer.seconds:g}), "
-            f"{measured.gigabytes:.2f} GB (goal {drawer.gigabytes:g})",
+            + (
+                f"with traits {measured.traits_seconds:.1f} s more, of the processor "
+                f"{measured.traits_processor_seconds:.1f} s, "
+                if options.traits
+                else ""
+            )
+            + f"{measured.gigabytes:.2f} GB (goal {drawer.gigabytes:g})",
             flush=True,
         )
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(drawer: Drawer, finder_name: str, foreground: str) -> Measured:
-    """Compose a drawer and search it."""
+def measure(drawer: Drawer, finder_name: str, foreground: str, traits: bool) -> Measured:
+    """Compose a drawer and search it; `traits` says whether to find, describe and measure parts, too."""
     image, labels = compose(drawer, 0)
     single, mask = compose(Drawer((round(drawer.length * 2),) * 2, 1, 1, drawer.length, 0.0, 0, 0), 1)
-    finder = load_finder(finder_name, foreground, "cpu")
-    body = mask > 0
-    memory = finder.remember([Support("one", "beetles", single, ("beetle",), body[None])])
+    engines = load_engines(DEFAULTS.propagator, DEFAULTS.embedder, "cpu", finder=finder_name, foreground=foreground)
+    finder = engines.finder
+    assert finder is not None
+    support = Support("one", "beetles", single, ("rear", "left", "right"), divide(mask > 0))
+    memory = finder.remember([support])
     start, worked = time.perf_counter(), time.process_time()
     found = [each for each in finder.find(memory, image) if each.score >= FOUND]
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
+    more = describe(engines, support, image, found) if traits else (None, None)
     count = drawer.rows * drawer.columns
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     best = np.zeros(count + 1)
@@ -138,8 +158,40 @@ def measure(drawer: Drawer, finder_name: str, foreground: str) -> Measured:
         mean_iou=float(best[1:].mean()),
         seconds=seconds,
         processor_seconds=worked,
+        traits_seconds=more[0],
+        traits_processor_seconds=more[1],
         gigabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9,
     )
+
+
+def divide(body: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Divide a body into three parts: bool (H, W) to bool (3, H, W)."""
+    rows, columns = np.nonzero(body)
+    upper = (np.arange(body.shape[0]) < rows.mean())[:, None]
+    left = (np.arange(body.shape[1]) < columns.mean())[None]
+    return np.stack([body & ~upper, body & upper & left, body & upper & ~left])
+
+
+def describe(engines: Engines, support: Support, image: RGBImage, found: Sequence[Detection]) -> tuple[float, float]:
+    """Propagate the traits to all individuals, describe and measure them; returns seconds of clock and processor."""
+    memory = engines.propagator.remember(as_propagated([support], "many"))
+    numbered = [Numbered(name_individual("drawer", at), at, each) for at, each in enumerate(found, 1)]
+    photograph = Photograph("drawer", Path("drawer.jpg"), "beetles")
+    start, worked = time.perf_counter(), time.process_time()
+
+    def work(_: None, parts: PartWorkers) -> int:
+        regions, _notes = describe_individuals(
+            *(photograph, image, numbered, memory, ()),
+            propagator=engines.propagator,
+            embedder=engines.embedder,
+            align=UNCHANGED.apply,
+            parts=parts,
+        )
+        return len(regions)
+
+    (count,) = map_with_parts(work, [None], choose_workers(None, engines))
+    assert count == len(found)
+    return time.perf_counter() - start, time.process_time() - worked
 
 
 def compose(drawer: Drawer, seed: int) -> tuple[RGBImage, npt.NDArray[np.uint16]]:
