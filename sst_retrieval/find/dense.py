@@ -43,6 +43,9 @@ from sst_retrieval.imaging.masks import box as box_of
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.types import Detection, RGBImage, Support
 
+VERSION = 2
+"""Raised when the finder answers otherwise, so that a build searches photographs of an older index anew."""
+
 WORKING_SIDE = 1600
 """Longer edge, in pixels, of the copy of the photograph on which individuals are looked for."""
 
@@ -117,7 +120,7 @@ class DenseFinder:
         self.foreground = foreground
         self._blobs = look_at_blobs(trunk)
         compared = ", groups compared" if compares_groups else ""
-        self.name = f"dense finder ({trunk.name}, foreground {foreground.name}{compared})"
+        self.name = f"dense finder {VERSION} ({trunk.name}, foreground {foreground.name}{compared})"
 
     @property
     def concurrent(self) -> bool:
