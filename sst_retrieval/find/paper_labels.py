@@ -265,7 +265,9 @@ def _find_print(foreground: Mask, paper: Mask, half_width: float, angle: float) 
     radius = max(STROKE, STROKE_SHARE * half_width)
     rim = math.ceil(radius) + 1
     core = ndimage.distance_transform_edt(np.pad(foreground, rim, mode="edge")) > radius
-    thick = (ndimage.distance_transform_edt(~core) <= radius)[rim:-rim, rim:-rim] & foreground
+    thick = np.zeros_like(foreground)
+    if core.any():
+        thick = (ndimage.distance_transform_edt(~core) <= radius)[rim:-rim, rim:-rim] & foreground
     outside = foreground & ~paper
     leading = _keep_touching(thick | outside, outside)
     # Opening rounds the edges off.

@@ -88,6 +88,14 @@ def test_an_animal_on_its_card_keeps_its_legs() -> None:
     assert np.array_equal(leave_out_labels(pieces, HALF_WIDTH).foreground, pieces.foreground)
 
 
+def test_a_label_beside_the_animals_loses_all_its_print() -> None:
+    image, beetle = _draw()
+    image[beetle] = (240, 236, 225)
+    pieces = find_pieces(image, list_colours(np.full((1, 3), BODY, np.uint8)))
+    assert pieces.foreground.any()
+    assert not leave_out_labels(pieces, HALF_WIDTH).foreground[150:220, 345:420].any()
+
+
 def test_a_board_without_labels_stays_as_it_is() -> None:
     image, beetle = _draw(paper=None)
     pieces = _find(image, beetle)
