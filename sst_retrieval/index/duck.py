@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition
@@ -98,6 +98,8 @@ _LIST_NAMES = f"""SELECT table_name FROM duckdb_tables() WHERE database_name = '
                  UNION SELECT view_name FROM duckdb_views()
                  WHERE database_name = '{_OWN}' AND schema_name = 'main' AND NOT internal"""
 
+_GIVEN = ("memory_limit", "python_enable_replacements")
+"""Settings that a database is opened with."""
 _LAST = ("enable_external_access", "lock_configuration")
 
 
@@ -128,7 +130,7 @@ class SandboxedDatabase:
                 attach = (
                     f"ATTACH {quote_text(each)} AS {name} (READ_ONLY)" for each, name in ((path, _OWN), (base, "base"))
                 )
-                self._connection = _connect_sandboxed(*attach, pass_through=True)
+                self._connection = _connect_sandboxed([*attach], None)
         except duckdb.Error as error:
             raise self._damage(error) from error
 
@@ -141,7 +143,7 @@ class SandboxedDatabase:
         """
         self._connection.close()
         attach = f"ATTACH {quote_text(self._path)} AS {quote_name(schema)} (READ_ONLY)"
-        self._connection = _connect_sandboxed(attach, *filter(str.strip, views.split(";")))
+        self._connection = _connect_sandboxed([attach], views)
 
     def close(self) -> None:
         """Close the file; waits for the queries of other threads, and refuses new ones (`CLOSED`)."""
@@ -267,25 +269,27 @@ class SandboxedDatabase:
         return [name for name, *_ in self.rows(f"DESCRIBE {table}") if not name.startswith("sst:")]
 
 
-def _connect_sandboxed(*statements: str, pass_through: bool = False) -> duckdb.DuckDBPyConnection:
-    """Open a database in memory, run trusted statements, and only then close the sandbox.
+def _connect_sandboxed(attach: Sequence[str], views: str | None) -> duckdb.DuckDBPyConnection:
+    """Open a database in memory that attaches others, close the sandbox, and make views of what they hold.
+
+    In this order: a view that stands in a file is bound when another one is made of it, and might read a file then.
 
     Args:
-        statements: SQL.
-        pass_through: make a view of each table and view of the database that they attach as `_OWN`.
+        attach: trusted SQL.
+        views: trusted SQL; None makes a view of each table and view of the database that is attached as `_OWN`.
     """
     memory = duckdb.connect(":memory:", config={"memory_limit": "2GB", "python_enable_replacements": False})
     try:
-        for statement in statements:
-            memory.execute(statement).fetchall()
-        for (name,) in memory.execute(_LIST_NAMES).fetchall() if pass_through else ():
-            sql = f"CREATE VIEW {quote_name(name)} AS FROM {_OWN}.main.{quote_name(name)}"
+        for sql in attach:
             memory.execute(sql).fetchall()
         # Access to files goes when all else is set, and locking is the last.
-        for name, value in sorted(_SANDBOX.items(), key=lambda item: item[0] in _LAST and _LAST.index(item[0]) + 1):
-            if name not in ("memory_limit", "python_enable_replacements"):
-                text = quote_text(value) if isinstance(value, str) else str(value)
-                memory.execute(f"SET {name} = {text}").fetchall()
+        for name in (*(name for name in _SANDBOX if name not in (*_GIVEN, *_LAST)), *_LAST):
+            value = _SANDBOX[name]
+            memory.execute(f"SET {name} = {quote_text(value) if isinstance(value, str) else value}").fetchall()
+        if views is None:
+            names = [quote_name(name) for (name,) in memory.execute(_LIST_NAMES).fetchall()]
+            views = ";".join(f"CREATE VIEW {name} AS FROM {_OWN}.main.{name}" for name in names)
+        memory.execute(views).fetchall()
     except BaseException:
         memory.close()
         raise

@@ -171,7 +171,7 @@ def test_an_index_that_was_copied_draws_its_own_pictures(index: Path, tmp_path: 
     without_checksums(copy)
     (catalog,) = copy.glob("generations/*/catalog.duckdb")
     with duckdb.connect(str(catalog)) as connection:
-        for table in ("individuals", "photographs"):
+        for table in ("individual_rows", "lone_photographs"):
             connection.execute(f"""UPDATE {table} SET "sst:image" = '/gone/' || "sst:specimen" || '.png'""")
     words = ["search", copy, "--like", "r1", "--trait", "spot", "-k", "3"]
     result = run(*words, "--contact-sheet", tmp_path / "hits.png")

@@ -51,7 +51,7 @@ def rename(index: Path, expression: str, where: str = "true") -> None:
     """Change the paths of photographs in a catalog."""
     (catalog,) = index.glob("generations/*/catalog.duckdb")
     with duckdb.connect(str(catalog)) as connection:
-        for table in ("individuals", "photographs"):
+        for table in ("individual_rows", "lone_photographs"):
             connection.execute(f"""UPDATE {table} SET "sst:image" = {expression} WHERE {where}""")
 
 

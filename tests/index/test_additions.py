@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -688,6 +689,19 @@ def test_a_catalog_that_is_damaged_inside_is_made_anew(tmp_path: Path, whole: bo
         add(other, {"p20": "one"}, names[:-1], seed=1)
     add(other, {"p21": "two"}, names, seed=2, refit=True)
     assert dump(store) == dump(other)
+
+
+@pytest.mark.parametrize("name", ["evil", "searchable"])
+def test_a_view_of_a_strangers_catalog_reads_no_other_file(added: Store, tmp_path: Path, name: str) -> None:
+    """Its views are part of the file; they are bound when it is opened, by which a function would read a file."""
+    without_checksums(added.path)
+    secret = tmp_path / "secret.csv"
+    secret.write_text("word\nopen\n")
+    with duckdb.connect(str(generation_of(added).catalog_file)) as catalog:
+        catalog.execute(f"ATTACH '{generation_of(added).base_file}' AS base (READ_ONLY)")
+        catalog.execute(f"CREATE OR REPLACE VIEW {name} AS FROM read_csv('{secret}')")
+    with pytest.raises(IndexFolderError, match="disabled"):
+        Catalog(generation_of(added).catalog_file)
 
 
 @pytest.mark.parametrize("name", ["wing.codes.npy", "wing.codes.npz", "wing.lengths.npz", "wing.places.npz"])
