@@ -76,6 +76,7 @@ class ModelOptions:
         adapters: folders that `finetune` made for this propagator; each serves the group it was made for.
         batch: how many photographs SAM 2 encodes at once; None for 1 on the CPU and 4 on a card.
         trunk: of the dense matching, "timm:NAME" or "timm:NAME@FILE" (see `nets.timm_trunk`); None for the default.
+        second_look: whether the dense propagator looks twice at small traits (`track.dense.second_look`).
         runtime: what runs EfficientNet-lite0, a name of `RUNTIMES`. Its results differ by rounding, so regions stay
             comparable.
     """
@@ -89,6 +90,7 @@ class ModelOptions:
     adapters: tuple[Path, ...] = ()
     batch: int | None = None
     trunk: str | None = None
+    second_look: bool = False
     runtime: str = "torch"
 
 
@@ -226,6 +228,8 @@ class _SharedTrunk:
 
 
 def _make_propagator(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:
+    if options.second_look and (name not in ("dense", "matching") or options.adapters):
+        raise ModelError("only the propagators dense and matching, without an --adapter, take a --second-look")
     if name in ("sam2", "dense+sam2", "tracker", "sam2-video"):
         return _make_sam2(name, trunk, options)
     if name == "sam2-transformers":
@@ -242,6 +246,10 @@ def _make_propagator(name: str, trunk: _SharedTrunk, options: ModelOptions) -> P
             from sst_retrieval.track.dense.adapted import AdaptedPropagator  # Here, because it loads PyTorch.
 
             return cast(Propagator, AdaptedPropagator(dense, options.adapters))
+        if options.second_look:
+            from sst_retrieval.track.dense.second_look import SecondLookPropagator  # Here, because it loads PyTorch.
+
+            return cast(Propagator, SecondLookPropagator(dense))
         # Not quite a Propagator to a type checker: it takes no memory but its own, and is given no other.
         return cast(Propagator, dense)
     if options.trunk is not None:

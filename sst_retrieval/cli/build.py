@@ -42,6 +42,9 @@ OPTIONS = {
     "adapters": typer.Option("--adapter", help="A folder made by `finetune`, for its group. May be repeated."),
     "batch": typer.Option(help="SAM 2: photographs at once; else 1 on the CPU, 4 on a card.", min=1),
     "trunk": TRUNK,
+    "second_look": typer.Option(
+        "--second-look", help="Look twice, enlarged, at small traits of photographs of ten megapixels or more."
+    ),
     "runtime": typer.Option(help=f"What runs EfficientNet-lite0: {_list_choices(RUNTIMES)}."),
     "device": DEVICE,
     "prune": typer.Option("--prune", help="Take out specimens that left the table, are unreadable or have no support."),

@@ -65,6 +65,7 @@ class Origin:
         models: (option, value) of its models, such as checkpoints; an option may be repeated. Paths are absolute.
         cycle_consistency: whether SAM 2 propagated every mask back to its support.
         second_pass: most photographs of a group that became supports; 0 for one pass.
+        second_look: whether small traits were looked at twice.
     """
 
     table: Path
@@ -73,6 +74,7 @@ class Origin:
     models: Sequence[tuple[str, str]]
     cycle_consistency: bool = False
     second_pass: int = 0
+    second_look: bool = False
 
     @property
     def folder(self) -> Path:
@@ -123,7 +125,8 @@ def origin_of(path: str | Path) -> Origin:
     cycle = {**settings, **known}.get("cycle_consistency") in (True, "True")
     second = settings.get("second_pass")
     passes = second if isinstance(second, int) and second > 0 else 0
-    return Origin(start / table, start / supports, given, models, cycle, passes)
+    look = known.get("second_look") is True
+    return Origin(start / table, start / supports, given, models, cycle, passes, look)
 
 
 def make_absolute(option: str, value: str, start: Path) -> str:
@@ -170,6 +173,8 @@ def rebuild_command(path: str | Path, *, groups: Sequence[str] = ()) -> list[str
         words += [f"--{option.replace('_', '-')}", value]
     if origin.cycle_consistency:
         words.append("--cycle-consistency")
+    if origin.second_look:
+        words.append("--second-look")
     if origin.second_pass:
         words += ["--second-pass", str(origin.second_pass)]
     for group in groups:

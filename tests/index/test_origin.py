@@ -111,7 +111,15 @@ def test_the_command_that_builds_it_again_names_all_that_answers_depend_on(tmp_p
 
 
 def test_every_setting_of_a_build_is_repeated_or_left_out_on_purpose() -> None:
-    repeated = {*SETTING_OPTIONS, *MODEL_OPTIONS, "adapters", "cycle_consistency", "second_pass", "groups"}
+    repeated = {
+        *SETTING_OPTIONS,
+        *MODEL_OPTIONS,
+        "adapters",
+        "cycle_consistency",
+        "second_look",
+        "second_pass",
+        "groups",
+    }
     # What a build does once, how fast it is, and where copies of photographs come from: `images` has them.
     once = {"models", "prune", "rebuild", "reread", "refit", "workers", "batch", "ray", "store"}
     assert {each.name for each in (*fields(BuildSettings), *fields(ModelOptions))} == repeated | once
@@ -143,6 +151,8 @@ def test_what_was_switched_on_is_read_as_it_was_and_is_written(tmp_path: Path, w
     built(tmp_path / "x", [a_region("a")])
     made_with(tmp_path / "x", {"checkpoint": "sam2.1_hiera_tiny", "cycle_consistency": written}, propagator="sam2")
     assert ("--cycle-consistency" in rebuild_command(tmp_path / "x")) is said
+    made_with(tmp_path / "x", {"second_look": said}, propagator="dense")
+    assert ("--second-look" in rebuild_command(tmp_path / "x")) is said
 
 
 def test_the_provenance_holds_json_values_not_their_names(tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ def small_sam2(name: str) -> Propagator:
 
 PROPAGATORS: dict[str, Callable[[], Propagator]] = {
     "dense": lambda: load_engines("dense", "fakes:FakeEmbedder", "cpu").propagator,
+    "dense, second look": lambda: (
+        load_engines("dense", "fakes:FakeEmbedder", "cpu", ModelOptions(second_look=True)).propagator
+    ),
     "tracker": lambda: load_engines("tracker", "fakes:FakeEmbedder", "cpu").propagator,
     "sam2": functools.partial(small_sam2, "sam2"),
     "dense+sam2": functools.partial(small_sam2, "dense+sam2"),

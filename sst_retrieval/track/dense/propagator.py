@@ -275,6 +275,24 @@ class DensePropagator:
         certainty = np.array([1 - 0.5 * share / match.vote_limit], dtype=np.float32)
         return replace(predicted, soft=np.zeros_like(soft), confidence=certainty)
 
+    @torch.inference_mode()
+    def remember_in_frame(self, support: Support, trait: str, frame: Frame) -> DenseMemory:
+        """Encode one trait of a support in a given frame, for `propagate_in_frame`."""
+        alone = replace(support, traits=(trait,), masks=support.masks[[support.traits.index(trait)]])
+        encoding = self._encode_support(alone, alone.traits, frame)
+        memory = DenseMemory(alone.traits, find_rivals([alone], alone.traits), (encoding,))
+        if self.decoder is None:
+            return memory
+        return replace(memory, key_reliability=compute_key_reliability(self._match_changed_support(alone, memory)))
+
+    @torch.inference_mode()
+    def propagate_in_frame(self, memory: DenseMemory, image: RGBImage, frame: Frame) -> Propagated:
+        """Find the traits within a frame that is known to be aligned with the support's (without step 2)."""
+        match = self._match_view(frame, frames.warp_image(image, frame, self.settings.side), memory)
+        predicted = self.predict_masks(match, memory.rivals)
+        masks = frames.unwarp_masks(predicted.soft, frame, image.shape[:2])
+        return Propagated(masks, predicted.confidence, frame)
+
     def _predict_with_decoder(
         self, match: TargetMatch, rivals: npt.NDArray[np.bool_], decoder: TrainedDecoder
     ) -> SoftMasks:
