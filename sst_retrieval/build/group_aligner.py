@@ -44,17 +44,16 @@ class GroupAligner:
             IndexFolderError: the stored one is damaged.
         """
         if group == self._job.reference:
-            self._reference = memory
             return UNCHANGED
         frame = self._job.frames[group].fingerprint
         if frame in self._stored:
             return Alignment.from_json(self._stored[frame])
-        alignment = compute_alignment(self._job.engines.propagator, self._remember_reference(), memory, supports)
+        alignment = compute_alignment(self._job.engines.propagator, self.remember_reference(), memory, supports)
         self._shards.add_note(frame, alignment.as_json())
         return alignment
 
-    def _remember_reference(self) -> Memory:
-        """Return the memory of the reference's supports; it is made here if the reference needs no work itself."""
+    def remember_reference(self) -> Memory:
+        """Return the memory of the reference's supports; whoever asks first makes it, and others wait."""
         with self._remembering:
             if self._reference is None:
                 group, supports = self._job.reference, self._job.supports

@@ -41,7 +41,7 @@ from sst_retrieval.build.runner import Runner, open_runner
 from sst_retrieval.build.second_pass import SecondPass, add_second_pass_to_fingerprints, check_second_pass
 from sst_retrieval.build.settings import DEFAULTS, BuildSettings
 from sst_retrieval.build.shard_writer import ShardWriter
-from sst_retrieval.build.workers import map_on_threads
+from sst_retrieval.build.workers import keep_share, map_on_threads
 from sst_retrieval.collection.specimens import Collection, read_collection, read_references
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import InputError
@@ -223,7 +223,7 @@ def _prepare_batches(job: Job, state: BuildState, ahead: int) -> Generator[Batch
     """
     aligner, second_pass = GroupAligner(job, state.shards), SecondPass(job, state.shards)
     prepare = partial(_prepare_group, job, state, aligner, second_pass, AnnotatedBeside(job.supports))
-    with closing(map_on_threads(prepare, job.plan.tasks, ahead)) as groups:
+    with closing(map_on_threads(prepare, job.plan.tasks, ahead, keep_share(), prefetch=1)) as groups:
         for tasks, prepared in zip(job.plan.tasks.values(), groups, strict=True):
             for batch in cut_batches(job.engines.propagator, tasks):
                 yield replace(prepared, tasks=batch)
@@ -240,7 +240,8 @@ def _prepare_group(
     """Remember the supports of a group and align it: what its batches have in common, without photographs."""
     drawn = job.supports.load(group)
     supports = as_propagated(drawn, job.supports.individuals[group])
-    memory = job.engines.propagator.remember(supports)
+    reference = group == job.reference  # Which other groups, prepared at the same time, may wait for.
+    memory = aligner.remember_reference() if reference else job.engines.propagator.remember(supports)
     alignment = aligner.align(group, memory, supports)
     if group != job.reference:
         state.alignments[group] = alignment.account

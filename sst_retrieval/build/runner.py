@@ -15,6 +15,9 @@ from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.types import Skipped
 
+GROUPS_AHEAD = 2
+"""Groups that are prepared at the same time on one computer. Each holds a memory and the photographs of supports."""
+
 
 class Runner(Protocol):
     """Processes the photographs of a build; what it returns never depends on where."""
@@ -74,7 +77,7 @@ class LocalRunner:
 
     def __init__(self, engines: Engines, workers: int) -> None:
         """Take the models, and how many threads call them."""
-        self.engines, self.workers, self.groups_ahead = engines, workers, 1
+        self.engines, self.workers, self.groups_ahead = engines, workers, min(workers, GROUPS_AHEAD)
 
     def hash_ahead(
         self,

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -226,12 +227,17 @@ def map_with_parts(
 
 
 def map_on_threads(
-    process: Callable[[Item], Result], items: Iterable[Item], workers: int, prepare: Callable[[], None] | None = None
+    process: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    prepare: Callable[[], None] | None = None,
+    *,
+    prefetch: int = PREFETCH,
 ) -> Generator[Result]:
     """Process items, several at the same time.
 
     The results come in the order of the items, however long each takes, and the error of an item is raised in its
-    place. No more than `PREFETCH` items per worker are taken in advance, so that few are in memory. A caller who stops
+    place. No more than `prefetch` items per worker are taken in advance, so that few are in memory. A caller who stops
     before the end closes the iterator: what is running is then waited for, and nothing more is started.
 
     Args:
@@ -239,6 +245,7 @@ def map_on_threads(
         items: taken one by one, in the caller's thread, while the workers run.
         workers: how many at the same time; one runs in the caller's thread.
         prepare: is called by each of several threads before it starts.
+        prefetch: items per worker that are started before the result of the oldest is taken.
 
     Yields:
         The result of each item.
@@ -252,12 +259,20 @@ def map_on_threads(
     try:
         for item in items:
             pending.append(pool.submit(process, item))
-            if len(pending) >= PREFETCH * workers:
+            if len(pending) >= prefetch * workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def keep_share() -> Callable[[], None]:
+    """Return a function by which another thread computes on as many cores as this one: results have the same bits."""
+    if "torch" not in sys.modules:
+        return lambda: None
+    torch = sys.modules["torch"]
+    return partial(torch.set_num_threads, torch.get_num_threads())
 
 
 def use_one_thread() -> None:

@@ -4,6 +4,7 @@ import gc
 import json
 import shutil
 import signal
+import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
@@ -45,7 +46,7 @@ from sst_retrieval.imaging.frames import square_frame
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.thumbnails import read_thumbnail
 from sst_retrieval.search.index import open_index
-from sst_retrieval.types import Propagated, RGBImage
+from sst_retrieval.types import Propagated, RGBImage, Support
 
 TEN = [(f"{group[0]}{i}", group) for group in ("red", "blue") for i in range(5)]
 
@@ -469,8 +470,24 @@ def test_few_memories_and_one_photograph_are_held(table: Path, monkeypatch: pyte
 
     monkeypatch.setattr(FakeTracker, "remember", remembering)
     monkeypatch.setattr(FakeTracker, "propagate", propagating)
-    build_fake(table, table.parent / "index")
+    build_fake(table, table.parent / "index", replace(FAKES, workers=1))
     assert len(alive) == 2  # Once a group.
+
+
+def test_two_groups_are_prepared_at_the_same_time(table: Path, ten: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both, remember, groups = threading.Barrier(2, timeout=60), FakeTracker.remember, []
+
+    def remembering(self: FakeTracker, supports: Sequence[Support]) -> FakeMemory:
+        groups.append(supports[0].individual)
+        both.wait()  # Breaks where the second group is remembered after the first.
+        return remember(self, supports)
+
+    monkeypatch.setattr(FakeTracker, "remember", remembering)
+    for model in (FakeTracker, FakeEmbedder):
+        monkeypatch.setattr(model, "concurrent", True, raising=False)
+    build_fake(table, table.parent / "index", replace(FAKES, workers=2))
+    assert sorted(groups) == ["b0", "r0"]  # Each once, the reference too, though the other is laid like it.
+    assert_same(table.parent / "index", ten / "index")
 
 
 def test_progress_is_told(table: Path) -> None:
