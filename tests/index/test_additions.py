@@ -611,6 +611,39 @@ def test_old_shards_are_not_read_and_lost_ones_are_noticed(tmp_path: Path, monke
         store.indexed_hashes()
 
 
+def test_a_catalog_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
+    """Its regions are a table, not a view; nothing can stand beside it."""
+    store = first_index(tmp_path / "index")
+    expected = dump(store)
+    with duckdb.connect(str(generation_of(store).catalog_file)) as catalog:
+        for name in ("regions", "measurements", "searchable", "individuals", "photographs"):
+            catalog.execute(f"CREATE TABLE old_{name} AS FROM {name}")
+        catalog.execute(
+            "CREATE TABLE hashed AS SELECT r.*, h.content_hash FROM regions r JOIN region_hashes h USING (region_id)"
+        )
+        for name in ("region_hashes", "regions", "measurements", "searchable", "individuals", "photographs"):
+            catalog.execute(f"DROP VIEW {name}")
+        for name in ("region_rows", "individual_rows", "lone_photographs", "old_regions"):
+            catalog.execute(f"DROP TABLE {name}")
+        for name in ("measurements", "searchable", "individuals", "photographs"):
+            catalog.execute(f"ALTER TABLE old_{name} RENAME TO {name}")
+        catalog.execute("ALTER TABLE hashed RENAME TO regions")
+    without_checksums(store.path)
+    with sst.open_index(store.path) as index:
+        hits = index.search(like=("p00", "wing"), k=5, where="sex = 'f'")
+        index.review("p01", "wing", "accept", reviewer="R")
+        assert index.decision("p01", "wing") is not None
+    store = Store.open(store.path)
+    with store.lock():
+        commit(store, FIRST)
+    assert epoch_of(store).segments == ()
+    found = dump(store)
+    assert [len(found.pop("reviews")), found.pop("searchable") != expected["searchable"]] == [1, True]
+    assert found == {name: rows for name, rows in expected.items() if name not in ("reviews", "searchable")}
+    with sst.open_index(store.path) as index:
+        assert index.search(like=("p00", "wing"), k=5, where="sex = 'f'") == hits
+
+
 # ------------------------------------------------------------------------------------------------ damage
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from invented import BLOCKS, SETTINGS, a_collection, a_region, built, rows
 import sst_retrieval as sst
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.catalog import Catalog
+from sst_retrieval.index.owner_lines import LineWriter, OwnerLines
 from sst_retrieval.index.owners import Owners
 from sst_retrieval.index.store import Store
 from sst_retrieval.types import Photograph, Placement
@@ -96,6 +99,47 @@ def test_individuals_of_one_photograph_have_its_row(tmp_path: Path) -> None:
         assert quick.names("P2") == asked.names("P2")
         assert quick.region_id("P1#2", "wing") == 1
         assert quick.region_id("P2", "wing") is None
+
+
+def test_owners_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """They had the start of every line, and named the individual again where photograph and specimen are called so."""
+    folder = tmp_path / "index"
+    many = [f"s{number:03d}" for number in range(40)]
+    built(folder, [a_region(name) for name in many], a_collection(many, sex=["f", "m"] * 20))
+    (files,) = folder.glob("generations/*/owners")
+    columns = ["catalogNumber", "sex"]
+    new = Owners(files, columns)
+    expected = [new.owner(number) for number in range(40)]
+    lines = [
+        json.dumps([each.individual, each.photograph, each.specimen, *each.metadata.values()]).encode() + b"\n"
+        for each in expected
+    ]
+    (files / "records.jsonl").unlink()
+    (files / "lines.jsonl").write_bytes(b"".join(lines))
+    np.save(files / "starts.npy", np.cumsum([0, *map(len, lines)]))
+    old = Owners(files, columns)
+    assert [old.owner(number) for number in range(40)] == expected
+    for name in many:
+        assert old.names(name) == new.names(name)
+        assert old.region(name, "wing") == new.region(name, "wing")
+    assert b"".join(b"".join(part) for part in old.added.texts(3, 37)) == b"".join(lines[3:37])
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 40])
+def test_lines_are_written_in_parts(tmp_path: Path, count: int) -> None:
+    lines = [json.dumps([f"s{number:03d}", {}, {}]).encode() + b"\n" for number in range(count)]
+    for size in (1, 7, 16, 50):
+        with LineWriter(tmp_path) as writer:
+            for start in range(0, count, size):
+                writer.write(lines[start : start + size])
+        np.save(tmp_path / "individuals.npy", np.zeros(0, np.int32))
+        np.save(tmp_path / "confidences.npy", np.zeros(0))
+        found = OwnerLines(tmp_path)
+        assert len(found) == count
+        assert [found.text(number) + b"\n" for number in range(count)] == lines
+        assert b"".join(b"".join(part) for part in found.texts(0, count)) == b"".join(lines)
+        assert found.locate("s000") == (0, True)
+        assert found.locate("t") == (count, False)
 
 
 def test_an_index_without_owners_gives_the_same_hits(tmp_path: Path) -> None:
