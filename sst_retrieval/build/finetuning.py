@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.collection.specimens import read_collection
@@ -35,9 +35,9 @@ class FinetuneSettings:
         device: "auto", "cpu" or "cuda".
         full: train SAM 2's mask decoder and memory encoder fully, not by low-rank additions.
         rank: of the additions to SAM 2.
-        rate: learning rate; None for the default of what learns: 1e-3 for SAM 2, 3e-4 for keys and decoder, whose
-            masks a rate of 2e-3 has made worse, though more came back.
-        epochs: most passes over the photographs.
+        rate: learning rate; None for the default of what learns: 1e-3 for SAM 2, 3e-4 for keys and decoder.
+        epochs: most passes over the photographs; None for 20 with SAM 2, 4 with keys and decoder (see
+            `track.dense.cycle_training.CycleSettings`).
         patience: epochs without improvement after which it stops.
         photographs: most photographs that are used; a random choice if there are more.
         seed: of that choice and of the training.
@@ -50,7 +50,7 @@ class FinetuneSettings:
     full: bool = False
     rank: int = 4
     rate: float | None = None
-    epochs: int = 20
+    epochs: int | None = None
     patience: int = 5
     photographs: int = PHOTOGRAPHS
     seed: int = 0
@@ -104,6 +104,9 @@ def finetune_group(
     random.Random(settings.seed).shuffle(others)
     photographs = _read_up_to(settings.photographs, others)
     propagator = load_propagator(name, settings.device, settings.models)
+    chosen = {"rate": settings.rate, "epochs": settings.epochs}
+    given: dict[str, Any] = {option: value for option, value in chosen.items() if value is not None}
+    given |= {"patience": settings.patience, "seed": settings.seed}
     if name == "dense":
         from sst_retrieval.track.dense import cycle_training as dense_training  # Here, because it loads PyTorch.
 
@@ -112,23 +115,12 @@ def finetune_group(
             own,
             photographs,
             output,
-            settings=dense_training.CycleSettings(
-                rate=dense_training.CycleSettings().rate if settings.rate is None else settings.rate,
-                epochs=settings.epochs,
-                patience=settings.patience,
-                seed=settings.seed,
-            ),
+            settings=dense_training.CycleSettings(**given),
             progress=progress,
         )
     from sst_retrieval.track.sam2 import cycle_training  # Here, because it loads PyTorch.
 
-    cycle_settings = cycle_training.CycleSettings(
-        rank=None if settings.full else settings.rank,
-        rate=cycle_training.CycleSettings().rate if settings.rate is None else settings.rate,
-        epochs=settings.epochs,
-        patience=settings.patience,
-        seed=settings.seed,
-    )
+    cycle_settings = cycle_training.CycleSettings(rank=None if settings.full else settings.rank, **given)
     return cycle_training.finetune(
         propagator,  # type: ignore[arg-type]
         own,

@@ -21,7 +21,7 @@ OPTIONS = {
     "full": typer.Option("--full", help="SAM 2: train the two parts fully, not by low-rank additions."),
     "rank": typer.Option(min=1, help="SAM 2: rank of the additions (LoRA)."),
     "rate": typer.Option(min=0, help="Learning rate of AdamW; else 0.001 for SAM 2, 0.0003 for dense."),
-    "epochs": typer.Option(min=1, help="Most passes over the photographs."),
+    "epochs": typer.Option(min=1, help="Most passes over the photographs; else 20 for SAM 2, 4 for dense."),
     "patience": typer.Option(min=1, help="Stop after so many epochs without gain."),
     "photographs": typer.Option(min=2, help="Most photographs; each takes 17 MB of memory."),
     "seed": typer.Option(help="Of the choice of photographs and of the training."),

@@ -47,14 +47,15 @@ class CycleSettings:
 
     Attributes:
         rate: learning rate of AdamW (Loshchilov and Hutter 2019).
-        epochs: most passes over the photographs.
+        epochs: most passes over the photographs. Few: with more of them what comes back agrees better still, but the
+            masks get worse (NEON *goryi* 0.676, after 4 passes 0.680, after 20 0.666).
         patience: epochs without a better validation after which the training stops.
         held_out: share of the photographs that are held out for validation.
         seed: of the split, the order and the augmentation.
     """
 
     rate: float = 3e-4
-    epochs: int = 20
+    epochs: int = 4
     patience: int = 5
     held_out: float = 0.25
     seed: int = 0

@@ -43,8 +43,10 @@ LEAST_PIECE = 0.1
 FARTHEST = 0.15
 """Distance from where a piece lies on the support, in edges of the view, up to which something found is this piece."""
 
-LEAST_GAIN = 2.0
-"""Pixels of the photograph a pixel of the view (along an edge), below which a photograph is not looked at twice."""
+LEAST_GAIN = 3.0
+"""Pixels of the photograph a pixel of the view (along an edge), below which a photograph is not looked at twice: on
+those of 500 to 1,000 pixels, with little to be seen that the view does not show, masks get worse by 0.005 (Heliconius)
+to 0.010 (pupils of fish)."""
 
 Point = tuple[float, float]
 
