@@ -19,7 +19,7 @@ from sst_retrieval.synthetic.canvas import Canvas, Colour, Pose, Values, as_byte
 from sst_retrieval.synthetic.looks import GROUND, TRAITS, WingLook, mix_wings
 from sst_retrieval.synthetic.species import Butterfly
 from sst_retrieval.synthetic.specimen import list_wings, span_butterfly
-from sst_retrieval.synthetic.wings import Scales, draw_wing
+from sst_retrieval.synthetic.wings import Scales, Wing, draw_wing, wing_outline
 from sst_retrieval.types import Mask, RGBImage
 
 SIDE = 400
@@ -35,6 +35,11 @@ TURNS = tuple(math.pi * k / 2 for k in range(4))
 """How a specimen is turned, by level, radians; each differs by up to `TURN_SPREAD`."""
 
 TURN_SPREAD = math.radians(12)
+
+_ASIDE = {"hindwing": (0.3, 0.05), "forewing": (0.0, 0.0)}
+"""How far each wing is set from where a butterfly has it: outwards in girths, towards the tail in units. So wings and
+body hide hardly anything of an outline. Of hindwings where they belong up to 7 % are covered, in every posture another
+part, and that is as much as the outlines of two species differ by: nobody could see the true distance."""
 
 _SCALES = Scales(GROUND, (26.0, 22.0, 20.0), 0.02)
 _PIN: Colour = (196.0, 190.0, 180.0)
@@ -114,7 +119,7 @@ def photograph_specimen(
     by = PHOTOGRAPHERS[sitting.photographer]
     canvas = Canvas.blank((SIDE, SIDE))
     angle = TURNS[sitting.turn] + float(rng.uniform(-TURN_SPREAD, TURN_SPREAD))
-    pose = _choose_pose(span_butterfly(butterfly), angle, by.fill, rng)
+    pose = _choose_pose(_span(butterfly), angle, by.fill, rng)
     _place(canvas, butterfly, looks, pose, rng)
     backdrop.paint_pin(canvas, pose.point(0, 0), max(2.5, pose.scale * 0.012), _PIN, LIGHTS[sitting.light])
     # Each with chance of its own: another background must not change the light.
@@ -123,6 +128,24 @@ def photograph_specimen(
     picture = backdrop.render_photograph(ground, canvas, light=light, height=6.0, rng=chance)
     masks = {trait: canvas.masks[trait] > 0.5 for trait in TRAITS}
     return _develop(picture, by, chance), masks
+
+
+def set_wings(butterfly: Butterfly) -> dict[str, tuple[Wing, tuple[float, float], float]]:
+    """Set the wings of the right side apart, the lower first: trait -> shape, (x, y) of its base in units, degrees."""
+    placed = {}
+    for trait, (wing, (x, y), degrees) in zip(("hindwing", "forewing"), list_wings(butterfly), strict=True):
+        outwards, down = _ASIDE[trait]
+        placed[trait] = wing, (x + outwards * butterfly.body.girth, y + down), degrees
+    return placed
+
+
+def _span(butterfly: Butterfly) -> Values:
+    """Return points of the outline of the specimen, float32 (N, 2), in units around its thorax."""
+    points = [span_butterfly(butterfly)]
+    for wing, base, degrees in set_wings(butterfly).values():
+        right = wing_outline(wing) @ Pose(base, math.radians(degrees), 1.0).matrix().T + base
+        points += [right, right * (-1, 1)]
+    return np.concatenate(points).astype(np.float32)
 
 
 def _choose_pose(span: Values, angle: float, fill: float, rng: np.random.Generator) -> Pose:
@@ -138,7 +161,7 @@ def _place(
     canvas: Canvas, butterfly: Butterfly, looks: dict[str, WingLook], pose: Pose, rng: np.random.Generator
 ) -> None:
     """Place hindwings, forewings, antennae and body on the canvas, each side a little different."""
-    for trait, (wing, base, degrees) in zip(("hindwing", "forewing"), list_wings(butterfly), strict=True):
+    for trait, (wing, base, degrees) in set_wings(butterfly).items():
         stripes = looks[trait].stripes()
         lean = rng.normal(0, 3)
         for mirror in (False, True):

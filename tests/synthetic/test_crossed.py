@@ -18,9 +18,16 @@ from sst_retrieval.imaging.images import read_image, read_labels
 from sst_retrieval.synthetic import crossed
 from sst_retrieval.synthetic.crossed import compute_true_distances, list_truth, make_crossed, plan_crossed
 from sst_retrieval.synthetic.crossed_design import FORMS, MAIN, list_runs
-from sst_retrieval.synthetic.looks import PATTERN_LEVELS, TRAITS, WingLook, middle_look, mix_wings
+from sst_retrieval.synthetic.looks import (
+    PATTERN_LEVELS,
+    TRAITS,
+    WingLook,
+    measure_outline_distances,
+    middle_look,
+    mix_wings,
+)
 from sst_retrieval.synthetic.studio import SIDE, Sitting, photograph_specimen
-from sst_retrieval.synthetic.wings import Scales, draw_wing
+from sst_retrieval.synthetic.wings import Scales, draw_wing, wing_outline
 
 ROWS = [list_truth(each) for each in plan_crossed()]
 CROSSED = [row for row in ROWS if row["role"] == "crossed"]
@@ -96,6 +103,28 @@ def test_those_of_one_level_are_nearer_than_those_of_two(column: str, axis: str)
     same = levels[:, None] == levels[None]
     others = ~np.eye(len(levels), dtype=bool)
     assert distance[same & others].mean() < 0.5 * distance[~same].mean()
+
+
+@pytest.mark.parametrize("trait", TRAITS)
+def test_outlines_of_species_differ_by_more_than_the_edge_of_an_exact_mask(trait: str) -> None:
+    # Left and right wing of the exact masks differ by 0.017, for they are drawn in pixels.
+    distance = measure_outline_distances(trait, np.eye(3))
+    assert distance[~np.eye(3, dtype=bool)].min() > 2 * 0.017
+
+
+def test_wings_hide_hardly_anything_of_each_other() -> None:
+    looks = dict.fromkeys(TRAITS, middle_look())
+    for kind in np.eye(3):
+        mixture = tuple(kind.tolist())
+        _, masks = photograph_specimen(mixture, looks, SITTING, (0, 0, 1))
+        butterfly = mix_wings(mixture)
+        shoelace = {}
+        for trait in TRAITS:
+            x, y = wing_outline(getattr(butterfly, trait)).T.astype(float)
+            shoelace[trait] = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+        # Both were drawn at one scale.
+        seen = masks["hindwing"].sum() / masks["forewing"].sum()
+        assert seen == pytest.approx(shoelace["hindwing"] / shoelace["forewing"], rel=0.03)
 
 
 def test_one_axis_says_nothing_of_another() -> None:
