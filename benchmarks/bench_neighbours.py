@@ -13,6 +13,10 @@ builds FOLDER/index with the program's defaults unless it exists, and prints, wi
 3. how much each is sensitive to every factor, all else being equal: 0.5 is blind, 1 sees nothing else;
 4. how far answers change if the query lies on another background.
 
+Rows "true ..." rank by the true distances themselves: by one, and by the mean of all three, which is what blocks of
+equal weight can do at best. The last rows of the first table are differences: of the trait with equal blocks, and with
+the block of each column alone, to the crop and to the whole photograph.
+
 `swap` does the last on any index: every photograph of a sample is put on grey, and on the photograph of another
 specimen that differs in the column and from which its specimen was removed. Masks and frames stay as found.
 """
@@ -24,7 +28,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +40,7 @@ from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.cli.index_scores import column_values, score_masks
 from sst_retrieval.describe.contract import Embedder
 from sst_retrieval.describe.region_vectors import block_widths, embed_regions
-from sst_retrieval.engines import load_embedder
+from sst_retrieval.engines import choose_shrinkage, load_embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate import TraitVectors, retrieval_scores
 from sst_retrieval.evaluate.baselines import Preparation, describe_photograph, describe_region
@@ -45,14 +49,15 @@ from sst_retrieval.evaluate.neighbours import (
     compute_rank_correlation,
     measure_sensitivity,
 )
+from sst_retrieval.evaluate.retrieval import average_precision
 from sst_retrieval.evaluate.swaps import find_specimen, paste_specimen, remove_specimen
 from sst_retrieval.evaluate.text_tables import format_table
 from sst_retrieval.imaging.foreground import remove_background
 from sst_retrieval.imaging.images import read_labels, write_png
-from sst_retrieval.index.whitening import block_slices
+from sst_retrieval.index.whitening import SHRINKAGE, block_slices
 from sst_retrieval.search.index import Index, open_index
 from sst_retrieval.synthetic.crossed import AXES, CrossedSpecimen, compute_true_distances, make_crossed, plan_crossed
-from sst_retrieval.types import BLOCKS, Floats, Frame, Mask, RGBImage
+from sst_retrieval.types import BLOCKS, Doubles, Floats, Frame, Mask, RGBImage
 
 BASELINES = ("crop", "photograph", "background")
 """What a trait's vector is compared with."""
@@ -75,16 +80,18 @@ class Ranking:
         method: "trait", the name of another embedder, or one of `BASELINES`.
         blocks: block of the vector -> number of values; empty for baselines.
         weights: block -> weight; empty for equal ones.
+        shrinkage: block -> ridge of the whitening.
     """
 
     name: str
     method: str
     blocks: Mapping[str, int]
     weights: Mapping[str, float]
+    shrinkage: Mapping[str, float] = field(default_factory=lambda: SHRINKAGE)
 
     def prepare(self, vectors: Floats) -> Preparation:
         """Estimate what is done to the descriptions, float32 (N, d), before they are compared."""
-        return Preparation.fit("trait" if self.blocks else self.method, vectors, self.blocks)
+        return Preparation.fit("trait" if self.blocks else self.method, vectors, self.blocks, self.shrinkage)
 
     def slices(self, width: int) -> dict[str, slice]:
         """Return the blocks of prepared descriptions of so many values."""
@@ -105,12 +112,15 @@ class Models:
 
     def list_rankings(self) -> list[Ranking]:
         """List the ways of comparing: vectors, the index's by single blocks too, others' by pattern; baselines."""
-        own = block_widths(self.plain)
-        rankings = [Ranking("trait", "trait", own, {})]
-        rankings += [Ranking(f"trait: {block}", "trait", own, {block: 1.0}) for block in BLOCKS]
+        own, ridges = block_widths(self.plain), choose_shrinkage(self.plain)
+        rankings = [Ranking("trait", "trait", own, {}, ridges)]
+        rankings += [Ranking(f"trait: {block}", "trait", own, {block: 1.0}, ridges) for block in BLOCKS]
         for name, embedder in self.others.items():
-            theirs = block_widths(embedder)
-            rankings += [Ranking(name, name, theirs, {}), Ranking(f"{name}: pattern", name, theirs, {"pattern": 1.0})]
+            theirs, ridges = block_widths(embedder), choose_shrinkage(embedder)
+            rankings += [
+                Ranking(name, name, theirs, {}, ridges),
+                Ranking(f"{name}: pattern", name, theirs, {"pattern": 1.0}, ridges),
+            ]
         return rankings + [Ranking(method, method, {}, {}) for method in BASELINES]
 
 
@@ -230,6 +240,7 @@ def print_scores(described: Described, rows: Mapping[str, Mapping[str, Any]], ra
     precision: dict[str, list[list[float]]] = defaultdict(list)
     correlation: dict[str, list[list[float]]] = defaultdict(list)
     sensitivity: dict[str, list[list[float]]] = defaultdict(list)
+    truth: dict[str, list[list[float]]] = defaultdict(list)
     chances = []
     for trait in described["trait"]:
         names = sorted(described["trait"][trait])
@@ -240,6 +251,9 @@ def print_scores(described: Described, rows: Mapping[str, Mapping[str, Any]], ra
             np.unique([str(row[column]) for row in of_trait], return_inverse=True)[1]
             for column in (*wanted[2:], *NUISANCES)
         ]
+        for axis, distance in distances.items():
+            found = [score_truth(distance, [row[column] for row in of_trait]) for column in wanted]
+            truth[f"true {axis}"].append([*(mean_ap for mean_ap, _ in found), found[0][1]])
         chance = []
         for ranking in rankings:
             raw = np.stack([described[ranking.method][trait][name] for name in names])
@@ -267,13 +281,46 @@ def print_scores(described: Described, rows: Mapping[str, Mapping[str, Any]], ra
                 ]
             )
         chances.append([*chance, chance[0]])
+    precision |= truth
     precision["by chance"] = chances
+    own = dict(zip(("pattern", "colour", "outline"), ("trait: pattern", "trait: colour", "trait: shape"), strict=True))
+    ahead = list_differences({name: np.mean(each, axis=0) for name, each in precision.items()}, own)
+    precision |= {name: [row] for name, row in ahead.items()}
     print("mAP; relevant: all three alike (race); pattern and colour (with mimics); one of them")
     print_means(("", "race", "with mimics", "pattern", "colour", "outline", "race: first hit"), precision)
     print("Spearman's correlation with the true distance")
     print_means(("", *AXES, "all three"), correlation)
     print("sensitivity, all else being equal: 0.5 is blind")
     print_means(("", *AXES, *NUISANCES), sensitivity)
+
+
+def score_truth(distance: Doubles, values: Sequence[Any]) -> tuple[float, float]:
+    """Score the ranking by a true distance: mean average precision, and the share of first hits that are relevant."""
+    measured = []
+    for query, value in enumerate(values):
+        others = [other for other in np.argsort(distance[query], kind="stable").tolist() if other != query]
+        relevance = np.array([values[other] == value for other in others])
+        if relevance.any():
+            measured.append((average_precision(relevance), float(relevance[0])))
+    mean_ap, first = np.mean(measured, axis=0)
+    return float(mean_ap), float(first)
+
+
+def list_differences(means: Mapping[str, Doubles], blocks: Mapping[str, str]) -> dict[str, list[float]]:
+    """List how far the trait is ahead of crop and photograph: with equal blocks, and with the block of each column.
+
+    Args:
+        means: ranking -> float64 (6,): the columns of the first table.
+        blocks: "pattern", "colour", "outline" -> the ranking by their block alone.
+    """
+    asked = np.array(means["trait"])
+    for column, axis in enumerate(blocks, 2):
+        asked[column] = means[blocks[axis]][column]
+    result = {}
+    for other in ("crop", "photograph"):
+        result[f"equal blocks - {other}"] = (means["trait"] - means[other]).tolist()
+        result[f"block asked for - {other}"] = (asked - means[other]).tolist()
+    return result
 
 
 def print_means(head: Sequence[str], measured: Mapping[str, Sequence[Sequence[float]]]) -> None:

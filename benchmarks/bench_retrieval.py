@@ -18,7 +18,7 @@ import numpy as np
 
 from sst_retrieval.cli.index_scores import column_values
 from sst_retrieval.describe.region_vectors import embed_regions
-from sst_retrieval.engines import load_embedder
+from sst_retrieval.engines import choose_shrinkage, load_embedder
 from sst_retrieval.errors import QueryError
 from sst_retrieval.evaluate.baselines import METHODS, describe_photograph, describe_region, score
 from sst_retrieval.evaluate.retrieval import RetrievalScore
@@ -88,12 +88,20 @@ def main() -> None:
     # With the same grey everywhere the background is no information; ties would be ordered by name.
     methods = [name for name in METHODS if name != "background" or not options.without_background]
     with open_index(options.index) as index:
+        ridges = choose_shrinkage(load_embedder(index.settings["embedder"]["engine"], "auto"))
         found = describe_regions(index, options.labels, plain=options.without_background)
         values = column_values(index, options.relevant_by)
         for whose in ("drawn", "found"):
             rows, traits = [], []
             for method in ("trait", *methods):
-                scores = score(method, found[method, whose], values, column=options.relevant_by, blocks=index.blocks)
+                scores = score(
+                    method,
+                    found[method, whose],
+                    values,
+                    column=options.relevant_by,
+                    blocks=index.blocks,
+                    shrinkage=ridges,
+                )
                 traits = traits or list(scores)
                 rows.append(format_row(method, scores, traits))
             chance = [f"{each.chance:.3f}" for each in scores.values()]

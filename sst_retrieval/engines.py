@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sst_retrieval.describe.contract import Embedder
+from sst_retrieval.describe.contract import Embedder, HueEmbedder
 from sst_retrieval.describe.region_vectors import describe_embedder
 from sst_retrieval.errors import ModelError
 from sst_retrieval.find.contract import Finder
 from sst_retrieval.foregrounds.loading import load_foreground
-from sst_retrieval.index.whitening import SHRINKAGE
+from sst_retrieval.index.whitening import SHRINKAGE, SHRINKAGE_WITH_HUE
 from sst_retrieval.nets.weights import WEIGHTS
 from sst_retrieval.track.contract import Propagator
 
@@ -125,9 +125,14 @@ class Engines:
         return {
             "propagator": {"engine": self.names[0], "model": self.propagator.name},
             "embedder": {"engine": self.names[1], **describe_embedder(self.embedder)},
-            "whitening": dict(SHRINKAGE),
+            "whitening": dict(choose_shrinkage(self.embedder)),
             "weights": {role: dict(about) for role, about in self.weights.items()},
         }
+
+
+def choose_shrinkage(embedder: Embedder) -> Mapping[str, float]:
+    """Choose how the vectors of an embedder are whitened: block -> factor of the ridge (see `index.whitening`)."""
+    return SHRINKAGE_WITH_HUE if isinstance(embedder, HueEmbedder) else SHRINKAGE
 
 
 def load_engines(
@@ -331,9 +336,10 @@ def _make_embedder(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Emb
     if options.clip_model or options.clip_pretrained:
         raise ModelError(f"the embedder {name} is no CLIP model; with --clip-model, say --embedder openclip")
     if name == "efficientnet":
+        from sst_retrieval.describe.appearance import AppearanceEmbedder
         from sst_retrieval.nets.efficientnet import EfficientNetEmbedder  # Here, because it loads PyTorch.
 
-        return EfficientNetEmbedder(trunk=trunk.load())
+        return AppearanceEmbedder(EfficientNetEmbedder(trunk=trunk.load()))
     if name in ("spread", "pattern"):
         from sst_retrieval.describe.texture import TRAIT_SIDE, PatternEmbedder, SpreadEmbedder
         from sst_retrieval.nets.efficientnet import EfficientNetEmbedder  # Here, because it loads PyTorch.

@@ -77,6 +77,39 @@ class RegionEmbedder(Embedder, Protocol):
 
 
 @runtime_checkable
+class HueEmbedder(Embedder, Protocol):
+    """An embedder that tells what a trait shows in grey, its pattern, from what colour adds to that."""
+
+    @property
+    def pattern_dim(self) -> int:
+        """Number of values of a trait's pattern."""
+
+    @property
+    def hue_dim(self) -> int:
+        """Number of values that it adds to a trait's histogram of colours."""
+
+    @property
+    def trait_side(self) -> int:
+        """Edge, in pixels, of the square close-ups that `describe` takes."""
+
+    def describe(
+        self, view: RGBImage, plain: RGBImage, coverages: Sequence[Floats], close_ups: Sequence[tuple[RGBImage, Floats]]
+    ) -> tuple[Floats, Floats]:
+        """Describe the traits of a specimen.
+
+        Args:
+            view: uint8 (side, side, 3), 0..255, sRGB: the specimen in its frame.
+            plain: the same with the background replaced by grey.
+            coverages: one a trait: float32 (side, side), 0..1, the share of each pixel it covers; none is all zero.
+            close_ups: one a trait: uint8 (trait_side, trait_side, 3), and its coverage; not all zero.
+
+        Returns:
+            float32 (number of traits, pattern_dim), of unit length, which must not depend on hues; float32 (number of
+            traits, hue_dim), in units of the length of the histogram that it is put beside.
+        """
+
+
+@runtime_checkable
 class TextEmbedder(Embedder, Protocol):
     """An embedder with a text encoder: texts and patterns lie in one space and can be compared."""
 

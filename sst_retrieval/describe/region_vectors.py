@@ -6,8 +6,10 @@ A vector has three blocks, each of unit length, so that a search may weight them
    and they are averaged under the mask (masked average pooling, weighted by coverage). The mean is taken over four
    views: the view and its mirror image, so that left and right copies of a trait share one vector; and both with the
    background replaced by grey (`imaging.foreground`), so that less of the vector comes from the background. Not on grey
-   alone, because the foreground is only an estimate.
-2. colour: a histogram of the colours under the mask (`describe.colour_block`).
+   alone, because the foreground is only an estimate. An embedder that tells pattern from hue, as the default does
+   (`describe.appearance`), is asked for both instead, and gets a close-up of every trait, too.
+2. colour: a histogram of the colours under the mask (`describe.colour_block`), and beside it what the embedder says of
+   hue.
 3. shape: the outline (`describe.shape_block`).
 """
 
@@ -21,8 +23,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from sst_retrieval.describe.colour_block import compute_colour_block, reference_colours
-from sst_retrieval.describe.contract import Embedder, PoolingEmbedder, RegionEmbedder
-from sst_retrieval.describe.shape_block import GRID_SIDE, HARMONICS, compute_shape_block
+from sst_retrieval.describe.contract import Embedder, HueEmbedder, PoolingEmbedder, RegionEmbedder
+from sst_retrieval.describe.shape_block import GRID_SIDE, HARMONICS, compute_shape_block, frame_trait
 from sst_retrieval.describe.unit_vectors import normalise
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
@@ -30,7 +32,7 @@ from sst_retrieval.imaging.foreground import blend_with_grey, foreground_coverag
 from sst_retrieval.imaging.masks import box
 from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, MaskStack, RGBImage
 
-VERSION = 2
+VERSION = 3
 """Changes whenever the same photograph and mask would give another vector."""
 
 
@@ -39,13 +41,27 @@ class _Crop(NamedTuple):
 
     Attributes:
         mask: bool (h, w).
+        window: rows and columns of the photograph that it shows.
         frame: maps the crop's pixels to the specimen's unit square.
         coverage: float32 (side, side), 0..1: the share of each pixel of the view that the mask covers; not all zero.
     """
 
     mask: Mask
+    window: tuple[slice, slice]
     frame: Frame
     coverage: Floats
+
+
+class _Seen(NamedTuple):
+    """What an embedder says of a trait.
+
+    Attributes:
+        pattern: float32 (d,), of unit length.
+        hue: float32 (h,), put beside the histogram of colours; empty if it says nothing of hue.
+    """
+
+    pattern: Floats
+    hue: Floats
 
 
 def embed_regions(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Embedder) -> list[Floats | None]:
@@ -68,18 +84,20 @@ def embed_regions(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Emb
     if masks.ndim != 3 or masks.shape[1:] != image.shape[:2]:
         raise ValueError(f"masks {masks.shape} do not fit a photograph of {image.shape[:2]}; pass bool (T, H, W)")
     crops = [_crop_mask(mask, frame, embedder.side) for mask in masks]
-    coverages = [crop.coverage for crop in crops if crop is not None]
-    if not coverages:
+    shown = [crop for crop in crops if crop is not None]
+    if not shown:
         return [None] * len(masks)
-    patterns = iter(_pattern_blocks(image, frame, coverages, embedder))
+    seen_of_traits = iter(_embed_traits(image, frame, shown, embedder))
     vectors: list[Floats | None] = []
     for mask, crop in zip(masks, crops, strict=True):
         if crop is None:
             vectors.append(None)
             continue
+        seen = next(seen_of_traits)
+        colours = compute_colour_block(image, mask)
         blocks = {
-            "pattern": next(patterns),
-            "colour": compute_colour_block(image, mask),
+            "pattern": seen.pattern,
+            "colour": normalise(np.concatenate([colours, seen.hue])) if seen.hue.size else colours,
             "shape": compute_shape_block(crop.mask, crop.frame),
         }
         vectors.append(np.concatenate([blocks[name] for name in BLOCKS]).astype(np.float32))
@@ -88,9 +106,14 @@ def embed_regions(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Emb
 
 def block_widths(embedder: Embedder) -> dict[str, int]:
     """Return the number of values in each block of a vector made with this embedder, in the order of the blocks."""
+    hue_dim = 0
+    if isinstance(embedder, HueEmbedder):
+        pattern_dim, hue_dim = embedder.pattern_dim, embedder.hue_dim
+    else:
+        pattern_dim = embedder.pooled_dim if isinstance(embedder, PoolingEmbedder) else embedder.dim
     widths = {
-        "pattern": embedder.pooled_dim if isinstance(embedder, PoolingEmbedder) else embedder.dim,
-        "colour": len(reference_colours()),
+        "pattern": pattern_dim,
+        "colour": len(reference_colours()) + hue_dim,
         "shape": 2 * HARMONICS + GRID_SIDE**2,
     }
     return {name: widths[name] for name in BLOCKS}
@@ -148,11 +171,44 @@ def weigh_cells(grid: FeatureGrid, coverage: Floats) -> Floats:
     return shares
 
 
-def _pattern_blocks(image: RGBImage, frame: Frame, coverages: Sequence[Floats], embedder: Embedder) -> list[Floats]:
-    """Compute the pattern block of each trait of a specimen, the mean over all views."""
+def _embed_traits(image: RGBImage, frame: Frame, crops: Sequence[_Crop], embedder: Embedder) -> list[_Seen]:
+    """Ask the embedder what each trait of a specimen shows."""
     view = frames.warp_image(image, frame, embedder.side)
+    coverages = [crop.coverage for crop in crops]
+    if isinstance(embedder, HueEmbedder):
+        return _embed_pattern_and_hue(image, frame, view, crops, embedder)
     if isinstance(embedder, RegionEmbedder):
-        return _embed_whole_regions(view, coverages, embedder)  # It removes the background in its own way.
+        patterns = _embed_whole_regions(view, coverages, embedder)  # It removes the background in its own way.
+    else:
+        patterns = _pool_views(image, frame, view, coverages, embedder)
+    return [_Seen(pattern, np.zeros(0, np.float32)) for pattern in patterns]
+
+
+def _embed_pattern_and_hue(
+    image: RGBImage, frame: Frame, view: RGBImage, crops: Sequence[_Crop], embedder: HueEmbedder
+) -> list[_Seen]:
+    plain = _remove_background(view, image, frame)
+    close_ups = [_enlarge(image, crop, embedder.trait_side) for crop in crops]
+    patterns, hues = embedder.describe(view, plain, [crop.coverage for crop in crops], close_ups)
+    expected = (len(crops), embedder.pattern_dim), (len(crops), embedder.hue_dim)
+    if (patterns.shape, hues.shape) != expected or not (np.isfinite(patterns).all() and np.isfinite(hues).all()):
+        raise ModelError(
+            f"embedder {embedder.name} answered with shapes {patterns.shape} and {hues.shape}; "
+            f"it must give finite numbers of shapes {expected[0]} and {expected[1]}"
+        )
+    return [_Seen(pattern, hue) for pattern, hue in zip(patterns, hues, strict=True)]
+
+
+def _enlarge(image: RGBImage, crop: _Crop, side: int) -> tuple[RGBImage, Floats]:
+    """Show a trait alone in a square view: uint8 (side, side, 3), and its coverage, float32 (side, side)."""
+    close, _, _ = frame_trait(crop.mask, crop.frame)
+    return frames.warp_image(image[crop.window], close, side), frames.warp_mask(crop.mask, close, side)
+
+
+def _pool_views(
+    image: RGBImage, frame: Frame, view: RGBImage, coverages: Sequence[Floats], embedder: Embedder
+) -> list[Floats]:
+    """Compute the pattern block of each trait of a specimen, the mean over all views."""
     views = [one for both in (view, _remove_background(view, image, frame)) for one in _with_mirror(both)]
     grids = _compute_features(views, embedder)
     # Of each view the coverages of all traits.
@@ -206,6 +262,7 @@ def _crop_mask(mask: Mask, frame: Frame, side: int) -> _Crop | None:
     margin = 64  # Wider than any block of pixels that is averaged when the mask is made smaller.
     x0, y0, x1, y1 = box(mask)
     x0, y0 = max(0, x0 - margin), max(0, y0 - margin)
-    crop, crop_frame = mask[y0 : y1 + margin, x0 : x1 + margin], frames.compose(frame, Frame((1, 0, x0, 0, 1, y0)))
+    window = slice(y0, y1 + margin), slice(x0, x1 + margin)
+    crop, crop_frame = mask[window], frames.compose(frame, Frame((1, 0, x0, 0, 1, y0)))
     coverage = frames.warp_mask(crop, crop_frame, side)
-    return _Crop(crop, crop_frame, coverage) if coverage.any() else None
+    return _Crop(crop, window, crop_frame, coverage) if coverage.any() else None

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from sst_retrieval.describe.contract import Embedder
@@ -159,14 +160,34 @@ def cut_trait(image: RGBImage, coverage: Floats) -> tuple[RGBImage, Floats]:
     luma = (image @ _LUMA).astype(np.float32)
     # What a sample shows of the trait, not mixed with the background beside it.
     covered, parts = _resample(coverage, window), _resample(luma * coverage, window)
-    grey = parts / np.where(covered > 0, covered, 1)
-    weights = covered / covered.sum()
+    return level_grey(parts / np.where(covered > 0, covered, 1), covered), covered
+
+
+def level_grey(grey: npt.NDArray[np.floating[Any]], coverage: Floats) -> RGBImage:
+    """Bring a trait to one brightness and one contrast, and put it on grey.
+
+    Args:
+        grey: float (h, w), 0..255.
+        coverage: float32 (h, w), 0..1; not all zero.
+
+    Returns:
+        uint8 (h, w, 3), all channels equal, GREY where the trait is not.
+    """
+    weights = coverage / coverage.sum()
     mean = float((grey * weights).sum())
     spread = float(np.sqrt(((grey - mean) ** 2 * weights).sum()))
     levelled = np.clip(GREY + (grey - mean) * (CONTRAST / (spread + LEAST_CONTRAST)), 0, 255)
-    shown = levelled * covered + GREY * (1 - covered)
-    view: RGBImage = np.repeat(np.asarray(shown + 0.5, np.uint8)[..., None], 3, axis=2)
-    return view, covered
+    return _repeat_channels(levelled * coverage + GREY * (1 - coverage))
+
+
+def drop_hue(image: RGBImage) -> RGBImage:
+    """Replace every colour of an image by the grey of its luma: uint8 (h, w, 3), all channels equal."""
+    return _repeat_channels(image @ _LUMA)
+
+
+def _repeat_channels(grey: npt.NDArray[np.floating[Any]]) -> RGBImage:
+    image: RGBImage = np.repeat(np.asarray(grey + 0.5, np.uint8)[..., None], 3, axis=2)
+    return image
 
 
 def _resample(picture: Floats, window: tuple[float, float, float, float]) -> Floats:

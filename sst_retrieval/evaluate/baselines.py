@@ -75,6 +75,7 @@ def score(
     *,
     column: str,
     blocks: Mapping[str, int],
+    shrinkage: Mapping[str, float] = SHRINKAGE,
 ) -> dict[str, RetrievalScore]:
     """Score retrieval by one method, with every region as a query.
 
@@ -84,6 +85,7 @@ def score(
         values: specimen -> its value in the column.
         column: name of the column.
         blocks: block name -> number of values of a trait's vector.
+        shrinkage: block name -> ridge of the whitening of a trait's vectors (`Engines.recipe` names it).
 
     Returns:
         Trait -> its scores.
@@ -92,7 +94,7 @@ def score(
     for trait, own in described.items():
         names = sorted(own)
         vectors = np.stack([own[name] for name in names]).astype(np.float32)
-        regions[trait] = TraitVectors(names, Preparation.fit(method, vectors, blocks).apply(vectors))
+        regions[trait] = TraitVectors(names, Preparation.fit(method, vectors, blocks, shrinkage).apply(vectors))
     widths = blocks if method == "trait" else {"all": next(iter(regions.values())).vectors.shape[1]}
     return dict(retrieval_scores(regions, values, column=column, blocks=block_slices(widths)).traits)
 
@@ -112,16 +114,19 @@ class Preparation:
     scale: float = 1.0
 
     @classmethod
-    def fit(cls, method: str, vectors: Floats, blocks: Mapping[str, int]) -> Self:
+    def fit(
+        cls, method: str, vectors: Floats, blocks: Mapping[str, int], shrinkage: Mapping[str, float] = SHRINKAGE
+    ) -> Self:
         """Estimate it from all regions of a trait.
 
         Args:
             method: "trait" or one of `METHODS`.
             vectors: float32 (N, d).
             blocks: block name -> number of values of a trait's vector.
+            shrinkage: block name -> ridge of the whitening of a trait's vectors.
         """
         if method == "trait":
-            return cls(whiten(vectors.copy(), blocks, SHRINKAGE))
+            return cls(whiten(vectors.copy(), blocks, shrinkage))
         if method in NETWORK_METHODS:
             return cls(whiten(vectors.copy(), {"pattern": vectors.shape[1]}, SHRINKAGE))
         if method == "outline":

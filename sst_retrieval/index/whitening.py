@@ -28,11 +28,18 @@ import numpy.typing as npt
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.types import Doubles, Floats
 
-SHRINKAGE: Mapping[str, float] = {"pattern": 1.0}
-"""Block -> factor of the ridge of its whitening; the other blocks (histograms, outlines) are not whitened.
+SHRINKAGE: Mapping[str, float] = {"pattern": 1000.0}
+"""Block -> factor of the ridge of its whitening; the other blocks (histograms, outlines) are not changed.
+
+So wide a ridge leaves the mean subtracted and hardly a direction damped: what varies most is often what specimens
+differ in. (With a ridge of 1, as it was, the nearest neighbours of patterns with known distances follow these with a
+rank correlation of 0.6 instead of 0.87, and by species and race real ones are found no better.)
 
 The ridge is this times the mean variance of a direction, times max(1, dimensions of the block / regions): forty
-specimens are enough to estimate the mean of their regions, but not 472 variances."""
+specimens are enough to estimate the mean of their regions, but not 384 variances."""
+
+SHRINKAGE_WITH_HUE: Mapping[str, float] = {**SHRINKAGE, "colour": 1000.0}
+"""The same where a network's features stand beside the histogram of colours (`describe.contract.HueEmbedder`)."""
 
 MIN_REGIONS = 8
 """Up to so many regions their mean is no estimate of the trait's: nothing is changed."""

@@ -181,6 +181,36 @@ def test_shape_tells_discs_bars_and_triangles_apart() -> None:
         assert min(cosine(family[0], own) for own in family[1:]) > max(others)
 
 
+def wings(bridge: int) -> Mask:
+    """A left and a right wing, with so many rows of the body between them taken for wing, too."""
+    mask = np.zeros(SIZE, dtype=bool)
+    right = drawn([(128, 100), (215, 30), (225, 90), (170, 135)])
+    mask[right | np.roll(right[:, ::-1], 0, axis=1)] = True
+    mask[90 : 90 + bridge, 105:135] = True
+    return mask
+
+
+def test_a_pair_that_hangs_together_is_still_described_one_by_one() -> None:
+    frame = frames.square_frame((120, 100), 240, 0)
+    apart, joined = compute_shape_block(wings(0), frame), compute_shape_block(wings(22), frame)
+    other = np.zeros(SIZE, dtype=bool)
+    for x in (60, 180):
+        other[disk((90, x), 45)] = True
+    assert cosine(apart, joined) > 0.95
+    assert cosine(apart, joined) > cosine(apart, compute_shape_block(other, frame)) + 0.1
+
+
+def test_from_a_single_piece_to_a_pair_there_is_no_jump() -> None:
+    frame = frames.square_frame((120, 100), 240, 0)
+    blocks = []
+    for half in range(30, 80, 2):
+        mask = np.zeros(SIZE, dtype=bool)
+        rows, columns = ellipse(100, 120, 40, half)
+        mask[rows, columns] = True
+        blocks.append(compute_shape_block(mask, frame))
+    assert min(cosine(one, following) for one, following in pairwise(blocks)) > 0.97
+
+
 def test_a_hole_and_dust_do_not_change_the_outline() -> None:
     whole = drawn(flag(100, 60))
     marred = whole.copy()
