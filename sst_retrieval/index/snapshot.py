@@ -38,6 +38,9 @@ _ARROW_TYPES = {
 _UNIQUE = ("sst:photograph", "sst:specimen", "sst:image")
 """Columns whose values hardly repeat."""
 
+_MOST_DIFFERENT = 0.5
+"""Values of a column repeat if no larger share of them are different ones."""
+
 _READ_AT_ONCE = 1 << 20
 
 
@@ -169,7 +172,13 @@ def _write_photographs(path: Path, collection: Collection, types: Mapping[str, p
     }
     own = [(name, pa.string()) for name in PHOTOGRAPH_COLUMNS]
     schema = pa.schema([*own, *((name, kind or whole[name].type) for name, kind in types.items())])
-    repeated = [name for name in schema.names if name not in _UNIQUE]
+    _, first = _select_rows(photographs, 0, min(ROWS, len(photographs)))
+    # A dictionary of values that hardly repeat only takes space.
+    repeated = [
+        name
+        for name in schema.names
+        if name not in _UNIQUE and (name not in types or _repeats(whole.get(name), partial(first, name)))
+    ]
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repeated or False) as writer:
         for start in range(0, len(photographs), ROWS):
             stop = min(start + ROWS, len(photographs))
@@ -181,6 +190,15 @@ def _write_photographs(path: Path, collection: Collection, types: Mapping[str, p
             ]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=ROWS)
     pa.default_memory_pool().release_unused()  # Else what the columns took stays taken.
+
+
+def _repeats(column: pa.Array | None, first: Callable[[], Sequence[Any]]) -> bool:
+    """Say whether the values of a column repeat, by its first ones."""
+    values = list(first()) if column is None else column[:ROWS].to_pylist()
+    try:
+        return len(set(values)) <= _MOST_DIFFERENT * len(values)
+    except TypeError:  # A list or a dictionary.
+        return True
 
 
 def _select_rows(
