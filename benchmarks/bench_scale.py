@@ -5,9 +5,9 @@
     python benchmarks/bench_scale.py --regions 1000000 --against numpy flat
 
 Nothing is read or computed from photographs: regions get vectors whose spectra are like those of real ones (789
-numbers; after whitening, 64 directions of the pattern hold half of it, 128 three quarters, 192 nine tenths; a few
-directions hold all but a hundredth of colour and shape), in species of about 200 individuals, with masks, measurements
-and a table of seven columns. Shards, catalog, vectors and codes are written by `Store`, and searched by `Index.search`.
+numbers; the variance of the pattern falls to 1/e over 62 directions; a few directions hold all but a hundredth of colour
+and shape), in species of about 200 individuals, with masks, measurements and a table of seven columns. Shards, catalog,
+vectors and codes are written by `Store`, whitened as the program does by default, and searched by `Index.search`.
 
 Every query asks for another region, under another predicate (`bucket BETWEEN ...`), k = 12. Then the vectors alone are
 searched, in the same process: by `VectorIndex` with and without codes, and by whatever is installed of NumPy, FAISS
