@@ -5,7 +5,7 @@
     python benchmarks/bench_scale.py --regions 1000000 --against numpy flat
 
 Nothing is read or computed from photographs: regions get vectors whose spectra are like those of real ones (789
-numbers; the variance of the pattern falls to 1/e over 62 directions; a few directions hold all but a hundredth of colour
+numbers; the variance of the pattern falls to 1/e over 62 directions; few directions hold all but a hundredth of colour
 and shape), in species of about 200 individuals, with masks, measurements and a table of seven columns. Shards, catalog,
 vectors and codes are written by `Store`, whitened as the program does by default, and searched by `Index.search`.
 
