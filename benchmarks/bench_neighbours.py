@@ -315,9 +315,10 @@ def list_differences(means: Mapping[str, Doubles], blocks: Mapping[str, str]) ->
     """
     asked = np.array(means["trait"])
     for column, axis in enumerate(blocks, 2):
-        asked[column] = means[blocks[axis]][column]
+        if blocks[axis] in means:
+            asked[column] = means[blocks[axis]][column]
     result = {}
-    for other in ("crop", "photograph"):
+    for other in (name for name in ("crop", "photograph") if name in means):
         result[f"equal blocks - {other}"] = (means["trait"] - means[other]).tolist()
         result[f"block asked for - {other}"] = (asked - means[other]).tolist()
     return result

@@ -60,6 +60,9 @@ def test_the_tables_tell_a_trait_that_is_its_truth_from_a_background(
     assert float(sensitivity[2]) > 0.99
     assert {sensitivity[1], sensitivity[3]} <= {f"{value:.3f}" for value in np.arange(0.46, 0.54, 0.001)}
     assert float(tables["background"][2][4]) == 1.0  # Nothing but the background.
+    (truth,) = [row for row in table if row and row[0] == "true colour"]
+    assert float(truth[4]) == 1.0
+    assert float(truth[3]) < 0.4
 
 
 def test_answers_are_compared_on_grey_and_on_others_photographs(
