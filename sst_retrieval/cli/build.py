@@ -43,7 +43,7 @@ OPTIONS = {
     "batch": typer.Option(help="SAM 2: photographs at once; else 1 on the CPU, 4 on a card.", min=1),
     "trunk": TRUNK,
     "second_look": typer.Option(
-        "--second-look", help="Look twice, enlarged, at small traits of photographs of ten megapixels or more."
+        "--second-look", help="Look twice, enlarged, at small traits where 1,400 pixels or more cross a specimen."
     ),
     "runtime": typer.Option(help=f"What runs EfficientNet-lite0: {_list_choices(RUNTIMES)}."),
     "device": DEVICE,
