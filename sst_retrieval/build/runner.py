@@ -16,7 +16,9 @@ from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.types import Skipped
 
 GROUPS_AHEAD = 2
-"""Groups that are prepared at the same time on one computer. Each holds a memory and the photographs of supports."""
+"""Groups that are prepared at the same time on one computer, if that has cores for it: with four workers a group of few
+photographs is done before the next one is prepared. On two cores two at a time were no faster. Each holds a memory and
+the photographs of its supports."""
 
 
 class Runner(Protocol):
@@ -77,7 +79,8 @@ class LocalRunner:
 
     def __init__(self, engines: Engines, workers: int) -> None:
         """Take the models, and how many threads call them."""
-        self.engines, self.workers, self.groups_ahead = engines, workers, min(workers, GROUPS_AHEAD)
+        self.engines, self.workers = engines, workers
+        self.groups_ahead = min(max(1, workers // 2), GROUPS_AHEAD)
 
     def hash_ahead(
         self,

@@ -485,7 +485,7 @@ def test_two_groups_are_prepared_at_the_same_time(table: Path, ten: Path, monkey
     monkeypatch.setattr(FakeTracker, "remember", remembering)
     for model in (FakeTracker, FakeEmbedder):
         monkeypatch.setattr(model, "concurrent", True, raising=False)
-    build_fake(table, table.parent / "index", replace(FAKES, workers=2))
+    build_fake(table, table.parent / "index", replace(FAKES, workers=4))
     assert sorted(groups) == ["b0", "r0"]  # Each once, the reference too, though the other is laid like it.
     assert_same(table.parent / "index", ten / "index")
 
