@@ -33,8 +33,11 @@ CLOSE_UP_WEIGHT = 0.7
 PATTERN_DIM = 384
 HUE_DIM = 128
 
-HUE_WEIGHT = 1.5
-"""Factor of what colour adds, whose length is about a third to two thirds, beside the histogram, whose length is 1."""
+HUE_WEIGHT = 0.75
+"""Factor of what colour adds beside the histogram, whose length is 1.
+
+More finds species better (NEON by species 0.713, 0.730, 0.748 with 0.5, 0.75, 1.5), less keeps the block to colours: its
+rank correlation with the true distance of colours is 0.83, 0.76, 0.67."""
 
 _SEEDS = (0, 100)
 
