@@ -36,8 +36,8 @@ HUE_DIM = 128
 HUE_WEIGHT = 0.75
 """Factor of what colour adds beside the histogram, whose length is 1.
 
-More finds species better (NEON by species 0.713, 0.730, 0.748 with 0.5, 0.75, 1.5), less keeps the block to colours: its
-rank correlation with the true distance of colours is 0.83, 0.76, 0.67."""
+More finds species better (NEON by species 0.713, 0.730, 0.748 with 0.5, 0.75, 1.5), less keeps the block to colours:
+its rank correlation with the true distance of colours is 0.83, 0.76, 0.67."""
 
 _SEEDS = (0, 100)
 
