@@ -39,7 +39,7 @@ def finetune_command(
     output: Annotated[Path, typer.Option(help="Folder of the adapter; a training that was stopped there goes on.")],
     settings: FinetuneSettings,
 ) -> None:
-    """Teach a propagator one group from its annotated specimen and unlabelled photographs (one-shot cycle consistency).
+    """Teach a model one group from its annotated specimen and unlabelled photographs (one-shot cycle consistency).
 
     The mask is followed onto a photograph and back; what comes back should be what was drawn. With `--propagator dense`
     the keys and the decoder learn, without a checkpoint and a --propagator the small SAM 2 of the program. Use the

@@ -74,7 +74,7 @@ COMMANDS = {
     "finetune": _command(
         "finetune",
         "finetune_command",
-        "Teach SAM 2 one group from its annotated specimen and unlabelled photographs (one-shot cycle consistency).",
+        "Teach a model one group from its annotated specimen and unlabelled photographs (one-shot cycle consistency).",
     ),
     "weights": _command("weights", "app", "Weights of SAM 2, OpenCLIP and BioCLIP: list and fetch them."),
     "app": _command("start_app", "app_command", "See, search, draw and review in the browser."),
