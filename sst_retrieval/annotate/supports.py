@@ -58,6 +58,11 @@ _NO_SUPPORTS = ("SegmentationObject", "ImageSets", "JPEGImages")
 MAX_NOTES = 20
 """The notes of more shapes than this are counted, not listed."""
 
+SMALL_INDIVIDUAL, SMALL_SHARE = 48, 1 / 8
+"""Longer edge of an individual's box, in pixels and as a share of the photograph's, below which a note says that it is
+small. A deer of 43 pixels of 640 as the only annotated one found 9 false ones a photograph (one case; no limit was
+measured)."""
+
 
 @dataclass(frozen=True, slots=True)
 class SupportReference:
@@ -452,11 +457,24 @@ def _make_references(
     individuals = separate_individuals(annotation, notes)
     if not individuals:
         raise SupportError(f"{annotation.source}: no individual has a trait; draw the traits on them")
+    notes += _check_extent(annotation, individuals)
     references = []
     for row, number, each in _assign_rows(individuals, specimens.rows_of(photograph), photograph):
         reference = _make_reference(annotation, row, each.rles, traits, content, each.outline)
         references.append(replace(reference, individual=f"{row.id}#{number}", number=number))
     return references
+
+
+def _check_extent(annotation: ImageAnnotation, individuals: Sequence[DrawnIndividual]) -> list[str]:
+    """Return a note if all annotated individuals are so small that others can hardly be told by them."""
+    sizes = [(each.box[2] - each.box[0], each.box[3] - each.box[1]) for each in individuals]
+    width, height = max(sizes, key=max)
+    if max(width, height) >= min(SMALL_INDIVIDUAL, SMALL_SHARE * max(annotation.size)):
+        return []
+    return [
+        f"{annotation.source}: the largest individual that is drawn has {width} x {height} pixels; so small a one "
+        f"looks like many things, and false ones may be found: draw one that is larger on its photograph"
+    ]
 
 
 def _make_reference(

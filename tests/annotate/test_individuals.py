@@ -83,6 +83,23 @@ def test_each_annotation_of_one_category_is_an_individual(supports_folder: Path,
     assert dict(supports.individuals) == {"erato": "many", "melpomene": "many"}
 
 
+def test_small_individuals_on_a_large_photograph_are_noted(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", np.full((400, 600, 3), 90, dtype=np.uint8))
+    (tmp_path / "herd.csv").write_text("id,image,species\nA,a.png,deer\n")
+    herd = read_collection(tmp_path / "herd.csv")
+    supports = tmp_path / "supports"
+    supports.mkdir()
+    for boxes, noted in (
+        ([(100, 100, 123, 143), (300, 200, 310, 220)], True),
+        ([(100, 100, 123, 143), (300, 200, 360, 280)], False),
+    ):
+        image = {"id": 1, "file_name": "a.png", "height": 400, "width": 600}
+        content = json.loads(coco([("animal", box, {}) for box in boxes]))
+        (supports / "a.json").write_text(json.dumps({**content, "images": [image]}))
+        notes = read_many(supports, herd).notes
+        assert (len(notes), any("has 23 x 43 pixels" in note for note in notes)) == (int(noted), noted)
+
+
 def test_one_group_takes_them_for_one(supports_folder: Path, butterflies: Collection) -> None:
     both = [("animal", (2, 3, 10, 9), {"instance_id": 1}), ("animal", (20, 2, 28, 8), {"instance_id": 2})]
     (supports_folder / "x.json").write_text(coco(both))
