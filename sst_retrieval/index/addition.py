@@ -142,11 +142,12 @@ def add_to_generation(
             raise NotAnAdditionError(f"{path} is damaged")
 
     base = old.base_file if old.base_file.exists() else old.catalog_file
-    with _explain_database():
-        if not has_region_rows(base):
-            raise NotAnAdditionError("its catalog is of an earlier version")
     link_files(old, paths)
     link_file(base, paths.base_file)
+    with _explain_database():
+        # By its new name: the old one may be open in this process.
+        if not has_region_rows(paths.base_file):
+            raise NotAnAdditionError("its catalog is of an earlier version")
     if old.base_file.exists():
         shutil.copyfile(old.catalog_file, paths.catalog_file)
     given = list(shards) or [_write_empty_shard(paths.folder)]

@@ -7,6 +7,7 @@ import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -609,6 +610,26 @@ def test_old_shards_are_not_read_and_lost_ones_are_noticed(tmp_path: Path, monke
     shard.rename(tmp_path / "away")
     with store.lock(), pytest.raises(IndexFolderError, match=r"000000\.parquet is missing"):
         store.indexed_hashes()
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("beside", [100, 0], ids=["beside its base", "made whole each time"])
+def test_an_index_that_is_open_in_the_same_process_is_added_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: float
+) -> None:
+    keep_beside(monkeypatch, beside)
+    store = first_index(tmp_path / "index")
+    names = list(FIRST)
+    with ExitStack() as stack:
+        opened = []
+        for number in range(3):
+            opened += [stack.enter_context(sst.open_index(store.path)) for _ in range(2)]
+            names.append(f"q{number:02d}")
+            add(store, {names[-1]: "one"}, names)
+            assert epoch_of(store).number == 1
+            assert verify_index(store.path).damages == []
+        counts = [len(each.search(like=("p00", "wing"), k=100)) for each in opened]
+        assert counts == [19, 19, 20, 20, 21, 21]
 
 
 def test_a_catalog_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
