@@ -71,7 +71,7 @@ def embed_regions(image: RGBImage, masks: MaskStack, frame: Frame, embedder: Emb
         image: uint8 (H, W, 3), the photograph.
         masks: bool (T, H, W).
         frame: the specimen's pose.
-        embedder: computes the pattern block; called once for all traits, with four views of the specimen.
+        embedder: computes the pattern block; called once for all traits of the specimen.
 
     Returns:
         T vectors float32 (D,), the blocks one after the other as in `block_widths`, each of unit length. None for

@@ -24,6 +24,7 @@ from scipy.spatial import ConvexHull, QhullError
 from skimage.color import rgb2lab
 
 from sst_retrieval.find.pieces import Pieces
+from sst_retrieval.imaging import masks
 from sst_retrieval.types import Doubles, Floats, Mask, RGBImage
 
 SEARCH_SIDE = 800
@@ -173,13 +174,13 @@ def _find_corner(place: Mask, window: tuple[slice, slice], covered: Mask, half_w
     except (QhullError, ValueError):  # All in one line.
         return None
     hull = _straighten(corners)
-    area = _measure_area(hull)
+    area = abs(_measure_signed_area(hull))
     if area > MOST_AREA * half_width**2 or place.sum() < SOLID * area:
         return None
     offset = np.array([window[1].start, window[0].start], np.float64)
     straight: list[tuple[int, float, float]] = []
     away = ndimage.distance_transform_edt(~np.pad(place, 2))
-    beyond = BEYOND if _is_clockwise(hull) else -BEYOND
+    beyond = math.copysign(BEYOND, _measure_signed_area(hull))
     for at, (start, end) in enumerate(zip(hull, np.roll(hull, -1, axis=0), strict=True)):
         along = end - start
         length = float(np.linalg.norm(along))
@@ -200,16 +201,9 @@ def _find_corner(place: Mask, window: tuple[slice, slice], covered: Mask, half_w
     return None
 
 
-def _is_clockwise(corners: Doubles) -> bool:
-    """Return whether a polygon goes clockwise, as seen: y points down."""
-    x, y = corners.T
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) > 0
-
-
-def _measure_area(corners: Doubles) -> float:
-    """Measure the area of a polygon."""
-    x, y = corners.T
-    return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
+def _measure_signed_area(corners: Doubles) -> float:
+    """Measure the area of a polygon; positive if it goes clockwise, as seen: y points down."""
+    return masks.signed_area(np.concatenate([corners, corners[:1]]))
 
 
 def _measure_iou(one: Doubles, other: Doubles) -> float:

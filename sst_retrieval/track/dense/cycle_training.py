@@ -12,7 +12,6 @@ way back, not through the masks in between.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,9 +21,8 @@ import numpy as np
 import torch
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.files import atomic_write
 from sst_retrieval.imaging import frames
-from sst_retrieval.track.adapter_files import compute_fingerprint, load_state, save_adapter
+from sst_retrieval.track.adapter_files import compute_fingerprint
 from sst_retrieval.track.dense.decoder import Decoder, build_decoder_inputs
 from sst_retrieval.track.dense.examples import TrainingExample, add_key_votes, flip_randomly
 from sst_retrieval.track.dense.keys import KeyVotes
@@ -32,7 +30,8 @@ from sst_retrieval.track.dense.losses import compute_key_losses, compute_mask_lo
 from sst_retrieval.track.dense.matching import compute_cell_colours
 from sst_retrieval.track.dense.propagator import DensePropagator
 from sst_retrieval.track.dense.refine import compute_initial_masks, compute_layer_posteriors
-from sst_retrieval.track.epochs import Epoch, find_best, has_stalled
+from sst_retrieval.track.epochs import Epoch
+from sst_retrieval.track.fine_tuning import FineTuning
 from sst_retrieval.types import Propagated, RGBImage, Support
 
 FORMAT = "sst-retrieval decoder adapter 1"
@@ -166,7 +165,7 @@ def make_returning_example(
     )
 
 
-class _Training:
+class _Training(FineTuning[TrainingExample]):
     """A fine-tuning in progress."""
 
     def __init__(
@@ -177,11 +176,8 @@ class _Training:
         output: Path,
         about: Mapping[str, Any],
     ) -> None:
-        self.network, self.settings, self.output, self.about = network.train(), settings, output, about
-        order = list(examples)
-        random.Random(settings.seed).shuffle(order)
-        held_out = max(1, round(settings.held_out * len(order)))
-        self.validation, self.training = order[:held_out], order[held_out:]
+        super().__init__(examples, settings, output, about, FORMAT)
+        self.network, self.settings = network.train(), settings
         keys = list(network.keys.parameters())
         own = {id(parameter) for parameter in keys}
         others = [parameter for parameter in network.parameters() if id(parameter) not in own]
@@ -189,29 +185,10 @@ class _Training:
             (compute_key_losses, keys, torch.optim.AdamW(keys, lr=settings.rate)),
             (compute_mask_losses, others, torch.optim.AdamW(others, lr=settings.rate)),
         )
-        self.epochs: list[Epoch] = []
 
-    def run(self, progress: Callable[[Epoch], None]) -> list[Epoch]:
-        """Train until validation stops improving; return the epochs."""
-        self.output.mkdir(parents=True, exist_ok=True)
-        self._resume()
-        if not self.epochs:
-            self.epochs.append(Epoch(0, float("nan"), self._validate()))
-            progress(self.epochs[-1])
-        while len(self.epochs) <= self.settings.epochs and not has_stalled(self.epochs, self.settings.patience):
-            number = len(self.epochs)
-            loss = self._train_epoch(np.random.default_rng([self.settings.seed, number]))
-            self.epochs.append(Epoch(number, loss, self._validate()))
-            if find_best(self.epochs) is self.epochs[-1]:
-                tensors = {name: tensor.half() for name, tensor in self.network.state_dict().items()}
-                listed = [asdict(epoch) | {"loss": str(epoch.loss)} for epoch in self.epochs]
-                save_adapter(self.output, FORMAT, tensors, {**self.about, "epochs": listed})
-            self._save_state()
-            progress(self.epochs[-1])
-        return self.epochs
-
-    def _train_epoch(self, rng: np.random.Generator) -> float:
+    def train_epoch(self, number: int) -> float:
         """Take a step of the keys and a step of the decoder per photograph, in random order; return the mean loss."""
+        rng = np.random.default_rng([self.settings.seed, number])
         losses = []
         for place in rng.permutation(len(self.training)):
             example = flip_randomly(self.training[place], rng)
@@ -225,7 +202,7 @@ class _Training:
         return sum(losses) / len(losses)
 
     @torch.no_grad()
-    def _validate(self) -> float:
+    def validate(self) -> float:
         """Compute the mean IoU of returned and drawn masks over the held-out photographs."""
         self.network.eval()
         ious = []
@@ -238,27 +215,17 @@ class _Training:
         self.network.train()
         return float(np.mean(ious)) if ious else 0.0
 
-    def _save_state(self) -> None:
-        """Write `training.pt`, from which the training can be resumed."""
-        with atomic_write(self.output / "training.pt") as path:
-            state = {
-                "about": dict(self.about),
-                "epochs": [asdict(epoch) for epoch in self.epochs],
-                "network": self.network.state_dict(),
-                "optimisers": [optimiser.state_dict() for _, _, optimiser in self.steps],
-            }
-            torch.save(state, path)
+    def copy_tensors(self) -> dict[str, torch.Tensor]:
+        """Copy keys and decoder, in half precision."""
+        return {name: tensor.half() for name, tensor in self.network.state_dict().items()}
 
-    def _resume(self) -> None:
-        """Load the state of an interrupted training in the output folder, if there is one.
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of the network and of its optimisers."""
+        optimisers = [optimiser.state_dict() for _, _, optimiser in self.steps]
+        return {"network": self.network.state_dict(), "optimisers": optimisers}
 
-        Raises:
-            ModelError: the folder holds an adapter, or a training of something else.
-        """
-        state = load_state(self.output, self.about)
-        if state is None:
-            return
-        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
         self.network.load_state_dict(state["network"])
         for (_, _, optimiser), kept in zip(self.steps, state["optimisers"], strict=True):
             optimiser.load_state_dict(kept)

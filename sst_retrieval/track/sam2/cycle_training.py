@@ -27,9 +27,9 @@ import torch
 from torch.nn import functional
 
 from sst_retrieval.errors import ModelError
-from sst_retrieval.files import atomic_write
-from sst_retrieval.track.adapter_files import compute_fingerprint, load_state, save_adapter
-from sst_retrieval.track.epochs import Epoch, find_best, has_stalled
+from sst_retrieval.track.adapter_files import compute_fingerprint
+from sst_retrieval.track.epochs import Epoch
+from sst_retrieval.track.fine_tuning import FineTuning
 from sst_retrieval.track.sam2 import adapter
 from sst_retrieval.track.sam2.memory import MemoryBank
 from sst_retrieval.track.sam2.network import PRESENT_LOGIT, ImageFeatures, Sam2Network
@@ -132,7 +132,7 @@ def finetune(
     return training.run(progress)
 
 
-class _Training:
+class _Training(FineTuning[CycleTarget]):
     """A fine-tuning in progress."""
 
     def __init__(
@@ -146,37 +146,15 @@ class _Training:
         output: Path,
         about: Mapping[str, Any],
     ) -> None:
-        self.network, self.banks, self.settings, self.output = network, banks, settings, output
-        self.about = about
-        order = list(targets)
-        random.Random(settings.seed).shuffle(order)
-        held_out = max(1, round(settings.held_out * len(order)))
-        self.validation_targets, self.training_targets = order[:held_out], order[held_out:]
-        self.parameters = parameters
+        super().__init__(targets, settings, output, about, adapter.FORMAT, network.device)
+        self.network, self.banks, self.settings, self.parameters = network, banks, settings, parameters
         self.optimizer = torch.optim.AdamW(parameters.values(), lr=settings.rate)
-        self.epochs: list[Epoch] = []
 
-    def run(self, progress: Callable[[Epoch], None]) -> list[Epoch]:
-        """Train until validation stops improving; return the epochs."""
-        self.output.mkdir(parents=True, exist_ok=True)
-        self._resume()
-        if not self.epochs:
-            self.epochs.append(Epoch(0, float("nan"), self._validate()))
-            progress(self.epochs[-1])
-        while len(self.epochs) <= self.settings.epochs and not has_stalled(self.epochs, self.settings.patience):
-            number = len(self.epochs)
-            loss = self._train_epoch(random.Random(1000 * self.settings.seed + number))
-            self.epochs.append(Epoch(number, loss, self._validate()))
-            if find_best(self.epochs) is self.epochs[-1]:
-                self._save_adapter()
-            self._save_state()
-            progress(self.epochs[-1])
-        return self.epochs
-
-    def _train_epoch(self, rng: random.Random) -> float:
+    def train_epoch(self, number: int) -> float:
         """Take one optimiser step per training target, in random order; return the mean loss."""
+        rng = random.Random(1000 * self.settings.seed + number)
         losses = []
-        for target in rng.sample(self.training_targets, len(self.training_targets)):
+        for target in rng.sample(self.training, len(self.training)):
             self.optimizer.zero_grad()
             parts = [
                 compute_cycle_loss(propagate_cycle(self.network, bank, target), bank.support_masks)
@@ -190,44 +168,27 @@ class _Training:
         return sum(losses) / len(losses)
 
     @torch.no_grad()
-    def _validate(self) -> float:
+    def validate(self) -> float:
         """Compute the mean IoU of returned and drawn masks over the validation targets."""
         ious = []
-        for target in self.validation_targets:
+        for target in self.validation:
             for bank in self.banks:
                 back = self.network.upsample(propagate_cycle(self.network, bank, target)[:, None])[:, 0] > 0
                 drawn = bank.support_masks.to(back.device)
                 ious.append(((back & drawn).sum((1, 2)) / (back | drawn).sum((1, 2))).mean())
         return float(torch.stack(ious).mean())
 
-    def _save_adapter(self) -> None:
-        """Save the best epoch so far, so that an interrupted training leaves a usable adapter."""
-        document = {**self.about, "epochs": [asdict(epoch) | {"loss": str(epoch.loss)} for epoch in self.epochs]}
-        save_adapter(self.output, adapter.FORMAT, adapter.copy_trained_tensors(self.network.model), document)
+    def copy_tensors(self) -> dict[str, torch.Tensor]:
+        """Copy what was trained."""
+        return adapter.copy_trained_tensors(self.network.model)
 
-    def _save_state(self) -> None:
-        """Write `training.pt`, from which the training can be resumed."""
-        with atomic_write(self.output / "training.pt") as path:
-            torch.save(
-                {
-                    "about": dict(self.about),
-                    "epochs": [asdict(epoch) for epoch in self.epochs],
-                    "learnt": {name: each.detach().cpu() for name, each in self.parameters.items()},
-                    "optimizer": self.optimizer.state_dict(),
-                },
-                path,
-            )
+    def get_state(self) -> dict[str, Any]:
+        """Return what was learnt, and the state of the optimiser."""
+        learnt = {name: each.detach().cpu() for name, each in self.parameters.items()}
+        return {"learnt": learnt, "optimizer": self.optimizer.state_dict()}
 
-    def _resume(self) -> None:
-        """Load the state of an interrupted training in the output folder, if there is one.
-
-        Raises:
-            ModelError: the folder holds an adapter, or a training of something else.
-        """
-        state = load_state(self.output, self.about, self.network.device)
-        if state is None:
-            return
-        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(state["learnt"][name])

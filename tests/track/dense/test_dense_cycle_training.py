@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from scene_collection import write_scenes
 from typer.testing import CliRunner
 
 from sst_retrieval.cli.main import app
@@ -156,18 +156,7 @@ def test_foreign_adapters_are_refused(dense: DensePropagator, tmp_path: Path) ->
 
 
 def test_from_the_command_line(dense: DensePropagator, tmp_path: Path) -> None:
-    for folder in ("images", "supports"):
-        (tmp_path / folder).mkdir()
-    rows = ["catalogNumber,image,group"]
-    for k in range(3):
-        image, mask = scene(k)
-        Image.fromarray(image).save(tmp_path / f"images/s{k}.png")
-        rows.append(f"s{k},images/s{k}.png,reds")
-        if k == 0:
-            Image.fromarray(mask.astype(np.uint8)).save(tmp_path / "supports/s0.png")
-    (tmp_path / "collection.csv").write_text("\n".join(rows) + "\n")
-    (tmp_path / "supports/traits.toml").write_text("[traits]\npatch = 1\n")
-    common = [str(tmp_path / "collection.csv"), "--supports", str(tmp_path / "supports"), "--device", "cpu"]
+    common = [*write_scenes(tmp_path, scene, 3), "--device", "cpu"]
     tuned = CliRunner().invoke(
         app,
         [

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from scene_collection import write_scenes
 from small_sam2 import SIDE
 from typer.testing import CliRunner
 
@@ -203,22 +203,8 @@ def test_a_broken_or_foreign_adapter_is_refused(
 def test_the_command_line_fine_tunes_and_builds_with_a_result(
     training: tuple[Path, list[Epoch]], sam2_files: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    for folder in ("images", "supports"):
-        (tmp_path / folder).mkdir()
-    rows = ["catalogNumber,image,group"]
-    for k in range(4):
-        image, mask = scene(k)
-        Image.fromarray(image).save(tmp_path / f"images/s{k}.png")
-        rows.append(f"s{k},images/s{k}.png,reds")
-        if k == 0:
-            Image.fromarray(mask.astype(np.uint8)).save(tmp_path / "supports/s0.png")
-    (tmp_path / "collection.csv").write_text("\n".join(rows) + "\n")
-    (tmp_path / "supports/traits.toml").write_text("[traits]\npatch = 1\n")
-    table, model = (
-        str(tmp_path / "collection.csv"),
-        ["--checkpoint", str(sam2_files[0]), "--sam2-config", str(sam2_files[1])],
-    )
-    common = [table, "--supports", str(tmp_path / "supports"), *model, "--device", "cpu"]
+    model = ["--checkpoint", str(sam2_files[0]), "--sam2-config", str(sam2_files[1])]
+    common = [*write_scenes(tmp_path, scene, 4), *model, "--device", "cpu"]
     adapter = tmp_path / "adapter"
     tuned = CliRunner().invoke(
         app,
