@@ -28,6 +28,7 @@ from sst_retrieval.errors import ModelError
 from sst_retrieval.nets.blocks import Block, read_block, run_block
 from sst_retrieval.nets.carried_weights import verify_carried_file
 from sst_retrieval.nets.device import resolve_device
+from sst_retrieval.nets.fused_blocks import FusedBlocks, can_fuse
 from sst_retrieval.nets.lite0 import LAST_OF_LEVEL, EfficientNetLite0
 from sst_retrieval.types import FeatureGrid, RGBImage
 
@@ -68,6 +69,7 @@ class EfficientNetTrunk:
         network: Any = build_imagenet_network(path)
         # Channels last: with the folding, 1.7 times as fast on a CPU.
         self._levels_of_blocks = group_by_level(network.to(self.device, memory_format=torch.channels_last))
+        self._fused = FusedBlocks(self._levels_of_blocks) if can_fuse(self.device) else None
 
     @torch.inference_mode()
     def levels(self, images: npt.NDArray[np.uint8], *, deepest: int = len(STRIDES)) -> list[torch.Tensor]:
@@ -95,6 +97,8 @@ class EfficientNetTrunk:
         return each[0] if len(each) == 1 else [torch.cat(level) for level in zip(*each, strict=True)]
 
     def _levels(self, pixels: torch.Tensor, deepest: int) -> list[torch.Tensor]:
+        if self._fused is not None:
+            return self._fused.run(pixels, deepest)
         found: list[torch.Tensor] = []
         for stage in self._levels_of_blocks[:deepest]:
             for block in stage:

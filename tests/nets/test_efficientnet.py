@@ -23,6 +23,7 @@ from sst_retrieval.nets import efficientnet
 from sst_retrieval.nets.blocks import read_block
 from sst_retrieval.nets.device import resolve_device
 from sst_retrieval.nets.efficientnet import CHANNELS, STRIDES, EfficientNetEmbedder, EfficientNetTrunk
+from sst_retrieval.nets.fused_blocks import KEPT_SIZES, can_fuse
 from sst_retrieval.nets.torchvision_shim import ensure_torchvision
 from sst_retrieval.types import Floats, Mask, RGBImage
 
@@ -106,12 +107,37 @@ def test_the_other_images_of_a_call_change_nothing(trunk: EfficientNetTrunk) -> 
 
 
 def test_images_go_through_the_network_one_by_one(trunk: EfficientNetTrunk, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: set[int] = set()
-    real = efficientnet.run_block
-    monkeypatch.setattr(efficientnet, "run_block", lambda block, grid: seen.add(len(grid)) or real(block, grid))
+    seen: list[int] = []
+    real = trunk._levels
+    monkeypatch.setattr(trunk, "_levels", lambda pixels, deepest: seen.append(len(pixels)) or real(pixels, deepest))
     trunk.levels(noise(3))
     # Equal bits above may be luck on one processor; this is the reason they are equal on every one.
-    assert seen == {1}
+    assert seen == [1, 1, 1]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (101, 75), (96, 47), (7, 120)])
+def test_fused_convolutions_differ_by_rounding_from_plain_ones(
+    trunk: EfficientNetTrunk, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    if not can_fuse(trunk.device):
+        pytest.skip("oneDNN's fused convolutions are used on processors of the x86 family only")
+    fused = trunk.levels(noise(1, *size))
+    monkeypatch.setattr(trunk, "_fused", None)
+    plain = trunk.levels(noise(1, *size))
+    assert not torch.equal(fused[-1], plain[-1])  # Else the same code ran twice.
+    for one, other in zip(fused, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
+
+
+def test_fused_convolutions_forget_no_size_and_depend_on_no_order(trunk: EfficientNetTrunk) -> None:
+    sizes = [(32 + 3 * number, 40) for number in range(2 * KEPT_SIZES)]
+    first = [trunk.levels(noise(1, *size))[-1] for size in sizes]
+    again = [trunk.levels(noise(1, *size))[-1] for size in reversed(sizes)]
+    assert all(torch.equal(one, other) for one, other in zip(first, reversed(again), strict=True))
+
+
+def test_only_processors_are_fused() -> None:
+    assert not can_fuse(torch.device("cuda"))
 
 
 def test_a_module_that_is_not_known_is_not_left_out() -> None:
