@@ -10,6 +10,9 @@ where these shapes do not fit, or are few and none is of the kind, as on a plain
    (`compare_kinds`), do several sources agree on it, and is it rather the whole of a thing than a part?
 3. Of pieces that overlap the best stays, fragments of one individual are joined (`find.fragments`), and no pixel
    belongs to two.
+
+Where every annotated individual is too small to show its form (`find.small_forms`), there is nothing to compare with:
+off boards, what the foreground shows on the whole photograph is found, whatever it is.
 """
 
 from __future__ import annotations
@@ -36,14 +39,15 @@ from sst_retrieval.find.fragments import FragmentJoiner, Judged
 from sst_retrieval.find.likelihood import PixelModel, compute_likelihood, fit_pixel_model
 from sst_retrieval.find.overlaps import Piece, share_pixels, suppress
 from sst_retrieval.find.proposals import Proposal, collect_pieces, find_pieces, resize_map
-from sst_retrieval.find.salient import propose_salient
+from sst_retrieval.find.salient import find_salient, propose_salient
+from sst_retrieval.find.small_forms import hides_its_form
 from sst_retrieval.find.watershed import is_compact, split_round
 from sst_retrieval.foregrounds.contract import Foreground
 from sst_retrieval.imaging.masks import box as box_of
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.types import Detection, RGBImage, Support
 
-VERSION = 2
+VERSION = 3
 """Raised when the finder answers otherwise, so that a build searches photographs of an older index anew."""
 
 WORKING_SIDE = 1600
@@ -91,12 +95,15 @@ class DenseFinderMemory:
         kind_middle: cosine at which a piece is of their kind with a probability of one half.
         pixels: what their pixels look like; None if that says nothing, or if they are not compact.
         board: what is looked for on plain boards.
+        too_small: whether the annotated individuals are too small to show their form; then they say nothing of their
+            kind off boards.
     """
 
     looks: tuple[Look, ...]
     kind_middle: float
     pixels: PixelModel | None
     board: BoardMemory
+    too_small: bool = False
 
 
 class DenseFinder:
@@ -131,6 +138,9 @@ class DenseFinder:
         """Encode the annotated individuals of a group (see `Finder.remember`)."""
         others = [each for each in supports if each.group != supports[0].group]
         supports = [each for each in supports if each.group == supports[0].group]
+        clear = [each for each in supports if not hides_its_form(complete_body(each))]
+        too_small = not clear
+        supports = clear or supports
         looks = []
         for support in supports:
             body = complete_body(support)
@@ -146,7 +156,7 @@ class DenseFinder:
             pixels = fit_pixel_model(self.trunk, supports)
         middle = KIND_MIDDLE + FORMLESS_WEIGHT * measure_formlessness(looks, self._blobs)
         trusted = pixels if pixels and pixels.trust >= LEAST_TRUST else None
-        return DenseFinderMemory(tuple(looks), middle, trusted, board)
+        return DenseFinderMemory(tuple(looks), middle, trusted, board, too_small)
 
     def find(self, memory: DenseFinderMemory, image: RGBImage) -> list[Detection]:
         """Find the individuals on a photograph (see `Finder.find`)."""
@@ -156,14 +166,13 @@ class DenseFinder:
             if not _is_doubtful(laid, found):
                 return found
         working = shrink(image, WORKING_SIDE)
+        if memory.too_small:
+            things, scores = find_salient(self.foreground, working)
+            return _detect([enlarge(each, working.shape, image.shape) for each in things], scores)
         proposals = self._propose(memory, working, laid)
         joined = self.choose(memory, working, proposals, on_board=laid is not None)
         enlarged = [enlarge(each.proposal, working.shape, image.shape) for each in joined]
-        return [
-            Detection(piece[0], each.score, piece[1])
-            for piece, each in zip(share_pixels(enlarged), joined, strict=True)
-            if piece is not None
-        ]
+        return _detect(enlarged, [each.score for each in joined])
 
     def choose(
         self, memory: DenseFinderMemory, image: RGBImage, proposals: Sequence[Proposal], *, on_board: bool
@@ -225,6 +234,15 @@ def _is_doubtful(laid: Laid, found: Sequence[Detection]) -> bool:
     """Return whether a photograph on which nobody was found may be of a plain lake or sky, rather than of a board."""
     unsure = laid.fit < SURE_FIT or len(laid.split.fits) <= FEW_LAID
     return unsure and all(each.score < FOUND for each in found)
+
+
+def _detect(pieces: Sequence[Piece], scores: Sequence[float]) -> list[Detection]:
+    """Make detections of pieces, the surest first: a pixel that two claim is the surer one's."""
+    return [
+        Detection(piece[0], score, piece[1])
+        for piece, score in zip(share_pixels(pieces), scores, strict=True)
+        if piece is not None
+    ]
 
 
 def shrink(image: RGBImage, side: int) -> RGBImage:

@@ -26,6 +26,9 @@ from sst_retrieval.types import Box, Floats, RGBImage
 THRESHOLDS = (0.2, 0.5, 0.85)
 """From which foreground on a pixel belongs to a thing."""
 
+LEAST_THING = 0.002
+"""Where things are not compared with anything, those that cover less of the photograph are left out."""
+
 TILES = 3
 """How many tiles lie beside each other; each has half the photograph's width and height."""
 
@@ -67,6 +70,27 @@ def propose_salient(foreground: Foreground, image: RGBImage) -> list[Proposal]:
                 parts += collect_pieces(labelled, thing.box[:2], least)
     merged = merge_alike(things + parts)
     return [Proposal(each.box, each.mask, each.votes, measure_around(each, whole)) for each in merged]
+
+
+def find_salient(foreground: Foreground, image: RGBImage) -> tuple[list[Proposal], list[float]]:
+    """Find what a foreground shows on a whole photograph, whatever it is.
+
+    Args:
+        foreground: tells things from background.
+        image: uint8 (H, W, 3).
+
+    Returns:
+        Its connected things, holes filled, and a score for each, 0..1: the mean of the foreground on it. The surest
+        first.
+    """
+    height, width = image.shape[:2]
+    whole = resize_map(foreground.compute(image), (height, width))
+    things = []
+    for each in find_pieces(whole >= THRESHOLDS[0], least_area=LEAST_THING * height * width):
+        x0, y0, x1, y1 = each.box
+        things.append((float(np.clip(whole[y0:y1, x0:x1][each.mask].mean(), 0, 1)), each))
+    things.sort(key=lambda each: -each[0])
+    return [each for _, each in things], [score for score, _ in things]
 
 
 def _look_at(foreground: Foreground, image: RGBImage, window: Box) -> Floats:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_finder_contract import PLACES, PaperForeground, draw
 
 from sst_retrieval.find import board, dense
@@ -15,8 +16,9 @@ from sst_retrieval.find.contract import FOUND
 from sst_retrieval.find.dense import SURE_FIT, DenseFinder, DenseFinderMemory
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
 from sst_retrieval.find.likelihood import compute_likelihood, find_prototypes, fit_pixel_model
-from sst_retrieval.find.salient import propose_salient
-from sst_retrieval.imaging.masks import iou
+from sst_retrieval.find.salient import find_salient, propose_salient
+from sst_retrieval.find.small_forms import SMALL_AREA, hides_its_form
+from sst_retrieval.imaging.masks import iou, resize_mask
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.types import Detection, Mask, MaskStack, RGBImage, Support
 
@@ -98,6 +100,40 @@ def test_another_kind_is_none_of_them(finder: DenseFinder, striped: DenseFinderM
     sure = sure_masks(finder.find(striped, both), both.shape)
     assert len(sure) == 1
     assert iou(sure[0], masks[0]) > 0.8
+
+
+def test_of_an_animal_too_small_to_show_its_form_only_the_foreground_is_asked(finder: DenseFinder) -> None:
+    image, masks = animals(PLACES[:1], (180, 160))
+    size = (40, 36)
+    small = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX))
+    mask = resize_mask(masks[0], size).copy()
+    mask[size[0] // 2 :, size[1] // 2 :] = False  # What is left has a corner, as limbs make.
+    memory = finder.remember([support_of(small, mask)])
+    assert mask.sum() < SMALL_AREA
+    assert memory.too_small
+    scene, drawn = animals(PLACES, (500, 620))
+    found = finder.find(memory, scene)
+    things, scores = find_salient(finder.foreground, scene)
+    assert [each.box for each in found] == [each.box for each in things]
+    assert [each.score for each in found] == scores
+    assert len(sure_masks(found, scene.shape)) == len(drawn)
+    # One that is large enough beside it: the small one says nothing more.
+    large, masks = animals(PLACES[:1], (180, 160))
+    both = finder.remember([support_of(small, mask), support_of(large, masks[0])])
+    alone = finder.remember([support_of(large, masks[0])])
+    assert not both.too_small
+    np.testing.assert_array_equal(both.looks[0].kind, alone.looks[0].kind)
+    assert len(both.looks) == len(alone.looks)
+
+
+def test_small_things_without_limbs_show_their_form(finder: DenseFinder) -> None:
+    image, masks = disks([(40, 40, 12)], (80, 80))
+    assert not hides_its_form(masks[0])
+    assert not finder.remember([support_of(image, masks[0])]).too_small
+    cross = np.zeros((80, 80), dtype=bool)
+    cross[38:42, 30:50] = cross[30:50, 38:42] = True
+    assert hides_its_form(cross)
+    assert not hides_its_form(np.kron(cross, np.ones((4, 4), dtype=bool)))
 
 
 def test_touching_round_things_of_all_sizes_are_counted(finder: DenseFinder) -> None:
