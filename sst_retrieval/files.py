@@ -57,6 +57,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         remove(temporary)
 
 
+def move(source: Path, target: Path) -> None:
+    """Give a file that is on disk another name on the same file system; once this returns, a crash does not undo it."""
+    source.replace(target)
+    _sync(target.parent)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file with `atomic_write`; line ends are written as they are."""
     with atomic_write(path) as temporary:

@@ -8,8 +8,10 @@
 4. Supports are remembered by a worker. The memory goes into Ray's object store once, and each worker fetches it once a
    group. If the machine that holds it is lost, a worker makes it anew.
 5. Workers also hash the photographs that are new or changed, before the plan is made (`ClusterRunner.hash_ahead`).
-6. Results come back in the order of the photographs (`ClusterRunner.process`), and the driver writes them as shards.
-   Small pictures are written by the workers, into the index folder that all machines share.
+6. What is said of a photograph comes back in the order of the table (`ClusterRunner.process`). Its rows and its small
+   pictures stay in the object store until there are enough for a shard; then a worker writes that, into the index
+   folder that all machines share. The driver reserves its number and puts it into its place, so shards are in the order
+   of the table. Rows that were lost with a machine are made again.
 """
 
 from __future__ import annotations
@@ -18,25 +20,38 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from sst_retrieval.build.cluster_worker import PhotographWorker, RemoteMemory, SharedIndex
-from sst_retrieval.build.photographs import Batch, PhotographRows
+from sst_retrieval.build.cluster_worker import (
+    FETCH_SECONDS,
+    PhotographWorker,
+    Processed,
+    RemoteMemory,
+    RowsLostError,
+    SharedIndex,
+    write_processed,
+)
+from sst_retrieval.build.photographs import Batch, PhotographDone, PhotographRows
 from sst_retrieval.build.second_pass import UNORDERED
 from sst_retrieval.build.settings import BuildSettings
-from sst_retrieval.build.worker_pool import WorkerLostError, WorkerPool
+from sst_retrieval.build.shard_writer import ShardWriter
+from sst_retrieval.build.worker_pool import MAX_DEATHS, WorkerLostError, WorkerPool
 from sst_retrieval.build.workers import count_cores
 from sst_retrieval.engines import Engines
-from sst_retrieval.errors import ClusterError, InputError
+from sst_retrieval.errors import ClusterError, InputError, SSTError
 from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.index.staged_shards import StagedShard
 from sst_retrieval.ray_cluster import LOCAL, connect, import_ray
 from sst_retrieval.types import Detection, FeatureGrid, Propagated, RGBImage, Skipped, Support
 
 WINDOW = 8
 """Batches per worker that are started before the result of the oldest is taken; so many wait for a slow photograph."""
+
+SHARDS_AT_ONCE = 4
+"""Shards that are written at the same time."""
 
 GROUPS_AHEAD = 4
 """Groups whose supports are remembered at the same time, while photographs of earlier groups are in process."""
@@ -173,51 +188,165 @@ class ClusterRunner:
 
         return hash_or_look_up
 
-    def process(self, batches: Iterable[Batch], paths: IndexPaths) -> Generator[list[PhotographRows | Skipped]]:
-        """Process batches of photographs on the workers.
+    def process(
+        self, batches: Iterable[Batch], paths: IndexPaths, shards: ShardWriter
+    ) -> Generator[Sequence[PhotographRows | PhotographDone | Skipped]]:
+        """Process batches of photographs on the workers, which write the shards, too.
 
         Args:
             batches: taken one by one, while the workers run.
             paths: of the index.
+            shards: says when a shard is due, reserves its number, and puts it into its place.
 
         Yields:
-            What is kept of the photographs of each batch, in the order of the batches.
+            What is said of the photographs of each batch, in the order of the batches.
         """
-        ray = import_ray()
-        index = SharedIndex(paths.root.absolute(), hashlib.sha256(paths.manifest_file.read_bytes()).hexdigest())
-        pending: deque[tuple[Batch, Any, Future[list[PhotographRows | Skipped]]]] = deque()
-        known: tuple[Mapping[str, Support], Any] | None = None
+        manifest = hashlib.sha256(paths.manifest_file.read_bytes()).hexdigest()
+        run = _Run(self._pool, SharedIndex(paths.root.absolute(), manifest, dict(shards.blocks)), shards)
+        try:
+            for batch in batches:
+                run.begin(batch)
+                while run.is_oldest_done(WINDOW * self.workers):
+                    yield run.finish()
+            while run.pending:
+                yield run.finish()
+        except (GeneratorExit, KeyboardInterrupt):  # A person stopped it: what was done is kept.
+            run.end()
+            raise
+        except BaseException:
+            run.salvage()
+            raise
+        run.end()
 
-        def finish() -> list[PhotographRows | Skipped]:
-            batch, context, future = pending.popleft()
-            try:
-                return future.result()
-            except WorkerLostError as error:
-                return self._process_singly(batch, context, index, error)
 
-        for batch in batches:
-            if known is None or known[0] is not batch.annotations:  # Another group.
-                known = batch.annotations, ray.put(replace(batch, tasks=()))
-            future = self._pool.submit("process", batch.tasks, [known[1]], index)
-            pending.append((batch, known[1], future))
-            while len(pending) >= WINDOW * self.workers or (pending and pending[0][2].done()):
-                yield finish()
-        while pending:
-            yield finish()
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A batch that a worker processes.
 
-    def _process_singly(
-        self, batch: Batch, context: Any, index: SharedIndex, error: WorkerLostError
-    ) -> list[PhotographRows | Skipped]:
-        """Process the photographs of a batch at which workers died one by one; skip the one that is to blame."""
-        if len(batch.tasks) == 1:
-            return [Skipped(batch.tasks[0].photograph.id, "propagation", str(error))]
-        results: list[PhotographRows | Skipped] = []
-        for task in batch.tasks:
-            try:
-                results += self._pool.submit("process", [task], [context], index).result()
-            except WorkerLostError as own:
-                results.append(Skipped(task.photograph.id, "propagation", str(own)))
+    Attributes:
+        batch: the photographs.
+        context: Ray's reference to what they have in common.
+        answer: what is said of them, and Ray's reference to what is kept.
+    """
+
+    batch: Batch
+    context: Any
+    answer: Future[tuple[list[PhotographDone | Skipped], Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A shard that a worker writes: its number, its notes, its batches with references to what is kept of them."""
+
+    number: int
+    notes: Mapping[str, Any]
+    parts: Sequence[tuple[_Begun, Any]]
+    answer: Future[StagedShard]
+
+
+class _Run:
+    """The photographs of a build on their way: in process, then in the object store, then in a shard.
+
+    Attributes:
+        pending: batches that were begun, oldest first.
+    """
+
+    def __init__(self, pool: WorkerPool, index: SharedIndex, shards: ShardWriter) -> None:
+        self._pool, self._index, self._shards = pool, index, shards
+        self._ray = import_ray()
+        self._context: tuple[Mapping[str, Support], Any] | None = None
+        self.pending: deque[_Begun] = deque()
+        self._kept: list[tuple[_Begun, Any]] = []
+        self._photographs = 0
+        self._due: deque[_Due] = deque()
+
+    def begin(self, batch: Batch) -> None:
+        """Give a batch to the workers."""
+        if self._context is None or self._context[0] is not batch.annotations:  # Another group.
+            self._context = batch.annotations, self._ray.put(replace(batch, tasks=()))
+        self.pending.append(self._submit(batch, self._context[1]))
+
+    def is_oldest_done(self, most: int) -> bool:
+        """Say whether the oldest batch is done, or must be waited for because so many are pending."""
+        return len(self.pending) >= most or (bool(self.pending) and self.pending[0].answer.done())
+
+    def finish(self) -> list[PhotographDone | Skipped]:
+        """Take the answer about the oldest batch, and have a shard written if one is due."""
+        begun = self.pending.popleft()
+        results = []
+        for part in self._process_again(begun):
+            results += part.answer.result()[0]
+            self._keep(part)
+        if self._shards.is_due(self._photographs):
+            self._write()
+        while self._due and (len(self._due) > SHARDS_AT_ONCE or self._due[0].answer.done()):
+            self._adopt()
         return results
+
+    def end(self) -> None:
+        """Have written what is kept, and put all shards into their places."""
+        self._write()
+        while self._due:
+            self._adopt()
+
+    def salvage(self) -> None:
+        """Put shards that are being written into their places, as far as possible: the build fails otherwise."""
+        with suppress(SSTError):
+            while self._due:
+                self._adopt()
+
+    def _process_again(self, begun: _Begun) -> list[_Begun]:
+        """Wait for a batch; one at which workers died is processed photograph by photograph."""
+        try:
+            begun.answer.result()
+            return [begun]
+        except WorkerLostError as error:
+            tasks = begun.batch.tasks
+            if len(tasks) == 1:
+                answer: Future[Any] = Future()
+                answer.set_result(([Skipped(tasks[0].photograph.id, "propagation", str(error))], None))
+                return [replace(begun, answer=answer)]
+            single = [self._submit(replace(begun.batch, tasks=[task]), begun.context) for task in tasks]
+            return [part for each in single for part in self._process_again(each)]
+
+    def _submit(self, batch: Batch, context: Any) -> _Begun:
+        answer = self._pool.submit("process", batch.tasks, [context], self._index, answers=2)
+        return _Begun(batch, context, answer)
+
+    def _keep(self, done: _Begun) -> None:
+        results, reference = done.answer.result()
+        if photographs := sum(isinstance(each, PhotographDone) for each in results):
+            self._kept.append((done, reference))
+            self._photographs += photographs
+
+    def _write(self) -> None:
+        """Have a worker write what is kept as a shard."""
+        if not self._kept:
+            return
+        number, notes = self._shards.reserve()
+        references = [reference for _, reference in self._kept]
+        answer = self._pool.submit("write_shard", references, notes, self._index)
+        self._due.append(_Due(number, notes, self._kept, answer))
+        self._kept, self._photographs = [], 0
+
+    def _adopt(self) -> None:
+        """Put the oldest shard into its place; if its worker cannot write it, this process does."""
+        due = self._due.popleft()
+        try:
+            staged = due.answer.result()
+        except (WorkerLostError, RowsLostError):
+            staged = write_processed([self._fetch(*part) for part in due.parts], due.notes, self._index)
+        self._shards.adopt(staged, due.number)
+
+    def _fetch(self, done: _Begun, reference: Any) -> Processed:
+        """Fetch what is kept of a batch; what was lost with its machine is processed again."""
+        for _ in range(MAX_DEATHS):
+            try:
+                kept: Processed = self._ray.get(reference, timeout=FETCH_SECONDS)
+                return kept
+            except self._ray.exceptions.RayError:
+                _, reference = self._submit(done.batch, done.context).answer.result()
+        raise ClusterError("machines are lost faster than photographs are processed; look after the cluster")
 
 
 @contextmanager

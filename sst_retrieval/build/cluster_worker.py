@@ -1,4 +1,4 @@
-"""What a Ray cluster runs: a worker that processes photographs, hashes them, and remembers supports.
+"""What a Ray cluster runs: a worker that processes photographs, hashes them, remembers supports, and writes shards.
 
 It computes on one thread, as each thread of a build on one computer does where there is one a core (`build.workers`):
 masks, vectors and confidences are the same to the last bit on processors of one kind.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sst_retrieval import provenance
-from sst_retrieval.build.photographs import Batch, PhotographRows, process_batch
+from sst_retrieval.build.photographs import Batch, PhotographDone, PhotographRows, process_batch
 from sst_retrieval.build.plan import Task
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.workers import PixelBudget, use_one_thread
@@ -23,8 +24,11 @@ from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.errors import ClusterError, ImageError
 from sst_retrieval.find.contract import compares_groups
 from sst_retrieval.imaging.images import content_hash
+from sst_retrieval.index.loose_pictures import read_loose_pictures
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.photograph_hashes import SETTLED
+from sst_retrieval.index.picture_pack import PackRow
+from sst_retrieval.index.staged_shards import StagedShard, stage_shard
 from sst_retrieval.ray_cluster import import_ray
 from sst_retrieval.track.contract import get_batch_size
 from sst_retrieval.track.second_pass import TwoPassMemory
@@ -35,6 +39,10 @@ FETCH_SECONDS = 120.0
 
 PROGRAMS = ("sst-retrieval", "numpy", "pillow", "scikit-image", "scipy", "torch")
 """Packages whose versions must be the same on all machines."""
+
+
+class RowsLostError(ClusterError):
+    """What was kept of photographs was lost with the machine that had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +84,30 @@ class WorkerDescription:
 
 @dataclass(frozen=True, slots=True)
 class SharedIndex:
-    """An index folder that workers write pictures to.
+    """An index folder that workers write shards to.
 
     Attributes:
         root: its path, the same on all machines.
         manifest: SHA-256 of its manifest, by which a worker sees that it is the same folder.
+        blocks: name of a block of its vectors -> its numbers.
     """
 
     root: Path
     manifest: str
+    blocks: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What workers keep of a batch until its shard is written.
+
+    Attributes:
+        photographs: their rows, but for those that were skipped.
+        pictures: their small pictures.
+    """
+
+    photographs: tuple[PhotographRows, ...]
+    pictures: tuple[PackRow, ...]
 
 
 class PhotographWorker:
@@ -154,14 +177,18 @@ class PhotographWorker:
 
     def process(
         self, tasks: Sequence[Task], context: Sequence[Any], index: SharedIndex
-    ) -> list[PhotographRows | Skipped]:
+    ) -> tuple[list[PhotographDone | Skipped], Processed]:
         """Process the photographs of a batch (`build.photographs.process_batch`).
 
         Args:
             tasks: the photographs.
             context: one reference to the batch without its photographs; in a list, so that Ray does not fetch it for
                 every call.
-            index: where pictures are written.
+            index: where they will be written.
+
+        Returns:
+            What is said of each photograph, and what is kept of them: the second stays in Ray's object store, until
+            some worker writes it (`write_shard`).
 
         Raises:
             ClusterError: this machine does not see the index folder, or the folder of the photographs.
@@ -170,7 +197,31 @@ class PhotographWorker:
             _require_shared_folders(index, tasks[0].photograph.image)
             self._index = index
         batch = replace(self._fetch_context(context[0]), tasks=tasks)
-        return process_batch(batch, self._loaded, IndexPaths(index.root), self._budget)
+        with tempfile.TemporaryDirectory(prefix="sst-retrieval-") as folder:
+            own = IndexPaths(Path(folder))
+            results = process_batch(batch, self._loaded, own, self._budget)
+            pictures = read_loose_pictures(own)
+        done = [each if isinstance(each, Skipped) else PhotographDone(each.photograph, each.notes) for each in results]
+        kept = tuple(each for each in results if isinstance(each, PhotographRows))
+        return done, Processed(kept, tuple(pictures))
+
+    def write_shard(self, references: Sequence[Any], notes: Mapping[str, Any], index: SharedIndex) -> StagedShard:
+        """Write what was kept of batches as a shard (`write_processed`).
+
+        Args:
+            references: Ray's references to `Processed`, in the order of the photographs.
+            notes: that go into the shard.
+            index: where it is written.
+
+        Raises:
+            RowsLostError: some of it was lost with a machine.
+        """
+        ray = import_ray()
+        try:
+            processed = ray.get(list(references), timeout=FETCH_SECONDS)
+        except ray.exceptions.RayError as error:
+            raise RowsLostError(str(error)) from error
+        return write_processed(processed, notes, index)
 
     @property
     def _loaded(self) -> Engines:
@@ -199,6 +250,19 @@ class PhotographWorker:
             own = _fetch(group.memory, models.finder.remember)
             group = replace(group, finder=models.finder, memory=own)
         return replace(batch, memory=memory, group_finder=group)
+
+
+def write_processed(processed: Sequence[Processed], notes: Mapping[str, Any], index: SharedIndex) -> StagedShard:
+    """Write what was kept of batches as a shard that the build puts into its place."""
+    photographs = [photograph for each in processed for photograph in each.photographs]
+    return stage_shard(
+        IndexPaths(index.root),
+        [row for each in photographs for row in each.rows],
+        notes=notes,
+        empty=[each.empty for each in photographs if each.empty is not None],
+        pictures=[picture for each in processed for picture in each.pictures],
+        blocks=index.blocks,
+    )
 
 
 def _fetch(memory: RemoteMemory, remember: Callable[[Sequence[Support]], Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from sst_retrieval.annotate.supports import Supports
 from sst_retrieval.build.group_frames import GroupFrame
-from sst_retrieval.build.photographs import PhotographRows
+from sst_retrieval.build.photographs import PhotographDone, PhotographRows
 from sst_retrieval.build.plan import BuildPlan
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.shard_writer import ShardWriter
@@ -102,12 +102,13 @@ class BuildState:
         """Mean seconds a photograph, those for the supports included; None before the first."""
         return self.seconds / self.processed if self.processed else None
 
-    def add(self, result: PhotographRows | Skipped) -> None:
+    def add(self, result: PhotographRows | PhotographDone | Skipped) -> None:
         """Count a photograph and keep its rows; now and then a shard is written."""
         if isinstance(result, Skipped):
             self.skipped.append(result)
         else:
-            self.shards.add(result.rows, result.empty)
+            if isinstance(result, PhotographRows):
+                self.shards.add(result.rows, result.empty)
             for note in result.notes:
                 self.notes.setdefault(note, []).append(result.photograph)
             self.processed += 1

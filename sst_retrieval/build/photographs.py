@@ -89,6 +89,18 @@ class PhotographRows:
 
 
 @dataclass(frozen=True, slots=True)
+class PhotographDone:
+    """What is said of a photograph whose rows the workers keep, and write themselves (`build.cluster`).
+
+    Attributes:
+        photograph, notes: as `PhotographRows`.
+    """
+
+    photograph: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FirstPass:
     """What a first pass found on one photograph: masks as run lengths, for those of many photographs are kept at once.
 

@@ -208,7 +208,7 @@ def _find_traits(job: Job, state: BuildState, runner: Runner) -> None:
     ahead = 1 if job.settings.second_pass else runner.groups_ahead  # A second pass shows its own progress.
     with (
         closing(_prepare_batches(job, state, ahead)) as batches,
-        closing(runner.process(batches, job.store.paths)) as results,
+        closing(runner.process(batches, job.store.paths, state.shards)) as results,
     ):
         for result in chain.from_iterable(results):
             state.add(result)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from sst_retrieval.build.cluster import open_cluster
-from sst_retrieval.build.photographs import Batch, PhotographRows, process_batch
+from sst_retrieval.build.photographs import Batch, PhotographDone, PhotographRows, process_batch
 from sst_retrieval.build.settings import BuildSettings
+from sst_retrieval.build.shard_writer import ShardWriter
 from sst_retrieval.build.workers import PartWorkers, PixelBudget, choose_workers, map_with_parts
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.index.paths import IndexPaths
@@ -57,15 +58,19 @@ class Runner(Protocol):
         """
         ...
 
-    def process(self, batches: Iterable[Batch], paths: IndexPaths) -> Generator[list[PhotographRows | Skipped]]:
+    def process(
+        self, batches: Iterable[Batch], paths: IndexPaths, shards: ShardWriter
+    ) -> Generator[Sequence[PhotographRows | PhotographDone | Skipped]]:
         """Process batches of photographs (`build.photographs.process_batch`).
 
         Args:
             batches: taken one by one.
             paths: of the index.
+            shards: gives numbers and notes to workers that write shards themselves, and takes those.
 
         Yields:
-            What is kept of the photographs of each batch, in the order of the batches.
+            What is kept of the photographs of each batch, in the order of the batches; of those whose rows are
+            written by workers, what is to be said of them.
         """
         ...
 
@@ -91,8 +96,10 @@ class LocalRunner:
         """Leave it to the plan, which hashes one after the other: one disk is no faster in several places."""
         return hash_content
 
-    def process(self, batches: Iterable[Batch], paths: IndexPaths) -> Generator[list[PhotographRows | Skipped]]:
-        """Process batches of photographs, as `Runner.process`."""
+    def process(
+        self, batches: Iterable[Batch], paths: IndexPaths, shards: ShardWriter
+    ) -> Generator[Sequence[PhotographRows | PhotographDone | Skipped]]:
+        """Process batches of photographs, as `Runner.process`; their rows are written by whoever asked."""
         budget = PixelBudget()
 
         def process(batch: Batch, parts: PartWorkers) -> list[PhotographRows | Skipped]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sst_retrieval.index.shards import EmptyRow, ShardRow
+from sst_retrieval.index.staged_shards import StagedShard
 from sst_retrieval.index.store import Store
 
 SHARD_PHOTOGRAPHS = 256
@@ -47,14 +48,35 @@ class ShardWriter:
 
     def write_if_due(self) -> None:
         """Write a shard if enough photographs are in hand, or the last one is long ago."""
-        if len(self._rows) >= SHARD_PHOTOGRAPHS or time.monotonic() - self._written > SHARD_SECONDS:
+        if self.is_due(len(self._rows)):
             self.write()
+
+    def is_due(self, photographs: int) -> bool:
+        """Say whether so many photographs in hand are enough for a shard, or the last one is long ago."""
+        return photographs >= SHARD_PHOTOGRAPHS or time.monotonic() - self._written > SHARD_SECONDS
 
     def write(self) -> None:
         """Write all that is in hand as a shard; notes alone are not written."""
         if self._rows:
             rows = [row for own in self._rows for row in own]
-            with self._adding:
-                notes, self._notes = self._notes, {}
-            self._store.append(rows, notes=notes, empty=self._empty)
+            self._store.append(rows, notes=self._take_notes(), empty=self._empty)
         self._rows, self._empty, self._written = [], [], time.monotonic()
+
+    def reserve(self) -> tuple[int, dict[str, Any]]:
+        """Reserve the number of a shard that a worker is to write, and take the notes in hand for it."""
+        self._written = time.monotonic()
+        return self._store.reserve_shard(), self._take_notes()
+
+    def adopt(self, staged: StagedShard, number: int) -> None:
+        """Put a shard that a worker wrote into its place; shards with lower numbers are in theirs."""
+        self._store.adopt(staged, number)
+
+    @property
+    def blocks(self) -> Mapping[str, int]:
+        """Name of a block of the index's vectors -> its numbers."""
+        return self._store.manifest.recipe.blocks
+
+    def _take_notes(self) -> dict[str, Any]:
+        with self._adding:
+            notes, self._notes = self._notes, {}
+        return notes

@@ -17,10 +17,11 @@ from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.picture_pack import (
     MAX_BYTES,
     DamagedPackError,
+    PackRow,
     Pictures,
     decode_row,
     encode_row,
-    write_pictures,
+    write_rows,
 )
 
 _BATCH = 256
@@ -64,19 +65,24 @@ def pack_pictures(paths: IndexPaths, individuals: Iterable[str] | None = None) -
     while batch := list(islice(files, _BATCH)):
         found = [path for path in batch if find_unreadable(path) is None]
         if found:
-            write_pictures(paths.pictures_file, _note_names(_read(found), packed))
+            write_rows(paths.pictures_file, _note_names(_read(found), packed))
         for path in found:
             path.unlink()
     return packed
 
 
-def _note_names(rows: Iterable[tuple[str, Pictures]], names: list[str]) -> Iterator[tuple[str, Pictures]]:
-    for name, pictures in rows:
-        names.append(name)
-        yield name, pictures
+def read_loose_pictures(paths: IndexPaths) -> list[PackRow]:
+    """Read all loose pictures, as rows of a pack."""
+    return list(_read(paths.list_loose_pictures()))
 
 
-def _read(files: Iterable[Path]) -> Iterator[tuple[str, Pictures]]:
+def _note_names(rows: Iterable[PackRow], names: list[str]) -> Iterator[PackRow]:
+    for row in rows:
+        names.append(row[0])
+        yield row
+
+
+def _read(files: Iterable[Path]) -> Iterator[PackRow]:
     """Read loose pictures; what is damaged is left out, and made again at the end of the build."""
     for path in files:
         if path.stat().st_size > 2 * MAX_BYTES:
@@ -86,6 +92,8 @@ def _read(files: Iterable[Path]) -> Iterator[tuple[str, Pictures]]:
             fields = parse_json(head)
             individual, contents, checksum = (fields[name] for name in ("individual", "contents", "checksum"))
             if is_sha256(checksum):
-                yield individual, decode_row(individual, contents, bytes.fromhex(checksum), data)
+                row = individual, contents, bytes.fromhex(checksum), data
+                decode_row(*row)
+                yield row
         except (ValueError, KeyError, TypeError, DamagedPackError):
             continue

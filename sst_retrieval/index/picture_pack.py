@@ -48,6 +48,9 @@ _SECONDS = 30.0
 Pictures = Mapping[str, bytes]
 """Name of a picture -> its file."""
 
+PackRow = tuple[str, str, bytes, bytes]
+"""Individual, contents, checksum and data: a row of the file."""
+
 
 class DamagedPackError(Exception):
     """The file is damaged, or is no pack. Says how; no person sees it."""
@@ -117,11 +120,29 @@ def write_pictures(path: Path, pictures: Iterable[tuple[str, Pictures]]) -> None
         OSError: they cannot be written.
         IndexFolderError: another program does not let go of the file.
     """
+    write_rows(path, ((individual, *encode_row(individual, each)) for individual, each in pictures))
+
+
+def write_rows(path: Path, rows: Iterable[PackRow]) -> None:
+    """Write encoded pictures of individuals (`encode_row`), as `write_pictures` does."""
     if find_unreadable(path) is None and not _is_whole(path):
         mend(path)
     with _change(path) as connection:
-        rows = ((individual, *encode_row(individual, each)) for individual, each in pictures)
         connection.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?)", rows)
+
+
+def merge_pack(path: Path, other: Path) -> None:
+    """Write all pictures of another pack, in place of older ones of the same individuals: all or, if it fails, none.
+
+    Raises:
+        OSError: they cannot be written, or the other pack cannot be read.
+        IndexFolderError: another program does not let go of the file.
+    """
+    try:
+        with _open(other) as reading:
+            write_rows(path, reading.execute("SELECT individual, contents, checksum, data FROM pictures"))
+    except DamagedPackError as error:
+        raise OSError(errno.EIO, str(error), str(other)) from error
 
 
 def remove_pictures(path: Path, individuals: Iterable[str]) -> None:

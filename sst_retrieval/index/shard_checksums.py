@@ -16,10 +16,13 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.index.checksums import FileChecksum, find_unreadable, hash_json, is_sha256, parse_json
+
+_TAIL = 4096
+"""Bytes that are read at once when the end of the record is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,23 @@ def append_shard_checksums(path: Path, checksums: Iterable[ShardChecksum]) -> No
     if not lines:
         return
     with path.open("ab+") as file:
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)  # A line that a crash cut short: its shard is read wholly again.
+        file.truncate(_find_end(file))  # A line that a crash cut short: its shard is read wholly again.
         file.write(lines)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _find_end(file: BinaryIO) -> int:
+    """Find the end of the last whole line, from the end of the file: there may be a million lines."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _TAIL)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 def read_shard_checksums(path: Path) -> dict[int, ShardChecksum]:

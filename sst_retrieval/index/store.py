@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 from sst_retrieval.collection import specimens as tables
 from sst_retrieval.collection.table_photographs import TablePhotographs
 from sst_retrieval.errors import IndexFolderError
-from sst_retrieval.files import atomic_write, remove, write_text
+from sst_retrieval.files import atomic_write, move, remove, write_text
 from sst_retrieval.index.addition import Added, NotAnAdditionError, add_to_generation
 from sst_retrieval.index.checksums import FileChecksum, compute_checksum, find_difference, find_unreadable
 from sst_retrieval.index.disk import explain_disk_errors
@@ -60,6 +60,7 @@ from sst_retrieval.index.manifest import (
     same_settings,
 )
 from sst_retrieval.index.paths import GenerationPaths, IndexPaths
+from sst_retrieval.index.picture_pack import merge_pack
 from sst_retrieval.index.reviews import Review, append_reviews, hash_record, hold_record, read_record, read_reviews
 from sst_retrieval.index.shard_checksums import ShardChecksum, append_shard_checksums, read_shard_checksums
 from sst_retrieval.index.shard_rewriting import MOST_OPEN, must_be_rewritten, rewrite_shards
@@ -74,6 +75,7 @@ from sst_retrieval.index.shards import (
     write_tombstones,
 )
 from sst_retrieval.index.snapshot import write_snapshot
+from sst_retrieval.index.staged_shards import StagedShard
 from sst_retrieval.index.thumbnails import were_compared
 from sst_retrieval.types import Skipped
 
@@ -134,6 +136,7 @@ class Store:
         self._pictures_compared = False
         self.changed_individuals: frozenset[str] | None = None
         self._trusted = manifest.sealed
+        self._following: int | None = None
         self._lock = FileLock(self.paths.lock_file, timeout=0, thread_local=False)
 
     @classmethod
@@ -245,7 +248,7 @@ class Store:
         with self._acquire_lock():
             self._manifest = read_manifest(self.paths.manifest_file)
             self.notes, self._checked, self._trusted = [], set(), self._manifest.sealed
-            self._base = self._unreadable = None
+            self._base = self._unreadable = self._following = None
             self._require_generation()
             for folder in self.paths.build_folders:
                 folder.mkdir(exist_ok=True)
@@ -322,6 +325,43 @@ class Store:
             pack_pictures(self.paths, (region.individual for region, _, _ in rows))
         return path
 
+    def reserve_shard(self) -> int:
+        """Reserve the number of a shard, which no other shard gets: those of a build follow each other."""
+        self._require_lock()
+        number = self._next_shard()
+        self._following = number + 1
+        return number
+
+    def adopt(self, staged: StagedShard, number: int) -> Path:
+        """Put a shard that another process wrote into its place, and its pictures into the pack.
+
+        Args:
+            staged: the shard. All rows of a photograph stand in one; they replace its older ones.
+            number: that was reserved for it (`reserve_shard`); shards are put into their places in that order.
+
+        Returns:
+            The shard. Once this returns, the rows survive a crash.
+
+        Raises:
+            IndexFolderError: it is not as it was written, or the disk does not take it.
+        """
+        self._require_lock()
+        path = self.paths.shard_file(number)
+        with self._explain_disk():
+            wrong = find_difference(staged.shard, staged.checksum, whole=False)
+            if wrong is not None:
+                raise IndexFolderError(
+                    f"{staged.shard}, which a worker wrote, {wrong}; put the index on a file system where all machines "
+                    "see the same, then run the build again"
+                )
+            # Before the shard: a build that is killed in between makes them again with it.
+            if staged.pictures is not None:
+                merge_pack(self.paths.pictures_file, staged.pictures)
+                staged.pictures.unlink()
+            move(staged.shard, path)
+            self._keep_checksum(number, staged.checksum, staged.photographs)
+        return path
+
     @contextmanager
     def _explain_disk(self) -> Iterator[None]:
         """Say in one sentence that files cannot be written, and remove what was being written.
@@ -342,14 +382,16 @@ class Store:
     @contextmanager
     def _new_shard(self, specimens: Collection[str]) -> Iterator[tuple[Path, Path]]:
         """Write the next shard: yields the path to write to, and the path that it gets; then its checksum is kept."""
-        path = self.paths.shard_file(self._next_shard())
+        number = self.reserve_shard()
+        path = self.paths.shard_file(number)
         with atomic_write(path) as temporary:
             yield temporary, path
             checksum = compute_checksum(temporary)
-        # Not before: a checksum without its shard would be a lost shard. A shard without one is read wholly.
-        number = int(path.stem)
-        line = ShardChecksum(number, checksum, len(specimens))
-        append_shard_checksums(self.paths.shard_checksums_file, [line])
+        self._keep_checksum(number, checksum, len(specimens))
+
+    def _keep_checksum(self, number: int, checksum: FileChecksum, photographs: int) -> None:
+        """Keep the checksum of a shard that is in its place, not before: without its shard it would be a lost one."""
+        append_shard_checksums(self.paths.shard_checksums_file, [ShardChecksum(number, checksum, photographs)])
         self._checked.add(number)
 
     def indexed_hashes(self) -> dict[str, tuple[str, str]]:
@@ -792,8 +834,10 @@ class Store:
                 set_aside(self.paths, path)
 
     def _next_shard(self) -> int:
-        shards = self.paths.list_shards()
-        return max(self._manifest.recipe.first_shard, int(shards[-1].stem) + 1 if shards else 0)
+        if self._following is None:
+            shards = self.paths.list_shards()
+            self._following = int(shards[-1].stem) + 1 if shards else 0
+        return max(self._manifest.recipe.first_shard, self._following)
 
     @contextmanager
     def _acquire_lock(self) -> Iterator[None]:

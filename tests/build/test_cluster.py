@@ -26,7 +26,7 @@ from sst_retrieval import ray_cluster
 from sst_retrieval.build import cluster as clusters
 from sst_retrieval.build import cluster_worker, shard_writer
 from sst_retrieval.build.cluster import open_cluster
-from sst_retrieval.build.cluster_worker import SharedIndex
+from sst_retrieval.build.cluster_worker import RowsLostError, SharedIndex
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.worker_pool import MAX_DEATHS
 from sst_retrieval.errors import ClusterError, IndexFolderError, InputError, ModelError
@@ -34,6 +34,7 @@ from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index import thumbnails
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.picture_pack import list_pictures, read_picture
+from sst_retrieval.index.staged_shards import StagedShard
 from sst_retrieval.index.store import Store
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, RGBImage
@@ -51,7 +52,7 @@ class ObedientTracker(FakeTracker):
         orders = Path(os.environ[ORDERS])
         if (orders / "slow").exists():
             time.sleep(0.25)
-        for order in orders.glob("die-*"):
+        for order in orders.glob("die-*-*"):
             group, seed, times = order.name.split("-")[1:]
             deaths = order.with_name(f"deaths-{order.name}")
             known = np.array_equal(image, paint(group, int(seed))[0])
@@ -61,6 +62,10 @@ class ObedientTracker(FakeTracker):
                 os.kill(os.getpid(), signal.SIGKILL)
         if (orders / "full").exists() and np.array_equal(image, paint("blue", 7)[0]):
             thumbnails.write_loose_pictures = raise_no_space  # In this worker, which ends with the build.
+        if (orders / "die-writing").exists():
+            cluster_worker.stage_shard = die  # In this worker.
+        if (orders / "lost").exists():
+            cluster_worker.write_processed = raise_lost
         if (orders / "nonsense").exists():
             return replace(super()._propagate(memory, image), confidence=np.float32([7, 7]))
         return super()._propagate(memory, image)
@@ -136,6 +141,56 @@ def clusters_build(table: Path, settings: BuildSettings, progress: Any = None) -
     from sst_retrieval.build.pipeline import build_index
 
     return build_index(table, table.parent / "supports", table.parent / "index", settings=settings, progress=progress)
+
+
+def test_workers_write_the_shards(
+    table: Path, ten: Path, settings: BuildSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_writer, "SHARD_PHOTOGRAPHS", 3)
+    monkeypatch.setattr(Store, "append", None)  # The driver gets no rows to write.
+    monkeypatch.setattr(clusters, "write_processed", None)
+    clusters_build(table, settings)
+    index = table.parent / "index"
+    shards = Store.open(index).paths.list_shards()
+    assert [path.name for path in shards] == [f"{number:06d}.parquet" for number in range(4)]
+    assert [len(set(pq.read_table(path)["photograph"].to_pylist())) for path in shards] == [3, 3, 3, 1]
+    assert list_rows(index) == list_rows(ten / "index")
+    assert read_pictures(index) == read_pictures(ten / "index")
+    assert not list(index.rglob("*.tmp"))
+    assert not list((index / "pictures" / "loose").iterdir())
+
+
+@pytest.mark.parametrize("order", ["die-writing", "lost"])
+def test_shards_that_no_worker_can_write(
+    table: Path, ten: Path, settings: BuildSettings, orders: Path, order: str
+) -> None:
+    (orders / order).touch()
+    report = clusters_build(table, settings)
+    assert (report.processed, report.skipped) == (10, {})
+    assert list_rows(table.parent / "index") == list_rows(ten / "index")
+    assert read_pictures(table.parent / "index") == read_pictures(ten / "index")
+
+
+def die(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raise_lost(*_: Any, **__: Any) -> None:
+    raise RowsLostError("the machine is gone")
+
+
+def test_a_person_stops_it(table: Path, ten: Path, settings: BuildSettings) -> None:
+    def stop(stage: str, done: int, _: int) -> None:
+        if stage == "finding traits" and done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        clusters_build(table, settings, stop)
+    with open_index(table.parent / "index") as index:
+        assert len(list(index.photographs())) >= 4
+    report = clusters_build(table, settings)
+    assert report.reused >= 4
+    assert list_rows(table.parent / "index") == list_rows(ten / "index")
 
 
 def test_workers_that_die(table: Path, ten: Path, settings: BuildSettings, orders: Path) -> None:
@@ -219,15 +274,15 @@ def test_a_disk_that_is_full_and_has_room_again(
         if where == "worker":
             (orders / "full").touch()
         else:
-            append, written = Store.append, []
+            adopt, adopted = Store.adopt, []
 
-            def append_twice(store: Store, *arguments: Any, **options: Any) -> None:
-                written.append(store)
-                if len(written) > 2:
-                    patch.setattr(pq, "write_table", raise_no_space)
-                append(store, *arguments, **options)
+            def adopt_twice(store: Store, staged: StagedShard, number: int) -> Path:
+                adopted.append(number)
+                if len(adopted) > 2:
+                    patch.setattr("sst_retrieval.index.store.move", raise_no_space)
+                return adopt(store, staged, number)
 
-            patch.setattr(Store, "append", append_twice)
+            patch.setattr(Store, "adopt", adopt_twice)
         with pytest.raises(IndexFolderError, match=r"is full .*stays as it was.*run the build again"):
             clusters_build(table, settings)
     (orders / "full").unlink(missing_ok=True)
@@ -318,10 +373,12 @@ def test_a_propagator_that_follows_the_order_of_the_table() -> None:
 def test_a_machine_that_does_not_share_the_folders(ten: Path, tmp_path: Path) -> None:
     manifest = hashlib.sha256((ten / "index" / "manifest.json").read_bytes()).hexdigest()
     photograph = ten / "images" / "r0.png"
-    cluster_worker._require_shared_folders(SharedIndex(ten / "index", manifest), photograph)
+    cluster_worker._require_shared_folders(SharedIndex(ten / "index", manifest, {}), photograph)
     with pytest.raises(ClusterError, match="does not see the index folder"):
-        cluster_worker._require_shared_folders(SharedIndex(tmp_path, manifest), photograph)
+        cluster_worker._require_shared_folders(SharedIndex(tmp_path, manifest, {}), photograph)
     with pytest.raises(ClusterError, match="does not see the index folder"):
-        cluster_worker._require_shared_folders(SharedIndex(ten / "index", "another"), photograph)
+        cluster_worker._require_shared_folders(SharedIndex(ten / "index", "another", {}), photograph)
     with pytest.raises(ClusterError, match="does not see the folder of the photographs"):
-        cluster_worker._require_shared_folders(SharedIndex(ten / "index", manifest), tmp_path / "nowhere" / "r0.png")
+        cluster_worker._require_shared_folders(
+            SharedIndex(ten / "index", manifest, {}), tmp_path / "nowhere" / "r0.png"
+        )
