@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from sst_retrieval.cli.options import IndexFolder, Json
-from sst_retrieval.export.photographs import list_photographs
+from sst_retrieval.export.photographs import iterate_contents
 from sst_retrieval.search.index import Index, open_index
 
 
@@ -30,7 +30,7 @@ def count_individuals(index: Index) -> dict[str, Any]:
     if not many:
         return {}
     counts = {group: {"photographs": 0, "individuals": 0, "empty": 0} for group in many}
-    for each in list_photographs(index):
+    for each in iterate_contents(index):
         if (own := counts.get(each.photograph.group)) is not None:
             own["photographs"] += 1
             own["individuals"] += len(each.individuals)

@@ -6,15 +6,15 @@ whose the trait is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from sst_retrieval.export.file_provenance import combine_predicate, file_provenance, provenance_line, write_provenance
-from sst_retrieval.files import write_text
+from sst_retrieval.export.coco_files import write_coco
+from sst_retrieval.export.file_provenance import combine_predicate, file_provenance
+from sst_retrieval.export.photographs import AT_ONCE, cut
 from sst_retrieval.imaging.masks import area, decode
 from sst_retrieval.search.index import Index
-from sst_retrieval.types import Photograph
+from sst_retrieval.types import Individual, Photograph, Region
 
 
 def export_coco(
@@ -38,45 +38,40 @@ def export_coco(
         The number of masks.
     """
     chosen = combine_predicate(where, min_confidence)
-    numbers = index.trait_table(traits, where=chosen).arrow(["region_id"]).column("region_id").to_pylist()
-    plain, individuals = index.catalog.plain, {each.id: each for each in index.individuals()}
-    image_ids: dict[str, int] = {}
-    images, annotations = [], []
-    for number, region in zip(numbers, index.drawn(traits, where=chosen), strict=True):
-        individual = individuals[region.individual]
-        photograph = individual.photograph
-        if photograph.id not in image_ids:
-            image_ids[photograph.id] = len(image_ids) + 1
-            images.append(_describe_image(image_ids[photograph.id], photograph, region.size, plain=plain))
-        x0, y0, x1, y1 = region.box
-        annotations.append(
-            {
-                "id": number + 1,  # COCO's tools take 0 for "no annotation".
-                "image_id": image_ids[photograph.id],
-                "category_id": index.trait_numbers[region.trait],
-                "segmentation": {"size": list(region.size), "counts": region.rle.decode("ascii")},
-                "area": area(decode(region.rle, region.size)),
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "iscrowd": 0,
-                "score": region.confidence,
-                **({} if plain else {"individual": region.individual, "number": individual.number}),
-            }
-        )
+    numbers = index.trait_table(traits, where=chosen).arrow(["region_id"]).column("region_id").to_numpy()
     provenance = file_provenance(index, "masks", traits=traits, where=where, min_confidence=min_confidence)
-    document = {
-        "info": {
-            "description": provenance_line(provenance),
-            "date_created": provenance["written"],
-            "provenance": provenance,
-        },
-        "licenses": [],
-        "images": images,
-        "categories": [{"id": index.trait_numbers[trait], "name": trait} for trait in index.traits],
-        "annotations": annotations,
+    categories = [{"id": index.trait_numbers[trait], "name": trait} for trait in index.traits]
+    image_ids: dict[str, int] = {}
+    with write_coco(path, provenance, categories) as file:
+        for part in cut(zip(numbers, index.drawn(traits, where=chosen), strict=True), AT_ONCE):
+            named = index.catalog.individuals_named(region.individual for _, region in part)
+            individuals = {each.id: each for each in named}
+            for number, region in part:
+                individual = individuals[region.individual]
+                image_id = image_ids.setdefault(individual.photograph.id, len(image_ids) + 1)
+                if image_id > file.images:
+                    file.add_image(
+                        _describe_image(image_id, individual.photograph, region.size, plain=index.catalog.plain)
+                    )
+                file.add_annotation(_describe_region(int(number), image_id, region, individual, index))
+    return file.annotations
+
+
+def _describe_region(
+    number: int, image_id: int, region: Region, individual: Individual, index: Index
+) -> dict[str, object]:
+    x0, y0, x1, y1 = region.box
+    return {
+        "id": number + 1,  # COCO's tools take 0 for "no annotation".
+        "image_id": image_id,
+        "category_id": index.trait_numbers[region.trait],
+        "segmentation": {"size": list(region.size), "counts": region.rle.decode("ascii")},
+        "area": area(decode(region.rle, region.size)),
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "iscrowd": 0,
+        "score": region.confidence,
+        **({} if index.catalog.plain else {"individual": region.individual, "number": individual.number}),
     }
-    write_text(path, json.dumps(document, ensure_ascii=False, default=str))
-    write_provenance(path, provenance)
-    return len(annotations)
 
 
 def _describe_image(number: int, photograph: Photograph, size: tuple[int, int], *, plain: bool) -> dict[str, object]:

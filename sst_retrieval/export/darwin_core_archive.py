@@ -42,7 +42,7 @@ from sst_retrieval.export.file_provenance import (
     provenance_line,
     write_provenance,
 )
-from sst_retrieval.export.photographs import PhotographContent, list_photographs
+from sst_retrieval.export.photographs import PhotographContent, iterate_contents
 from sst_retrieval.files import atomic_write
 from sst_retrieval.index.duck import column_namer
 from sst_retrieval.morphology.scales import IN_MILLIMETRES, Scale
@@ -185,7 +185,7 @@ def _find_shown(index: Index, regions: Sequence[Region]) -> tuple[list[Photograp
     """Find the photographs that show some regions, and the individuals that these are of."""
     shown = {region.individual for region in regions}
     photographs = [
-        each for each in list_photographs(index) if any(individual.id in shown for individual in each.individuals)
+        each for each in iterate_contents(index) if any(individual.id in shown for individual in each.individuals)
     ]
     individuals = {each.id: each for content in photographs for each in content.individuals if each.id in shown}
     return photographs, individuals

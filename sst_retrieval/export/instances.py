@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,18 @@ import numpy as np
 from pycocotools import mask as coco
 
 from sst_retrieval.errors import InputError
-from sst_retrieval.export.file_provenance import file_provenance, provenance_line, write_provenance
-from sst_retrieval.export.photographs import PhotographContent, collect_outlines, list_photographs, select_photographs
-from sst_retrieval.files import write_text
+from sst_retrieval.export.coco_files import write_coco
+from sst_retrieval.export.file_provenance import file_provenance, write_provenance
+from sst_retrieval.export.photographs import (
+    AT_ONCE,
+    PhotographContent,
+    collect_outlines,
+    cut,
+    iterate_contents,
+    list_groups,
+    select_photographs,
+)
+from sst_retrieval.files import atomic_write
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Individual
 
@@ -36,35 +43,22 @@ def export_instances(index: Index, path: Path, *, where: str | None = None, min_
     Returns:
         The number of individuals.
     """
-    photographs = list_photographs(index, where)
-    individuals = [each for one in photographs for each in one.individuals]
-    outlines, confidences = collect_outlines(index, individuals), _average_confidences(index, individuals)
-    groups = sorted({each.photograph.group for each in photographs})
-    categories = {group: number for number, group in enumerate(groups, start=1)}
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for image_id, content in enumerate(photographs, start=1):
-        images.append(_describe_image(image_id, content))
-        for each in content.individuals:
-            score = confidences.get(each.id, 0.0) if each.score is None else each.score
-            if each.id in outlines and score >= min_score:
-                entry = {"id": len(annotations) + 1, "image_id": image_id, "category_id": categories[each.group]}
-                annotations.append({**entry, **_describe_individual(each, outlines[each.id], score)})
+    categories = {group: number for number, group in enumerate(list_groups(index, where), start=1)}
     provenance = file_provenance(index, "individuals", where=where, min_score=min_score)
-    document = {
-        "info": {
-            "description": provenance_line(provenance),
-            "date_created": provenance["written"],
-            "provenance": provenance,
-        },
-        "licenses": [],
-        "images": images,
-        "categories": [{"id": number, "name": group} for group, number in categories.items()],
-        "annotations": annotations,
-    }
-    write_text(path, json.dumps(document, ensure_ascii=False, default=str))
-    write_provenance(path, provenance)
-    return len(annotations)
+    described = [{"id": number, "name": group} for group, number in categories.items()]
+    with write_coco(path, provenance, described) as file:
+        for photographs in cut(iterate_contents(index, where), AT_ONCE):
+            individuals = [each for one in photographs for each in one.individuals]
+            outlines, confidences = collect_outlines(index, individuals), _average_confidences(index, individuals)
+            for content in photographs:
+                file.add_image(_describe_image(file.images + 1, content))
+                for each in content.individuals:
+                    score = confidences.get(each.id, 0.0) if each.score is None else each.score
+                    if each.id in outlines and score >= min_score:
+                        entry = {"id": file.annotations + 1, "image_id": file.images}
+                        entry["category_id"] = categories[each.group]
+                        file.add_annotation({**entry, **_describe_individual(each, outlines[each.id], score)})
+    return file.annotations
 
 
 def export_counts(index: Index, path: Path, *, where: str | None = None, min_score: float = 0.0) -> int:
@@ -87,21 +81,23 @@ def export_counts(index: Index, path: Path, *, where: str | None = None, min_sco
     if path.suffix.lower() != ".csv":
         raise InputError(f"{path.name}: counts are written as .csv; end the file's name so")
     reasons = {each.photograph: each.reason for each in index.skipped()}
-    processed = {each.id: each for each in list_photographs(index, where)}
     chosen = None if where is None else select_photographs(index, where)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["photograph", "specimen", "view", "group", "image", "individuals", "mean_score", "skipped"])
-    count = 0
-    for each in index.iterate_photographs():
-        if chosen is None or each.id in chosen:
+    contents, count = iterate_contents(index, where), 0
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["photograph", "specimen", "view", "group", "image", "individuals", "mean_score", "skipped"])
+        content = next(contents, None)
+        for each in index.iterate_photographs():  # In the same order.
+            if chosen is not None and each.id not in chosen:
+                continue
             about = each.id, each.specimen, each.view, each.group, each.image.name
-            if each.id in processed:
-                writer.writerow([*about, *_count(processed[each.id].individuals, min_score), ""])
+            if content is not None and content.id == each.id:
+                writer.writerow([*about, *_count(content.individuals, min_score), ""])
+                content = next(contents, None)
             else:
                 writer.writerow([*about, "", "", reasons.get(each.id, "not processed yet")])
             count += 1
-    write_text(path, text.getvalue())
+        assert content is None, "a photograph that the index does not list was processed"
     write_provenance(path, file_provenance(index, "counts of individuals", where=where, min_score=min_score))
     return count
 
@@ -115,11 +111,9 @@ def _count(individuals: Sequence[Individual], min_score: float) -> tuple[int, st
 
 def _average_confidences(index: Index, individuals: Sequence[Individual]) -> dict[str, float]:
     """Return the mean confidence of the traits of individuals that were not looked for."""
-    wanted = {each.id for each in individuals if each.score is None}
     values: dict[str, list[float]] = {}
-    for region in index.drawn() if wanted else ():
-        if region.individual in wanted:
-            values.setdefault(region.individual, []).append(region.confidence)
+    for region in index.catalog.regions_of(each.id for each in individuals if each.score is None):
+        values.setdefault(region.individual, []).append(region.confidence)
     return {name: float(np.mean(own)) for name, own in values.items()}
 
 

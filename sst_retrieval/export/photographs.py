@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pycocotools import mask as coco
 
 from sst_retrieval.errors import ImageError
@@ -13,6 +17,11 @@ from sst_retrieval.imaging.masks import decode_part
 from sst_retrieval.index.reviews import Review
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Box, Individual, Mask, Photograph
+
+Item = TypeVar("Item")
+
+AT_ONCE = 2000
+"""Photographs, or regions, in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +58,66 @@ class PhotographContent:
 
 
 def list_photographs(index: Index, where: str | None = None) -> list[PhotographContent]:
-    """List the photographs that were processed, ordered by id, with the individuals as people decided on them.
+    """List the photographs of `iterate_contents`."""
+    return list(iterate_contents(index, where))
+
+
+def iterate_contents(index: Index, where: str | None = None) -> Iterator[PhotographContent]:
+    """Yield the photographs that were processed, ordered by id, with the individuals as people decided on them.
 
     One that a person rejected is left out; one that was accepted, redrawn or added has score 1, and the drawn outline.
-    The traits of one that was added are found by the next build.
+    The traits of one that was added are found by the next build. Some thousand photographs are in memory at a time.
 
     Args:
         index: where they are indexed.
         where: predicate, see `select_photographs`; None takes all.
     """
-    on: dict[str, list[Individual]] = {}
-    left_out = {each.photograph for each in index.skipped()}
-    photographs = {each.id: each for each in index.iterate_photographs()}
+    skipped = {each.photograph for each in index.skipped()}
     decisions = {each.individual: each for each in index.individual_reviews()}
-    for each in index.iterate_individuals():
-        if each.size is None:
-            left_out.add(each.photograph.id)  # A build that was stopped has not come to it.
-        elif (decided := _apply_decision(each, decisions.pop(each.id, None))) is not None:
-            on.setdefault(each.photograph.id, []).append(decided)
+    drawn: dict[str, list[Review]] = {}
     for review in decisions.values():
-        photograph, _, number = review.individual.rpartition("#")
-        if review.decision == "redraw" and photograph in photographs:
-            new = Individual(review.individual, photographs[photograph], int(number), size=review.size)
-            on.setdefault(photograph, []).append(_redraw(new, review))
+        if review.decision == "redraw":
+            drawn.setdefault(review.individual.rpartition("#")[0], []).append(review)
     chosen = None if where is None else select_photographs(index, where)
-    return [
-        PhotographContent(each, tuple(sorted(on.get(each.id, ()), key=lambda one: one.number)))
-        for each in photographs.values()
-        if each.id not in left_out and (chosen is None or each.id in chosen)
-    ]
+    for photographs in cut(index.iterate_photographs(), AT_ONCE):
+        on: dict[str, list[Individual]] = {}
+        indexed, left_out = set(), set()
+        for each in index.catalog.individuals_on(photograph.id for photograph in photographs):
+            if each.size is None:
+                left_out.add(each.photograph.id)  # A build that was stopped has not come to it.
+                continue
+            indexed.add(each.id)
+            if (decided := _apply_decision(each, decisions.get(each.id))) is not None:
+                on.setdefault(each.photograph.id, []).append(decided)
+        for photograph in photographs:
+            own = on.get(photograph.id, [])
+            for review in drawn.get(photograph.id, ()):
+                if review.individual not in indexed:
+                    number = int(review.individual.rpartition("#")[2])
+                    new = Individual(review.individual, photograph, number, size=review.size)
+                    own.append(_redraw(new, review))
+            if photograph.id not in skipped | left_out and (chosen is None or photograph.id in chosen):
+                yield PhotographContent(photograph, tuple(sorted(own, key=lambda one: one.number)))
+
+
+def list_groups(index: Index, where: str | None = None) -> list[str]:
+    """List the groups of the photographs of `iterate_contents`, in order."""
+    chosen = None if where is None else select_photographs(index, where)
+    sql = """SELECT "sst:photograph", "sst:group" FROM photographs
+             WHERE "sst:photograph" NOT IN (SELECT photograph FROM skipped)
+             AND "sst:photograph" NOT IN (SELECT "sst:photograph" FROM individuals WHERE "sst:height" IS NULL)"""
+    with index.catalog.cursor() as cursor:
+        names, groups = cursor.sql(sql).to_arrow_table().columns
+    if chosen is not None:
+        groups = groups.filter(pc.is_in(names, pa.array(sorted(chosen), names.type)))
+    return sorted(pc.unique(groups).to_pylist())
+
+
+def cut(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Cut items into lists of some length; the last one may be shorter."""
+    iterator = iter(items)
+    while part := list(islice(iterator, size)):
+        yield part
 
 
 def _apply_decision(individual: Individual, review: Review | None) -> Individual | None:
@@ -116,19 +156,16 @@ def collect_outlines(index: Index, individuals: Sequence[Individual]) -> Mapping
 
     Args:
         index: where they are indexed.
-        individuals: which.
+        individuals: which; some thousand at most, for all are in memory.
 
     Returns:
         Individual -> compressed COCO run-length counts at the photograph's size; one that shows nothing is missing.
     """
     outlines = {each.id: each.outline for each in individuals if each.outline is not None}
     sizes = {each.id: each.size for each in individuals if each.outline is None}
-    if not sizes:
-        return outlines
     parts: dict[str, list[bytes]] = {}
-    for region in index.drawn():
-        if region.individual in sizes:
-            parts.setdefault(region.individual, []).append(region.rle)
+    for region in index.catalog.regions_of(sizes):
+        parts.setdefault(region.individual, []).append(region.rle)
     for name, own in parts.items():
         height, width = sizes[name] or (0, 0)
         outlines[name] = coco.merge([{"size": [height, width], "counts": rle} for rle in own])["counts"]

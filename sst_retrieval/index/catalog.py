@@ -369,10 +369,12 @@ class Catalog(SandboxedDatabase):
         sql = f"""SELECT individual, trait, present, confidence, height, width, rle, box, frame,
                         "sst:photograph", "sst:number", "sst:box", "sst:score"
                  FROM regions JOIN {_PLACES} ON "sst:individual" = individual
-                 WHERE region_id IN (SELECT unnest($ids)) ORDER BY region_id"""
-        for start in range(0, len(region_ids), _BATCH):
-            part = np.sort(region_ids)[start : start + _BATCH].tolist()
-            for name, trait, present, confidence, *rest in self.rows(sql, {"ids": part}):
+                 WHERE region_id BETWEEN $first AND $last AND region_id IN (SELECT unnest($ids)) ORDER BY region_id"""
+        ordered = np.sort(region_ids)
+        for start in range(0, len(ordered), _BATCH):
+            part = ordered[start : start + _BATCH].tolist()
+            given = {"ids": part, "first": part[0], "last": part[-1]}
+            for name, trait, present, confidence, *rest in self.rows(sql, given):
                 height, width, rle, box, frame, *where = rest
                 place = (height, width), rle, tuple(box), Frame(tuple(frame))
                 yield Region(
@@ -446,19 +448,43 @@ class Catalog(SandboxedDatabase):
         for row in self._iterate_rows("individuals", "sst:individual", names):
             yield self._individual(row)
 
+    def individuals_named(self, names: Iterable[str]) -> Iterator[Individual]:
+        """Yield the individuals of some ids, ordered by id; those that are not there are left out."""
+        for row in self._iterate_rows("individuals", "sst:individual", np.array(sorted(set(names)), dtype=object)):
+            yield self._individual(row)
+
+    def individuals_on(self, photographs: Iterable[str]) -> Iterator[Individual]:
+        """Yield the individuals on some photographs, ordered by the id of the photograph and their number."""
+        names = np.array(sorted(set(photographs)), dtype=object)
+        for row in self._iterate_rows("individuals", "sst:photograph", names, then="sst:number"):
+            yield self._individual(row)
+
+    def regions_of(self, individuals: Iterable[str]) -> Iterator[Region]:
+        """Yield the regions that some individuals show (see `iterate_regions`), rejected masks left out."""
+        names = sorted(set(individuals))
+        sql = """SELECT region_id FROM regions WHERE present AND individual BETWEEN $first AND $last
+                 AND individual IN (SELECT unnest($names))"""
+        if not names:
+            return
+        with self.cursor() as cursor:
+            given = {"first": names[0], "last": names[-1], "names": names}
+            ids = np.asarray(cursor.execute(sql, given).fetchnumpy()["region_id"], dtype=np.int64)
+        yield from self.iterate_regions(np.setdiff1d(ids, self.region_reviews.hidden_ids, assume_unique=True))
+
     def _iterate_rows(
-        self, table: str, key: str, names: pa.ChunkedArray | npt.NDArray[Any]
+        self, table: str, key: str, names: pa.ChunkedArray | npt.NDArray[Any], then: str | None = None
     ) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of these names, which are sorted, in their order; no cursor is held meanwhile.
 
         Args:
             table: name of a table.
-            key: the column that names are of; each is there once.
-            names: str (n,).
+            key: the column that names are of.
+            names: str (n,), each once.
+            then: the column by which rows of one name are ordered; None where each name has one row.
         """
-        name = quote_name(key)
+        name, order = quote_name(key), ", ".join(quote_name(each) for each in (key, then) if each is not None)
         sql = f"""SELECT * FROM {table} WHERE {name} BETWEEN $first AND $last AND {name} IN (SELECT unnest($names))
-                  ORDER BY {name}"""
+                  ORDER BY {order}"""
         for start in range(0, len(names), _ROWS_AT_ONCE):
             part = names[start : start + _ROWS_AT_ONCE]
             listed = part.to_pylist() if isinstance(part, pa.ChunkedArray) else part.tolist()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.cli import app
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.errors import QueryError
+from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.search.index import Index, open_index
 
 # pycocotools' own arrays, seen by numpy 2.
@@ -113,6 +115,26 @@ def test_instances_are_one_annotation_each_and_an_image_is_a_photograph(index: I
     scores = {each["individual"]: each["score"] for each in coco.dataset["annotations"]}
     assert scores["t0#1"] == 1
     assert scores["t1#3"] == pytest.approx(0.87)
+
+
+@pytest.mark.parametrize("export", [sst.export_coco, sst.export_instances, sst.export_counts])
+@pytest.mark.parametrize("which", ["views", "ten"])
+def test_little_is_in_memory_at_a_time(
+    views: Index, ten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, export: Callable[..., int], which: str
+) -> None:
+    with open_index(ten / "index") as other:
+        index = views if which == "views" else other
+        whole, parts = (tmp_path / f"{name}{'.csv' * (export is sst.export_counts)}" for name in ("whole", "parts"))
+        count = export(index, whole)
+        for module in ("coco", "instances", "photographs"):
+            monkeypatch.setattr(f"sst_retrieval.export.{module}.AT_ONCE", 2)
+        monkeypatch.setattr("sst_retrieval.index.catalog._ROWS_AT_ONCE", 2)
+        monkeypatch.setattr(Catalog, "individuals", None)
+        monkeypatch.setattr(Catalog, "photographs", None)
+        assert export(index, parts) == count
+    texts = [re.sub(r"\d{4}-\d\d-\d\dT[^\" ,;]*", "", path.read_text()) for path in (whole, parts)]
+    assert texts[0] == texts[1]
+    assert len(texts[0].splitlines()) == count + 1 if export is sst.export_counts else texts[0]
 
 
 def test_individuals_that_the_finder_is_less_sure_of_are_left_out_of_instances_and_counts(
