@@ -6,7 +6,8 @@ numbers of 8 bits multiplied by the block are many times quicker than one by one
 1. The largest product of every group of 16 rows with every query is computed. It bounds all of the group.
 2. Query by query: the rows with the highest bounds are scored in single precision. The k-th of these scores, less its
    error, is a limit that the k-th best region reaches.
-3. Only groups that reach the limit are looked at row by row, and only rows whose bound reaches it are scored.
+3. Only groups that reach the limit are looked at row by row, and only rows whose bound reaches it are scored; where
+   these are many, their second bound must reach it, too (`Codes.bound_closely`).
 4. As in `VectorIndex.search`: those that may be among the k best are scored in double precision, and ordered.
 
 Products of whole numbers are exact on every device, so a card (`device="cuda"`) finds the same candidates.
@@ -25,7 +26,17 @@ import numpy as np
 from sst_retrieval.index.byte_products import GROUP, ByteTable, count_groups
 from sst_retrieval.index.codes import Codes, multiply_codes
 from sst_retrieval.index.query_vectors import QueryExample, WeightedQuery
-from sst_retrieval.index.vectors import CHUNK, CODES_LIMIT, FIRST_BOUNDS, USEFUL_SHARE, Ids, Neighbours, VectorIndex
+from sst_retrieval.index.vectors import (
+    CHUNK,
+    CODES_LIMIT,
+    FIRST_BOUNDS,
+    MANY_REACHING,
+    ROUNDING,
+    USEFUL_SHARE,
+    Ids,
+    Neighbours,
+    VectorIndex,
+)
 from sst_retrieval.types import Doubles
 
 AT_ONCE = 128
@@ -125,6 +136,10 @@ class BatchSearch:
             # A score in single precision is half a margin off at most, and so is the k-th best exact one.
             limit = float(np.partition(scores, -k)[-k]) - query.margin
             reaching = bounds.reaching_groups(limit)
+            if len(reaching) > MANY_REACHING:
+                exact, _ = self._index.rescore(query, self._at(places[best])[scores >= limit])
+                limit = float(np.partition(exact, -k)[-k]) - ROUNDING
+                reaching = bounds.reaching_groups(limit)
             if GROUP * len(reaching) > self._count // 2:
                 yield None
                 continue
@@ -134,6 +149,8 @@ class BatchSearch:
                 yield None
                 continue
             chosen = self._at(places)
+            if len(chosen) > MANY_REACHING:
+                chosen = chosen[groups.codes.bound_closely(query, chosen) >= limit]
             scores = self._index.score_approximately(query, chosen)
             yield chosen[scores >= np.partition(scores, -k)[-k] - query.margin]
 
@@ -145,11 +162,12 @@ class _Groups:
     """Groups of rows, by whose largest products queries are bounded.
 
     Attributes:
+        codes: of the rows.
         count: how many groups there are.
     """
 
     def __init__(self, codes: Codes, rows: Ids | None, device: str) -> None:
-        self._codes = codes
+        self.codes = codes
         self.parts = codes.select(rows)
         self._table = ByteTable([part for part, _ in self.parts], device)
         counts = [count_groups(len(part)) for part, _ in self.parts]
@@ -159,7 +177,7 @@ class _Groups:
 
     def bound(self, queries: Sequence[WeightedQuery]) -> Iterator[_GroupBounds]:
         """Bound the scores of all groups, for each query."""
-        quantised = [self._codes.quantise(query) for query in queries]
+        quantised = [self.codes.quantise(query) for query in queries]
         maxima = np.ascontiguousarray(self._table.group_maxima(np.stack([own for own, _, _ in quantised])).T)
         for products, (own, factor, offsets) in zip(maxima, quantised, strict=True):
             bounds = products * factor

@@ -255,10 +255,16 @@ class ShardVectors:
     def read_raw(self, rows: Ids, part: slice | None = None) -> Floats:
         """Read vectors as the embedder made them, float32 (n, D); or a part of their values."""
         first, stop = (0, self._dim) if part is None else (part.start, part.stop)
-        size = 4 * (stop - first)
         contents = [shard.content for shard in self._shards]
-        places = zip(self._owners[rows].tolist(), (self._offsets[rows] + 4 * first).tolist(), strict=True)
-        found = b"".join([contents[owner][offset : offset + size] for owner, offset in places])
+        owners, offsets, step = self._owners[rows], self._offsets[rows], 4 * self._dim
+        # Vectors that follow each other in a shard are copied together, if whole ones are wanted.
+        follows = np.zeros(len(rows), dtype=bool)
+        if part is None:
+            follows[1:] = (np.diff(offsets) == step) & (np.diff(owners) == 0)
+        begins = np.flatnonzero(~follows)
+        sizes = np.diff(np.append(begins, len(rows))) * 4 * (stop - first)
+        places = zip(owners[begins].tolist(), (offsets[begins] + 4 * first).tolist(), sizes.tolist(), strict=True)
+        found = b"".join([contents[owner][offset : offset + size] for owner, offset, size in places])
         return np.frombuffer(found, "<f4").reshape(len(rows), stop - first)
 
     def take(self, rows: Ids) -> Floats:

@@ -62,7 +62,7 @@ USEFUL_SHARE = 8
 MANY_REACHING = 400
 """If more regions reach a limit in single precision, it pays to find the exact one."""
 
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 """Scores are compared after they were rounded to nine digits."""
 
 ROW_TABLE_LIMIT = 1000
@@ -307,7 +307,7 @@ class VectorIndex:
         reaching = bounds.reaching(limit)
         if len(reaching) > MANY_REACHING:
             exact, _ = self.rescore(query, first[scores >= limit])
-            limit = float(np.partition(exact, -k)[-k]) - _ROUNDING
+            limit = float(np.partition(exact, -k)[-k]) - ROUNDING
             reaching = bounds.reaching(limit)
         if len(reaching) > count // USEFUL_SHARE:
             return None
