@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from sst_retrieval.imaging import frames
+from sst_retrieval.track.dense.insets import Inset
 from sst_retrieval.track.dense.keys import ChannelStatistics
 from sst_retrieval.track.dense.matching import Normalisation, PCAProjection
 from sst_retrieval.track.dense.template import Template
@@ -76,6 +77,7 @@ class DenseMemory:
             the same photograph; the weight of everything learnt on this group. 1 without a decoder.
         vote_limit: share of the votes below which the group's only trait is lost, see `track.dense.absence`; 0 where
             that cannot be told.
+        insets: how far each trait's masks are drawn in, see `track.dense.insets`; none for masks as they are.
     """
 
     traits: tuple[str, ...]
@@ -83,6 +85,7 @@ class DenseMemory:
     supports: tuple[SupportEncoding, ...]
     key_reliability: float = 1.0
     vote_limit: float = 0.0
+    insets: tuple[Inset, ...] = ()
 
 
 def find_rivals(supports: Sequence[Support], traits: Sequence[str]) -> npt.NDArray[np.bool_]:

@@ -18,7 +18,7 @@
 7. Compute masks by a network (`decoder.py`), with an expected IoU and the probability that the trait is present
    (`presence.py`). The decoder is weighted by the disagreement of the two kinds of votes and by the in-distribution
    score; without a decoder, the rules decide alone.
-8. Warp the masks back to the photograph.
+8. Draw the masks in as far as the support itself calls for (`insets.py`), and warp them back to the photograph.
 
 This is not SAM 2; it takes its place where no checkpoint is at hand.
 """
@@ -40,6 +40,7 @@ from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.nets.timm_trunk import TimmTrunk
 from sst_retrieval.track.dense.absence import compute_vote_limit, compute_vote_share, erase_single_trait
 from sst_retrieval.track.dense.decoder import build_decoder_inputs
+from sst_retrieval.track.dense.insets import Inset, apply_insets, choose_insets
 from sst_retrieval.track.dense.keys import KeyVotes, compute_channel_statistics
 from sst_retrieval.track.dense.matching import (
     BLOCK,
@@ -88,7 +89,7 @@ from sst_retrieval.track.dense.view import (
 )
 from sst_retrieval.types import Floats, Frame, Propagated, RGBImage, Support
 
-VERSION = 11
+VERSION = 12
 """Changes whenever the same settings would give other masks."""
 
 MAJORITY = 0.5
@@ -191,11 +192,10 @@ class DensePropagator:
             encodings.append(self._encode_support(support, traits, frame, first=first))
         memory = DenseMemory(traits, find_rivals(supports, traits), tuple(encodings))
         erased = erase_single_trait(supports[0], 2 * self.settings.side) if len(traits) == 1 else None
-        if self.decoder is None and erased is None:
-            return memory
         changed = self._match_changed_support(supports[0], memory)
         if self.decoder is not None:
             memory = replace(memory, key_reliability=compute_key_reliability(changed))
+        memory = replace(memory, insets=self._choose_insets(supports[0], changed, memory))
         if erased is None:
             return memory
         lost = compute_vote_share(self.match(memory, erased))
@@ -267,7 +267,7 @@ class DensePropagator:
         else:
             predicted = self._predict_with_decoder(cropped, rivals, self.decoder)
         soft = np.zeros((len(rivals), *match.view.shape[:2]), dtype=np.float32)
-        soft[:, window.rows(2), window.columns(2)] = predicted.soft
+        soft[:, window.rows(2), window.columns(2)] = apply_insets(predicted.soft, match.insets)
         share = compute_vote_share(match) if match.vote_limit > 0 else 1.0
         if share >= match.vote_limit or not (soft > 0.5).any():
             return replace(predicted, soft=soft)
@@ -406,6 +406,13 @@ class DensePropagator:
         brighter = np.clip(view * CHANGED_BRIGHTNESS, 0, 255).astype(np.uint8)
         return self._match_view(frame, brighter, memory)
 
+    def _choose_insets(self, support: Support, changed: TargetMatch, memory: DenseMemory) -> tuple[Inset, ...]:
+        """Choose how far masks are drawn in, on a view of the first support that was matched with the group."""
+        reliability = memory.key_reliability * compute_target_reliability(changed.distance, changed.warped_masks)
+        found = self.predict_masks(replace(changed, reliability=reliability), memory.rivals)
+        drawn = compute_support_labels(support, memory.traits, changed.frame, len(changed.view))[1:] > MAJORITY
+        return choose_insets(found.soft, drawn)
+
     def _estimate_frame(self, image: Pyramid[RGBImage], supports: Sequence[SupportEncoding], start: Frame) -> Frame:
         """Estimate the frame in which the image is aligned with the supports, from a start frame (step 2)."""
         target = self._describe_coarsely(image, start, supports[0])  # The supports of a group share the normalisation.
@@ -527,6 +534,7 @@ class DensePropagator:
             key_votes=self._vote_by_keys(memory, view, key_levels, displacements),
             reliability=memory.key_reliability * compute_target_reliability(distances, warped_masks),
             vote_limit=memory.vote_limit,
+            insets=memory.insets,
         )
 
     def _vote(

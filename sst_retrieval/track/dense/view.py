@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from sst_retrieval.track.dense.insets import Inset
 from sst_retrieval.track.dense.keys import KeyVotes, upsample
 from sst_retrieval.track.dense.matching import sample_displaced
 from sst_retrieval.track.dense.memory import SupportEncoding
@@ -70,7 +71,7 @@ class TargetMatch:
         reliability: 0..1, weight of everything learnt: that of the group (`track.dense.memory.DenseMemory`) times that
             of the target, see `compute_target_reliability`.
         template_share: of a template's labels in the votes, see `compute_template_share`; 0 without one.
-        vote_limit: of the group, see `track.dense.memory.DenseMemory`.
+        vote_limit, insets: of the group, see `track.dense.memory.DenseMemory`.
     """
 
     frame: Frame
@@ -84,6 +85,7 @@ class TargetMatch:
     reliability: float = 1.0
     template_share: float = 0.0
     vote_limit: float = 0.0
+    insets: tuple[Inset, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
