@@ -106,8 +106,8 @@ def draw_in(soft: Floats, inset: Inset) -> Floats:
         return smaller
     if inset.erosion > 1:
         return _take_minimum(_take_minimum(smaller, 0), 1)
-    eroded = np.minimum(_take_minimum(smaller, 0), _take_minimum(smaller, 1))
-    return eroded if inset.erosion == 1 else (smaller + eroded) / 2
+    eroded: Floats = np.minimum(_take_minimum(smaller, 0), _take_minimum(smaller, 1))
+    return eroded if inset.erosion == 1 else (smaller + eroded) * np.float32(0.5)
 
 
 def _take_minimum(soft: Floats, axis: int) -> Floats:
