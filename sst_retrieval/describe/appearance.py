@@ -1,12 +1,16 @@
 """The default embedder: what a network sees of a trait in grey is its pattern, what it sees more in colour is its hue.
 
-1. Pattern. The specimen in its frame, as photographed and with the background replaced by grey, both without hue and
-   both mirrored too: mean and spread of the features under the mask (`texture.pool_mean_and_spread`). Beside them the
-   same of a close-up of the trait alone, at one brightness and contrast: what it shows, apart from where it lies. So a
-   pattern does not depend on hue.
+1. Pattern. The specimen in its frame, without hue, as photographed; and in the mirror with the background replaced by
+   grey: mean and spread of the features under the mask (`texture.pool_mean_and_spread`). Beside them the same of a
+   close-up of the trait alone, at one brightness and contrast: what it shows, apart from where it lies. So a pattern
+   does not depend on hue.
 2. Hue. The mean features of the specimen as photographed in colour, less those in grey. So colour is more than a
    histogram: it knows which colour meets which, and the surface.
 3. Both are shortened by a fixed projection (`projection`).
+
+Up to version 4 of the vectors every view was shown in the mirror, too. By species and race the nearest neighbours are
+nearly as good without (mean average precision of beetles 0.730 then, 0.727 now, of butterflies 0.763 and 0.761; by
+patterns alone 0.685 and 0.683, 0.732 and 0.737), for half the time.
 """
 
 from __future__ import annotations
@@ -74,33 +78,28 @@ class AppearanceEmbedder:
         self, view: RGBImage, plain: RGBImage, coverages: Sequence[Floats], close_ups: Sequence[tuple[RGBImage, Floats]]
     ) -> tuple[Floats, Floats]:
         """Describe the traits of a specimen: float32 (T, pattern_dim) and (T, hue_dim) (see `HueEmbedder`)."""
-        grey, plain_grey, colour = (self._compute_both(each) for each in (drop_hue(view), drop_hue(plain), view))
+        mirrored = [_mirror(coverage) for coverage in coverages]
+        in_colour, in_grey, in_mirror = self._base.features([view, drop_hue(view), _mirror(drop_hue(plain))])
         patterns, hues = [], []
-        for coverage, (close_up, covered) in zip(coverages, close_ups, strict=True):
-            shown = self._compute_both(level_grey(drop_hue(close_up)[..., 0].astype(np.float64), covered))
-            placed = self._sum_up([*grey, *plain_grey], coverage)
-            pattern = np.concatenate([placed, CLOSE_UP_WEIGHT * self._sum_up(shown, covered)])
+        for coverage, image_of_coverage, (close_up, covered) in zip(coverages, mirrored, close_ups, strict=True):
+            (alone,) = self._base.features([level_grey(drop_hue(close_up)[..., 0].astype(np.float64), covered)])
+            placed = normalise(self._sum_up(in_grey, coverage) + self._sum_up(in_mirror, image_of_coverage))
+            pattern = np.concatenate([placed, CLOSE_UP_WEIGHT * self._sum_up(alone, covered)])
             patterns.append(normalise(pattern @ make_projection(len(pattern), PATTERN_DIM, _SEEDS[0])))
-            added = self._average(colour, coverage) - self._average(grey, coverage)
+            added = self._average(in_colour, coverage) - self._average(in_grey, coverage)
             hues.append(HUE_WEIGHT * (added @ make_projection(len(added), HUE_DIM, _SEEDS[1])))
         return np.stack(patterns), np.stack(hues)
 
-    def _compute_both(self, image: RGBImage) -> list[FeatureGrid]:
-        """Compute the features of an image and of its mirror image."""
-        return self._base.features([image, np.ascontiguousarray(image[:, ::-1])])
+    def _sum_up(self, grid: FeatureGrid, coverage: Floats) -> Floats:
+        """Compute mean and spread under a mask: of unit length."""
+        return pool_mean_and_spread(grid, coverage, self._base.widths)
 
-    def _sum_up(self, grids: Sequence[FeatureGrid], coverage: Floats) -> Floats:
-        """Compute mean and spread under a mask over views, of which every second is mirrored: of unit length."""
-        pooled = [pool_mean_and_spread(grid, own, self._base.widths) for grid, own in _with_coverages(grids, coverage)]
-        return normalise(np.sum(pooled, axis=0))
-
-    def _average(self, grids: Sequence[FeatureGrid], coverage: Floats) -> Floats:
-        """Compute the mean features under a mask over views, each second mirrored; every level of unit length."""
-        mean = np.sum([pool(grid, own) for grid, own in _with_coverages(grids, coverage)], axis=0)
+    def _average(self, grid: FeatureGrid, coverage: Floats) -> Floats:
+        """Compute the mean features under a mask; every level of unit length."""
+        mean = pool(grid, coverage)
         edges = np.cumsum([0, *self._base.widths])
         return np.concatenate([normalise(mean[start:stop]) for start, stop in pairwise(edges)])
 
 
-def _with_coverages(grids: Sequence[FeatureGrid], coverage: Floats) -> list[tuple[FeatureGrid, npt.NDArray[Any]]]:
-    both = (coverage, np.ascontiguousarray(coverage[:, ::-1]))
-    return [(grid, both[number % 2]) for number, grid in enumerate(grids)]
+def _mirror(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(picture[:, ::-1])

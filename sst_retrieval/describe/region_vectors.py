@@ -32,7 +32,7 @@ from sst_retrieval.imaging.foreground import blend_with_grey, foreground_coverag
 from sst_retrieval.imaging.masks import box
 from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, MaskStack, RGBImage
 
-VERSION = 4
+VERSION = 5
 """Changes whenever the same photograph and mask would give another vector."""
 
 
@@ -147,7 +147,9 @@ def pool(grid: FeatureGrid, coverage: Floats) -> Floats:
     Raises:
         ValueError: the mask covers nothing.
     """
-    return weigh_cells(grid, coverage) @ grid.reshape(-1, grid.shape[2])
+    weights = weigh_cells(grid, coverage)
+    covered = np.flatnonzero(weights)  # Mostly few of all.
+    return weights[covered] @ grid.reshape(-1, grid.shape[2])[covered]
 
 
 def weigh_cells(grid: FeatureGrid, coverage: Floats) -> Floats:

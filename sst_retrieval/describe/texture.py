@@ -133,7 +133,9 @@ def pool_mean_and_spread(grid: FeatureGrid, coverage: Floats, widths: Sequence[i
     Returns:
         float32 (2 * D,), of unit length: of each level its means, then its deviations, each part as long as the others.
     """
-    weights, cells = weigh_cells(grid, coverage), grid.reshape(-1, grid.shape[2])
+    weights = weigh_cells(grid, coverage)
+    covered = np.flatnonzero(weights)  # Mostly few of all.
+    weights, cells = weights[covered], grid.reshape(-1, grid.shape[2])[covered]
     mean = weights @ cells
     spread = np.sqrt(np.maximum(weights @ cells**2 - mean**2, 0))
     edges = np.cumsum([0, *widths])
