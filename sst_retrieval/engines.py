@@ -45,8 +45,9 @@ EMBEDDERS: Mapping[str, str] = {
 
 FINDERS: Mapping[str, str] = {
     "dense": "things that a foreground shows, compared with the annotated individuals: needs no download",
-    "dense:groups": "the same, but whether a drawer is of the group is told by what was annotated in others, too: for "
-    "groups that look different, such as species",
+    "dense:groups": "the same, but whether a drawer is of the group is told by what was annotated in others wherever "
+    "it is, not only where in doubt: for groups that look different, such as species",
+    "dense:alone": "the same, but never by what was annotated in others: a new group leaves all others as they are",
     "sam2:CHECKPOINT": "whatever SAM 2's automatic mask generator segments, compared in the same way",
 }
 """Finders that come with the program -> what they are, in a few words."""
@@ -352,12 +353,12 @@ def _make_embedder(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Emb
 
 
 def _make_finder(name: str, foreground: str, trunk: _SharedTrunk, options: ModelOptions) -> Finder:
-    if name in ("dense", "dense:groups"):
+    if name in ("dense", "dense:groups", "dense:alone"):
         from sst_retrieval.find.dense import DenseFinder  # Here, because it loads PyTorch.
+        from sst_retrieval.find.kinship import DOUBTFUL, STRICT
 
-        return DenseFinder(
-            trunk=trunk.load(), foreground=load_foreground(foreground), compares_groups=name == "dense:groups"
-        )
+        comparison = {"dense": DOUBTFUL, "dense:groups": STRICT, "dense:alone": None}[name]
+        return DenseFinder(trunk=trunk.load(), foreground=load_foreground(foreground), comparison=comparison)
     kind, colon, checkpoint = name.partition(":")
     if kind == "sam2" and colon and checkpoint:
         from sst_retrieval.find.sam2 import Sam2Finder  # Here, because it loads PyTorch.

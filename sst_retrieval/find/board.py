@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from sst_retrieval.find.kinship import Portrait, judge, portray
+from sst_retrieval.find.kinship import DOUBTFUL, Comparison, Portrait, judge, portray
 from sst_retrieval.find.paper_labels import leave_out_labels
 from sst_retrieval.find.pieces import Pieces, find_pieces, list_colours
 from sst_retrieval.find.splitting import Split, fit_template, measure_half_width, split_foreground
@@ -91,12 +91,14 @@ class BoardMemory:
         templates: one an annotated individual.
         sitters: one an annotated individual.
         others: annotated individuals of other groups, the shape of one of this group laid on each.
+        comparison: how they count.
     """
 
     body: Floats
     templates: tuple[Template, ...]
     sitters: tuple[Sitter, ...]
     others: tuple[Sitter, ...] = ()
+    comparison: Comparison = DOUBTFUL
 
 
 def remember_board(supports: Sequence[Support]) -> BoardMemory:
@@ -112,13 +114,16 @@ def remember_board(supports: Sequence[Support]) -> BoardMemory:
     return BoardMemory(np.concatenate(colours), tuple(templates), tuple(sitters))
 
 
-def compare_with_others(trunk: EfficientNetTrunk, memory: BoardMemory, others: Sequence[Support]) -> BoardMemory:
+def compare_with_others(
+    trunk: EfficientNetTrunk, memory: BoardMemory, others: Sequence[Support], comparison: Comparison = DOUBTFUL
+) -> BoardMemory:
     """Add annotated individuals of other groups, that drawers of another kind are told by them.
 
     Args:
         trunk: the network.
         memory: of the group.
         others: of other groups; the `MOST_OTHERS` that are most like those of the group are kept.
+        comparison: how they count.
     """
     sitters = []
     for support in others:
@@ -130,7 +135,7 @@ def compare_with_others(trunk: EfficientNetTrunk, memory: BoardMemory, others: S
         own = np.stack([each.portray(trunk, CLOSE_HALF_WIDTH).features for each in memory.sitters])
         likeness = [float((own @ each.portray(trunk, CLOSE_HALF_WIDTH).features).max()) for each in sitters]
         sitters = [sitters[place] for place in sorted(np.argsort(likeness)[-MOST_OTHERS:].tolist())]
-    return replace(memory, others=tuple(sitters))
+    return replace(memory, others=tuple(sitters), comparison=comparison)
 
 
 def find_on_board(trunk: EfficientNetTrunk, memory: BoardMemory, image: RGBImage) -> list[Detection] | None:
@@ -256,7 +261,7 @@ def _judge(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, image: RGB
         areas.append(int(mask.sum()))
     usual = float(np.median([pose.size for pose in split.poses])) if split.poses else 1.0
     annotated, others = ([each.portray(trunk, usual) for each in some] for some in (memory.sitters, memory.others))
-    scores = judge(annotated, portraits, others)
+    scores = judge(annotated, portraits, others, memory.comparison)
     small = np.array(areas) < SMALLEST * np.median(areas) if areas else np.zeros(0, dtype=bool)
     if laid.empty:
         small |= np.array([pose.size < SPECK_HALF_WIDTH for pose in split.poses], dtype=bool)

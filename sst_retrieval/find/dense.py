@@ -36,6 +36,7 @@ from sst_retrieval.find.board import (
 from sst_retrieval.find.contract import FOUND
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
 from sst_retrieval.find.fragments import FragmentJoiner, Judged
+from sst_retrieval.find.kinship import DOUBTFUL, STRICT, Comparison
 from sst_retrieval.find.likelihood import PixelModel, compute_likelihood, fit_pixel_model
 from sst_retrieval.find.overlaps import Piece, share_pixels, suppress
 from sst_retrieval.find.proposals import Proposal, collect_pieces, find_pieces, resize_map
@@ -112,21 +113,25 @@ class DenseFinder:
     Attributes:
         name: the model and its settings; goes into the provenance.
         compares_groups: whether drawers of another kind are told by what was annotated in other groups, too.
+        comparison: how that counts; None if it does not.
     """
 
-    def __init__(self, *, trunk: EfficientNetTrunk, foreground: Foreground, compares_groups: bool = False) -> None:
+    def __init__(
+        self, *, trunk: EfficientNetTrunk, foreground: Foreground, comparison: Comparison | None = DOUBTFUL
+    ) -> None:
         """Take the network and the foreground.
 
         Args:
             trunk: the network, shared with propagator and embedder.
             foreground: what proposes things.
-            compares_groups: for collections whose groups look different, such as species: see `find.kinship`.
+            comparison: how what was annotated in other groups counts (see `find.kinship`); None for not at all.
         """
-        self.compares_groups = compares_groups
+        self.compares_groups = comparison is not None
+        self.comparison = comparison
         self.trunk = trunk
         self.foreground = foreground
         self._blobs = look_at_blobs(trunk)
-        compared = ", groups compared" if compares_groups else ""
+        compared = {None: ", each group alone", STRICT: ", groups compared"}.get(comparison, "")
         self.name = f"dense finder {VERSION} ({trunk.name}, foreground {foreground.name}{compared})"
 
     @property
@@ -149,8 +154,8 @@ class DenseFinder:
             for mirrored in (False, True):
                 looks.append(compute_look(self.trunk, support.image, (x0, y0, x1, y1), mask, mirrored=mirrored))
         board = remember_board(supports)
-        if others:
-            board = compare_with_others(self.trunk, board, others)
+        if others and self.comparison is not None:
+            board = compare_with_others(self.trunk, board, others, self.comparison)
         pixels = None
         if all(is_compact(complete_body(each)) for each in supports):
             pixels = fit_pixel_model(self.trunk, supports)

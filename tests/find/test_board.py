@@ -20,7 +20,14 @@ from sst_retrieval.find.board import (
     remember_board,
 )
 from sst_retrieval.find.contract import FOUND, check_detections
-from sst_retrieval.find.kinship import Portrait, judge, load_common_look, measure_kinship
+from sst_retrieval.find.kinship import (
+    LEAST_KINSHIP,
+    STRICT,
+    Portrait,
+    judge,
+    load_common_look,
+    measure_kinship,
+)
 from sst_retrieval.find.pieces import find_pieces, list_colours
 from sst_retrieval.find.splitting import fit_template, measure_half_width, split_foreground
 from sst_retrieval.find.templates import HALF_WIDTH, Pose, draw_template, find_trunk, make_template
@@ -314,12 +321,34 @@ def test_a_drawer_that_is_nearer_to_another_group_is_of_that_group() -> None:
     drawer = [make_portrait(0.54 + 0.002 * n) for n in range(18)]
     annotated, theirs, as_near, same = (make_portrait(each) for each in (0.0, 0.9, 1.1, 0.6))
     assert (judge([annotated], drawer) >= FOUND).all()
-    assert (judge([annotated], drawer, [as_near, theirs]) < FOUND).all()
-    assert (judge([annotated], drawer, [as_near]) >= FOUND).all()
+    assert (judge([annotated], drawer, [as_near, theirs], STRICT) < FOUND).all()
+    assert (judge([annotated], drawer, [as_near], STRICT) >= FOUND).all()
     # A group of the same look says nothing.
-    assert (judge([annotated], drawer, [same]) >= FOUND).all()
+    assert (judge([annotated], drawer, [same], STRICT) >= FOUND).all()
     # One alone is not refused for it: whoever photographs one specimen means it.
-    assert judge([annotated], drawer[:1], [theirs])[0] >= FOUND
+    assert judge([annotated], drawer[:1], [theirs], STRICT)[0] >= FOUND
+
+
+def test_by_default_another_group_counts_only_where_the_own_kinship_is_in_doubt() -> None:
+    drawer = [make_portrait(0.54 + 0.002 * n) for n in range(18)]
+    theirs = make_portrait(0.56)
+    limit = float(np.interp(len(drawer), list(LEAST_KINSHIP), list(LEAST_KINSHIP.values())))
+    angles = np.linspace(0.54, 0.0, 200)
+    kinships = [measure_kinship([make_portrait(each)], drawer) for each in angles]
+    assert kinships[0] > limit + 0.05
+    assert kinships[-1] < limit + 0.03
+    refused = {True: [], False: []}
+    for angle, kinship in zip(angles, kinships, strict=True):
+        if (judge([make_portrait(angle)], drawer, [theirs]) < FOUND).all():
+            refused[kinship >= limit].append(kinship)
+        else:
+            assert kinship >= limit
+    assert refused[True]  # In doubt, and the other is more like them.
+    assert max(refused[True]) < limit + 0.04  # Beyond doubt, nobody asks for others.
+    # One that is as little like them changes nothing.
+    doubtful = make_portrait(angles[kinships.index(refused[True][0])])
+    assert (judge([doubtful], drawer, [make_portrait(1.2)]) >= FOUND).all()
+    assert (judge([doubtful], drawer) >= FOUND).all()
 
 
 @pytest.fixture(scope="module")

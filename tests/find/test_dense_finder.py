@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 from test_finder_contract import PLACES, PaperForeground, draw
 
+from sst_retrieval.engines import load_finder
 from sst_retrieval.find import board, dense
 from sst_retrieval.find.board import lay_shapes
-from sst_retrieval.find.contract import FOUND
+from sst_retrieval.find.contract import FOUND, compares_groups
 from sst_retrieval.find.dense import SURE_FIT, DenseFinder, DenseFinderMemory
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
+from sst_retrieval.find.kinship import DOUBTFUL, STRICT, Comparison
 from sst_retrieval.find.likelihood import compute_likelihood, find_prototypes, fit_pixel_model
 from sst_retrieval.find.salient import find_salient, propose_salient
 from sst_retrieval.find.small_forms import SMALL_AREA, hides_its_form
@@ -181,6 +183,23 @@ def test_few_things_on_a_plain_ground_of_which_none_is_of_the_kind_are_looked_at
     assert iou(sure[0], masks[0]) > 0.8
     monkeypatch.setattr(dense, "FEW_LAID", 0)
     assert sure_masks(finder.find(striped, image), image.shape) == []
+
+
+@pytest.mark.parametrize(("name", "comparison"), [("dense", DOUBTFUL), ("dense:groups", STRICT), ("dense:alone", None)])
+def test_how_much_other_groups_say_is_chosen_by_name(name: str, comparison: Comparison | None) -> None:
+    chosen = load_finder(name, "colour", "cpu")
+    assert isinstance(chosen, DenseFinder)
+    assert compares_groups(chosen) == (comparison is not None)
+    image, masks = animals(PLACES[:1], (180, 160))
+    own = support_of(image, masks[0])
+    memory = chosen.remember([own, replace(own, group="others")])
+    if comparison is None:
+        assert memory.board.others == ()
+        assert "alone" in chosen.name
+    else:
+        assert memory.board.comparison == comparison
+        assert len(memory.board.others) == 1
+        assert chosen.remember([own]).board.others == ()
 
 
 def test_what_is_seen_in_every_view_has_more_votes_than_what_is_seen_in_one(finder: DenseFinder) -> None:
