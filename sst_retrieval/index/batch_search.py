@@ -31,7 +31,6 @@ from sst_retrieval.index.vectors import (
     CODES_LIMIT,
     FIRST_BOUNDS,
     MANY_REACHING,
-    ROUNDING,
     USEFUL_SHARE,
     Ids,
     Neighbours,
@@ -44,6 +43,9 @@ AT_ONCE = 128
 
 MOST_PRODUCTS = 1 << 24
 """Products held in memory at a time."""
+
+FEW_CANDIDATES = 256
+"""Up to so many candidates of a query are read together with those of the others: at most 100 MB of vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,17 @@ class BatchSearch:
         for start in range(0, len(queries), step):
             part = queries[start : start + step]
             scaled = [self._index.scale(query.examples, query.weights) for query in part]
-            for query, own, candidates in zip(part, scaled, self._find_candidates(part, scaled), strict=True):
+            found = list(self._find_candidates(part, scaled))
+            together = [own for own in found if own is not None and len(own) <= FEW_CANDIDATES]
+            # Regions that are like one another are candidates of many queries, and are whitened once.
+            rows = np.unique(np.concatenate([np.empty(0, np.int64), *together]))
+            vectors = self._index.take(rows)
+            for query, own, candidates in zip(part, scaled, found, strict=True):
                 if candidates is None:
                     yield self._index.search(query.examples, query.k, weights=query.weights, ids=self._ids)
+                elif len(candidates) <= FEW_CANDIDATES:
+                    known = vectors[np.searchsorted(rows, candidates)]
+                    yield self._index.choose_best(own, query.k, candidates, known)
                 else:
                     yield self._index.choose_best(own, query.k, candidates)
 
@@ -136,10 +146,6 @@ class BatchSearch:
             # A score in single precision is half a margin off at most, and so is the k-th best exact one.
             limit = float(np.partition(scores, -k)[-k]) - query.margin
             reaching = bounds.reaching_groups(limit)
-            if len(reaching) > MANY_REACHING:
-                exact, _ = self._index.rescore(query, self._at(places[best])[scores >= limit])
-                limit = float(np.partition(exact, -k)[-k]) - ROUNDING
-                reaching = bounds.reaching_groups(limit)
             if GROUP * len(reaching) > self._count // 2:
                 yield None
                 continue

@@ -267,9 +267,14 @@ class ShardVectors:
         found = b"".join([contents[owner][offset : offset + size] for owner, offset, size in places])
         return np.frombuffer(found, "<f4").reshape(len(rows), stop - first)
 
-    def take(self, rows: Ids) -> Floats:
-        """Return whitened vectors, float32 (n, D); what a row holds does not depend on the others."""
-        return self._whitening.apply_one_by_one(self.read_raw(rows))
+    def take(self, rows: Ids, wanted: Sequence[bool] | None = None) -> Floats:
+        """Return whitened vectors, float32 (n, D); what a row holds does not depend on the others.
+
+        Args:
+            rows: int64 (n,).
+            wanted: of each block, whether it is whitened; None whitens all.
+        """
+        return self._whitening.apply_one_by_one(self.read_raw(rows), wanted)
 
     def multiply(self, rows: Ids, factors: Floats) -> Floats:
         """Multiply whitened vectors with factors.

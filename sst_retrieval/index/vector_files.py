@@ -8,6 +8,7 @@ import os
 import struct
 import threading
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,8 @@ class VectorFile:
         """Count the vectors."""
         return len(self.ids)
 
-    def take(self, rows: Ids) -> Floats:
-        """Return vectors, float32 (n, D)."""
+    def take(self, rows: Ids, wanted: Sequence[bool] | None = None) -> Floats:
+        """Return vectors, float32 (n, D), whatever blocks are wanted: they are stored as they are compared."""
         found: Floats = self.vectors[rows]
         return found
 

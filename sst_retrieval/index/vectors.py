@@ -62,7 +62,7 @@ USEFUL_SHARE = 8
 MANY_REACHING = 400
 """If more regions reach a limit in single precision, it pays to find the exact one."""
 
-ROUNDING = 1e-9
+_ROUNDING = 1e-9
 """Scores are compared after they were rounded to nine digits."""
 
 ROW_TABLE_LIMIT = 1000
@@ -213,17 +213,24 @@ class VectorIndex:
         """Return the rows of those region ids that are here, int64, ascending; None if all rows are meant."""
         return self._living if ids is None else self._rows(np.sort(ids))
 
-    def choose_best(self, query: WeightedQuery, k: int, candidates: Ids) -> Neighbours:
+    def choose_best(self, query: WeightedQuery, k: int, candidates: Ids, vectors: Floats | None = None) -> Neighbours:
         """Choose the k best of some rows, exactly; equal similarities are ordered by region id.
 
         Args:
             query: what they are compared with.
             k: at least 1.
             candidates: int64 (n,), rows, each once.
+            vectors: float32 (n, D), of the rows, if they were read already.
         """
-        scores, cosines = self.rescore(query, candidates)
+        if query.block_weights.all() or vectors is not None:
+            scores, cosines = self.rescore(query, candidates, vectors)
+            best = np.lexsort((candidates, -scores))[:k]
+            return Neighbours(self.stored_ids[candidates[best]], scores[best], cosines[best])
+        # Blocks that do not count are compared for the hits only: whitening takes longer than all else.
+        scores, _ = self._rescore(query, candidates, [bool(weight) for weight in query.block_weights])
         best = np.lexsort((candidates, -scores))[:k]
-        return Neighbours(self.stored_ids[candidates[best]], scores[best], cosines[best])
+        _, cosines = self.rescore(query, candidates[best])
+        return Neighbours(self.stored_ids[candidates[best]], scores[best], cosines)
 
     def scores(self, query: Sequence[QueryExample], ids: Ids, *, weights: Doubles) -> tuple[Doubles, Doubles]:
         """Score some regions against a query, exactly.
@@ -307,7 +314,7 @@ class VectorIndex:
         reaching = bounds.reaching(limit)
         if len(reaching) > MANY_REACHING:
             exact, _ = self.rescore(query, first[scores >= limit])
-            limit = float(np.partition(exact, -k)[-k]) - ROUNDING
+            limit = float(np.partition(exact, -k)[-k]) - _ROUNDING
             reaching = bounds.reaching(limit)
         if len(reaching) > count // USEFUL_SHARE:
             return None
@@ -369,25 +376,44 @@ class VectorIndex:
             found.append(start + file.find_candidates(vector, k, among, margin=margin))
         return np.concatenate(found)
 
-    def take(self, rows: Ids) -> Floats:
-        """Return the vectors of rows, in their order: float32 (n, D)."""
+    def take(self, rows: Ids, wanted: Sequence[bool] | None = None) -> Floats:
+        """Return the vectors of rows, in their order: float32 (n, D).
+
+        Args:
+            rows: int64 (n,).
+            wanted: of each block, whether it is needed; another may hold anything. None needs all.
+        """
         if len(self._files) == 1:
-            return self._files[0].take(rows)
+            return self._files[0].take(rows, wanted)
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         result = np.empty((len(rows), self.block_slices[-1].stop), dtype=np.float32)
         for number, file in enumerate(self._files):
             own = np.flatnonzero(owners == number)
             if len(own):
-                result[own] = file.take(rows[own] - self._starts[number])
+                result[own] = file.take(rows[own] - self._starts[number], wanted)
         return result
 
-    def rescore(self, query: WeightedQuery, rows: Ids) -> tuple[Doubles, Doubles]:
-        """Score rows in double precision: scores, float64 (n,), and the cosines of their blocks, float64 (n, B)."""
+    def rescore(self, query: WeightedQuery, rows: Ids, vectors: Floats | None = None) -> tuple[Doubles, Doubles]:
+        """Score rows in double precision: scores, float64 (n,), and the cosines of their blocks, float64 (n, B).
+
+        Args:
+            query: what they are compared with.
+            rows: int64 (n,).
+            vectors: float32 (n, D), of the rows, if they were read already.
+        """
+        return self._rescore(query, rows, [True] * len(self.block_slices), vectors)
+
+    def _rescore(
+        self, query: WeightedQuery, rows: Ids, wanted: Sequence[bool], vectors: Floats | None = None
+    ) -> tuple[Doubles, Doubles]:
+        """Score rows as `rescore` does; the cosines of blocks that are not wanted, which have no weight, are none."""
         cosines = np.zeros((len(rows), len(self.block_slices)))
         for start in range(0, len(rows), CHUNK):
-            vectors = normalise_blocks(self.take(rows[start : start + CHUNK]), self.block_slices)
+            part = slice(start, start + CHUNK)
+            own = self.take(rows[part], wanted) if vectors is None else vectors[part]
+            own_blocks = normalise_blocks(own, self.block_slices)
             for variants, weight in query.examples:
-                cosines[start : start + CHUNK] += weight * self._best_variant(variants, vectors, query.block_weights)
+                cosines[part] += weight * self._best_variant(variants, own_blocks, query.block_weights)
         # Beyond nine digits a similarity is rounding error, which must not order equals.
         return np.round((cosines * query.block_weights).sum(axis=1), 9), cosines
 

@@ -168,25 +168,33 @@ class TraitWhitening:
             result[:, self.blocks[block]] = whitening.apply(vectors[:, self.blocks[block]])[0]
         return result
 
-    def apply_one_by_one(self, vectors: Floats) -> Floats:
+    def apply_one_by_one(self, vectors: Floats, wanted: Sequence[bool] | None = None) -> Floats:
         """Whiten vectors as `apply` does, so that the result for one does not depend on those beside it.
 
         The last bits of a product of matrices depend on their shapes; here all have the same.
+
+        Args:
+            vectors: float32 (n, D), as an embedder makes them.
+            wanted: of each block, whether it is whitened; None whitens all.
         """
+        maps = dict(self.maps)
+        if wanted is not None:
+            chosen = {name for name, needed in zip(self.blocks, wanted, strict=True) if needed}
+            maps = {name: own for name, own in maps.items() if name in chosen}
         result = vectors.copy()
         whole = len(vectors) // _ALIKE * _ALIKE
         for start in range(0, whole, _STACKED * _ALIKE):
-            self._apply_stacked(result[start : min(start + _STACKED * _ALIKE, whole)])
+            self._apply_stacked(result[start : min(start + _STACKED * _ALIKE, whole)], maps)
         if whole < len(vectors):
             padded = np.zeros((_ALIKE, vectors.shape[1]), dtype=np.float32)
             padded[: len(vectors) - whole] = vectors[whole:]
-            self._apply_stacked(padded)
+            self._apply_stacked(padded, maps)
             result[whole:] = padded[: len(vectors) - whole]
         return result
 
-    def _apply_stacked(self, rows: Floats) -> None:
+    def _apply_stacked(self, rows: Floats, maps: Mapping[str, Whitening]) -> None:
         """Whiten rows in place, float32 (m * 16, D), by products of 16 at a time."""
-        for block, whitening in self.maps.items():
+        for block, whitening in maps.items():
             own = rows[:, self.blocks[block]]
             stacked = own.reshape(-1, _ALIKE, own.shape[1])  # NumPy multiplies one of the stack after the other.
             own[:] = whitening.apply(stacked)[0].reshape(own.shape)
