@@ -12,8 +12,9 @@ from sst_retrieval.describe.unit_vectors import normalise
 from sst_retrieval.imaging.masks import box
 from sst_retrieval.types import Doubles, Floats, Mask, RGBImage
 
-COLOUR_STEP = 25.0  # Distance (CIE 1976 ΔE) of neighbouring reference colours.
-COLOUR_SPREAD = 12.0  # Standard deviation (ΔE) of a pixel's soft assignment, so that a little light changes little.
+COLOUR_STEP = 40.0  # Distance (CIE 1976 ΔE) of neighbouring reference colours.
+COLOUR_SPREAD = 18.0  # Standard deviation (ΔE) of a pixel's soft assignment, so that a little light changes little.
+# With 149 colours (25, 12) no more is found, and true distances are followed less: Spearman 0.90 instead of 0.92.
 LIGHTNESS_WEIGHT = 0.7  # Weight of L* in a distance: illumination and exposure differ more than hues do.
 COLOUR_PIXELS = 2048  # About as many pixels are sampled; more change nothing visible.
 RIM_SHARE = 0.15  # Share of a trait's thickness that is left out along its rim, where colours bleed into neighbours.

@@ -24,7 +24,7 @@ from PIL import Image
 
 from sst_retrieval.describe.colour_block import compute_colour_block, reference_colours
 from sst_retrieval.describe.contract import Embedder, HueEmbedder, PoolingEmbedder, RegionEmbedder
-from sst_retrieval.describe.shape_block import GRID_SIDE, HARMONICS, compute_shape_block, frame_trait
+from sst_retrieval.describe.shape_block import SHAPE_DIM, compute_shape_block, frame_trait
 from sst_retrieval.describe.unit_vectors import normalise
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging import frames
@@ -34,6 +34,10 @@ from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, MaskSt
 
 VERSION = 5
 """Changes whenever the same photograph and mask would give another vector."""
+
+
+LEFT_SHARE = 0.75
+"""From this share of a trait on the left on it is taken for a left copy; a pair with one side cut short is none."""
 
 
 class _Crop(NamedTuple):
@@ -114,7 +118,7 @@ def block_widths(embedder: Embedder) -> dict[str, int]:
     widths = {
         "pattern": pattern_dim,
         "colour": len(reference_colours()) + hue_dim,
-        "shape": 2 * HARMONICS + GRID_SIDE**2,
+        "shape": SHAPE_DIM,
     }
     return {name: widths[name] for name in BLOCKS}
 
@@ -202,9 +206,16 @@ def _embed_pattern_and_hue(
 
 
 def _enlarge(image: RGBImage, crop: _Crop, side: int) -> tuple[RGBImage, Floats]:
-    """Show a trait alone in a square view: uint8 (side, side, 3), and its coverage, float32 (side, side)."""
-    close, _, _ = frame_trait(crop.mask, crop.frame)
-    return frames.warp_image(image[crop.window], close, side), frames.warp_mask(crop.mask, close, side)
+    """Show a trait alone in a square view: uint8 (side, side, 3), and its coverage, float32 (side, side).
+
+    A trait of the left side is shown as its mirror image.
+    """
+    close, left, width = frame_trait(crop.mask, crop.frame)
+    view, coverage = frames.warp_image(image[crop.window], close, side), frames.warp_mask(crop.mask, close, side)
+    on_left = np.arange(side) + 0.5 < (0.5 - left) / width * side
+    if coverage[:, on_left].sum() > LEFT_SHARE * coverage.sum():
+        view, coverage = (_with_mirror(picture)[1] for picture in (view, coverage))
+    return view, coverage
 
 
 def _pool_views(

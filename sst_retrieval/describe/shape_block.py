@@ -3,34 +3,41 @@
 1. The mask is taken apart into pieces. A wide one that lies on the specimen's midline like its own mirror image is a
    pair that hangs together, and is cut along it: where a found mask runs over the body from one wing to the other, both
    are still described one by one. Between a pair and a single piece there is no jump (`WIDE`, `MIRRORED`).
-2. Each piece is described by elliptic Fourier amplitudes of its outline (Kuhl and Giardina 1982, "Elliptic Fourier
-   features of a closed contour", Computer Graphics and Image Processing 18: 236-258), which do not depend on its turn,
-3. and by a coarse grid of signed distances to its outline in the specimen's frame, mirrored if the piece lies on the
-   left. A distance changes little where a mask is a few pixels too wide; it is squashed, so that what is far from the
+2. Of each piece the signed distances to its outline are sampled on a coarse grid, centred and scaled. A distance hardly
+   changes where a mask is a few pixels too wide, has a spur or a notch; it is squashed, so that what is far from the
    outline counts as inside or outside only.
+3. The grid is laid along the piece's own principal axis, so that a wing that is spread farther keeps its shape; and, at
+   `FRAME_WEIGHT`, along the specimen's frame. Where a piece has no clear axis, or its ends are alike, the mean over
+   directions is taken (`_weigh_directions`): no jump. Pieces on the left are described as their mirror images.
+
+Outlines of known distance (`synthetic.crossed`) are ranked with Spearman's 0.82 where masks were found and 0.93 where
+they were drawn; elliptic Fourier amplitudes, which a spur changes, with 0.51 and 0.92.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import pyefd
 from scipy import ndimage
-from skimage.measure import find_contours, label
+from skimage.measure import label
 
 from sst_retrieval.describe.unit_vectors import normalise
 from sst_retrieval.imaging import frames
 from sst_retrieval.types import Doubles, Floats, Frame, Mask
 
-HARMONICS = 12
-ORDER_POWER = 0.5  # An amplitude counts times its order to this power: detail counts, mistakes in it not too much.
-GRID_SIDE = 10  # Rows and columns of the grid of distances.
-GRID_EXTENT = 1.8  # Half the grid's edge, in root-mean-square radii of the piece; a straight line ends at 1.73.
+GRID_SIDE = 7  # Rows and columns of a grid of distances.
+GRID_EXTENT = 1.5  # Half the grid's edge, in root-mean-square radii of the piece; a straight line ends at 1.73.
 EDGE_WIDTH = 0.35  # Distance from the outline, in these radii, at which 76 % of the way to inside or outside is gone.
+DIRECTIONS = 24  # Along so many the grid may be laid.
+LEAST_WEIGHT = 0.003  # Directions of less weight are left out.
+AXIS_SHARPNESS = 100.0  # How strongly the principal axis is preferred, per difference of the two variances (of sum 1).
+END_SHARPNESS = 50.0  # How strongly the farther reaching end is, per third moment.
+FRAME_WEIGHT = 0.4  # Length of the grid along the specimen's frame; that of the other is 1.
+SHAPE_DIM = 2 * GRID_SIDE**2
 # A piece counts as two, cut along the midline, the more the more it is like its mirror image (IoU) and the wider it is
 # (half its width, as a share of the specimen's frame): nothing below the first number, wholly above the second.
 MIRRORED = (0.3, 0.6)
 WIDE = (0.17, 0.27)
-OUTLINE_SIDE = 192  # Edge, in pixels, of the square in which outlines are traced.
+OUTLINE_SIDE = 192  # Edge, in pixels, of the square in which pieces are looked at.
 MIN_PIECE_SHARE = 0.05  # Pieces smaller than this share of the largest are taken for specks.
 MAX_PIECES = 16  # The largest pieces define the shape; a mask of many specks must not take minutes.
 
@@ -38,27 +45,26 @@ MAX_PIECES = 16  # The largest pieces define the shape; a mask of many specks mu
 def compute_shape_block(mask: Mask, frame: Frame) -> Floats:
     """Describe the outline of a trait, independent of its position and size, and for any number of pieces.
 
-    Pieces (the left and the right band, say) are described one by one; the mean is weighted by their areas. Amplitudes
-    of harmonics do not change when the outline is turned or mirrored; the grids keep the frame's "up".
+    Pieces (the left and the right band, say) are described one by one; the mean is weighted by their areas.
 
     Args:
         mask: bool (H, W), not empty.
         frame: the pose of the specimen; its midline, u = 0.5, tells left from right.
 
     Returns:
-        float32 (2 * HARMONICS + GRID_SIDE ** 2,), unit length: amplitudes, then the grid row by row.
+        float32 (SHAPE_DIM,), unit length: the grid along the piece's axis row by row, then that along the frame.
     """
     trait_frame, left, width = frame_trait(mask, frame)
     coverage = frames.warp_mask(mask, trait_frame, OUTLINE_SIDE)
     midline = (0.5 - left) / width * OUTLINE_SIDE
     # Relative to the best covered cell: a hair covers no cell by half.
     pieces = _list_pieces(coverage > 0.5 * coverage.max(), midline, width)
-    amplitudes, grid = np.zeros(2 * HARMONICS), np.zeros(GRID_SIDE**2)
+    along_axis, along_frame = np.zeros(GRID_SIDE**2), np.zeros(GRID_SIDE**2)
     for area, piece in pieces:
-        filled = _fill_holes(piece)
-        amplitudes += area * _fourier_amplitudes(filled)
-        grid += area * _distance_grid(filled, midline)
-    return normalise(np.concatenate([normalise(amplitudes), normalise(grid)]))
+        grids = _sample_distances(_fill_holes(piece), midline)
+        along_axis += area * grids[0]
+        along_frame += area * grids[1]
+    return normalise(np.concatenate([normalise(along_axis), FRAME_WEIGHT * normalise(along_frame)]))
 
 
 def _list_pieces(covered: Mask, midline: float, width: float) -> list[tuple[float, Mask]]:
@@ -133,35 +139,21 @@ def frame_trait(mask: Mask, frame: Frame) -> tuple[Frame, float, float]:
     return frames.compose(zoom, frame), left, width
 
 
-def _fourier_amplitudes(piece: Mask) -> Doubles:
-    """Compute the amplitudes of the outline's harmonics, each times a power of its order.
-
-    Returns:
-        float64 (2 * HARMONICS,), unit length.
-    """
-    soft = ndimage.gaussian_filter(np.pad(piece.astype(np.float64), 2), 0.7)
-    outline = max(find_contours(soft, 0.5 * soft.max()), key=len)
-    moved = np.r_[True, np.any(np.diff(outline, axis=0) != 0, axis=1)]  # A step of no length has no direction.
-    a, b, c, d = pyefd.elliptic_fourier_descriptors(outline[moved][:, ::-1], order=HARMONICS).T
-    # An ellipse is the sum of two circles run through in opposite senses; their radii depend on nothing else.
-    radii = np.hypot([a + d, a - d], [c - b, c + b]) * np.arange(1, HARMONICS + 1) ** ORDER_POWER
-    return np.asarray(normalise(radii.ravel()), dtype=np.float64)
-
-
-def _distance_grid(piece: Mask, midline: float) -> Doubles:
-    """Sample the squashed signed distance to a piece's outline on a coarse grid, centred and scaled.
+def _sample_distances(piece: Mask, midline: float) -> tuple[Floats, Floats]:
+    """Sample the squashed signed distance to a piece's outline on two coarse grids, centred and scaled.
 
     A piece left of the midline is mirrored; one that the midline crosses is blended with its mirror image, by the share
     of it on the left.
 
     Args:
-        piece: bool (OUTLINE_SIDE, OUTLINE_SIDE).
+        piece: bool (OUTLINE_SIDE, OUTLINE_SIDE), not empty.
         midline: x of the specimen's midline in pixels.
 
     Returns:
-        float64 (GRID_SIDE ** 2,), -1 far outside to 1 deep inside, before it is scaled to unit length.
+        float32 (GRID_SIDE ** 2,) each, of unit length, larger inside: along the piece's axis, and along the frame.
     """
     rows, columns = np.nonzero(piece)
+    centre = rows.mean(), columns.mean()
     radius = max(float(np.sqrt(rows.var() + columns.var())), 0.5)
     on_left = float((columns + 0.5 < midline).mean())
     # Farther out than one radius everything is outside, wherever it is sampled.
@@ -170,7 +162,46 @@ def _distance_grid(piece: Mask, midline: float) -> Doubles:
     near = np.pad(piece[y0 : rows.max() + 1, x0 : columns.max() + 1], margin)
     distance = ndimage.distance_transform_edt(near) - ndimage.distance_transform_edt(~near)
     steps = ((np.arange(GRID_SIDE) + 0.5) * (2 / GRID_SIDE) - 1) * GRID_EXTENT * radius
-    wanted = np.meshgrid(rows.mean() - y0 + margin + steps, columns.mean() - x0 + margin + steps, indexing="ij")
-    sampled = ndimage.map_coordinates(distance, wanted, order=1, mode="nearest")
-    grid = np.tanh(sampled / (EDGE_WIDTH * radius))
-    return np.asarray(normalise(((1 - on_left) * grid + on_left * grid[:, ::-1]).ravel()), dtype=np.float64)
+    down, right = np.meshgrid(steps, steps, indexing="ij")
+
+    def sample(turn: float) -> Doubles:
+        wanted = [
+            centre[0] - y0 + margin + np.sin(turn) * right + np.cos(turn) * down,
+            centre[1] - x0 + margin + np.cos(turn) * right - np.sin(turn) * down,
+        ]
+        sampled = ndimage.map_coordinates(distance, wanted, order=1, mode="nearest")
+        return np.asarray(np.tanh(sampled / (EDGE_WIDTH * radius)), np.float64)
+
+    turns, weights = _weigh_directions((columns - centre[1]) / radius, (rows - centre[0]) / radius)
+    chosen = weights > LEAST_WEIGHT
+    axis = np.sum([weight * sample(turn) for turn, weight in zip(turns[chosen], weights[chosen], strict=True)], axis=0)
+    upright = sample(0.0)
+    # The mirror image has the mirrored axis: seen along it, only its sides are exchanged.
+    axis = (1 - on_left) * axis + on_left * axis[::-1]
+    upright = (1 - on_left) * upright + on_left * upright[:, ::-1]
+    return normalise(axis.ravel()), normalise(upright.ravel())
+
+
+def _weigh_directions(x: Doubles, y: Doubles) -> tuple[Doubles, Doubles]:
+    """Weigh the directions along which the grid of a piece may be laid.
+
+    A von Mises weight of the principal axis, the sharper the more elongated the piece is, and of the end that reaches
+    farther, the sharper the more the ends differ: around the axis of a wing, evenly around a disc.
+
+    Args:
+        x, y: float64 (N,), the piece's points, centred, in units of its root-mean-square radius.
+
+    Returns:
+        float64 (DIRECTIONS,) each: angles in radians, the first along the axis, and their weights, of sum 1.
+    """
+    difference, product = float((x * x - y * y).mean()), 2 * float((x * y).mean())
+    axis = 0.5 * float(np.arctan2(product, difference))
+    turns = np.asarray(axis + np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS), np.float64)
+    points = x + 1j * y
+    outer, third = (points * np.abs(points) ** 2).mean(), (points**3).mean()
+    # The mean of the cube of the coordinate along every direction.
+    skewness = np.real(3 * outer * np.exp(-1j * turns) + third * np.exp(-3j * turns)) / 4
+    elongation = float(np.hypot(difference, product))
+    exponents = AXIS_SHARPNESS * elongation * np.cos(2 * (turns - axis)) + END_SHARPNESS * skewness
+    weights = np.exp(exponents - exponents.max())
+    return turns, np.asarray(weights / weights.sum(), np.float64)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.evaluate.text_tables import format_table
-from sst_retrieval.search.query import ALPHA
+from sst_retrieval.search.query import weigh_hits
 from sst_retrieval.types import Floats, Scalar
 
 Relevance: TypeAlias = npt.NDArray[np.bool_]
@@ -274,8 +274,8 @@ def _expand_query(scores: Floats, vectors: Floats, scale: Floats, expand: int) -
     As `Index.search` does. Radenovic et al. (2018), arXiv 1711.02512.
     """
     first = np.argsort(-scores, kind="stable")[:expand]
-    similarity_weights = np.clip(scores[first], 0, 1) ** ALPHA
-    expanded: Floats = (scores + (similarity_weights @ vectors[first] * scale) @ vectors.T).astype(np.float32)
+    votes = weigh_hits(scores[first]).astype(np.float32)
+    expanded: Floats = (scores + (votes @ vectors[first] * scale) @ vectors.T).astype(np.float32)
     return expanded
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +29,12 @@ PER = ("specimen", "photograph", "individual")
 UNLIKE_WEIGHT = 0.5
 """Weight of being unlike against being like: at 1, the first hits are odd rather than similar."""
 
-ALPHA = 3
-"""A first hit joins the query with its similarity to this power: what is hardly similar hardly counts.
+ALPHA = 6
+"""A first hit joins the query with its similarity, as a share of the best hit's, to this power (alpha query expansion:
+Radenovic, Tolias and Chum 2018, arXiv 1711.02512, whose power of 3 is of similarities as they are).
 
-Radenovic, Tolias and Chum 2018 (arXiv 1711.02512), whose value this is."""
+As a share, because similarities of vectors whose mean was subtracted are low even between the best: to the power of 3
+their hits hardly count. The higher power keeps the first hit where it was found right already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +180,29 @@ def expand_query(query: Query, hits: Sequence[Hit], vectors: Mapping[str, Vector
     for trait, examples in query.traits.items():
         total = sum(each.weight for each in examples if each.weight > 0)
         regions = [part.region_id for hit in hits for part in (hit.parts or (hit,)) if part.trait == trait]
-        votes = [hit.similarity**ALPHA for hit in hits] if total else []
+        votes = weigh_hits([hit.similarity for hit in hits]).tolist() if total else []
         scale = 1 / (1 + sum(votes))
         own = [replace(each, weight=each.weight * scale) if each.weight > 0 else each for each in examples]
         for number, vote in zip(regions, votes, strict=False):
             own.append(QueryExample(vectors[trait].reconstruct(np.array([number])), total * vote * scale))
         traits[trait] = own
     return replace(query, traits=traits)
+
+
+def weigh_hits(similarities: Sequence[float] | npt.NDArray[np.floating[Any]]) -> Doubles:
+    """Weigh the first hits of a query as further examples, beside a weight of 1 of the query itself (see `ALPHA`).
+
+    Args:
+        similarities: of the hits, the best first.
+
+    Returns:
+        float64 (n,), 0..1; all 0 if not even the best is similar.
+
+    >>> weigh_hits([0.4, 0.2, -0.1]).tolist() == [1, 0.5**6, 0]
+    True
+    """
+    found = np.clip(np.asarray(similarities, np.float64), 0, None)
+    return found if not found.any() else (found / found[0]) ** ALPHA
 
 
 def _stored_example(reader: Reader, specimen: str, trait: str, *, goal: str | None) -> tuple[str, Floats]:

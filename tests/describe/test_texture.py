@@ -161,7 +161,7 @@ def test_traits_are_described_one_by_one_and_alike_whatever_else_is_asked() -> N
         PatternEmbedder(Colours())
 
 
-@pytest.mark.parametrize(("name", "pattern"), [("spread", 944), ("pattern", 944), ("efficientnet", 384)])
+@pytest.mark.parametrize(("name", "pattern"), [("spread", 944), ("pattern", 944), ("efficientnet", 448)])
 def test_they_are_chosen_by_name(name: str, pattern: int) -> None:
     embedder = load_embedder(name, "cpu")
     assert isinstance(embedder, Embedder)
