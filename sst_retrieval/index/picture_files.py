@@ -19,7 +19,7 @@ def encode_picture(image: Image.Image | RGBImage) -> bytes:
     """Encode a picture, uint8 (H, W, 3), as a WebP file."""
     buffer = io.BytesIO()
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    picture.save(buffer, "WEBP", quality=QUALITY, method=4)
+    picture.save(buffer, "WEBP", quality=QUALITY, method=2)  # 4 takes twice as long for files 5 % smaller.
     return buffer.getvalue()
 
 

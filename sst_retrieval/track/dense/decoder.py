@@ -30,6 +30,7 @@ from sst_retrieval.track.dense.keys import (
     KeyVotes,
     apply_to_parts,
     build_block,
+    downsample,
     upsample,
 )
 from sst_retrieval.track.dense.presence import PresenceInputs, PresenceNetwork, compute_presence_features
@@ -192,7 +193,7 @@ class Decoder(nn.Module):
         for scale in range(1, len(TRAIT_CHANNELS)):
             keys = [inputs.keys] if scale == 1 else []
             first, second = self.joined[scale].children()
-            joined = second(apply_to_parts(first, functional.avg_pool2d(kept[-1], 2), target[scale], *keys))
+            joined = second(apply_to_parts(first, downsample(kept[-1]), target[scale], *keys))
             if scale in RIVAL_SCALES:
                 rival = compute_strongest_rival(joined, inputs.rivals)
                 joined = joined + self.against[RIVAL_SCALES.index(scale)](rival)
@@ -203,7 +204,7 @@ class Decoder(nn.Module):
             finest = [target[0]] if scale == 0 else []
             up = apply_to_parts(self.raised[scale], upsample(self.narrowed[scale](up)), kept[scale], *finest)
             middle = up if scale == 1 else middle
-        logits = (functional.pixel_shuffle(self.pixels(up), 2) + upsample(4 * inputs.traits[:, 2:3]))[:, 0]
+        logits = (functional.pixel_shuffle(self.pixels(up).contiguous(), 2) + upsample(4 * inputs.traits[:, 2:3]))[:, 0]
         return logits, self._estimate_iou(logits, deep, middle, inputs)
 
     def classify_presence(self, inputs: DecoderInputs, masks: torch.Tensor) -> torch.Tensor:
@@ -220,7 +221,7 @@ class Decoder(nn.Module):
         """Encode what depends on the target alone, scale by scale: float32 (1, TARGET_CHANNELS[s], h, w)."""
         maps = [self.seen[0](inputs.target[None])]
         for scale, level in enumerate(inputs.levels):
-            both = [functional.avg_pool2d(maps[-1], 2), self.features[scale](level[None])]
+            both = [downsample(maps[-1]), self.features[scale](level[None])]
             maps.append(self.seen[scale + 1](torch.cat(both, dim=1)))
         return maps
 
@@ -232,12 +233,12 @@ class Decoder(nn.Module):
         Gradients stop here: the estimate must not change the masks.
         """
         soft = torch.sigmoid(logits.detach())[:, None]
-        fine = functional.avg_pool2d(soft, 4)
-        coarse = functional.avg_pool2d(soft, 16)
+        cells = downsample(soft)
+        fine = downsample(cells)
+        coarse = functional.avg_pool2d(fine, 4)
         under = (middle.detach() * fine).sum((2, 3)) / (fine.sum((2, 3)) + 1)
         inside = (deep.detach() * coarse).sum((2, 3)) / (coarse.sum((2, 3)) + 0.1)
         certainty = (2 * soft - 1).abs()
-        cells = functional.avg_pool2d(soft, 2)
         votes, warped = inputs.traits[:, :1] + 0.5, inputs.traits[:, 1:2] + 0.5
         numbers = torch.cat(
             [

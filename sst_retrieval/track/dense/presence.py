@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sst_retrieval.track.dense.keys import downsample
+
 PRESENCE_FEATURES = 12
 LIMIT = 4.0  # Standard deviations to which a feature is clipped.
 
@@ -41,8 +43,8 @@ class PresenceInputs:
 
 def compute_presence_features(inputs: PresenceInputs) -> torch.Tensor:
     """Compute the features of each trait: float32 (T, PRESENCE_FEATURES)."""
-    fine, coarse = functional.avg_pool2d(inputs.masks, 2), functional.avg_pool2d(inputs.masks, 4)
-    warped = functional.avg_pool2d(inputs.warped_masks, 2)
+    fine = downsample(inputs.masks)
+    coarse, warped = downsample(fine), downsample(inputs.warped_masks)
     key_shares = functional.interpolate(inputs.key_shares[None], size=fine.shape[1:], mode="bilinear")[0]
     features = [
         ((_sum(fine) + 4) / (_sum(inputs.warped_masks) + 4)).log(),
@@ -87,7 +89,10 @@ def _join_others(masks: torch.Tensor) -> torch.Tensor:
     """Return the union of all other traits' masks, trait by trait; of a single trait its own: as `masks`."""
     if len(masks) == 1:
         return masks
-    first, second = masks.topk(2, dim=0).values
+    first, second = torch.maximum(masks[0], masks[1]), torch.minimum(masks[0], masks[1])
+    for mask in masks[2:]:
+        second = torch.maximum(second, torch.minimum(first, mask))
+        first = torch.maximum(first, mask)
     return torch.where(masks == first, second, first)
 
 

@@ -14,7 +14,9 @@ from sst_retrieval.track.dense.matching import (
     Votes,
     compute_cell_centres,
     compute_descriptors,
+    factor_coarsest,
     find_voting_window,
+    project_coarsest,
     sample_displaced,
     smooth_displacement,
 )
@@ -292,3 +294,18 @@ def test_votes_in_a_window_are_those_of_the_whole_grid(first: tuple[int, int], l
 def test_without_a_label_the_window_is_the_whole_grid() -> None:
     nothing = torch.zeros(64, 64, dtype=torch.bool)
     assert find_voting_window(nothing, MatchSettings(0.1, 1.0, 1.0)) == (slice(0, 64), slice(0, 64))
+
+
+@pytest.mark.parametrize("coarse", [(3, 3), (8, 8)])
+def test_inner_products_are_the_same_with_the_coarsest_level_factored(coarse: tuple[int, int]) -> None:
+    settings = DescriptorSettings(cells=12, level_weights=(0, 1, 0.5))
+    rng = np.random.default_rng(0)
+    levels = [torch.from_numpy(rng.normal(size=size).astype(np.float32)) for size in ((1, 2, 24, 24), (1, 5, 12, 12))]
+    levels.append(torch.from_numpy(rng.normal(size=(1, 40, *coarse)).astype(np.float32)))
+    grid, normalisation = compute_descriptors(levels, [], settings)
+    others = torch.from_numpy(rng.normal(size=(7, 45)).astype(np.float32))
+    factored, coarsest = factor_coarsest(grid[0].flatten(1), levels, settings, normalisation)
+    assert (coarsest is None) == (coarse == (8, 8))  # There it would be more work.
+    assert len(factored) == (5 + 9 if coarse == (3, 3) else 45)
+    expected = others @ grid[0].flatten(1)
+    torch.testing.assert_close(project_coarsest(others, coarsest) @ factored, expected, rtol=0, atol=1e-5)
