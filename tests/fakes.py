@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import museum_store  # noqa: F401  Workers that load these models reach the store, too.
 import numpy as np
 from PIL import Image
 

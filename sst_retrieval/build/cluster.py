@@ -42,7 +42,9 @@ from sst_retrieval.build.worker_pool import MAX_DEATHS, WorkerLostError, WorkerP
 from sst_retrieval.build.workers import count_cores
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import ClusterError, InputError, SSTError
+from sst_retrieval.fetch.copies_on_demand import CopiesOnDemand, StoredPhotograph
 from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.index.photograph_hashes import get_file_state
 from sst_retrieval.index.staged_shards import StagedShard
 from sst_retrieval.ray_cluster import LOCAL, connect, import_ray
 from sst_retrieval.types import Detection, FeatureGrid, Propagated, RGBImage, Skipped, Support
@@ -136,20 +138,24 @@ class ClusterRunner:
         groups_ahead: how many groups are prepared at the same time.
     """
 
-    def __init__(self, pool: WorkerPool, names: tuple[str, str], workers: int) -> None:
+    def __init__(
+        self, pool: WorkerPool, names: tuple[str, str], workers: int, copies: CopiesOnDemand | None = None
+    ) -> None:
         """Take a pool of workers.
 
         Args:
             pool: the workers.
             names: of propagator and embedder, as on the command line.
             workers: how many there are.
+            copies: what the build knows of photographs in a store; None if they lie on a disk.
 
         Raises:
             ModelError: they cannot load the models.
             ClusterError: none of them could start.
         """
         about = pool.description
-        self._pool = pool
+        self._pool, self._stored = pool, {} if copies is None else copies.photographs
+        self._get_state = get_file_state if copies is None else copies.get_state
         self.workers = workers
         self.groups_ahead = GROUPS_AHEAD
         self.engines = Engines(
@@ -171,7 +177,7 @@ class ClusterRunner:
         parts = [photographs[first : first + HASHED_AT_ONCE] for first in range(0, len(photographs), HASHED_AT_ONCE)]
         ahead: dict[Path, tuple[int, int, str]] = {}
         done = 0
-        for part, future in [(part, self._pool.submit("hash", part)) for part in parts]:
+        for part, future in [(part, self._hash(part)) for part in parts]:
             for photograph, hashed in zip(part, future.result(), strict=True):
                 if hashed is not None:
                     ahead[photograph] = hashed
@@ -180,13 +186,15 @@ class ClusterRunner:
 
         def hash_or_look_up(photograph: Path) -> str:
             if photograph in ahead:
-                size, changed, content = ahead[photograph]
-                found = photograph.stat()
-                if (found.st_size, found.st_mtime_ns) == (size, changed):
+                *state, content = ahead[photograph]
+                if self._get_state(photograph) == tuple(state):
                     return content
             return hash_content(photograph)
 
         return hash_or_look_up
+
+    def _hash(self, photographs: Sequence[Path]) -> Future[list[tuple[int, int, str] | None]]:
+        return self._pool.submit("hash", photographs, _select(self._stored, photographs))
 
     def process(
         self, batches: Iterable[Batch], paths: IndexPaths, shards: ShardWriter
@@ -202,7 +210,8 @@ class ClusterRunner:
             What is said of the photographs of each batch, in the order of the batches.
         """
         manifest = hashlib.sha256(paths.manifest_file.read_bytes()).hexdigest()
-        run = _Run(self._pool, SharedIndex(paths.root.absolute(), manifest, dict(shards.blocks)), shards)
+        index = SharedIndex(paths.root.absolute(), manifest, dict(shards.blocks))
+        run = _Run(self._pool, index, shards, self._stored)
         try:
             for batch in batches:
                 run.begin(batch)
@@ -251,8 +260,10 @@ class _Run:
         pending: batches that were begun, oldest first.
     """
 
-    def __init__(self, pool: WorkerPool, index: SharedIndex, shards: ShardWriter) -> None:
-        self._pool, self._index, self._shards = pool, index, shards
+    def __init__(
+        self, pool: WorkerPool, index: SharedIndex, shards: ShardWriter, stored: Mapping[Path, StoredPhotograph]
+    ) -> None:
+        self._pool, self._index, self._shards, self._stored = pool, index, shards, stored
         self._ray = import_ray()
         self._context: tuple[Mapping[str, Support], Any] | None = None
         self.pending: deque[_Begun] = deque()
@@ -310,7 +321,8 @@ class _Run:
             return [part for each in single for part in self._process_again(each)]
 
     def _submit(self, batch: Batch, context: Any) -> _Begun:
-        answer = self._pool.submit("process", batch.tasks, [context], self._index, answers=2)
+        stored = _select(self._stored, [task.photograph.image for task in batch.tasks])
+        answer = self._pool.submit("process", batch.tasks, [context], self._index, stored, answers=2)
         return _Begun(batch, context, answer)
 
     def _keep(self, done: _Begun) -> None:
@@ -349,8 +361,15 @@ class _Run:
         raise ClusterError("machines are lost faster than photographs are processed; look after the cluster")
 
 
+def _select(stored: Mapping[Path, StoredPhotograph], paths: Sequence[Path]) -> dict[Path, StoredPhotograph]:
+    """Select what the store said of some photographs."""
+    return {path: stored[path] for path in paths if path in stored}
+
+
 @contextmanager
-def open_cluster(settings: BuildSettings, *, finder: bool) -> Iterator[ClusterRunner]:
+def open_cluster(
+    settings: BuildSettings, *, finder: bool, copies: CopiesOnDemand | None = None
+) -> Iterator[ClusterRunner]:
     """Start workers on a Ray cluster, and end them (a context manager).
 
     Args:
@@ -358,6 +377,8 @@ def open_cluster(settings: BuildSettings, *, finder: bool) -> Iterator[ClusterRu
             computer belongs to, or the address of a cluster's head, HOST:PORT. `workers` is how many processes there
             are, None for one a core, or one a graphics card where the cluster has any and `device` allows it.
         finder: whether photographs may show several individuals.
+        copies: what the build knows of photographs in a store, which workers copy when they need them; None if they lie
+            on a disk.
 
     Raises:
         ClusterError: Ray is not installed, or the cluster cannot be reached or has no room.
@@ -383,9 +404,10 @@ def open_cluster(settings: BuildSettings, *, finder: bool) -> Iterator[ClusterRu
         if count < 1:
             raise ClusterError("no machine of the cluster offers a processor core; start Ray there with --num-cpus")
         remote = ray.remote(num_cpus=1, num_gpus=1 if on_cards else 0, max_restarts=0)(PhotographWorker)
-        pool = WorkerPool(lambda: remote.remote(settings, finder=finder), count)
+        folder = None if copies is None else copies.folder
+        pool = WorkerPool(lambda: remote.remote(settings, finder=finder, copies=folder), count)
         try:
-            yield ClusterRunner(pool, (settings.propagator, settings.embedder), count)
+            yield ClusterRunner(pool, (settings.propagator, settings.embedder), count, copies)
         finally:
             pool.close()
     finally:

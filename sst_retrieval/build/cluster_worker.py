@@ -11,6 +11,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,7 @@ from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.workers import PixelBudget, use_one_thread
 from sst_retrieval.engines import Engines, load_engines
 from sst_retrieval.errors import ClusterError, ImageError
+from sst_retrieval.fetch.copies_on_demand import CopiesOnDemand, StoredPhotograph
 from sst_retrieval.find.contract import compares_groups
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index.loose_pictures import read_loose_pictures
@@ -113,13 +115,16 @@ class Processed:
 class PhotographWorker:
     """Processes photographs in a process of its own, one after the other; an actor of Ray."""
 
-    def __init__(self, settings: BuildSettings, *, finder: bool) -> None:
+    def __init__(self, settings: BuildSettings, *, finder: bool, copies: Path | None = None) -> None:
         """Keep what the models are loaded by; `start` loads them.
 
         Args:
             settings: of the build.
             finder: whether photographs may show several individuals.
+            copies: folder on this machine that photographs of a store are copied to when they are needed; None if
+                they lie on a disk.
         """
+        self._copies = None if copies is None or settings.store is None else CopiesOnDemand(settings.store, copies)
         self._settings, self._finder = settings, finder
         self._budget = PixelBudget()
         self._index: SharedIndex | None = None
@@ -168,15 +173,29 @@ class PhotographWorker:
         propagator = self._loaded.propagator
         return propagator.propagate(_fetch(memory, propagator.remember), images)
 
-    def hash(self, photographs: Sequence[Path]) -> list[tuple[int, int, str] | None]:
+    def hash(
+        self, photographs: Sequence[Path], stored: Mapping[Path, StoredPhotograph]
+    ) -> list[tuple[int, int, str] | None]:
         """Hash the content of photographs: size, time of change and hash of each.
 
         None for one that cannot be read here, or may still be written (`index.photograph_hashes.SETTLED`).
+
+        Args:
+            photographs: their paths.
+            stored: those that lie in a store.
+
+        Raises:
+            FetchError: the store refuses.
         """
-        return [_hash(photograph) for photograph in photographs]
+        with self._use_copies(stored):
+            return [_hash(photograph, stored.get(photograph)) for photograph in photographs]
 
     def process(
-        self, tasks: Sequence[Task], context: Sequence[Any], index: SharedIndex
+        self,
+        tasks: Sequence[Task],
+        context: Sequence[Any],
+        index: SharedIndex,
+        stored: Mapping[Path, StoredPhotograph],
     ) -> tuple[list[PhotographDone | Skipped], Processed]:
         """Process the photographs of a batch (`build.photographs.process_batch`).
 
@@ -185,6 +204,7 @@ class PhotographWorker:
             context: one reference to the batch without its photographs; in a list, so that Ray does not fetch it for
                 every call.
             index: where they will be written.
+            stored: those that lie in a store.
 
         Returns:
             What is said of each photograph, and what is kept of them: the second stays in Ray's object store, until
@@ -192,12 +212,13 @@ class PhotographWorker:
 
         Raises:
             ClusterError: this machine does not see the index folder, or the folder of the photographs.
+            FetchError: the store refuses.
         """
         if self._index != index:
-            _require_shared_folders(index, tasks[0].photograph.image)
+            _require_shared_folders(index, None if stored else tasks[0].photograph.image)
             self._index = index
         batch = replace(self._fetch_context(context[0]), tasks=tasks)
-        with tempfile.TemporaryDirectory(prefix="sst-retrieval-") as folder:
+        with self._use_copies(stored), tempfile.TemporaryDirectory(prefix="sst-retrieval-") as folder:
             own = IndexPaths(Path(folder))
             results = process_batch(batch, self._loaded, own, self._budget)
             pictures = read_loose_pictures(own)
@@ -227,6 +248,9 @@ class PhotographWorker:
     def _loaded(self) -> Engines:
         assert self._engines is not None, "start comes first"
         return self._engines
+
+    def _use_copies(self, stored: Mapping[Path, StoredPhotograph]) -> AbstractContextManager[None]:
+        return nullcontext() if self._copies is None else self._copies.used(stored)
 
     def _fetch_context(self, reference: Any) -> Batch:
         """Fetch what the photographs of a group have in common; the last one fetched is kept."""
@@ -274,8 +298,10 @@ def _fetch(memory: RemoteMemory, remember: Callable[[Sequence[Support]], Any]) -
         return remember(ray.get(memory.supports))
 
 
-def _hash(photograph: Path) -> tuple[int, int, str] | None:
+def _hash(photograph: Path, stored: StoredPhotograph | None) -> tuple[int, int, str] | None:
     try:
+        if stored is not None:
+            return stored.size, stored.changed, content_hash(photograph)
         found, begun = photograph.stat(), time.time()
         if found.st_mtime_ns / 1e9 >= begun - SETTLED:
             return None
@@ -284,14 +310,14 @@ def _hash(photograph: Path) -> tuple[int, int, str] | None:
         return None
 
 
-def _require_shared_folders(index: SharedIndex, photograph: Path) -> None:
+def _require_shared_folders(index: SharedIndex, photograph: Path | None) -> None:
     manifest = IndexPaths(index.root).manifest_file
     if not manifest.is_file() or hashlib.sha256(manifest.read_bytes()).hexdigest() != index.manifest:
         raise ClusterError(
             f"the machine {platform.node()} does not see the index folder {index.root}; put it on a file system that "
             "all machines of the cluster mount at the same path"
         )
-    if not photograph.parent.is_dir():
+    if photograph is not None and not photograph.parent.is_dir():
         raise ClusterError(
             f"the machine {platform.node()} does not see the folder of the photographs {photograph.parent}; put it on "
             "a file system that all machines of the cluster mount at the same path"

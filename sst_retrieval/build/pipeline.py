@@ -14,8 +14,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Container, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -45,12 +45,13 @@ from sst_retrieval.build.workers import keep_share, map_on_threads
 from sst_retrieval.collection.specimens import Collection, read_collection, read_references
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import InputError
+from sst_retrieval.fetch.copies_on_demand import CopiesOnDemand, list_stored
 from sst_retrieval.fetch.stores import copy_from_store
 from sst_retrieval.find.contract import compares_groups
 from sst_retrieval.find.cutouts import group_by_photograph
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index.disk import explain_disk_errors
-from sst_retrieval.index.photograph_hashes import PhotographHashes
+from sst_retrieval.index.photograph_hashes import PhotographHashes, get_file_state
 from sst_retrieval.index.reviews import group_by_content
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.vector_files import load_faiss
@@ -87,14 +88,28 @@ def build_index(
         ClusterError: the Ray cluster that `settings.ray` names cannot be used; what was done is kept.
         KeyboardInterrupt: the person stopped it; what was done is kept, and can be searched.
     """
-    started, start_seconds = provenance.now(), time.monotonic()
+    began = provenance.now(), time.monotonic()
     progress = progress or (lambda *_: None)
-    _copy_photographs(table, settings, progress)
-    collection, annotated = _read_inputs(table, supports, settings)
+    copies = _prepare_copies(table, settings, progress)
+    with nullcontext() if copies is None else copies.used():
+        return _build(table, supports, output, settings, progress, copies, began)
+
+
+def _build(
+    table: Path,
+    supports: Path,
+    output: Path,
+    settings: BuildSettings,
+    progress: ProgressCallback,
+    copies: CopiesOnDemand | None,
+    began: tuple[str, float],
+) -> BuildReport:
+    started, start_seconds = began
+    collection, annotated = _read_inputs(table, supports, settings, () if copies is None else copies.photographs)
     load_faiss()  # Needed at the end only; that it is missing should not show after hours of work.
     several = "many" in annotated.individuals.values()
     with (
-        open_runner(settings, finder=several) as runner,
+        open_runner(settings, finder=several, copies=copies) as runner,
         _open_store(output, runner.engines, settings) as store,
     ):
         engines = runner.engines
@@ -103,7 +118,12 @@ def build_index(
         annotated = add_frames_to_fingerprints(annotated, frames)
         if engines.finder is not None:
             annotated = add_finder_to_fingerprints(annotated, engines.finder)
-        hashes = PhotographHashes(store.paths.photograph_hashes_file, content_hash, reread=settings.reread)
+        hashes = PhotographHashes(
+            store.paths.photograph_hashes_file,
+            content_hash,
+            reread=settings.reread,
+            get_state=get_file_state if copies is None else copies.get_state,
+        )
         hashes.compute = runner.hash_ahead(
             hashes.find_changed(_list_planned(collection, annotated, settings)),
             content_hash,
@@ -153,10 +173,13 @@ def _list_planned(collection: Collection, supports: Supports, settings: BuildSet
             yield photograph.image
 
 
-def _copy_photographs(table: Path, settings: BuildSettings, progress: ProgressCallback) -> None:
-    """Bring the copies of photographs that lie in a store up to date; what it does not have is named by the build."""
+def _prepare_copies(table: Path, settings: BuildSettings, progress: ProgressCallback) -> CopiesOnDemand | None:
+    """Bring the copies of photographs that lie in a store up to date; what it does not have is named by the build.
+
+    On a cluster nothing is copied yet: what is returned has each photograph copied where it is needed.
+    """
     if settings.store is None:
-        return
+        return None
     if settings.images is None:
         raise InputError(f"--store {settings.store}: name the folder of the copies with --images")
     references = read_references(
@@ -166,10 +189,16 @@ def _copy_photographs(table: Path, settings: BuildSettings, progress: ProgressCa
         group_column=settings.group_column,
         view_column=settings.view_column,
     )
+    if settings.ray is not None:
+        stored = list_stored(settings.store, references, settings.images)
+        return CopiesOnDemand(settings.store, settings.images, stored)
     copy_from_store(settings.store, references, settings.images, progress=partial(progress, "copying photographs"))
+    return None
 
 
-def _read_inputs(table: Path, supports: Path, settings: BuildSettings) -> tuple[Collection, Supports]:
+def _read_inputs(
+    table: Path, supports: Path, settings: BuildSettings, elsewhere: Container[Path]
+) -> tuple[Collection, Supports]:
     """Read the table and the supports, and refuse groups that cannot be propagated, before any work."""
     check_second_pass(settings.second_pass, settings.propagator)
     collection = read_collection(
@@ -179,6 +208,7 @@ def _read_inputs(table: Path, supports: Path, settings: BuildSettings) -> tuple[
         image_column=settings.image_column,
         group_column=settings.group_column,
         view_column=settings.view_column,
+        elsewhere=elsewhere,
     )
     annotated = read_supports(supports, collection, individuals=settings.individuals)
     annotated.require(settings.groups)

@@ -13,6 +13,7 @@ from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.shard_writer import ShardWriter
 from sst_retrieval.build.workers import PartWorkers, PixelBudget, choose_workers, map_with_parts
 from sst_retrieval.engines import Engines, load_engines
+from sst_retrieval.fetch.copies_on_demand import CopiesOnDemand
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.types import Skipped
 
@@ -109,12 +110,13 @@ class LocalRunner:
 
 
 @contextmanager
-def open_runner(settings: BuildSettings, *, finder: bool) -> Iterator[Runner]:
+def open_runner(settings: BuildSettings, *, finder: bool, copies: CopiesOnDemand | None = None) -> Iterator[Runner]:
     """Load the models where the photographs will be processed (a context manager).
 
     Args:
         settings: of the build.
         finder: whether photographs may show several individuals.
+        copies: as for `build.cluster.open_cluster`.
 
     Raises:
         ModelError: a model cannot be loaded.
@@ -122,7 +124,7 @@ def open_runner(settings: BuildSettings, *, finder: bool) -> Iterator[Runner]:
         ClusterError: the cluster that is asked for cannot be used.
     """
     if settings.ray is not None:
-        with open_cluster(settings, finder=finder) as cluster:
+        with open_cluster(settings, finder=finder, copies=copies) as cluster:
             yield cluster
         return
     engines = load_engines(

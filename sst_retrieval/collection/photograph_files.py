@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -93,11 +93,13 @@ class PhotographFinder:
         folder: where relative paths start.
         inside: True refuses paths that lead out of the folder.
         names: file names that one photograph alone has; they are looked for in the folder itself, too.
+        elsewhere: absolute paths of files that are not there yet, but will be when they are opened.
     """
 
     folder: Path
     inside: bool = False
     names: frozenset[str] = frozenset()
+    elsewhere: Container[Path] = ()
     _lists: dict[Path, dict[str, list[str]]] = field(default_factory=dict)
 
     def find(self, reference: str) -> FoundFile | None:
@@ -108,12 +110,16 @@ class PhotographFinder:
         else:
             candidates = [_to_path(reference), *([name] if name in self.names else [])]
         found = [self._find_path(candidate) for candidate in candidates]
-        best = next((each for each in found if is_file(each.path)), found[0])
+        best = next((each for each in found if self.is_there(each.path)), found[0])
         return best if not self.inside or is_inside(best.path, [self.folder]) else None
+
+    def is_there(self, path: Path) -> bool:
+        """Say whether a path is a file, or will be when it is opened."""
+        return path in self.elsewhere or is_file(path)
 
     def _find_path(self, reference: str) -> FoundFile:
         path = (self.folder / reference).absolute()
-        if is_file(path):
+        if self.is_there(path):
             return FoundFile(path)
         current = self.folder.absolute() if not PurePosixPath(reference).is_absolute() else Path(path.anchor)
         parts = PurePosixPath(reference).parts

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,6 @@ from sst_retrieval.collection.photograph_files import (
     PhotographFinder,
     file_name,
     index_by_file_name,
-    is_file,
     is_web_address,
 )
 from sst_retrieval.collection.photograph_lists import expand_lists
@@ -81,6 +80,7 @@ def read_collection(
     image_column: str | None = None,
     group_column: str | None = None,
     view_column: str | None = None,
+    elsewhere: Container[Path] = (),
 ) -> Collection:
     """Read a specimen table.
 
@@ -92,6 +92,8 @@ def read_collection(
         image_column: column of the photographs' files.
         group_column: column of the groups; one support serves one group.
         view_column: column of the views.
+        elsewhere: absolute paths of photographs that are not there yet, but will be when they are opened
+            (`imaging.absent_files`).
 
     Raises:
         CollectionError: the table cannot be read, is inconsistent, or none of its photographs exists. That some
@@ -123,7 +125,7 @@ def read_collection(
     typed = check_scale_column(infer_types(listed, keep_text))
     notes = list(typed.notes)
     photographs = _find_photographs(
-        typed, roles.image, images or folder, named=images is not None, inside=confined, notes=notes
+        typed, roles.image, images or folder, elsewhere, named=images is not None, inside=confined, notes=notes
     )
     specimens = name_specimens(raw, roles)
     names = name_photographs(
@@ -204,7 +206,14 @@ class _Photograph:
 
 
 def _find_photographs(
-    table: SpecimenTable, column: str, folder: Path, *, named: bool, inside: bool, notes: list[str]
+    table: SpecimenTable,
+    column: str,
+    folder: Path,
+    elsewhere: Container[Path],
+    *,
+    named: bool,
+    inside: bool,
+    notes: list[str],
 ) -> list[_Photograph]:
     """Resolve the path of each row's photograph.
 
@@ -212,13 +221,14 @@ def _find_photographs(
         table: the specimens.
         column: column of the photographs.
         folder: folder that relative paths start from.
+        elsewhere: as for `read_collection`.
         named: whether the folder was given by the caller (or extracted); then files are also found by name alone.
         inside: refuse photographs outside the folder.
         notes: gets what was noted.
     """
     values = [None if value is None else str(value) for value in table.columns[column]]
     by_name = index_by_file_name({value for value in values if value is not None})
-    finder = PhotographFinder(folder, inside, frozenset(by_name) if named else frozenset())
+    finder = PhotographFinder(folder, inside, frozenset(by_name) if named else frozenset(), elsewhere)
     found, respelt, similar = [], [], []
     for row, value in enumerate(values):
         reason = _explain_unusable(table, row, value, by_name, named=named)
@@ -232,7 +242,7 @@ def _find_photographs(
         found.append(_Photograph(file.path))
         respelt += [(value, file.path.name)] * file.is_respelt
         similar += [(value, " and ".join(file.similar))] * bool(file.similar)
-    _require_photographs(table, column, values, found, similar)
+    _require_photographs(table, column, values, found, similar, finder)
     notes += _note_spellings(table, respelt, similar)
     return found
 
@@ -267,6 +277,7 @@ def _require_photographs(
     values: Sequence[str | None],
     found: Sequence[_Photograph],
     similar: Sequence[tuple[str, str]],
+    finder: PhotographFinder,
 ) -> None:
     """Refuse a table of which no photograph could be read."""
     if not any(values):
@@ -274,7 +285,7 @@ def _require_photographs(
     wanted = [each.path for each in found if each.path is not None]
     if not wanted:
         raise CollectionError(next(each.reason for each, value in zip(found, values, strict=True) if value))
-    if not any(map(is_file, wanted)):
+    if not any(map(finder.is_there, wanted)):
         hint = f" (there is {similar[0][1]})" if similar else ""
         raise CollectionError(
             f"{table.source}: none of its {len(wanted):,} photographs exists, for example {wanted[0]}{hint}; "

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sst_retrieval.collection.packed_columns import pack_arrays, pack_columns
 from sst_retrieval.collection.photograph_names import PhotographName
 from sst_retrieval.collection.specimen_table import TableRow
 from sst_retrieval.types import Box, Photograph, Scalar
@@ -41,20 +42,24 @@ class TablePhotographs(Sequence[Photograph]):
         """Take over the columns, which must stay as they are.
 
         Args:
-            columns: of the table.
+            columns: of the table; those of a large one are moved into a file (`collection.packed_columns`).
             names: position of a row in the columns -> what it is called, in the order of the photographs.
             paths: absolute path of each photograph.
             groups: of each photograph.
             places: position of a row in the columns -> where its individual is, if the table says it.
         """
         self.groups = groups
-        self._columns, self._places = columns, places
+        self._columns, self._places = pack_columns(columns), places
         self._rows = array("q", names)
         # Arrow keeps texts one after the other: an eighth of what so many Python objects take.
-        self._ids = pa.array((each.id for each in names.values()), pa.large_string())
-        self._specimens = pa.array((each.specimen for each in names.values()), pa.large_string())
         self._views = pa.array((each.view for each in names.values()), pa.large_string()).dictionary_encode()
-        self._paths = pa.array(map(str, paths), pa.large_string())
+        self._ids, self._specimens, self._paths = pack_arrays(
+            [
+                pa.array((each.id for each in names.values()), pa.large_string()),
+                pa.array((each.specimen for each in names.values()), pa.large_string()),
+                pa.array(map(str, paths), pa.large_string()),
+            ]
+        )
 
     def __len__(self) -> int:
         """Count the photographs."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -32,10 +33,14 @@ RECORD_EVERY = 200
 THREADS = 16
 """Photographs that are copied at the same time."""
 
+CHECKSUMS = ("ETag", "etag", "md5Hash", "content_md5")
+TIMES = ("LastModified", "mtime", "updated", "created")
+"""What stores call the checksum of a file, and the time when it was changed."""
+
 MAX_BYTES = 1_000_000_000
 """A larger file is no photograph."""
 
-_OTHER_WAYS = {
+OTHER_WAYS = {
     "http": "fetch them with: sst-retrieval fetch",
     "https": "fetch them with: sst-retrieval fetch",
     "file": "name the folder with --images alone",
@@ -79,8 +84,8 @@ def copy_from_store(
         FetchError: the store refuses to answer, has none of the photographs, or a file is too large.
         OSError: the disk does not take the copies.
     """
-    system, root = open_store(store, option="--store ", refused=_OTHER_WAYS)
-    wanted = _plan_copies(store, root, references, folder)
+    system, root = open_store(store, option="--store ", refused=OTHER_WAYS)
+    wanted = plan_copies(store, root, references, folder)
     folder.mkdir(parents=True, exist_ok=True)
     record = _Record(folder / RECORD_NAME)
     counts = {"copied": 0, "kept": 0}
@@ -162,7 +167,7 @@ def explain_store_errors(key: str) -> Iterator[None]:
         raise FetchError(f"{key} cannot be copied: {type(error).__name__}: {error}") from error
 
 
-def _plan_copies(store: str, root: str, references: Iterable[str], folder: Path) -> dict[str, tuple[str, str]]:
+def plan_copies(store: str, root: str, references: Iterable[str], folder: Path) -> dict[str, tuple[str, str]]:
     """Plan the copies: name in the folder -> (path in the store, what the table calls it)."""
     prefix = store.rstrip("/") + "/"
     planned: dict[str, tuple[str, str]] = {}
@@ -190,25 +195,43 @@ def _copy(system: Any, key: str, path: Path, name: str, record: _Record) -> str 
     try:
         with explain_store_errors(key):
             about = system.info(key)
-            size, version = int(about["size"] or 0), _read_version(about)
+            size, version = int(about["size"] or 0), read_version(about)
             if record.knows(name, size, version) and path.is_file() and path.stat().st_size == size:
                 return "kept"
             if size > MAX_BYTES:
                 raise FetchError(f"{key} has {size / 1e6:,.0f} MB; that is no photograph: take it out of the table")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as temporary:
-                system.get_file(key, str(temporary))
-                if temporary.stat().st_size != size:
-                    raise FetchError(f"{key} changed while it was copied; build again when it is no longer written")
+            copy_file(system, key, path, size)
     except FileNotFoundError:
         return None
     record.add(name, size, version)
     return "copied"
 
 
-def _read_version(about: Mapping[str, Any]) -> str:
+def copy_file(system: Any, key: str, path: Path, size: int, changed: int = -1) -> None:
+    """Copy a photograph from a store; it appears under its name when it is complete.
+
+    Args:
+        system: the store's.
+        key: path in the store.
+        path: of the copy.
+        size: in bytes, as the store says.
+        changed: time of change that the copy gets, in nanoseconds; below 0 it gets the present one.
+
+    Raises:
+        FetchError: it has another size.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        system.get_file(key, str(temporary))
+        if temporary.stat().st_size != size:
+            raise FetchError(f"{key} changed while it was copied; build again when it is no longer written")
+        if changed >= 0:
+            os.utime(temporary, ns=(changed, changed))
+
+
+def read_version(about: Mapping[str, Any]) -> str:
     """Read what tells one version of a file from the next: a checksum if the store has one, else the time."""
-    for name in ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "updated", "created"):
+    for name in (*CHECKSUMS, *TIMES):
         if about.get(name) is not None:
             return f"{name} {about[name]}"
     return ""

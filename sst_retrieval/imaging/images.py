@@ -26,8 +26,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from sst_retrieval.errors import ImageError
+from sst_retrieval.errors import ImageError, SSTError
 from sst_retrieval.files import atomic_write
+from sst_retrieval.imaging.absent_files import fetch_file
 from sst_retrieval.imaging.depth import UnsupportedPixelsError
 from sst_retrieval.imaging.png_header import check_png
 from sst_retrieval.imaging.sources import DECODING_ERRORS, Source, open_by_pillow, open_source, silence_pillow
@@ -366,12 +367,13 @@ def _free_memory() -> int | None:
 def _open_file(path: Path, *, empty: bool = False) -> Iterator[BufferedReader]:
     """Open a file that may be a picture; a pipe or a device would wait for ever or never end."""
     try:
+        fetch_file(path)
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
             raise ImageError(f"{path} is {_kind_of(status.st_mode)}, not a photograph; check the path")
         file = path.open("rb")
     except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
+        if isinstance(error, SSTError):
             raise
         raise ImageError(_unreadable(path, error)) from error
     with file:

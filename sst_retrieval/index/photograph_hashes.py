@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,20 @@ SETTLED = 3.0
 _COLUMNS = pa.schema([("path", pa.string()), ("size", pa.int64()), ("changed", pa.int64()), ("hash", pa.string())])
 
 
+FileState: TypeAlias = tuple[int, int]
+"""Size in bytes, and time of change in nanoseconds; below 0 if that is not known."""
+
+
+def get_file_state(path: Path) -> FileState:
+    """Return the state of a file.
+
+    Raises:
+        OSError: there is none.
+    """
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
 class PhotographHashes:
     """The hashes of photographs that builds of an index have computed.
 
@@ -30,14 +45,23 @@ class PhotographHashes:
         compute: computes the hash of a file; may be changed between two calls.
     """
 
-    def __init__(self, record: Path, compute: Callable[[Path], str], *, reread: bool = False) -> None:
+    def __init__(
+        self,
+        record: Path,
+        compute: Callable[[Path], str],
+        *,
+        reread: bool = False,
+        get_state: Callable[[Path], FileState] = get_file_state,
+    ) -> None:
         """Read the record.
 
         Args:
             record: `IndexPaths.photograph_hashes_file`; it need not exist.
             compute: computes the hash of a file.
             reread: do not use the record, but write it anew.
+            get_state: returns size and time of change of a file, in nanoseconds, or raises OSError if there is none.
         """
+        self._get_state = get_state
         self._record, self.compute = record, compute
         self._known = {} if reread else _read(record)
         self._new: dict[str, tuple[int, int, str]] = {}
@@ -48,11 +72,11 @@ class PhotographHashes:
         changed = []
         for photograph in dict.fromkeys(photographs):
             try:
-                found = photograph.stat()
+                found = self._get_state(photograph)
             except OSError:
                 continue
             known = self._known.get(str(photograph))
-            if known is None or known[:2] != (found.st_size, found.st_mtime_ns):
+            if known is None or known[:2] != found:
                 changed.append(photograph)
         return changed
 
@@ -64,18 +88,18 @@ class PhotographHashes:
         """
         name = str(photograph)
         try:
-            found = photograph.stat()
+            size, changed = self._get_state(photograph)
         except OSError:
             return self.compute(photograph)  # It says what is wrong.
         known = self._known.get(name)
-        if known is not None and known[:2] == (found.st_size, found.st_mtime_ns):
+        if known is not None and known[:2] == (size, changed):
             return known[2]
         begun = time.time()
         content = self.compute(photograph)
         self.read += 1
         self._known.pop(name, None)
-        if found.st_mtime_ns / 1e9 < begun - SETTLED:
-            self._new[name] = (found.st_size, found.st_mtime_ns, content)
+        if 0 <= changed / 1e9 < begun - SETTLED:
+            self._new[name] = (size, changed, content)
         return content
 
     def write(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fakes import FAKES, FakeMemory, FakeTracker, a_collection_of, build_fake, paint
+from museum_store import ORDERS
 from shades import SECOND, build_shades, shade_collection
 from trays import TRAYS, a_collection_of_trays, build_trays
 
@@ -30,6 +32,7 @@ from sst_retrieval.build.cluster_worker import RowsLostError, SharedIndex
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.worker_pool import MAX_DEATHS
 from sst_retrieval.errors import ClusterError, IndexFolderError, InputError, ModelError
+from sst_retrieval.files import remove
 from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.index import thumbnails
 from sst_retrieval.index.paths import IndexPaths
@@ -38,9 +41,6 @@ from sst_retrieval.index.staged_shards import StagedShard
 from sst_retrieval.index.store import Store
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Propagated, RGBImage
-
-ORDERS = "SST_TEST_ORDERS"
-"""Environment variable: the folder in which a test leaves orders for the workers."""
 
 
 class ObedientTracker(FakeTracker):
@@ -100,7 +100,7 @@ def cluster(orders: Path) -> Iterator[Any]:
 @pytest.fixture
 def settings(cluster: Any, orders: Path) -> BuildSettings:
     for order in orders.iterdir():
-        order.unlink()
+        remove(order)
     return replace(FAKES, propagator="test_cluster:ObedientTracker", ray=cluster.address)
 
 
@@ -324,6 +324,34 @@ def test_a_second_pass(tmp_path: Path, settings: BuildSettings) -> None:
     build_shades(table, tmp_path / "plain")
     build_shades(table, tmp_path / "index", replace(SECOND, ray=settings.ray))
     assert list_rows(tmp_path / "index") == list_rows(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("individuals", ["one", "many"])
+def test_photographs_of_a_store_are_fetched_by_who_needs_them(
+    tmp_path: Path, settings: BuildSettings, orders: Path, monkeypatch: pytest.MonkeyPatch, individuals: str
+) -> None:
+    monkeypatch.setenv(ORDERS, str(orders))
+    many = individuals == "many"
+    table = a_collection_of_trays(tmp_path) if many else a_collection_of(tmp_path)
+    build, plain = (build_trays, TRAYS) if many else (build_fake, replace(FAKES, propagator=settings.propagator))
+    build(table, tmp_path / "plain", plain)
+    shutil.move(tmp_path / "images", orders / "store" / "images")
+    copies = tmp_path / "copies"
+    on_ray = replace(plain, ray=settings.ray, store="museum://", images=copies)
+    build(table, tmp_path / "index", on_ray)
+    assert list_rows(tmp_path / "index") == list_rows(tmp_path / "plain")
+    fetched = [line.split() for line in (orders / "fetched").read_text().splitlines()]
+    names = {path.name for path in (orders / "store" / "images").iterdir()}
+    assert {name for _, name in fetched} == names
+    supports = {path.stem for path in (tmp_path / "supports").iterdir()}
+    own = {Path(name).stem for process, name in fetched if int(process) == os.getpid()}
+    assert own <= supports  # The driver opens no others.
+    shutil.rmtree(copies)
+    (orders / "fetched").unlink()
+    again = build(table, tmp_path / "index", on_ray)
+    assert (again.processed, again.reused) == (0, len(names))
+    fetched = [line.split() for line in (orders / "fetched").read_text().splitlines()]
+    assert {Path(name).stem for _, name in fetched} <= supports
 
 
 def test_photographs_are_hashed_by_workers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -14,9 +15,11 @@ import pytest
 from fakes import FAKES, build_fake, every_region, same_region
 from fsspec.implementations.memory import MemoryFileSystem
 
-from sst_retrieval.errors import CollectionError, FetchError, InputError
-from sst_retrieval.fetch import stores
+from sst_retrieval.errors import CollectionError, FetchError, ImageError, InputError
+from sst_retrieval.fetch import copies_on_demand, stores
+from sst_retrieval.fetch.copies_on_demand import CopiesOnDemand, list_stored
 from sst_retrieval.fetch.stores import RECORD_NAME, copy_from_store
+from sst_retrieval.imaging.images import content_hash
 from sst_retrieval.search.index import open_index
 
 STORE = "memory://museum/photographs"
@@ -220,3 +223,90 @@ def test_a_build_of_photographs_on_an_s3_server(bucket: Any, ten: Path, tmp_path
     assert build_fake(table, tmp_path / "index", settings).processed == 10
     ours, theirs = every_region(tmp_path / "index"), every_region(ten / "index")
     assert [key for key in theirs if not same_region(ours[key], theirs[key])] == []
+
+
+# ------------------------------------------------------------------------------------------ copies that are opened
+
+
+def test_photographs_are_copied_when_they_are_opened(
+    memory: MemoryFileSystem, asked: list[str], tmp_path: Path
+) -> None:
+    for name, content in (("a.png", b"first"), ("deep/b.png", b"second"), ("c.png", b"third")):
+        put(memory, f"photographs/{name}", content)
+    stored = list_stored(STORE, ["a.png", f"{STORE}/deep/b.png", "gone.png"], tmp_path)
+    a, b, gone = (tmp_path / name for name in ("a.png", "b.png", "gone.png"))
+    assert (list(stored), [each.size for each in stored.values()]) == ([a, b], [5, 6])
+    copies = CopiesOnDemand(STORE, tmp_path, stored)
+    assert asked == []
+    with copies.used():
+        assert content_hash(a) == hashlib.sha256(b"first").hexdigest()
+        content_hash(a)
+        assert asked == ["/museum/photographs/a.png"]
+        with pytest.raises(ImageError, match="does not exist"):
+            content_hash(gone)
+        (tmp_path / "own.png").write_bytes(b"own")
+        assert content_hash(tmp_path / "own.png") == hashlib.sha256(b"own").hexdigest()
+    with pytest.raises(ImageError, match="does not exist"):
+        content_hash(b)  # Nobody fetches it any more.
+    assert copies.get_state(a) == (a.stat().st_size, a.stat().st_mtime_ns)
+    with pytest.raises(FileNotFoundError):
+        copies.get_state(gone)
+
+
+def test_another_version_is_copied_again(memory: MemoryFileSystem, asked: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    for content in (b"first", b"other"):  # Of the same size.
+        put(memory, "photographs/a.png", content)
+        for _ in range(2):
+            with CopiesOnDemand(STORE, tmp_path, list_stored(STORE, ["a.png"], tmp_path)).used():
+                assert content_hash(path) == hashlib.sha256(content).hexdigest()
+    assert asked == ["/museum/photographs/a.png"] * 2
+
+
+def test_many_photographs_are_listed_at_once(
+    memory: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "deep/b.png"):
+        put(memory, f"photographs/{name}", b"content")
+    wanted = ["a.png", "deep/b.png", "gone.png"]
+    one_by_one = list_stored(STORE, wanted, tmp_path)
+    monkeypatch.setattr(copies_on_demand, "FEW", 0)
+    monkeypatch.setattr(copies_on_demand, "_ask_each", None)
+    assert list_stored(STORE, wanted, tmp_path) == one_by_one
+    assert len(one_by_one) == 2
+    with pytest.raises(FetchError, match=r"has none of the 1 photographs that the table names below it, such as gone"):
+        list_stored(STORE, ["gone.png"], tmp_path)
+
+
+def test_old_copies_make_room(memory: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["a.png", "b.png", "c.png"]
+    for name in names:
+        put(memory, f"photographs/{name}", b"content")
+    (tmp_path / "own.png").write_bytes(b"own")
+    stored = list_stored(STORE, names, tmp_path)
+    copies = CopiesOnDemand(STORE, tmp_path)
+    for name in names:
+        with copies.used({tmp_path / name: stored[tmp_path / name]}):
+            content_hash(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*names, "own.png"]
+    (tmp_path / "b.png").unlink()
+    monkeypatch.setattr(copies_on_demand, "SPARE_BYTES", 10**18)
+    with copies.used({tmp_path / "b.png": stored[tmp_path / "b.png"]}):
+        content_hash(tmp_path / "b.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.png", "own.png"]
+
+
+def test_a_store_that_refuses_or_a_full_disk_ends_it(
+    memory: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(memory, "photographs/a.png", b"content")
+    copies = CopiesOnDemand(STORE, tmp_path, list_stored(STORE, ["a.png"], tmp_path))
+    for error, reason in ((PermissionError("no key"), "no key"), (OSError(28, "No space left", "x"), "make room")):
+
+        def refuse(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(MemoryFileSystem, "get_file", refuse)
+        with copies.used(), pytest.raises(FetchError, match=reason):
+            content_hash(tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []

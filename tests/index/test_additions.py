@@ -23,7 +23,7 @@ from killing import kill_everywhere
 import sst_retrieval as sst
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.imaging import masks
-from sst_retrieval.index import addition, codes, epochs, generation, owner_additions, vectors
+from sst_retrieval.index import addition, batch_search, codes, epochs, generation, owner_additions, vectors
 from sst_retrieval.index.catalog import Catalog
 from sst_retrieval.index.epochs import Epoch, open_vectors, read_epoch, read_removed_ids
 from sst_retrieval.index.owners import Owners
@@ -319,6 +319,82 @@ def test_search_over_segments_agrees_with_brute_force(
             np.testing.assert_allclose(given[::-1], scores, atol=2e-9)
             bounds = index.bounds(query, index.ids[::-1], weights=weights)
             assert bounds is None or (bounds[::-1] >= scores - 1e-9).all()
+
+
+PREDICATES = {
+    None: lambda each: True,
+    "sex = 'f'": lambda each: each.metadata["sex"] == "f",
+    "sex <> 'f'": lambda each: each.metadata["sex"] != "f",
+    "photograph < 'p11' OR photograph >= 'p20'": lambda each: not "p11" <= each.photograph.id < "p20",
+    "sex = 'm' AND photograph > 'p03'": lambda each: each.metadata["sex"] == "m" and each.photograph.id > "p03",
+}
+WEIGHTS = (None, {"colour": 1}, {"pattern": 1}, {"shape": 2, "colour": 1}, {"pattern": 1, "colour": 0.3, "shape": 0})
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    data=st.data(),
+    taken=st.lists(steps, min_size=1, max_size=4),
+    beside=st.sampled_from([0, 0.2, 100]),
+    coded=st.booleans(),
+    many=st.sampled_from([0, 400]),
+)
+def test_hits_over_a_linked_catalog_agree_with_brute_force(
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+    taken: list[Step],
+    beside: float,
+    coded: bool,
+    many: int,
+) -> None:
+    """Through the public search, whatever of the catalog is linked and whatever was made whole again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(epochs, "MOST_CHANGED", 100)
+        patch.setattr(addition, "MOST_TOUCHED", 1)
+        patch.setattr(codes, "MIN_REGIONS", 1 if coded else 10**9)
+        for module in (vectors, batch_search):
+            patch.setattr(module, "MANY_REACHING", many)
+            for name in ("CODES_LIMIT", "FIRST_BOUNDS", "USEFUL_SHARE"):
+                patch.setattr(module, name, 1)
+        keep_beside(patch, beside)
+        store = first_index(tmp_path_factory.mktemp("hits") / "index")
+        known = set(FIRST)
+        for seed, step in enumerate(taken, start=1):
+            take(store, step, known, seed)
+            known = (known | set(step.photographs)) - step.leave
+        with sst.open_index(store.path) as index:
+            names, stored = index.vectors("wing")
+            if not names:
+                return
+            everyone = {each.id: each for each in index.iterate_individuals()}
+            asked = []
+            for _ in range(4):
+                like, unlike = (data.draw(st.lists(st.sampled_from(names), min_size=n, max_size=2)) for n in (1, 0))
+                query = {"like": [(name, "wing") for name in like], "unlike": [(name, "wing") for name in unlike]}
+                query |= {"k": data.draw(st.integers(1, 30)), "weights": data.draw(st.sampled_from(WEIGHTS))}
+                asked.append({**query, "where": data.draw(st.sampled_from(list(PREDICATES)))})
+            together = list(index.search_many(asked, per="individual"))
+            for query, answer in zip(asked, together, strict=True):
+                hits = index.search(**query, per="individual")
+                assert answer == hits
+                own = [name for name, _ in (*query["like"], *query["unlike"])]
+                weights = dict.fromkeys(BLOCKS, 1.0) if query["weights"] is None else query["weights"]
+                examples = [
+                    QueryExample(stored[[names.index(name)]], weight / len(pairs))
+                    for pairs, weight in ((query["like"], 1.0), (query["unlike"], -0.5))
+                    for name, _ in pairs
+                ]
+                scores = brute_force(stored, examples, np.array([float(weights.get(name, 0)) for name in BLOCKS]))
+                passing = [
+                    (score, name)
+                    for score, name in zip(scores, names, strict=True)
+                    if name not in own and PREDICATES[query["where"]](everyone[name])
+                ]
+                expected = sorted((score for score, _ in passing), reverse=True)[: query["k"]]
+                assert [hit.similarity for hit in hits] == pytest.approx(np.clip(expected, 0, 1), abs=2e-9)
+                score_of = {name: score for score, name in passing}
+                assert [score_of[hit.individual] for hit in hits] == pytest.approx(expected, abs=2e-9)
+                assert len({hit.individual for hit in hits}) == len(hits)
 
 
 def brute_force(stored: np.ndarray, query: list[QueryExample], weights: np.ndarray) -> np.ndarray:

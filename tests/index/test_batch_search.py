@@ -34,10 +34,13 @@ def test_batches_agree_with_single_searches(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codes, "MIN_REGIONS", 1)
+        close = data.draw(st.sampled_from([0, 3, 400]))
         for module in (vectors, batch_search):
             patch.setattr(module, "CODES_LIMIT", 1 if coded else 1000)
             patch.setattr(module, "FIRST_BOUNDS", 1)
             patch.setattr(module, "USEFUL_SHARE", 1)
+            patch.setattr(module, "MANY_REACHING", close)
+        patch.setattr(batch_search, "FEW_CANDIDATES", data.draw(st.sampled_from([-1, 2, 256])))
         patch.setattr(batch_search, "AT_ONCE", data.draw(st.sampled_from([1, 2, 128])))
         multiply = byte_products._multiply_floats if product == "floats" else byte_products._multiply_bytes
         patch.setattr(byte_products, "_choose_product", lambda: multiply)
@@ -47,7 +50,9 @@ def test_batches_agree_with_single_searches(
         ids = None if inside is None else index.ids[np.array(inside)]
         wanted = [
             BatchQuery(
-                examples, data.draw(st.integers(1, 8)), data.draw(st.sampled_from([EQUAL, np.array([1.0, 0, 3])]))
+                examples,
+                data.draw(st.integers(1, 8)),
+                data.draw(st.sampled_from([EQUAL, np.array([1.0, 0, 3]), np.array([0, 1.0, 0])])),
             )
             for examples in asked
         ]
