@@ -50,9 +50,11 @@ class EfficientNetTrunk:
         name: the model; goes into the provenance.
         device: where it runs.
         weights: name, file, sha256 and licence of the weights, for the provenance.
+        most_together: images that can go through it at once.
     """
 
     name = "efficientnet-lite0"
+    most_together = 8
 
     def __init__(self, device: str = "auto") -> None:
         """Build the network and load its weights.
@@ -72,15 +74,19 @@ class EfficientNetTrunk:
         self._fused = FusedBlocks(self._levels_of_blocks) if can_fuse(self.device) else None
 
     @torch.inference_mode()
-    def levels(self, images: npt.NDArray[np.uint8], *, deepest: int = len(STRIDES)) -> list[torch.Tensor]:
+    def levels(
+        self, images: npt.NDArray[np.uint8], *, deepest: int = len(STRIDES), together: int = 1
+    ) -> list[torch.Tensor]:
         """Compute the feature maps of images of one size.
 
         The images go through the network one by one: convolutions choose their algorithm, and with it the last
-        bits of the result, by the size of the batch. So a result never depends on the other images of the call.
+        bits of the result, by the size of the batch. So a result never depends on the other images of the call, unless
+        the caller, who always has as many, says how many may go together: small ones are faster so.
 
         Args:
             images: uint8 (N, H, W, 3), RGB.
             deepest: how many levels are computed, finest first, 1..5.
+            together: how many images go through the network at once.
 
         Returns:
             One float32 tensor (N, CHANNELS[l], ceil(H / STRIDES[l]), ceil(W / STRIDES[l])) a level, on `device`.
@@ -93,7 +99,7 @@ class EfficientNetTrunk:
         # A copy: torch requires writable memory.
         batch = torch.from_numpy(images.copy()).to(self.device)
         pixels = (batch.permute(0, 3, 1, 2).float() - 127) / 128  # Channels last in memory, as the network.
-        each = [self._levels(one, deepest) for one in pixels.split(1)]
+        each = [self._levels(one, deepest) for one in pixels.split(min(together, self.most_together))]
         return each[0] if len(each) == 1 else [torch.cat(level) for level in zip(*each, strict=True)]
 
     def _levels(self, pixels: torch.Tensor, deepest: int) -> list[torch.Tensor]:

@@ -33,6 +33,8 @@ MAX_STREAMS = 16
 class OpenVinoTrunk(EfficientNetTrunk):
     """EfficientNet-lite0 up to its last feature map, on the processor, by OpenVINO. Several threads may call it."""
 
+    most_together = 1
+
     def __init__(self, device: str = "auto") -> None:
         """Load the weights.
 

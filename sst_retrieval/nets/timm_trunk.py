@@ -85,12 +85,15 @@ class TimmTrunk:
         self._probe(model)
 
     @torch.inference_mode()
-    def levels(self, images: npt.NDArray[np.uint8], *, deepest: int = len(STRIDES)) -> list[torch.Tensor]:
+    def levels(
+        self, images: npt.NDArray[np.uint8], *, deepest: int = len(STRIDES), together: int = 1
+    ) -> list[torch.Tensor]:
         """Compute the feature maps of images of one size, each image by itself, so that none depends on the others.
 
         Args:
             images: uint8 (N, H, W, 3), RGB.
             deepest: how many levels are computed, finest first, 1..5.
+            together: how many images may go through the network at once; here each goes alone.
 
         Returns:
             One float32 tensor (N, C, h, w) a level, on `device`; C is 0 for a level that the model lacks.

@@ -13,9 +13,9 @@ from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.images import read_image, read_labels
 from sst_retrieval.imaging.masks import from_labels
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
-from sst_retrieval.track.dense.propagator import DensePropagator, propose_starts
+from sst_retrieval.track.dense.propagator import DensePropagator, propose_starts, warp_poses
 from sst_retrieval.track.dense.trained_decoder import TrainedDecoder
-from sst_retrieval.types import RGBImage, Support
+from sst_retrieval.types import Frame, RGBImage, Support
 
 
 def photograph(left: int, right: int) -> RGBImage:
@@ -63,3 +63,19 @@ def test_wings_that_are_hardly_seen_are_found(shared_data: Path, trunk: Efficien
         truth = labels(name)
         ious = [(a & b).sum() / (a | b).sum() for a, b in zip(found.masks, truth, strict=True)]
         assert np.mean(ious) > 0.7, name
+
+
+def test_a_view_in_the_mirror_is_the_mirror_image_of_another_view() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    poses = frames.pose_hypotheses(frames.square_frame((40, 30), 70, 0.3), 8)
+    asked: list[Frame] = []
+
+    def warp(pose: Frame) -> RGBImage:
+        asked.append(pose)
+        return frames.warp_image(image, pose, 32)
+
+    views = warp_poses(warp, poses)
+    assert asked == poses[:8]
+    for view, pose in zip(views, poses, strict=True):
+        difference = np.abs(view.astype(int) - frames.warp_image(image, pose, 32))
+        assert difference.max() <= 1  # Rounding.
