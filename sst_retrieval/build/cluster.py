@@ -52,6 +52,10 @@ from sst_retrieval.types import Detection, FeatureGrid, Propagated, RGBImage, Sk
 WINDOW = 8
 """Batches per worker that are started before the result of the oldest is taken; so many wait for a slow photograph."""
 
+BUNDLE = 4
+"""Batches that go to a worker in one call, once each worker has had `WINDOW`: a call costs this process a millisecond
+or two, whatever is in it."""
+
 SHARDS_AT_ONCE = 4
 """Shards that are written at the same time."""
 
@@ -213,8 +217,8 @@ class ClusterRunner:
         index = SharedIndex(paths.root.absolute(), manifest, dict(shards.blocks))
         run = _Run(self._pool, index, shards, self._stored)
         try:
-            for batch in batches:
-                run.begin(batch)
+            for bundle in _bundle(batches, WINDOW * self.workers):
+                run.begin(bundle)
                 while run.is_oldest_done(WINDOW * self.workers):
                     yield run.finish()
             while run.pending:
@@ -230,15 +234,15 @@ class ClusterRunner:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A batch that a worker processes.
+    """Batches that a worker processes in one call.
 
     Attributes:
-        batch: the photographs.
+        batches: of one group.
         context: Ray's reference to what they have in common.
         answer: what is said of them, and Ray's reference to what is kept.
     """
 
-    batch: Batch
+    batches: Sequence[Batch]
     context: Any
     answer: Future[tuple[list[PhotographDone | Skipped], Any]]
 
@@ -257,7 +261,7 @@ class _Run:
     """The photographs of a build on their way: in process, then in the object store, then in a shard.
 
     Attributes:
-        pending: batches that were begun, oldest first.
+        pending: calls that were begun, oldest first.
     """
 
     def __init__(
@@ -271,18 +275,19 @@ class _Run:
         self._photographs = 0
         self._due: deque[_Due] = deque()
 
-    def begin(self, batch: Batch) -> None:
-        """Give a batch to the workers."""
-        if self._context is None or self._context[0] is not batch.annotations:  # Another group.
-            self._context = batch.annotations, self._ray.put(replace(batch, tasks=()))
-        self.pending.append(self._submit(batch, self._context[1]))
+    def begin(self, batches: Sequence[Batch]) -> None:
+        """Give batches of one group to the workers."""
+        first = batches[0]
+        if self._context is None or self._context[0] is not first.annotations:  # Another group.
+            self._context = first.annotations, self._ray.put(replace(first, tasks=()))
+        self.pending.append(self._submit(batches, self._context[1]))
 
     def is_oldest_done(self, most: int) -> bool:
-        """Say whether the oldest batch is done, or must be waited for because so many are pending."""
+        """Say whether the oldest call is done, or must be waited for because so many are pending."""
         return len(self.pending) >= most or (bool(self.pending) and self.pending[0].answer.done())
 
     def finish(self) -> list[PhotographDone | Skipped]:
-        """Take the answer about the oldest batch, and have a shard written if one is due."""
+        """Take the answer to the oldest call, and have a shard written if one is due."""
         begun = self.pending.popleft()
         results = []
         for part in self._process_again(begun):
@@ -307,23 +312,26 @@ class _Run:
                 self._adopt()
 
     def _process_again(self, begun: _Begun) -> list[_Begun]:
-        """Wait for a batch; one at which workers died is processed photograph by photograph."""
+        """Wait for a call; what workers died at is processed photograph by photograph."""
         try:
             begun.answer.result()
             return [begun]
         except WorkerLostError as error:
-            tasks = begun.batch.tasks
-            if len(tasks) == 1:
+            single = [replace(batch, tasks=[task]) for batch in begun.batches for task in batch.tasks]
+            if len(single) == 1:
                 answer: Future[Any] = Future()
-                answer.set_result(([Skipped(tasks[0].photograph.id, "propagation", str(error))], None))
+                answer.set_result(([Skipped(single[0].tasks[0].photograph.id, "propagation", str(error))], None))
                 return [replace(begun, answer=answer)]
-            single = [self._submit(replace(begun.batch, tasks=[task]), begun.context) for task in tasks]
-            return [part for each in single for part in self._process_again(each)]
+            again = [self._submit([batch], begun.context) for batch in single]
+            return [part for each in again for part in self._process_again(each)]
 
-    def _submit(self, batch: Batch, context: Any) -> _Begun:
-        stored = _select(self._stored, [task.photograph.image for task in batch.tasks])
-        answer = self._pool.submit("process", batch.tasks, [context], self._index, stored, answers=2)
-        return _Begun(batch, context, answer)
+    def _submit(self, batches: Sequence[Batch], context: Any) -> _Begun:
+        parts = [batch.tasks for batch in batches]
+        stored = _select(self._stored, [task.photograph.image for tasks in parts for task in tasks])
+        # Several are taken apart at the first death: it may be of one of them, which costs the others nothing then.
+        deaths = MAX_DEATHS if len(parts) == 1 else 1
+        answer = self._pool.submit("process", parts, [context], self._index, stored, answers=2, deaths=deaths)
+        return _Begun(batches, context, answer)
 
     def _keep(self, done: _Begun) -> None:
         results, reference = done.answer.result()
@@ -357,8 +365,23 @@ class _Run:
                 kept: Processed = self._ray.get(reference, timeout=FETCH_SECONDS)
                 return kept
             except self._ray.exceptions.RayError:
-                _, reference = self._submit(done.batch, done.context).answer.result()
+                _, reference = self._submit(done.batches, done.context).answer.result()
         raise ClusterError("machines are lost faster than photographs are processed; look after the cluster")
+
+
+def _bundle(batches: Iterable[Batch], singly: int) -> Iterator[list[Batch]]:
+    """Put batches of one group together, so many first ones singly; those that may show many individuals stay alone."""
+    bundle: list[Batch] = []
+    for number, batch in enumerate(batches):
+        if bundle and (bundle[0].annotations is not batch.annotations or len(bundle) == BUNDLE):
+            yield bundle
+            bundle = []
+        bundle.append(batch)
+        if number < singly or batch.group_finder is not None:
+            yield bundle
+            bundle = []
+    if bundle:
+        yield bundle
 
 
 def _select(stored: Mapping[Path, StoredPhotograph], paths: Sequence[Path]) -> dict[Path, StoredPhotograph]:

@@ -192,16 +192,16 @@ class PhotographWorker:
 
     def process(
         self,
-        tasks: Sequence[Task],
+        parts: Sequence[Sequence[Task]],
         context: Sequence[Any],
         index: SharedIndex,
         stored: Mapping[Path, StoredPhotograph],
     ) -> tuple[list[PhotographDone | Skipped], Processed]:
-        """Process the photographs of a batch (`build.photographs.process_batch`).
+        """Process the photographs of batches of one group, one after the other (`build.photographs.process_batch`).
 
         Args:
-            tasks: the photographs.
-            context: one reference to the batch without its photographs; in a list, so that Ray does not fetch it for
+            parts: the photographs of each batch.
+            context: one reference to a batch without its photographs; in a list, so that Ray does not fetch it for
                 every call.
             index: where they will be written.
             stored: those that lie in a store.
@@ -215,12 +215,16 @@ class PhotographWorker:
             FetchError: the store refuses.
         """
         if self._index != index:
-            _require_shared_folders(index, None if stored else tasks[0].photograph.image)
+            _require_shared_folders(index, None if stored else parts[0][0].photograph.image)
             self._index = index
-        batch = replace(self._fetch_context(context[0]), tasks=tasks)
+        batch = self._fetch_context(context[0])
         with self._use_copies(stored), tempfile.TemporaryDirectory(prefix="sst-retrieval-") as folder:
             own = IndexPaths(Path(folder))
-            results = process_batch(batch, self._loaded, own, self._budget)
+            results = [
+                result
+                for tasks in parts
+                for result in process_batch(replace(batch, tasks=tasks), self._loaded, own, self._budget)
+            ]
             pictures = read_loose_pictures(own)
         done = [each if isinstance(each, Skipped) else PhotographDone(each.photograph, each.notes) for each in results]
         kept = tuple(each for each in results if isinstance(each, PhotographRows))

@@ -35,6 +35,7 @@ class _Call:
     method: str
     arguments: tuple[Any, ...]
     answers: int = 1
+    most_deaths: int = MAX_DEATHS
     deaths: int = 0
     future: Future[Any] = field(default_factory=Future)
 
@@ -89,7 +90,7 @@ class WorkerPool:
                 "(`ray status` shows them): free cores, or add machines"
             ) from error
 
-    def submit(self, method: str, *arguments: Any, answers: int = 1) -> Future[Any]:
+    def submit(self, method: str, *arguments: Any, answers: int = 1, deaths: int = MAX_DEATHS) -> Future[Any]:
         """Have a worker answer a call.
 
         Args:
@@ -97,11 +98,12 @@ class WorkerPool:
             arguments: of the method.
             answers: 2 of a method that returns a pair whose second part stays in the object store: the future then
                 has the first part, and Ray's reference to the second.
+            deaths: workers that may die at it before it is given up.
 
         Returns:
-            Its answer; `WorkerLostError` if several workers died at it.
+            Its answer; `WorkerLostError` if so many workers died at it.
         """
-        call = _Call(method, arguments, answers)
+        call = _Call(method, arguments, answers, deaths)
         with self._changed:
             if self._failure is not None:
                 call.future.set_exception(self._failure)
@@ -227,7 +229,7 @@ class WorkerPool:
         first.deaths += 1
         self._deaths_in_a_row += 1
         calls = [call for _, call in worker.calls if call.method != "start"]
-        if first.method != "start" and first.deaths >= MAX_DEATHS:
+        if first.method != "start" and first.deaths >= first.most_deaths:
             calls.remove(first)
             first.future.set_exception(
                 WorkerLostError(f"{first.deaths} workers died at it, one after the other; the last one: {reason}")

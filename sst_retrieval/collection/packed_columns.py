@@ -132,6 +132,6 @@ def _find_kind(values: Sequence[Scalar]) -> pa.DataType | None:
         return None
     (kind,) = kinds
     found = next((own for known, own in _KINDS if known is kind), None)
-    if kind is int and not all(value is None or -(2**63) <= int(value) < 2**63 for value in values):
+    if kind is int and not all(-(2**63) <= value < 2**63 for value in values if isinstance(value, int)):
         return None
     return found

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pycocotools import mask as coco
+
 from sst_retrieval.export.coco_files import write_coco
 from sst_retrieval.export.file_provenance import combine_predicate, file_provenance
 from sst_retrieval.export.photographs import AT_ONCE, cut
-from sst_retrieval.imaging.masks import area, decode
 from sst_retrieval.search.index import Index
 from sst_retrieval.types import Individual, Photograph, Region
 
@@ -66,7 +67,7 @@ def _describe_region(
         "image_id": image_id,
         "category_id": index.trait_numbers[region.trait],
         "segmentation": {"size": list(region.size), "counts": region.rle.decode("ascii")},
-        "area": area(decode(region.rle, region.size)),
+        "area": int(coco.area({"size": list(region.size), "counts": region.rle})),
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "iscrowd": 0,
         "score": region.confidence,
