@@ -55,7 +55,7 @@ FINDERS: Mapping[str, str] = {
 
 RUNTIMES: Mapping[str, str] = {
     "torch": "PyTorch, on the processor or a graphics card",
-    "openvino": "OpenVINO, on the processor: an eighth less time, seven seconds more at the start; an extra",
+    "openvino": "OpenVINO, on the processor: a tenth less time, seven seconds more at the start; an extra",
 }
 """What may run EfficientNet-lite0 -> what it is, in a few words."""
 

@@ -1,4 +1,4 @@
-"""EfficientNet-lite0 run by OpenVINO instead of PyTorch: two thirds of its processor time, other last bits.
+"""EfficientNet-lite0 run by OpenVINO instead of PyTorch: somewhat faster, other last bits.
 
 1. The network of `nets.efficientnet`, its normalisation folded, is converted when images of a new size come: OpenVINO
    traces it as PyTorch would run it. That takes one or two seconds a size, of which a build has five.
