@@ -3,7 +3,7 @@
     python benchmarks/bench_cluster.py --photographs 1000
 
 The workers' models are made up and cost next to nothing, but what they give is as large as usual: five traits a
-photograph, 785 numbers a region, a thumbnail and five crops. So the driver is what limits the build, and its processor
+photograph, 783 numbers a region, a thumbnail and five crops. So the driver is what limits the build, and its processor
 time a photograph says how many cores it could keep busy with real models.
 """
 
