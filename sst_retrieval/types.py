@@ -136,6 +136,7 @@ class Support:
         masks: bool (T, H, W), none of them empty.
         photograph: id of the photograph; several annotated individuals may be on one. "" means that of `individual`.
         outline: bool (H, W), the whole animal where it was drawn; else see `body`.
+        species: of its group, "Carabus granulatus", for finders that compare groups; "" if the table does not say one.
     """
 
     individual: str
@@ -145,6 +146,7 @@ class Support:
     masks: MaskStack
     photograph: str = ""
     outline: Mask | None = None
+    species: str = ""
 
     @property
     def body(self) -> Mask:

@@ -46,6 +46,7 @@ from sst_retrieval.annotate.traits import (
     read_traits,
 )
 from sst_retrieval.collection.expected_individuals import check_individual_names, check_shared_photographs
+from sst_retrieval.collection.species_names import find_species
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
@@ -123,6 +124,7 @@ class Supports:
             change.
         notes: what was left out of the files or read in a way that is not certain, one sentence each.
         individuals: group -> "one" or "many": how many its photographs show; every group of the collection.
+        species: group -> its species, of the groups that show many where the table says one (`find_species`).
     """
 
     references: tuple[SupportReference, ...]
@@ -131,6 +133,7 @@ class Supports:
     fingerprints: Mapping[str, str]
     notes: tuple[str, ...] = ()
     individuals: Mapping[str, str] = field(default_factory=dict)
+    species: Mapping[str, str] = field(default_factory=dict)
 
     def groups(self) -> tuple[str, ...]:
         """Return the names of the groups that have a support, in the order of the collection."""
@@ -160,7 +163,8 @@ class Supports:
             SupportError: a photograph has become unreadable or another one since it was checked.
         """
         images: dict[Path, RGBImage] = {}
-        return tuple(_load_support(reference, images) for reference in self.references if reference.group == group)
+        own = [_load_support(reference, images) for reference in self.references if reference.group == group]
+        return tuple(replace(each, species=self.species.get(group, "")) for each in own)
 
 
 def read_supports(source: Path, collection: Collection, individuals: str | None = None) -> Supports:
@@ -206,7 +210,10 @@ def read_supports(source: Path, collection: Collection, individuals: str | None 
     )
     _require_unique(references)
     fingerprints = _group_fingerprints(references, expected)
-    return Supports(references, traits.numbers, traits.synonyms, fingerprints, _shorten_notes(notes), expected)
+    several = [group for group in fingerprints if expected[group] == MANY]
+    # Where there is nothing to compare, a large table is not read for it.
+    species = find_species(collection.photographs, several) if len(several) > 1 else {}
+    return Supports(references, traits.numbers, traits.synonyms, fingerprints, _shorten_notes(notes), expected, species)
 
 
 # --------------------------------------------------------------------------------------------------------- files

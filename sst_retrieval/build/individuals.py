@@ -93,16 +93,19 @@ def add_finder_to_fingerprints(supports: Supports, finder: Finder) -> Supports:
 
     Returns:
         The same supports; the fingerprints of groups with one individual a photograph are unchanged. Those of the
-        others depend on each other if the finder compares groups.
+        others depend on each other if the finder compares groups, and on their species where two are known.
     """
 
     several = [each for group, each in sorted(supports.fingerprints.items()) if supports.individuals[group] == "many"]
     beside = f" beside {' '.join(several)}" if compares_groups(finder) else ""
+    named = f" of {sorted(supports.species.items())}" if beside and len(supports.species) > 1 else ""
 
     def join(group: str, own: str) -> str:
         if supports.individuals[group] == "one":
             return own
-        return hashlib.sha256(f"{own} individuals by {finder.name}{beside}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{own} individuals by {finder.name}{beside}{named if group in supports.species else ''}".encode()
+        ).hexdigest()
 
     return replace(supports, fingerprints={group: join(group, own) for group, own in supports.fingerprints.items()})
 

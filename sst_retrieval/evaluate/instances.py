@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco
 
+from sst_retrieval.collection.species_names import find_species
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate.instance_scores import InstanceScores, InstanceSummary, ScoredPhotograph, score_instances
 from sst_retrieval.evaluate.instance_truth import DrawnPhotograph, group_drawn, load_drawn_support
@@ -148,7 +149,9 @@ def run_instances(
         plans = [_take_given(groups, given)]
     else:
         plans = _draw_supports(groups, parts or Path(), traits or {}, draws, seed)
-    plans = [plan for plan in plans if plan]
+    # As a build does that is told that groups show many.
+    species = find_species((each.photograph for each in drawn), groups)
+    plans = [_name_species(plan, species) for plan in plans if plan]
     if not plans:
         raise InputError("no group has both a support and another photograph with drawn individuals")
     foreign = foreign and len(plans[0]) > 1
@@ -208,6 +211,14 @@ def _draw_supports(
             support = load_drawn_support(chosen, int(random.integers(len(chosen.individuals))), parts, traits)
             plan[group] = ((support,), [each for each in members if each is not chosen])
     return plans
+
+
+def _name_species(plan: Plan, species: Mapping[str, str]) -> Plan:
+    """Say of which species the supports are, for finders that compare groups."""
+    return {
+        group: ([replace(each, species=species.get(group, "")) for each in supports], targets)
+        for group, (supports, targets) in plan.items()
+    }
 
 
 def _remember(finder: Finder, supports: Mapping[str, Sequence[Support]]) -> dict[str, Any]:

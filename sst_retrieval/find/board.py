@@ -8,14 +8,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from sst_retrieval.find.kinship import DOUBTFUL, Comparison, Portrait, judge, portray
+from sst_retrieval.find.kinship import Comparison, Portrait, judge, portray
 from sst_retrieval.find.paper_labels import leave_out_labels
 from sst_retrieval.find.pieces import Pieces, find_pieces, list_colours
 from sst_retrieval.find.splitting import Split, fit_template, measure_half_width, split_foreground
@@ -90,15 +90,13 @@ class BoardMemory:
         body: float32 (K, 3), CIE Lab, the colours of the annotated individuals.
         templates: one an annotated individual.
         sitters: one an annotated individual.
-        others: annotated individuals of other groups, the shape of one of this group laid on each.
-        comparison: how they count.
+        others: annotated individuals of other groups, the shape of one of this group laid on each, by how they count.
     """
 
     body: Floats
     templates: tuple[Template, ...]
     sitters: tuple[Sitter, ...]
-    others: tuple[Sitter, ...] = ()
-    comparison: Comparison = DOUBTFUL
+    others: Mapping[Comparison, tuple[Sitter, ...]] = field(default_factory=dict)
 
 
 def remember_board(supports: Sequence[Support]) -> BoardMemory:
@@ -115,27 +113,32 @@ def remember_board(supports: Sequence[Support]) -> BoardMemory:
 
 
 def compare_with_others(
-    trunk: EfficientNetTrunk, memory: BoardMemory, others: Sequence[Support], comparison: Comparison = DOUBTFUL
+    trunk: EfficientNetTrunk, memory: BoardMemory, others: Mapping[Comparison, Sequence[Support]]
 ) -> BoardMemory:
     """Add annotated individuals of other groups, that drawers of another kind are told by them.
 
     Args:
         trunk: the network.
         memory: of the group.
-        others: of other groups; the `MOST_OTHERS` that are most like those of the group are kept.
-        comparison: how they count.
+        others: of other groups, by how they count; of all together the `MOST_OTHERS` that are most like those of the
+            group are kept.
     """
-    sitters = []
-    for support in others:
+    counting, sitters = [], []
+    for comparison, support in ((comparison, each) for comparison, some in others.items() for each in some):
         image, body = _cut_out(support.image, complete_body(support))
         laid = [(*fit_template(body, template), template) for template in memory.templates]
         pose, _, template = max(laid, key=lambda each: each[1])
+        counting.append(comparison)
         sitters.append(Sitter(image, body, pose, template))
+    kept = list(range(len(sitters)))
     if len(sitters) > MOST_OTHERS:
         own = np.stack([each.portray(trunk, CLOSE_HALF_WIDTH).features for each in memory.sitters])
         likeness = [float((own @ each.portray(trunk, CLOSE_HALF_WIDTH).features).max()) for each in sitters]
-        sitters = [sitters[place] for place in sorted(np.argsort(likeness)[-MOST_OTHERS:].tolist())]
-    return replace(memory, others=tuple(sitters), comparison=comparison)
+        kept = sorted(np.argsort(likeness)[-MOST_OTHERS:].tolist())
+    by_comparison: dict[Comparison, tuple[Sitter, ...]] = {}
+    for place in kept:
+        by_comparison[counting[place]] = (*by_comparison.get(counting[place], ()), sitters[place])
+    return replace(memory, others=by_comparison)
 
 
 def find_on_board(trunk: EfficientNetTrunk, memory: BoardMemory, image: RGBImage) -> list[Detection] | None:
@@ -260,8 +263,9 @@ def _judge(trunk: EfficientNetTrunk, memory: BoardMemory, laid: Laid, image: RGB
         portraits.append(portray(trunk, *_look_closer(image, laid.pieces, window, mask, moved), template))
         areas.append(int(mask.sum()))
     usual = float(np.median([pose.size for pose in split.poses])) if split.poses else 1.0
-    annotated, others = ([each.portray(trunk, usual) for each in some] for some in (memory.sitters, memory.others))
-    scores = judge(annotated, portraits, others, memory.comparison)
+    annotated = [each.portray(trunk, usual) for each in memory.sitters]
+    others = {comparison: [each.portray(trunk, usual) for each in some] for comparison, some in memory.others.items()}
+    scores = judge(annotated, portraits, others)
     small = np.array(areas) < SMALLEST * np.median(areas) if areas else np.zeros(0, dtype=bool)
     if laid.empty:
         small |= np.array([pose.size < SPECK_HALF_WIDTH for pose in split.poses], dtype=bool)

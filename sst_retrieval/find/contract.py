@@ -21,7 +21,8 @@ class Finder(Protocol):
 
     A finder that has an attribute `compares_groups`, True, is given the annotated individuals of the other groups of
     the collection, too, where these may show several individuals: cut out of their photographs, after those of the
-    group it shall find (`Support.group` says whose they are). What it finds may depend on them.
+    group it shall find (`Support.group` says whose they are). What it finds may depend on them, and on whether the
+    species of two groups (`Support.species`) are known and the same.
     """
 
     @property

@@ -36,7 +36,7 @@ from sst_retrieval.find.board import (
 from sst_retrieval.find.contract import FOUND
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
 from sst_retrieval.find.fragments import FragmentJoiner, Judged
-from sst_retrieval.find.kinship import DOUBTFUL, STRICT, Comparison
+from sst_retrieval.find.kinship import DOUBTFUL, STRICT, Comparison, choose_comparison
 from sst_retrieval.find.likelihood import PixelModel, compute_likelihood, fit_pixel_model
 from sst_retrieval.find.overlaps import Piece, share_pixels, suppress
 from sst_retrieval.find.proposals import Proposal, collect_pieces, find_pieces, resize_map
@@ -113,7 +113,7 @@ class DenseFinder:
     Attributes:
         name: the model and its settings; goes into the provenance.
         compares_groups: whether drawers of another kind are told by what was annotated in other groups, too.
-        comparison: how that counts; None if it does not.
+        comparison: how that counts, where the species of the groups do not decide it; None if it does not.
     """
 
     def __init__(
@@ -124,7 +124,8 @@ class DenseFinder:
         Args:
             trunk: the network, shared with propagator and embedder.
             foreground: what proposes things.
-            comparison: how what was annotated in other groups counts (see `find.kinship`); None for not at all.
+            comparison: how what was annotated in other groups counts (see `find.kinship.choose_comparison`); None for
+                not at all.
         """
         self.compares_groups = comparison is not None
         self.comparison = comparison
@@ -154,14 +155,24 @@ class DenseFinder:
             for mirrored in (False, True):
                 looks.append(compute_look(self.trunk, support.image, (x0, y0, x1, y1), mask, mirrored=mirrored))
         board = remember_board(supports)
-        if others and self.comparison is not None:
-            board = compare_with_others(self.trunk, board, others, self.comparison)
+        board = compare_with_others(self.trunk, board, self._sort_others(supports[0], others))
         pixels = None
         if all(is_compact(complete_body(each)) for each in supports):
             pixels = fit_pixel_model(self.trunk, supports)
         middle = KIND_MIDDLE + FORMLESS_WEIGHT * measure_formlessness(looks, self._blobs)
         trusted = pixels if pixels and pixels.trust >= LEAST_TRUST else None
         return DenseFinderMemory(tuple(looks), middle, trusted, board, too_small)
+
+    def _sort_others(self, own: Support, others: Sequence[Support]) -> dict[Comparison, list[Support]]:
+        """Sort annotated individuals of other groups by how they count; those that do not are left out."""
+        by_comparison: dict[Comparison, list[Support]] = {}
+        if self.comparison is None:
+            return by_comparison
+        for each in others:
+            comparison = choose_comparison(self.comparison, own.species, each.species)
+            if comparison is not None:
+                by_comparison.setdefault(comparison, []).append(each)
+        return by_comparison
 
     def find(self, memory: DenseFinderMemory, image: RGBImage) -> list[Detection]:
         """Find the individuals on a photograph (see `Finder.find`)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import shutil
@@ -629,3 +630,41 @@ def test_groups_that_are_compared_are_built_anew_when_one_of_them_changes(table:
     assert (
         read(alone, comparing)["beetle"] == read(replace(supports, individuals=alone.individuals), comparing)["beetle"]
     )
+
+
+def name_species(table: Path, names: Mapping[str, str]) -> Supports:
+    """Write the species of every row into the table, and read its supports."""
+    with table.open() as stream:
+        rows = list(csv.DictReader(stream))
+    write_rows(table, [{**row, "scientificName": names[row["group"]]} for row in rows])
+    return read_supports(table.parent / "supports", read_collection(table), individuals="many")
+
+
+def test_a_finder_that_compares_groups_is_told_their_species(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ComparingFinder, "remembered", ())
+    with_a_second_group(table)
+    name_species(table, {"beetle": "Carabus granulatus Linnaeus, 1758", "other": "Carabus sp."})
+    build_trays(table, table.parent / "index", replace(TRAYS, finder="test_build_individuals:make_comparing_finder"))
+    told = [{each.group: each.species for each in some} for some in ComparingFinder.remembered]
+    assert told == [{"beetle": "Carabus granulatus", "other": ""}] * 2
+
+
+def test_groups_that_are_compared_are_built_anew_when_their_species_change(table: Path) -> None:
+    with_a_second_group(table)
+    first = "Carabus granulatus"
+    comparing = ComparingFinder("cpu")
+
+    def read(other: str, finder: BlobFinder = comparing, own: str = first) -> Mapping[str, str]:
+        supports = name_species(table, {"beetle": own, "other": other})
+        return add_finder_to_fingerprints(supports, finder).fingerprints
+
+    unnamed = read("", own="")
+    # One name alone says nothing of two groups: what was built without names stays.
+    assert read("") == read("Carabus sp.") == unnamed
+    different = read("Carabus cancellatus")
+    assert different.keys() == unnamed.keys()
+    assert all(different[group] != unnamed[group] for group in unnamed)
+    assert read("Carabus cancellatus Illiger, 1798") == different
+    same = read(first)
+    assert all(same[group] not in (unnamed[group], different[group]) for group in unnamed)
+    assert read(first, BlobFinder("cpu")) == read("", BlobFinder("cpu"))

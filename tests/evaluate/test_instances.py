@@ -220,6 +220,35 @@ def test_given_supports_are_used_as_they_are(collection: Path) -> None:
     assert report.mean("ap50") == pytest.approx(1)
 
 
+class AskingFinder(ColourFinder):
+    """Keeps the species that it was told."""
+
+    compares_groups = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[dict[str, str]] = []
+
+    def remember(self, supports: Sequence[Support]) -> Any:
+        self.told.append({each.group: each.species for each in supports})
+        return super().remember([each for each in supports if each.group == supports[0].group])
+
+
+@pytest.mark.parametrize("drawn_at_random", [True, False])
+def test_a_finder_that_compares_groups_is_told_their_species(collection: Path, drawn_at_random: bool) -> None:
+    table = collection / "collection.csv"
+    names = {"red": "Carabus granulatus Linnaeus, 1758", "blue": ""}
+    head, *rows = table.read_text().splitlines()
+    group = head.split(",").index("group")
+    named = [f'{row},"{names[row.split(",")[group]]}"' for row in rows]
+    table.write_text("\n".join([f"{head},scientificName", *named]) + "\n")
+    drawn = read_instances(collection / "labels" / "instances.json", read_collection(table))
+    supports = {each.photograph.group: [load_drawn_support(each, 0, collection, {})] for each in (drawn[0], drawn[3])}
+    finder = AskingFinder()
+    run_instances(drawn, finder, given=None if drawn_at_random else supports, draws=1, foreign=False)
+    assert finder.told == [{"red": "Carabus granulatus", "blue": ""}] * 2
+
+
 def test_parts_of_an_individual_become_the_traits_of_its_support(collection: Path) -> None:
     drawn = read_instances(collection / "labels" / "instances.json", read_collection(collection / "collection.csv"))
     label = np.zeros(SIZE, np.uint8)

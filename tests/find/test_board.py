@@ -21,9 +21,12 @@ from sst_retrieval.find.board import (
 )
 from sst_retrieval.find.contract import FOUND, check_detections
 from sst_retrieval.find.kinship import (
+    DOUBTFUL,
     LEAST_KINSHIP,
+    OTHER_SPECIES,
     STRICT,
     Portrait,
+    choose_comparison,
     judge,
     load_common_look,
     measure_kinship,
@@ -232,11 +235,14 @@ def test_groups_are_compared_by_the_individuals_that_are_most_alike(
     others = [
         Support(str(n), "others", paint([mask], size), ("body",), mask[None]) for n, mask in enumerate((round_one, egg))
     ]
-    (kept,) = compare_with_others(trunk, memory, others).others
+    ((comparison, (kept,)),) = compare_with_others(
+        trunk, memory, {DOUBTFUL: others[:1], STRICT: others[1:]}
+    ).others.items()
+    assert comparison == STRICT
     assert (
         iou(kept.body[kept.body.any(axis=1)][:, kept.body.any(axis=0)], egg[egg.any(axis=1)][:, egg.any(axis=0)]) == 1
     )
-    assert compare_with_others(trunk, memory, []).others == ()
+    assert compare_with_others(trunk, memory, {}).others == {}
 
 
 def test_an_empty_board_has_none(trunk: EfficientNetTrunk, memory: BoardMemory) -> None:
@@ -321,12 +327,12 @@ def test_a_drawer_that_is_nearer_to_another_group_is_of_that_group() -> None:
     drawer = [make_portrait(0.54 + 0.002 * n) for n in range(18)]
     annotated, theirs, as_near, same = (make_portrait(each) for each in (0.0, 0.9, 1.1, 0.6))
     assert (judge([annotated], drawer) >= FOUND).all()
-    assert (judge([annotated], drawer, [as_near, theirs], STRICT) < FOUND).all()
-    assert (judge([annotated], drawer, [as_near], STRICT) >= FOUND).all()
+    assert (judge([annotated], drawer, {STRICT: [as_near, theirs]}) < FOUND).all()
+    assert (judge([annotated], drawer, {STRICT: [as_near]}) >= FOUND).all()
     # A group of the same look says nothing.
-    assert (judge([annotated], drawer, [same], STRICT) >= FOUND).all()
+    assert (judge([annotated], drawer, {STRICT: [same]}) >= FOUND).all()
     # One alone is not refused for it: whoever photographs one specimen means it.
-    assert judge([annotated], drawer[:1], [theirs], STRICT)[0] >= FOUND
+    assert judge([annotated], drawer[:1], {STRICT: [theirs]})[0] >= FOUND
 
 
 def test_by_default_another_group_counts_only_where_the_own_kinship_is_in_doubt() -> None:
@@ -339,7 +345,7 @@ def test_by_default_another_group_counts_only_where_the_own_kinship_is_in_doubt(
     assert kinships[-1] < limit + 0.03
     refused = {True: [], False: []}
     for angle, kinship in zip(angles, kinships, strict=True):
-        if (judge([make_portrait(angle)], drawer, [theirs]) < FOUND).all():
+        if (judge([make_portrait(angle)], drawer, {DOUBTFUL: [theirs]}) < FOUND).all():
             refused[kinship >= limit].append(kinship)
         else:
             assert kinship >= limit
@@ -347,8 +353,30 @@ def test_by_default_another_group_counts_only_where_the_own_kinship_is_in_doubt(
     assert max(refused[True]) < limit + 0.04  # Beyond doubt, nobody asks for others.
     # One that is as little like them changes nothing.
     doubtful = make_portrait(angles[kinships.index(refused[True][0])])
-    assert (judge([doubtful], drawer, [make_portrait(1.2)]) >= FOUND).all()
+    assert (judge([doubtful], drawer, {DOUBTFUL: [make_portrait(1.2)]}) >= FOUND).all()
     assert (judge([doubtful], drawer) >= FOUND).all()
+
+
+def test_a_group_of_another_species_counts_beyond_doubt_but_never_in_favour() -> None:
+    drawer = [make_portrait(0.54 + 0.002 * n) for n in range(18)]
+    own, nearer, farther = (make_portrait(each) for each in (0.0, 0.9, 1.6))
+    assert (judge([own], drawer, {DOUBTFUL: [nearer]}) >= FOUND).all()
+    assert (judge([own], drawer, {OTHER_SPECIES: [nearer]}) < FOUND).all()
+    assert (judge([own], drawer, {DOUBTFUL: [nearer], OTHER_SPECIES: [farther]}) >= FOUND).all()
+    assert (judge([own], drawer, {DOUBTFUL: [farther], OTHER_SPECIES: [nearer]}) < FOUND).all()
+    # Not being of one other species does not make them of the own.
+    strange = [make_portrait(0.9 + 0.02 * n) for n in range(6)]
+    assert (judge([own], strange, {OTHER_SPECIES: [make_portrait(-1.5)]}) < FOUND).all()
+
+
+def test_the_names_of_two_groups_say_how_they_are_compared() -> None:
+    one, other = "Carabus granulatus", "Carabus cancellatus"
+    assert choose_comparison(DOUBTFUL, one, one) is None
+    assert choose_comparison(DOUBTFUL, one, other) == OTHER_SPECIES
+    assert choose_comparison(DOUBTFUL, one, "") == choose_comparison(DOUBTFUL, "", one) == DOUBTFUL
+    assert choose_comparison(DOUBTFUL, "", "") == DOUBTFUL
+    # Who says how groups count, is obeyed.
+    assert choose_comparison(STRICT, one, one) == choose_comparison(STRICT, one, other) == STRICT
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from sst_retrieval.find.board import lay_shapes
 from sst_retrieval.find.contract import FOUND, compares_groups
 from sst_retrieval.find.dense import SURE_FIT, DenseFinder, DenseFinderMemory
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
-from sst_retrieval.find.kinship import DOUBTFUL, STRICT, Comparison
+from sst_retrieval.find.kinship import DOUBTFUL, OTHER_SPECIES, STRICT, Comparison
 from sst_retrieval.find.likelihood import compute_likelihood, find_prototypes, fit_pixel_model
 from sst_retrieval.find.salient import find_salient, propose_salient
 from sst_retrieval.find.small_forms import SMALL_AREA, hides_its_form
@@ -194,12 +195,28 @@ def test_how_much_other_groups_say_is_chosen_by_name(name: str, comparison: Comp
     own = support_of(image, masks[0])
     memory = chosen.remember([own, replace(own, group="others")])
     if comparison is None:
-        assert memory.board.others == ()
+        assert memory.board.others == {}
         assert "alone" in chosen.name
     else:
-        assert memory.board.comparison == comparison
-        assert len(memory.board.others) == 1
-        assert chosen.remember([own]).board.others == ()
+        assert {each: len(sitters) for each, sitters in memory.board.others.items()} == {comparison: 1}
+        assert chosen.remember([own]).board.others == {}
+
+
+def test_groups_of_one_species_are_not_compared_and_those_of_different_ones_are_strictly() -> None:
+    chosen = load_finder("dense", "colour", "cpu")
+    image, masks = animals(PLACES[:1], (180, 160))
+    own = replace(support_of(image, masks[0]), species="Cervus elaphus")
+    others = [replace(own, group=species or "unnamed", species=species) for species in ("Dama dama", "", own.species)]
+    others[-1] = replace(others[-1], group="hinds")
+
+    def count(supports: Sequence[Support]) -> dict[Comparison, int]:
+        return {each: len(sitters) for each, sitters in chosen.remember(supports).board.others.items()}
+
+    assert count([own, *others]) == {OTHER_SPECIES: 1, DOUBTFUL: 1}
+    assert count([own, others[-1]]) == {}
+    assert count([replace(own, species=""), *others]) == {DOUBTFUL: 3}
+    strict = load_finder("dense:groups", "colour", "cpu").remember([own, *others])
+    assert {each: len(sitters) for each, sitters in strict.board.others.items()} == {STRICT: 3}
 
 
 def test_what_is_seen_in_every_view_has_more_votes_than_what_is_seen_in_one(finder: DenseFinder) -> None:
