@@ -15,6 +15,7 @@ from sst_retrieval.describe.contract import Embedder, HueEmbedder
 from sst_retrieval.describe.region_vectors import describe_embedder
 from sst_retrieval.errors import ModelError
 from sst_retrieval.find.contract import Finder
+from sst_retrieval.find.outlines import OutliningFinder, load_outliner
 from sst_retrieval.foregrounds.loading import load_foreground
 from sst_retrieval.index.whitening import SHRINKAGE, SHRINKAGE_WITH_HUE
 from sst_retrieval.nets.weights import WEIGHTS
@@ -144,6 +145,7 @@ def load_engines(
     *,
     finder: str | None = None,
     foreground: str = DEFAULT_FOREGROUND,
+    outlines: str | None = None,
 ) -> Engines:
     """Load a propagator, an embedder and perhaps a finder; those that share a network get one copy of it.
 
@@ -154,6 +156,7 @@ def load_engines(
         options: of the built-in models.
         finder: a name of `FINDERS`, or "module:Name" of a custom one; None loads none.
         foreground: what proposes things to the built-in finder (`foregrounds.loading.FOREGROUNDS`).
+        outlines: what draws the outlines of found individuals anew (`find.outlines.OUTLINES`); None leaves them.
 
     Raises:
         ModelError: a name is unknown, or the model cannot be loaded or is not of that kind.
@@ -163,17 +166,24 @@ def load_engines(
     loaded_embedder = _make_embedder(embedder, trunk, options or ModelOptions())
     models = {"propagator": loaded_propagator, "embedder": loaded_embedder}
     weights = {role: about for role, model in models.items() if (about := _describe_weights(model)) is not None}
-    loaded_finder = None if finder is None else _make_finder(finder, foreground, trunk, options or ModelOptions())
+    loaded_finder = None
+    if finder is not None:
+        loaded_finder = _make_finder(finder, foreground, trunk, options or ModelOptions(), outlines)
     trunk.require_use()
     names, where = (propagator, embedder), trunk.device_in_use
     return Engines(loaded_propagator, loaded_embedder, names, weights, where, loaded_finder)
 
 
 def load_finder(
-    finder: str, foreground: str = DEFAULT_FOREGROUND, device: str = "auto", options: ModelOptions | None = None
+    finder: str,
+    foreground: str = DEFAULT_FOREGROUND,
+    device: str = "auto",
+    options: ModelOptions | None = None,
+    *,
+    outlines: str | None = None,
 ) -> Finder:
     """Load a finder alone, to evaluate it (see `load_engines`)."""
-    return _make_finder(finder, foreground, _SharedTrunk(device), options or ModelOptions())
+    return _make_finder(finder, foreground, _SharedTrunk(device), options or ModelOptions(), outlines)
 
 
 def load_propagator(propagator: str, device: str = "auto", options: ModelOptions | None = None) -> Propagator:
@@ -352,7 +362,16 @@ def _make_embedder(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Emb
     return custom
 
 
-def _make_finder(name: str, foreground: str, trunk: _SharedTrunk, options: ModelOptions) -> Finder:
+def _make_finder(
+    name: str, foreground: str, trunk: _SharedTrunk, options: ModelOptions, outlines: str | None
+) -> Finder:
+    # First, because it is quick to say that something is not installed.
+    outliner = None if outlines is None else load_outliner(outlines, trunk.device)
+    finder = _make_own_finder(name, foreground, trunk, options)
+    return finder if outliner is None else OutliningFinder(finder, outliner)
+
+
+def _make_own_finder(name: str, foreground: str, trunk: _SharedTrunk, options: ModelOptions) -> Finder:
     if name in ("dense", "dense:groups", "dense:alone"):
         from sst_retrieval.find.dense import DenseFinder  # Here, because it loads PyTorch.
         from sst_retrieval.find.kinship import DOUBTFUL, STRICT

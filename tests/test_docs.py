@@ -29,6 +29,7 @@ NOT_RUN = {
     r"sst-retrieval weights fetch\b": "downloads; tests/nets/test_weights.py does from a server of its own",
     r"sst-retrieval fetch\b": "asks servers of others; tests/fetch does from a server of its own",
     r".*--checkpoint\b|.*--adapter\b": "needs Meta's weights; tests/track/sam2 makes small ones",
+    r".*--outlines\b": "needs MobileSAM's weights; tests/nets/test_mobile_sam.py makes some at random",
     r".*indexes/bioclip|.*--embedder openclip": "needs BioCLIP's weights; tests/describe makes small ones",
     r"sst-retrieval finetune\b": "needs Meta's weights; tests/track/sam2 makes small ones",
     r"sst-retrieval doctor\b": "tests/cli/test_doctor.py",

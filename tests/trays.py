@@ -68,6 +68,13 @@ class BlobFinder:
         return found
 
 
+class OutliningBlobFinder(BlobFinder):
+    """The same, and it says what drew the outlines."""
+
+    name = "blob finder with outlines"
+    outlines: Mapping[str, str] = {"name": "pencil", "file": "none", "sha256": "34" * 32, "licence": "MIT"}
+
+
 class GreedyTracker(FakeTracker):
     """Takes all that it is shown for the spot, and keeps what it was shown."""
 

@@ -137,8 +137,9 @@ def _find_obstacle(origin: sst.Origin) -> str:
         return f"Its table is no longer at {origin.table}; run the command with the table's new place."
     allowed = current_index.get_allowed_folders()
     named = [origin.supports, *(Path(origin.settings[name]) for name in ("images",) if name in origin.settings)]
-    # A trunk is timm:NAME or timm:NAME@FILE, and any file an absolute path by now.
+    # A trunk is timm:NAME or timm:NAME@FILE, outlines are mobile_sam or mobile_sam@FILE; any file is absolute by now.
     files = [value.partition("@")[2] if option == "trunk" else value for option, value in origin.models]
+    files.append(origin.settings.get("outlines", "").partition("@")[2])
     named += [Path(file) for file in files if "/" in file or "\\" in file or file.endswith(".pt")]
     outside = [path for path in named if not any(is_inside(path, folder) for folder in allowed)]
     if outside:

@@ -111,7 +111,7 @@ class RemoteFinder:
     """The finder of the workers, as far as a build needs it away from them.
 
     Attributes:
-        name, compares_groups: the finder's own.
+        name, compares_groups, outlines: the finder's own; outlines None if it has none.
     """
 
     def __init__(self, pool: WorkerPool, about: Mapping[str, Any]) -> None:
@@ -119,6 +119,7 @@ class RemoteFinder:
         self._pool = pool
         self.name: str = about["name"]
         self.compares_groups: bool = about["compares_groups"]
+        self.outlines: Mapping[str, str] | None = about["outlines"]
 
     def remember(self, supports: Sequence[Support]) -> RemoteMemory:
         """Have a worker encode the annotated individuals of a group."""

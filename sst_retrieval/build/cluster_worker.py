@@ -142,6 +142,7 @@ class PhotographWorker:
             *(settings.propagator, settings.embedder, settings.device, settings.models),
             finder=settings.finder if self._finder else None,
             foreground=settings.foreground,
+            outlines=settings.outlines,
         )
         use_one_thread()
         propagator, embedder = engines.propagator, engines.embedder
@@ -155,7 +156,11 @@ class PhotographWorker:
             embedder={"name": embedder.name, "dim": embedder.dim, "side": embedder.side},
             finder=None
             if engines.finder is None
-            else {"name": engines.finder.name, "compares_groups": compares_groups(engines.finder)},
+            else {
+                "name": engines.finder.name,
+                "compares_groups": compares_groups(engines.finder),
+                "outlines": getattr(engines.finder, "outlines", None),
+            },
         )
 
     def remember(self, supports: Sequence[Support]) -> tuple[tuple[str, ...], Any]:

@@ -100,7 +100,12 @@ def _describe_finder(job: Job) -> dict[str, Any]:
     """Describe which groups may show several individuals, and what finds them; empty if there are none."""
     if job.engines.finder is None:
         return {}
-    return {"individuals": dict(job.supports.individuals), "finder": job.engines.finder.name}
+    outlines = getattr(job.engines.finder, "outlines", None)
+    return {
+        "individuals": dict(job.supports.individuals),
+        "finder": job.engines.finder.name,
+        **({} if outlines is None else {"outlines": dict(outlines)}),
+    }
 
 
 def _as_json(value: Any) -> Any:

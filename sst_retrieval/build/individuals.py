@@ -5,7 +5,7 @@
 2. Each keeps the number that a drawing or a review gave it; the others are numbered in reading order.
 3. Each is cut out, its neighbours painted out (`find.cutouts`), and the traits are propagated to it as to a photograph.
 4. Masks of two individuals never share a pixel; a trait that reaches a little out of its individual's outline widens
-   it.
+   it, but not one that a person decided on or a network drew anew.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ class Numbered:
         detection: where it is.
         support: what a person drew of it; None if it was found.
         decided: whether a person decided that it is one, in this outline; no trait changes it then.
+        redrawn: whether its outline comes from a finder that draws outlines anew (`find.outlines`); no trait changes it
+            then, either.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Numbered:
     detection: Detection
     support: Support | None = None
     decided: bool = False
+    redrawn: bool = False
 
 
 def name_individual(photograph: str, number: int) -> str:
@@ -217,7 +220,11 @@ def _find_all(
     found = check_detections(group.finder.find(group.memory, image), image, group.finder.name)
     others = [each for each in found if each.score >= FOUND and not _is_among(each, [*drawn, *rejected])]
     order = sort_in_reading_order([each.box for each in others])
-    return _number([others[at] for at in order], photograph.id, drawn, rejected, reviews)
+    numbered = _number([others[at] for at in order], photograph.id, drawn, rejected, reviews)
+    if getattr(group.finder, "outlines", None) is None:
+        return numbered
+    known = {each.number for each in drawn}
+    return [each if each.number in known else replace(each, redrawn=True) for each in numbered]
 
 
 def describe_individuals(
@@ -262,7 +269,8 @@ def describe_individuals(
             notes.append(f"individual {individual.number} is left out: {found}")
             continue
         free = ~_inside(taken, cutout)
-        allowed = free & cutout.own if individual.decided else free
+        outlined = individual.decided or individual.redrawn
+        allowed = free & cutout.own if outlined else free
         found = replace(found, masks=cutout.keep_inside(found.masks) & allowed)
         found = _replace_drawn(found, memory.traits, individual, cutout)
         own = [

@@ -13,6 +13,7 @@ from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.build.shard_writer import ShardWriter
 from sst_retrieval.build.workers import PartWorkers, PixelBudget, choose_workers, map_with_parts
 from sst_retrieval.engines import Engines, load_engines
+from sst_retrieval.errors import InputError
 from sst_retrieval.fetch.copies_on_demand import CopiesOnDemand
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.types import Skipped
@@ -120,9 +121,15 @@ def open_runner(settings: BuildSettings, *, finder: bool, copies: CopiesOnDemand
 
     Raises:
         ModelError: a model cannot be loaded.
-        InputError: more workers are asked for than the models allow.
+        InputError: more workers are asked for than the models allow, or outlines are to be drawn anew and no group
+            may show several individuals.
         ClusterError: the cluster that is asked for cannot be used.
     """
+    if settings.outlines is not None and not finder:
+        raise InputError(
+            f"--outlines {settings.outlines} draws found individuals anew, and no group of this collection may show "
+            'several: say --individuals many, or individuals = "many" in traits.toml'
+        )
     if settings.ray is not None:
         with open_cluster(settings, finder=finder, copies=copies) as cluster:
             yield cluster
@@ -131,5 +138,6 @@ def open_runner(settings: BuildSettings, *, finder: bool, copies: CopiesOnDemand
         *(settings.propagator, settings.embedder, settings.device, settings.models),
         finder=settings.finder if finder else None,
         foreground=settings.foreground,
+        outlines=settings.outlines,
     )
     yield LocalRunner(engines, choose_workers(settings.workers, engines))

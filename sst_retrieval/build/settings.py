@@ -30,6 +30,7 @@ class BuildSettings:
         individuals: "one" or "many": how many a photograph shows; it overrides traits.toml. None asks traits.toml.
         finder: what finds the individuals of groups that may show several (see `engines`).
         foreground: what proposes things to the built-in finder (see `foregrounds.loading`).
+        outlines: what draws the outlines of found individuals anew (see `find.outlines`); None leaves them.
         workers: how many photographs are processed at the same time; None leaves it to the program (see
             `build.workers.choose_workers`). The index is the same.
         second_pass: how many photographs of a group, those whose masks are surest, become further supports at most; 0
@@ -59,6 +60,7 @@ class BuildSettings:
     individuals: str | None = None
     finder: str = "dense"
     foreground: str = DEFAULT_FOREGROUND
+    outlines: str | None = None
     workers: int | None = None
     reread: bool = False
     store: str | None = None

@@ -15,6 +15,7 @@ from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import DEVICE, SAM2_CONFIG, TABLE_OPTIONS, TRUNK
 from sst_retrieval.cli.progress import ProgressBar
 from sst_retrieval.engines import EMBEDDERS, FINDERS, PROPAGATORS, RUNTIMES
+from sst_retrieval.find.outlines import OUTLINES
 from sst_retrieval.foregrounds.loading import FOREGROUNDS
 
 
@@ -27,6 +28,7 @@ OPTIONS = {
     "individuals": typer.Option(help="How many individuals a photograph shows: one or many; else traits.toml says it."),
     "finder": typer.Option(help=f"What finds individuals: {_list_choices(FINDERS)}; or your own, module:Name."),
     "foreground": typer.Option(help=f"What proposes things to the finder: {_list_choices(FOREGROUNDS)}."),
+    "outlines": typer.Option(help=f"What draws found individuals anew: {_list_choices(OUTLINES)}; else nothing does."),
     "propagator": typer.Option(help=f"What finds the traits: {_list_choices(PROPAGATORS)}; or your own, module:Name."),
     "embedder": typer.Option(help=f"What describes them: {_list_choices(EMBEDDERS)}; or your own, module:Name."),
     "checkpoint": typer.Option(help="SAM 2's weights: a name of `sst-retrieval weights list`, or a .pt file."),

@@ -174,6 +174,13 @@ def check_engines(found: Mapping[str, str]) -> list[Check]:
             "the foregrounds u2netp and u2netp-tiles",
         ),
         (
+            "mobile_sam",
+            "mobilesam-mirror",
+            model_checks.check_mobile_sam,
+            install_commands.MOBILE_SAM_COMMAND,
+            "build --outlines mobile_sam",
+        ),
+        (
             "openvino",
             "openvino",
             model_checks.check_openvino,

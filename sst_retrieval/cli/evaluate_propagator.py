@@ -62,6 +62,9 @@ class ProtocolOptions:
     foreground: Annotated[str, typer.Option(help="For instances: what the finder takes for a thing.")] = (
         DEFAULT_FOREGROUND
     )
+    outlines: Annotated[
+        str | None, typer.Option(help="For instances: what draws found individuals anew, as in a build.")
+    ] = None
     given_supports: Annotated[
         bool, typer.Option("--given-supports", help="For instances: the supports of supports/, nothing drawn.")
     ] = False
@@ -153,6 +156,7 @@ def _evaluate_finder(collection: Path, options: ProtocolOptions) -> None:
         options.foreground,
         options.device,
         ModelOptions(checkpoint=options.checkpoint),
+        outlines=options.outlines,
     )
     with tqdm(unit=" photographs", disable=None) as bar:
 

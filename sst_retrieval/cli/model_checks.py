@@ -67,6 +67,22 @@ def check_salient() -> str:
     return f"{name} loads, onnxruntime {importlib.metadata.version('onnxruntime')}"
 
 
+def check_mobile_sam() -> str:
+    """Load MobileSAM; without the package that carries its weights, which may be in a file of the user's, its code."""
+    model = importlib.import_module("sst_retrieval.nets.mobile_sam")
+    try:
+        importlib.metadata.version(model.DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        model.import_builder()
+        commands = importlib.import_module("sst_retrieval.nets.install_commands")
+        return (
+            "MobileSAM's code loads, its weights are not installed: name a file, --outlines mobile_sam@FILE, or run "
+            f"{commands.MOBILE_SAM_WEIGHTS_COMMAND}"
+        )
+    weights = model.MobileSam(device="cpu").weights
+    return f"MobileSAM loads, {weights['file']}, SHA-256 {weights['sha256'][:12]}... as expected"
+
+
 def check_openvino() -> str:
     """Run the default network by OpenVINO and by PyTorch on one picture; returns the version and the processor."""
     numpy, torch = importlib.import_module("numpy"), importlib.import_module("torch")

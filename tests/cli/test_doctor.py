@@ -89,7 +89,7 @@ def test_a_probe_reports_whatever_is_raised() -> None:
 
 def test_engines_that_were_left_out_are_no_failure() -> None:
     checks = doctor.check_engines({})
-    names = ["torchvision", "sam2", "timm", "open_clip", "salient", "openvino", "ray"]
+    names = ["torchvision", "sam2", "timm", "open_clip", "salient", "mobile_sam", "openvino", "ray"]
     assert [check.name for check in checks] == [f"{name} import" for name in names]
     assert all(check.ok for check in checks)
     assert all("pip install" in check.remedy for check in checks[1:])
@@ -145,7 +145,7 @@ def test_this_computer_is_in_order() -> None:
     names = [check.name for check in checks]
     asked = [line for line in importlib.metadata.requires(doctor.DISTRIBUTION) or [] if "extra ==" not in line]
     assert len(asked) >= 10
-    assert len(names) == len(set(names)) == len(asked) + 14
+    assert len(names) == len(set(names)) == len(asked) + 15
 
 
 def test_report_shows_the_remedy_below_the_failure() -> None:
