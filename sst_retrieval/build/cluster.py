@@ -45,7 +45,7 @@ from sst_retrieval.errors import ClusterError, InputError, SSTError
 from sst_retrieval.fetch.copies_on_demand import CopiesOnDemand, StoredPhotograph
 from sst_retrieval.index.paths import IndexPaths
 from sst_retrieval.index.photograph_hashes import get_file_state
-from sst_retrieval.index.staged_shards import StagedShard
+from sst_retrieval.index.staged_shards import StagedShard, remove_staged
 from sst_retrieval.ray_cluster import LOCAL, connect, import_ray
 from sst_retrieval.types import Detection, FeatureGrid, Propagated, RGBImage, Skipped, Support
 
@@ -307,10 +307,13 @@ class _Run:
             self._adopt()
 
     def salvage(self) -> None:
-        """Put shards that are being written into their places, as far as possible: the build fails otherwise."""
+        """Put shards that are being written into their places, as far as possible; remove the others."""
         with suppress(SSTError):
             while self._due:
                 self._adopt()
+        for due in self._due:
+            with suppress(SSTError):  # What a worker could not write has left nothing.
+                remove_staged(due.answer.result())
 
     def _process_again(self, begun: _Begun) -> list[_Begun]:
         """Wait for a call; what workers died at is processed photograph by photograph."""

@@ -81,3 +81,10 @@ def stage_shard(
                 shutil.copyfile(local, temporary)
     photographs = {region.photograph for region, _, _ in rows} | {name for name, _, _ in empty}
     return StagedShard(shard, checksum, len(photographs), pack if pictures else None)
+
+
+def remove_staged(staged: StagedShard) -> None:
+    """Remove a shard that will not be put into its place, and its pictures."""
+    for path in (staged.shard, staged.pictures):
+        if path is not None:
+            path.unlink(missing_ok=True)
