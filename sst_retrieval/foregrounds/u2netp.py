@@ -66,7 +66,7 @@ class U2NetpForeground:
         self.weights: Mapping[str, str] = {
             "name": f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}",
             "file": path.name,
-            "sha256": verify_sha256(path),
+            "sha256": verify_carried_file(path, _SHA256, f"{DISTRIBUTION}=={VERSION}"),
             "licence": "Apache-2.0",
         }
         self.tiled = tiled
@@ -113,18 +113,6 @@ def find_weights_file() -> Path:
     """
     missing = f"the weights of the foreground u2netp are not installed; {_REMEDY}"
     return find_carried_file(DISTRIBUTION, VERSION, WEIGHTS, missing)
-
-
-def verify_sha256(path: Path) -> str:
-    """Verify that the file of weights is the one this program was tested with.
-
-    Returns:
-        The checksum, hexadecimal.
-
-    Raises:
-        ModelError: the file is damaged or another one.
-    """
-    return verify_carried_file(path, _SHA256, f"{DISTRIBUTION}=={VERSION}")
 
 
 def open_session(path: Path) -> Any:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sst_retrieval.files import atomic_write
+from sst_retrieval.files import atomic_write, remove
 from sst_retrieval.index.checksums import FileChecksum, compute_checksum
 from sst_retrieval.index.disk import explain_disk_errors
 from sst_retrieval.index.paths import IndexPaths
@@ -87,4 +87,4 @@ def remove_staged(staged: StagedShard) -> None:
     """Remove a shard that will not be put into its place, and its pictures."""
     for path in (staged.shard, staged.pictures):
         if path is not None:
-            path.unlink(missing_ok=True)
+            remove(path)

@@ -71,7 +71,9 @@ class MobileSam:
         """
         build = import_builder()
         path = find_weights_file() if file is None else file
-        checksum = verify_sha256(path) if file is None else _hash_given(path)
+        checksum = (
+            verify_carried_file(path, SHA256, f"{DISTRIBUTION}=={VERSION}") if file is None else _hash_given(path)
+        )
         tensors = _read_tensors(path)
         network = build(checkpoint=None)
         _load_tensors(network, tensors, path)
@@ -188,18 +190,6 @@ def find_weights_file() -> Path:
         "needed: only a file of weights is read), or name a file that you have: --outlines mobile_sam@mobile_sam.pt"
     )
     return find_carried_file(DISTRIBUTION, VERSION, WEIGHTS, missing)
-
-
-def verify_sha256(path: Path) -> str:
-    """Verify that the file of weights is the one this program was tested with.
-
-    Returns:
-        The checksum, hexadecimal.
-
-    Raises:
-        ModelError: the file is damaged or another one.
-    """
-    return verify_carried_file(path, SHA256, f"{DISTRIBUTION}=={VERSION}")
 
 
 def _hash_given(path: Path) -> str:

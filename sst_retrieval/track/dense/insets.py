@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sst_retrieval.imaging.masks import iou
 from sst_retrieval.types import Floats, Mask
 
 MIN_GAIN = 0.002
@@ -70,10 +71,10 @@ def choose_insets(soft: Floats, drawn: npt.NDArray[np.bool_]) -> tuple[Inset, ..
 
 
 def _choose_inset(soft: Floats, truth: Mask) -> Inset:
-    without = _compute_iou(soft > 0.5, truth)
+    without = iou(soft > 0.5, truth)
     if without < MIN_IOU:
         return NO_INSET
-    gains = [_compute_iou(draw_in(soft, inset) > 0.5, truth) - without for inset in CANDIDATES]
+    gains = [iou(draw_in(soft, inset) > 0.5, truth) - without for inset in CANDIDATES]
     if max(gains) < MIN_GAIN:
         return NO_INSET
     return next(inset for inset, gain in zip(CANDIDATES, gains, strict=True) if gain >= ENOUGH * max(gains))
@@ -116,8 +117,3 @@ def _take_minimum(soft: Floats, axis: int) -> Floats:
     ends = (padded[:-2], padded[2:]) if axis == 0 else (padded[:, :-2], padded[:, 2:])
     least: Floats = np.minimum(np.minimum(*ends), soft)
     return least
-
-
-def _compute_iou(one: Mask, other: Mask) -> float:
-    either = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / either if either else 0.0

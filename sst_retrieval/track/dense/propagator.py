@@ -516,20 +516,23 @@ class DensePropagator:
 
     def _describe_coarsely(self, image: Pyramid[RGBImage], frame: Frame, support: SupportEncoding) -> torch.Tensor:
         """Compute the pose descriptors of an image in a frame: float32 (D, g * g)."""
-        view = frames.warp_image(image, frame, self.settings.pose_side)
-        levels = self.matching_trunk.levels(view[None])
-        grid, _ = compute_descriptors(levels, [view], self.settings.pose_descriptor, support.pose_normalisation)
-        return grid[0].flatten(1)
+        return self._describe_levels(image, frame, support)[0]
 
     def _describe_factored(
         self, image: Pyramid[RGBImage], frame: Frame, support: SupportEncoding
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Compute pose descriptors, the coarsest level factored (see `factor_coarsest`)."""
+        grid, levels = self._describe_levels(image, frame, support)
+        return factor_coarsest(grid, levels, self.settings.pose_descriptor, support.pose_normalisation)
+
+    def _describe_levels(
+        self, image: Pyramid[RGBImage], frame: Frame, support: SupportEncoding
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Compute pose descriptors, float32 (D, g * g), and the network's levels that they were computed from."""
         view = frames.warp_image(image, frame, self.settings.pose_side)
         levels = self.matching_trunk.levels(view[None])
-        settings, normalisation = self.settings.pose_descriptor, support.pose_normalisation
-        grid, _ = compute_descriptors(levels, [view], settings, normalisation)
-        return factor_coarsest(grid[0].flatten(1), levels, settings, normalisation)
+        grid, _ = compute_descriptors(levels, [view], self.settings.pose_descriptor, support.pose_normalisation)
+        return grid[0].flatten(1), levels
 
     def _match_nearest(
         self, descriptors: torch.Tensor, cells: torch.Tensor, target: torch.Tensor
