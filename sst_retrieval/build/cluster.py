@@ -224,13 +224,13 @@ class ClusterRunner:
                     yield run.finish()
             while run.pending:
                 yield run.finish()
+            run.end()
         except (GeneratorExit, KeyboardInterrupt):  # A person stopped it: what was done is kept.
             run.end()
             raise
         except BaseException:
             run.salvage()
             raise
-        run.end()
 
 
 @dataclass(frozen=True, slots=True)
