@@ -271,8 +271,9 @@ def keep_share() -> Callable[[], None]:
     """Return a function by which another thread computes on as many cores as this one: results have the same bits."""
     if "torch" not in sys.modules:
         return lambda: None
-    torch = sys.modules["torch"]
-    return partial(torch.set_num_threads, torch.get_num_threads())
+    from sst_retrieval.nets.device import set_threads
+
+    return partial(set_threads, sys.modules["torch"].get_num_threads())
 
 
 def use_one_thread() -> None:
@@ -282,7 +283,9 @@ def use_one_thread() -> None:
     """
     threadpool_limits(1, user_api="blas")
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+        from sst_retrieval.nets.device import set_threads
+
+        set_threads(1)
 
 
 @contextmanager

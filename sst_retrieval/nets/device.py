@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
@@ -12,6 +14,8 @@ from sst_retrieval.errors import ModelError
 
 DEVICES = ("auto", "cpu", "cuda")
 """Values of `--device`; "cuda:1" is allowed, too."""
+
+_SETTING = threading.Lock()
 
 
 def resolve_device(device: str = "auto") -> torch.device:
@@ -59,9 +63,31 @@ def share_cores(workers: int, allowed: int | None = None) -> Iterator[Callable[[
     """
     before = torch.get_num_threads()
     usable = before if allowed is None else min(before, allowed)
-    use_share = partial(torch.set_num_threads, max(1, usable // workers))
+    use_share = partial(set_threads, max(1, usable // workers))
     try:
         use_share()
         yield use_share
     finally:
-        torch.set_num_threads(before)  # What a thread sets for itself holds for threads that start later, too.
+        set_threads(before)  # What a thread sets for itself holds for threads that start later, too.
+
+
+def set_threads(threads: int) -> None:
+    """Set on how many threads PyTorch computes what this thread asks for, and threads that start later."""
+    with _SETTING:
+        # A thread takes the number of later threads when it first asks, even if it was given its own before.
+        torch.get_num_threads()
+        torch.set_num_threads(threads)
+
+
+def set_own_threads(threads: int) -> None:
+    """Set on how many threads PyTorch computes what this thread asks for, and no thread that starts later.
+
+    PyTorch sets both; a thread that has just learnt the number of later threads, by asking for its own, sets that back.
+    For some microseconds a thread that asks for the first time gets the other number, so do it seldom. Threads that
+    were given theirs by `set_threads` or here are safe.
+    """
+    with _SETTING, ThreadPoolExecutor(1) as another:
+        torch.get_num_threads()
+        later = another.submit(torch.get_num_threads).result()
+        torch.set_num_threads(threads)
+        another.submit(torch.set_num_threads, later).result()

@@ -26,7 +26,8 @@ This is not SAM 2; it takes its place where no checkpoint is at hand.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,6 +39,7 @@ from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.foreground import foreground_mask, frame_specimen
 from sst_retrieval.imaging.pyramid import Pyramid, mask_pyramid
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
+from sst_retrieval.nets.side_tasks import SideTask, SideTasks, compute_on_threads
 from sst_retrieval.nets.timm_trunk import TimmTrunk
 from sst_retrieval.track.dense.absence import compute_vote_limit, compute_vote_share, erase_single_trait
 from sst_retrieval.track.dense.decoder import build_decoder_inputs
@@ -144,6 +146,50 @@ SAME_FRAME = 0.1
 """Two frames whose corners lie no farther apart (in edges of the frame) are the same for the purpose of a match."""
 
 
+@dataclass(frozen=True, slots=True)
+class DescribedPoses:
+    """Some poses of a support; the fields are those of `SupportEncoding`."""
+
+    descriptors: tuple[torch.Tensor, ...]
+    cells: tuple[torch.Tensor, ...]
+    normalisation: Normalisation
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedView:
+    """A view of a support, uint8 (S, S, 3), with its frame and the levels of the network that are matched."""
+
+    frame: Frame
+    view: RGBImage
+    levels: tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartedEncoding:
+    """The encoding of a support, of which the part that poses are estimated by may still be in work.
+
+    Attributes:
+        encoding: without poses' descriptors and template; enough for views whose frame is known.
+        poses: the poses, some a task.
+        template: None where there is none.
+    """
+
+    encoding: SupportEncoding
+    poses: tuple[SideTask[DescribedPoses], ...]
+    template: SideTask[Template | None] | None
+
+    def finish(self) -> SupportEncoding:
+        """Wait for the rest, or compute it, and return the whole encoding."""
+        described = [task.result() for task in self.poses]
+        return replace(
+            self.encoding,
+            pose_descriptors=tuple(one for part in described for one in part.descriptors),
+            pose_normalisation=described[0].normalisation,
+            pose_cells=tuple(one for part in described for one in part.cells),
+            template=None if self.template is None else self.template.result(),
+        )
+
+
 class DensePropagator:
     """Transfers masks from annotated specimens to others by dense correspondence (a `Propagator`).
 
@@ -195,26 +241,52 @@ class DensePropagator:
             f"settings {settings_hash}"
         )
 
-    @torch.inference_mode()
     def remember(self, supports: Sequence[Support]) -> DenseMemory:
-        """Encode the supports of a group; those after the first are aligned to the first."""
+        """Encode the supports of a group; those after the first are aligned to the first.
+
+        What does not need each other is computed on several threads, where PyTorch may use several.
+        """
+        return compute_on_threads(self.matching_trunk.device, partial(self._remember, supports))
+
+    def _remember(self, supports: Sequence[Support], tasks: SideTasks) -> DenseMemory:
         traits = tuple(dict.fromkeys(trait for support in supports for trait in support.traits))
-        start = frame_specimen(supports[0].image, drawn=join_masks(supports[0]))
-        first = self._encode_support(supports[0], traits, start)
-        encodings = [first]
+        frame = frame_specimen(supports[0].image, drawn=join_masks(supports[0]))
+        changed = self._start_changed_view(supports[0], frame, tasks)
+        started = [self._start_encoding(supports[0], traits, frame, tasks)]
+        first = started[0].finish() if len(supports) > 1 else started[0].encoding
         for support in supports[1:]:
             frame = self._estimate_frame(Pyramid(support.image), [first], frame_specimen(support.image))
-            encodings.append(self._encode_support(support, traits, frame, first=first))
-        memory = DenseMemory(traits, find_rivals(supports, traits), tuple(encodings))
-        erased = erase_single_trait(supports[0], 2 * self.settings.side) if len(traits) == 1 else None
-        changed = self._match_changed_support(supports[0], memory)
-        if self.decoder is not None:
-            memory = replace(memory, key_reliability=compute_key_reliability(changed))
-        memory = replace(memory, insets=self._choose_insets(supports[0], changed, memory))
-        if erased is None:
-            return memory
-        lost = compute_vote_share(self.match(memory, erased))
-        return replace(memory, vote_limit=compute_vote_limit(compute_vote_share(changed), lost))
+            started.append(self._start_encoding(support, traits, frame, tasks, first=first))
+        return self._test_memory(supports, traits, started, changed, tasks)
+
+    def _test_memory(
+        self,
+        supports: Sequence[Support],
+        traits: tuple[str, ...],
+        started: Sequence[StartedEncoding],
+        changed_view: SideTask[ChangedView],
+        tasks: SideTasks,
+    ) -> DenseMemory:
+        """Complete the memory of a group by what is learnt from a changed view of its first support."""
+        rivals = find_rivals(supports, traits)
+        # A view whose frame is known is matched without what poses are estimated by, which is computed meanwhile.
+        memory = DenseMemory(traits, rivals, tuple(one.encoding for one in started))
+        finished = tasks.start(lambda: replace(memory, supports=tuple(one.finish() for one in started)))
+        changed = self._match_changed_view(changed_view.result(), memory, tasks)
+        key_reliability = 1.0 if self.decoder is None else compute_key_reliability(changed)
+
+        def share_lost() -> float | None:
+            """Share the votes where the only trait is erased; None where that cannot be told."""
+            erased = erase_single_trait(supports[0], 2 * self.settings.side) if len(traits) == 1 else None
+            if erased is None:
+                return None
+            return compute_vote_share(self.match(replace(finished.result(), key_reliability=key_reliability), erased))
+
+        lost = tasks.start(share_lost)
+        insets = self._choose_insets(supports[0], changed, replace(memory, key_reliability=key_reliability))
+        share = lost.result()
+        limit = 0.0 if share is None else compute_vote_limit(compute_vote_share(changed), share)
+        return replace(finished.result(), key_reliability=key_reliability, insets=insets, vote_limit=limit)
 
     def propagate(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[Propagated]:
         """Find the traits on every image, each by itself."""
@@ -294,11 +366,13 @@ class DensePropagator:
     def remember_in_frame(self, support: Support, trait: str, frame: Frame) -> DenseMemory:
         """Encode one trait of a support in a given frame, for `propagate_in_frame`."""
         alone = replace(support, traits=(trait,), masks=support.masks[[support.traits.index(trait)]])
-        encoding = self._encode_support(alone, alone.traits, frame)
+        tasks = SideTasks()
+        encoding = self._start_encoding(alone, alone.traits, frame, tasks).finish()
         memory = DenseMemory(alone.traits, find_rivals([alone], alone.traits), (encoding,))
         if self.decoder is None:
             return memory
-        return replace(memory, key_reliability=compute_key_reliability(self._match_changed_support(alone, memory)))
+        changed = self._match_changed_view(self._start_changed_view(alone, frame, tasks).result(), memory, tasks)
+        return replace(memory, key_reliability=compute_key_reliability(changed))
 
     @torch.inference_mode()
     def propagate_in_frame(self, memory: DenseMemory, image: RGBImage, frame: Frame) -> Propagated:
@@ -345,68 +419,97 @@ class DensePropagator:
         confidence: Floats = np.where(absent, 1 - presence, certainty * presence).astype(np.float32)
         return SoftMasks(soft, confidence)
 
-    def _encode_support(
-        self, support: Support, traits: Sequence[str], frame: Frame, *, first: SupportEncoding | None = None
-    ) -> SupportEncoding:
+    def _start_encoding(
+        self,
+        support: Support,
+        traits: Sequence[str],
+        frame: Frame,
+        tasks: SideTasks,
+        *,
+        first: SupportEncoding | None = None,
+    ) -> StartedEncoding:
         """Encode a support in a frame; with the normalisation, projection and statistics of the first, if given."""
         settings = self.settings
-        poses = frames.pose_hypotheses(frame, settings.pose_rotations)
         image = Pyramid(support.image)
-        pose_cells = self._find_specimen(join_masks(support) | foreground_mask(support.image), poses)
-        pose_descriptors, normalisation = self._describe_poses(
-            image, poses, pose_cells, first.pose_normalisation if first else None
-        )
         view = frames.warp_image(image, frame, settings.side)
         levels = self.matching_trunk.levels(view[None], deepest=4)
         labels = compute_support_labels(support, traits, frame, settings.side)
+        displacement_grid = tasks.start(
+            lambda: self._describe_support(
+                levels, view, labels, settings.displacement_descriptor, first.displacement_grid if first else None
+            ),
+            urgent=True,
+        )
+        poses = frames.pose_hypotheses(frame, settings.pose_rotations)
+        described = self._start_poses(support, image, poses, first.pose_normalisation if first else None, tasks)
         transfer_grid = self._describe_support(
             levels, view, labels, settings.transfer_descriptor, first.transfer_grid if first else None
         )
-        template = None
+        template: SideTask[Template | None] | None = None
         if first is None or first.template is not None:
-            small = frames.warp_image(image, frame, SIDE)
-            template = encode_template(
-                self.matching_trunk.levels(small[None]), small, transfer_grid.labels, first.template if first else None
+            template = tasks.start(
+                lambda: self._encode_template(image, frame, transfer_grid, first.template if first else None)
             )
         key_levels = self._compute_key_levels(view, levels)
         statistics = first.statistics if first else compute_channel_statistics(key_levels)
-        return SupportEncoding(
+        encoding = SupportEncoding(
             frame=frame,
             poses=tuple(poses),
-            pose_descriptors=pose_descriptors,
-            pose_normalisation=normalisation,
-            pose_cells=pose_cells,
-            displacement_grid=self._describe_support(
-                levels, view, labels, settings.displacement_descriptor, first.displacement_grid if first else None
-            ),
+            pose_descriptors=(),
+            pose_normalisation=Normalisation(()),
+            pose_cells=(),
+            displacement_grid=displacement_grid.result(),
             transfer_grid=transfer_grid,
             statistics=statistics,
             keys=None if self.decoder is None else self.decoder.compute_keys(view, key_levels, statistics),
             key_labels=functional.adaptive_avg_pool2d(transfer_grid.labels, key_levels[0].shape[-1]),
-            template=template,
+            template=None,
         )
+        return StartedEncoding(encoding, described, template)
 
-    def _describe_poses(
+    def _encode_template(
+        self, image: Pyramid[RGBImage], frame: Frame, grid: SupportGrid, first: Template | None
+    ) -> Template | None:
+        small = frames.warp_image(image, frame, SIDE)
+        return encode_template(self.matching_trunk.levels(small[None]), small, grid.labels, first)
+
+    def _start_poses(
         self,
+        support: Support,
         image: Pyramid[RGBImage],
         poses: Sequence[Frame],
-        cells: Sequence[torch.Tensor],
         normalisation: Normalisation | None,
-    ) -> tuple[tuple[torch.Tensor, ...], Normalisation]:
-        """Compute the pose descriptors of some cells of a support, float32 (F, D) a pose, and their normalisation."""
+        tasks: SideTasks,
+    ) -> tuple[SideTask[DescribedPoses], ...]:
+        """Compute the pose descriptors of the cells that show the specimen, a few poses a task."""
         side = self.settings.pose_side
-        views = warp_poses(lambda pose: frames.warp_image(image, pose, side), poses)
-        described: list[torch.Tensor] = []
-        # A few at a time: the network's weights are read for all at once, and the features stay in the cache.
-        for start in range(0, len(views), POSES_TOGETHER):
-            part = slice(start, start + POSES_TOGETHER)
-            levels = self.matching_trunk.levels(np.stack(views[part]), together=POSES_TOGETHER)
-            grids, normalisation = compute_descriptors(
-                levels, views[part], self.settings.pose_descriptor, normalisation
+        pictures = tasks.start(
+            lambda: (
+                warp_poses(lambda pose: frames.warp_image(image, pose, side), poses),
+                self._find_specimen(join_masks(support) | foreground_mask(support.image), poses),
             )
-            described += [grid.flatten(1).T[wanted] for grid, wanted in zip(grids, cells[part], strict=True)]
-        assert normalisation is not None
-        return tuple(described), normalisation
+        )
+
+        def describe(start: int, known: SideTask[DescribedPoses] | None) -> DescribedPoses:
+            (views, cells), part = pictures.result(), slice(start, start + POSES_TOGETHER)
+            shared = normalisation if known is None else known.result().normalisation
+            return self._describe_poses(views[part], cells[part], shared)
+
+        # The first task computes the normalisation, unless there is one; a few poses at a time: the network's weights
+        # are read for all at once, and the features stay in the cache.
+        started = [tasks.start(lambda: describe(0, None))]
+        for start in range(POSES_TOGETHER, len(poses), POSES_TOGETHER):
+            started.append(tasks.start(partial(describe, start, started[0])))
+        return tuple(started)
+
+    def _describe_poses(
+        self, views: Sequence[RGBImage], cells: Sequence[torch.Tensor], normalisation: Normalisation | None
+    ) -> DescribedPoses:
+        """Compute the pose descriptors of some cells of some views of a support."""
+        levels = self.matching_trunk.levels(np.stack(views), together=POSES_TOGETHER)
+        grids, normalisation = compute_descriptors(levels, views, self.settings.pose_descriptor, normalisation)
+        descriptors = tuple(grid.flatten(1).T[wanted] for grid, wanted in zip(grids, cells, strict=True))
+        return DescribedPoses(descriptors, tuple(cells), normalisation)
 
     def _find_specimen(self, specimen: Mask, poses: Sequence[Frame]) -> tuple[torch.Tensor, ...]:
         """Find the cells that show the specimen in all poses: int64 (F,) each."""
@@ -440,13 +543,21 @@ class DensePropagator:
             normalisation, projection, projection(grid[0]).contiguous(), torch.from_numpy(shares).to(grid.device)
         )
 
-    def _match_changed_support(self, support: Support, memory: DenseMemory) -> TargetMatch:
-        """Match a slightly rotated, enlarged and brighter view of the first support with the supports."""
-        frame = frames.compose(CHANGED_FRAME, memory.supports[0].frame)
-        view = frames.warp_image(support.image, frame, self.settings.side)
-        # The view, not the photograph: that may have 40 megapixels.
-        brighter = np.clip(view * CHANGED_BRIGHTNESS, 0, 255).astype(np.uint8)
-        return self._match_view(frame, brighter, memory)
+    def _start_changed_view(self, support: Support, frame: Frame, tasks: SideTasks) -> SideTask[ChangedView]:
+        """Encode a slightly rotated, enlarged and brighter view of a support, whose frame is given."""
+
+        def encode() -> ChangedView:
+            changed = frames.compose(CHANGED_FRAME, frame)
+            view = frames.warp_image(support.image, changed, self.settings.side)
+            # The view, not the photograph: that may have 40 megapixels.
+            brighter = np.clip(view * CHANGED_BRIGHTNESS, 0, 255).astype(np.uint8)
+            return ChangedView(changed, brighter, tuple(self.matching_trunk.levels(brighter[None], deepest=4)))
+
+        return tasks.start(encode)
+
+    def _match_changed_view(self, changed: ChangedView, memory: DenseMemory, tasks: SideTasks) -> TargetMatch:
+        """Match the changed view of the first support with the supports."""
+        return self._match_levels(changed.frame, changed.view, changed.levels, memory, tasks)
 
     def _choose_insets(self, support: Support, changed: TargetMatch, memory: DenseMemory) -> tuple[Inset, ...]:
         """Choose how far masks are drawn in, on a view of the first support that was matched with the group."""
@@ -559,8 +670,14 @@ class DensePropagator:
 
     def _match_view(self, frame: Frame, view: RGBImage, memory: DenseMemory) -> TargetMatch:
         """Warp each support to the view, and transfer the labels to every cell (steps 3 to 5)."""
-        settings, first = self.settings, memory.supports[0]
         levels = self.matching_trunk.levels(view[None], deepest=4)
+        return self._match_levels(frame, view, levels, memory, SideTasks())
+
+    def _match_levels(
+        self, frame: Frame, view: RGBImage, levels: Sequence[torch.Tensor], memory: DenseMemory, tasks: SideTasks
+    ) -> TargetMatch:
+        """Match a view as `_match_view`, from the network's levels."""
+        settings, first = self.settings, memory.supports[0]
         coarse, _ = compute_descriptors(
             levels, [view], settings.displacement_descriptor, first.displacement_grid.normalisation
         )
@@ -570,8 +687,9 @@ class DensePropagator:
             warp_to_target(support.transfer_grid.labels, field)
             for support, field in zip(memory.supports, displacements, strict=True)
         ]
-        shares, distance = self._vote(memory, view, levels, displacements, warped_labels)
         key_levels = tuple(self._compute_key_levels(view, levels))
+        by_keys = tasks.start(lambda: self._vote_by_keys(memory, view, key_levels, displacements), urgent=True)
+        shares, distance = self._vote(memory, view, levels, displacements, warped_labels)
         warped_masks = torch.stack([labels[1:] for labels in warped_labels]).mean(0).cpu().numpy()
         distances = distance.cpu().numpy()
         return TargetMatch(
@@ -582,7 +700,7 @@ class DensePropagator:
             warped_masks=warped_masks,
             levels=key_levels,
             displacements=displacements,
-            key_votes=self._vote_by_keys(memory, view, key_levels, displacements),
+            key_votes=by_keys.result(),
             reliability=memory.key_reliability * compute_target_reliability(distances, warped_masks),
             vote_limit=memory.vote_limit,
             insets=memory.insets,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from sst_retrieval.synthetic.species import SPECIES
 from sst_retrieval.synthetic.specimen import SpecimenPlan, draw_specimen
 from sst_retrieval.track.dense import propagator as dense
 from sst_retrieval.track.dense.keys import KeyVotes
+from sst_retrieval.track.dense.matching import PCAProjection
 from sst_retrieval.track.dense.memory import DenseMemory
 from sst_retrieval.track.dense.propagator import NEAR_GAP, DensePropagator
 from sst_retrieval.track.dense.refine import refine
@@ -187,6 +188,38 @@ def test_a_photograph_is_answered_alike_alone_and_again_and_among_others(
     assert first.masks.shape == (2, 16, 16)
     assert third.masks.shape == (2, 1, 1)
     assert all(((one.confidence >= 0) & (one.confidence <= 1)).all() for one in (first, third))
+
+
+def list_values(value: object, name: str = "memory") -> dict[str, bytes]:
+    """List all arrays and numbers of a memory, by name, as bytes or text."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return {f"{name} {tuple(value.shape)}": np.ascontiguousarray(value).tobytes()}
+    if isinstance(value, tuple):
+        parts = dict(enumerate(value))
+    elif is_dataclass(value):
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif isinstance(value, PCAProjection):
+        parts = vars(value)
+    else:
+        return {name: repr(value).encode()}
+    return {key: each for part, one in parts.items() for key, each in list_values(one, f"{name}.{part}").items()}
+
+
+@pytest.mark.parametrize("traits", [TRAITS, TRAITS[:1]])
+def test_a_memory_has_the_same_bits_on_any_number_of_threads(traits: tuple[str, ...]) -> None:
+    propagator, supports = DensePropagator("cpu", decoder=TrainedDecoder()), []
+    for seed in range(2):
+        image, masks = draw("fresh", seed)
+        supports.append(Support(f"{seed}", "g", image, traits, np.stack([masks[trait] for trait in traits])))
+    found, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(list_values(propagator.remember(supports)))
+    finally:
+        torch.set_num_threads(before)
+    assert len(found[0]) > 300
+    assert found[0] == found[1] == found[2]
 
 
 def test_supports_with_different_traits_are_pooled(propagator: DensePropagator, support: Support) -> None:
