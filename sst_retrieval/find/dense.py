@@ -48,7 +48,7 @@ from sst_retrieval.imaging.masks import box as box_of
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.types import Detection, RGBImage, Support
 
-VERSION = 3
+VERSION = 4
 """Raised when the finder answers otherwise, so that a build searches photographs of an older index anew."""
 
 WORKING_SIDE = 1600

@@ -1,10 +1,13 @@
-"""Paper labels on a board: print and frame beside an animal, or under its legs, are no part of it.
+"""Paper labels on a board: they, their print and their frame, beside an animal or under its legs, are no part of it.
 
-1. Paper is brighter than the board or of another tint, smaller than a few animals, and has a corner: two straight
+1. Where the paper itself differs from the board as an animal does (a white scale label on tan foam, a colour chart), it
+   is foreground, of colours that the annotated animals do not have. If that has a corner, two straight edges of which
+   one runs across the other, it is a label: it is board with all on it that does not lead out.
+2. Other paper is brighter than the board or of another tint, smaller than a few animals, and has a corner: two straight
    edges, one across the other. It is looked for at several brightnesses and tints, for these depend on the light.
-2. Its print and its frame are foreground that is thin and does not lead out of it, or runs along its edges: they are
+3. Its print and its frame are foreground that is thin and does not lead out of it, or runs along its edges: they are
    board, if there is more than one piece of them.
-3. What is thick, or leads out, is a leg, or a body that covers the label. Where the thickest place of a piece lies on
+4. What is thick, or leads out, is a leg, or a body that covers the label. Where the thickest place of a piece lies on
    the paper, it is no label, but the card that an animal is mounted on: that stays as it is.
 
 White labels on a board that is as white have no edges; what is printed on them stays.
@@ -13,7 +16,7 @@ White labels on a board that is as white have no edges; what is printed on them 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +42,9 @@ TINTS = (3.0, 5.0, 8.0)
 LEAST_EDGES = (0.5, 0.8)
 """Lengths of the two straight edges of a corner, in half-widths of an animal."""
 
+LEAST_SCALE_EDGES = (0.25, 0.8)
+"""The same of paper whose colours no animal has: scale bars are narrow."""
+
 MOST_AREA = 60.0
 """Area of a label, in squared half-widths of an animal: a beetle's body has about ten."""
 
@@ -56,6 +62,9 @@ ACROSS = math.radians(8)
 
 SOLID = 0.5
 """Share of its convex hull that the paper fills at least, where print, legs and bodies do not hide it."""
+
+SQUARE = 0.8
+"""Share of the rectangle around it, from which on a label whose colours no animal has is that rectangle."""
 
 MOST_CANDIDATES = 200
 """So many places are looked at, at each brightness and tint, the largest."""
@@ -94,7 +103,7 @@ class PaperLabel:
 
 
 def leave_out_labels(pieces: Pieces, half_width: float) -> Pieces:
-    """Take print and frames of paper labels out of the foreground.
+    """Take paper labels, their print and their frames out of the foreground.
 
     Args:
         pieces: a photograph divided into board and pieces.
@@ -103,16 +112,68 @@ def leave_out_labels(pieces: Pieces, half_width: float) -> Pieces:
     Returns:
         The same with less foreground; itself if there is no label.
     """
-    labels = find_labels(pieces.image, pieces.foreground, half_width)
-    if not labels:
+    sheets = _find_sheets(pieces, half_width)
+    foreground = _leave_out_sheets(pieces, sheets, half_width)
+    labels = find_labels(pieces.image, foreground, half_width)
+    if not sheets and not labels:
         return pieces
-    foreground = pieces.foreground.copy()
     depth = ndimage.distance_transform_edt(np.pad(foreground, 1))[1:-1, 1:-1]
-    for label in labels:
+    for label, least in [*((each, 1) for each in sheets), *((each, LEAST_STROKES) for each in labels)]:
         window, paper = _draw(label.corners, foreground.shape, math.ceil(half_width) + RIM)
         if not _is_card(depth[window], paper, half_width):
-            foreground[window] &= ~_find_print(foreground[window], paper, half_width, label.angle)
+            foreground[window] &= ~_find_print(foreground[window], paper, half_width, label.angle, least)
     return replace(pieces, foreground=foreground)
+
+
+def _find_sheets(pieces: Pieces, half_width: float) -> list[PaperLabel]:
+    """Find the labels that are foreground themselves, but not of the animals' colours, and on which no animal lies."""
+    factor = min(1.0, SEARCH_SIDE / max(pieces.foreground.shape))
+    if half_width * factor < 1 or not pieces.unlike_body.any():
+        return []
+    height, width = (max(1, round(length * factor)) for length in pieces.foreground.shape)
+    solid = pieces.foreground & ~pieces.unlike_body
+    unlike, covered = (
+        np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.NEAREST))
+        for each in (pieces.unlike_body, solid)
+    )
+    # The edges of bodies are of mixed colours: they hang together with the paper by a pixel's width.
+    paper = ndimage.binary_opening(unlike, np.ones((3, 3)))
+    found = [
+        PaperLabel((_square_up(each) + 0.5) / factor - 0.5, each.angle)
+        for each in _list_labels(paper, covered & ~paper, half_width * factor, LEAST_SCALE_EDGES)
+    ]
+    if not found:
+        return []
+    depth = ndimage.distance_transform_edt(np.pad(solid, 1))[1:-1, 1:-1]
+
+    def is_card(label: PaperLabel) -> bool:
+        window, paper = _draw(label.corners, solid.shape, math.ceil(half_width) + RIM)
+        return _is_card(depth[window], paper, half_width)
+
+    return [each for each in found if not is_card(each)]
+
+
+def _square_up(label: PaperLabel) -> Doubles:
+    """Return the rectangle that a label is, where an animal hides a corner of it; else its corners, (N, 2)."""
+    along = np.array([math.cos(label.angle), math.sin(label.angle)])
+    axes = np.stack([along, [-along[1], along[0]]])
+    placed = label.corners @ axes.T
+    (left, top), (right, bottom) = placed.min(axis=0), placed.max(axis=0)
+    if abs(_measure_signed_area(label.corners)) < SQUARE * (right - left) * (bottom - top):
+        return label.corners
+    squared: Doubles = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ axes
+    return squared
+
+
+def _leave_out_sheets(pieces: Pieces, sheets: Sequence[PaperLabel], half_width: float) -> Mask:
+    """Take sheets out of the foreground, with all on them that does not come from outside: bool (h, w)."""
+    foreground = pieces.foreground.copy()
+    solid = foreground & ~pieces.unlike_body
+    for sheet in sheets:
+        window, paper = _draw(sheet.corners, foreground.shape, math.ceil(half_width) + RIM)
+        # A leg or a body comes from outside; print and the patches of a chart do not.
+        foreground[window] &= ~paper | _keep_touching(solid[window], solid[window] & ~paper)
+    return foreground
 
 
 def find_labels(image: RGBImage, foreground: Mask, half_width: float) -> list[PaperLabel]:
@@ -150,22 +211,26 @@ def _list_paper(lab: Floats, usual: Floats, brightest: float) -> Iterator[Mask]:
         yield tint > least
 
 
-def _list_labels(paper: Mask, covered: Mask, half_width: float) -> Iterator[PaperLabel]:
+def _list_labels(
+    paper: Mask, covered: Mask, half_width: float, least: tuple[float, float] = LEAST_EDGES
+) -> Iterator[PaperLabel]:
     """List the places of a mask that have a straight-edged corner."""
     # Strokes of print do not cut the paper in two.
     labelled, count = ndimage.label(ndimage.binary_closing(paper, np.ones((3, 3))))
     areas = np.bincount(labelled.ravel(), minlength=count + 1)
-    usual = (areas >= SOLID * math.prod(LEAST_EDGES) * half_width**2) & (areas <= MOST_AREA * half_width**2)
+    usual = (areas >= SOLID * math.prod(least) * half_width**2) & (areas <= MOST_AREA * half_width**2)
     usual[0] = False
     windows = ndimage.find_objects(labelled)
     for number in sorted(np.flatnonzero(usual).tolist(), key=lambda each: -areas[each])[:MOST_CANDIDATES]:
         window = windows[number - 1]
-        label = _find_corner(labelled[window] == number, window, covered, half_width)
+        label = _find_corner(labelled[window] == number, window, covered, half_width, least)
         if label is not None:
             yield label
 
 
-def _find_corner(place: Mask, window: tuple[slice, slice], covered: Mask, half_width: float) -> PaperLabel | None:
+def _find_corner(
+    place: Mask, window: tuple[slice, slice], covered: Mask, half_width: float, least: tuple[float, float]
+) -> PaperLabel | None:
     """Return a place of the photograph as a label, if it has a straight-edged corner."""
     rows, columns = np.nonzero(place & ~ndimage.binary_erosion(place))
     points = np.stack([columns, rows], axis=1).astype(np.float64)
@@ -184,7 +249,7 @@ def _find_corner(place: Mask, window: tuple[slice, slice], covered: Mask, half_w
     for at, (start, end) in enumerate(zip(hull, np.roll(hull, -1, axis=0), strict=True)):
         along = end - start
         length = float(np.linalg.norm(along))
-        if length < min(LEAST_EDGES) * half_width or _is_border(start + offset, end + offset, covered.shape):
+        if length < min(least) * half_width or _is_border(start + offset, end + offset, covered.shape):
             continue
         steps = start + along * np.linspace(0, 1, max(2, round(length)))[:, None]
         near = away[np.rint(steps[:, 1]).astype(int) + 2, np.rint(steps[:, 0]).astype(int) + 2] <= ROUGH
@@ -195,7 +260,7 @@ def _find_corner(place: Mask, window: tuple[slice, slice], covered: Mask, half_w
     for at, angle, length in straight:
         for other, second, width in straight:
             turn = abs(math.remainder(second - angle, 2 * math.pi))
-            long_enough = max(length, width) >= max(LEAST_EDGES) * half_width
+            long_enough = max(length, width) >= max(least) * half_width
             if (other - at) % len(hull) in (1, 2) and long_enough and abs(turn - math.pi / 2) <= ACROSS:
                 return PaperLabel(hull + offset, angle)
     return None
@@ -254,8 +319,8 @@ def _is_card(depth: Floats, paper: Mask, half_width: float) -> bool:
     return bool(deep.any() and deep[paper].sum() > 0.5 * deep.sum())
 
 
-def _find_print(foreground: Mask, paper: Mask, half_width: float, angle: float) -> Mask:
-    """Find the foreground on the paper that is print or frame; nothing if there is hardly any."""
+def _find_print(foreground: Mask, paper: Mask, half_width: float, angle: float, least: int) -> Mask:
+    """Find the foreground on the paper that is print or frame; nothing if there are fewer than `least` pieces of it."""
     radius = max(STROKE, STROKE_SHARE * half_width)
     rim = math.ceil(radius) + 1
     core = ndimage.distance_transform_edt(np.pad(foreground, rim, mode="edge")) > radius
@@ -277,7 +342,7 @@ def _find_print(foreground: Mask, paper: Mask, half_width: float, angle: float) 
         # An antenna comes from outside, or is long and at any angle.
         printed[number] = along is True or (along is None and number not in from_thin)
     strokes = np.bincount(rest.ravel(), minlength=count + 1)[printed] >= LEAST_STROKE
-    if strokes.sum() < LEAST_STROKES:
+    if strokes.sum() < least:
         return np.zeros_like(foreground)
     found: Mask = printed[rest]
     return found

@@ -35,6 +35,9 @@ LEAST_DIFFERENCE = 6.0
 SPECK = 12
 """Pieces of fewer pixels are noise."""
 
+UNLIKE_BODY = 25.0
+"""Distance in CIE Lab from all colours of the annotated body, from which on foreground may be a label."""
+
 BODY_SHARE = 0.25
 """A pixel is board if its distance to the board is less than this share of its distances to board and body together."""
 
@@ -52,6 +55,7 @@ class Pieces:
     Attributes:
         image: uint8 (h, w, 3), the copy it was computed on.
         foreground: bool (h, w).
+        unlike_body: bool (h, w), foreground without the annotated body's colours; nothing if these are not known.
         scale: pixels of the copy in one of the photograph, at most 1.
         plainness: 0..1, the share of the pixels that are of the board's colours within `BOARD_RADIUS`.
         framing: 0..1, the share of the photograph's border that is board.
@@ -61,6 +65,7 @@ class Pieces:
 
     image: RGBImage
     foreground: Mask
+    unlike_body: Mask
     scale: float
     plainness: float
     framing: float
@@ -86,14 +91,15 @@ def find_pieces(image: RGBImage, body: Floats | None = None) -> Pieces:
     distance = cKDTree(board).query(lab)[0].astype(np.float32)
     otsu = float(threshold_otsu(np.minimum(distance, np.percentile(distance, 99.5)))) if np.ptp(distance) > 0 else 0.0
     found = distance > max(otsu / 2, LEAST_DIFFERENCE)
+    to_body = np.zeros_like(distance)
     if body is not None:
-        to_body = np.zeros_like(distance)
         to_body[found] = cKDTree(body).query(lab[found])[0]
         found &= distance >= BODY_SHARE * (distance + to_body)
     found = _drop_specks(found)
     return Pieces(
         image=small,
         foreground=found,
+        unlike_body=found & (to_body > UNLIKE_BODY),
         scale=small.shape[1] / image.shape[1],
         plainness=float((distance < BOARD_RADIUS).mean()),
         framing=float((~found)[_border(found.shape)].mean()),

@@ -62,6 +62,57 @@ def test_print_and_frame_go_and_the_leg_across_the_label_stays(paper: tuple[int,
     assert (after.foreground & beetle).sum() > 0.98 * beetle.sum()
 
 
+TAN = (186, 168, 136)
+
+
+def _add_leg_over(image: RGBImage, box: tuple[int, int, int, int], colours: list[tuple[int, int, int]]) -> RGBImage:
+    """Lay a sheet of side by side colours, with a dark frame, under the beetle of `_draw`."""
+    _, beetle = _draw(paper=None)
+    x0, y0, x1, y1 = box
+    sheet = image.copy()
+    for at, colour in enumerate(colours):
+        left, right = (x0 + (x1 - x0) * step // len(colours) for step in (at, at + 1))
+        sheet[y0:y1, left:right] = colour
+    sheet[y0:y1, [x0, x1 - 1]] = sheet[[y0, y1 - 1], x0:x1] = INK
+    sheet[beetle] = image[beetle]
+    return sheet
+
+
+@pytest.mark.parametrize(
+    ("box", "colours"),
+    [
+        ((340, 195, 450, 233), [(252, 252, 252)]),
+        ((380, 196, 480, 214), [(252, 252, 252)]),
+        ((340, 185, 500, 235), [(200, 40, 40), (40, 160, 60), (50, 70, 200), (230, 220, 60), (250, 250, 250)]),
+        ((240, 180, 400, 230), [(252, 252, 252)]),
+    ],
+    ids=["white label under a leg", "narrow scale bar at a leg's end", "colour chart", "label that the body covers"],
+)
+def test_sheets_that_differ_from_the_board_as_animals_do_are_no_part_of_one(
+    box: tuple[int, int, int, int], colours: list[tuple[int, int, int]]
+) -> None:
+    image, beetle = _draw(board=TAN, paper=None)
+    image = _add_leg_over(image, box, colours)
+    memory = remember_board([Support("one", "beetles", image, ("beetle",), beetle[None])])
+    before = find_pieces(image, memory.body)
+    x0, y0, x1, y1 = box
+    assert before.foreground[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3].mean() > 0.9, "the sheet is foreground"
+    laid = lay_shapes(memory, image)
+    assert laid is not None
+    found = laid.split.labels == laid.split.labels[160, 230]
+    assert (found & beetle).sum() / (found | beetle).sum() > 0.95
+
+
+def test_a_pale_beetle_with_a_straight_edged_white_band_keeps_it() -> None:
+    image, beetle = _draw(board=TAN, paper=None)
+    band = np.zeros_like(beetle)
+    band[:, 215:245] = True
+    image[band & beetle] = (252, 252, 252)
+    pieces = find_pieces(image, list_colours(np.full((1, 3), BODY, np.uint8)))
+    assert (pieces.unlike_body & band & beetle).sum() > 0.9 * (band & beetle).sum()
+    assert leave_out_labels(pieces, HALF_WIDTH) is pieces
+
+
 def test_the_animal_found_on_a_board_has_no_print() -> None:
     image, beetle = _draw()
     alone, own = _draw(paper=None)
