@@ -191,8 +191,8 @@ def read_supports(source: Path, collection: Collection, individuals: str | None 
     names = {*groups, *specimens.position, *({INSTANCES, PARTS} if MANY in expected.values() else ())}
     files, passed_over = _list_files(source, names, traits, collection.source)
     content = _read_files(files, specimens, traits)
-    annotations = _join_traits(content.annotations, specimens)
     notes = [*content.notes, *passed_over, *shared, *find_unknown_groups(groups, traits)]
+    annotations = _join_traits(content.annotations, specimens, notes)
     if not annotations:
         raise SupportError(_explain_nothing(source, [*files, *content.ignored], [*passed_over, *content.notes]))
     annotations = _name_whole_animals(annotations, traits)
@@ -254,6 +254,8 @@ def _list_files(source: Path, names: set[str], traits: Traits | None, table: Pat
     suffixes = registry.annotation_suffixes(standalone=True)
     if source.is_file() and source.suffix.lower() in suffixes:
         return [source], []
+    if source.is_file() and source.suffix.lower() in registry.OTHER_TOOLS:
+        raise SupportError(f"{source} {registry.OTHER_TOOLS[source.suffix.lower()]}")
     if not source.is_dir():
         raise SupportError(
             f"{source} is no folder of supports and no {' or '.join(suffixes)} file; check the path of the supports, "
@@ -261,18 +263,20 @@ def _list_files(source: Path, names: set[str], traits: Traits | None, table: Pat
         )
     entries = sorted(path for path in source.iterdir() if not _is_left_out(path.name))
     files = [path for path in entries if path.is_file()]
-    wanted = {*registry.annotation_suffixes(), *label_pictures.LOSSY_SUFFIXES} - {".txt"}
+    wanted = {*registry.annotation_suffixes(), *label_pictures.LOSSY_SUFFIXES}
+    certain = wanted - registry.optional_suffixes()
     folders = {path: _files_below(path, wanted) for path in entries if path.is_dir() and path.name not in _NO_SUPPORTS}
     # Elsewhere a sub-folder may hold what was put aside.
-    anything = any(path.suffix.lower() in wanted for path in files)
+    anything = any(path.suffix.lower() in certain for path in files)
     notes = []
     for folder, inside in folders.items():
         named = folder.name in names or (traits is not None and traits.find(folder.name) is not None)
+        pictures = [path for path in inside if path.suffix.lower() in certain]
         if named or not anything:
             files += inside
-        elif inside:
+        elif pictures:
             notes.append(
-                f"left out: {len(inside)} files in the folder {folder}, which is called after no group, trait or "
+                f"left out: {len(pictures)} files in the folder {folder}, which is called after no group, trait or "
                 f"specimen; move them to {source} if they are supports"
             )
     return files, notes
@@ -338,10 +342,11 @@ def _refuse_lossy_label(path: Path, context: ReadContext) -> None:
         raise label_pictures.explain_lossy(path)
 
 
-def _join_traits(annotations: Sequence[ImageAnnotation], specimens: SpecimenFinder) -> list[ImageAnnotation]:
-    """Join the annotations of single traits of one photograph, and the pictures of its individuals with them."""
+def _join_traits(
+    annotations: Sequence[ImageAnnotation], specimens: SpecimenFinder, notes: list[str]
+) -> list[ImageAnnotation]:
+    """Join the annotations of each photograph, whose traits must differ, and the picture of its individuals."""
     joined: dict[str, ImageAnnotation] = {}
-    others: list[tuple[str, ImageAnnotation]] = []
     numbered: dict[str, ImageAnnotation] = {}
     for each in annotations:
         photograph = specimens.find(each.source, each.names, ids_only=each.named_by_specimen).id
@@ -353,25 +358,29 @@ def _join_traits(annotations: Sequence[ImageAnnotation], specimens: SpecimenFind
                 )
             numbered[photograph] = each
             continue
-        if not each.one_trait:
-            others.append((photograph, each))
-            continue
         before = joined.get(photograph)
         if before is None:
             joined[photograph] = each
             continue
-        twice = next(iter(set(before.rles) & set(each.rles)), None)
+        twice = min(set(before.rles) & set(each.rles), default=None)
         if twice is not None:
+            what = f"{twice} of {photograph}" if before.one_trait and each.one_trait else photograph
             raise SupportError(
-                f"{twice} of {photograph} is annotated twice, in {before.source} and in {each.source}; remove one"
+                f"{what} is annotated twice, in {before.source} and in {each.source}; remove one of the two"
             )
-        joined[photograph] = replace(before, rles={**before.rles, **each.rles})
-    drawn = [*others, *joined.items()]
-    alone = numbered.keys() - {photograph for photograph, _ in drawn}
+        joined[photograph] = replace(
+            before, rles={**before.rles, **each.rles}, shapes=(*before.shapes, *each.shapes), one_trait=each.one_trait
+        )
+        if not (before.one_trait and each.one_trait):
+            notes.append(
+                f"{photograph} is annotated in {before.source} ({', '.join(before.rles)}) and in {each.source} "
+                f"({', '.join(each.rles)}), and the traits of both are used"
+            )
+    alone = numbered.keys() - joined.keys()
     return [
         *(
             replace(each, instances=numbered[photograph].instances) if photograph in numbered else each
-            for photograph, each in drawn
+            for photograph, each in joined.items()
         ),
         *(each for photograph, each in numbered.items() if photograph in alone),
     ]

@@ -66,6 +66,10 @@ class Traits:
         alike = [trait for trait in self.numbers if _simplify(trait) == _simplify(label)]
         return alike[0] if len(alike) == 1 else None
 
+    def find_number(self, label: str) -> str | None:
+        """Return the trait whose label number a drawing writes in place of its name; None if there is none."""
+        return next((trait for trait, number in self.numbers.items() if label == str(number)), None)
+
 
 def read_traits(path: Path) -> Traits:
     """Read a traits.toml.

@@ -126,7 +126,13 @@ BAD_COCO: list[tuple[str, str]] = [
     (coco([annotation(3, {"size": [HEIGHT, WIDTH], "counts": None})]), r"damaged mask"),
     (coco([annotation(3, [flat(3, 4, 9, 9)])], "erato-3.png"), r"'erato-3\.png', which is not .*did you mean 'erato-"),
     (coco([annotation(-1, [flat(3, 4, 9, 9)])], categories=[{"id": -1, "name": "wing"}]), r"wing = -1.*traits\.toml"),
-    (coco([], categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]), r"two categories of one name"),
+    (
+        coco(
+            [annotation(1, [flat(3, 4, 9, 9)]), annotation(2, [flat(3, 4, 9, 9)])],
+            categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "a"}],
+        ),
+        r"two categories of one name",
+    ),
     (coco([{"image_id": 1}]), r"annotation 0: 'category_id' is missing"),
     (coco([5]), r"annotation 0: 'image_id' is missing"),
     (coco([annotation(3, [[]])], images=[{"id": 1, "file_name": "a", "height": 0, "width": 3}]), r"no size"),

@@ -75,6 +75,10 @@ def test_labelme_follows_traits_toml(supports_folder: Path, butterflies: Collect
         (labelme([polygon("a/b", 1, 1, 5, 5)]), r"'a/b' cannot be a file name"),
         (labelme([polygon("a", 1, 1, 5, 5), polygon("A", 1, 1, 5, 5)]), r"upper and lower case"),
         (labelme([polygon("a", 1, 1, 5, 5)], imageHeight=None), r"'imageHeight' is missing"),
+        (
+            labelme([polygon("a", 1, 1, 45, 5)], imageHeight=None, imageWidth=None),
+            r"point \(45, 1\) outside of its photograph of 30 x 20 px",
+        ),
         (labelme([polygon("a", 1, 1, 5, 5)], imageHeight=40), r"x\.json is 30 x 40 px, but .* is 30 x 20; draw on"),
     ],
 )

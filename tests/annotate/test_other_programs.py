@@ -231,7 +231,7 @@ def test_masks_holes_and_ellipses(supports_folder: Path, butterflies: Collection
         ("x.xml", cvat(cvat_polygon("wing", WING), size='width="60" height="40"'), r"is 60 x 40 px, but .* is 30 x 20"),
         ("x.xml", cvat('<polygon label="wing" points="1,2;a,3;4,5"/>'), r"is damaged .*export the annotations again"),
         ("x.xml", cvat('<mask label="wing" rle="9, 9" left="1" top="1" width="3" height="3"/>'), r"do not fill"),
-        ("x.xml", "<annotation><object/></annotation>", r'is not CVAT\'s XML \("CVAT for images 1\.1"\)'),
+        ("x.xml", "<annotation/>", r'is not CVAT\'s XML \("CVAT for images 1\.1"\)'),
         ("x.xml", "<annotations><image", r"not valid XML"),
         (
             "via.json",

@@ -1,7 +1,8 @@
 """COCO JSON: one file for many photographs, whose categories are the traits.
 
 Lin et al. (2014), "Microsoft COCO: Common Objects in Context", arXiv 1405.0312; https://cocodataset.org/#format-data.
-Polygons, uncompressed and compressed run-length counts are read; the shapes of two traits may overlap.
+Polygons, uncompressed and compressed run-length counts are read; the shapes of two traits may overlap. As many programs
+write them, polygons may be pairs of coordinates, or one without a list around it, and images may lack their size.
 
 COCO has no entry for the animal that several annotations belong to. What is read as such: `instance_id`, `individual`
 or `group_id` of an annotation or of its `attributes`.
@@ -24,7 +25,13 @@ from sst_retrieval.annotate.formats.contract import (
     ReadContext,
     make_annotation_file,
 )
-from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size, require_whole
+from sst_retrieval.annotate.formats.json_documents import (
+    load_json,
+    require_entry,
+    require_size,
+    require_whole,
+    stores_size,
+)
 from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_polygon, find_individual
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
@@ -51,13 +58,12 @@ def read_coco(path: Path, document: Mapping[str, Any], context: ReadContext) -> 
         _require_id(item, "id", f"{path} category"): require_entry(item, "name", (str,), f"{path} category").strip()
         for item in require_entry(document, "categories", (list,), str(path))
     }
-    if len(set(categories.values())) < len(categories):
-        raise SupportError(f"{path} has two categories of one name; rename one, or join them")
     images = {
         _require_id(item, "id", f"{path} image"): item for item in require_entry(document, "images", (list,), str(path))
     }
     notes: list[str] = []
     annotations: dict[int | str, list[tuple[str, Any, str]]] = {}
+    drawn_categories: dict[int | str, str] = {}
     for position, item in enumerate(require_entry(document, "annotations", (list,), str(path))):
         number = item.get("id", position) if isinstance(item, dict) else position
         try:
@@ -66,6 +72,10 @@ def read_coco(path: Path, document: Mapping[str, Any], context: ReadContext) -> 
             notes.append(f"left out: {error}")
             continue
         annotations.setdefault(image_id, []).append((categories[category], item, where))
+        drawn_categories[category] = categories[category]
+    # Roboflow adds one without annotations that is called like its project.
+    if len(set(drawn_categories.values())) < len(drawn_categories):
+        raise SupportError(f"{path} has two categories of one name; rename one, or join them")
     annotated = []
     for image_id, drawn in annotations.items():
         try:
@@ -76,7 +86,7 @@ def read_coco(path: Path, document: Mapping[str, Any], context: ReadContext) -> 
         if image.rles:
             annotated.append(image)
     used = {trait for image in annotated for trait in image.rles}
-    numbers = {name: number for number, name in categories.items() if name in used and isinstance(number, int)}
+    numbers = {name: number for number, name in drawn_categories.items() if name in used and isinstance(number, int)}
     return make_annotation_file(path, annotated, notes, numbers)
 
 
@@ -104,39 +114,65 @@ def _read_image(
 ) -> ImageAnnotation:
     """Read the annotations of one image: category, annotation and place in the file each."""
     name = require_entry(item, "file_name", (str,), f"{path} image {item.get('id')}")
-    size = require_size(item, "height", "width", f"{path} image {name}")
-    context.photographs.check_size(path, (name,), size)
-    shapes = TraitShapes(path, size, context.traits, photograph=name)
+    sized = stores_size(item, "height", "width")
+    if sized:
+        size = require_size(item, "height", "width", f"{path} image {name}")
+        context.photographs.check_size(path, (name,), size)
+    else:
+        size = context.image_size(path, (name,))
+    shapes = TraitShapes(path, size, context.traits, photograph=name, stored_size=sized)
     many = context.photographs.expects_many((name,))
     for category, annotation, where in drawn:
         if many and annotation.get("iscrowd"):
             shapes.leave_out(f"{where} is a crowd (iscrowd), not one individual; draw some of them one by one")
             continue
-        encode = partial(_encode_segmentation, annotation.get("segmentation"), size, where, shapes.notes)
+        encode = partial(_encode_segmentation, annotation.get("segmentation"), size, where, shapes)
         shapes.add(category, encode, find_individual(annotation, annotation.get("attributes")))
     rles = shapes.join()
     notes += shapes.notes
     return ImageAnnotation(path, (name,), size, rles, shapes=shapes.list_shapes())
 
 
-def _encode_segmentation(segmentation: Any, size: tuple[int, int], where: str, notes: list[str]) -> list[bytes]:
-    if isinstance(segmentation, dict):
-        return [_encode_run_lengths(segmentation, size, where)]
-    if not isinstance(segmentation, list) or not segmentation:
+def _encode_segmentation(segmentation: Any, size: tuple[int, int], where: str, shapes: TraitShapes) -> list[bytes]:
+    outlines = _list_outlines(segmentation)
+    if not outlines:
         raise NoAreaError(f"{where} has no outline, perhaps only a box; draw the trait's outline")
     rles: list[bytes] = []
     scraps: list[NoAreaError] = []
-    for flat in segmentation:
-        if not isinstance(flat, list) or len(flat) % 2:
-            raise SupportError(f"{where} has an outline that is no list of x, y pairs; export the annotations again")
+    for outline in outlines:
+        if isinstance(outline, dict):
+            rles.append(_encode_run_lengths(outline, size, where))
+            continue
         try:
-            rles.append(encode_polygon(list(zip(flat[::2], flat[1::2], strict=True)), size, where, notes))
+            rles.append(encode_polygon(_pair_points(outline, where), size, where, shapes.clip_notes))
         except NoAreaError as error:
             scraps.append(error)
     if scraps and not rles:
         raise scraps[0]
-    notes += [f"left out: {scrap}" for scrap in scraps]
+    for scrap in scraps:
+        shapes.leave_out(scrap)
     return rles
+
+
+def _list_outlines(segmentation: Any) -> list[Any]:
+    """List the outlines of an annotation; a single one may stand without a list around it."""
+    if isinstance(segmentation, dict):
+        return [segmentation]
+    if not isinstance(segmentation, list) or not segmentation:
+        return []
+    bare = isinstance(segmentation[0], int | float)
+    # As outlines, these would be of one point each.
+    pairs = len(segmentation) > 2 and all(isinstance(each, list) and len(each) == 2 for each in segmentation)
+    return [segmentation] if bare or pairs else segmentation
+
+
+def _pair_points(outline: Any, where: str) -> list[Any]:
+    """Return the corners of an outline: x, y, x, y, ..., or pairs already."""
+    if isinstance(outline, list) and outline and all(isinstance(each, list) for each in outline):
+        return outline
+    if not isinstance(outline, list) or len(outline) % 2:
+        raise SupportError(f"{where} has an outline that is no list of x, y pairs; export the annotations again")
+    return list(zip(outline[::2], outline[1::2], strict=True))
 
 
 def _encode_run_lengths(segmentation: Mapping[str, Any], size: tuple[int, int], where: str) -> bytes:

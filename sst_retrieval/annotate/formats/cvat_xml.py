@@ -44,18 +44,25 @@ def load_xml(path: Path) -> ElementTree.Element:
     """
     try:
         content = path.read_bytes()
-        if b"<!ENTITY" in content or b"<!\0E\0N\0T" in content:
-            raise SupportError(f"{path} declares XML entities, which no annotation program does; export it again")
-        return ElementTree.fromstring(content)
     except OSError as error:
         raise SupportError(f"{path} cannot be opened ({error.strerror}); check the path of the supports") from error
+    if b"<!ENTITY" in content or b"<!\0E\0N\0T" in content:
+        raise SupportError(f"{path} declares XML entities, which no annotation program does; export it again")
+    try:
+        document = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise SupportError(f"{path} is not valid XML ({error}); export the annotations again") from error
+    if document.tag == "annotation" and document.find("object") is not None:
+        raise SupportError(
+            f"{path} is in Pascal VOC's format, which holds boxes; draw outlines, and export them as COCO JSON or as "
+            f'"CVAT for images 1.1"'
+        )
+    return document
 
 
 def is_cvat(document: ElementTree.Element) -> bool:
-    """Tell whether an XML document is CVAT's of images: `annotations` with `image`."""
-    return document.tag == "annotations" and document.find("image") is not None
+    """Tell whether an XML document is CVAT's."""
+    return document.tag == "annotations"
 
 
 def read_cvat(path: Path, document: ElementTree.Element, context: ReadContext) -> AnnotationFile:
@@ -67,6 +74,11 @@ def read_cvat(path: Path, document: ElementTree.Element, context: ReadContext) -
     Raises:
         SupportError: nothing of it can be used.
     """
+    if document.find("image") is None:
+        reason = "has no images"
+        if document.find("track") is not None:
+            reason = "is an export of a video, which does not name its frames"
+        raise SupportError(f'{path} {reason}; export the annotations as "CVAT for images 1.1"')
     images: list[ImageAnnotation] = []
     notes: list[str] = []
     for item in document.iter("image"):

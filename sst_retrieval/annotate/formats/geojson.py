@@ -66,11 +66,19 @@ def _find_label(feature: Any, where: str) -> str:
     """Return the trait of a feature: QuPath's class, or a property called name, label or trait."""
     properties = require_entry(feature, "properties", (dict,), where)
     kind = properties.get("classification")
-    label = kind.get("name") if isinstance(kind, dict) else kind
+    label = _name_class(kind) if isinstance(kind, dict) else kind
     for candidate in (label, *(properties.get(key) for key in ("trait", "label", "name", "class"))):
         if isinstance(candidate, str) and candidate.strip():
             return candidate
     raise SupportError(f"{where} has no class; give the annotation the class of its trait")
+
+
+def _name_class(kind: dict[str, Any]) -> Any:
+    """Return the name of a class of QuPath, which writes a derived one as a list: "wing: left" as wing, left."""
+    names = kind.get("names")
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        return ": ".join(names)
+    return kind.get("name")
 
 
 def _encode_geometry(geometry: dict[str, Any], size: Size, where: str) -> list[bytes]:
@@ -89,13 +97,24 @@ def _encode_rings(rings: Any, size: Size, where: str) -> bytes:
     """Fill the first ring, and cut out the others, its holes."""
     if not isinstance(rings, Sequence) or isinstance(rings, str) or not rings:
         raise NoAreaError(f"{where} has no outline")
-    outer, *holes = (encode_polygon(ring, size, where) for ring in rings)
+    outer, *holes = (_drop_height(ring) for ring in rings)
+    outline = encode_polygon(outer, size, where)
     if not holes:
-        return outer
-    mask = masks.decode(outer, size)
+        return outline
+    mask = masks.decode(outline, size)
     for hole in holes:
-        mask &= ~masks.decode(hole, size)
+        try:
+            mask &= ~masks.decode(encode_polygon(hole, size, where), size)
+        except NoAreaError:
+            continue  # A hole without an area cuts out nothing.
     return masks.encode(mask)
+
+
+def _drop_height(ring: Any) -> Any:
+    """Return the x and y of points that may have a height, too (RFC 7946)."""
+    if isinstance(ring, list) and ring and all(isinstance(each, list) and len(each) in (3, 4) for each in ring):
+        return [each[:2] for each in ring]
+    return ring
 
 
 GEOJSON = AnnotationFormat(

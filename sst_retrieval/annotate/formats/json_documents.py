@@ -14,15 +14,21 @@ MAX_PIXELS = 2**31
 
 
 def load_json(path: Path) -> Any:
-    """Parse a JSON file in UTF-8, with or without a byte order mark.
+    """Parse a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Raises:
-        SupportError: it cannot be opened or is not valid JSON.
+        SupportError: it cannot be opened, is in another encoding, or is not valid JSON.
     """
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        content = path.read_bytes()
+        return json.loads(content.decode(json.detect_encoding(content)))
     except OSError as error:
         raise SupportError(f"{path} cannot be opened ({error.strerror}); check the path of the supports") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SupportError(
+            f"{path} line {line} is not UTF-8 text; save the file as UTF-8, or export it again"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise SupportError(f"{path} is not valid JSON ({error}); export the annotations again") from error
 
@@ -71,8 +77,13 @@ def require_size(item: Any, height: str, width: str, where: str) -> tuple[int, i
     return size
 
 
+def stores_size(item: Any, height: str, width: str) -> bool:
+    """Tell whether a JSON object says how large its photograph is; some programs leave it out, or write 0 or null."""
+    return isinstance(item, dict) and any(item.get(key) not in (None, 0, "") for key in (height, width))
+
+
 def require_whole(item: Any, key: str, where: str) -> int:
-    """Return a whole number of a JSON object, which some programs write as 603.0.
+    """Return a whole number of a JSON object, which some programs write as 603.0 or "603".
 
     Args:
         item: anything; only a JSON object has entries.
@@ -82,6 +93,9 @@ def require_whole(item: Any, key: str, where: str) -> int:
     Raises:
         SupportError: the entry is missing or is no whole number.
     """
+    value = item.get(key) if isinstance(item, dict) else None
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 16:
+        return int(value)
     value = require_entry(item, key, (int, float), where)
     if isinstance(value, float) and not value.is_integer():
         raise SupportError(f"{where}: {key!r} is {value}, no whole number; export the annotations again")

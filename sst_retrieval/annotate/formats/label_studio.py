@@ -6,7 +6,7 @@ key points are left out. Lengths are percent of the photograph. https://labelstu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,13 @@ from sst_retrieval.annotate.formats.contract import (
     ReadContext,
     make_annotation_file,
 )
-from sst_retrieval.annotate.formats.json_documents import list_entries, load_json, require_entry, require_size
+from sst_retrieval.annotate.formats.json_documents import (
+    list_entries,
+    load_json,
+    require_entry,
+    require_size,
+    stores_size,
+)
 from sst_retrieval.annotate.formats.shapes import (
     NoAreaError,
     TraitShapes,
@@ -39,14 +45,21 @@ LABELS = ("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "k
 
 
 def is_label_studio(document: Any) -> bool:
-    """Tell whether a JSON document is Label Studio's: a list of tasks, or of photographs with labels (JSON-MIN)."""
+    """Tell whether a JSON document is Label Studio's: tasks, or photographs with labels (JSON-MIN)."""
+    if isinstance(document, dict):  # One task, or an annotation as a storage holds it.
+        task = document.get("task") if "result" in document else document
+        return (
+            isinstance(task, dict)
+            and isinstance(task.get("data"), dict)
+            and ("annotations" in task or task is not document)
+        )
     if not isinstance(document, list) or not document or not all(isinstance(item, dict) for item in document):
         return False
     tasks = all("data" in item and ("annotations" in item or "completions" in item) for item in document)
     return tasks or any(_list_min_regions(item) for item in document)
 
 
-def read_label_studio(path: Path, document: Sequence[Any], context: ReadContext) -> AnnotationFile:
+def read_label_studio(path: Path, document: Any, context: ReadContext) -> AnnotationFile:
     """Read a Label Studio export.
 
     Returns:
@@ -57,46 +70,90 @@ def read_label_studio(path: Path, document: Sequence[Any], context: ReadContext)
     """
     images: list[ImageAnnotation] = []
     notes: list[str] = []
-    for position, item in enumerate(document, 1):
+    tasks = _list_tasks(document)
+    for position, item in enumerate(tasks, 1):
         where = f"{path} task {item.get('id', position)}"
         try:
-            name, regions = _read_task(item, where, notes)
+            name, regions = _read_task(item, where, context, notes)
             if not regions:
                 continue
-            size = require_size(regions[0], "original_height", "original_width", where)
-            context.photographs.check_size(path, (name,), size)
+            _require_upright(regions, where)
+            sized = stores_size(regions[0], "original_height", "original_width")
+            if sized:
+                size = require_size(regions[0], "original_height", "original_width", where)
+                context.photographs.check_size(path, (name,), size)
+            else:
+                size = context.image_size(path, (name,))
         except SupportError as error:
             notes.append(f"left out: {error}")
             continue
-        shapes = TraitShapes(path, size, context.traits, photograph=name)
+        shapes = TraitShapes(path, size, context.traits, photograph=name, stored_size=sized)
         for number, region in enumerate(regions, 1):
             place = f"{where} region {number}"
             for label in _find_labels(region):
-                shapes.add(label, partial(_encode_region, region, size, f"{place} ({label})", shapes.notes))
+                shapes.add(label, partial(_encode_region, region, size, f"{place} ({label})", shapes.clip_notes))
         images += shapes.make_images((name,))
         notes += shapes.notes
     if not images and not notes:
-        raise SupportError(f"{path} has no regions; draw the traits, or move the file out of the supports")
+        raise SupportError(_explain_nothing(path, tasks))
     return make_annotation_file(path, images, notes)
 
 
-def _read_task(item: dict[str, Any], where: str, notes: list[str]) -> tuple[str, list[dict[str, Any]]]:
+def _list_tasks(document: Any) -> list[dict[str, Any]]:
+    """List the tasks of a document: of an export, a single one, or an annotation as a storage holds it."""
+    tasks = document if isinstance(document, list) else [document]
+    return [
+        {"id": each["task"].get("id"), "data": each["task"].get("data"), "annotations": [each]}
+        if isinstance(each.get("task"), dict) and "result" in each
+        else each
+        for each in tasks
+    ]
+
+
+def _explain_nothing(path: Path, tasks: Sequence[dict[str, Any]]) -> str:
+    if any(item.get("predictions") for item in tasks):
+        return f"{path} holds predictions only; accept them in Label Studio (submit each task), and export again"
+    done = [each for item in tasks for each in list_entries(item.get("annotations")) if isinstance(each, dict)]
+    if any(each.get("was_cancelled") for each in done):
+        return f"{path} holds skipped tasks only; annotate them in Label Studio, and export again"
+    return f"{path} has no regions; draw the traits, or move the file out of the supports"
+
+
+def _require_upright(regions: Sequence[dict[str, Any]], where: str) -> None:
+    """Refuse a photograph that was turned while it was drawn on: what the points are then of is not documented."""
+    turned = next((each["image_rotation"] for each in regions if each.get("image_rotation")), None)
+    if turned is not None:
+        raise SupportError(
+            f"{where} was drawn on the photograph turned by {turned} degrees in Label Studio; turn it back there, draw "
+            f"again, and export"
+        )
+
+
+def _read_task(
+    item: dict[str, Any], where: str, context: ReadContext, notes: list[str]
+) -> tuple[str, list[dict[str, Any]]]:
     """Return the photograph of a task and its regions: the value of each, with the size of the photograph."""
     if "data" not in item:
-        name = next((value for key, value in item.items() if isinstance(value, str) and key != "annotator"), "")
-        return str(item.get("image") or name), _list_min_regions(item)
+        return _find_photograph({key: value for key, value in item.items() if key != "annotator"}, context), (
+            _list_min_regions(item)
+        )
     data = require_entry(item, "data", (dict,), where)
-    name = next((value for value in (data.get("image"), *data.values()) if isinstance(value, str)), "")
+    name = _find_photograph(data, context)
     done = [each for each in list_entries(item.get("annotations") or item.get("completions")) if isinstance(each, dict)]
     done = [each for each in done if not each.get("was_cancelled")]
     if len(done) > 1:
         notes.append(f"{where} has {len(done)} annotations of {name}; the first was taken")
     regions = []
-    for number, result in enumerate(list_entries(done[0].get("result")) if done else (), 1):
-        result = result if isinstance(result, dict) else {}
+    results = [each if isinstance(each, dict) else {} for each in list_entries(done[0].get("result") if done else None)]
+    # With <Labels> beside <Polygon>, a region is two results of one id, and the second repeats the shape.
+    labelled = {str(each.get("id")) for each in results if _find_labels(each.get("value")) and each.get("id")}
+    for number, result in enumerate(results, 1):
         value = result.get("value")
         if isinstance(value, dict) and _find_labels(value):
-            regions.append({**value, **{key: result.get(key) for key in ("original_height", "original_width")}})
+            about = ("original_height", "original_width", "image_rotation")
+            regions.append({**value, **{key: result.get(key) for key in about}})
+        elif str(result.get("id")) in labelled:
+            continue
         elif not isinstance(result.get("type"), str) or result["type"] in _SHAPES:  # Else a text, a choice, ...
             notes.append(f"left out: {where} region {number} has no label or no shape; export the annotations again")
     return name, regions
@@ -108,12 +165,21 @@ def _list_min_regions(item: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for value in lists for each in value if isinstance(each, dict) and _find_labels(each)]
 
 
-def _find_labels(region: dict[str, Any]) -> list[str]:
+def _find_photograph(data: Mapping[str, Any], context: ReadContext) -> str:
+    """Return the entry of a task that names a photograph of the collection, or else the one that is called image."""
+    texts = [value for value in (data.get("image"), *data.values()) if isinstance(value, str)]
+    known = (text for text in texts if context.photographs.is_known((text,)))
+    return next(known, texts[0] if texts else "")
+
+
+def _find_labels(region: Any) -> list[str]:
+    if not isinstance(region, dict):
+        return []
     labels: list[Any] = next((region[key] for key in LABELS if isinstance(region.get(key), list)), [])
     return [label for label in labels if isinstance(label, str) and label.strip()]
 
 
-def _encode_region(region: dict[str, Any], size: Size, where: str, notes: list[str]) -> list[bytes]:
+def _encode_region(region: dict[str, Any], size: Size, where: str, notes: list[str] | None) -> list[bytes]:
     height, width = size
     if "points" in region:
         points = parse_points(region["points"], where) * (width / 100, height / 100)

@@ -1,7 +1,8 @@
 """LabelMe JSON: one file a photograph, whose labels are the traits.
 
-The format of https://github.com/wkentaro/labelme. Polygons, rectangles, circles and masks are read; shapes without an
-area (points, lines) are left out. The shapes of two traits may overlap. Shapes of one `group_id` are one individual.
+The format of https://github.com/wkentaro/labelme, and of programs that write it (AnyLabeling). Polygons, rectangles,
+circles and masks are read; shapes without an area (points, lines) are left out. The shapes of two traits may overlap.
+Shapes of one `group_id` are one individual. Files of old versions store no size.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sst_retrieval.annotate.formats.contract import (
     ReadContext,
     make_annotation_file,
 )
-from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size
+from sst_retrieval.annotate.formats.json_documents import load_json, require_entry, require_size, stores_size
 from sst_retrieval.annotate.formats.shapes import (
     NoAreaError,
     TraitShapes,
@@ -54,30 +55,35 @@ def read_labelme(path: Path, document: Mapping[str, Any], context: ReadContext) 
         SupportError: there are no shapes, an entry is missing or damaged, the photograph is unknown or of another size,
             or no shape gives a mask.
     """
-    size = require_size(document, "imageHeight", "imageWidth", str(path))
     image = document.get("imagePath")
     names = (image, path.stem) if isinstance(image, str) and image else (path.stem,)
-    context.photographs.check_size(path, names, size)
-    shapes = TraitShapes(path, size, context.traits)
+    sized = stores_size(document, "imageHeight", "imageWidth")
+    if sized:
+        size = require_size(document, "imageHeight", "imageWidth", str(path))
+        context.photographs.check_size(path, names, size)
+    else:
+        size = context.image_size(path, names)
+    shapes = TraitShapes(path, size, context.traits, stored_size=sized)
     listed = require_entry(document, "shapes", (list,), str(path))
     for position, shape in enumerate(listed, 1):
         try:
-            label = require_entry(shape, "label", (str,), f"{path} shape {position}").strip()
+            label = str(require_entry(shape, "label", (str, int), f"{path} shape {position}")).strip()
         except SupportError as error:
             shapes.leave_out(error)
             continue
         where = f"{path} shape {position} ({label})"
         individual = find_individual(shape, shape.get("attributes"), shape.get("flags"))
-        shapes.add(label, partial(_encode_shape, shape, size, where, shapes.notes), individual)
+        shapes.add(label, partial(_encode_shape, shape, size, where, shapes.clip_notes), individual)
     if not listed:
         raise SupportError(f"{path} has no shapes; draw the traits, or move the file out of the supports")
     return make_annotation_file(path, shapes.make_images(names), shapes.notes)
 
 
-def _encode_shape(shape: Mapping[str, Any], size: tuple[int, int], where: str, notes: list[str]) -> list[bytes]:
+def _encode_shape(shape: Mapping[str, Any], size: tuple[int, int], where: str, notes: list[str] | None) -> list[bytes]:
     points = require_entry(shape, "points", (list,), where)
     kind = shape.get("shape_type") or "polygon"
-    if kind in ("polygon", "oriented_rectangle") or (kind == "rectangle" and len(points) == 4):
+    turned = kind in ("rectangle", "oriented_rectangle", "rotation", "quadrilateral") and len(points) == 4
+    if kind == "polygon" or turned:
         return [encode_polygon(points, size, where, notes)]
     if kind == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = parse_points(points, where).tolist()

@@ -16,11 +16,11 @@ from sst_retrieval.annotate.formats.geojson import GEOJSON
 from sst_retrieval.annotate.formats.label_pictures import LABEL_PICTURES
 from sst_retrieval.annotate.formats.label_studio import LABEL_STUDIO
 from sst_retrieval.annotate.formats.labelme import LABELME
-from sst_retrieval.annotate.formats.via import VIA
+from sst_retrieval.annotate.formats.via import VIA, VIA_CSV
 from sst_retrieval.annotate.formats.yolo import YOLO
 from sst_retrieval.errors import SupportError
 
-FORMATS: tuple[AnnotationFormat, ...] = (LABEL_PICTURES, COCO, LABELME, CVAT, VIA, LABEL_STUDIO, GEOJSON, YOLO)
+FORMATS: tuple[AnnotationFormat, ...] = (LABEL_PICTURES, COCO, LABELME, CVAT, VIA, LABEL_STUDIO, GEOJSON, YOLO, VIA_CSV)
 """In the order in which they are tried; those of one suffix must tell their files apart by `matches`."""
 
 _DRAW = "draw the outlines in a program whose files are read, or paint a label picture"
@@ -43,6 +43,12 @@ def annotation_suffixes(*, standalone: bool = False) -> tuple[str, ...]:
     """Return the suffixes of all formats, in lower case, or only of those whose files need no folder."""
     chosen = [each for each in FORMATS if each.standalone or not standalone]
     return tuple(dict.fromkeys(suffix for each in chosen for suffix in each.suffixes))
+
+
+def optional_suffixes() -> frozenset[str]:
+    """Return the suffixes, in lower case, of files that may be something else altogether, such as a text to be read."""
+    optional = {suffix for each in FORMATS if each.optional for suffix in each.suffixes}
+    return frozenset(optional - {suffix for each in FORMATS if not each.optional for suffix in each.suffixes})
 
 
 def read_annotations(path: Path, context: ReadContext) -> AnnotationFile:

@@ -69,6 +69,11 @@ class TraitShapes:
         self._drawn: list[tuple[str, list[bytes], str | None]] = []
         self._damaged: set[str] = set()
 
+    @property
+    def clip_notes(self) -> list[str] | None:
+        """What `encode_polygon` notes clipped polygons in; None if none may lie outside of the photograph."""
+        return self.notes if self._clips else None
+
     def add(self, label: str, encode: Callable[[], Sequence[bytes]], individual: str | None = None) -> None:
         """Add a shape.
 
@@ -78,6 +83,9 @@ class TraitShapes:
                 the shape is left out, of any other the whole trait.
             individual: what the file calls the individual that it belongs to; None if it does not say.
         """
+        if not label.strip():
+            self.leave_out(f"{self._where}: a shape has no label; give it the name of its trait")
+            return
         trait = self._find_trait(label.strip())
         if trait is None:
             return
@@ -93,7 +101,7 @@ class TraitShapes:
 
     def add_polygon(self, label: str, points: Sequence[Any], where: str) -> None:
         """Add a polygon of (x, y) corners in pixels."""
-        self.add(label, lambda: [encode_polygon(points, self.size, where, self.notes if self._clips else None)])
+        self.add(label, lambda: [encode_polygon(points, self.size, where, self.clip_notes)])
 
     def leave_out(self, reason: Exception | str) -> None:
         """Note that a shape is left out."""
@@ -149,7 +157,7 @@ class TraitShapes:
     def _find_trait(self, label: str) -> str | None:
         if self._traits is None:
             return label
-        trait = self._traits.find(label)
+        trait = self._traits.find(label) or self._traits.find_number(label)
         if trait is None:
             self.leave_out(
                 f"{self._source} draws {label!r}, but {self._source.parent / 'traits.toml'} names "

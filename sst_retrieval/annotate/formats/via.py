@@ -1,11 +1,14 @@
-"""VGG Image Annotator (VIA), versions 1 to 3: one .json for many photographs; an attribute of the regions is the trait.
+"""VGG Image Annotator (VIA), versions 1 to 3: one file for many photographs; an attribute of the regions is the trait.
 
-Polygons, circles and ellipses are read; rectangles, lines and points are left out. VIA stores no sizes.
+Its .json of all versions, and the .csv of versions 1 and 2, are read. Polygons, circles and ellipses are used;
+rectangles, lines and points are left out. VIA stores no sizes.
 https://www.robots.ox.ac.uk/~vgg/software/via/
 """
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -37,6 +40,8 @@ _SHAPES_OF_VIA_3 = {
     **{6: "polyline", 7: "polygon", 8: "rect", 9: "circle"},
 }
 
+_CSV_COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
+
 Region = tuple[str, Mapping[str, Any], str | None]
 """A trait, the shape's attributes as VIA 2 calls them, and the individual if the region has an attribute for it."""
 
@@ -49,6 +54,32 @@ def is_via(document: Any) -> bool:
         return True
     items = list(document.values())
     return bool(items) and all(isinstance(item, dict) and {"filename", "regions"} <= item.keys() for item in items)
+
+
+def load_csv(path: Path) -> dict[str, Any] | None:
+    """Read the .csv of VIA 1 and 2 as the document that their .json holds; None if it is some other table.
+
+    Raises:
+        SupportError: it cannot be opened, or a cell of it is damaged.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            rows = csv.DictReader(file)
+            columns = [str(name).lstrip("#").strip() for name in rows.fieldnames or ()]
+            if not set(_CSV_COLUMNS) <= set(columns):
+                return None
+            rows.fieldnames = columns
+            document: dict[str, Any] = {}
+            for row in rows:
+                item = document.setdefault(str(row["filename"]), {"filename": str(row["filename"]), "regions": []})
+                shape, attributes = (json.loads(row[key] or "{}") for key in _CSV_COLUMNS[1:])
+                if shape:
+                    item["regions"].append({"shape_attributes": shape, "region_attributes": attributes})
+            return document
+    except OSError as error:
+        raise SupportError(f"{path} cannot be opened ({error.strerror}); check the path of the supports") from error
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise SupportError(f"{path} is a damaged .csv of VIA ({error}); export the annotations again") from error
 
 
 def read_via(path: Path, document: Mapping[str, Any], context: ReadContext) -> AnnotationFile:
@@ -83,13 +114,14 @@ def read_via(path: Path, document: Mapping[str, Any], context: ReadContext) -> A
 def _list_regions(path: Path, document: Mapping[str, Any], notes: list[str]) -> dict[str, list[Region]]:
     """List the regions of VIA 1 and 2: photograph -> its regions."""
     listed: dict[str, list[Region]] = {}
+    options = _read_options(document)
     for item in list_entries(document.get("_via_img_metadata", document)):
         name = require_entry(item, "filename", (str,), str(path))
         for position, region in enumerate(list_entries(item.get("regions")), 1):
             where = f"{path} image {name} region {position}"
             try:
                 shape = require_entry(region, "shape_attributes", (dict,), where)
-                trait = _find_trait(region.get("region_attributes"), where)
+                trait = _find_trait(region.get("region_attributes"), where, options)
             except SupportError as error:
                 notes.append(f"left out: {error}")
                 continue
@@ -138,13 +170,30 @@ def _convert_shape(xy: list[Any], where: str) -> Mapping[str, Any]:
     }
 
 
-def _find_trait(attributes: Any, where: str) -> str:
-    """Return the trait of a region: one of its attributes, or the ticked value of one with several."""
+def _read_options(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Read the options of a VIA 2 project's attributes: attribute -> its options, id -> description."""
+    attributes = document.get("_via_attributes")
+    regions = attributes.get("region") if isinstance(attributes, dict) else None
+    return {
+        name: about["options"]
+        for name, about in (regions.items() if isinstance(regions, dict) else ())
+        if isinstance(about, dict) and isinstance(about.get("options"), dict)
+    }
+
+
+def _find_trait(attributes: Any, where: str, options: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Return the trait of a region: one of its attributes, or the ticked value of one with several.
+
+    A value that is only the number of an option is called as the option is described.
+    """
     values: dict[str, str] = {}
     for name, value in attributes.items() if isinstance(attributes, dict) else ():
         if isinstance(value, dict):
             ticked = [key for key, on in value.items() if on]
             value = ticked[0] if len(ticked) == 1 else ""
+        if isinstance(value, str) and value.strip().isdecimal():
+            described = (options or {}).get(name, {}).get(value.strip())
+            value = described if isinstance(described, str) and described.strip() else value
         if isinstance(value, str) and value.strip():
             values[re.sub(r"\W", "", name).casefold()] = value.strip()
     found = next((values[name] for name in TRAIT_ATTRIBUTES if name in values), None)
@@ -172,6 +221,15 @@ def _encode_shape(shape: Mapping[str, Any], size: tuple[int, int], where: str) -
         return [encode_ellipse((x, y), (along, across), degrees, size, where)]
     raise NoAreaError(f"{where} is a {kind}, which has no outline; draw it as a polygon")
 
+
+VIA_CSV = AnnotationFormat(
+    description="VIA's .csv",
+    suffixes=(".csv",),
+    load=load_csv,
+    matches=lambda document: document is not None,
+    read=read_via,
+    optional=True,
+)
 
 VIA = AnnotationFormat(
     description="VIA JSON (VGG Image Annotator)",

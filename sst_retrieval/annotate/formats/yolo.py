@@ -6,6 +6,7 @@ four numbers are boxes and are left out. https://docs.ultralytics.com/datasets/s
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def load_yolo(path: Path) -> list[Line] | None:
     except OSError as error:
         raise SupportError(f"{path} cannot be opened ({error.strerror}); check the path of the supports") from error
     lines = []
-    for line in text.splitlines():
+    for line in text.removeprefix(codecs.BOM_UTF8).splitlines():
         if not line.strip():
             continue
         first, *rest = line.split()
@@ -48,9 +49,16 @@ def load_yolo(path: Path) -> list[Line] | None:
             values = [float(word) for word in rest]
         except ValueError:
             return None
-        if not re.fullmatch(rb"\d{1,6}", first) or len(values) < 4 or not all(-1 <= value <= 2 for value in values):
+        if not re.fullmatch(rb"\d{1,6}", first) or len(values) < 4:
             return None
         lines.append((int(first), values))
+    if lines and not all(-1 <= value <= 2 for _, values in lines for value in values):
+        if _find_classes(path):
+            raise SupportError(
+                f"{path} has coordinates that are no shares of the photograph (0 to 1), perhaps pixels; export the "
+                f"labels in YOLO's format for segmentation"
+            )
+        return None  # Some other table of numbers.
     return lines or None
 
 
@@ -88,6 +96,16 @@ def _refuse_odd(where: str) -> list[bytes]:
 
 
 def _read_classes(path: Path) -> list[str]:
+    if names := _find_classes(path):
+        return names
+    raise SupportError(
+        f"{path} is in YOLO's format, but no classes.txt or data.yaml beside it names its classes; "
+        f"write a classes.txt with the traits, one a line, class 0 first"
+    )
+
+
+def _find_classes(path: Path) -> list[str]:
+    """Find the names of the classes, class 0 first; none if no file beside or above names them."""
     for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
         for name in (*LISTS, *DATA_FILES):
             file = folder / name
@@ -96,10 +114,7 @@ def _read_classes(path: Path) -> list[str]:
                 names = _read_yaml_names(text) if name in DATA_FILES else [line.strip() for line in text.splitlines()]
                 if any(names):
                     return names
-    raise SupportError(
-        f"{path} is in YOLO's format, but no classes.txt or data.yaml beside it names its classes; "
-        f"write a classes.txt with the traits, one a line, class 0 first"
-    )
+    return []
 
 
 def _read_yaml_names(text: str) -> list[str]:
