@@ -127,8 +127,8 @@ def from_table(table: Path) -> SpecimenSource:
     for name in drawn:
         if name in groups:
             supports.setdefault(groups[name], []).append(name)
-    traits = folder / "traits.toml"
-    numbers = dict(sst.read_traits(traits).numbers) if traits.is_file() else {}
+    traits = sst.find_traits_file(folder)
+    numbers = dict(sst.read_traits(traits).numbers) if traits is not None else {}
     specimens = current_index.make_specimen_table(collection.photographs)
     return SpecimenSource(
         str(table.resolve()),

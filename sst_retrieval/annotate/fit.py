@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.foreground import find_foreground
+from sst_retrieval.imaging.sources import turn
 from sst_retrieval.types import Mask, MaskStack, RGBImage
 
 SIDE = 1024
@@ -47,22 +48,13 @@ def compare_turned(image: RGBImage, stack: MaskStack, orientation: int) -> float
     labels = np.zeros(stack.shape[1:], dtype=np.uint8)
     for place in sorted(range(len(stack)), key=lambda place: -masks.area(stack[place])):
         labels[stack[place]] = place % 255 + 1
-    turned = turn_as_exif(labels, orientation)
+    turned = turn(labels, orientation)
     if orientation == 1 or turned.shape != labels.shape or np.mean(turned != labels) <= 0.02 * np.mean(labels > 0):
         return None
     strength = _edge_strength(image)
     (own, length), (other, _) = (_mean_at_outlines(strength, drawn) for drawn in (labels, turned))
     ratio = max(other, 1e-6) / max(own, 1e-6)
     return float(ratio ** min(1.0, length / SURE_OUTLINE))
-
-
-def turn_as_exif(labels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """Turn an array (H, W) from the way it is stored to the way a viewer shows it."""
-    if orientation >= 5:
-        labels = labels.T  # 5; the others are mirrored after that.
-    rows = orientation in (3, 4, 7, 8)
-    columns = orientation in (2, 3, 6, 7)
-    return labels[:: -1 if rows else 1, :: -1 if columns else 1]
 
 
 def find_far_apart(image: RGBImage, drawn: Mapping[str, Mask]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sst_retrieval.annotate.traits import add_traits
+from sst_retrieval.annotate.traits import TRAITS_FILE, add_traits, find_traits_file
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.files import escape_name
 from sst_retrieval.imaging import masks
@@ -48,7 +48,7 @@ def save_support(
     if folder.exists() and not folder.is_dir():
         raise SupportError(f"{folder} is a file; put it into a folder of its own, and build with that folder")
     folder.mkdir(parents=True, exist_ok=True)
-    number_of = add_traits(folder / "traits.toml", present, numbers or {})
+    number_of = add_traits(find_traits_file(folder) or folder / TRAITS_FILE, present, numbers or {})
     labels = masks.to_labels(np.stack(list(present.values())), [number_of[trait] for trait in present])
     hidden = [trait for trait in present if not (labels == number_of[trait]).any()]
     if hidden:

@@ -24,6 +24,8 @@ _PICTURE = r"(?:jpe?g|png|tiff?|bmp|webp|gif|heic)"
 _ROBOFLOW = re.compile(rf"(?P<stem>.+)[_-](?P<suffix>{_PICTURE})\.rf\.[0-9A-Za-z]{{8,}}(?:\.\w+)?", re.IGNORECASE)
 # 1a2b3c4d-b0.jpg
 _LABEL_STUDIO = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){0,3}(?:-[0-9a-f]{12})?-(?P<name>.+)")
+# task-1-annotation-1-by-1-tag-wing-0.png
+_STUDIO_PICTURE = re.compile(r"task-\d+-annotation-\d+-by-")
 # B0_mask.png
 _MASK = re.compile(r"(?P<name>.+)[_. -](?:masks?|labels?|seg|segmentation|annotations?)", re.IGNORECASE)
 
@@ -200,6 +202,11 @@ class SpecimenFinder:
                     f"shows several, give each row its place and say --individuals many"
                 )
         # Comparing with very many names would take minutes.
+        if _STUDIO_PICTURE.match(name):
+            return (
+                f"{source} is a picture of Label Studio, which does not name the photograph that it was drawn on; "
+                f"export the annotations as JSON, or call the picture after the specimen and the trait"
+            )
         near = difflib.get_close_matches(stem, list(self._by_id)[:20_000], 1)
         example = near[0] if near else next(iter(self._by_id), "")
         hint = f"did you mean {example!r}?" if near else f"its specimens are called like {example!r};"

@@ -38,9 +38,11 @@ from sst_retrieval.annotate.individuals import DrawnIndividual, count_named, sep
 from sst_retrieval.annotate.specimen_finder import SpecimenFinder, base_name, unusable_photograph
 from sst_retrieval.annotate.traits import (
     MANY,
+    TRAITS_FILE,
     Traits,
     assign_numbers,
     choose_individuals,
+    find_traits_file,
     find_unknown_groups,
     merge_numbers,
     read_traits,
@@ -51,13 +53,16 @@ from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import orientation, read_photograph
-from sst_retrieval.types import Box, MaskStack, Photograph, RGBImage, Support
+from sst_retrieval.types import Box, Mask, MaskStack, Photograph, RGBImage, Support
 
 _NO_SUPPORTS = ("SegmentationObject", "ImageSets", "JPEGImages")
 """Folders of an export in Pascal VOC's layout that hold no masks of traits."""
 
 MAX_NOTES = 20
 """The notes of more shapes than this are counted, not listed."""
+
+MOST, SPECK = 0.5, 5
+"""A mask that covers more than this share of the photograph and of its edges, or fewer pixels, is noted."""
 
 SMALL_INDIVIDUAL, SMALL_SHARE = 48, 1 / 8
 """Longer edge of an individual's box, in pixels and as a share of the photograph's, below which a note says that it is
@@ -181,7 +186,7 @@ def read_supports(source: Path, collection: Collection, individuals: str | None 
         CollectionError: photographs of many individuals are shared by rows that do not say which is theirs.
     """
     folder = source if source.is_dir() else source.parent
-    traits_file = _find_traits_file(folder)
+    traits_file = find_traits_file(folder)
     traits = read_traits(traits_file) if traits_file is not None else None
     groups = list(dict.fromkeys(each.group for each in collection.photographs))
     expected = choose_individuals(groups, traits, individuals)
@@ -199,7 +204,7 @@ def read_supports(source: Path, collection: Collection, individuals: str | None 
     if traits is None:
         drawn = {trait for annotation in annotations for trait in annotation.rles}
         traits = Traits(assign_numbers(drawn, _count_from_one(content.numbers, notes), source), {})
-    _require_known_traits(annotations, traits, folder / "traits.toml")
+    _require_known_traits(annotations, traits, traits_file or folder / TRAITS_FILE)
     references = _sort_references(
         [
             reference
@@ -234,15 +239,6 @@ class _Content:
     numbers: dict[str, int]
     notes: list[str]
     ignored: list[Path]
-
-
-def _find_traits_file(folder: Path) -> Path | None:
-    """Find the traits.toml of a folder, or the only one of its sub-folders if it has none itself."""
-    own = folder / "traits.toml"
-    if own.is_file():
-        return own
-    below = [path for path in sorted(folder.glob("*/traits.toml")) if not path.parent.name.startswith(".")]
-    return below[0] if len(below) == 1 else None
 
 
 def _list_files(source: Path, names: set[str], traits: Traits | None, table: Path) -> tuple[list[Path], list[str]]:
@@ -563,7 +559,7 @@ def _check_fit(
         expected.
     """
     drawn = {trait: masks.decode(rle, annotation.size) for trait, rle in annotation.rles.items()}
-    notes = []
+    notes = _check_areas(specimen, drawn)
     ratio = None if turn == 1 else fit.compare_turned(image, np.stack(list(drawn.values())), turn)
     stored = f"{specimen.image} is stored turned or mirrored (EXIF orientation {turn})"
     if ratio is not None and ratio > fit.SURE:
@@ -587,6 +583,22 @@ def _check_fit(
             f"{annotation.source} draws {', '.join(apart)} on separate pieces of {specimen.image}; one individual a "
             f"photograph is expected: {remedy}"
         )
+    return notes
+
+
+def _check_areas(specimen: Photograph, drawn: Mapping[str, Mask]) -> list[str]:
+    """Return notes on masks that can hardly be meant: nearly all of the photograph, or a speck."""
+    notes = []
+    for trait, mask in drawn.items():
+        area = masks.area(mask)
+        edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+        if area > MOST * mask.size and edge.mean() > MOST:
+            notes.append(
+                f"{trait} of {specimen.id} is drawn on {area / mask.size:.0%} of the photograph, its edges included; "
+                f"if the mask is black on white, invert it"
+            )
+        elif area < SPECK:
+            notes.append(f"{trait} of {specimen.id} is drawn on a speck of {area} px; if that is a slip, erase it")
     return notes
 
 

@@ -22,6 +22,7 @@ forewing_band = ["stripe", "band"]
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import re
@@ -37,6 +38,11 @@ from sst_retrieval.files import write_text
 
 ONE, MANY = "one", "many"
 """How many individuals the photographs of a group show."""
+
+TRAITS_FILE = "traits.toml"
+
+BACKGROUND = ("background", "_background_", "unlabeled", "unlabelled", "void")
+"""What programs call the pixels that are no trait."""
 
 ALL_GROUPS = "*"
 """In a table of groups: those that it does not name."""
@@ -71,23 +77,47 @@ class Traits:
         return next((trait for trait, number in self.numbers.items() if label == str(number)), None)
 
 
+def find_traits_file(folder: Path) -> Path | None:
+    """Find the traits.toml of a folder, or the only one of its sub-folders if it has none; capitals do not count."""
+    for depth in (folder.glob("*"), folder.glob("*/*")):
+        found = [path for path in depth if path.name.lower() == TRAITS_FILE and not path.parent.name.startswith(".")]
+        exact = [path for path in found if path.name == TRAITS_FILE] or found
+        if exact:
+            return exact[0] if len(exact) == 1 and exact[0].is_file() else None
+    return None
+
+
+def suggest_traits_file(folder: Path) -> str:
+    """Say what to do where a traits.toml is missing: rename what is called almost so, move one, or write one."""
+    for place, remedy in ((folder, f"rename it to {TRAITS_FILE}"), (folder.parent, f"move it to {folder}")):
+        for path in sorted(place.glob("*")):
+            name = path.name.lower()
+            almost = re.fullmatch(r"traits?(\.toml)?(\.txt|\.toml|\.tml)?", name) is not None
+            if path.is_file() and (almost if place == folder else name == TRAITS_FILE):
+                return f"there is {path}: {remedy}"
+    return "write one: [traits] and below it lines like: forewing_band = 1"
+
+
 def read_traits(path: Path) -> Traits:
     """Read a traits.toml.
 
     Args:
-        path: TOML in UTF-8, with or without a byte order mark.
+        path: TOML in UTF-8, or in UTF-16 with a byte order mark. A number 0 of what is called "background" or the like
+            says only what holds anyway.
 
     Raises:
         SupportError: it cannot be opened, is not TOML, has no `[traits]`, or has a name, number or synonym that is
             impossible or not unique, or says neither "one" nor "many" of the individuals of a group.
     """
     try:
-        document = _parse_toml(path.read_bytes().decode("utf-8-sig"))
+        document = _parse_toml(_decode(path.read_bytes()))
     except OSError as error:
         raise SupportError(f"{path} cannot be opened ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise SupportError(f"{path} is not UTF-8 text; save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise SupportError(f"{path} is not valid TOML ({error}); write lines like: forewing_band = 1") from error
-    numbers = document.get("traits")
+    numbers = _drop_background(document.get("traits"))
     if not isinstance(numbers, dict) or not numbers:
         raise SupportError(f"{path} names no traits; write [traits] and below it lines like: forewing_band = 1")
     for table in ("traits", "synonyms"):
@@ -160,7 +190,7 @@ def add_traits(path: Path, traits: Iterable[str], numbers: Mapping[str, int]) ->
             known[trait] = wanted if free and wanted is not None else max(known.values(), default=0) + 1
             new[trait] = known[trait]
     if new:
-        text = _insert_lines(path.read_text(encoding="utf-8-sig") if present else "[traits]\n", new)
+        text = _insert_lines(_decode(path.read_bytes()) if present else "[traits]\n", new)
         if _parse_numbers(text) != known:
             raise SupportError(f"{path} is written in a way that cannot be added to; add {', '.join(new)} by hand")
         write_text(path, text)
@@ -213,6 +243,9 @@ def _check_numbers(numbers: Mapping[str, Any], where: str) -> None:
     for trait, number in numbers.items():
         if not trait.strip() or not trait.isprintable() or trait in (".", "..") or "/" in trait or "\\" in trait:
             raise SupportError(f"{where}: the trait {trait!r} cannot be a file name; use letters, digits and _")
+        if isinstance(number, str):
+            line = f"{_quote_key(trait)} = {number}" if number.isdecimal() else f"{_quote_key(number)} = {trait}"
+            raise SupportError(f"{where}: {trait} = {number!r} has a text where a label number is due; write {line}")
         if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= 65535:
             raise SupportError(
                 f"{where}: {trait} = {number!r}, but a label number is a whole number from 1 to 65535 (0 is the "
@@ -255,9 +288,25 @@ def _read_individuals(listed: Any, path: Path) -> dict[str, str]:
 def _parse_numbers(text: str) -> object:
     """Return the table [traits] of a TOML text; None if it is no TOML."""
     try:
-        return _parse_toml(text).get("traits")
+        return _drop_background(_parse_toml(text).get("traits"))
     except (ValueError, RecursionError):
         return None
+
+
+def _decode(content: bytes) -> str:
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if marked else "utf-8-sig")
+
+
+def _drop_background(numbers: object) -> object:
+    """Leave out lines such as background = 0."""
+    if not isinstance(numbers, dict):
+        return numbers
+    return {
+        name: number
+        for name, number in numbers.items()
+        if number != 0 or isinstance(number, bool) or name.casefold() not in BACKGROUND
+    }
 
 
 def _parse_toml(text: str) -> dict[str, Any]:

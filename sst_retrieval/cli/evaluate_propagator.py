@@ -12,7 +12,7 @@ import typer
 from tqdm import tqdm
 
 from sst_retrieval.annotate.supports import read_supports
-from sst_retrieval.annotate.traits import read_traits
+from sst_retrieval.annotate.traits import TRAITS_FILE, find_traits_file, read_traits
 from sst_retrieval.build.settings import DEFAULTS
 from sst_retrieval.cli.dataclass_options import options_of
 from sst_retrieval.cli.options import TRUNK, Device, Json
@@ -103,7 +103,8 @@ def _measure(collection: Path, options: ProtocolOptions) -> tuple[Propagator, Pr
         InputError: there is no table.
     """
     table = _find_table(collection)
-    traits = read_traits(table.parent / "supports" / "traits.toml")
+    supports = table.parent / "supports"
+    traits = read_traits(find_traits_file(supports) or supports / TRAITS_FILE)
     propagator = load_propagator(
         options.propagator, options.device, ModelOptions(checkpoint=options.checkpoint, trunk=options.trunk)
     )
@@ -145,8 +146,8 @@ def _evaluate_finder(collection: Path, options: ProtocolOptions) -> None:
     labels = options.labels or table.parent / "labels"
     read = read_collection(table)
     drawn = read_instances(labels / "instances.json", read)
-    traits_file = table.parent / "supports" / "traits.toml"
-    traits = read_traits(traits_file).numbers if traits_file.is_file() else {}
+    traits_file = find_traits_file(table.parent / "supports")
+    traits = read_traits(traits_file).numbers if traits_file is not None else {}
     given = None
     if options.given_supports:
         supports = read_supports(table.parent / "supports", read)

@@ -31,7 +31,7 @@ from sst_retrieval.files import atomic_write
 from sst_retrieval.imaging.absent_files import fetch_file
 from sst_retrieval.imaging.depth import UnsupportedPixelsError
 from sst_retrieval.imaging.png_header import check_png
-from sst_retrieval.imaging.sources import DECODING_ERRORS, Source, open_by_pillow, open_source, silence_pillow
+from sst_retrieval.imaging.sources import DECODING_ERRORS, Source, open_by_pillow, open_source, silence_pillow, turn
 from sst_retrieval.imaging.tiff import read_first_page_numbers
 from sst_retrieval.imaging.tiff_pages import is_tiff
 from sst_retrieval.types import RGBImage
@@ -123,7 +123,7 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> RGBImage:
 
 
 def read_labels(path: Path, *, max_pixels: int = MAX_LABEL_PIXELS) -> npt.NDArray[np.uint16]:
-    """Read a label picture: one number a pixel, exactly as stored.
+    """Read a label picture: one number a pixel, exactly as stored, with the EXIF orientation applied.
 
     Args:
         path: an indexed (palette), greyscale or black-and-white PNG or TIFF of 1 to 16 bits. Greyscale may be stored as
@@ -134,12 +134,13 @@ def read_labels(path: Path, *, max_pixels: int = MAX_LABEL_PIXELS) -> npt.NDArra
         uint16 (H, W); of an indexed picture the palette index, not the colour.
 
     Raises:
-        ImageError: the file cannot be read, or is a colour picture or a JPEG, which hold no label numbers.
+        ImageError: the file cannot be read, has several pages, or is a colour picture or a JPEG, which hold no label
+            numbers.
     """
     with silence_pillow(), _open_file(path) as file, _explain_errors(path):
         numbers = read_first_page_numbers(file, max_pixels) if is_tiff(file.read(4)) else None
         if numbers is not None:
-            return _check_labels(path, numbers)
+            return turn(_check_labels(path, numbers), orientation(path))
         file.seek(0)
         with _open_picture(path, file) as picture:
             width, height = picture.size
@@ -151,6 +152,7 @@ def read_labels(path: Path, *, max_pixels: int = MAX_LABEL_PIXELS) -> npt.NDArra
             if picture.format == "PNG":
                 check_png(file)
             picture.load()
+            width, height = picture.size  # Pillow turns a TIFF while it loads it.
             labels = np.empty((height, width), dtype=np.uint16)
             step = max(1, (1 << 24) // width)
             for top in range(0, height, step):
@@ -158,7 +160,7 @@ def read_labels(path: Path, *, max_pixels: int = MAX_LABEL_PIXELS) -> npt.NDArra
                 labels[top : top + step] = _check_labels(path, _read_numbers(path, strip))
             if picture.mode in ("RGB", "RGBA") and not 2 <= len(np.unique(labels)) <= MAX_GREY_LABELS:
                 raise _colours_are_no_labels(path, picture)
-            return labels
+            return labels if picture.format == "TIFF" else turn(labels, orientation(path))
 
 
 def _read_numbers(path: Path, picture: Image.Image) -> npt.NDArray[Any]:

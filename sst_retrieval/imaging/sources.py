@@ -12,7 +12,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ DECODING_ERRORS = (
 """What decoders raise on broken files."""
 
 _ORIENTATION = 0x0112
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 CheckSize = Callable[[int, int], None]
 """Is called with (height, width) before anything of that size is made; raises to refuse it."""
@@ -198,18 +200,18 @@ def _open_raw(file: BinaryIO, check_size: CheckSize) -> Iterator[Source]:
         raw.close()
 
 
-def turn(image: RGBImage, orientation: int) -> RGBImage:
+def turn(image: npt.NDArray[Pixel], orientation: int) -> npt.NDArray[Pixel]:
     """Turn and mirror a picture as its EXIF orientation says.
 
     Args:
-        image: uint8 (H, W, 3), as stored.
+        image: (H, W, ...), as stored.
         orientation: 1 to 8.
 
     Returns:
-        uint8 (H, W, 3) or (W, H, 3), upright.
+        (H, W, ...) or (W, H, ...), upright.
     """
     if orientation in (5, 6, 7, 8):
-        image = image.transpose(1, 0, 2)
+        image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     if orientation in (2, 3, 6, 7):

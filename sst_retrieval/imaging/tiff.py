@@ -99,10 +99,15 @@ def read_first_page_numbers(file: BinaryIO, max_pixels: int) -> npt.NDArray[Any]
         Numbers of any kind, (H, W); None if Pillow reads the page, or if it is too large.
 
     Raises:
-        UnsupportedPixelsError: it is compressed as a JPEG.
+        UnsupportedPixelsError: it is compressed as a JPEG, or the file has several pages of numbers.
         ValueError: it is damaged.
     """
-    page = tiff_pages.read_tiff(file).pages[0]
+    tiff = tiff_pages.read_tiff(file)
+    if tiff.count > 1:
+        raise UnsupportedPixelsError(
+            f"it has {tiff.count} pages, and it is not clear which holds the labels; save each as a picture of its own"
+        )
+    page = tiff.pages[0]
     if page.compression in (6, 7):
         raise UnsupportedPixelsError("it is compressed as a JPEG, which changes label numbers; save the labels as PNG")
     plain = page.formats == (1,) and page.bits[0] in (1, 2, 4, 8, 16, 32)

@@ -90,6 +90,7 @@ class TiffFile:
         raw: whether the photograph is a camera's raw sensor values.
         orientation: 1 to 8, of the photograph.
         own_orientation: whether the chosen page says it itself.
+        count: pages that are no smaller copies of others, or ImageJ's planes.
         notes: what a person should know, such as that there are more pages.
     """
 
@@ -98,6 +99,7 @@ class TiffFile:
     raw: bool
     orientation: int
     own_orientation: bool
+    count: int
     notes: tuple[str, ...]
 
 
@@ -157,8 +159,9 @@ def _choose(pages: Sequence[TiffPage], below: Sequence[TiffPage], *, raw: bool) 
     # Copies of half the size and less are a pyramid's.
     others = [page for page in pages if not page.reduced and 2 * page.width > chosen.width]
     planes = _count_planes(first.description)
-    if len(others) > 1 or planes > 1:
-        notes.append(f"{max(len(others), planes)} pages, the first {'of its size ' * thumbnail}is taken")
+    count = max(len(others), planes)
+    if count > 1:
+        notes.append(f"{count} pages, the first {'of its size ' * thumbnail}is taken")
     orientation = chosen.orientation or first.orientation or 1
     sensor = [page for page in (*pages, *below) if page.photometric in RAW and 2 * page.pixels >= chosen.pixels]
     return TiffFile(
@@ -167,6 +170,7 @@ def _choose(pages: Sequence[TiffPage], below: Sequence[TiffPage], *, raw: bool) 
         raw=raw or bool(sensor),
         orientation=orientation if 1 <= orientation <= 8 else 1,
         own_orientation=chosen.orientation is not None,
+        count=count,
         notes=tuple(notes),
     )
 

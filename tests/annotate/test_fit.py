@@ -16,6 +16,7 @@ from sst_retrieval.annotate.supports import Supports, read_supports
 from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging.images import read_image, read_labels, write_png
+from sst_retrieval.imaging.sources import turn
 from sst_retrieval.types import Photograph
 
 TURNS = {
@@ -111,7 +112,7 @@ def test_labels_that_people_painted_have_hard_edges(shared_data: Path, name: str
 @pytest.mark.parametrize("orientation", TURNS)
 def test_drawn_on_the_photograph_as_stored(tmp_path: Path, orientation: int) -> None:
     labels, image = beetle(), photograph(beetle())
-    turned = fit.turn_as_exif(labels, orientation)
+    turned = turn(labels, orientation)
     assert np.array_equal(turned, np.asarray(Image.fromarray(labels).transpose(TURNS[orientation])))
     assert read(tmp_path, labels, image, orientation).notes == ()
     as_stored = np.asarray(Image.fromarray(labels).transpose(TURNS[{6: 8, 8: 6}.get(orientation, orientation)]))
@@ -140,7 +141,7 @@ def test_right_masks_are_never_refused(shared_data: Path, name: str) -> None:
         for orientation in (2, 3, 4):
             ratio = fit.compare_turned(image, stack, orientation)
             assert ratio is None or ratio < fit.SURE
-            turned = np.stack([fit.turn_as_exif(mask.astype(np.uint8), orientation) > 0 for mask in stack])
+            turned = np.stack([turn(mask.astype(np.uint8), orientation) > 0 for mask in stack])
             ratio = fit.compare_turned(image, turned, orientation)
             assert ratio is None or ratio > 1 / fit.SURE  # Refused, or at least noted.
 

@@ -177,7 +177,10 @@ def spoil(name: str, labels: npt.NDArray[Any] | None = None, traits: str | None 
         (spoil("erato-1.png", traits="[traits]\nwing = 2\nWing = 5"), r"upper and lower case"),
         (spoil("erato-1.png", traits="[traits]\nwing = 2\nwing = 5"), r"not valid TOML"),
         (spoil("erato-1.png", traits="[traits]\nwing = 0"), r"wing = 0, but a label number"),
-        (spoil("erato-1.png", traits="[traits]\nwing = '2'"), r"wing = '2', but a label number"),
+        (
+            spoil("erato-1.png", traits="[traits]\nwing = '2'"),
+            r"wing = '2' has a text where a label number is due; write wing = 2",
+        ),
         (spoil("erato-1.png", traits="[traits]\nwing = true"), r"wing = True, but a label number"),
         (spoil("erato-1.png", traits="[traits]\n'a/b' = 2"), r"'a/b' cannot be a file name"),
         (spoil("erato-1.png", traits=TRAITS + "[synonyms]\nleg = ['x']"), r"\[synonyms\] has leg"),

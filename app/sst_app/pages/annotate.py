@@ -202,7 +202,7 @@ def _read_support(path: Path | None, size: tuple[int, int]) -> Masks:
             f"{path} is {labels.shape[1]} x {labels.shape[0]} pixels, but its photograph is {size[1]} x {size[0]}; "
             "move the file away to draw it anew"
         )
-    numbers = sst.read_traits(path.with_name("traits.toml")).numbers
+    numbers = sst.read_traits(sst.find_traits_file(path.parent) or path.with_name("traits.toml")).numbers
     return {trait: labels == number for trait, number in numbers.items() if (labels == number).any()}
 
 

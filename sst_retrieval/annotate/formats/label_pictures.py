@@ -23,12 +23,12 @@ from sst_retrieval.annotate.formats.instance_pictures import (
     split_instance_name,
 )
 from sst_retrieval.annotate.formats.soft_edges import are_only_rings, find_mixed_numbers
-from sst_retrieval.annotate.traits import Traits
+from sst_retrieval.annotate.traits import BACKGROUND, TRAITS_FILE, Traits, suggest_traits_file
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
-from sst_retrieval.imaging.images import image_size, read_image, read_labels
+from sst_retrieval.imaging.images import image_size, orientation, read_image, read_labels
 from sst_retrieval.imaging.png_header import check_png
-from sst_retrieval.imaging.sources import DECODING_ERRORS
+from sst_retrieval.imaging.sources import DECODING_ERRORS, turn
 from sst_retrieval.types import Mask
 
 SUFFIXES = (".png", ".tif", ".tiff")
@@ -43,7 +43,6 @@ LABEL_MAPS = ("labelmap.txt", "label_colors.txt")
 
 _COLOUR_LAST = re.compile(r"(?!#)(?P<label>.+?):\s*(?P<r>\d+)\s*,\s*(?P<g>\d+)\s*,\s*(?P<b>\d+)\s*(:|$)")
 _COLOUR_FIRST = re.compile(r"(?P<r>\d+)[\s,]+(?P<g>\d+)[\s,]+(?P<b>\d+)[\s,:]+(?P<label>\S.*)")
-_BACKGROUND = ("background", "_background_", "unlabeled", "unlabelled", "void")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +175,8 @@ def _separate(path: Path, labels: npt.NDArray[np.uint16], traits: Traits | None)
     """Separate a label map by the numbers of traits.toml; return trait -> run-length counts, and notes."""
     if traits is None:
         raise SupportError(
-            f"{path} is a label picture, but there is no {path.with_name('traits.toml')} to name its numbers; "
-            f"write one: [traits] and below it lines like: forewing_band = 1"
+            f"{path} is a label picture, but there is no {path.with_name(TRAITS_FILE)} to name its numbers; "
+            f"{suggest_traits_file(path.parent)}"
         )
     numbers = traits.numbers
     present = [int(number) for number in np.unique(labels) if number]
@@ -206,7 +205,7 @@ def _read_colours(
     for colour, label in colours.items():
         mask = (pixels == np.array(colour, dtype=np.uint8)).all(axis=2)
         rest &= ~mask
-        if label.casefold() in _BACKGROUND or not mask.any():
+        if label.casefold() in BACKGROUND or not mask.any():
             continue
         trait = label if traits is None else traits.find(label)
         if trait is None:
@@ -280,8 +279,11 @@ def _decode_mask(picture: LabelPicture) -> tuple[Mask, list[str]]:
     """Decode the mask of one trait: everything but black or transparent; soft edges are cut at half."""
     try:
         values = read_labels(picture.path, max_pixels=picture.size[0] * picture.size[1]).astype(np.float32)
-    except ImageError:
-        pixels = _open_pixels(picture.path)
+    except ImageError as error:
+        try:
+            pixels = _open_pixels(picture.path)
+        except SupportError:
+            raise SupportError(str(error)) from error
         values = (pixels.max(axis=2) if pixels.ndim == 3 else pixels).astype(np.float32)
     levels = np.unique(values)
     if not levels[-1] > 0:
@@ -317,10 +319,11 @@ def _open_pixels(path: Path, *, colours: bool = False) -> npt.NDArray[np.uint8] 
                 if opened.mode not in ("RGB", "RGBA", "LA", "PA") and not colours:
                     raise SupportError(f"{path} is a picture of the kind {opened.mode}, which holds no label numbers")
                 pixels = np.array(opened.convert("RGBA"))
+                turned = opened.format == "TIFF"  # By Pillow.
     except (*DECODING_ERRORS, Image.DecompressionBombError) as error:
         raise SupportError(f"{path} cannot be decoded ({error}); save the labels as an indexed PNG") from error
     pixels[pixels[..., 3] == 0] = 0
-    return pixels[..., :3]
+    return turn(pixels[..., :3], 1 if turned else orientation(path))
 
 
 def _round_numbers(path: Path, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
