@@ -17,7 +17,7 @@ from sst_retrieval.errors import ModelError
 from sst_retrieval.find.contract import Finder
 from sst_retrieval.find.outlines import OutliningFinder, load_outliner
 from sst_retrieval.foregrounds.loading import load_foreground
-from sst_retrieval.index.whitening import SHRINKAGE, SHRINKAGE_WITH_HUE
+from sst_retrieval.index.whitening import SHRINKAGE, SHRINKAGE_WITH_HUE, SPREADS
 from sst_retrieval.nets.weights import WEIGHTS
 from sst_retrieval.track.contract import Propagator
 
@@ -128,6 +128,7 @@ class Engines:
             "propagator": {"engine": self.names[0], "model": self.propagator.name},
             "embedder": {"engine": self.names[1], **describe_embedder(self.embedder)},
             "whitening": dict(choose_shrinkage(self.embedder)),
+            "spread": dict(SPREADS),
             "weights": {role: dict(about) for role, about in self.weights.items()},
         }
 

@@ -28,7 +28,7 @@ from sst_retrieval.evaluate.index_audit import measure_rim_colours
 from sst_retrieval.evaluate.retrieval import RetrievalScore, TraitVectors, retrieval_scores
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.masks import box
-from sst_retrieval.index.whitening import SHRINKAGE, TraitWhitening, block_slices, whiten
+from sst_retrieval.index.whitening import SHRINKAGE, SPREADS, TraitWhitening, block_slices, whiten
 from sst_retrieval.types import Floats, Frame, Mask, RGBImage, Scalar
 
 METHODS = ("crop", "photograph", "background", "outline", "mean colour")
@@ -126,9 +126,9 @@ class Preparation:
             shrinkage: block name -> ridge of the whitening of a trait's vectors.
         """
         if method == "trait":
-            return cls(whiten(vectors.copy(), blocks, shrinkage))
+            return cls(whiten(vectors.copy(), blocks, shrinkage, SPREADS))
         if method in NETWORK_METHODS:
-            return cls(whiten(vectors.copy(), {"pattern": vectors.shape[1]}, SHRINKAGE))
+            return cls(whiten(vectors.copy(), {"pattern": vectors.shape[1]}, SHRINKAGE, {}))
         if method == "outline":
             return cls(None)
         centre = vectors.mean(axis=0)

@@ -111,6 +111,7 @@ def write_generation(
     skipped: Sequence[Skipped],
     blocks: Mapping[str, int],
     shrinkage: Mapping[str, float],
+    spreads: Mapping[str, float],
     reviews: Sequence[Review] = (),
 ) -> list[str]:
     """Write the catalog and the vector files of a generation, and check them against each other.
@@ -123,6 +124,7 @@ def write_generation(
         skipped: photographs that could not be indexed, and why.
         blocks: block name -> number of values.
         shrinkage: block -> ridge of its whitening (see `index.whitening.SHRINKAGE`).
+        spreads: block -> its spread, as a share of the pattern's (see `index.whitening.SPREADS`).
         reviews: the whole record, oldest first.
 
     Returns:
@@ -138,7 +140,7 @@ def write_generation(
         _write_catalog(connection, paths.folder, snapshot, skipped, reviews)
         columns = [(name, kind) for name, kind, *_ in connection.execute("DESCRIBE individuals").fetchall()]
         write_owners(paths.owners_folder, connection, [each for each in columns if each[0] not in INDIVIDUAL_COLUMNS])
-        traits = _write_vectors(connection, paths, number, shards, blocks, shrinkage)
+        traits = _write_vectors(connection, paths, number, shards, blocks, shrinkage, spreads)
     verify_generation(paths, traits, blocks)
     return traits
 
@@ -219,12 +221,13 @@ def _write_vectors(
     shards: Sequence[Path],
     blocks: Mapping[str, int],
     shrinkage: Mapping[str, float],
+    spreads: Mapping[str, float],
 ) -> list[str]:
     """Whiten the vectors of each trait and write them to its file, in order of region ids; return the traits."""
     fitted = {}
     with gather_vectors(connection, paths.folder, shards, sum(blocks.values())) as gathered:
         for trait, ids, vectors, places in gathered:
-            write_whitening(paths.whitening_file(trait), whiten(vectors, blocks, shrinkage))
+            write_whitening(paths.whitening_file(trait), whiten(vectors, blocks, shrinkage, spreads))
             write_codes(*paths.code_files(trait), vectors, blocks)
             coded = paths.code_files(trait)[0].exists()
             write_vectors_or_places(SegmentPaths(paths.vector_folder), trait, ids, vectors, places if coded else None)

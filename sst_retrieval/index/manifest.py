@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -33,6 +33,9 @@ SCHEMA_WITHOUT_REGION_ROWS = 4
 
 MAX_BYTES = 64_000_000
 """A larger manifest was not written by a build."""
+
+COMPARISON = ("whitening", "spread")
+"""Settings of a recipe that change no region, but how regions are compared: a generation is derived with them."""
 
 _ENTRIES = frozenset(("format", "schema", "recipe", "generation"))
 """The entries of a manifest without checksums."""
@@ -242,6 +245,11 @@ def _parse_recipe(value: Any, name: str) -> Recipe:
             raise ValueError(f"{name}.settings.whitening.{block} is not a number from 0")
         if block not in blocks:
             raise ValueError(f"{name}.settings.whitening names {block!r}, which is no block")
+    for block, share in _dict(settings.get("spread", {}), f"{name}.settings.spread").items():
+        if type(share) not in (int, float) or share < 0:
+            raise ValueError(f"{name}.settings.spread.{block} is not a number from 0")
+        if not {block, "pattern"} <= blocks.keys():
+            raise ValueError(f"{name}.settings.spread names {block!r}, which is no block, or there is no pattern")
     return Recipe(settings, blocks, _number(fields["first_shard"], f"{name}.first_shard", 0))
 
 
@@ -309,9 +317,16 @@ def _number(value: Any, name: str, least: int) -> int:
 def same_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Compare settings as they are stored: a tuple and a list are the same.
 
-    Weights with a checksum are compared by it: a file that was renamed is the same file.
+    Weights with a checksum are compared by it: a file that was renamed is the same file. What changes no region
+    (`COMPARISON`) is not compared.
     """
     return not _differences(one, other)
+
+
+def adopt_comparison(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """Return a recipe whose regions are compared as the settings of a build say (see `COMPARISON`)."""
+    kept = {name: value for name, value in recipe.settings.items() if name not in COMPARISON}
+    return replace(recipe, settings=kept | {name: settings[name] for name in COMPARISON if name in settings})
 
 
 def require_same(folder: Path, stored: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
@@ -338,7 +353,7 @@ def _differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> dic
     comparable = _rename_weights(stored, requested)
     old = {name: json.dumps(value, sort_keys=True, ensure_ascii=False) for name, value in comparable.items()}
     new = {name: json.dumps(value, sort_keys=True, ensure_ascii=False) for name, value in requested.items()}
-    names = sorted(old.keys() | new.keys())
+    names = sorted((old.keys() | new.keys()).difference(COMPARISON))
     missing = "not set"
     return {n: (old.get(n, missing), new.get(n, missing)) for n in names if old.get(n) != new.get(n)}
 

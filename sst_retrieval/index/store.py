@@ -36,7 +36,7 @@ from sst_retrieval.collection.table_photographs import TablePhotographs
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.files import atomic_write, move, remove, write_text
 from sst_retrieval.index.addition import Added, NotAnAdditionError, add_to_generation
-from sst_retrieval.index.checksums import FileChecksum, compute_checksum, find_difference, find_unreadable
+from sst_retrieval.index.checksums import FileChecksum, compute_checksum, find_difference, find_unreadable, hash_json
 from sst_retrieval.index.disk import explain_disk_errors
 from sst_retrieval.index.epochs import Epoch, read_epoch
 from sst_retrieval.index.generation import write_generation
@@ -54,6 +54,7 @@ from sst_retrieval.index.manifest import (
     Generation,
     Manifest,
     Recipe,
+    adopt_comparison,
     read_manifest,
     repair_advice,
     require_same,
@@ -133,6 +134,7 @@ class Store:
         self._checked: set[int] = set()
         self._base: _Base | None = None
         self._unreadable: int | None = None
+        self._requested: Mapping[str, Any] | None = None
         self._pictures_compared = False
         self.changed_individuals: frozenset[str] | None = None
         self._trusted = manifest.sealed
@@ -248,7 +250,7 @@ class Store:
         with self._acquire_lock():
             self._manifest = read_manifest(self.paths.manifest_file)
             self.notes, self._checked, self._trusted = [], set(), self._manifest.sealed
-            self._base = self._unreadable = self._following = None
+            self._base = self._unreadable = self._following = self._requested = None
             self._require_generation()
             for folder in self.paths.build_folders:
                 folder.mkdir(exist_ok=True)
@@ -278,6 +280,7 @@ class Store:
             self._remove_shards(self.paths.list_shards(self._manifest.recipe.first_shard))
             self._write_manifest(replace(self._manifest, recipe=generation.recipe))
         require_same(self.path, self._manifest.recipe.settings, settings)
+        self._requested = settings
 
     def begin_rebuild(self, *, settings: Mapping[str, Any], blocks: Mapping[str, int]) -> None:
         """Start a new recipe without any shards; readers keep the last generation until the next commit.
@@ -289,6 +292,7 @@ class Store:
             blocks: as for `create`.
         """
         self._require_lock()
+        self._requested = settings
         recipe, generation = self._manifest.recipe, self.generation
         unfinished = generation is None or self._manifest.rebuild_begun
         if unfinished and same_settings(recipe.settings, settings):
@@ -572,7 +576,7 @@ class Store:
         if not self.paths.list_shards(self._manifest.recipe.first_shard):
             self.append([])
         added = None if refit else self._add_generation(number, skipped, before=old)
-        recipe = self._manifest.recipe
+        recipe = self._choose_recipe(refit=refit)
         if added is None:
             shards = self._recipe_shards()
             if self._trusted and must_be_rewritten(shards):
@@ -589,6 +593,21 @@ class Store:
         self._write_manifest(Manifest(recipe, generation, self._list_contents(number)))
         self._remove_leftovers()
         return number
+
+    def _choose_recipe(self, *, refit: bool) -> Recipe:
+        """Return the recipe of the next generation: regions stay as they are, but may be compared otherwise."""
+        recipe = self._manifest.recipe
+        if self._requested is None:
+            return recipe
+        adopted = adopt_comparison(recipe, self._requested)
+        if refit or self.generation is None or self._manifest.rebuild_begun:
+            return adopted
+        if hash_json(adopted.settings) != hash_json(recipe.settings):
+            self.notes.append(
+                "similarities are computed as by the version that began this index; --refit computes them as in a new "
+                "index (nothing is described again)"
+            )
+        return recipe
 
     def remake_generation(self, skipped: Sequence[Skipped]) -> int:
         """Make the files of the committed generation again, from its shards and its specimen table.
@@ -749,6 +768,7 @@ class Store:
                 blocks=recipe.blocks,
                 reviews=self.reviews(),
                 shrinkage=recipe.settings.get("whitening", {}),
+                spreads=recipe.settings.get("spread", {}),
             )
 
     def _rewrite_shards(self, shards: Sequence[Path]) -> list[Path]:

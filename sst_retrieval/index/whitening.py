@@ -9,6 +9,10 @@ about 0.95, and the differences between specimens are small beside that. So, for
    the number of regions falls: with few, step 2 has hardly an effect.
 3. The block is normalised to unit length.
 
+The outlines of a trait resemble one another more than all else: their cosines are 0.9 to 0.98, and at equal weights
+they would hardly count. From that block so much of the mean is subtracted, or to it so much is added, that the
+similarities of two regions spread nearly as far as those of the pattern (`SPREADS`).
+
 A map that few regions gave is applied in part only (`blend_weight`). A generation stores the map that its own regions
 gave; it is also applied to query vectors from outside.
 """
@@ -24,6 +28,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import brentq
 
 from sst_retrieval.errors import IndexFolderError
 from sst_retrieval.types import Doubles, Floats
@@ -40,6 +45,22 @@ specimens are enough to estimate the mean of their regions, but not 384 variance
 
 SHRINKAGE_WITH_HUE: Mapping[str, float] = {**SHRINKAGE, "colour": 1000.0}
 """The same where a network's features stand beside the histogram of colours (`describe.contract.HueEmbedder`)."""
+
+SPREADS: Mapping[str, float] = {"shape": 0.9}
+"""Block -> how far its similarities are made to spread, as a share of the pattern's spread (standard deviation).
+
+So blocks of equal weight count nearly alike, whatever the specimens of a collection differ in. In a crossed collection
+(`synthetic.crossed`) those alike in pattern, colour and outline are found with a mean average precision of 0.75 instead
+of 0.50, those alike in outline with 0.56 instead of 0.38; of real ones, species (beetles) with 0.747 instead of 0.742,
+races (butterflies) with 0.778 as before. A smaller share suits masks that are often wrong: at 0.6 beetles have 0.751,
+the crossed collection 0.69 and 0.48."""
+
+SHARES_OF_MEAN = (-10.0, 0.95)
+"""So much of the mean is subtracted for it, at least and at most: where outlines are all the same, noise is not made a
+form."""
+
+SAMPLE = 2048
+"""Spreads are estimated from so many regions, evenly spaced in order of region ids, or from all."""
 
 MIN_REGIONS = 8
 """Up to so many regions their mean is no estimate of the trait's: nothing is changed."""
@@ -105,6 +126,33 @@ class Whitening:
         if not ridge > _EPSILON**2:
             return cls(weight * mean, np.zeros((dim, 0)), np.zeros(0))  # All regions are the same.
         return cls(weight * mean, axes, weight * (np.sqrt(ridge / (variances + ridge)) - 1))
+
+    @classmethod
+    def fit_spread(cls, rows: npt.NDArray[np.floating[Any]], spread: float, count: int) -> Self:
+        """Find how much of the mean must be subtracted, or added, for similarities to spread so far (see `SPREADS`).
+
+        Args:
+            rows: float (n, d), of unit length: the regions of a trait, or a sample of them.
+            spread: standard deviation of the similarity of two regions that is wanted, as `measure_spread` computes it.
+            count: number of regions; of few, a part is subtracted (`blend_weight`).
+        """
+        dim = rows.shape[1]
+        weight = blend_weight(count)
+        if weight == 0:
+            return cls(np.zeros(dim), np.zeros((dim, 0)), np.zeros(0))
+        mean = rows.mean(axis=0, dtype=np.float64)
+
+        def compute_excess(share: float) -> float:
+            return measure_spread(rows - share * mean) - spread
+
+        least, most = SHARES_OF_MEAN
+        if compute_excess(most) <= 0:
+            share = most
+        elif compute_excess(least) >= 0:
+            share = least
+        else:
+            share = float(brentq(compute_excess, least, most, xtol=1e-6))
+        return cls(weight * share * mean, np.zeros((dim, 0)), np.zeros(0))
 
     def apply(self, block: npt.NDArray[np.floating[Any]]) -> tuple[Doubles, Doubles]:
         """Whiten rows.
@@ -222,25 +270,52 @@ def blend_weight(count: int) -> float:
     return float(1 - missing**_BLEND_POWER)
 
 
+def measure_spread(rows: npt.NDArray[np.floating[Any]]) -> float:
+    """Compute the standard deviation of the cosine of two different rows, float (n, d), over all pairs; 0 of one row.
+
+    >>> round(measure_spread(np.array([[2.0, 0], [0, 1], [0, 3]])), 3)  # Cosines 0, 0, 1.
+    0.471
+    """
+    count = len(rows)
+    if count < 2:
+        return 0.0
+    lengths = np.sqrt((rows.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
+    units = rows / np.where(lengths > _EPSILON, lengths, 1)
+    own = (units**2).sum(axis=1)
+    pairs = count * (count - 1)
+    mean = ((units.sum(axis=0) ** 2).sum() - own.sum()) / pairs
+    square = (((units.T @ units) ** 2).sum() - (own**2).sum()) / pairs
+    return float(np.sqrt(max(square - mean**2, 0)))
+
+
 def block_slices(blocks: Mapping[str, int]) -> dict[str, slice]:
     """Return block name -> where it lies in a vector."""
     edges = pairwise(np.cumsum([0, *blocks.values()]).tolist())
     return {name: slice(start, stop) for name, (start, stop) in zip(blocks, edges, strict=True)}
 
 
-def whiten(vectors: Floats, blocks: Mapping[str, int], shrinkage: Mapping[str, float]) -> TraitWhitening:
+def whiten(
+    vectors: Floats, blocks: Mapping[str, int], shrinkage: Mapping[str, float], spreads: Mapping[str, float]
+) -> TraitWhitening:
     """Estimate the whitening of a trait from its regions, and apply it in place.
 
     Args:
         vectors: float32 (n, D), all regions of the trait, in order of region ids; may be memory-mapped. Changed.
         blocks: block name -> number of values.
-        shrinkage: block name -> factor of the ridge (see `SHRINKAGE`); a block that is not named is not changed.
+        shrinkage: block name -> factor of the ridge (see `SHRINKAGE`).
+        spreads: block name -> its spread, as a share of the pattern's (see `SPREADS`). A block that neither names stays
+            as it is.
     """
     slices = block_slices(blocks)
     maps = {
         block: Whitening.fit((vectors[rows, slices[block]] for rows in _chunks(len(vectors))), amount)
         for block, amount in shrinkage.items()
     }
+    sample = vectors[np.linspace(0, len(vectors) - 1, min(len(vectors), SAMPLE)).astype(int)]
+    for block, share in spreads.items():
+        patterns = sample[:, slices["pattern"]]
+        spread = measure_spread(maps["pattern"].apply(patterns)[0] if "pattern" in maps else patterns)
+        maps[block] = Whitening.fit_spread(sample[:, slices[block]], share * spread, len(vectors))
     lengths: dict[str, Doubles] = {block: np.zeros(len(vectors)) for block in maps}
     for rows in _chunks(len(vectors)):
         for block, whitening in maps.items():

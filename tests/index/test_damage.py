@@ -421,6 +421,8 @@ CHANGES: dict[str, Callable[[dict], object]] = {
     "an unknown entry": lambda m: m["recipe"].update(colour="red"),
     "an unknown entry above": lambda m: m.update(colour="red"),
     "a list for whitening": lambda m: m["recipe"]["settings"].update(whitening=[1]),
+    "the spread of no block": lambda m: m["recipe"]["settings"].update(spread={"scent": 1.0}),
+    "a list for a spread": lambda m: m["recipe"]["settings"].update(spread={"shape": [1]}),
 }
 
 

@@ -14,7 +14,7 @@ from small_sam2 import write_small_sam2
 
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import ModelMismatchError
-from sst_retrieval.index.manifest import require_same, same_settings
+from sst_retrieval.index.manifest import Recipe, adopt_comparison, require_same, same_settings
 from sst_retrieval.track.sam2.propagator import Sam2Propagator
 
 
@@ -82,3 +82,13 @@ def test_weights_that_tell_no_checksum_are_compared_as_they_are() -> None:
 def test_settings_of_any_form_are_compared(odd: Mapping[str, Any]) -> None:
     assert same_settings(odd, dict(odd))
     assert not same_settings(odd, {})
+
+
+def test_how_regions_are_compared_is_no_other_model(tmp_path: Path) -> None:
+    stored = {"embedder": "invented", "whitening": {"pattern": 1.0}}
+    requested = {"embedder": "invented", "whitening": {"pattern": 2.0}, "spread": {"shape": 1.0}}
+    assert same_settings(stored, requested)
+    require_same(tmp_path, stored, requested)
+    adopted = adopt_comparison(Recipe(stored, {"pattern": 4, "shape": 2}, 3), requested)
+    assert adopted == Recipe(requested, {"pattern": 4, "shape": 2}, 3)
+    assert adopt_comparison(adopted, {"embedder": "other"}).settings == {"embedder": "invented"}

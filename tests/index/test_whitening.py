@@ -106,9 +106,9 @@ def test_the_map_of_many_regions_is_the_full_one() -> None:
 def test_pieces_of_a_file_give_the_same_map(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = np.array([a_vector(seed) for seed in range(50)])
     whole, parts = vectors.copy(), vectors.copy()
-    one = whiten(whole, BLOCKS, {"pattern": 1.0})
+    one = whiten(whole, BLOCKS, {"pattern": 1.0}, {})
     monkeypatch.setattr(whitening, "CHUNK", 7)
-    other = whiten(parts, BLOCKS, {"pattern": 1.0})
+    other = whiten(parts, BLOCKS, {"pattern": 1.0}, {})
     np.testing.assert_allclose(whole, parts, atol=1e-6)
     np.testing.assert_allclose(one.lengths["pattern"], other.lengths["pattern"])
     np.testing.assert_array_equal(whole[:, BLOCKS["pattern"] :], vectors[:, BLOCKS["pattern"] :])
@@ -119,7 +119,7 @@ def test_pieces_of_a_file_give_the_same_map(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_file_comes_back_or_is_refused(tmp_path: Path) -> None:
     vectors = np.array([a_vector(seed) for seed in range(20)])
     path = tmp_path / "wing.npz"
-    made = whiten(vectors, BLOCKS, {"pattern": 1.0})
+    made = whiten(vectors, BLOCKS, {"pattern": 1.0}, {})
     write_whitening(path, made)
     read = read_whitening(path, BLOCKS)
     raw = np.array([a_vector(seed) for seed in range(20)])
@@ -177,3 +177,96 @@ def test_it_is_whitening_with_a_ridge() -> None:
     expected = centred @ (axes * np.sqrt(ridge / values)) @ axes.T
     mapped, lengths = Whitening.fit([rows], 0.7).apply(rows)
     np.testing.assert_allclose(mapped * lengths[:, None], expected, atol=1e-9)
+
+
+def crossed_blocks(count: int = 64, noise: float = 0.01, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Patterns that differ widely, and outlines that are nearly the same: two forms, whatever the pattern."""
+    rng = np.random.default_rng(seed)
+    form = rng.permutation(np.arange(count) % 2)
+    patterns = unit_rows(rng.normal(0, 1, (count, BLOCKS["pattern"])))
+    outlines = np.ones((count, BLOCKS["shape"])) + rng.normal(0, noise, (count, BLOCKS["shape"]))
+    outlines[:, 0] += np.where(form, 0.15, -0.15)
+    colours = unit_rows(np.ones((count, BLOCKS["colour"])))
+    parts = {"pattern": patterns, "colour": colours, "shape": unit_rows(outlines)}
+    return np.hstack([parts[name] for name in BLOCKS]).astype(np.float32), form
+
+
+def test_outlines_count_as_much_as_patterns() -> None:
+    raw, form = crossed_blocks()
+    vectors, before = raw.copy(), raw.copy()
+    whiten(before, BLOCKS, {"pattern": 1000.0}, {})
+    made = whiten(vectors, BLOCKS, {"pattern": 1000.0}, {"shape": 1.0})
+    blocks = whitening.block_slices(BLOCKS)
+    spreads = {name: whitening.measure_spread(vectors[:, part]) for name, part in blocks.items()}
+    assert spreads["shape"] == pytest.approx(spreads["pattern"], rel=1e-3)
+    assert whitening.measure_spread(before[:, blocks["shape"]]) < 0.1 * spreads["shape"]
+    assert np.linalg.norm(vectors[:, blocks["shape"]], axis=1) == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(made.undo(vectors, np.arange(len(raw))), raw, atol=2e-6)
+
+    def share_of_own_form(rows: np.ndarray) -> float:
+        similar = rows @ rows.T
+        np.fill_diagonal(similar, -np.inf)
+        return float((form[np.argsort(-similar, axis=1)[:, :8]] == form[:, None]).mean())
+
+    assert share_of_own_form(before) < 0.65
+    assert share_of_own_form(vectors) > share_of_own_form(before) + 0.15
+
+
+def test_outlines_that_differ_too_much_are_narrowed_and_equal_ones_not_stretched() -> None:
+    rng = np.random.default_rng(8)
+    wide = unit_rows(1 + rng.normal(0, 1, (50, 6)))
+    narrowed = Whitening.fit_spread(wide, 0.1, 50)
+    assert whitening.measure_spread(narrowed.apply(wide)[0]) == pytest.approx(0.1, abs=1e-4)
+    same = unit_rows(1 + rng.normal(0, 1e-5, (50, 6)))
+    made = Whitening.fit_spread(same, 0.3, 50)
+    assert made.mean == pytest.approx(whitening.SHARES_OF_MEAN[1] * same.mean(axis=0), abs=1e-6)
+    assert whitening.measure_spread(made.apply(same)[0]) < 1e-3
+    np.testing.assert_array_equal(Whitening.fit_spread(same[:8], 0.3, 8).mean, np.zeros(6))
+
+
+def test_more_is_subtracted_the_more_regions_there_are() -> None:
+    rng = np.random.default_rng(9)
+    rows = unit_rows(1 + rng.normal(0, 0.2, (60, 6)))
+    shares = [
+        float(np.linalg.norm(Whitening.fit_spread(rows, 0.2, count).mean)) for count in (8, 9, 12, 16, 24, 32, 60)
+    ]
+    assert shares == sorted(shares)
+    assert shares[0] == 0 < shares[1]
+    assert shares[-1] == shares[-2] < whitening.SHARES_OF_MEAN[1]
+
+
+@given(count=st.integers(2, 12), seed=st.integers(0, 99))
+def test_the_spread_is_that_of_all_pairs(count: int, seed: int) -> None:
+    rows = unit_rows(np.random.default_rng(seed).normal(0.5, 1, (count, 4)))
+    pairs = (rows.astype(np.float64) @ rows.T.astype(np.float64))[np.triu_indices(count, 1)]
+    assert whitening.measure_spread(3 * rows) == pytest.approx(float(pairs.std()), abs=1e-6)
+
+
+def test_an_index_keeps_its_similarities_until_a_build_fits_them_anew(tmp_path: Path) -> None:
+    names = [f"S{number:02d}" for number in range(40)]
+    raw, _ = crossed_blocks(len(names))
+    regions = [a_region(name, vector=vector) for name, vector in zip(names, raw, strict=True)]
+    stored = {**SETTINGS, "whitening": {"pattern": 1000.0}}
+    requested = {**stored, "spread": {"shape": 1.0}}
+    store = built(tmp_path / "index", regions, a_collection(names), settings=stored)
+
+    def build(**how: bool) -> tuple[np.ndarray, str]:
+        with store.lock():
+            store.require_same_model(requested)
+            store.commit(a_collection(names), numbers={"wing": 7}, provenance={}, **how)
+        with open_index(tmp_path / "index") as index:
+            np.testing.assert_allclose(index.region(names[4], "wing").vector, raw[4], atol=1e-5)
+            return index.vectors("wing")[1], "\n".join(store.notes)
+
+    with open_index(tmp_path / "index") as index:
+        before = index.vectors("wing")[1]
+    kept, note = build()
+    np.testing.assert_array_equal(kept, before)
+    assert "--refit" in note
+    fitted, note = build(refit=True)
+    assert note == ""
+    shape = whitening.block_slices(BLOCKS)["shape"]
+    assert whitening.measure_spread(fitted[:, shape]) > 10 * whitening.measure_spread(before[:, shape])
+    again, note = build()
+    assert note == ""
+    np.testing.assert_array_equal(again, fitted)
