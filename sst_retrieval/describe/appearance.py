@@ -83,9 +83,12 @@ class AppearanceEmbedder:
     ) -> tuple[Floats, Floats]:
         """Describe the traits of a specimen: float32 (T, pattern_dim) and (T, hue_dim) (see `HueEmbedder`)."""
         grey, plain_grey, colour = self._base.features([drop_hue(view), _mirror(drop_hue(plain)), view])
+        # All at once: the network is faster with several small pictures.
+        alone = self._base.features(
+            [level_grey(drop_hue(each)[..., 0].astype(np.float64), covered) for each, covered in close_ups]
+        )
         patterns, hues = [], []
-        for coverage, (close_up, covered) in zip(coverages, close_ups, strict=True):
-            (shown,) = self._base.features([level_grey(drop_hue(close_up)[..., 0].astype(np.float64), covered)])
+        for coverage, (_, covered), shown in zip(coverages, close_ups, alone, strict=True):
             placed = zip(self._sum_up(grey, coverage), self._sum_up(plain_grey, _mirror(coverage)), strict=True)
             *others, mean, spread = [one + other for one, other in placed][-2 * _LEVELS :]
             beside = normalise(np.concatenate([*others, spread]))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.resources
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -81,7 +82,8 @@ class EfficientNetTrunk:
 
         The images go through the network one by one: convolutions choose their algorithm, and with it the last
         bits of the result, by the size of the batch. So a result never depends on the other images of the call, unless
-        the caller, who always has as many, says how many may go together: small ones are faster so.
+        the caller, who always has as many, says how many may go together: small ones are faster so. Where they have the
+        same bits together as alone (`FusedBlocks.count_together`), small ones always go together.
 
         Args:
             images: uint8 (N, H, W, 3), RGB.
@@ -99,8 +101,13 @@ class EfficientNetTrunk:
         # A copy: torch requires writable memory.
         batch = torch.from_numpy(images.copy()).to(self.device)
         pixels = (batch.permute(0, 3, 1, 2).float() - 127) / 128  # Channels last in memory, as the network.
-        each = [self._levels(one, deepest) for one in pixels.split(min(together, self.most_together))]
+        together = max(min(together, self.most_together), self.count_together(len(images), images.shape[1:3]))
+        each = [self._levels(one, deepest) for one in pixels.split(together)]
         return each[0] if len(each) == 1 else [torch.cat(level) for level in zip(*each, strict=True)]
+
+    def count_together(self, count: int, size: tuple[int, ...]) -> int:
+        """Count how many of some images, (height, width), go through the network at once and have the same bits."""
+        return 1 if self._fused is None or count < 2 else self._fused.count_together(count, (size[0], size[1]))
 
     def _levels(self, pixels: torch.Tensor, deepest: int) -> list[torch.Tensor]:
         if self._fused is not None:
@@ -155,12 +162,21 @@ class EfficientNetEmbedder:
         Returns:
             float32 (ceil(H / 8), ceil(W / 8), dim) an image.
         """
-        return [self._features(image) for image in images]
+        grids: list[FeatureGrid] = []
+        for size, group in itertools.groupby(images, key=lambda image: image.shape[:2]):
+            alike = list(group)
+            step = self.trunk.count_together(len(alike), size)
+            for start in range(0, len(alike), step):
+                _, _, *wanted = self.trunk.levels(np.stack(alike[start : start + step]))
+                grids += [
+                    self._stack_levels(levels) for levels in zip(*(each.split(1) for each in wanted), strict=True)
+                ]
+        return grids
 
-    def _features(self, image: RGBImage) -> FeatureGrid:
-        _, _, *wanted = self.trunk.levels(image[None])
-        size = wanted[0].shape[-2:]
-        cells = [functional.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in wanted]
+    @staticmethod
+    def _stack_levels(levels: Sequence[torch.Tensor]) -> FeatureGrid:
+        size = levels[0].shape[-2:]
+        cells = [functional.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in levels]
         stacked = torch.cat([functional.normalize(level, dim=1) for level in cells], dim=1) / len(cells) ** 0.5
         grid: FeatureGrid = stacked[0].permute(1, 2, 0).contiguous().cpu().numpy()
         return grid

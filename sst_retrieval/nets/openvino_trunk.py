@@ -65,6 +65,10 @@ class OpenVinoTrunk(EfficientNetTrunk):
         levels = (torch.from_numpy(request.get_output_tensor(level).data) for level in range(deepest))
         return [torch.empty_like(level, memory_format=torch.channels_last).copy_(level) for level in levels]
 
+    def count_together(self, count: int, size: tuple[int, ...]) -> int:
+        """Return 1: every size is compiled for one image."""
+        return 1
+
     def _get_request(self, key: tuple[int, int, int]) -> Any:
         """Return this thread's own request for images of a size: (height, width, deepest level)."""
         requests = vars(self._own).setdefault("requests", {})

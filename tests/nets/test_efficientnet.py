@@ -23,7 +23,7 @@ from sst_retrieval.nets import efficientnet
 from sst_retrieval.nets.blocks import read_block
 from sst_retrieval.nets.device import resolve_device
 from sst_retrieval.nets.efficientnet import CHANNELS, STRIDES, EfficientNetEmbedder, EfficientNetTrunk
-from sst_retrieval.nets.fused_blocks import KEPT_SIZES, can_fuse
+from sst_retrieval.nets.fused_blocks import KEPT_SIZES, FusedBlocks, can_fuse
 from sst_retrieval.nets.torchvision_shim import ensure_torchvision
 from sst_retrieval.types import Floats, Mask, RGBImage
 
@@ -106,10 +106,13 @@ def test_the_other_images_of_a_call_change_nothing(trunk: EfficientNetTrunk) -> 
         assert torch.equal(a[1:2], c)
 
 
-def test_images_go_through_the_network_one_by_one(trunk: EfficientNetTrunk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_go_through_the_network_one_by_one_where_bits_are_not_known_to_be_equal(
+    trunk: EfficientNetTrunk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
     real = trunk._levels
     monkeypatch.setattr(trunk, "_levels", lambda pixels, deepest: seen.append(len(pixels)) or real(pixels, deepest))
+    monkeypatch.setattr(trunk, "_fused", None)  # Which makes sure of its bits.
     trunk.levels(noise(3))
     # Equal bits above may be luck on one processor; this is the reason they are equal on every one.
     assert seen == [1, 1, 1]
@@ -249,3 +252,39 @@ def test_the_pattern_block_finds_the_pattern_and_the_colour_block_the_colour(tru
         assert query[part] @ other_colours[part] > query[part] @ other_pattern[part]
         part = slices["colour"]
         assert query[part] @ other_pattern[part] > query[part] @ other_colours[part]
+
+
+@pytest.mark.skipif(not can_fuse(torch.device("cpu")), reason="this processor has no fused blocks")
+@pytest.mark.parametrize("count", [2, 3, 4, 7])
+def test_small_images_go_together_and_have_the_bits_that_each_has_alone(trunk: EfficientNetTrunk, count: int) -> None:
+    images = noise(count, 160, 160)
+    assert 1 <= trunk.count_together(count, (160, 160)) <= min(count, 4)
+    together = trunk.levels(images)
+    for number, image in enumerate(images):
+        for level, alone in zip(together, trunk.levels(image[None]), strict=True):
+            torch.testing.assert_close(level[number], alone[0], rtol=0, atol=0)
+
+
+def test_large_images_go_one_by_one(trunk: EfficientNetTrunk) -> None:
+    assert trunk.count_together(3, (160, 320)) == 1
+
+
+@pytest.mark.skipif(not can_fuse(torch.device("cpu")), reason="this processor has no fused blocks")
+def test_images_go_one_by_one_where_their_bits_would_change(
+    trunk: EfficientNetTrunk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a processor for which oneDNN chooses another algorithm for several images."""
+    blocks = FusedBlocks(trunk._levels_of_blocks)
+    run = blocks.run
+    monkeypatch.setattr(blocks, "run", lambda grid, deepest: [level + (len(grid) == 4) for level in run(grid, deepest)])
+    assert [blocks.count_together(count, (64, 96)) for count in (1, 2, 3, 4, 9)] == [1, 2, 3, 3, 3]
+    monkeypatch.setattr(blocks, "run", lambda grid, deepest: [level + len(grid) for level in run(grid, deepest)])
+    assert [blocks.count_together(count, (64, 128)) for count in (1, 2, 9)] == [1, 1, 1]
+
+
+def test_features_of_images_of_several_sizes_come_in_their_order(trunk: EfficientNetTrunk) -> None:
+    small, large = noise(3, 64, 64), noise(2, 96, 64)
+    images = [small[0], small[1], large[0], small[2], large[1], large[0]]
+    embedder = EfficientNetEmbedder(trunk=trunk)
+    for grid, image in zip(embedder.features(images), images, strict=True):
+        np.testing.assert_array_equal(grid, embedder.features([image])[0])

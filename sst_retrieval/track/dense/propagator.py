@@ -582,19 +582,28 @@ class DensePropagator:
         if not any(number in alike for _, number, *_ in best):
             near = [one for one in others if one[1] in alike][:1]
             best += [one for one in near if one[0] > best[0][0] - NEAR_GAP]
-        candidates = []
+        supports, candidates = [support for _, _, support, *_ in best], []
         for _, _, support, pose, cells, nearest in best:
             upright_to_pose = frames.compose(pose, frames.invert(support.frame))
-            frame = frames.compose(frames.invert(upright_to_pose), self._fit_frame(start, cells, nearest))
-            upright, cells = support.pose_descriptors[0], support.pose_cells[0]
-            for _ in range(self.settings.pose_refinements):
-                target = self._describe_coarsely(image, frame, support)
-                _, nearest = self._match_nearest(upright, cells, target)
-                frame = self._fit_frame(frame, cells, nearest)
-            similarity, _ = self._match_nearest(upright, cells, self._describe_coarsely(image, frame, support))
-            candidates.append((similarity, frame))
-        _, best_frame = max(candidates, key=lambda one: one[0])
-        return best_frame
+            candidates.append(frames.compose(frames.invert(upright_to_pose), self._fit_frame(start, cells, nearest)))
+        for _ in range(self.settings.pose_refinements):
+            matches = self._match_upright(image, candidates, supports)
+            candidates = [
+                self._fit_frame(frame, support.pose_cells[0], nearest)
+                for frame, support, (_, nearest) in zip(candidates, supports, matches, strict=True)
+            ]
+        similarities = [similarity for similarity, _ in self._match_upright(image, candidates, supports)]
+        return candidates[int(np.argmax(similarities))]
+
+    def _match_upright(
+        self, image: Pyramid[RGBImage], candidates: Sequence[Frame], supports: Sequence[SupportEncoding]
+    ) -> list[tuple[float, torch.Tensor]]:
+        """Match an image, in a frame for each of some supports, with that support as it lies, see `_match_nearest`."""
+        targets = self._describe_coarsely(image, candidates, supports[0])
+        return [
+            self._match_nearest(support.pose_descriptors[0], support.pose_cells[0], target)
+            for support, target in zip(supports, targets, strict=True)
+        ]
 
     def _match_by_template(
         self, image: Pyramid[RGBImage], memory: DenseMemory, match: TargetMatch, share: float
@@ -625,25 +634,30 @@ class DensePropagator:
         view = frames.warp_image(image, widen_frame(start), int(REACH * SIDE))
         return place_template(template, start, self.matching_trunk.levels(view[None]), view)
 
-    def _describe_coarsely(self, image: Pyramid[RGBImage], frame: Frame, support: SupportEncoding) -> torch.Tensor:
-        """Compute the pose descriptors of an image in a frame: float32 (D, g * g)."""
-        return self._describe_levels(image, frame, support)[0]
+    def _describe_coarsely(
+        self, image: Pyramid[RGBImage], wanted: Sequence[Frame], support: SupportEncoding
+    ) -> list[torch.Tensor]:
+        """Compute the pose descriptors of an image in some frames: float32 (D, g * g) each."""
+        return [grid for grid, _ in self._describe_levels(image, wanted, support)]
 
     def _describe_factored(
         self, image: Pyramid[RGBImage], frame: Frame, support: SupportEncoding
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Compute pose descriptors, the coarsest level factored (see `factor_coarsest`)."""
-        grid, levels = self._describe_levels(image, frame, support)
+        ((grid, levels),) = self._describe_levels(image, [frame], support)
         return factor_coarsest(grid, levels, self.settings.pose_descriptor, support.pose_normalisation)
 
     def _describe_levels(
-        self, image: Pyramid[RGBImage], frame: Frame, support: SupportEncoding
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        self, image: Pyramid[RGBImage], wanted: Sequence[Frame], support: SupportEncoding
+    ) -> list[tuple[torch.Tensor, list[torch.Tensor]]]:
         """Compute pose descriptors, float32 (D, g * g), and the network's levels that they were computed from."""
-        view = frames.warp_image(image, frame, self.settings.pose_side)
-        levels = self.matching_trunk.levels(view[None])
-        grid, _ = compute_descriptors(levels, [view], self.settings.pose_descriptor, support.pose_normalisation)
-        return grid[0].flatten(1), levels
+        views = [frames.warp_image(image, frame, self.settings.pose_side) for frame in wanted]
+        every = self.matching_trunk.levels(np.stack(views))
+        settings, normalisation, described = self.settings.pose_descriptor, support.pose_normalisation, []
+        for view, *levels in zip(views, *(level.split(1) for level in every), strict=True):
+            grid, _ = compute_descriptors(levels, [view], settings, normalisation)
+            described.append((grid[0].flatten(1), levels))
+        return described
 
     def _match_nearest(
         self, descriptors: torch.Tensor, cells: torch.Tensor, target: torch.Tensor
