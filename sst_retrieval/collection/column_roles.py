@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from sst_retrieval.collection.photograph_files import is_web_address, split_list
+from sst_retrieval.collection.photograph_files import PHOTOGRAPH_SUFFIXES, is_web_address, split_list
 from sst_retrieval.collection.specimen_table import SpecimenTable
 from sst_retrieval.errors import CollectionError
 
@@ -134,6 +134,11 @@ def _require_column(table: SpecimenTable, requested: str | None, usual: Sequence
     wanted = f"a column {requested!r}" if requested else f"none of the columns {', '.join(usual)}"
     have = "does not have " if requested else "has "
     shown = [*list(table.columns)[:40], *(["..."] if len(table.columns) > 40 else [])]
+    if requested is None and any(PurePosixPath(name).suffix.lower() in PHOTOGRAPH_SUFFIXES for name in table.columns):
+        raise CollectionError(
+            f"{table.source} {have}{wanted}; its first line, {', '.join(shown)}, looks like a row: write the "
+            f"names of the columns above it"
+        )
     raise CollectionError(
         f"{table.source} {have}{wanted}; it has: {', '.join(shown)}; "
         f"name the right one with {option} ({option[2:].replace('-', '_')}= in Python)"

@@ -37,7 +37,8 @@ from sst_retrieval.files import atomic_write
 IMAGE_COLUMN = "image"
 """The column that holds each photograph's reference (`accessURI`, `identifier` or `associatedMedia`)."""
 
-_TEXT = "{http://rs.tdwg.org/dwc/text/}"
+_TEXT = "{*}"
+"""Any namespace: programs write that of http://rs.tdwg.org/dwc/text/ in several ways, or leave it out."""
 _MEDIA_ROW_TYPES = ("multimedia", "image")
 _MIME_TYPE = re.compile(r"(image|audio|video|model|text|application)/[^/]+$")
 _OTHER_MEDIA = re.compile(r"\b(audio|video|model|text|application)\b")
@@ -62,11 +63,13 @@ class DarwinCoreArchive:
         table: one row per photograph; all columns are text, their types are not inferred yet.
         records: for each row, the id of its occurrence in the archive.
         photographs: folder in which the photographs were found or extracted; None if the archive holds none.
+        why_none: why it names no photograph; "" if it names one.
     """
 
     table: SpecimenTable
     records: tuple[str, ...]
     photographs: Path | None
+    why_none: str = ""
 
 
 def is_archive(path: Path) -> bool:
@@ -105,7 +108,7 @@ def read_archive(path: Path, *, unpack: bool) -> DarwinCoreArchive:
     except UNPACKING_ERRORS as error:
         raise CollectionError(f"{path} cannot be read as a .zip ({error}); export or download it again") from error
     table = replace(archive.table, notes=(*archive.table.notes, *notes))
-    return DarwinCoreArchive(table, archive.records, folder if unpacked else None)
+    return replace(archive, table=table, photographs=folder if unpacked else None)
 
 
 def _find_root(file: zipfile.ZipFile, path: Path) -> zipfile.Path:
@@ -155,15 +158,55 @@ def _read_folder(root: Path | zipfile.Path, name: str, photographs: Path | None)
     occurrences = _read_data_file(root, core, "id", name)
     media: dict[str, list[dict[str, str]]] = {}
     others: set[str] = set()
+    lists: list[_DataFile] = []
     for extension in meta.findall(f"{_TEXT}extension"):
         if _read_row_type(extension).casefold() in _MEDIA_ROW_TYPES:
             listed = _read_data_file(root, extension, "coreid", name)
+            lists.append(listed)
             for owner, row in zip(listed.ids, listed.rows, strict=True):
                 if _is_photograph(row):
                     media.setdefault(owner, []).append(_add_image_column(row))
                 else:
                     others.add(_add_image_column(row)[IMAGE_COLUMN])
-    return _join_photographs(occurrences, media, others, photographs)
+    notes = _drop_thumbnails(media, occurrences.source)
+    archive = _join_photographs(occurrences, media, others, photographs)
+    archive = replace(archive, table=replace(archive.table, notes=(*archive.table.notes, *notes)))
+    if any(value is not None for value in archive.table.columns[IMAGE_COLUMN]):
+        return archive
+    return replace(archive, why_none=_explain_no_photographs(name, occurrences, lists, media))
+
+
+def _drop_thumbnails(media: dict[str, list[dict[str, str]]], source: str) -> list[str]:
+    """Leave out the thumbnails that Audiovisual Core lists beside the photographs they show; returns a note."""
+
+    def is_thumbnail(row: Mapping[str, str]) -> bool:
+        return any("thumbnail" in row.get(term, "").lower() for term in ("variant", "variantLiteral"))
+
+    dropped = 0
+    for owner, rows in media.items():
+        kept = [row for row in rows if not is_thumbnail(row)]
+        if kept and len(kept) < len(rows):
+            dropped += len(rows) - len(kept)
+            media[owner] = kept
+    return [f"{source}: thumbnails listed beside their photographs are left out ({dropped:,})"] if dropped else []
+
+
+def _explain_no_photographs(
+    name: str, occurrences: _DataFile, lists: Sequence[_DataFile], media: Mapping[str, object]
+) -> str:
+    if media:  # Photographs that are no occurrence's.
+        known = set(occurrences.ids)
+        for each in lists:
+            owner = next((owner for owner in each.ids if owner in media and owner not in known), None)
+            if owner is not None:
+                return (
+                    f"{name}: no photograph of {each.source} belongs to an occurrence: it is of {owner!r}, and the "
+                    f"occurrences are called like {next(iter(occurrences.ids), '')!r}; export the archive again"
+                )
+    return (
+        f"{name} lists no photographs: it has no file of media with a photograph, and no associatedMedia; download the "
+        f"records with their media, at GBIF as a 'Darwin Core Archive'"
+    )
 
 
 def _read_row_type(element: ElementTree.Element) -> str:

@@ -2,8 +2,8 @@ r"""Split the lines of a text file into rows of cells, by the kind of the table.
 
 - Tab-separated tables, as GBIF and most databases write them, have no quoting: a quotation mark is a character of its
   cell. They are read so, unless only quoting makes all rows of one length; then marks around cells are taken off.
-- Tables with commas or semicolons are read as RFC 4180 says: cells may be quoted, and then hold separators and line
-  breaks.
+- Tables with commas, semicolons or vertical bars are read as RFC 4180 says: cells may be quoted, and then hold
+  separators and line breaks.
 - A quoted cell that holds what look like rows of the table is refused: a mark that is never closed swallows rows.
 """
 
@@ -31,6 +31,10 @@ _MAX_ROW = 2 * _MAX_CELL
 Row: TypeAlias = tuple[int, list[str]]
 """(line on which the row starts, from 1; its cells without surrounding blanks)."""
 
+_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+"""Characters without width that copied texts have at their ends, and that would tell equal ids apart."""
+
+_MARKUP = re.compile(r"\s*<(!doctype html|html|table|\?xml)", re.IGNORECASE)
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
@@ -61,6 +65,11 @@ def find_dialect(read: Callable[[], Iterator[str]], source: str, *, prefer_tab: 
     """
     lines = read()
     first = next((line for line in lines if line.strip()), "")
+    if (markup := _MARKUP.match(first)) is not None:
+        kind = "a page of the web (HTML)" if "html" in markup[1].lower() or "table" in markup[1].lower() else "XML"
+        raise CollectionError(
+            f"{source} is {kind}, whatever its name says; open it in a spreadsheet, and save it as 'CSV UTF-8'"
+        )
     if (named := _SEPARATOR_LINE.fullmatch(first)) is not None:  # Excel's way to name the separator.
         delimiter, skipped = named[1], 1
     else:
@@ -75,7 +84,9 @@ def _detect_delimiter(header: str, prefer_tab: bool) -> str:
     if prefer_tab and "\t" in header:
         return "\t"
     bare = re.sub(r'"[^"]*"', "", header)
-    return max(DELIMITERS.values(), key=bare.count)
+    found = max(DELIMITERS.values(), key=bare.count)
+    # Darwin Core writes lists with it, so it separates cells only where nothing else does.
+    return "|" if found not in bare and "|" in bare else found
 
 
 def find_tab_dialect(read: Callable[[], Iterator[str]], source: str, skipped: int = 0) -> Dialect:
@@ -143,6 +154,8 @@ def split_rows(lines: Iterator[str], source: str, dialect: Dialect) -> Iterator[
         stripped = []
         for cell in cells:
             text = cell.strip()
+            if text and (text[0] in _INVISIBLE or text[-1] in _INVISIBLE):
+                text = text.strip(_INVISIBLE).strip()
             known = shared.get(text)
             if known is None:
                 known = shared[text] = text

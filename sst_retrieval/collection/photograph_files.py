@@ -87,7 +87,7 @@ class PhotographFinder:
     """Finds photographs, and remembers the lists of folders.
 
     A name that is not there as it is spelt means the one file that differs from it only in how accents are composed, in
-    capitals, or in blanks at its ends.
+    capitals, in blanks at its ends, or in signs that are written as on the web (%20).
 
     Attributes:
         folder: where relative paths start.
@@ -170,7 +170,7 @@ def _exact_key(name: str) -> str:
 
 
 def _loose_key(name: str) -> str:
-    return "~" + unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).strip().casefold())
+    return "~" + unicodedata.normalize("NFC", unicodedata.normalize("NFC", unquote(name)).strip().casefold())
 
 
 def _stem_key(name: str) -> str:

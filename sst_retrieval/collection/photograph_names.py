@@ -29,6 +29,9 @@ from sst_retrieval.types import Scalar
 _RECORD_COLUMNS = ("occurrenceID", "institutionCode", "institutionID", "collectionCode", "collectionID")
 """Where they differ, there are two records of one catalogue number."""
 
+_SHORTENED = re.compile(r"[1-9]([.,][0-9]+)?E\+[0-9]{2}")
+"""1.23E+11, which was 123456789012 before a spreadsheet had it."""
+
 _SPECIMEN_COLUMNS = ("scientificName", "species", "sex", "lifeStage")
 """Where they differ, somebody should look whether it is one specimen."""
 
@@ -138,6 +141,12 @@ def _require_specimens(
     if missing:
         notes.append(f"{table.source} {table.locate(missing)}: {column} is empty; left out, as a specimen needs an id")
     found = {row: value for row, value in enumerate(specimens) if value is not None}
+    short = [row for row, name in found.items() if _SHORTENED.fullmatch(name)]
+    if short:
+        notes.append(
+            f"{table.source} {table.locate(short)}: {column} is {found[short[0]]!r}, as spreadsheets shorten long "
+            f"numbers, and several may have become one; save the column as text"
+        )
     for row, name in list(found.items()):
         if not _is_name(name):
             notes.append(_explain_name(table, row, name, column))

@@ -20,6 +20,15 @@ _SPELLINGS = frozenset(
     for per in ("per", "/")
     for pixel in ("pixel", "pixels", "px", "pix")
 ) | {"mmpixel", "mmpx"}
+_AROUND = re.compile(r"^(image|photo)?(scale|resolution|pixelsize|calibration)(in)?|(scale|resolution)$")
+"""What may stand before or behind the unit: "scale (mm/px)"."""
+
+_NO_UNIT = re.compile(
+    r"(image|photo)?(scale|scaling|pixelsize|resolution|scalefactor|calibration|magnification)|ppmm|ppcm"
+)
+_LARGE = 5.0
+"""Millimetres a pixel, above which pixels a millimetre are likelier: 5 m across a photograph of 1,000 pixels."""
+
 _OTHER_UNITS = re.compile(
     r"(px|pixels?|pix)(per|/|a)(mm|cm|millimet\w+|inch)|(um|µm|μm|microns?|micromet\w+|cm|m|inch|nm)(per|/)(px|pixels?|pix)"
     r"|dpi|ppi"
@@ -68,6 +77,12 @@ def check_scale_column(table: SpecimenTable) -> SpecimenTable:
             f"{table.source} {table.locate(wrong)}: {name} is no number above 0 "
             f"(such as {table.columns[name][wrong[0]]!r}); taken as unknown, so there are no millimetres"
         )
+    large = [i for i in filled if (values[i] or 0) > _LARGE]
+    if large:
+        notes.append(
+            f"{table.source} {table.locate(large)}: {name} is {values[large[0]]:g}, so 1,000 pixels would "
+            f"be {values[large[0]]:g} m wide; are these pixels a millimetre?"
+        )
     if (not wrong and table.types[name] in ("DOUBLE", "BIGINT")) or not filled:
         return replace(table, notes=(*table.notes, *notes))
     return replace(
@@ -83,14 +98,31 @@ def _suggest(table: SpecimenTable) -> list[str]:
     if named:
         return [f"{table.source}: {' and '.join(named)} could both be {SCALE_COLUMN}; call one of them so"]
     other = [name for name in table.columns if _OTHER_UNITS.fullmatch(_simplify(name))]
+    unclear = [
+        name
+        for name in table.columns
+        if _NO_UNIT.fullmatch(_join_words(name)) and table.types[name] in ("DOUBLE", "BIGINT")
+    ]
     return [
-        f"{table.source}: the column {name} is no scale that is read; for lengths in millimetres write millimetres a "
-        f"pixel into a column {SCALE_COLUMN}"
-        for name in other
+        *(
+            f"{table.source}: the column {name} does not say its unit, and is no scale that is read; for lengths in "
+            f"millimetres write millimetres a pixel into a column {SCALE_COLUMN}"
+            for name in unclear
+        ),
+        *(
+            f"{table.source}: the column {name} is no scale that is read; for lengths in millimetres write millimetres "
+            f"a pixel into a column {SCALE_COLUMN}"
+            for name in other
+        ),
     ]
 
 
 def _simplify(name: str) -> str:
+    bare = _join_words(name)
+    return _AROUND.sub("", bare) or bare
+
+
+def _join_words(name: str) -> str:
     return re.sub(r"[\s_.()\[\]-]", "", name).casefold()
 
 

@@ -110,6 +110,8 @@ def read_collection(
         folder = table.parent if table.is_file() else table
         archive = read_archive(table, unpack=images is None)
         raw, records, images = archive.table, archive.records, images or archive.photographs
+        if archive.why_none and image_column is None:
+            raise CollectionError(archive.why_none)
     else:
         raw = read_table(table)
     if not raw.row_numbers:
@@ -286,9 +288,13 @@ def _require_photographs(
     if not wanted:
         raise CollectionError(next(each.reason for each, value in zip(found, values, strict=True) if value))
     if not any(map(finder.is_there, wanted)):
-        hint = f" (there is {similar[0][1]})" if similar else ""
+        if similar:
+            raise CollectionError(
+                f"{table.source}: none of its {len(wanted):,} photographs exists, for example {wanted[0]}, but there "
+                f"is {similar[0][1]}; write the names as the files are called, with what stands behind the dot"
+            )
         raise CollectionError(
-            f"{table.source}: none of its {len(wanted):,} photographs exists, for example {wanted[0]}{hint}; "
+            f"{table.source}: none of its {len(wanted):,} photographs exists, for example {wanted[0]}; "
             f"name the folder of the photographs with --images (images= in Python)"
         )
 
@@ -300,7 +306,7 @@ def _note_spellings(
     if respelt:
         notes.append(
             f"{table.source}: {_count(respelt, 'photograph')} found under another spelling (capitals, accents, "
-            f"blanks), such as {respelt[0][1]!r} for {respelt[0][0]!r}"
+            f"blanks, %20), such as {respelt[0][1]!r} for {respelt[0][0]!r}"
         )
     if similar:
         notes.append(

@@ -104,13 +104,23 @@ def _collect_rows(
         if len(row) != width or (
             width > len(names) and row[0] != str(int(cells[0][0] if cells else row[0]) + len(cells))
         ):
-            raise CollectionError(
-                f"{source} line {line} has {len(row)} cells, but the header names {len(names)} columns; "
-                f"put quotation marks around cells that hold the separator, and keep one separator throughout"
-            )
+            raise CollectionError(_explain_width(names, line, len(row), source))
         row_numbers.append(line)
         cells.append(row)
     return row_numbers, cells, repeated
+
+
+def _explain_width(names: Sequence[str], line: int, found: int, source: str) -> str:
+    """Say what to do about a row that has more or fewer cells than the header."""
+    if len(names) == 1 and found > 1:
+        return (
+            f"{source} line {line} has {found} cells, but the first line, {names[0][:60]!r}, one; remove what stands "
+            f"above the names of the columns"
+        )
+    text = f"{source} line {line} has {found} cells, but the header names {len(names)} columns; "
+    if found < len(names):
+        return f"{text}complete the row: an empty cell has its separator, too"
+    return f"{text}put quotation marks around cells that hold the separator, and keep one separator throughout"
 
 
 def _is_row_numbers(values: Sequence[str | None]) -> bool:

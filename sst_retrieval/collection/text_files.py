@@ -41,6 +41,9 @@ _WESTERN = re.compile(
 _FOREIGN = re.compile(
     rb"[\xc0-\xff]{3}|[A-Za-ln-z][\xb2\xb3]|[A-Za-z][\xb9\xbc-\xbf]|[\xb9\xbc-\xbe][A-Za-z]|[a-z][\x91\x93-\x97][a-z]"
 )
+_NO_ASCII = re.compile(rb"[\xa1-\xff]{4,}")
+"""A word without any plain letter: two Chinese characters, say."""
+
 _ACCENTED = re.compile(rb"[^\s,;\t\"]*[\x80-\xff][^\s,;\t\"]*")
 
 
@@ -145,11 +148,12 @@ def _note_windows(file: TextFile, line: int) -> str:
         while block := stream.read(_BLOCK):
             block += stream.readline(_BLOCK)
             for word in _ACCENTED.findall(block):
-                if not _WESTERN.fullmatch(word) or _FOREIGN.search(word):
+                no_ascii = _NO_ASCII.fullmatch(word) is not None and len(set(word)) > 1
+                if not _WESTERN.fullmatch(word) or _FOREIGN.search(word) or no_ascii:
                     raise CollectionError(
                         f"{file.source} line {line} is not UTF-8 text, and guessing its encoding would garble names; "
-                        f"save the table as 'CSV UTF-8', or convert it from the encoding it has: "
-                        f"iconv -f MACINTOSH -t UTF-8 {Path(file.source).name} > utf8.csv"
+                        f"save the table as 'CSV UTF-8', or convert it from the encoding it has; if that "
+                        f"is an old Mac's: iconv -f MACINTOSH -t UTF-8 {Path(file.source).name} > utf8.csv"
                     )
                 if len(words) < 3:
                     words[word[:40]] = None

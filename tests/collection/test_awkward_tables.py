@@ -523,3 +523,83 @@ def test_odd_bytes_are_a_table_or_our_error(tmp_path: Path, head: bytes, body: b
         return
     assert all(len(values) == len(table.row_numbers) for values in table.columns.values())
     assert all(value is None or value.strip() for values in table.columns.values() for value in map(str, values))
+
+
+# ------------------------------------------------------------------------------------------------ what is no table
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("<html><body><table><tr><td>id</td></tr></table></body></html>", r"t\.csv is a page of the web \(HTML\)"),
+        ('<?xml version="1.0"?>\n<Workbook/>', r"t\.csv is XML, whatever its name says; open it in a spreadsheet"),
+        (
+            "# exported in May\nid,image\nA,a.jpg\n",
+            r"the first line, '# exported in May', one; remove what stands above",
+        ),
+        ("My moths,,\n,,\nid,image,sex\nA,a.jpg,f\n", r"the first line, 'My moths', one; remove what stands above"),
+        (
+            "id,image,sex\nA,a.jpg,f\nB,b.jpg\n",
+            r"line 3 has 2 cells, .* 3 columns; complete the row: an empty cell has",
+        ),
+        ("A,a.jpg,f\nB,b.jpg,m\n", r"its first line, A, a\.jpg, f, looks like a row: write the names of the columns"),
+        ("id,image\nA,a\nB,b\n", r"none of its 2 photographs exists, .* but there is a\.jpg; write the names as"),
+        (
+            "id,image,town\nA,a.jpg,北京市\n".encode("gb18030"),
+            r"is not UTF-8 text, and guessing its encoding would garble",
+        ),
+    ],
+)
+def test_what_is_no_table_is_explained(drawer: Path, text: str | bytes, reason: str) -> None:
+    with pytest.raises(CollectionError, match=reason):
+        read(drawer, text)
+
+
+def test_vertical_bars_separate_where_nothing_else_does(drawer: Path) -> None:
+    collection = read(drawer, "id|image|note\nA|a.jpg|x, y\nB|b.jpg|\n")
+    assert column(collection, "note") == ["x, y", None]
+    assert ids(read(drawer, "id,image\nA,a.jpg|b.jpg\n")) == ["A a", "A b"]
+
+
+def test_invisible_characters_at_the_ends_of_cells_go(drawer: Path) -> None:
+    collection = read(drawer, "id,image,group\n\u200bA,a.jpg\ufeff,g\u00ad\nB \u200b,b.jpg,g\n")
+    assert ids(collection) == ["A", "B"]
+    assert [each.group for each in collection.photographs] == ["g", "g"]
+
+
+def test_ids_that_a_spreadsheet_has_shortened_are_noted(drawer: Path) -> None:
+    notes = read(drawer, "id,image\n1.23E+11,a.jpg\n1.24E+11,b.jpg\n").notes
+    assert any("lines 2 and 3: id is '1.23E+11', as spreadsheets shorten long numbers" in note for note in notes)
+    assert not read(drawer, "id,image\nE+11,a.jpg\n12E5,b.jpg\n").notes
+
+
+@pytest.mark.parametrize(("named", "stored"), [("a%20%231.jpg", "a #1.jpg"), ("a 1.jpg", "a%201.jpg")])
+def test_names_that_are_written_as_on_the_web(drawer: Path, named: str, stored: str) -> None:
+    (drawer / "a.jpg").rename(drawer / stored)
+    collection = read(drawer, f"id,image\nA,{named}\nB,b.jpg\n")
+    assert collection.photographs[0].image == drawer / stored
+    assert "found under another spelling" in collection.notes[0]
+
+
+# ------------------------------------------------------------------------------------------------------- scales
+
+
+@pytest.mark.parametrize(
+    "name", ["scale (mm/px)", "Scale_mm_per_pixel", "resolution [mm/pixel]", "pixelSize_mm_per_px"]
+)
+def test_scales_whose_names_say_what_they_are(drawer: Path, name: str) -> None:
+    collection = read(drawer, f"id,image,{name}\nA,a.jpg,0.05\n")
+    assert f"the column {name} is taken as mmPerPixel" in collection.notes[0]
+    assert collection.photographs[0].metadata[name] == 0.05
+
+
+@pytest.mark.parametrize("name", ["scale", "Resolution", "pixel_size", "ppmm", "Scale factor"])
+def test_scales_without_a_unit_are_noted(drawer: Path, name: str) -> None:
+    (note,) = read(drawer, f"id,image,{name}\nA,a.jpg,0.05\n").notes
+    assert f"the column {name} does not say its unit, and is no scale that is read; for lengths in millimetres" in note
+    assert not read(drawer, f"id,image,{name}\nA,a.jpg,large\n").notes
+
+
+def test_pixels_a_millimetre_in_the_column_of_the_scale(drawer: Path) -> None:
+    (note,) = read(drawer, "id,image,mmPerPixel\nA,a.jpg,20.5\nB,b.jpg,0.5\n").notes
+    assert "line 2: mmPerPixel is 20.5, so 1,000 pixels would be 20.5 m wide; are these pixels a millimetre?" in note
