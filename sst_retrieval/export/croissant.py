@@ -97,13 +97,13 @@ def export_croissant(
     Raises:
         InputError: nobody says the licence.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     stated = list(licences or _find_licences(index))
     if not stated:
         raise InputError(
             "a data set needs a licence, and the collection's table names none; say it with --licence (licences= in "
             "Python), such as CC-BY-4.0"
         )
+    folder.mkdir(parents=True, exist_ok=True)
     table = folder / TABLE_NAME
     rows = export_table(index, table, where=where, min_confidence=min_confidence)
     info = index.info()

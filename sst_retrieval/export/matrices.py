@@ -119,7 +119,10 @@ def export_characters(
     """
     table = index.trait_table(traits, where=combine_predicate(where, min_confidence), scale=scale)
     if by not in table.columns:
-        raise QueryError(f"the index has no column {by!r}; it has: {', '.join(table.columns)}")
+        raise QueryError(
+            f"the index has no column {by!r} that says the groups; name one with --by (by= in Python): "
+            f"{', '.join(table.columns)}"
+        )
     rows = to_label_frame(table.arrow())
     if not index.catalog.plain:  # Individuals of a tray count each; photographs of one specimen count together.
         units = rows["specimen"].where(rows["individual"] == rows["photograph"], rows["individual"])

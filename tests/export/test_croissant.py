@@ -42,6 +42,7 @@ def test_a_licence_is_never_guessed(tmp_path: Path) -> None:
     an_index_of_pairs(tmp_path / "index")
     with open_index(tmp_path / "index") as index, pytest.raises(InputError, match="names none; say it with --licence"):
         export_croissant(index, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of its own libraries.

@@ -485,6 +485,11 @@ def test_columns_of_the_collection_that_are_called_like_ours_are_not_taken_for_t
     assert "lovely" not in facts["wing length_px"]["measurementRemarks"]
 
 
+def test_groups_of_no_column_are_refused_with_the_option_that_names_one(index: Index, tmp_path: Path) -> None:
+    with pytest.raises(sst.QueryError, match=r"'order' that says the groups; name one with --by .*: .*\bgroup\b"):
+        sst.export_characters(index, tmp_path / "a.csv", by="order")
+
+
 def test_a_file_of_another_kind_is_refused_and_nothing_is_left(index: Index, tmp_path: Path) -> None:
     for ask in (
         lambda: sst.export_table(index, tmp_path / "a.xlsx"),
