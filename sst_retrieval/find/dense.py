@@ -8,11 +8,12 @@ where these shapes do not fit, or are few and none is of the kind, as on a plain
    are narrow.
 2. Verdict: does a piece have all that an annotated individual has (`find.appearance.compare_parts`), is it of its kind
    (`compare_kinds`), do several sources agree on it, and is it rather the whole of a thing than a part?
-3. Of pieces that overlap the best stays, fragments of one individual are joined (`find.fragments`), and no pixel
-   belongs to two.
+3. Of pieces that overlap the best stays, halves and fragments of one individual are joined (`find.company`,
+   `find.fragments`), pieces that look like the surest one count more (`find.company`), and no pixel belongs to two.
 
 Where every annotated individual is too small to show its form (`find.small_forms`), there is nothing to compare with:
-off boards, what the foreground shows on the whole photograph is found, whatever it is.
+off boards, what the foreground shows on the whole photograph is found, whatever it is, and split where halves of it
+look like each other (`find.company`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from sst_retrieval.find.board import (
     lay_shapes,
     remember_board,
 )
+from sst_retrieval.find.company import are_few, join_halves, split_alike, weigh_by_likeness
 from sst_retrieval.find.contract import FOUND
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
 from sst_retrieval.find.fragments import FragmentJoiner, Judged
@@ -78,9 +80,9 @@ ALIKE_SPACING = 1.0
 ALIKE_VOTES = 4.0
 """How many votes a piece of the pixel model counts as: it knows the group, but proposes each piece once."""
 
-PARTS_WEIGHT, VOTES_WEIGHT, AROUND_WEIGHT, OFFSET = 24.0, 0.6, -2.5, -9.9
+PARTS_WEIGHT, VOTES_WEIGHT, AROUND_WEIGHT, OFFSET = 24.0, 0.6, -2.5, -9.3
 """The verdict: weights of the parts' likeness, the logarithm of the votes, and what is around. Rounded from logistic
-regressions on two groups of animals each, used on the third."""
+regressions on two groups of animals each, used on the third; the offset on half of the photographs."""
 
 KIND_MIDDLE, FORMLESS_WEIGHT, KIND_WEIGHT = 0.12, 0.9, 25.0
 """Cosine at which a piece is of the supports' kind with a probability of one half, how much more is asked of a kind
@@ -183,12 +185,30 @@ class DenseFinder:
                 return found
         working = shrink(image, WORKING_SIDE)
         if memory.too_small:
-            things, scores = find_salient(self.foreground, working)
-            return _detect([enlarge(each, working.shape, image.shape) for each in things], scores)
+            return self._find_salient(working, image.shape)
         proposals = self._propose(memory, working, laid)
         joined = self.choose(memory, working, proposals, on_board=laid is not None)
         enlarged = [enlarge(each.proposal, working.shape, image.shape) for each in joined]
         return _detect(enlarged, [each.score for each in joined])
+
+    def _find_salient(self, working: RGBImage, size: tuple[int, ...]) -> list[Detection]:
+        """Find what the foreground shows, whatever it is.
+
+        Args:
+            working: uint8 (h, w, 3), the copy of the photograph.
+            size: (H, W, ...) of the photograph.
+        """
+        proposals = propose_salient(self.foreground, working)
+
+        def look_at(proposal: Proposal) -> Look:
+            return compute_look(self.trunk, working, proposal.box, proposal.mask)
+
+        pieces, scores = [], []
+        for thing, score in zip(*find_salient(self.foreground, working), strict=True):
+            individuals = split_alike(thing, proposals, look_at)
+            pieces += [enlarge(each, working.shape, size) for each in individuals]
+            scores += [score] * len(individuals)
+        return _detect(pieces, scores)
 
     def choose(
         self, memory: DenseFinderMemory, image: RGBImage, proposals: Sequence[Proposal], *, on_board: bool
@@ -209,10 +229,11 @@ class DenseFinder:
             return self._judge(memory, image, proposal)
 
         judged = [judge(each) for each in proposals]
-        pieces = [(each.box, each.mask) for each in proposals]
-        chosen = suppress(pieces, [each.score for each in judged], iou=0.5, inside=0.7)
+        chosen = _suppress(judged)
+        if are_few(chosen):
+            chosen = weigh_by_likeness(_suppress(join_halves(chosen, judged)))
         joiner = FragmentJoiner(memory.looks, memory.board.templates, judge, FOUND, on_board=on_board)
-        return joiner.join([judged[place] for place in chosen])
+        return joiner.join(chosen)
 
     def _propose(self, memory: DenseFinderMemory, image: RGBImage, laid: Laid | None) -> list[Proposal]:
         """Propose pieces of a photograph that is no board.
@@ -250,6 +271,12 @@ def _is_doubtful(laid: Laid, found: Sequence[Detection]) -> bool:
     """Return whether a photograph on which nobody was found may be of a plain lake or sky, rather than of a board."""
     unsure = laid.fit < SURE_FIT or len(laid.split.fits) <= FEW_LAID
     return unsure and all(each.score < FOUND for each in found)
+
+
+def _suppress(judged: Sequence[Judged]) -> list[Judged]:
+    """Choose the best pieces that hardly overlap, the surest first."""
+    pieces = [(each.proposal.box, each.proposal.mask) for each in judged]
+    return [judged[place] for place in suppress(pieces, [each.score for each in judged], iou=0.5, inside=0.7)]
 
 
 def _detect(pieces: Sequence[Piece], scores: Sequence[float]) -> list[Detection]:
