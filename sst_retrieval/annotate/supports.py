@@ -361,6 +361,8 @@ def _join_traits(
         twice = min(set(before.rles) & set(each.rles), default=None)
         if twice is not None:
             what = f"{twice} of {photograph}" if before.one_trait and each.one_trait else photograph
+            if before.source == each.source:
+                raise SupportError(f"{each.source} lists {photograph} twice, and draws {twice} on both; join the two")
             raise SupportError(
                 f"{what} is annotated twice, in {before.source} and in {each.source}; remove one of the two"
             )

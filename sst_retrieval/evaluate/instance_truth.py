@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
+from sst_retrieval.annotate.formats.coco import list_outlines
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import InputError
 from sst_retrieval.files import escape_name
-from sst_retrieval.imaging.images import read_image, read_labels
+from sst_retrieval.imaging.images import image_size, read_image, read_labels
 from sst_retrieval.imaging.masks import decode
 from sst_retrieval.types import Mask, Photograph, Support
 
@@ -46,33 +47,43 @@ def read_instances(path: Path, collection: Collection) -> list[DrawnPhotograph]:
 
     Args:
         path: COCO: `images` with `file_name`, `width`, `height`; `annotations` with `segmentation` (polygons or
-            run-length codes). Photographs that `images` lists without annotations show none.
+            run-length codes, in the dialects of `annotate.formats.coco`). Photographs that `images` lists without
+            annotations show none.
         collection: the photographs, found by their file's name or by their own.
 
     Returns:
         In the order of the collection.
 
     Raises:
-        InputError: the file is no such COCO file, or lists no photograph of the collection.
+        InputError: the file is no such COCO file, lists no photograph of the collection, was drawn on photographs of
+            another size, or has an annotation that is not one individual: a box without an outline, a crowd.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
         images = {each["id"]: each for each in content["images"]}
         drawn: dict[Any, list[Mapping[str, Any]]] = {number: [] for number in images}
         for each in content["annotations"]:
-            drawn[each["image_id"]].append(_to_rle(each["segmentation"], images[each["image_id"]]))
+            drawn[each["image_id"]].append(_to_rle(each, images[each["image_id"]], path))
         by_name = {Path(each["file_name"]).stem: number for number, each in images.items()}
     except FileNotFoundError as error:
         raise InputError(
             f"{path} is not there; --protocol instances compares with individuals that people drew, in COCO"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path} is no COCO file of individuals: {type(error).__name__}: {error}") from error
     found = []
     for photograph in collection.photographs:
         number = by_name.get(photograph.image.stem, by_name.get(photograph.id))
         if number is not None:
-            size = (int(images[number]["height"]), int(images[number]["width"]))
+            size = _read_size(images[number], path)
+            own = image_size(photograph.image)
+            if own != size:
+                raise InputError(
+                    f"{path} was drawn on {size[1]} x {size[0]} px, but {photograph.image} is {own[1]} x {own[0]}; "
+                    f"compare with drawings on the photographs as they are"
+                )
             found.append(DrawnPhotograph(photograph, size, tuple(drawn[number])))
     if not found:
         raise InputError(f"{path} lists no photograph of {collection.source}; its file_name must be one of its files")
@@ -130,10 +141,31 @@ def group_drawn(drawn: Sequence[DrawnPhotograph]) -> dict[str, list[DrawnPhotogr
     return groups
 
 
-def _to_rle(segmentation: Any, image: Mapping[str, Any]) -> Mapping[str, Any]:
-    height, width = int(image["height"]), int(image["width"])
+def _read_size(image: Mapping[str, Any], path: Path) -> tuple[int, int]:
+    if not image.get("height") or not image.get("width"):
+        raise InputError(f"{path}: image {image['file_name']} has no height and width; export the annotations again")
+    return int(image["height"]), int(image["width"])
+
+
+def _to_rle(annotation: Mapping[str, Any], image: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    height, width = _read_size(image, path)
+    where = f"{path}: annotation {annotation.get('id')} on {image['file_name']}"
+    if annotation.get("iscrowd"):
+        raise InputError(f"{where} is a crowd (iscrowd), not one individual; draw each, or leave the photograph out")
+    outlines = list_outlines(annotation.get("segmentation"))
+    if not outlines or not all(outlines):
+        raise InputError(f"{where} has no outline, perhaps only a box; draw it, or leave the photograph out")
+    codes = [_encode_outline(outline, (height, width), image) for outline in outlines]
+    return codes[0] if len(codes) == 1 else dict(coco.merge(codes))
+
+
+def _encode_outline(segmentation: Any, size: tuple[int, int], image: Mapping[str, Any]) -> Mapping[str, Any]:
+    height, width = size
     if isinstance(segmentation, list):
-        code = coco.merge(coco.frPyObjects(segmentation, height, width))
+        flat = np.array(segmentation, dtype=np.float64).ravel().tolist()
+        if len(flat) < 6 or len(flat) % 2:
+            raise ValueError(f"an outline on {image['file_name']} has {len(flat)} coordinates")
+        code = coco.frPyObjects([flat], height, width)[0]
     elif isinstance(segmentation["counts"], list):
         code = coco.frPyObjects(segmentation, height, width)
     else:

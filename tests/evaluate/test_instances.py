@@ -368,3 +368,54 @@ def test_the_command_needs_drawn_individuals(collection: Path) -> None:
     done = run("evaluate", collection, "--protocol", "instances", "--finder", "test_instances:make_colour_finder")
     assert done.exit_code != 0
     assert "instances.json" in str(done.exception) + done.output
+
+
+def spoil(path: Path, **changes: Any) -> None:
+    """Change the first annotation, and the images where their entries are named, of a COCO file."""
+    content = json.loads(path.read_text())
+    for name, value in changes.items():
+        for each in content["images"] if name in ("height", "width") else content["annotations"][:1]:
+            each[name] = value
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"segmentation": []}, r"annotation .* has no outline, perhaps only a box; draw it, or leave"),
+        ({"segmentation": [[]]}, r"has no outline"),
+        ({"segmentation": None}, r"has no outline"),
+        ({"iscrowd": 1}, r"is a crowd \(iscrowd\), not one individual"),
+        ({"segmentation": [[1, 2, 3]]}, r"is no COCO file of individuals"),
+        ({"segmentation": "x"}, r"has no outline"),
+        ({"height": None}, r"has no height and width; export the annotations again"),
+        ({"height": 7}, r"was drawn on .* x 7 px, but .* is .*; compare with drawings on the photographs as they are"),
+    ],
+)
+def test_drawings_that_are_no_individuals_are_refused(collection: Path, changes: dict[str, Any], reason: str) -> None:
+    truth = collection / "labels" / "instances.json"
+    spoil(truth, **changes)
+    if changes.get("height"):
+        spoil(truth, segmentation=[[0, 0, 5, 0, 5, 5]])
+        content = json.loads(truth.read_text())
+        content["annotations"] = content["annotations"][:1]
+        truth.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=reason):
+        read_instances(truth, read_collection(collection / "collection.csv"))
+
+
+def test_outlines_in_any_dialect_are_the_same_individuals(collection: Path) -> None:
+    truth = collection / "labels" / "instances.json"
+    read = read_collection(collection / "collection.csv")
+    flat = [4.0, 3.0, 20.0, 3.0, 20.0, 12.0, 4.0, 12.0]
+    pairs = [flat[place : place + 2] for place in range(0, 8, 2)]
+    found = []
+    for segmentation in ([flat], flat, [pairs], pairs):
+        spoil(truth, segmentation=segmentation)
+        (drawn, *_) = [each for each in read_instances(truth, read) if each.individuals]
+        found.append(drawn.mask(0))
+    assert found[0].any()
+    assert all(np.array_equal(found[0], each) for each in found[1:])
+    content = truth.read_text()
+    truth.write_bytes(content.encode("utf-8-sig"))
+    assert read_instances(truth, read)

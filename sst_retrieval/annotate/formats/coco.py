@@ -134,7 +134,7 @@ def _read_image(
 
 
 def _encode_segmentation(segmentation: Any, size: tuple[int, int], where: str, shapes: TraitShapes) -> list[bytes]:
-    outlines = _list_outlines(segmentation)
+    outlines = list_outlines(segmentation)
     if not outlines:
         raise NoAreaError(f"{where} has no outline, perhaps only a box; draw the trait's outline")
     rles: list[bytes] = []
@@ -154,8 +154,13 @@ def _encode_segmentation(segmentation: Any, size: tuple[int, int], where: str, s
     return rles
 
 
-def _list_outlines(segmentation: Any) -> list[Any]:
-    """List the outlines of an annotation; a single one may stand without a list around it."""
+def list_outlines(segmentation: Any) -> list[Any]:
+    """List the outlines of a `segmentation`.
+
+    Returns:
+        Outlines: x, y, x, y, ..., or pairs of coordinates, or run-length codes; a single one may stand without a list
+        around it. None if there is no outline. They are not checked.
+    """
     if isinstance(segmentation, dict):
         return [segmentation]
     if not isinstance(segmentation, list) or not segmentation:
