@@ -6,7 +6,8 @@
    neighbours. A similarity transform (rotation, scale, translation, reflection) fitted to the matched cells of the best
    poses (and of the best in which it lies like the first support) aligns the target with the support. No axis of the
    animal is assumed. Where even the best cells match badly (another genus), all annotated cells of the support are laid
-   on the target together, as a rigid template (`template.py`), whose labels are mixed with the votes of step 4.
+   on the target together, as a rigid template (`template.py`), whose labels are mixed with the votes of step 4; of a
+   support that is its own mirror image, these are combined with theirs (`symmetry.py`).
 3. Estimate a displacement field. Within the aligned view, cells attend to similar cells of the support in a wide
    window; the expected offset, smoothed with the matches' confidence, warps the support to the target's proportions.
 4. Transfer the labels. Cells of 2 pixels take the labels of the most similar cells of the warped supports nearby (a
@@ -89,6 +90,7 @@ from sst_retrieval.track.dense.view import (
     find_active_window,
     fuse_votes,
     mix_votes,
+    temper_confidence,
     warp_keys,
     warp_to_target,
 )
@@ -96,7 +98,7 @@ from sst_retrieval.types import Floats, Frame, Mask, Propagated, RGBImage, Suppo
 
 Picture = TypeVar("Picture", bound=npt.NDArray[Any])
 
-VERSION = 12
+VERSION = 13
 """Changes whenever the same settings would give other masks."""
 
 MAJORITY = 0.5
@@ -355,9 +357,11 @@ class DensePropagator:
             predicted = self._predict_with_decoder(cropped, rivals, self.decoder)
         soft = np.zeros((len(rivals), *match.view.shape[:2]), dtype=np.float32)
         soft[:, window.rows(2), window.columns(2)] = apply_insets(predicted.soft, match.insets)
+        predicted = replace(predicted, soft=soft)
+        predicted = replace(predicted, confidence=temper_confidence(match, predicted))
         share = compute_vote_share(match) if match.vote_limit > 0 else 1.0
         if share >= match.vote_limit or not (soft > 0.5).any():
-            return replace(predicted, soft=soft)
+            return predicted
         # The single trait of the group is lost: from certainly, where it gets no vote, to as likely as not.
         certainty = np.array([1 - 0.5 * share / match.vote_limit], dtype=np.float32)
         return replace(predicted, soft=np.zeros_like(soft), confidence=certainty)
@@ -628,7 +632,8 @@ class DensePropagator:
             return match
         _, frame, support = max(placed, key=lambda one: one[0])
         anew = self._match_view(frame, frames.warp_image(image, frame, self.settings.side), memory)
-        return mix_votes(anew, support.transfer_grid.labels.cpu().numpy(), share)
+        axis = None if support.template is None else support.template.axis
+        return mix_votes(anew, support.transfer_grid.labels.cpu().numpy(), share, axis)
 
     def _place_template(self, image: Pyramid[RGBImage], template: Template, start: Frame) -> Placement:
         view = frames.warp_image(image, widen_frame(start), int(REACH * SIDE))

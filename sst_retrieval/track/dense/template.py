@@ -30,6 +30,7 @@ from sst_retrieval.track.dense.matching import (
     compute_cell_centres,
     compute_descriptors,
 )
+from sst_retrieval.track.dense.symmetry import Axis, find_axis
 from sst_retrieval.types import Frame, RGBImage
 
 CELLS = 28
@@ -67,6 +68,7 @@ class Template:
         descriptors: float32 (DIMENSIONS, N), of the N cells that a trait covers in part.
         places: float32 (N, 2), their centres, (u, v) in the support's frame, less its centre.
         weights: float32 (N,), how much of each cell traits cover, as a share of all.
+        axis: about which every trait is its own mirror image, in the support's frame; None if one is not.
     """
 
     normalisation: Normalisation
@@ -74,6 +76,7 @@ class Template:
     descriptors: torch.Tensor
     places: torch.Tensor
     weights: torch.Tensor
+    axis: Axis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ def encode_template(
         projection(grid[0]).flatten(1)[:, chosen],
         places[chosen],
         covered[chosen] / covered.sum(),
+        find_axis(labels[1:]),
     )
 
 

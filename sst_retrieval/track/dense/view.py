@@ -12,6 +12,8 @@ from sst_retrieval.track.dense.insets import Inset
 from sst_retrieval.track.dense.keys import KeyVotes, upsample
 from sst_retrieval.track.dense.matching import sample_displaced
 from sst_retrieval.track.dense.memory import SupportEncoding
+from sst_retrieval.track.dense.symmetry import Axis, adjust_axis, symmetrise_votes
+from sst_retrieval.track.dense.trained_decoder import SoftMasks
 from sst_retrieval.types import Floats, Frame, RGBImage
 
 MARGIN = 16  # Cells around everything that may be a trait, from which the colours of the background are learnt.
@@ -54,6 +56,9 @@ above 0.48 gain 0.08, those of the others would lose 0.01 to 0.03."""
 LARGEST_SHARE = 0.5
 """Largest share of the template's labels in the votes."""
 
+DOUBTED_SHARE = 0.1
+"""Share of the template from which the certainty of the votes is no evidence, see `temper_confidence`."""
+
 
 @dataclass(frozen=True, slots=True)
 class TargetMatch:
@@ -71,6 +76,8 @@ class TargetMatch:
         reliability: 0..1, weight of everything learnt: that of the group (`track.dense.memory.DenseMemory`) times that
             of the target, see `compute_target_reliability`.
         template_share: of a template's labels in the votes, see `compute_template_share`; 0 without one.
+        template_agreement: float32 (T,), 0..1, soft IoU of each trait's own votes with the template's labels; None
+            without one.
         vote_limit, insets: of the group, see `track.dense.memory.DenseMemory`.
     """
 
@@ -84,6 +91,7 @@ class TargetMatch:
     key_votes: KeyVotes | None = None
     reliability: float = 1.0
     template_share: float = 0.0
+    template_agreement: Floats | None = None
     vote_limit: float = 0.0
     insets: tuple[Inset, ...] = ()
 
@@ -213,20 +221,57 @@ def compute_template_share(distance: Floats, warped_masks: Floats) -> float:
     return LARGEST_SHARE * min(1.0, max(0.0, (quartile - MATCHED_DISTANCE) / (UNMATCHED_DISTANCE - MATCHED_DISTANCE)))
 
 
-def mix_votes(match: TargetMatch, labels: Floats, share: float) -> TargetMatch:
+def mix_votes(match: TargetMatch, labels: Floats, share: float, axis: Axis | None = None) -> TargetMatch:
     """Mix the labels of a template with the votes of a target that was matched in the template's frame.
+
+    Where the support is its own mirror image, the votes are combined with theirs, as far as the template counts.
 
     Args:
         match: in the frame of the placement.
         labels: float32 (1 + T, G, G), of the support, in its own frame.
         share: 0..1, of the template.
+        axis: of the support's symmetry, see `track.dense.symmetry.find_axis`; None if it has none.
     """
+    shares = ((1 - share) * match.shares + share * labels).astype(np.float32)
+    if axis is not None:
+        own = adjust_axis(axis, torch.from_numpy(shares[1:]))
+        shares = symmetrise_votes(shares, own, min(1.0, share / LARGEST_SHARE))
     return replace(
         match,
-        shares=((1 - share) * match.shares + share * labels).astype(np.float32),
+        shares=shares,
         warped_masks=((1 - share) * match.warped_masks + share * labels[1:]).astype(np.float32),
         template_share=share,
+        template_agreement=_compute_soft_iou(match.shares[1:], labels[1:]),
     )
+
+
+def _compute_soft_iou(one: Floats, other: Floats) -> Floats:
+    """Compute the soft IoU of two grids, trait by trait: float32 (T,)."""
+    either = np.maximum(one, other).sum(axis=(1, 2))
+    ratio: Floats = np.minimum(one, other).sum(axis=(1, 2)) / np.maximum(either, np.float32(1e-6))
+    return ratio
+
+
+def temper_confidence(match: TargetMatch, masks: SoftMasks) -> Floats:
+    """Lower the confidence of masks that follow a template where the target's own cells say something else.
+
+    A template's labels are certain wherever it is laid, so the certainty of votes that hold them says little. The votes
+    of the target's own cells are independent of it.
+
+    Args:
+        match: of the target.
+        masks: the masks of the view. What was learnt and knows the animal has its own estimate, which stays; so does
+            the confidence that a trait is absent.
+
+    Returns:
+        float32 (T,): times the square root of the agreement, as far as the template counts.
+    """
+    if match.template_agreement is None:
+        return masks.confidence
+    doubt = (1 - masks.in_distribution) * min(1.0, match.template_share / DOUBTED_SHARE)
+    doubted = doubt * (masks.soft > 0.5).any(axis=(1, 2))
+    tempered: Floats = (masks.confidence * (1 - doubted * (1 - np.sqrt(match.template_agreement)))).astype(np.float32)
+    return tempered
 
 
 def compute_presence_reliability(match: TargetMatch, in_distribution: float) -> float:
