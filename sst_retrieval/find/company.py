@@ -130,7 +130,9 @@ def split_alike(thing: Proposal, proposals: Sequence[Proposal], look_at: Callabl
 
 
 def weigh_by_likeness(pieces: Sequence[Judged]) -> list[Judged]:
-    """Weigh the scores of pieces by how alike they are to the surest one; none becomes surer than it.
+    """Weigh the scores of pieces by how alike they are to the surest one.
+
+    None becomes surer than it, and what overlaps it no surer at all: the same pixels look alike.
 
     Returns:
         The pieces, the surest first.
@@ -141,6 +143,8 @@ def weigh_by_likeness(pieces: Sequence[Judged]) -> list[Judged]:
     weighed = [surest]
     for each in others:
         more = LIKENESS_WEIGHT * (measure_likeness(surest.look, each.look) - USUAL_LIKENESS)
+        if _share(surest, each) >= APART * each.proposal.area:
+            more = min(more, 0.0)
         weighed.append(replace(each, score=min(surest.score, shift_odds(each.score, more))))
     return sorted(weighed, key=lambda each: -each.score)
 

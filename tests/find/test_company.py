@@ -78,6 +78,14 @@ def test_what_looks_like_the_surest_counts_more_and_what_does_not_less() -> None
     assert weighed[2].score < 0.01
 
 
+def test_a_part_of_the_surest_is_no_surer_for_looking_like_it() -> None:
+    surest = _piece((0, 0, 100, 40), _look(HEAD, LEGS), 0.9)
+    leg = _piece((80, 0, 100, 60), _look(HEAD, LEGS), 0.4)
+    other = _piece((80, 10, 100, 60), _look(BODY), 0.4)
+    assert weigh_by_likeness([surest, leg]) == [surest, leg]
+    assert weigh_by_likeness([surest, other])[1].score < 0.4
+
+
 def test_one_alone_and_none_stay_as_they_are() -> None:
     assert weigh_by_likeness([FRONT]) == [FRONT]
     assert weigh_by_likeness([]) == []
