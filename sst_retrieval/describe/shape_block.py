@@ -160,7 +160,10 @@ def _sample_distances(piece: Mask, midline: float) -> tuple[Floats, Floats]:
     margin = 2 + int(np.ceil(radius))
     y0, x0 = rows.min(), columns.min()
     near = np.pad(piece[y0 : rows.max() + 1, x0 : columns.max() + 1], margin)
-    distance = ndimage.distance_transform_edt(near) - ndimage.distance_transform_edt(~near)
+    distance = -ndimage.distance_transform_edt(~near)
+    # The nearest point outside lies in the piece's box or one pixel beyond it.
+    inner = slice(margin - 1, 1 - margin), slice(margin - 1, 1 - margin)
+    distance[inner] += ndimage.distance_transform_edt(near[inner])
     steps = ((np.arange(GRID_SIDE) + 0.5) * (2 / GRID_SIDE) - 1) * GRID_EXTENT * radius
     down, right = np.meshgrid(steps, steps, indexing="ij")
 

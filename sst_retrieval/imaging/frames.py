@@ -136,7 +136,7 @@ def warp_image(image: RGBImage | Pyramid[RGBImage], frame: Frame, side: int) -> 
     data = _pillow_data(frame, side, factor)
     pad = _padding(small.shape[:2], data, side)
     if pad:
-        small = np.pad(small, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+        small = _repeat_edge(small, pad)
         data = (*data[:2], data[2] + pad, *data[3:5], data[5] + pad)
     picture = Image.fromarray(small)
     return np.asarray(picture.transform((side, side), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
@@ -209,6 +209,23 @@ def _padding(size: tuple[int, int], data: tuple[float, ...], side: int) -> int:
     xs = [a * u + b * v + c for u in (0, side) for v in (0, side)]
     ys = [d * u + e * v + f for u in (0, side) for v in (0, side)]
     return max(0, math.ceil(max(-min(xs), -min(ys), max(xs) - size[1], max(ys) - size[0]))) + 1
+
+
+def _repeat_edge(image: RGBImage, pad: int) -> RGBImage:
+    """Pad a photograph on all sides by copies of the pixels of its edge: `numpy.pad` in up to a tenth of the time."""
+    height, width = image.shape[:2]
+    padded = np.empty((height + 2 * pad, width + 2 * pad, 3), dtype=np.uint8)
+    middle = padded[pad : pad + height]
+    middle[:, pad : pad + width] = image
+    for start, edge in ((0, pad), (pad + width, pad + width - 1)):
+        middle[:, start] = middle[:, edge]
+        done = 1
+        while done < pad:  # Twice as many columns at a time: three bytes at a time are slow.
+            count = min(done, pad - done)
+            middle[:, start + done : start + done + count] = middle[:, start : start + count]
+            done += count
+    padded[:pad], padded[pad + height :] = middle[0], middle[-1]
+    return padded
 
 
 def _box_on_photograph(inside: Mask, frame: Frame, size: tuple[int, int]) -> tuple[int, int, int, int] | None:

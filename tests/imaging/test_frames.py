@@ -269,3 +269,11 @@ def test_points_that_match_only_in_a_mirror_are_not_turned_into_one() -> None:
     source, _ = pairs(IDENTITY)
     found = frames.fit_similarity(source, source * [-1, 1] + [1, 0])
     assert found is None or np.linalg.det([found.matrix[:2], found.matrix[3:5]]) > 0
+
+
+@pytest.mark.parametrize("pad", [1, 2, 3, 8, 21])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (12, 20)])
+def test_edges_are_repeated_as_numpy_repeats_them(size: tuple[int, int], pad: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    wanted = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    np.testing.assert_array_equal(frames._repeat_edge(image, pad), wanted)

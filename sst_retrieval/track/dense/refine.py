@@ -155,15 +155,19 @@ def compute_posterior(view: RGBImage, shares: Floats, settings: ColourSettings) 
     smoothed = np.stack([ndimage.gaussian_filter(share, settings.sigma) for share in shares])
     prior = settings.own_share * shares + (1 - settings.own_share) * smoothed
     prior = np.maximum(prior, 0).reshape(count, -1)
+    # Colour alone makes no trait: a scale bar far from every vote may be as black and white as an eyespot.
+    voted = (prior[1:] >= MIN_VOTE).any(axis=0)
+    prior, likelihood = prior[:, voted], likelihood[:, voted]
     scores = np.log(prior + 1e-3)
     any_trait = np.logaddexp.reduce(likelihood[1:], axis=0)
     scores[0] += settings.foreground_weight * (likelihood[0] - any_trait)
     scores[1:] += settings.trait_weight * (likelihood[1:] - any_trait)
-    # Colour alone makes no trait: a scale bar far from every vote may be as black and white as an eyespot.
     scores[1:][prior[1:] < MIN_VOTE] = -np.inf
     unscaled = np.exp(scores - scores.max(axis=0))
-    probabilities: Floats = (unscaled / unscaled.sum(axis=0)).reshape(shares.shape).astype(np.float32)
-    return probabilities
+    probabilities: Floats = np.zeros((count, len(voted)), dtype=np.float32)
+    probabilities[0] = 1
+    probabilities[:, voted] = unscaled / unscaled.sum(axis=0)
+    return probabilities.reshape(shares.shape)
 
 
 def _compute_colour_features(view: RGBImage, cells: Sequence[int]) -> npt.NDArray[np.float64]:
@@ -174,7 +178,9 @@ def _compute_colour_features(view: RGBImage, cells: Sequence[int]) -> npt.NDArra
     local = [ndimage.gaussian_filter(lab, (sigma, sigma, 0)) for sigma in (0.5, 1.5)]
     edges = [ndimage.gaussian_gradient_magnitude(lab[..., 0], sigma)[..., None] for sigma in (0.5, 1.25)]
     flat = np.concatenate([lab, *local, *edges], axis=-1).reshape(rows * columns, -1).astype(np.float64)
-    standard: npt.NDArray[np.float64] = (flat - flat.mean(axis=0)) / (flat.std(axis=0) + 1e-6)
+    centred = flat - flat.mean(axis=0)
+    deviation = np.sqrt((centred * centred).mean(axis=0))  # As `flat.std`, which centres once more.
+    standard: npt.NDArray[np.float64] = np.divide(centred, deviation + 1e-6, out=centred)
     return standard
 
 

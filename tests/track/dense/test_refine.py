@@ -241,3 +241,12 @@ def test_a_view_of_one_colour_leaves_it_to_the_votes(colour: int) -> None:
     soft, _ = refine(np.full((SIDE, SIDE, 3), colour, dtype=np.uint8), votes_for(wing), ALONE, colour=COLOUR)
     found = soft[0] > 0.5
     assert np.count_nonzero(found & enlarged(wing)) / np.count_nonzero(found | enlarged(wing)) > 0.9
+
+
+def test_cells_without_votes_are_no_trait_whatever_their_colour() -> None:
+    view = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    posterior = compute_posterior(view, votes_for(square(4, 12, 4, 12), square(12, 20, 4, 12)), COLOUR)
+    far = square(30, G, 30, G)
+    np.testing.assert_array_equal(posterior[0][far], 1)
+    np.testing.assert_array_equal(posterior[1:, far], 0)
+    assert (posterior[1:].max(axis=0)[square(6, 10, 6, 10)] > 0).all()
