@@ -223,6 +223,15 @@ def get_info() -> dict[str, Any]:
     return _read_info(*_get_index_and_key())
 
 
+def count_nouns() -> dict[str, int]:
+    """Return how many specimens there are, and where they are not the same, photographs and individuals; in this order.
+
+    Traits are found on what the last of them names.
+    """
+    info = get_info()
+    return {noun: int(info[noun]) for noun in ("specimens", "photographs", "individuals") if noun in info}
+
+
 def get_size() -> int:
     """Return the size of the index on disk, in bytes."""
     return _measure_size(*_get_index_and_key())

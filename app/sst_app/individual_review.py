@@ -105,10 +105,13 @@ def _show_photograph(index: sst.Index, photograph: str, who: str) -> None:
 
 def _show_head(index: sst.Index, photograph: str, states: Sequence[State]) -> None:
     there = sum(each.status != "rejected" for each in states)
-    undecided = sum(not each.status for each in states)
+    annotated = _list_annotated()
+    undecided = sum(not each.status and each.id not in annotated for each in states)
     with st.container(horizontal=True, vertical_alignment="center"):
         words = f"**{escape_md(photograph)}**: {there:,} individual{'s' * (there != 1)}"
         left = f"{undecided:,} not decided" if undecided else "all decided" if states else "none was found"
+        if own := sum(each.id in annotated for each in states):
+            left = f"{own:,} annotated" + f", {left}" * (own < len(states))
         st.markdown(f"{words}, {left}", width="content")
         made = st.session_state.get("individual-undo", [])
         if made and made[-1][1] == photograph:
@@ -156,7 +159,7 @@ def _write_number(state: State) -> str:
 
 def _show_actions(photograph: str, chosen: Sequence[State], states: Sequence[State], who: str) -> None:
     """Show the buttons that decide on the chosen individuals."""
-    drawn = {str(each["specimen"]) for each in current_index.get_info()["provenance"].get("supports", [])}
+    drawn = _list_annotated()
     annotated = [each.id for each in chosen if each.id in drawn]
     if annotated:
         st.caption(
@@ -185,8 +188,14 @@ def _show_actions(photograph: str, chosen: Sequence[State], states: Sequence[Sta
         button("Take it back", "restore_from_trash", True, reopen, [each.id for each in gone])
     rest = [each.id for each in states if not each.status and each.id not in drawn]
     st.divider()
-    button(f"The other {len(rest):,} are right" if chosen else f"All {len(rest):,} are right", "done_all", bool(rest),
-           accept, rest, hint="They stay as they are, whatever a later build finds.")  # fmt: skip
+    words = f"The other {len(rest):,} are right" if chosen else f"All {len(rest):,} are right"
+    words = words if rest else "None is left to decide on"
+    button(words, "done_all", bool(rest), accept, rest, hint="They stay as they are, whatever a later build finds.")
+
+
+def _list_annotated() -> frozenset[str]:
+    """List the individuals that were annotated in the supports."""
+    return frozenset(str(each["specimen"]) for each in current_index.get_info()["provenance"].get("supports", []))
 
 
 def _show_pending(index: sst.Index) -> None:

@@ -194,6 +194,14 @@ def decided(folder: Path) -> dict[str, str]:
         return {each.individual: each.decision for each in index.individual_reviews()}
 
 
+def test_annotated_individuals_are_not_to_be_decided_on(folder: Path) -> None:
+    app = reviewing("t0")
+    assert "**t0**: 1 individual, 1 annotated" in shown(app)
+    button = app.button(key="individual-done_all")
+    assert (button.label, button.disabled) == ("None is left to decide on", True)
+    assert "3 individuals, 3 not decided" in shown(reviewing("t1"))
+
+
 def test_one_that_is_none_is_taken_out_and_taken_back(folder: Path) -> None:
     app = press(choose(reviewing("t1"), "t1#2"), "delete")
     assert decided(folder) == {"t1#2": "reject"}

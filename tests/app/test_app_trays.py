@@ -37,3 +37,13 @@ def test_a_support_of_several_is_drawn_on_their_photograph(own: Path) -> None:
 @pytest.mark.parametrize("page", ["search", "annotate", "review", "collection", "morphospace"])
 def test_every_page_opens(own: Path, page: str) -> None:
     quiet(opened(page))
+
+
+def test_traits_are_counted_on_individuals(own: Path) -> None:
+    shown = [each.value for each in opened("search").markdown]
+    count = sum(map(len, COLLECTION.values()))
+    assert any("spot**: found on" in each and "individuals, not on" in each for each in shown)
+    collection = opened("collection")
+    assert "**On how many individuals each trait was found**" in [each.value for each in collection.markdown]
+    metrics = {each.label: each.value for each in collection.metric}
+    assert (metrics["photographs"], metrics["individuals"]) == (str(len(COLLECTION)), str(count))

@@ -56,17 +56,20 @@ def _show_numbers(info: dict[str, Any], table: pd.DataFrame) -> None:
         st.warning("The last build was stopped before its end; build again, it goes on from there.")
     skipped = sum(info["skipped"].values())
     decided = int((table["sst:review"] != "").sum())
-    places = st.container(key="numbers").columns(6)
-    places[0].metric("specimens", f"{info['specimens']:,}")
-    places[1].metric("skipped", f"{skipped:,}")
-    places[2].metric("traits", len(info["traits"]))
-    places[3].metric("masks", f"{int(table['sst:present'].sum()):,}")
-    places[4].metric("reviewed", f"{decided:,}")
-    places[5].metric("size", f"{current_index.get_size() / 1024**2:,.0f} MB")
+    numbers = {
+        **{noun: f"{count:,}" for noun, count in current_index.count_nouns().items()},
+        "skipped": f"{skipped:,}",
+        "traits": str(len(info["traits"])),
+        "masks": f"{int(table['sst:present'].sum()):,}",
+        "reviewed": f"{decided:,}",
+        "size": f"{current_index.get_size() / 1024**2:,.0f} MB",
+    }
+    for place, (name, number) in zip(st.container(key="numbers").columns(len(numbers)), numbers.items(), strict=True):
+        place.metric(name, number)
 
 
 def _show_coverage(index: sst.Index, table: pd.DataFrame) -> None:
-    st.markdown("**On how many specimens each trait was found**")
+    st.markdown(f"**On how many {[*current_index.count_nouns()][-1]} each trait was found**")
     columns = [facet.column for facet in current_index.get_facets().values() if facet.kind == "words"]
     if not current_index.has_own_group() or not any(name.casefold() == filters.GROUP for name in columns):
         columns.insert(0, "sst:group")

@@ -220,14 +220,18 @@ def _show_welcome(index: sst.Index, sentence: sentence_input.SentenceQuery | Non
         st.info(
             f"Of which trait? Name one in the sentence ({escape_md(', '.join(index.traits))}), or choose a specimen."
         )
-    st.subheader(f"{info['specimens']:,} specimens, {len(index.traits)} trait{'s' * (len(index.traits) != 1)}")
+    nouns = current_index.count_nouns()
+    counts = ", ".join(f"{count:,} {noun}" for noun, count in nouns.items())
+    st.subheader(f"{counts}, {len(index.traits)} trait{'s' * (len(index.traits) != 1)}")
     st.markdown(
         "Choose a specimen on the left, click a trait on its picture, and see whose trait looks most like it. "
         "**Similar is not homologous**: mimics look alike, too."
     )
     for trait in index.traits:
         found = info["traits"][trait]
-        st.markdown(f"- **{escape_md(trait)}**: found on {found['present']:,} specimens, not on {found['absent']:,}")
+        st.markdown(
+            f"- **{escape_md(trait)}**: found on {found['present']:,} {[*nouns][-1]}, not on {found['absent']:,}"
+        )
 
 
 main()
