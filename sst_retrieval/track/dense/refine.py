@@ -157,6 +157,8 @@ def compute_posterior(view: RGBImage, shares: Floats, settings: ColourSettings) 
     prior = np.maximum(prior, 0).reshape(count, -1)
     # Colour alone makes no trait: a scale bar far from every vote may be as black and white as an eyespot.
     voted = (prior[1:] >= MIN_VOTE).any(axis=0)
+    probabilities = np.zeros(prior.shape, dtype=np.float32)
+    probabilities[0] = 1
     prior, likelihood = prior[:, voted], likelihood[:, voted]
     scores = np.log(prior + 1e-3)
     any_trait = np.logaddexp.reduce(likelihood[1:], axis=0)
@@ -164,10 +166,9 @@ def compute_posterior(view: RGBImage, shares: Floats, settings: ColourSettings) 
     scores[1:] += settings.trait_weight * (likelihood[1:] - any_trait)
     scores[1:][prior[1:] < MIN_VOTE] = -np.inf
     unscaled = np.exp(scores - scores.max(axis=0))
-    probabilities: Floats = np.zeros((count, len(voted)), dtype=np.float32)
-    probabilities[0] = 1
     probabilities[:, voted] = unscaled / unscaled.sum(axis=0)
-    return probabilities.reshape(shares.shape)
+    result: Floats = probabilities.reshape(shares.shape)
+    return result
 
 
 def _compute_colour_features(view: RGBImage, cells: Sequence[int]) -> npt.NDArray[np.float64]:
