@@ -32,6 +32,9 @@ PROPAGATORS: Mapping[str, str] = {
     "sam2-transformers": "SAM 2 by the transformers package: needs a --checkpoint, the folder of such a model",
     "dense+sam2": "SAM 2, led by the dense matching: pose at any angle and a first guess of the masks",
     "tracker": "dense matching, whose doubtful masks a small SAM 2 of our own corrects: no download, but slower",
+    "dense+mobile_sam": "dense matching, whose masks MobileSAM draws anew where the supports say that it is better "
+    "(extra mobilesam)",
+    "dense+mobile_sam@FILE": "the same, with weights in a file of your own",
     "sam2-video": "SAM 2 over each group as one long video, in the table's order; a mask depends on fifteen before it",
 }
 """Propagators that come with the program -> what they are, in a few words."""
@@ -269,6 +272,8 @@ def _make_propagator(name: str, trunk: _SharedTrunk, options: ModelOptions) -> P
             return cast(Propagator, SecondLookPropagator(dense))
         # Not quite a Propagator to a type checker: it takes no memory but its own, and is given no other.
         return cast(Propagator, dense)
+    if name == "dense+mobile_sam" or name.startswith("dense+mobile_sam@"):
+        return _make_redrawn(name, trunk, options)
     if options.trunk is not None:
         raise ModelError(f"the propagator {name} takes no --trunk; dense, matching, tracker and dense+sam2 do")
     custom: Propagator = _load_custom(name, "propagator", PROPAGATORS, Propagator, trunk.device)
@@ -287,6 +292,18 @@ def _make_dense(trunk: _SharedTrunk, options: ModelOptions, *, decoded: bool) ->
         other = TimmTrunk(options.trunk, trunk.device)
     decoder = TrainedDecoder(device=network.device) if decoded else None
     return DensePropagator(trunk=network, matching_trunk=other, decoder=decoder)
+
+
+def _make_redrawn(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:
+    from sst_retrieval.nets.mobile_sam import MobileSam  # Here, because they load PyTorch.
+    from sst_retrieval.track.redrawn import RedrawnPropagator
+
+    _, at, file = name.partition("@")
+    if at and not file:
+        raise ModelError(f"the propagator {name} names no file; say dense+mobile_sam@mobile_sam.pt")
+    drawer = MobileSam(Path(file).expanduser() if file else None, trunk.device)
+    found = cast(Propagator, _make_dense(trunk, options, decoded=True))
+    return cast(Propagator, RedrawnPropagator(found, drawer))
 
 
 def _make_sam2(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +121,20 @@ class EncodedPhotograph:
         self.size, self.seen = size, seen
 
     @torch.inference_mode()
-    def draw(self, box: Box, mask: Mask) -> list[tuple[Box, Floats]]:
-        """Draw what a box and a mask mean.
+    def draw(
+        self,
+        box: Box,
+        mask: Mask,
+        inside: Sequence[tuple[float, float]] = (),
+        outside: Sequence[tuple[float, float]] = (),
+    ) -> list[tuple[Box, Floats]]:
+        """Draw what a box, a mask and points mean.
 
         Args:
             box: (x0, y0, x1, y1) in pixels of the photograph.
             mask: bool (y1 - y0, x1 - x0).
+            inside: points (x, y) in pixels of the photograph that are meant.
+            outside: points that are not.
 
         Returns:
             Three answers, each the part of the photograph that holds it, and float32 logits of this part's size:
@@ -135,7 +143,12 @@ class EncodedPhotograph:
         device, (down, right) = self._embedding.device, self._scale()
         corners = torch.tensor([[box[0] * right, box[1] * down, box[2] * right, box[3] * down]], device=device)
         prompt = torch.from_numpy(self._shrink(box, mask)).to(device)[None, None]
-        sparse, dense = self._network.prompt_encoder(points=None, boxes=corners, masks=prompt)
+        points = None
+        if inside or outside:
+            places = torch.tensor([[(x * right, y * down) for x, y in (*inside, *outside)]], device=device)
+            meant = torch.tensor([[1] * len(inside) + [0] * len(outside)], device=device)
+            points = (places, meant)
+        sparse, dense = self._network.prompt_encoder(points=points, boxes=corners, masks=prompt)
         grids, _ = self._network.mask_decoder(
             image_embeddings=self._embedding,
             image_pe=self._network.prompt_encoder.get_dense_pe(),

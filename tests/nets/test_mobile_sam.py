@@ -106,6 +106,17 @@ def test_box_and_mask_both_matter(network: MobileSam) -> None:
         assert any(a[0] != b[0] or not np.array_equal(a[1], b[1]) for a, b in zip(answers[0], other, strict=True))
 
 
+@needs_code
+def test_points_matter_and_none_is_as_before(network: MobileSam) -> None:
+    encoded = network.encode(picture(1, (120, 160)))
+    box, mask = (20, 30, 90, 80), np.ones((50, 70), bool)
+    without = encoded.draw(box, mask)
+    assert_same(without, encoded.draw(box, mask, [], []))
+    inside, outside = encoded.draw(box, mask, [(50.5, 50.5)]), encoded.draw(box, mask, [], [(50.5, 50.5)])
+    for one, other in ((without, inside), (without, outside), (inside, outside)):
+        assert any(a[0] != b[0] or not np.array_equal(a[1], b[1]) for a, b in zip(one, other, strict=True))
+
+
 def test_what_is_drawn_lies_where_it_is_seen() -> None:
     """Against torch's own interpolation of the whole square, cut to the photograph."""
     rng = np.random.default_rng(3)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_sam2 import write_small_sam2
 
 from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.engines import ModelOptions, load_engines
 from sst_retrieval.imaging.images import read_image
+from sst_retrieval.nets import mobile_sam
 from sst_retrieval.track.contract import Memory, Propagator
 from sst_retrieval.types import Propagated, RGBImage, Support
 
@@ -27,6 +29,17 @@ def small_sam2(name: str) -> Propagator:
         return load_engines(name, "fakes:FakeEmbedder", "cpu", options).propagator
 
 
+def redrawn() -> Propagator:
+    """Masks drawn anew by a MobileSAM that was never trained."""
+    pytest.importorskip("mobile_sam")
+    torch.manual_seed(7)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "mobile_sam.pt"
+        torch.save(mobile_sam.import_builder()().state_dict(), checkpoint)
+        name = f"dense+mobile_sam@{checkpoint}"
+        return load_engines(name, "fakes:FakeEmbedder", "cpu").propagator
+
+
 PROPAGATORS: dict[str, Callable[[], Propagator]] = {
     "dense": lambda: load_engines("dense", "fakes:FakeEmbedder", "cpu").propagator,
     "dense, second look": lambda: (
@@ -35,6 +48,7 @@ PROPAGATORS: dict[str, Callable[[], Propagator]] = {
     "tracker": lambda: load_engines("tracker", "fakes:FakeEmbedder", "cpu").propagator,
     "sam2": functools.partial(small_sam2, "sam2"),
     "dense+sam2": functools.partial(small_sam2, "dense+sam2"),
+    "dense+mobile_sam": redrawn,
     "fake": lambda: load_engines("fakes:FakeTracker", "fakes:FakeEmbedder", "cpu").propagator,
 }
 
