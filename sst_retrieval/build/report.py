@@ -60,8 +60,8 @@ class BuildReport:
         pace = "" if self.seconds_per_image is None else f", {self.seconds_per_image:.2f} s each"
         pace += f", {self.workers} at the same time" if pace and self.workers > 1 else ""
         lines = [
-            f"{self.rows} rows read",
-            f"{self.processed} photographs processed{pace}; {self.reused} needed no work",
+            f"{self.rows} row{'s' * (self.rows != 1)} read",
+            f"{self.processed} photograph{'s' * (self.processed != 1)} processed{pace}; {self.reused} needed no work",
         ]
         if self.waiting:
             lines.append(f"{self.waiting} of other groups wait for a build of theirs; without --groups all are built")

@@ -20,7 +20,8 @@ def init_command(
     """
     table = write_folder_table(folder, output)
     groups = f"groups from sub-folders: {', '.join(table.groups)}" if table.groups else "no sub-folders, so one group"
-    typer.echo(f"{table.path}: {table.photographs} photographs, ids from their file names; {groups}")
+    count = f"{table.photographs} photograph{'s' * (table.photographs != 1)}"
+    typer.echo(f"{table.path}: {count}, ids from their file names; {groups}")
     typer.echo(
         f"next: look through the table, annotate one specimen a group (sst-retrieval app {table.path}), then build"
     )

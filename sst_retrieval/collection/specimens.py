@@ -345,8 +345,26 @@ def _build_collection(
         places=places,
     )
     notes += _note_similar_groups(table, found.groups, list(files))
+    notes += _note_mixed_views(table, found.groups, [names[row].view for row in files])
     notes += _note_shared_photographs(table, found, files)
     return Collection(found, dict(table.types), source, tuple(left_out), tuple(dict.fromkeys(notes)))
+
+
+def _note_mixed_views(table: SpecimenTable, groups: Sequence[str], views: Sequence[str]) -> list[str]:
+    """Note groups whose photographs have several views: a support shows one of them."""
+    views_of: dict[str, dict[str, str]] = {}
+    for group, view in zip(groups, views, strict=True):
+        if view:
+            views_of.setdefault(group, {}).setdefault(view.casefold(), view)
+    mixed = {group: list(own.values()) for group, own in views_of.items() if len(own) > 1}
+    if not mixed:
+        return []
+    group, own = next(iter(mixed.items()))
+    more = f" (and {len(mixed) - 1:,} more groups)" if len(mixed) > 1 else ""
+    return [
+        f"{table.source}: the group {group!r} has the views {', '.join(own[:4])}{', ...' * (len(own) > 4)}{more}; one "
+        f"support serves a group, so give each view a group of its own"
+    ]
 
 
 def _note_similar_groups(table: SpecimenTable, groups: Sequence[str], rows: Sequence[int]) -> list[str]:

@@ -8,12 +8,14 @@ import unicodedata
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sst_retrieval.collection.specimens import Collection, read_collection
 from sst_retrieval.errors import CollectionError
+from sst_retrieval.imaging.images import write_jpeg
 from sst_retrieval.types import Photograph
 
 
@@ -51,8 +53,9 @@ def test_a_specimen_with_several_views(drawer: Path, column: str) -> None:
         ("C", "C", "dorsal"),
     ]
     assert collection.columns[column] == "VARCHAR"
-    (note,) = collection.notes
+    note, mixed = collection.notes
     assert "1 specimen has several photographs, such as A in lines 2 and 4: they are called 'A dorsal', 'A left" in note
+    assert "the group 'all' has the views dorsal, left lateral" in mixed
 
 
 def test_the_column_of_views_may_be_named(drawer: Path) -> None:
@@ -204,3 +207,16 @@ def test_names_do_not_depend_on_the_order_of_the_rows(
         return {(each.specimen, each.image.name, each.view): each.id for each in found}
 
     assert attempt(table) == attempt(shuffled)
+
+
+def test_a_group_of_several_views_is_noted(tmp_path: Path) -> None:
+    for name in "abc":
+        write_jpeg(tmp_path / f"{name}.jpg", np.full((4, 6, 3), 200, dtype=np.uint8))
+    (tmp_path / "t.csv").write_text("id,image,group,view\nA,a.jpg,g,dorsal\nA,b.jpg,g,ventral\nB,c.jpg,h,Dorsal\n")
+    notes = [note for note in read_collection(tmp_path / "t.csv").notes if "the views" in note]
+    assert len(notes) == 1
+    assert "the group 'g' has the views dorsal, ventral; one support serves a group, so give each view" in notes[0]
+    (tmp_path / "t.csv").write_text(
+        "id,image,group,view\nA,a.jpg,g d,dorsal\nA,b.jpg,g v,ventral\nB,c.jpg,g d,Dorsal\n"
+    )
+    assert not any("the views" in note for note in read_collection(tmp_path / "t.csv").notes)
