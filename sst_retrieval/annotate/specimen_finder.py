@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection as Names
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from sst_retrieval.annotate.names_of_rows import NamesOfRows
 from sst_retrieval.annotate.traits import MANY
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
@@ -31,11 +34,7 @@ _MASK = re.compile(r"(?P<name>.+)[_. -](?:masks?|labels?|seg|segmentation|annota
 
 
 class SpecimenFinder:
-    """Finds photographs of a collection by their ids and by their file names.
-
-    Attributes:
-        position: id of a photograph -> its row among the photographs of the collection.
-    """
+    """Finds photographs of a collection by their ids and by their file names."""
 
     def __init__(self, collection: Collection, individuals: Mapping[str, str] | None = None) -> None:
         """Index the photographs by id and by file name.
@@ -45,30 +44,32 @@ class SpecimenFinder:
             individuals: group -> "one" or "many"; groups that are not in it have one.
         """
         self._source = collection.source
+        self._photographs = collection.photographs
         self._individuals = individuals or {}
         self._without_photograph = {skipped.photograph for skipped in collection.left_out}
-        self.position = {specimen.id: i for i, specimen in enumerate(collection.photographs)}
-        # Some systems write "é" as one sign in tables and as two in file names.
-        self._by_id = {_normalise(specimen.id): specimen for specimen in collection.photographs}
-        self._of_specimen: dict[str, list[Photograph]] = {}
-        self._by_image: dict[Path, list[Photograph]] = {}
-        self._by_file: dict[str, list[Photograph]] = {}
-        self._by_stem: dict[str, list[Photograph]] = {}
-        self._by_letters: dict[str, list[Photograph]] = {}
-        self._by_safe_id: dict[str, list[Photograph]] = {}
-        for specimen in collection.photographs:
-            self._of_specimen.setdefault(_normalise(specimen.specimen), []).append(specimen)
-            self._by_image.setdefault(specimen.image, []).append(specimen)
-            self._by_file.setdefault(specimen.image.name, []).append(specimen)
-            self._by_stem.setdefault(_normalise(specimen.image.stem).casefold(), []).append(specimen)
-            self._by_letters.setdefault(_keep_letters(specimen.image.stem), []).append(specimen)
-            names = {_replace_forbidden(specimen.id), escape_name(specimen.id), file_name(specimen.id)}
-            for safe in names - {specimen.id}:
-                self._by_safe_id.setdefault(safe, []).append(specimen)
+        self._rows = {kind: NamesOfRows() for kind in _KINDS}
+        for row, photograph in enumerate(collection.photographs):
+            for kind, list_names in _KINDS.items():
+                for name in list_names(photograph):
+                    self._rows[kind].add(name, row)
+
+    def position(self, photograph: str) -> int | None:
+        """Return the row of a photograph among those of the collection, by its id; None if there is none."""
+        rows = (row for row in self._rows["id"].find(_normalise(photograph)))
+        return next((row for row in rows if self._photographs[row].id == photograph), None)
 
     def rows_of(self, photograph: Photograph) -> tuple[Photograph, ...]:
         """Return the rows that share a photograph's file, in the order of the table; the photograph is one of them."""
-        return tuple(self._by_image[photograph.image])
+        return tuple(self._named("image", str(photograph.image)))
+
+    def _named(self, kind: str, name: str) -> list[Photograph]:
+        """List the photographs that have a name of a kind, in the order of the table."""
+        found = (self._photographs[row] for row in self._rows[kind].find(name))
+        return [photograph for photograph in found if name in _KINDS[kind](photograph)]
+
+    def _with_id(self, name: str) -> Photograph | None:
+        found = self._named("id", _normalise(name))
+        return found[-1] if found else None
 
     def expects_many(self, names: Sequence[str], *, ids_only: bool = False) -> bool:
         """Tell whether one of some names means a photograph that may show several; arguments as of `find`."""
@@ -81,7 +82,7 @@ class SpecimenFinder:
 
     def is_photograph(self, path: Path) -> bool:
         """Tell whether a file among the supports is a photograph of the collection, not a label picture."""
-        return any(path.samefile(s.image) for s in self._by_file.get(path.name, ()) if s.image.exists())
+        return any(path.samefile(s.image) for s in self._named("file", path.name) if s.image.exists())
 
     def is_known(self, names: Sequence[str], *, ids_only: bool = False) -> bool:
         """Tell whether one of some names means a specimen; arguments as of `find`."""
@@ -143,13 +144,13 @@ class SpecimenFinder:
     def _look_up(self, names: Sequence[str], *, ids_only: bool) -> Photograph | None:
         for name in names:
             parts = PurePosixPath(name.replace("\\", "/"))
-            same_file = [] if ids_only else self._by_file.get(parts.name, [])
+            same_file = [] if ids_only else self._named("file", parts.name)
             if len(same_file) > 1:
                 same_file = [s for s in same_file if s.image.parts[-len(parts.parts) :] == parts.parts] or same_file
             if (specimen := self._only(same_file)) is not None:
                 return specimen
             for candidate in (name,) if ids_only else (parts.stem, parts.name):
-                if (specimen := self._by_id.get(_normalise(candidate))) is not None:
+                if (specimen := self._with_id(candidate)) is not None:
                     return specimen
         alike = (self._find_alike(name, ids_only=ids_only) for name in names)
         return next((specimen for specimen in alike if specimen is not None), None)
@@ -161,25 +162,25 @@ class SpecimenFinder:
 
     def _find_alike(self, name: str, *, ids_only: bool) -> Photograph | None:
         """Find the photograph of a name that a program or a file system has changed."""
-        if (encoded := self._by_safe_id.get(_normalise(name), [])) and len(encoded) == 1:
+        if len(encoded := self._named("safe id", _normalise(name))) == 1:
             return encoded[0]
         for candidate in _strip_additions(name, is_stem=ids_only):
             stem = candidate if ids_only else PurePosixPath(candidate).stem
             for known in (candidate, stem):
-                if (specimen := self._by_id.get(_normalise(known))) is not None:
+                if (specimen := self._with_id(known)) is not None:
                     return specimen
-            own = self._of_specimen.get(_normalise(stem)) or self._of_specimen.get(_normalise(candidate))
-            if own is not None and len(own) == 1:
+            own = self._named("specimen", _normalise(stem)) or self._named("specimen", _normalise(candidate))
+            if len(own) == 1:
                 return own[0]
             for found in (
-                self._by_file.get(candidate, []),
-                self._by_safe_id.get(_normalise(stem), []),
-                self._by_stem.get(_normalise(stem).casefold(), []),
-                self._by_letters.get(_keep_letters(stem), []) if stem != name else [],
+                self._named("file", candidate),
+                self._named("safe id", _normalise(stem)),
+                self._named("stem", _normalise(stem).casefold()),
+                self._named("letters", _keep_letters(stem)) if stem != name else [],
             ):
                 photograph = self._only(found)
                 # The name of a specimen with several photographs is not that of another specimen's file.
-                if photograph is not None and (own is None or photograph in own):
+                if photograph is not None and (not own or photograph.id in {each.id for each in own}):
                     return photograph
         return None
 
@@ -187,13 +188,14 @@ class SpecimenFinder:
         stem = name if name in self._without_photograph else PurePosixPath(base_name(name)).stem
         if stem in self._without_photograph:
             return f"{source}: {self._source} names no photograph for {stem}; add one to its row"
-        if len(own := self._of_specimen.get(_normalise(stem), self._of_specimen.get(_normalise(name), []))) > 1:
+        own = self._named("specimen", _normalise(stem)) or self._named("specimen", _normalise(name))
+        if len(own) > 1:
             listed = ", ".join(f"{each.id!r} ({each.image.name})" for each in own[:6])
             return (
                 f"{source} annotates {name!r}, which is a specimen with several photographs; call it after the one it "
                 f"was drawn on: {listed}{', ...' * (len(own) > 6)}"
             )
-        for several in (self._by_file.get(base_name(name), []), self._by_stem.get(stem.casefold(), [])):
+        for several in (self._named("file", base_name(name)), self._named("stem", stem.casefold())):
             if len({specimen.image for specimen in several}) == 1 and len(several) > 1:
                 ids = " and ".join(specimen.id for specimen in several[:3])
                 return (
@@ -207,8 +209,9 @@ class SpecimenFinder:
                 f"{source} is a picture of Label Studio, which does not name the photograph that it was drawn on; "
                 f"export the annotations as JSON, or call the picture after the specimen and the trait"
             )
-        near = difflib.get_close_matches(stem, list(self._by_id)[:20_000], 1)
-        example = near[0] if near else next(iter(self._by_id), "")
+        known = [_normalise(each.id) for each in islice(self._photographs, 20_000)]
+        near = difflib.get_close_matches(stem, known, 1)
+        example = near[0] if near else next(iter(known), "")
         hint = f"did you mean {example!r}?" if near else f"its specimens are called like {example!r};"
         if re.search(FORBIDDEN, example):
             hint += (
@@ -275,3 +278,22 @@ def _replace_forbidden(name: str) -> str:
 def _keep_letters(name: str) -> str:
     """Reduce a name to its letters and digits: programs replace blanks and dots."""
     return re.sub(r"[\W_]+", "-", _normalise(name).casefold())
+
+
+def _list_safe_ids(photograph: Photograph) -> set[str]:
+    """List the names of files that may stand for an id, without the id itself."""
+    name = photograph.id
+    return {_replace_forbidden(name), escape_name(name), file_name(name)} - {name}
+
+
+_KINDS: Mapping[str, Callable[[Photograph], Names[str]]] = {
+    # Some systems write "é" as one sign in tables and as two in file names.
+    "id": lambda photograph: (_normalise(photograph.id),),
+    "specimen": lambda photograph: (_normalise(photograph.specimen),),
+    "image": lambda photograph: (str(photograph.image),),
+    "file": lambda photograph: (photograph.image.name,),
+    "stem": lambda photograph: (_normalise(photograph.image.stem).casefold(),),
+    "letters": lambda photograph: (_keep_letters(photograph.image.stem),),
+    "safe id": _list_safe_ids,
+}
+"""Kind of name -> the names of that kind that a photograph has."""

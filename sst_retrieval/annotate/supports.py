@@ -193,8 +193,8 @@ def read_supports(source: Path, collection: Collection, individuals: str | None 
     check_individual_names(collection, expected)
     shared = check_shared_photographs(collection, expected)
     specimens = SpecimenFinder(collection, expected)
-    names = {*groups, *specimens.position, *({INSTANCES, PARTS} if MANY in expected.values() else ())}
-    files, passed_over = _list_files(source, names, traits, collection.source)
+    names = {*groups, *({INSTANCES, PARTS} if MANY in expected.values() else ())}
+    files, passed_over = _list_files(source, names, traits, specimens, collection.source)
     content = _read_files(files, specimens, traits)
     notes = [*content.notes, *passed_over, *shared, *find_unknown_groups(groups, traits)]
     annotations = _join_traits(content.annotations, specimens, notes)
@@ -211,7 +211,7 @@ def read_supports(source: Path, collection: Collection, individuals: str | None 
             for annotation in annotations
             for reference in _make_references(annotation, specimens, traits, notes)
         ],
-        specimens.position,
+        specimens,
     )
     _require_unique(references)
     fingerprints = _group_fingerprints(references, expected)
@@ -241,8 +241,10 @@ class _Content:
     ignored: list[Path]
 
 
-def _list_files(source: Path, names: set[str], traits: Traits | None, table: Path) -> tuple[list[Path], list[str]]:
-    """List the files that may be supports, also in sub-folders called after a trait, or one of `names`.
+def _list_files(
+    source: Path, names: set[str], traits: Traits | None, specimens: SpecimenFinder, table: Path
+) -> tuple[list[Path], list[str]]:
+    """List the files that may be supports, also in sub-folders called after a trait, a photograph, or one of `names`.
 
     Returns:
         The files, sorted; and a note for every sub-folder with pictures that is not read.
@@ -266,7 +268,8 @@ def _list_files(source: Path, names: set[str], traits: Traits | None, table: Pat
     anything = any(path.suffix.lower() in certain for path in files)
     notes = []
     for folder, inside in folders.items():
-        named = folder.name in names or (traits is not None and traits.find(folder.name) is not None)
+        named = folder.name in names or specimens.position(folder.name) is not None
+        named = named or (traits is not None and traits.find(folder.name) is not None)
         pictures = [path for path in inside if path.suffix.lower() in certain]
         if named or not anything:
             files += inside
@@ -604,13 +607,13 @@ def _check_areas(specimen: Photograph, drawn: Mapping[str, Mask]) -> list[str]:
     return notes
 
 
-def _sort_references(
-    references: Sequence[SupportReference], position: Mapping[str, int]
-) -> tuple[SupportReference, ...]:
+def _sort_references(references: Sequence[SupportReference], specimens: SpecimenFinder) -> tuple[SupportReference, ...]:
     """Sort supports: groups in the order of the collection, those of a group by photographs, then by their numbers."""
     first: dict[str, int] = {}
     for each in references:
-        first[each.group] = min(first.get(each.group, len(position)), position[each.photograph])
+        position = specimens.position(each.photograph)
+        assert position is not None  # It was found in the collection.
+        first[each.group] = min(first.get(each.group, position), position)
     return tuple(sorted(references, key=lambda each: (first[each.group], each.photograph, each.number)))
 
 
