@@ -204,6 +204,13 @@ class SpecimenFinder:
                     f"shows several, give each row its place and say --individuals many"
                 )
         # Comparing with very many names would take minutes.
+        alike = self._by_file.get(base_name(name), []) or self._by_stem.get(_normalise(stem).casefold(), [])
+        if len({specimen.image for specimen in alike}) > 1:
+            listed = ", ".join(str(specimen.image) for specimen in alike[:3]) + ", ..." * (len(alike) > 3)
+            return (
+                f"{source} annotates {name!r}, and {len(alike)} photographs of {self._source} are called so: {listed}; "
+                f"write the folder before the name, or the id of the specimen"
+            )
         if _STUDIO_PICTURE.match(name):
             return (
                 f"{source} is a picture of Label Studio, which does not name the photograph that it was drawn on; "

@@ -260,6 +260,10 @@ def _list_files(
             f"or draw the first one: sst-retrieval app {table}"
         )
     entries = sorted(path for path in source.iterdir() if not _is_left_out(path.name))
+    if (source / "classes.txt").is_file():
+        entries = [path for path in entries if path.name != "notes.json"]  # Label Studio's list of YOLO's classes.
+    listed = _drop_photographs([path.name for path in entries])
+    entries = [path for path in entries if path.name in listed]
     files = [path for path in entries if path.is_file()]
     wanted = {*registry.annotation_suffixes(), *label_pictures.LOSSY_SUFFIXES}
     certain = wanted - registry.optional_suffixes()
@@ -286,11 +290,16 @@ def _is_left_out(name: str) -> bool:
     return name.startswith(".") or name == "provenance.json" or name.endswith(".provenance.json")
 
 
+def _drop_photographs(names: Sequence[str]) -> list[str]:
+    """Leave out the folder images where labels is beside it: data sets for YOLO keep their photographs there."""
+    return [name for name in names if name != "images" or "labels" not in names]
+
+
 def _files_below(folder: Path, suffixes: set[str]) -> list[Path]:
     """List the files of some suffixes in a folder and its folders, hidden ones left out."""
     found = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = _drop_photographs(sorted(name for name in folders if not name.startswith(".")))
         found += [Path(parent, name) for name in sorted(names) if not _is_left_out(name)]
     return [path for path in found if path.suffix.lower() in suffixes]
 

@@ -15,6 +15,8 @@ from sst_retrieval.annotate.supports import Supports, read_supports
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
+from sst_retrieval.imaging.images import write_png
+from sst_retrieval.types import Photograph
 
 WING, SPOT = (3, 4, 25, 16), (5, 6, 10, 9)
 NAME = "IMG_erato-1.png"
@@ -226,6 +228,18 @@ def test_files_of_one_photograph_with_different_traits_are_joined(
             r"task 5 was drawn on the photograph turned by 90 degrees in Label Studio; turn it back",
         ),
         ("IMG_erato-1.txt", "0 3 4 25 4 25 16 3 16\n", r"no shares of the photograph \(0 to 1\), perhaps pixels"),
+        (
+            "x.json",
+            json.dumps(
+                [studio(result("wing", WING, "bitmasklabels", value={"imageDataURL": "", "bitmasklabels": ["a"]}))]
+            ),
+            r"region 1 \(a\) is a bit mask, which is not read; draw it with the brush",
+        ),
+        (
+            "IMG_erato-1.txt",
+            yolo((0, WING)).strip() + " 0.93\n",
+            r"perhaps a confidence at its end; export labels, not",
+        ),
         ("x.csv", via_csv().replace("{", "{,"), r"is a damaged \.csv of VIA"),
         ("x.csv", "catalogNumber,image\n1,2\n", r"Not read: data\.yaml, x\.csv"),
     ],
@@ -242,3 +256,40 @@ def test_a_single_file_that_is_not_read_is_explained(supports_folder: Path, butt
     write(supports_folder, "lm.TPS", "LM=1\n1 2\nIMAGE=x\n")
     with pytest.raises(SupportError, match=r"lm\.TPS is a TPS file, which holds landmarks, not masks"):
         read_supports(supports_folder / "lm.TPS", butterflies)
+
+
+def test_label_studios_export_for_yolo_is_read_as_it_is(supports_folder: Path, butterflies: Collection) -> None:
+    write(supports_folder, "labels/IMG_erato-1.txt", yolo((0, WING), (1, SPOT)))
+    (supports_folder / "data.yaml").unlink()
+    (supports_folder / "classes.txt").write_text("wing\nspot\n")
+    (supports_folder / "notes.json").write_text('{"categories": [{"id": 0, "name": "wing"}], "info": {"year": 2026}}')
+    images = supports_folder / "images"
+    images.mkdir()
+    (images / NAME).write_bytes((supports_folder.parent / "images" / NAME).read_bytes())
+    require_both(read_supports(supports_folder, butterflies))
+
+
+def test_the_background_of_coco_is_no_trait(supports_folder: Path, butterflies: Collection) -> None:
+    document = json.loads(coco([flat(WING)], [flat(SPOT)]))
+    document["categories"].append({"id": 0, "name": "Background"})
+    document["annotations"].append({"id": 3, "image_id": 1, "category_id": 0, "segmentation": [flat((0, 0, 9, 3))]})
+    write(supports_folder, "x.json", json.dumps(document))
+    supports = read_supports(supports_folder, butterflies)
+    require_both(supports)
+    assert supports.numbers == {"wing": 1, "spot": 2}
+    assert any("annotates 'Background', its category 0, which is no trait" in note for note in supports.notes)
+
+
+def test_a_name_that_several_photographs_have_is_explained(supports_folder: Path, tmp_path: Path) -> None:
+    photographs = []
+    for folder in ("a", "b"):
+        path = tmp_path / folder / "1.png"
+        path.parent.mkdir()
+        write_png(path, np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
+        photographs.append(Photograph(folder.upper(), path, "g"))
+    write(supports_folder, "x.json", coco([flat(WING)], [flat(SPOT)], file_name="1.png"))
+    collection = Collection(tuple(photographs), {}, tmp_path / "collection.csv")
+    with pytest.raises(
+        SupportError, match=r"'1\.png', and 2 photographs of .* are called so: .*; write the folder before"
+    ):
+        read_supports(supports_folder, collection)

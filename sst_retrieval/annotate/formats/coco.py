@@ -33,6 +33,7 @@ from sst_retrieval.annotate.formats.json_documents import (
     stores_size,
 )
 from sst_retrieval.annotate.formats.shapes import NoAreaError, TraitShapes, encode_polygon, find_individual
+from sst_retrieval.annotate.traits import BACKGROUND
 from sst_retrieval.errors import SupportError
 from sst_retrieval.imaging import masks
 
@@ -70,6 +71,9 @@ def read_coco(path: Path, document: Mapping[str, Any], context: ReadContext) -> 
             image_id, category, where = _find_image(item, images, categories, f"{path} annotation {number}")
         except SupportError as error:
             notes.append(f"left out: {error}")
+            continue
+        if category == 0 and categories[category].casefold() in BACKGROUND:
+            notes.append(f"left out: {path} annotates {categories[category]!r}, its category 0, which is no trait")
             continue
         annotations.setdefault(image_id, []).append((categories[category], item, where))
         drawn_categories[category] = categories[category]
@@ -113,7 +117,7 @@ def _read_image(
     path: Path, item: Any, drawn: Sequence[tuple[str, Any, str]], context: ReadContext, notes: list[str]
 ) -> ImageAnnotation:
     """Read the annotations of one image: category, annotation and place in the file each."""
-    name = require_entry(item, "file_name", (str,), f"{path} image {item.get('id')}")
+    name = require_entry(item, "file_name", (str,), f"{path} image {item.get('id')}").strip()
     sized = stores_size(item, "height", "width")
     if sized:
         size = require_size(item, "height", "width", f"{path} image {name}")

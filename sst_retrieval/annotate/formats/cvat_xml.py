@@ -124,7 +124,7 @@ def _encode_shape(shape: ElementTree.Element, size: Size, where: str, notes: lis
 
 def _encode_mask(shape: ElementTree.Element, size: Size) -> bytes:
     """Paste a mask of run lengths, row by row and background first, into an empty one of the photograph's size."""
-    left, top, width, height = (int(shape.get(key, "")) for key in ("left", "top", "width", "height"))
+    left, top, width, height = (int(float(shape.get(key, ""))) for key in ("left", "top", "width", "height"))
     if width < 1 or height < 1 or left < 0 or top < 0 or left + width > size[1] or top + height > size[0]:
         raise ValueError("its box does not lie on the photograph")
     runs = np.array([int(run) for run in shape.get("rle", "").split(",")], dtype=np.int64)

@@ -41,7 +41,10 @@ from sst_retrieval.imaging import masks
 Size = tuple[int, int]
 
 _SHAPES = ("polygon", "brush", "ellipse", "polygonlabels", "brushlabels", "ellipselabels")
-LABELS = ("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "keypointlabels", "labels")
+LABELS = (
+    *("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "keypointlabels"),
+    *("bitmasklabels", "vectorlabels", "labels"),
+)
 
 
 def is_label_studio(document: Any) -> bool:
@@ -195,6 +198,8 @@ def _encode_region(region: dict[str, Any], size: Size, where: str, notes: list[s
             return [masks.encode(_decode_brush(region["rle"], size))]
         except (TypeError, ValueError, OverflowError) as error:
             raise SupportError(f"{where} has damaged brush strokes ({error}); export the annotations again") from error
+    if "imageDataURL" in region:
+        raise NoAreaError(f"{where} is a bit mask, which is not read; draw it with the brush or as a polygon")
     raise NoAreaError(f"{where} has no outline, perhaps only a box; draw it as a polygon or with the brush")
 
 

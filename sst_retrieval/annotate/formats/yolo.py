@@ -92,7 +92,9 @@ def read_yolo(path: Path, lines: Sequence[Line], context: ReadContext) -> Annota
 
 
 def _refuse_odd(where: str) -> list[bytes]:
-    raise SupportError(f"{where} has an odd number of coordinates; export the annotations again")
+    raise SupportError(
+        f"{where} has an odd number of coordinates, perhaps a confidence at its end; export labels, not predictions"
+    )
 
 
 def _read_classes(path: Path) -> list[str]:
