@@ -8,8 +8,9 @@ where these shapes do not fit, or are few and none is of the kind, as on a plain
    are narrow.
 2. Verdict: does a piece have all that an annotated individual has (`find.appearance.compare_parts`), is it of its kind
    (`compare_kinds`), do several sources agree on it, and is it rather the whole of a thing than a part?
-3. Of pieces that overlap the best stays, halves and fragments of one individual are joined (`find.company`,
-   `find.fragments`), pieces that look like the surest one count more (`find.company`), and no pixel belongs to two.
+3. Of pieces that overlap the best stays. Halves and fragments of one individual are joined (`find.company`,
+   `find.fragments`), pieces whose halves look like each other are split, those that look like the surest one count more
+   (`find.company`), and no pixel belongs to two.
 
 Where every annotated individual is too small to show its form (`find.small_forms`), there is nothing to compare with:
 off boards, what the foreground shows on the whole photograph is found, whatever it is, and split where halves of it
@@ -231,7 +232,7 @@ class DenseFinder:
         judged = [judge(each) for each in proposals]
         chosen = _suppress(judged)
         if are_few(chosen):
-            chosen = weigh_by_likeness(_suppress(join_halves(chosen, judged)))
+            chosen = weigh_by_likeness(_suppress(_split(join_halves(chosen, judged), judged)))
         joiner = FragmentJoiner(memory.looks, memory.board.templates, judge, FOUND, on_board=on_board)
         return joiner.join(chosen)
 
@@ -271,6 +272,19 @@ def _is_doubtful(laid: Laid, found: Sequence[Detection]) -> bool:
     """Return whether a photograph on which nobody was found may be of a plain lake or sky, rather than of a board."""
     unsure = laid.fit < SURE_FIT or len(laid.split.fits) <= FEW_LAID
     return unsure and all(each.score < FOUND for each in found)
+
+
+def _split(pieces: Sequence[Judged], judged: Sequence[Judged]) -> list[Judged]:
+    """Split the individuals among some pieces where halves of them look like each other."""
+    by_proposal = {id(each.proposal): each for each in judged}
+    proposals = [each.proposal for each in judged]
+    split: list[Judged] = []
+    for piece in pieces:
+        halves = [piece.proposal]
+        if piece.score >= FOUND:
+            halves = split_alike(piece.proposal, proposals, lambda each: by_proposal[id(each)].look)
+        split += [piece] if len(halves) == 1 else [by_proposal[id(each)] for each in halves]
+    return split
 
 
 def _suppress(judged: Sequence[Judged]) -> list[Judged]:

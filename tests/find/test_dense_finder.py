@@ -13,12 +13,15 @@ from test_finder_contract import PLACES, PaperForeground, draw
 
 from sst_retrieval.engines import load_finder
 from sst_retrieval.find import board, dense
+from sst_retrieval.find.appearance import Look
 from sst_retrieval.find.board import lay_shapes
 from sst_retrieval.find.contract import FOUND, compares_groups
 from sst_retrieval.find.dense import SURE_FIT, DenseFinder, DenseFinderMemory
 from sst_retrieval.find.formless import look_at_blobs, measure_formlessness
+from sst_retrieval.find.fragments import Judged
 from sst_retrieval.find.kinship import DOUBTFUL, OTHER_SPECIES, STRICT, Comparison
 from sst_retrieval.find.likelihood import compute_likelihood, find_prototypes, fit_pixel_model
+from sst_retrieval.find.proposals import Proposal
 from sst_retrieval.find.salient import find_salient, propose_salient
 from sst_retrieval.find.small_forms import SMALL_AREA, hides_its_form
 from sst_retrieval.imaging.masks import iou, resize_mask
@@ -278,3 +281,39 @@ def test_a_blob_is_a_blob_and_a_striped_animal_less_so(finder: DenseFinder, stri
     assert all(np.array_equal(one.kind, other.kind) for one, other in zip(blobs, again, strict=True))
     assert measure_formlessness(blobs[:1], blobs) == pytest.approx(1, abs=1e-5)
     assert measure_formlessness(striped.looks, blobs) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("alike", "whole", "count"), [(True, 0.9, 2), (True, 0.4, 2), (False, 0.9, 1), (False, 0.4, 1)]
+)
+def test_halves_are_two_animals_if_they_look_alike_and_one_if_not(
+    finder: DenseFinder,
+    striped: DenseFinderMemory,
+    monkeypatch: pytest.MonkeyPatch,
+    alike: bool,
+    whole: float,
+    count: int,
+) -> None:
+    width = 100
+    left, right, both = (
+        Proposal((x0, 0, x1, 80), np.ones((80, x1 - x0), dtype=bool), 9.0)
+        for x0, x1 in ((0, width), (width, 2 * width), (0, 2 * width))
+    )
+    parts = np.eye(striped.looks[0].parts.shape[1], dtype=np.float32)
+    kind = striped.looks[0].kind
+    looks = {
+        id(left): Look(kind, parts[:20]),
+        id(right): Look(kind, parts[:20] if alike else parts[20:40]),
+        id(both): Look(kind, parts[: 20 if alike else 40]),
+    }
+    scores = {id(left): 0.8, id(right): 0.7, id(both): whole}
+
+    def judge(memory: DenseFinderMemory, image: RGBImage, proposal: Proposal) -> Judged:
+        return Judged(proposal, looks.get(id(proposal), looks[id(both)]), scores.get(id(proposal), 0.0))
+
+    monkeypatch.setattr(finder, "_judge", judge)
+    image = np.zeros((80, 2 * width, 3), np.uint8)
+    chosen = finder.choose(striped, image, [left, right, both], on_board=False)
+    found = [each for each in chosen if each.score >= FOUND]
+    assert len(found) == count
+    assert {each.proposal.box for each in found} == ({left.box, right.box} if count == 2 else {both.box})
