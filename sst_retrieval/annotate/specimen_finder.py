@@ -203,8 +203,7 @@ class SpecimenFinder:
                     f"{ids}; a photograph shows one specimen here: cut it, give the drawing the id of one, or, if it "
                     f"shows several, give each row its place and say --individuals many"
                 )
-        # Comparing with very many names would take minutes.
-        alike = self._by_file.get(base_name(name), []) or self._by_stem.get(_normalise(stem).casefold(), [])
+        alike = self._named("file", base_name(name)) or self._named("stem", _normalise(stem).casefold())
         if len({specimen.image for specimen in alike}) > 1:
             listed = ", ".join(str(specimen.image) for specimen in alike[:3]) + ", ..." * (len(alike) > 3)
             return (
@@ -216,6 +215,7 @@ class SpecimenFinder:
                 f"{source} is a picture of Label Studio, which does not name the photograph that it was drawn on; "
                 f"export the annotations as JSON, or call the picture after the specimen and the trait"
             )
+        # Comparing with very many names would take minutes.
         known = [_normalise(each.id) for each in islice(self._photographs, 20_000)]
         near = difflib.get_close_matches(stem, known, 1)
         example = near[0] if near else next(iter(known), "")

@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -25,6 +25,8 @@ from sst_retrieval.imaging.images import read_labels
 
 LabelMap: TypeAlias = npt.NDArray[np.integer[Any]]
 """(H, W): one trait number a pixel, 0 = background."""
+
+_PICTURES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 
 
 class Annotated(Protocol):
@@ -74,6 +76,7 @@ class MaskScores:
         group_traits: (group, trait) -> mean IoU over specimens.
         specimens: how many specimens were scored.
         without_prediction: how many of them have no prediction.
+        ignored: names of the pictures in the folder of labels that are called after no specimen.
     """
 
     mean_iou: float
@@ -82,6 +85,7 @@ class MaskScores:
     group_traits: Mapping[tuple[str, str], float]
     specimens: int
     without_prediction: int
+    ignored: tuple[str, ...] = ()
 
     def table(self) -> str:
         """Write the scores as aligned text."""
@@ -98,8 +102,16 @@ class MaskScores:
                 "",
                 f"mean IoU {self.mean_iou:.4f} over {self.specimens} specimens"
                 f" ({self.without_prediction} of them without a prediction)",
+                *self._list_ignored(),
             )
         )
+
+    def _list_ignored(self) -> list[str]:
+        if not self.ignored:
+            return []
+        named = ", ".join(self.ignored[:5]) + ", ..." * (len(self.ignored) > 5)
+        count = f"{len(self.ignored):,} picture{'s' * (len(self.ignored) != 1)}"
+        return [f"not compared: {count} called after no specimen ({named}); a label is called <specimen>.png"]
 
     def as_dict(self) -> dict[str, Any]:
         """Convert the scores to plain, JSON-ready types."""
@@ -166,7 +178,7 @@ def mask_scores(
             f"{scored} labels in {labels} were compared, and neither they nor the predictions show a trait of their "
             f"group's support; check that the labels use the numbers {dict(numbers)}"
         )
-    return _average(ious, presence, numbers, scored, missing)
+    return replace(_average(ious, presence, numbers, scored, missing), ignored=_find_ignored(labels, groups))
 
 
 def _find_labelled(
@@ -190,6 +202,13 @@ def _find_labelled(
             "add labels of other specimens"
         )
     yield from scored
+
+
+def _find_ignored(labels: Path, groups: Iterable[str]) -> tuple[str, ...]:
+    """Find the pictures that are called after no specimen, or have a suffix that is not read here."""
+    known = {f"{escape_name(name)}.png" for name in groups}
+    pictures = (path.name for path in labels.iterdir() if path.suffix.lower() in _PICTURES and path.name[0] != ".")
+    return tuple(sorted(name for name in pictures if name not in known))
 
 
 def _check_size(found: LabelMap | None, truth: LabelMap, specimen: str) -> LabelMap:

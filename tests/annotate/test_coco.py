@@ -92,7 +92,7 @@ def test_two_photographs_of_one_name_are_told_apart_by_their_folders(supports_fo
     (supports_folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], "ventral/1.png"))
     assert only(read_supports(supports_folder, both)).individual == "S-ventral"
     (supports_folder / "coco.json").write_text(coco([annotation(3, [flat(3, 4, 9, 9)])], "1.png"))
-    with pytest.raises(SupportError, match="2 photographs of .* are called so"):
+    with pytest.raises(SupportError, match=r"2 photographs of .* are called so"):
         read_supports(supports_folder, both)
 
 

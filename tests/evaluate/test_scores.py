@@ -165,6 +165,18 @@ def test_mask_report_is_aligned_and_goes_into_json(tmp_path: Path) -> None:
     assert "4 of them without a prediction" in lines[-1]
 
 
+def test_labels_that_are_called_after_no_specimen_are_listed(tmp_path: Path) -> None:
+    full = np.ones((4, 4), dtype=np.uint8)
+    for name in ("a1.png", "a2.png", "a3.PNG", "x1.png", "a4.tif", ".a.png"):
+        write_png(tmp_path / name, full)
+    (tmp_path / "instances.json").write_text("{}")
+    support = a_support("a1", "a", full, {"wing": 1})
+    groups = dict.fromkeys(("a1", "a2", "a3", "a4"), "a")
+    scores = mask_scores(tmp_path, {"a2": full}, groups=groups, supports=[support], numbers={"wing": 1})
+    assert (scores.specimens, scores.ignored) == (1, ("a3.PNG", "a4.tif", "x1.png"))
+    assert "not compared: 3 pictures called after no specimen (a3.PNG, a4.tif, x1.png)" in scores.table()
+
+
 def test_bad_labels_say_what_to_do(tmp_path: Path) -> None:
     label = np.ones((4, 4), np.uint8)
     support = a_support("a0", "a", label, {"wing": 1})
