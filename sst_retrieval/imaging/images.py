@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -384,6 +385,29 @@ def _open_file(path: Path, *, empty: bool = False) -> Iterator[BufferedReader]:
         yield file
 
 
+_SAVE = "which is not read; save it as JPEG, PNG or TIFF"
+_OTHER_KINDS = (
+    (re.compile(rb".{4}ftypavi[fs]", re.DOTALL), f"an AVIF picture, {_SAVE}"),
+    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "), f"a JPEG XL picture, {_SAVE}"),
+    (re.compile(rb"II\xbc\x01"), f"a JPEG XR picture, {_SAVE}"),
+    (re.compile(rb"8BPS"), f"a Photoshop document, {_SAVE}"),
+    (re.compile(rb"gimp xcf"), f"a GIMP project, {_SAVE}"),
+    (re.compile(rb"%PDF|%!PS"), f"a document (PDF or PostScript), {_SAVE}"),
+    (
+        re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<svg", re.DOTALL | re.IGNORECASE),
+        f"a vector drawing, {_SAVE}",
+    ),
+    (
+        re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(!doctype html|html|head|body)", re.IGNORECASE),
+        "a page of the web, not a photograph, as of a download that failed; fetch it again",
+    ),
+    (re.compile(rb".{4}ftyp(isom|mp4|qt|M4V)|RIFF.{4}AVI ", re.DOTALL), "a video; save a frame of it as JPEG or PNG"),
+    (re.compile(rb"PK\x03\x04"), "an archive (.zip); unpack it"),
+    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS; fetch the file itself: git lfs pull"),
+)
+"""First bytes of files that lie where photographs should -> what they are, and what to do."""
+
+
 def _kind_of(mode: int) -> str:
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
     return kinds.get(stat.S_IFMT(mode), "something else")
@@ -415,6 +439,14 @@ def _explain_errors(path: Path) -> Iterator[None]:
 
 
 def _no_picture(path: Path) -> ImageError:
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError:
+        start = b""
+    for pattern, kind in _OTHER_KINDS:
+        if pattern.match(start):
+            return ImageError(f"{path} is {kind}")
     return ImageError(
         f"{path} is not a picture that can be read or is damaged at its start; "
         f"open it in an image program and save it as JPEG, PNG or 8- or 16-bit TIFF"

@@ -32,6 +32,12 @@ _DEFLATE = (8, 32946)
 _SIMPLE = (1, 32773, *_DEFLATE)
 """Compressions that tifffile decodes without the package imagecodecs: none, PackBits, deflate."""
 
+_UNREAD = {
+    **{33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 34887: "LERC"},
+    **{22610: "JPEG XR", 34934: "JPEG XR", 34933: "PNG", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"},
+}
+"""Compressions that Pillow's own builds do not know."""
+
 _MOST_DEFLATED = 1032
 """Deflate makes nothing smaller than by this factor."""
 
@@ -59,10 +65,15 @@ def decode_tiff(file: BinaryIO, tiff: TiffFile, open_picture: Opener) -> tuple[I
         1 to 8; and notes.
 
     Raises:
-        ValueError: it is damaged, or of a kind whose colours are not known.
+        UnsupportedPixelsError: it is compressed in a way that is not read, or of a kind whose colours are not known.
+        ValueError: it is damaged.
         ModuleNotFoundError: a package that is not installed is needed.
     """
     page = tiff.chosen
+    if (name := _UNREAD.get(page.compression)) is not None:
+        raise UnsupportedPixelsError(
+            f"it is a TIFF compressed as {name}, which is not read; save it with LZW or deflate"
+        )
     notes = list(tiff.notes)
     channels = _imagej_channels(page.description)
     if channels:

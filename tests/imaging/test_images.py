@@ -224,7 +224,20 @@ def test_a_truncated_file_is_an_image_error(tmp_path: Path, kind: str) -> None:
     [
         (b"", "0 bytes"),
         (b"This is a letter, not a photograph.", "not a picture"),
-        (b"%!PS-Adobe-3.0 EPSF", "not a pic"),
+        (b"%!PS-Adobe-3.0 EPSF", "is a document"),
+        (b"%PDF-1.7", r"is a document \(PDF or PostScript\), which is not read; save it as JPEG"),
+        (
+            b"<!DOCTYPE html><html><title>404</title>",
+            "is a page of the web, not a photograph, .*fetch it again",
+        ),
+        (b'<?xml version="1.0"?>\n<html>', "is a page of the web"),
+        (b'<?xml version="1.0"?>\n<svg width="3">', "is a vector drawing, which is not read"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1", "is an AVIF picture, which is not read; save it as JPEG, PNG or TIFF"),
+        (b"\xff\x0a\xfa\x7f", "is a JPEG XL picture, which is not read"),
+        (b"8BPS\0\1", "is a Photoshop document"),
+        (b"\0\0\0\x18ftypmp42", "is a video; save a frame"),
+        (b"PK\x03\x04\x14", "is an archive .*unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS; fetch the file itself"),
     ],
 )
 def test_what_is_no_picture_is_an_image_error(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -233,6 +246,17 @@ def test_what_is_no_picture_is_an_image_error(tmp_path: Path, content: bytes, re
     for read in (images.read_image, images.image_size, images.read_labels):
         with pytest.raises(ImageError, match=rf"IMG 0001\.jpg.*{reason}"):
             read(path)
+
+
+@pytest.mark.parametrize(("code", "name"), [(34712, "JPEG 2000"), (50001, "WebP"), (50002, "JPEG XL"), (34887, "LERC")])
+def test_compressions_of_tiff_that_are_not_read_are_named(tmp_path: Path, code: int, name: str) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(path)
+    content = path.read_bytes()
+    entry = content.index(struct.pack("<HHI", 259, 3, 1))  # Its tag "Compression".
+    path.write_bytes(content[: entry + 8] + struct.pack("<H", code) + content[entry + 10 :])
+    with pytest.raises(ImageError, match=rf"it is a TIFF compressed as {name}, which is not read; save it with LZW"):
+        images.read_image(path)
 
 
 def test_missing_files_and_folders_are_image_errors(tmp_path: Path) -> None:
