@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import unicodedata
@@ -55,15 +56,24 @@ def split_list(reference: str) -> list[str]:
     addresses = [is_web_address(part) for part in parts]
     named = [PurePosixPath(part).suffix.lower() in PHOTOGRAPH_SUFFIXES for part in parts]
     several = len(parts) > 1 and (all(addresses) or (all(named) and not any(addresses)))
-    return parts if several else [reference]
+    return parts if several or (len(parts) == 1 and reference.startswith("[")) else [reference]
 
 
 def split_words(text: str) -> list[str]:
-    """Split a cell at the marks that separate the photographs of a list.
+    """Split a cell at the marks that separate the photographs of a list; one of Parquet's lists is JSON.
 
     >>> split_words("dorsal | ventral")
     ['dorsal', 'ventral']
+    >>> split_words('["dorsal", "ventral"]')
+    ['dorsal', 'ventral']
     """
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            listed = json.loads(text)
+        except (ValueError, RecursionError):
+            listed = None
+        if isinstance(listed, list) and listed and all(isinstance(each, str) and each.strip() for each in listed):
+            return [each.strip() for each in listed]
     return [part for part in _SEVERAL.split(text.strip()) if part]
 
 

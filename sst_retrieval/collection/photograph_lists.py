@@ -21,18 +21,14 @@ def expand_lists(table: SpecimenTable, image: str, alike: Sequence[str]) -> tupl
     Returns:
         The table, the same if no cell lists several; and for each row the one that it comes from.
     """
-    parts = [[value] if value is None else split_list(str(value)) for value in table.columns[image]]
+    parts = [_list_photographs(value) for value in table.columns[image]]
     origin = [row for row, listed in enumerate(parts) for _ in listed]
-    if len(origin) == len(parts):
+    if all(listed[0] is value for listed, value in zip(parts, table.columns[image], strict=True)):
         return table, range(len(parts))
     columns: dict[str, Sequence[Scalar]] = {
         name: [values[row] for row in origin] for name, values in table.columns.items()
     }
-    columns[image] = [
-        part if len(listed) > 1 else value
-        for value, listed in zip(table.columns[image], parts, strict=True)
-        for part in listed
-    ]
+    columns[image] = [part for listed in parts for part in listed]
     for name in alike:
         columns[name] = [
             each
@@ -43,7 +39,16 @@ def expand_lists(table: SpecimenTable, image: str, alike: Sequence[str]) -> tupl
     return replace(table, columns=columns, row_numbers=numbers), origin
 
 
+def _list_photographs(value: Scalar) -> list[Scalar]:
+    """List the photographs of a cell; one that names a single photograph is kept as it is."""
+    if value is None:
+        return [value]
+    listed = split_list(text := str(value))
+    return [value] if listed == [text] else list(listed)
+
+
 def _share(value: Scalar, count: int) -> list[Scalar]:
     """Share out a list of as many values; any other cell holds for all."""
     words = split_words(value) if isinstance(value, str) else []
-    return list(words) if count > 1 and len(words) == count else [value] * count
+    is_list = count > 1 or (isinstance(value, str) and value.startswith("["))
+    return list(words) if is_list and len(words) == count else [value] * count

@@ -561,6 +561,17 @@ def test_vertical_bars_separate_where_nothing_else_does(drawer: Path) -> None:
     assert ids(read(drawer, "id,image\nA,a.jpg|b.jpg\n")) == ["A a", "A b"]
 
 
+def test_lists_of_photographs_in_parquet(drawer: Path) -> None:
+    pictures = [["a.jpg", "b.jpg"], ["c.jpg"], None]
+    views = [["dorsal", "ventral"], ["dorsal"], None]
+    pq.write_table(pa.table({"id": ["A", "B", "C"], "image": pictures, "view": views}), drawer / "t.parquet")
+    collection = read_collection(drawer / "t.parquet")
+    assert [(each.id, each.image.name, each.view) for each in collection.photographs] == [
+        *(("A dorsal", "a.jpg", "dorsal"), ("A ventral", "b.jpg", "ventral"), ("B", "c.jpg", "dorsal")),
+    ]
+    assert [each.photograph for each in collection.left_out] == ["C"]
+
+
 def test_invisible_characters_at_the_ends_of_cells_go(drawer: Path) -> None:
     collection = read(drawer, "id,image,group\n\u200bA,a.jpg\ufeff,g\u00ad\nB \u200b,b.jpg,g\n")
     assert ids(collection) == ["A", "B"]
