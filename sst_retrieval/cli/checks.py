@@ -178,7 +178,7 @@ def check_engines(found: Mapping[str, str]) -> list[Check]:
             "mobilesam-mirror",
             model_checks.check_mobile_sam,
             install_commands.MOBILE_SAM_COMMAND,
-            "build --outlines mobile_sam",
+            "build --outlines mobile_sam and --propagator dense+mobile_sam",
         ),
         (
             "openvino",

@@ -115,8 +115,9 @@ def origin_of(path: str | Path) -> Origin:
     given = {str(name): value for name, value in {**known, **settings}.items() if isinstance(value, str)}
     if "images" in given:
         given["images"] = str(start / given["images"])
-    if "outlines" in given:
-        given["outlines"] = make_absolute("outlines", given["outlines"], start)
+    for option in ("outlines", "propagator"):
+        if option in given:
+            given[option] = make_absolute(option, given[option], start)
     clip = settings.get("embedder") == "openclip"  # Else its options are defaults that were not used.
     options = [option for option in MODEL_OPTIONS if clip or not option.startswith("clip_")]
     models = [(o, make_absolute(o, value, start)) for o in options if isinstance(value := known.get(o), str)]
@@ -135,7 +136,7 @@ def make_absolute(option: str, value: str, start: Path) -> str:
     """Make the value of a model's option independent of the build's working directory: a path becomes absolute.
 
     Args:
-        option: "adapter", "outlines" or one of `MODEL_OPTIONS`.
+        option: "adapter", "outlines", "propagator" or one of `MODEL_OPTIONS`.
         value: its value: a path, or a name, which stays as it is.
         start: the working directory of the build.
     """
@@ -143,7 +144,7 @@ def make_absolute(option: str, value: str, start: Path) -> str:
         return value
     if option == "clip_model" and value.startswith(_CLIP_FOLDER):
         return _CLIP_FOLDER + str(start / Path(value.removeprefix(_CLIP_FOLDER)).expanduser())
-    if option in ("trunk", "outlines"):  # timm:NAME, or timm:NAME@FILE; mobile_sam, or mobile_sam@FILE.
+    if option in ("trunk", "outlines", "propagator"):  # NAME or NAME@FILE, such as timm:NAME@FILE, mobile_sam@FILE.
         name, at, file = value.partition("@")
         return f"{name}@{start / Path(file).expanduser()}" if at else name
     path = start / Path(value).expanduser()

@@ -200,14 +200,18 @@ def find_weights_file() -> Path:
     """
     missing = (
         f"the weights of MobileSAM are not installed; run: {MOBILE_SAM_WEIGHTS_COMMAND} (its dependencies are not "
-        "needed: only a file of weights is read), or name a file that you have: --outlines mobile_sam@mobile_sam.pt"
+        "needed: only a file of weights is read), or name a file that you have: --outlines mobile_sam@mobile_sam.pt, "
+        "--propagator dense+mobile_sam@mobile_sam.pt"
     )
     return find_carried_file(DISTRIBUTION, VERSION, WEIGHTS, missing)
 
 
 def _hash_given(path: Path) -> str:
     if not path.is_file():
-        raise ModelError(f"MobileSAM's weights are not at {path}; name a file that exists: --outlines mobile_sam@FILE")
+        raise ModelError(
+            f"MobileSAM's weights are not at {path}; name a file that exists: --outlines mobile_sam@FILE, "
+            "--propagator dense+mobile_sam@FILE"
+        )
     return hash_file(path)
 
 

@@ -108,6 +108,9 @@ def test_the_command_that_builds_it_again_names_all_that_answers_depend_on(tmp_p
     }
     made_with(tmp_path / "x", {}, outlines="mobile_sam@nets/mobile_sam.pt", propagator="dense")
     assert ("--outlines", f"mobile_sam@{museum}/nets/mobile_sam.pt") in pairwise(rebuild_command(tmp_path / "x"))
+    made_with(tmp_path / "x", {}, propagator="dense+mobile_sam@nets/mobile_sam.pt")
+    again = rebuild_command(tmp_path / "x")
+    assert ("--propagator", f"dense+mobile_sam@{museum}/nets/mobile_sam.pt") in pairwise(again)
     made_with(tmp_path / "x", {}, outlines="mobile_sam", propagator="dense")
     assert ("--outlines", "mobile_sam") in pairwise(rebuild_command(tmp_path / "x"))
     made_with(tmp_path / "x", {"trunk": "timm:convnext_tiny", "runtime": "torch"}, propagator="dense")
