@@ -2,12 +2,14 @@
 
     PHOTOGRAPH.png              the traits
     instances/PHOTOGRAPH.png    16 bits, the individuals by their numbers; of photographs that may show several
+    traits.toml                 the names of the numbers
 
 The names are those that a build reads as supports (`annotate.formats.instance_pictures`).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sst_retrieval.errors import QueryError
+from sst_retrieval.annotate.traits import MANY, TRAITS_FILE, read_traits
+from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.export.file_provenance import file_provenance, write_provenance
 from sst_retrieval.export.photographs import PhotographContent, box_of_rle, collect_outlines, list_photographs, paint
-from sst_retrieval.files import escape_name
+from sst_retrieval.files import escape_name, write_text
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import write_png
 from sst_retrieval.index.reviews import make_absent
@@ -87,8 +90,11 @@ def export_masks(
     Returns:
         The label maps of the traits, in the order of the photographs; none of one that is not indexed, or on which no
         individual was found and whose file is not at hand.
+
+    Raises:
+        InputError: the folder has a traits.toml of other numbers.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _write_traits(index, folder)
     provenance = file_provenance(
         index, "label pictures", where=where, min_confidence=min_confidence, numbers=dict(index.trait_numbers)
     )
@@ -108,6 +114,27 @@ def export_masks(
             write_png(written[-1], labels)
         progress(done, len(photographs))
     return written
+
+
+def _write_traits(index: Index, folder: Path) -> None:
+    """Write the traits.toml that a build needs to read the pictures as supports."""
+    path = folder / TRAITS_FILE
+    numbers = dict(index.trait_numbers)
+    if path.exists() and dict(read_traits(path).numbers) != numbers:
+        raise InputError(
+            f"{path} has other traits or numbers than the index, so other pictures lie there; choose a new folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    expected = index.info()["provenance"].get("individuals", {})
+    lines = ["[traits]", *(f"{_quote(trait)} = {number}" for trait, number in numbers.items())]
+    if several := [group for group, kind in expected.items() if kind == MANY]:
+        lines += ["", "[individuals]", *(f"{_quote(group)} = {_quote(MANY)}" for group in several)]
+    write_text(path, "\n".join([*lines, ""]))
+
+
+def _quote(text: str) -> str:
+    """Write a text as TOML does; a JSON string is one of TOML, too."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _paint_traits(

@@ -254,9 +254,18 @@ def test_label_pictures_of_traits_and_of_individuals_lie_beside_each_other(index
         assert np.array_equal(np.asarray(numbers), individuals)
 
 
+def test_label_pictures_are_not_mixed_with_those_of_other_traits(index: Index, tmp_path: Path) -> None:
+    sst.export_masks(index, tmp_path / "masks", where="drawer = 'd1'")
+    sst.export_masks(index, tmp_path / "masks", where="drawer = 'd1'")
+    other = "[traits]\nspot = 1\n"
+    (tmp_path / "masks" / "traits.toml").write_text(other)
+    with pytest.raises(sst.InputError, match=r"traits\.toml has other traits or numbers .*choose a new folder"):
+        sst.export_masks(index, tmp_path / "masks")
+    assert (tmp_path / "masks" / "traits.toml").read_text() == other
+
+
 def test_label_pictures_are_supports_of_another_build(folder: Path, index: Index, tmp_path: Path) -> None:
     sst.export_masks(index, tmp_path / "masks", where="drawer = 'd1'")
-    (tmp_path / "masks" / "traits.toml").write_text("[traits]\nspot = 7\nbar = 3\n")
     collection = read_collection(folder.parent / "collection.csv")
     supports = read_supports(tmp_path / "masks", collection, individuals="many")
     found = supports.load("beetle")
