@@ -31,9 +31,6 @@ _MAX_ROW = 2 * _MAX_CELL
 Row: TypeAlias = tuple[int, list[str]]
 """(line on which the row starts, from 1; its cells without surrounding blanks)."""
 
-_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
-"""Characters without width that copied texts have at their ends, and that would tell equal ids apart."""
-
 _MARKUP = re.compile(r"\s*<(!doctype html|html|table|\?xml)", re.IGNORECASE)
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
@@ -154,8 +151,6 @@ def split_rows(lines: Iterator[str], source: str, dialect: Dialect) -> Iterator[
         stripped = []
         for cell in cells:
             text = cell.strip()
-            if text and (text[0] in _INVISIBLE or text[-1] in _INVISIBLE):
-                text = text.strip(_INVISIBLE).strip()
             known = shared.get(text)
             if known is None:
                 known = shared[text] = text

@@ -23,7 +23,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sst_retrieval.collection.column_roles import ColumnRoles, check_column_prefix, find_roles
@@ -44,10 +44,13 @@ from sst_retrieval.collection.specimen_table import SpecimenTable
 from sst_retrieval.collection.table_files import TEXT_SUFFIXES, read_table
 from sst_retrieval.collection.table_photographs import TablePhotographs
 from sst_retrieval.errors import CollectionError
-from sst_retrieval.types import Photograph, Skipped
+from sst_retrieval.types import Photograph, Scalar, Skipped
 
 DEFAULT_GROUP = "all"
 """The group of every specimen that has none."""
+
+_INVISIBLE = frozenset("\u200b\u200c\u200d\u2060\ufeff\u00ad")
+"""Characters without width that copied texts have at their ends, and that would tell equal ids apart."""
 
 # Names of columns that hold codes: 0412 and 412 are different codes.
 _CODE_NAME = re.compile(r"(ID|Id|_id|Number|Code|Identifier)$")
@@ -122,6 +125,7 @@ def read_collection(
     )
     if roles.id is not None and raw.types[roles.id] == "DOUBLE":
         raise CollectionError(f"{raw.source}: {roles.id} holds decimal numbers, which name nothing; store it as text")
+    raw = _strip_names(raw, roles)
     listed, origin = expand_lists(raw, roles.image, [name for name in (roles.view, roles.photograph) if name])
     keep_text = roles.names() | {name for name in raw.columns if _CODE_NAME.search(name)}
     typed = check_scale_column(infer_types(listed, keep_text))
@@ -159,6 +163,19 @@ def read_references(
     )
     listed, _ = expand_lists(raw, roles.image, [])
     return [str(value) for value in listed.columns[roles.image] if value is not None]
+
+
+def _strip_names(table: SpecimenTable, roles: ColumnRoles) -> SpecimenTable:
+    """Take characters without width off the ends of what is looked for: ids, files, groups, views."""
+    marks = "".join(_INVISIBLE)
+    stripped: dict[str, list[Scalar]] = {}
+    for name in roles.names():
+        values = table.columns[name]
+        if any(isinstance(value, str) and value and {value[0], value[-1]} & _INVISIBLE for value in values):
+            stripped[name] = [
+                value.strip(marks).strip() or None if isinstance(value, str) else value for value in values
+            ]
+    return replace(table, columns={**table.columns, **stripped}) if stripped else table
 
 
 def _require_table(path: Path) -> None:
