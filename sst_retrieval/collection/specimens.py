@@ -169,13 +169,21 @@ def _strip_names(table: SpecimenTable, roles: ColumnRoles) -> SpecimenTable:
     """Take characters without width off the ends of what is looked for: ids, files, groups, views."""
     marks = "".join(_INVISIBLE)
     stripped: dict[str, list[Scalar]] = {}
+    notes = []
     for name in roles.names():
         values = table.columns[name]
-        if any(isinstance(value, str) and value and {value[0], value[-1]} & _INVISIBLE for value in values):
-            stripped[name] = [
-                value.strip(marks).strip() or None if isinstance(value, str) else value for value in values
-            ]
-    return replace(table, columns={**table.columns, **stripped}) if stripped else table
+        marked = [
+            row for row, value in enumerate(values)
+            if isinstance(value, str) and value and {value[0], value[-1]} & _INVISIBLE
+        ]  # fmt: skip
+        if marked:
+            stripped[name] = list(values)
+            for row in marked:
+                stripped[name][row] = str(values[row]).strip(marks).strip() or None
+            notes.append(f"{table.source} {table.locate(marked)}: {name} has characters without width; left out")
+    if not stripped:
+        return table
+    return replace(table, columns={**table.columns, **stripped}, notes=(*table.notes, *notes))
 
 
 def _require_table(path: Path) -> None:

@@ -576,6 +576,8 @@ def test_invisible_characters_at_the_ends_of_cells_go(drawer: Path) -> None:
     collection = read(drawer, "id,image,group\n\u200bA,a.jpg\ufeff,g\u00ad\nB \u200b,b.jpg,g\n")
     assert ids(collection) == ["A", "B"]
     assert [each.group for each in collection.photographs] == ["g", "g"]
+    assert any("lines 2 and 3: id has characters without width; left out" in note for note in collection.notes)
+    assert column(read(drawer, "id,image,note\nA,a.jpg,x\u200b\n"), "note") == ["x\u200b"]
 
 
 def test_ids_that_a_spreadsheet_has_shortened_are_noted(drawer: Path) -> None:

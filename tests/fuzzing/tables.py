@@ -340,6 +340,10 @@ def normalise(value: object) -> str | None:
     return None if value is None or not str(value).strip() else str(value).strip()
 
 
+WITHOUT_WIDTH = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+"""Characters that are taken off the ends of ids, files, groups and views, with a note."""
+
+
 def judge_values(collection: object, columns: dict[str, Sequence[object]], detail: str) -> Outcome | None:
     """Compare typed values with the text that they were made of."""
     specimens = collection.photographs  # type: ignore[attr-defined]
@@ -348,6 +352,8 @@ def judge_values(collection: object, columns: dict[str, Sequence[object]], detai
             return Outcome(DIFFERENT, "a column that the table does not have", detail)
         text = {unicodedata.normalize("NFC", str(cell).strip()) for cell in columns[column] if cell is not None}
         text |= {part.strip() for cell in text for part in re.split(r"[|;]", cell)}  # A list is a row for each.
+        if any(f"{column} has characters without width; left out" in note for note in collection.notes):  # type: ignore[attr-defined]
+            text |= {cell.strip(WITHOUT_WIDTH).strip() for cell in text}
         for specimen in specimens:
             value = specimen.metadata[column]
             if value is None:
