@@ -354,7 +354,8 @@ def _unpack_photographs(file: zipfile.ZipFile, at: str, references: set[str], fo
     Returns:
         (whether there are any, notes on those that could not be extracted).
     """
-    members = {member.filename: member for member in file.infolist() if not member.is_dir()}
+    # Python asks the last letter of a name whether it is a folder, and damaged archives have names of none.
+    members = {each.filename: each for each in file.infolist() if each.filename and not each.is_dir()}
     # Match by file name alone only if the name is unique both in the table and in the archive.
     by_name = {name: members[path] for name, path in index_by_file_name(members).items()}
     named = index_by_file_name(references)

@@ -70,3 +70,17 @@ def test_a_thumbnail_that_is_all_there_is_stays(tmp_path: Path) -> None:
 def test_archives_without_photographs(tmp_path: Path, body: str, media: str | None, reason: str) -> None:
     with pytest.raises(CollectionError, match=reason):
         read(tmp_path, f"<archive>{body}</archive>", media)
+
+
+def test_a_file_without_a_name_in_a_damaged_archive_is_passed_over(tmp_path: Path) -> None:
+    content = b"\xff\xd8"
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("meta.xml", f"<archive>{CORE}{MEDIA}</archive>")
+        file.writestr("o.txt", OCCURRENCES)
+        file.writestr("m.txt", LISTED.replace("https://x.org/", ""))
+        file.writestr("zz", content)
+        file.writestr("a.jpg", content)
+    damaged = (tmp_path / "x.zip").read_bytes().replace(b"zz" + content, b"\0\0" + content)
+    (tmp_path / "x.zip").write_bytes(b"\0\0".join(damaged.rsplit(b"zz", 1)))
+    collection = read_collection(tmp_path / "x.zip")
+    assert [each.image.name for each in collection.photographs] == ["a.jpg"]
