@@ -146,6 +146,13 @@ def _separate_shapes(annotation: ImageAnnotation, notes: list[str]) -> list[Draw
     whole = _find_whole(shapes, size)
     if rest:
         unnamed, how = _group_shapes([shapes[place] for place in rest], size, whole)
+        stray = _find_stray([shapes[place] for place in rest], size, whole)
+        if stray:
+            traits = ", ".join(sorted({each.trait for each in stray}))
+            notes.append(
+                f"{traits} of {annotation.source}: {len(stray)} of its shapes lie on no {whole!r}; each was given to the "
+                f"nearest; if it belongs to another individual, draw that one, too"
+            )
         groups += [[rest[place] for place in group] for group in unnamed]
         if how and len(unnamed) > 1:
             notes.append(_explain_guess(annotation, len(unnamed), how))
@@ -179,11 +186,33 @@ def _group_shapes(
         groups = {place: [place] for place in owners}
         for place, each in enumerate(shapes):
             if each.trait != whole:
-                held = coco.iou([_rle(each.rle, size)], [_rle(shapes[o].rle, size) for o in owners], [1] * len(owners))
-                groups[owners[int(np.argmax(held[0]))]].append(place)
+                held = _share_held(each, [shapes[owner] for owner in owners], size)
+                nearest = np.argmax(held) if held.any() else np.argmin([_gap(each, shapes[o], size) for o in owners])
+                groups[owners[int(nearest)]].append(place)
         return list(groups.values()), f"each {whole!r} with the parts on it"
     pieces = [_Piece.of_mask(masks.decode(each.rle, size), each.trait) for each in shapes]
     return _cluster(pieces, NEAR), "parts that touch or nearly touch"
+
+
+def _find_stray(shapes: Sequence[DrawnShape], size: tuple[int, int], whole: str | None) -> list[DrawnShape]:
+    """Find parts that lie on no whole animal, though whole animals are drawn."""
+    owners = [each for each in shapes if each.trait == whole]
+    parts = [each for each in shapes if each.trait != whole] if owners else []
+    return [each for each in parts if not _share_held(each, owners, size).any()]
+
+
+def _share_held(part: DrawnShape, owners: Sequence[DrawnShape], size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Return which share of a part each of the whole animals holds."""
+    held = coco.iou([_rle(part.rle, size)], [_rle(owner.rle, size) for owner in owners], [1] * len(owners))
+    return np.asarray(held[0], dtype=np.float64)
+
+
+def _gap(part: DrawnShape, owner: DrawnShape, size: tuple[int, int]) -> float:
+    """Return how far the boxes of two shapes are apart, in pixels."""
+    boxes = [coco.toBbox(_rle(each.rle, size)) for each in (part, owner)]
+    starts = np.array([box[:2] for box in boxes])
+    ends = np.array([box[:2] + box[2:] for box in boxes])
+    return float(np.hypot(*np.maximum(starts.max(axis=0) - ends.min(axis=0), 0)))
 
 
 def _join(shapes: Sequence[DrawnShape], size: tuple[int, int], whole: str | None) -> DrawnIndividual:

@@ -198,6 +198,23 @@ def test_the_whole_animal_holds_its_parts(supports_folder: Path, butterflies: Co
     assert "each 'beetle' with the parts on it" in supports.notes[0]
 
 
+def test_a_part_on_no_whole_animal_goes_to_the_nearest_and_is_said(
+    supports_folder: Path, butterflies: Collection
+) -> None:
+    listed = [
+        ("beetle", (2, 2, 14, 10)),
+        ("head", (2, 3, 6, 9)),
+        ("beetle", (14, 2, 26, 10)),
+        ("spot", (24, 13, 26, 14)),
+    ]
+    (supports_folder / "x.json").write_text(coco([(name, box, {}) for name, box in listed]))
+    supports = read_many(supports_folder, butterflies)
+    first, second = supports.load("erato")
+    assert first.traits == ("beetle", "head")
+    assert drawn(second) == {"beetle": (14, 2, 26, 10), "spot": (24, 13, 26, 14)}
+    assert any("1 of its shapes lie on no 'beetle'" in note for note in supports.notes)
+
+
 def test_wings_cut_apart_are_one_butterfly(supports_folder: Path, butterflies: Collection) -> None:
     """No piece has most of the traits."""
     wings = [("fore", (2, 2, 8, 8)), ("fore", (20, 2, 26, 8)), ("hind", (2, 12, 8, 18)), ("tail", (20, 12, 26, 18))]
