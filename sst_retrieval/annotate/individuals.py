@@ -150,8 +150,8 @@ def _separate_shapes(annotation: ImageAnnotation, notes: list[str]) -> list[Draw
         if stray:
             traits = ", ".join(sorted({each.trait for each in stray}))
             notes.append(
-                f"{traits} of {annotation.source}: {len(stray)} of its shapes lie on no {whole!r}; each was given to the "
-                f"nearest; if it belongs to another individual, draw that one, too"
+                f"{traits} of {annotation.source}: {len(stray)} of its shapes lie on no {whole!r}; each was given to "
+                f"the nearest; if it belongs to another individual, draw that one, too"
             )
         groups += [[rest[place] for place in group] for group in unnamed]
         if how and len(unnamed) > 1:
