@@ -10,7 +10,8 @@ where these shapes do not fit, or are few and none is of the kind, as on a plain
    (`compare_kinds`), do several sources agree on it, and is it rather the whole of a thing than a part?
 3. Of pieces that overlap the best stays. Halves and fragments of one individual are joined (`find.company`,
    `find.fragments`), pieces whose halves look like each other are split, those that look like the surest one count more
-   (`find.company`), and no pixel belongs to two.
+   (`find.company`), strips of round ones that a split cut off are given back (`find.remnants`), and no pixel belongs to
+   two.
 
 Where every annotated individual is too small to show its form (`find.small_forms`), there is nothing to compare with:
 off boards, what the foreground shows on the whole photograph is found, whatever it is, and split where halves of it
@@ -43,13 +44,14 @@ from sst_retrieval.find.kinship import DOUBTFUL, STRICT, Comparison, choose_comp
 from sst_retrieval.find.likelihood import PixelModel, compute_likelihood, fit_pixel_model
 from sst_retrieval.find.overlaps import Piece, share_pixels, suppress
 from sst_retrieval.find.proposals import Proposal, collect_pieces, find_pieces, resize_map
+from sst_retrieval.find.remnants import return_remnants
 from sst_retrieval.find.salient import find_salient, propose_salient
 from sst_retrieval.find.small_forms import hides_its_form
 from sst_retrieval.find.watershed import is_compact, split_round
 from sst_retrieval.foregrounds.contract import Foreground
 from sst_retrieval.imaging.masks import box as box_of
 from sst_retrieval.nets.efficientnet import EfficientNetTrunk
-from sst_retrieval.types import Detection, RGBImage, Support
+from sst_retrieval.types import Detection, Mask, RGBImage, Support
 
 VERSION = 4
 """Raised when the finder answers otherwise, so that a build searches photographs of an older index anew."""
@@ -187,8 +189,11 @@ class DenseFinder:
         working = shrink(image, WORKING_SIDE)
         if memory.too_small:
             return self._find_salient(working, image.shape)
-        proposals = self._propose(memory, working, laid)
+        alike = self._find_alike(memory, working)
+        proposals = self._propose(working, laid, alike)
         joined = self.choose(memory, working, proposals, on_board=laid is not None)
+        if alike is not None:
+            joined = _complete(joined, alike)
         enlarged = [enlarge(each.proposal, working.shape, image.shape) for each in joined]
         return _detect(enlarged, [each.score for each in joined])
 
@@ -236,28 +241,27 @@ class DenseFinder:
         joiner = FragmentJoiner(memory.looks, memory.board.templates, judge, FOUND, on_board=on_board)
         return joiner.join(chosen)
 
-    def _propose(self, memory: DenseFinderMemory, image: RGBImage, laid: Laid | None) -> list[Proposal]:
+    def _propose(self, image: RGBImage, laid: Laid | None, alike: Mask | None) -> list[Proposal]:
         """Propose pieces of a photograph that is no board.
 
         Args:
-            memory: of the group.
             image: uint8 (H, W, 3), not larger than `WORKING_SIDE`.
             laid: the supports' shapes laid on it, if it looks like a board all the same.
+            alike: bool (H, W), the pixels that look like those of the annotated individuals, if that says anything.
         """
-        proposals = propose_salient(self.foreground, image) + self._propose_alike(memory, image)
+        proposals = propose_salient(self.foreground, image)
+        if alike is not None:
+            proposals += _propose_alike(alike)
         if laid is not None and laid.fit >= LEAST_FIT and len(laid.split.fits) <= MOST_LAID:
             proposals += [replace(each, votes=ALIKE_VOTES) for each in collect_pieces(laid.split.labels)]
         return sorted(proposals, key=lambda each: (-each.votes, -each.area))[:MOST_PROPOSALS]
 
-    def _propose_alike(self, memory: DenseFinderMemory, image: RGBImage) -> list[Proposal]:
-        """Propose pieces whose pixels look like those of the annotated individuals."""
+    def _find_alike(self, memory: DenseFinderMemory, image: RGBImage) -> Mask | None:
+        """Find the pixels that look like those of the annotated individuals: bool (H, W); None if that says nothing."""
         if memory.pixels is None:
-            return []
-        likely = resize_map(compute_likelihood(self.trunk, memory.pixels, image), image.shape[:2]) >= 0.5
-        found = []
-        for piece in find_pieces(likely):
-            found += collect_pieces(split_round(piece.mask, ALIKE_SPACING), piece.box[:2])
-        return [replace(each, votes=ALIKE_VOTES) for each in found]
+            return None
+        alike: Mask = resize_map(compute_likelihood(self.trunk, memory.pixels, image), image.shape[:2]) >= 0.5
+        return alike
 
     def _judge(self, memory: DenseFinderMemory, image: RGBImage, proposal: Proposal) -> Judged:
         """Judge how sure it is that a piece is an individual of the group."""
@@ -266,6 +270,21 @@ class DenseFinder:
         verdict += AROUND_WEIGHT * proposal.around + OFFSET
         kind = KIND_WEIGHT * (compare_kinds(memory.looks, look) - memory.kind_middle)
         return Judged(proposal, look, float(_sigmoid(verdict) * _sigmoid(kind)))
+
+
+def _propose_alike(alike: Mask) -> list[Proposal]:
+    """Propose pieces of the pixels that look like those of the annotated individuals, bool (H, W)."""
+    found = []
+    for piece in find_pieces(alike):
+        found += collect_pieces(split_round(piece.mask, ALIKE_SPACING), piece.box[:2])
+    return [replace(each, votes=ALIKE_VOTES) for each in found]
+
+
+def _complete(judged: Sequence[Judged], alike: Mask) -> list[Judged]:
+    """Give the individuals among some pieces what a split cut off: the pieces in their order, scores as they were."""
+    sure = [each for each in judged if each.score >= FOUND]
+    whole = iter(return_remnants([each.proposal for each in sure], alike))
+    return [replace(each, proposal=next(whole)) if each.score >= FOUND else each for each in judged]
 
 
 def _is_doubtful(laid: Laid, found: Sequence[Detection]) -> bool:
