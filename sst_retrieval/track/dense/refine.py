@@ -220,11 +220,16 @@ def compute_margins(shares: Floats) -> Floats:
     Returns:
         float32 (T, H, W), 0..1, above 0.5 for the winner.
     """
-    margins = []
-    for own in range(1, len(shares)):
-        strongest = np.delete(shares, own, axis=0).max(axis=0)
-        margins.append(0.5 + (shares[own] - strongest) / 2)
-    return np.stack(margins).astype(np.float32)
+    # The strongest of the others: of those before and of those behind, each computed once for all traits.
+    margins = shares[:-1].copy()
+    for own in range(1, len(margins)):
+        np.maximum(margins[own], margins[own - 1], out=margins[own])
+    behind = shares[-1]
+    for own in range(len(margins) - 2, -1, -1):
+        np.maximum(margins[own], behind, out=margins[own])
+        behind = np.maximum(behind, shares[1 + own])
+    np.subtract(shares[1:], margins, out=margins)
+    return (0.5 + margins / 2).astype(np.float32)
 
 
 def apply_guided_filter(

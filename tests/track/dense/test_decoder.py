@@ -19,6 +19,7 @@ from sst_retrieval.track.dense.decoder import (
     Decoder,
     DecoderInputs,
     build_decoder_inputs,
+    compute_strongest_rival,
 )
 from sst_retrieval.track.dense.keys import KeyVotes, apply_to_parts, build_block, compute_channel_statistics
 from sst_retrieval.track.dense.presence import PresenceNetwork
@@ -91,6 +92,17 @@ def test_parts_go_through_a_block_as_if_they_were_joined(normalised: bool) -> No
     step, own, shared = build_block(7, 8, normalised=normalised), torch.randn(3, 4, 10, 9), torch.randn(1, 3, 10, 9)
     joined = step(torch.cat([own, shared.expand(3, -1, -1, -1)], dim=1))
     torch.testing.assert_close(apply_to_parts(step, own, shared), joined, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("traits", "overlap"), [(1, False), (3, False), (12, False), (12, True)])
+def test_the_strongest_rival_is_the_maximum_over_all_rivals(traits: int, overlap: bool) -> None:
+    stack = torch.from_numpy(np.random.default_rng(traits).random((traits, 4, 5)).astype(np.float32))
+    competing = ~torch.eye(traits, dtype=torch.bool)
+    if overlap:
+        competing[2, 7] = competing[7, 2] = False
+    for own, row in enumerate(competing):
+        expected = stack[row].amax(dim=0) if row.any() else torch.zeros(4, 5)
+        assert torch.equal(compute_strongest_rival(stack, competing)[own], expected)
 
 
 def test_rivals_share_no_pixel_and_others_may(trained: TrainedDecoder) -> None:

@@ -106,6 +106,13 @@ def test_the_strongest_of_rivals_takes_the_pixel() -> None:
     assert not (margins > 0.5).all(axis=0).any()
 
 
+@pytest.mark.parametrize("traits", [1, 2, 3, 12])
+def test_margins_are_those_over_the_strongest_of_all_others(traits: int) -> None:
+    shares = np.random.default_rng(traits).random((1 + traits, 6, 5)).astype(np.float32)
+    others = [np.delete(shares, own, axis=0).max(axis=0) for own in range(1, 1 + traits)]
+    assert np.array_equal(compute_margins(shares), 0.5 + (shares[1:] - np.stack(others)) / 2)
+
+
 def test_traits_that_may_overlap_share_a_pixel() -> None:
     shares = np.zeros((3, 32, 32), dtype=np.float32)
     shares[1, 4:28, 4:28] = 1  # A wing,
