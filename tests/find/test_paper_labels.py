@@ -7,9 +7,10 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from sst_retrieval.find.board import lay_shapes, remember_board
+from sst_retrieval.find.board import find_on_board, lay_shapes, remember_board
 from sst_retrieval.find.paper_labels import find_labels, leave_out_labels
 from sst_retrieval.find.pieces import Pieces, find_pieces, list_colours
+from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.types import Mask, RGBImage, Support
 
 HALF_WIDTH = 30.0
@@ -101,6 +102,28 @@ def test_sheets_that_differ_from_the_board_as_animals_do_are_no_part_of_one(
     assert laid is not None
     found = laid.split.labels == laid.split.labels[160, 230]
     assert (found & beetle).sum() / (found | beetle).sum() > 0.95
+
+
+def test_a_sheet_is_none_of_those_that_the_animals_are_compared_with() -> None:
+    board, beetle = _draw(board=TAN, paper=None)
+    memory = remember_board([Support("one", "beetles", board, ("beetle",), beetle[None])])
+    places = []
+    for number, paint in enumerate(((0, 0, 0), (30, 4, 0), (4, 30, 8), (36, 8, 20), (6, 6, 24), (24, 20, 0))):
+        place = board.copy()
+        place[beetle] = np.clip(place[beetle] + np.array(paint), 0, 255).astype(np.uint8)
+        places.append(place[:: -1 if number % 2 else 1])
+    drawer = np.concatenate([np.concatenate(places[:3], axis=1), np.concatenate(places[3:], axis=1)])
+    labelled = drawer.copy()
+    labelled[20:50, 1640:1770] = (252, 252, 252)
+    labelled[20:50, [1640, 1769]] = labelled[[20, 49], 1640:1770] = INK
+    trunk = EfficientNetTrunk("cpu")
+    with_sheet, without = (find_on_board(trunk, memory, each) for each in (labelled, drawer))
+    assert with_sheet is not None
+    assert without is not None
+    assert len(without) == 6
+    assert len({round(each.score, 2) for each in without}) > 3, "they are compared"
+    assert [each.box for each in with_sheet] == [each.box for each in without]
+    assert [each.score for each in with_sheet] == pytest.approx([each.score for each in without], abs=0.02)
 
 
 def test_a_pale_beetle_with_a_straight_edged_white_band_keeps_it() -> None:
