@@ -2,7 +2,8 @@
 
 1. Where the paper itself differs from the board as an animal does (a white scale label on tan foam, a colour chart), it
    is foreground, of colours that the annotated animals do not have. If that has a corner, two straight edges of which
-   one runs across the other, it is a label: it is board with all on it that does not lead out.
+   one runs across the other, and fills a rectangle, it is a label: it is board with all on it that does not lead out.
+   Animals of another colour fill no rectangle.
 2. Other paper is brighter than the board or of another tint, smaller than a few animals, and has a corner: two straight
    edges, one across the other. It is looked for at several brightnesses and tints, for these depend on the light.
 3. Its print and its frame are foreground that is thin and does not lead out of it, or runs along its edges: they are
@@ -63,8 +64,13 @@ ACROSS = math.radians(8)
 SOLID = 0.5
 """Share of its convex hull that the paper fills at least, where print, legs and bodies do not hide it."""
 
-SQUARE = 0.8
-"""Share of the rectangle around it, from which on a label whose colours no animal has is that rectangle."""
+FILLED = 0.9
+"""Share of a rectangle that differs from the board, from which on something whose colours no annotated animal has is a
+sheet. An ellipse fills 0.79. Of 490 drawn animals of six shapes in any colour three were taken for sheets (boxes with
+bands); 113 where a corner was enough."""
+
+MOST_OUTSIDE = 0.15
+"""The most of its colours, in areas of the sheet, that hangs on a sheet: the bright edge of a leg."""
 
 MOST_CANDIDATES = 200
 """So many places are looked at, at each brightness and tint, the largest."""
@@ -139,8 +145,8 @@ def _find_sheets(pieces: Pieces, half_width: float) -> list[PaperLabel]:
     # The edges of bodies are of mixed colours: they hang together with the paper by a pixel's width.
     paper = ndimage.binary_opening(unlike, np.ones((3, 3)))
     found = [
-        PaperLabel((_square_up(each) + 0.5) / factor - 0.5, each.angle)
-        for each in _list_labels(paper, covered & ~paper, half_width * factor, LEAST_SCALE_EDGES)
+        PaperLabel((each.corners + 0.5) / factor - 0.5, each.angle)
+        for each in _list_sheets(paper, covered & ~paper, unlike | covered, half_width * factor)
     ]
     if not found:
         return []
@@ -153,16 +159,37 @@ def _find_sheets(pieces: Pieces, half_width: float) -> list[PaperLabel]:
     return [each for each in found if not is_card(each)]
 
 
-def _square_up(label: PaperLabel) -> Doubles:
-    """Return the rectangle that a label is, where an animal hides a corner of it; else its corners, (N, 2)."""
-    along = np.array([math.cos(label.angle), math.sin(label.angle)])
+def _list_sheets(paper: Mask, covered: Mask, different: Mask, half_width: float) -> Iterator[PaperLabel]:
+    """List the places of a mask that are rectangles: an animal of another colour may have a corner, but is none."""
+    for place, window in _list_places(paper, half_width, LEAST_SCALE_EDGES):
+        for corner in _find_corners(place, window, covered, half_width, LEAST_SCALE_EDGES):
+            # An animal hides a corner of it; or something of its colours hangs on it.
+            for rectangle in (_enclose(corner), corner.spanned):
+                if _is_sheet(rectangle, place, window, different):
+                    yield PaperLabel(rectangle, corner.angle)
+                    break
+            else:
+                continue
+            break
+
+
+def _is_sheet(rectangle: Doubles, place: Mask, window: tuple[slice, slice], different: Mask) -> bool:
+    """Return whether a rectangle is full, and hardly anything of the place lies outside of it."""
+    around, drawn = _draw(rectangle, different.shape, rim=0, edge=0)
+    inside = np.zeros_like(different)
+    inside[around] = drawn
+    outside = int((place & ~inside[window]).sum())
+    return bool(different[inside].mean() >= FILLED and outside <= MOST_OUTSIDE * inside.sum())
+
+
+def _enclose(corner: _Corner) -> Doubles:
+    """Return the rectangle around a place that has the corner's direction, (4, 2)."""
+    along = np.array([math.cos(corner.angle), math.sin(corner.angle)])
     axes = np.stack([along, [-along[1], along[0]]])
-    placed = label.corners @ axes.T
+    placed = corner.hull @ axes.T
     (left, top), (right, bottom) = placed.min(axis=0), placed.max(axis=0)
-    if abs(_measure_signed_area(label.corners)) < SQUARE * (right - left) * (bottom - top):
-        return label.corners
-    squared: Doubles = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ axes
-    return squared
+    around: Doubles = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ axes
+    return around
 
 
 def _leave_out_sheets(pieces: Pieces, sheets: Sequence[PaperLabel], half_width: float) -> Mask:
@@ -211,10 +238,27 @@ def _list_paper(lab: Floats, usual: Floats, brightest: float) -> Iterator[Mask]:
         yield tint > least
 
 
-def _list_labels(
-    paper: Mask, covered: Mask, half_width: float, least: tuple[float, float] = LEAST_EDGES
-) -> Iterator[PaperLabel]:
+@dataclass(frozen=True, slots=True)
+class _Corner:
+    """Two straight edges of a place, one across the other: its hull, their direction, the rectangle that they span."""
+
+    hull: Doubles
+    angle: float
+    spanned: Doubles
+
+
+def _list_labels(paper: Mask, covered: Mask, half_width: float) -> Iterator[PaperLabel]:
     """List the places of a mask that have a straight-edged corner."""
+    for place, window in _list_places(paper, half_width, LEAST_EDGES):
+        corner = next(_find_corners(place, window, covered, half_width, LEAST_EDGES), None)
+        if corner is not None:
+            yield PaperLabel(corner.hull, corner.angle)
+
+
+def _list_places(
+    paper: Mask, half_width: float, least: tuple[float, float]
+) -> Iterator[tuple[Mask, tuple[slice, slice]]]:
+    """List the connected places of a mask that are as large as labels, bool (h, w), and their windows."""
     # Strokes of print do not cut the paper in two.
     labelled, count = ndimage.label(ndimage.binary_closing(paper, np.ones((3, 3))))
     areas = np.bincount(labelled.ravel(), minlength=count + 1)
@@ -222,26 +266,23 @@ def _list_labels(
     usual[0] = False
     windows = ndimage.find_objects(labelled)
     for number in sorted(np.flatnonzero(usual).tolist(), key=lambda each: -areas[each])[:MOST_CANDIDATES]:
-        window = windows[number - 1]
-        label = _find_corner(labelled[window] == number, window, covered, half_width, least)
-        if label is not None:
-            yield label
+        yield labelled[windows[number - 1]] == number, windows[number - 1]
 
 
-def _find_corner(
+def _find_corners(
     place: Mask, window: tuple[slice, slice], covered: Mask, half_width: float, least: tuple[float, float]
-) -> PaperLabel | None:
-    """Return a place of the photograph as a label, if it has a straight-edged corner."""
+) -> Iterator[_Corner]:
+    """Find the straight-edged corners of a place of the photograph."""
     rows, columns = np.nonzero(place & ~ndimage.binary_erosion(place))
     points = np.stack([columns, rows], axis=1).astype(np.float64)
     try:
         corners = points[ConvexHull(points).vertices]
     except (QhullError, ValueError):  # All in one line.
-        return None
+        return
     hull = _straighten(corners)
     area = abs(_measure_signed_area(hull))
     if area > MOST_AREA * half_width**2 or place.sum() < SOLID * area:
-        return None
+        return
     offset = np.array([window[1].start, window[0].start], np.float64)
     straight: list[tuple[int, float, float]] = []
     away = ndimage.distance_transform_edt(~np.pad(place, 2))
@@ -262,8 +303,18 @@ def _find_corner(
             turn = abs(math.remainder(second - angle, 2 * math.pi))
             long_enough = max(length, width) >= max(least) * half_width
             if (other - at) % len(hull) in (1, 2) and long_enough and abs(turn - math.pi / 2) <= ACROSS:
-                return PaperLabel(hull + offset, angle)
-    return None
+                yield _Corner(hull + offset, angle, _span(hull, at, other) + offset)
+
+
+def _span(hull: Doubles, at: int, other: int) -> Doubles:
+    """Return the rectangle (4, 2) that an edge of a polygon and one that runs across it span."""
+    start, end, last = (hull[each % len(hull)] for each in (at, at + 1, other + 1))
+    along = (end - start) / np.linalg.norm(end - start)
+    across = np.array([-along[1], along[0]])
+    corner = start + along * max((end - start) @ along, (last - start) @ along)
+    width = across * ((last - start) @ across)
+    spanned: Doubles = np.stack([start, corner, corner + width, start + width])
+    return spanned
 
 
 def _measure_signed_area(corners: Doubles) -> float:
@@ -302,14 +353,16 @@ def _is_border(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], siz
     return False
 
 
-def _draw(corners: Doubles, size: tuple[int, ...], rim: int) -> tuple[tuple[slice, slice], Mask]:
-    """Draw a polygon with its edge (`RIM`): the window of the photograph, with a rim, and bool (h, w) in it."""
+def _draw(corners: Doubles, size: tuple[int, ...], rim: int, edge: int = RIM) -> tuple[tuple[slice, slice], Mask]:
+    """Draw a polygon with so much of its edge: the window of the photograph, with a rim, and bool (h, w) in it."""
     (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
     x0, y0 = max(0, int(left) - rim), max(0, int(top) - rim)
     x1, y1 = min(size[1], int(right) + rim + 1), min(size[0], int(bottom) + rim + 1)
     drawn = Image.new("1", (x1 - x0, y1 - y0))
     ImageDraw.Draw(drawn).polygon([(float(x) - x0, float(y) - y0) for x, y in corners], fill=1)
-    paper: Mask = ndimage.binary_dilation(np.asarray(drawn), np.ones((3, 3)), iterations=RIM)
+    paper: Mask = np.asarray(drawn)
+    if edge:
+        paper = ndimage.binary_dilation(paper, np.ones((3, 3)), iterations=edge)
     return (slice(y0, y1), slice(x0, x1)), paper
 
 

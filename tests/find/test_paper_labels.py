@@ -136,6 +136,43 @@ def test_a_pale_beetle_with_a_straight_edged_white_band_keeps_it() -> None:
     assert leave_out_labels(pieces, HALF_WIDTH) is pieces
 
 
+def _draw_strangers(shape: str) -> tuple[RGBImage, list[Mask]]:
+    """Draw twelve animals of one shape, turned, in colours of their own, on a tan board."""
+    rng = np.random.default_rng(0)
+    board, animals = np.full((600, 800, 3), TAN, np.float64), []
+    for place in range(12):
+        picture = Image.new("1", (190, 190))
+        pen = ImageDraw.Draw(picture)
+        if shape == "butterfly":
+            for side in (-1, 1):
+                pen.polygon([(95, 91), (95 + side * 66, 48), (95 + side * 74, 75), (95 + side * 42, 101)], fill=1)
+                pen.polygon([(95, 95), (95 + side * 48, 97), (95 + side * 45, 130), (95 + side * 16, 142)], fill=1)
+        else:
+            pen.rounded_rectangle((45, 74, 145, 116), radius=8 if shape == "box" else 21, fill=1)
+            pen.ellipse((137, 84, 165, 106), fill=1)
+            for x in (70, 95, 120):
+                pen.line((x - 12, 50, x, 95, x - 12, 140), fill=1, width=4)
+        window = (
+            slice(place // 4 * 200 + 5, place // 4 * 200 + 195),
+            slice(place % 4 * 200 + 5, place % 4 * 200 + 195),
+        )
+        animal = np.zeros(board.shape[:2], dtype=bool)
+        animal[window] = np.asarray(picture.rotate(rng.uniform(0, 360)))
+        board[animal] = (rng.uniform(0, 90), rng.uniform(60, 160), rng.uniform(120, 255))
+        animals.append(animal)
+    return np.clip(board + rng.normal(0, 2, board.shape), 0, 255).astype(np.uint8), animals
+
+
+@pytest.mark.parametrize("shape", ["butterfly", "beetle", "box"])
+def test_animals_of_colours_that_no_annotated_one_has_are_no_sheets(shape: str) -> None:
+    image, animals = _draw_strangers(shape)
+    pieces = find_pieces(image, list_colours(np.full((1, 3), BODY, np.uint8)))
+    after = leave_out_labels(pieces, 21.0)
+    for animal in animals:
+        assert (pieces.unlike_body & animal).sum() > 0.8 * animal.sum()
+        assert (after.foreground & animal).sum() > 0.98 * (pieces.foreground & animal).sum()
+
+
 def test_the_animal_found_on_a_board_has_no_print() -> None:
     image, beetle = _draw()
     alone, own = _draw(paper=None)
