@@ -204,13 +204,14 @@ class DenseFinder:
             working: uint8 (h, w, 3), the copy of the photograph.
             size: (H, W, ...) of the photograph.
         """
-        proposals = propose_salient(self.foreground, working)
+        things, sureness = find_salient(self.foreground, working)
+        proposals = propose_salient(self.foreground, working) if things else []
 
         def look_at(proposal: Proposal) -> Look:
             return compute_look(self.trunk, working, proposal.box, proposal.mask)
 
         pieces, scores = [], []
-        for thing, score in zip(*find_salient(self.foreground, working), strict=True):
+        for thing, score in zip(things, sureness, strict=True):
             individuals = split_alike(thing, proposals, look_at)
             pieces += [enlarge(each, working.shape, size) for each in individuals]
             scores += [score] * len(individuals)

@@ -162,15 +162,16 @@ def _find_sheets(pieces: Pieces, half_width: float) -> list[PaperLabel]:
 def _list_sheets(paper: Mask, covered: Mask, different: Mask, half_width: float) -> Iterator[PaperLabel]:
     """List the places of a mask that are rectangles: an animal of another colour may have a corner, but is none."""
     for place, window in _list_places(paper, half_width, LEAST_SCALE_EDGES):
-        for corner in _find_corners(place, window, covered, half_width, LEAST_SCALE_EDGES):
+        sheets = (
+            PaperLabel(rectangle, corner.angle)
+            for corner in _find_corners(place, window, covered, half_width, LEAST_SCALE_EDGES)
             # An animal hides a corner of it; or something of its colours hangs on it.
-            for rectangle in (_enclose(corner), corner.spanned):
-                if _is_sheet(rectangle, place, window, different):
-                    yield PaperLabel(rectangle, corner.angle)
-                    break
-            else:
-                continue
-            break
+            for rectangle in (_enclose(corner), corner.spanned)
+            if _is_sheet(rectangle, place, window, different)
+        )
+        sheet = next(sheets, None)
+        if sheet is not None:
+            yield sheet
 
 
 def _is_sheet(rectangle: Doubles, place: Mask, window: tuple[slice, slice], different: Mask) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from sst_retrieval.imaging.masks import box as box_of
 from sst_retrieval.imaging.masks import iou
 from sst_retrieval.track.contract import Memory, Propagator
 from sst_retrieval.track.dense.memory import find_rivals
@@ -171,17 +172,12 @@ class RedrawnPropagator:
 def find_box(masks: MaskStack) -> Box | None:
     """Find the box of all masks together, with a margin, in pixels (x0, y0, x1, y1); None if they are empty."""
     union: Mask = masks.any(axis=0)  # type: ignore[assignment]
-    rows, columns = np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))
-    if not len(rows):
+    if not union.any():
         return None
-    margin = int(MARGIN * max(rows[-1] - rows[0], columns[-1] - columns[0])) + MARGIN_PIXELS
+    x0, y0, x1, y1 = box_of(union)
+    margin = int(MARGIN * (max(y1 - y0, x1 - x0) - 1)) + MARGIN_PIXELS
     height, width = union.shape
-    return (
-        max(0, int(columns[0]) - margin),
-        max(0, int(rows[0]) - margin),
-        min(width, int(columns[-1]) + 1 + margin),
-        min(height, int(rows[-1]) + 1 + margin),
-    )
+    return max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
 
 
 def displace_masks(masks: MaskStack, seed: int) -> MaskStack:
@@ -220,8 +216,7 @@ def draw_anew(encoded: EncodedPhotograph, masks: MaskStack, place: int, rivals: 
         float32 (H, W), logits, above 0 where it is drawn; None if no answer agrees with what was found.
     """
     mask = masks[place]
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    box = box_of(mask)
     outside = [point for other in np.flatnonzero(rivals) for point in find_points(masks[other], 1)]
     answers = encoded.draw(box, mask[box[1] : box[3], box[0] : box[2]], find_points(mask, POINTS), outside)
     best, agreement = None, AGREEMENT

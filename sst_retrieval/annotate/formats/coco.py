@@ -163,7 +163,7 @@ def list_outlines(segmentation: Any) -> list[Any]:
 
     Returns:
         Outlines: x, y, x, y, ..., or pairs of coordinates, or run-length codes; a single one may stand without a list
-        around it. None if there is no outline. They are not checked.
+        around it. None of them is checked; an empty list if there is no outline.
     """
     if isinstance(segmentation, dict):
         return [segmentation]
