@@ -30,6 +30,10 @@ def evaluate_command(
     expand: Annotated[
         int, typer.Option(help="With --relevant-by: as in a search, ask again with so many of the first hits.", min=0)
     ] = 0,
+    rerank: Annotated[
+        int,
+        typer.Option(help="With --relevant-by: as in a search, put so many of the first hits into a new order.", min=0),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Compare masks with labels, and the search with a column of the table.
@@ -43,7 +47,9 @@ def evaluate_command(
     with open_index(index) as opened:
         masks = None if labels is None else score_masks(opened, labels)
         column = relevant_by or choose_column(opened)
-        retrieval = None if column is None else score_retrieval(opened, column, apart=apart, expand=expand)
+        retrieval = (
+            None if column is None else score_retrieval(opened, column, apart=apart, expand=expand, rerank=rerank)
+        )
     typer.echo(_as_json(masks, retrieval) if as_json else _as_text(masks, retrieval))
 
 

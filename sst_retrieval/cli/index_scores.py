@@ -37,7 +37,9 @@ def score_masks(index: Index, labels: Path) -> MaskScores:
     )
 
 
-def score_retrieval(index: Index, column: str, *, apart: str | None = None, expand: int = 0) -> RetrievalScores:
+def score_retrieval(
+    index: Index, column: str, *, apart: str | None = None, expand: int = 0, rerank: int = 0
+) -> RetrievalScores:
     """Score the search: every region of an index is the query once.
 
     Args:
@@ -45,6 +47,7 @@ def score_retrieval(index: Index, column: str, *, apart: str | None = None, expa
         column: a hit is right if it shares the query's value here.
         apart: hits that share the query's value here are left out (see `evaluate.retrieval_scores`).
         expand: as in `Index.search`.
+        rerank: as in `Index.search`.
     """
     edges = pairwise(accumulate(index.blocks.values(), initial=0))
     return retrieval_scores(
@@ -54,6 +57,7 @@ def score_retrieval(index: Index, column: str, *, apart: str | None = None, expa
         blocks={block: slice(start, stop) for block, (start, stop) in zip(index.blocks, edges, strict=True)},
         apart=None if apart is None else column_values(index, apart),
         expand=expand,
+        rerank=rerank,
     )
 
 

@@ -62,6 +62,14 @@ class SearchOptions:
     expand: Annotated[
         int, typer.Option(help="Ask again together with so many of the first hits; 2 is a good start.", min=0)
     ] = 0
+    rerank: Annotated[
+        int,
+        typer.Option(
+            help="Put so many of the first hits into a new order, those first whose own neighbours are the example's, "
+            "too; 100 is a good start.",
+            min=0,
+        ),
+    ] = 0
     as_json: Json = False
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Write a picture of the hits to this file: .png, .jpg ...")
@@ -141,6 +149,8 @@ def _read_sentence(index: Index, options: SearchOptions) -> Question | None:
     sentence = read_sentence(index, options.text, like=like, ignored=options.ignore)
     if options.expand and not options.explain:
         raise QueryError("--expand asks again with the first hits of an example; leave out --text, or --expand")
+    if options.rerank and not options.explain:
+        raise QueryError("--rerank compares the first hits of an example; leave out --text, or --rerank")
     return sentence
 
 
@@ -201,6 +211,7 @@ def _answer_example(
         weights=weights,
         expand=options.expand,
         per=options.per,
+        rerank=options.rerank,
     )
 
 

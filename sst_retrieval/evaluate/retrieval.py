@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.evaluate.text_tables import format_table
-from sst_retrieval.search.query import weigh_hits
+from sst_retrieval.search.query import check_rerank, weigh_hits
+from sst_retrieval.search.shared_neighbours import CONTEXT, order_by_neighbours
 from sst_retrieval.types import Floats, Scalar
 
 Relevance: TypeAlias = npt.NDArray[np.bool_]
@@ -129,6 +130,7 @@ def retrieval_scores(
     weights: Mapping[str, float] | None = None,
     apart: Mapping[str, Scalar] | None = None,
     expand: int = 0,
+    rerank: int = 0,
 ) -> RetrievalScores:
     """Query with every region of every trait, and score the rankings by a column of the collection.
 
@@ -141,6 +143,7 @@ def retrieval_scores(
         apart: specimen -> its value in another column; results that share the query's value there are left out. With
             `values` the mimicry ring and `apart` the species, only mimics count, not specimens of the same species.
         expand: number of first results that expand a query (see `Index.search`); 0 for none.
+        rerank: number of first results that are put into a new order (see `Index.search`); 0 for none.
 
     Returns:
         Scores of every trait, and their mean.
@@ -149,9 +152,10 @@ def retrieval_scores(
         InputError: no query has a relevant result.
         QueryError: a weight has no block, is negative, or all are 0.
     """
-    scale = _compute_component_weights(blocks, weights)
+    check_rerank(rerank, expand)
+    ranking = _Ranking(_compute_component_weights(blocks, weights), list(blocks.values()), expand, rerank)
     measured = {
-        trait: _query_all(of_trait, of_trait.specimens, values, scale, apart or {}, expand)
+        trait: _query_all(of_trait, of_trait.specimens, values, ranking, apart or {})
         for trait, of_trait in regions.items()
     }
     scores = {trait: score for trait, own in measured.items() if (score := _average(own)) is not None}
@@ -163,7 +167,7 @@ def retrieval_scores(
     specimens = {specimen for of_trait in regions.values() for specimen in of_trait.specimens}
     without = sum(1 for specimen in specimens if values.get(specimen) in _MISSING)
     mean_ap = float(np.mean([score.mean_ap for score in scores.values()]))
-    together = _score_together(regions, values, scale, apart or {}, expand)
+    together = _score_together(regions, values, ranking, apart or {})
     return RetrievalScores(column, scores, mean_ap, without, together)
 
 
@@ -187,6 +191,50 @@ def _compute_component_weights(blocks: Mapping[str, slice], weights: Mapping[str
     return scale
 
 
+class _Ranking(NamedTuple):
+    """How the results of a query are ranked.
+
+    Attributes:
+        scale: float32 (D,), weight of every component of a vector.
+        blocks: components of each block.
+        expand, rerank: as for `retrieval_scores`.
+    """
+
+    scale: Floats
+    blocks: Sequence[slice | npt.NDArray[np.int64]]
+    expand: int
+    rerank: int
+
+    def join(self, count: int) -> _Ranking:
+        """Return the same for the vectors of several traits, one after the other; of a block the mean counts."""
+        starts = np.arange(count)[:, None] * len(self.scale)
+        columns = [(np.arange(len(self.scale))[block] + starts).ravel() for block in self.blocks]
+        return self._replace(scale=np.asarray(np.tile(self.scale, count) / count, np.float32), blocks=columns)
+
+    def order(self, query: Floats, scores: Floats, vectors: Floats) -> npt.NDArray[np.int64]:
+        """Order results: int64 (n,), the best first.
+
+        Args:
+            query: float32 (D,).
+            scores: float32 (n,), its similarities to the results.
+            vectors: float32 (n, D), of the results.
+        """
+        if self.expand:
+            scores = _expand_query(scores, vectors, self.scale, self.expand)
+        order = np.argsort(-scores, kind="stable")
+        if not self.rerank:
+            return order
+        first = order[: CONTEXT * self.rerank]
+        shown = np.vstack([query, vectors[first]]).astype(np.float64)
+        weighed = shown * self.scale
+        weights = np.array([float((shown[0, block] * weighed[0, block]).sum()) for block in self.blocks])
+        similarities = np.stack([shown[:, block] @ shown[:, block].T for block in self.blocks])
+        # Blocks have unit length in every trait: this is the mean over the traits.
+        similarities /= np.maximum(similarities[:, :1, :1], 1e-12)
+        again = order_by_neighbours(similarities, weights)
+        return np.concatenate([first[again[again < self.rerank]], order[self.rerank :]])
+
+
 class _Measured(NamedTuple):
     """What was measured of some queries.
 
@@ -202,9 +250,8 @@ class _Measured(NamedTuple):
 def _score_together(
     regions: Mapping[str, TraitVectors],
     values: Mapping[str, Scalar],
-    scale: Floats,
+    ranking: _Ranking,
     apart: Mapping[str, Scalar],
-    expand: int,
 ) -> RetrievalScore | None:
     """Query with all traits of every specimen that shows several; None if no query has a relevant result."""
     rows = {trait: {name: row for row, name in enumerate(of.specimens)} for trait, of in regions.items()}
@@ -215,9 +262,8 @@ def _score_together(
         names = [name for name, others in shown.items() if set(traits) <= set(others)]
         parts = [regions[trait].vectors[[rows[trait][name] for name in names]] for trait in traits]
         joined = TraitVectors(names, np.hstack(parts).astype(np.float32))
-        weights = np.asarray(np.tile(scale, len(traits)) / len(traits), np.float32)
         queries = [name for name in names if shown[name] == traits]
-        measured = _query_all(joined, queries, values, weights, apart, expand)
+        measured = _query_all(joined, queries, values, ranking.join(len(traits)), apart)
         scores, alone = scores + measured.scores, alone + measured.alone
     return _average(_Measured(scores, alone))
 
@@ -226,9 +272,8 @@ def _query_all(
     regions: TraitVectors,
     asked: Collection[str],
     values: Mapping[str, Scalar],
-    scale: Floats,
+    ranking: _Ranking,
     apart: Mapping[str, Scalar],
-    expand: int,
 ) -> _Measured:
     """Query with the regions of some specimens, and rank all others."""
     # Sorted by id: ties are then ranked alike, however the regions were stored.
@@ -246,11 +291,10 @@ def _query_all(
     alone = 0
     for start in range(0, len(queries), _BATCH):
         chosen = queries[start : start + _BATCH]
-        similarity = (vectors[chosen] * scale) @ vectors.T
+        similarity = (vectors[chosen] * ranking.scale) @ vectors.T
         for query, row in zip(chosen, similarity, strict=True):
             kept = (own != own[query]) & ((kin != kin[query]) | (not apart))
-            scores = _expand_query(row[kept], vectors[kept], scale, expand) if expand else row[kept]
-            order = np.argsort(-scores, kind="stable")
+            order = ranking.order(vectors[query], row[kept], vectors[kept])
             relevance = (same == same[query])[kept][order]
             if relevance.any():
                 chance = float(relevance.mean())

@@ -20,6 +20,7 @@ from sst_retrieval.index.reader import Reader
 from sst_retrieval.index.vectors import Neighbours
 from sst_retrieval.search.query import Query, expand_query, make_query
 from sst_retrieval.search.retrieval import answer_query, make_hits, rank_regions, resolve_regions
+from sst_retrieval.search.shared_neighbours import rerank_hits, widen
 from sst_retrieval.types import Hit
 
 BATCH = 512
@@ -27,7 +28,7 @@ BATCH = 512
 
 ARGUMENTS: Mapping[str, Any] = {
     "like": None, "unlike": None, "vectors": None, "trait": None, "k": 12, "where": None, "weights": None,
-    "expand": 0, "among": None, "per": "specimen",
+    "expand": 0, "among": None, "per": "specimen", "rerank": 0,
 }  # fmt: skip
 """Of `search`, with their defaults."""
 
@@ -54,6 +55,7 @@ def search_many(
     expand: int = 0,
     among: Sequence[int] | npt.NDArray[np.int64] | None = None,
     per: str = "specimen",
+    rerank: int = 0,
     device: str = "cpu",
 ) -> Iterator[list[Hit]]:
     """Search with many queries: the same hits as `search` finds with one after the other, several times quicker.
@@ -74,6 +76,7 @@ def search_many(
         expand: as for `search`.
         among: as for `search`.
         per: as for `search`.
+        rerank: as for `search`.
         device: where regions are ruled out: "cpu", "cuda" (whole numbers are multiplied on the card, so the hits are
             the same), or "auto". One by one, a search always uses the CPU.
 
@@ -85,7 +88,8 @@ def search_many(
         ModelError: there is no such device.
     """
     shared = {
-        "trait": trait, "k": k, "where": where, "weights": weights, "expand": expand, "among": among, "per": per
+        "trait": trait, "k": k, "where": where, "weights": weights, "expand": expand, "among": among, "per": per,
+        "rerank": rerank,
     }  # fmt: skip
     yield from answer_many(reader, queries, _make_searches(reader, device), shared)
 
@@ -147,6 +151,15 @@ class _Batches:
 
     def answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Find the hits of each query."""
+        vectors = self._reader.vector_indexes
+        found = self._answer([widen(query) for query in queries])
+        return [
+            rerank_hits(query, hits, vectors) if query.rerank else hits
+            for query, hits in zip(queries, found, strict=True)
+        ]
+
+    def _answer(self, queries: Sequence[Query]) -> list[list[Hit]]:
+        """Find the hits of each query, the most similar first."""
         reader, answers = self._reader, dict[int, list[Hit]]()
         groups: dict[tuple[str, str | None, int], list[int]] = {}
         for number, query in enumerate(queries):

@@ -2,7 +2,8 @@
 
 1. Examples of one trait are averaged; what a hit should be unlike is subtracted, at half its weight (`UNLIKE_WEIGHT`).
 2. Examples of several traits ask for specimens that show all of them.
-3. A query can be expanded by its first hits: each becomes a further example (`ALPHA`).
+3. A query can be expanded by its first hits: each becomes a further example (`ALPHA`). Or its first hits are put into a
+   new order by their neighbours (`search.shared_neighbours`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ As a share, because similarities of vectors whose mean was subtracted are low ev
 their hits hardly count. The higher power keeps the first hit where it was found right already."""
 
 
+MAX_RERANK = 1000
+"""Most hits that are put into a new order: all of them, and as many more, are compared with each other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What is searched for.
@@ -49,6 +54,7 @@ class Query:
         weights: block -> weight, in the order of the blocks; of sum 1.
         among: int64 (n,), the only regions that may be hits; None if all may.
         per: "specimen", "photograph" or "individual": at most one hit of each.
+        rerank: so many of the first hits are put into a new order by shared neighbours; 0 leaves all as they are.
     """
 
     traits: Mapping[str, Sequence[QueryExample]]
@@ -58,6 +64,7 @@ class Query:
     weights: Mapping[str, float]
     among: npt.NDArray[np.int64] | None = None
     per: str = "specimen"
+    rerank: int = 0
 
     @property
     def weight_vector(self) -> Doubles:
@@ -78,6 +85,7 @@ def make_query(
     expand: int,
     among: Sequence[int] | npt.NDArray[np.int64] | None,
     per: str,
+    rerank: int,
 ) -> Query:
     """Check what a user gives to `Index.search`, which explains it, and make a query of it, not yet expanded.
 
@@ -88,6 +96,7 @@ def make_query(
         raise QueryError("give `like` (specimens of the index) or `vectors` (from another photograph)")
     if k < 1 or expand < 0:
         raise QueryError(f"k is {k} and expand {expand}; ask for at least 1 hit, together with 0 or more others")
+    check_rerank(rerank, expand)
     check_per(per)
     likes, unlikes = (_find_examples(reader, as_pairs(given or ()), trait) for given in (like, unlike))
     liked = [_stored_example(reader, *pair, goal=trait) for pair in likes]
@@ -104,7 +113,20 @@ def make_query(
         weights=dict(zip(reader.blocks, (shares / shares.sum()).tolist(), strict=True)),
         among=None if among is None else np.asarray(among, dtype=np.int64),
         per=per,
+        rerank=rerank,
     )
+
+
+def check_rerank(rerank: int, expand: int) -> None:
+    """Check how many of the first hits are put into a new order.
+
+    Raises:
+        QueryError: it is negative or too large, or the query is to be expanded, too.
+    """
+    if not 0 <= rerank <= MAX_RERANK:
+        raise QueryError(f"rerank is {rerank}; put 0 to {MAX_RERANK} of the first hits into a new order")
+    if rerank and expand:
+        raise QueryError("expand and rerank both find more of what the first hits are; choose one of them")
 
 
 def check_per(per: str) -> None:

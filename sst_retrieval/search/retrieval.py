@@ -5,7 +5,8 @@
 3. Regions of one trait are ranked by the weighted mean of the blocks' cosines, computed exactly; with several traits,
    individuals are ranked by the mean of the traits. Of a specimen the best region is the hit (`per`).
 4. Specimens that were searched with are no hits, on whatever photograph, and rejected masks are none either.
-5. With `expand`, the search is repeated with the query expanded by its first hits.
+5. With `expand`, the search is repeated with the query expanded by its first hits; with `rerank`, the first hits are
+   put into a new order (`search.shared_neighbours`).
 
 Functions of an index's reader; `search.index.Index` offers `search`, `vectors`, `described` and `patterns` as methods,
 so their docstrings leave the reader out.
@@ -25,6 +26,7 @@ from sst_retrieval.index.owner_lines import Owner
 from sst_retrieval.index.reader import Reader
 from sst_retrieval.index.vectors import FIRST_BOUNDS, Neighbours, VectorIndex
 from sst_retrieval.search.query import Pair, Query, check_per, expand_query, make_query
+from sst_retrieval.search.shared_neighbours import rerank_hits, widen
 from sst_retrieval.types import Doubles, Floats, Hit
 
 VECTORS_AT_ONCE = 8192
@@ -59,6 +61,7 @@ def search(
     expand: int = 0,
     among: Sequence[int] | npt.NDArray[np.int64] | None = None,
     per: str = "specimen",
+    rerank: int = 0,
 ) -> list[Hit]:
     """Find the specimens whose trait is most similar to a query.
 
@@ -80,10 +83,13 @@ def search(
             all of them. Any number of them is quicker than a predicate that lists them.
         per: "specimen": at most one hit a specimen, its best region, and none of a specimen that was searched with;
             "photograph" or "individual": the same of these, so that a specimen may be hit several times.
+        rerank: put so many of the first hits into a new order, those first whose own neighbours are the query's, too; 0
+            leaves them in the order of their similarities. More of the same kind come first; similarities stay those to
+            the query, so they no longer fall from hit to hit.
 
     Returns:
-        At most k hits, the most similar first; equals in order of the specimens' ids, those that were added to a large
-        index later (see `index.epochs`) behind the others.
+        At most k hits, the most similar first (but see `rerank`); equals in order of the specimens' ids, those
+        that were added to a large index later (see `index.epochs`) behind the others.
 
     Raises:
         QueryError: the query names something the index does not have.
@@ -100,6 +106,7 @@ def search(
         expand=expand,
         among=among,
         per=per,
+        rerank=rerank,
     )
     if expand:
         query = expand_query(query, answer_query(reader, replace(query, k=expand)), reader.vector_indexes)
@@ -107,7 +114,9 @@ def search(
 
 
 def answer_query(reader: Reader, query: Query) -> list[Hit]:
-    """Find the hits of a query, at most `query.k`, the most similar first."""
+    """Find the hits of a query, at most `query.k`, the most similar first, or as `query.rerank` orders them."""
+    if query.rerank:
+        return rerank_hits(query, answer_query(reader, widen(query)), reader.vector_indexes)
     catalog, wanted = reader.catalog, query.k
     while True:
         matches = rank_matches(replace(query, k=wanted), catalog, reader.vector_indexes)

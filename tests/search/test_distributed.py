@@ -39,6 +39,8 @@ ASKED: list[Mapping[str, Any]] = [
     {"like": ("S0700", "wing"), "weights": {"colour": 1, "shape": 0.2}},
     {"like": [("S0700", "wing"), ("S0701", "wing")], "unlike": ("S0702", "wing"), "k": 400},
     {"like": ("S0700", "wing"), "expand": 3},
+    {"like": ("S0700", "wing"), "rerank": 30},
+    {"like": [("S0007", "head"), ("S0007", "wing")], "rerank": 30},
     {"like": ("S0700", "wing"), "among": np.arange(0, COUNT, 7)},
     {"like": ("S0007", "head")},
     {"like": ("S0007", "head"), "trait": "wing"},

@@ -97,13 +97,13 @@ METHODS = {
         "(self, *, like: 'Pair | Sequence[Pair] | None' = None, unlike: 'Pair | Sequence[Pair] | None' = "
         "None, vectors: 'Floats | None' = None, trait: 'str | None' = None, k: 'int' = 12, where: 'str | "
         "None' = None, weights: 'Mapping[str, float] | None' = None, expand: 'int' = 0, among: 'Sequence[int]"
-        " | npt.NDArray[np.int64] | None' = None, per: 'str' = 'specimen') -> 'list[Hit]'"
+        " | npt.NDArray[np.int64] | None' = None, per: 'str' = 'specimen', rerank: 'int' = 0) -> 'list[Hit]'"
     ),
     "search_many": (
         "(self, queries: 'Iterable[Mapping[str, Any]]', *, trait: 'str | None' = None, k: 'int' = 12, where: "
         "'str | None' = None, weights: 'Mapping[str, float] | None' = None, expand: 'int' = 0, among: "
-        "'Sequence[int] | npt.NDArray[np.int64] | None' = None, per: 'str' = 'specimen', device: 'str' = "
-        "'cpu') -> 'Iterator[list[Hit]]'"
+        "'Sequence[int] | npt.NDArray[np.int64] | None' = None, per: 'str' = 'specimen', rerank: 'int' = 0, "
+        "device: 'str' = 'cpu') -> 'Iterator[list[Hit]]'"
     ),
     "sides": "(self, trait: 'str', *, where: 'str | None' = None, scale: 'Scale | None' = None) -> 'Any'",
     "silhouette": "(self, individual: 'str') -> 'Mask'",

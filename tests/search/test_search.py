@@ -382,13 +382,13 @@ def test_two_traits_asked_again_with_their_first_hit(index: Index) -> None:
         index.search(like=like, expand=-1)
 
 
-@pytest.mark.parametrize("expand", [0, 2])
-def test_what_is_scored_is_what_a_search_answers(index: Index, expand: int) -> None:
+@pytest.mark.parametrize("asked", [{}, {"expand": 2}, {"rerank": 20}, {"rerank": 100}], ids=str)
+def test_what_is_scored_is_what_a_search_answers(index: Index, asked: dict[str, int]) -> None:
     sexes = {each.id: each.metadata["sex"] for each in index.individuals()}
-    scores = score_retrieval(index, "sex", expand=expand).traits["wing"]
+    scores = score_retrieval(index, "sex", **asked).traits["wing"]
     precisions = []
     for name in index.vectors("wing")[0]:
-        hits = index.search(like=(name, "wing"), k=60, expand=expand)
+        hits = index.search(like=(name, "wing"), k=60, **asked)
         precisions.append(average_precision(np.array([sexes[hit.individual] == sexes[name] for hit in hits])))
     assert scores.mean_ap == pytest.approx(np.mean(precisions), abs=1e-9)
 
