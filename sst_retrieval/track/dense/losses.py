@@ -50,7 +50,9 @@ def compute_key_losses(network: Decoder, example: TrainingExample, rng: np.rando
     wanted = torch.zeros(example.labels.shape[-2:], dtype=torch.bool)
     wanted[rows : rows + CROP_SIDE // scale, columns : columns + CROP_SIDE // scale] = True
     _, shares = add_key_votes(network, example, wanted)
-    return {"votes": _compute_vote_loss(shares, example, wanted)}
+    loss = _compute_vote_loss(shares, example, wanted)
+    # Where no label of a support comes near the crop, no keys were compared, and the loss alone would have no gradient.
+    return {"votes": loss + 0 * network.keys.place}
 
 
 def _replace_key_votes(inputs: DecoderInputs) -> DecoderInputs:
