@@ -48,6 +48,20 @@ def iterate_masks(index: Index, specimen: str, labels: Path) -> Iterator[tuple[s
             yield "drawn", trait, drawn == index.trait_numbers[trait], region.frame
 
 
+def measure_confidences(index: Index) -> dict[str, float]:
+    """Compute the mean confidence of the masks of every trait."""
+    found = defaultdict(list)
+    for specimen in index.individuals():
+        for trait in index.traits:
+            try:
+                region = index.region(specimen.id, trait)
+            except QueryError:  # Its group's support does not show the trait.
+                continue
+            if region.present:
+                found[trait].append(region.confidence)
+    return {trait: float(np.mean(own)) for trait, own in found.items()}
+
+
 def describe_regions(index: Index, labels: Path, *, plain: bool) -> Vectors:
     """Describe every region by every method; with `plain`, on photographs without background."""
     embedder = load_embedder(index.settings["embedder"]["engine"], "auto")
@@ -91,6 +105,7 @@ def main() -> None:
         ridges = choose_shrinkage(load_embedder(index.settings["embedder"]["engine"], "auto"))
         found = describe_regions(index, options.labels, plain=options.without_background)
         values = column_values(index, options.relevant_by)
+        confidences = measure_confidences(index)
         for whose in ("drawn", "found"):
             rows, traits = [], []
             for method in ("trait", *methods):
@@ -101,6 +116,7 @@ def main() -> None:
                     column=options.relevant_by,
                     blocks=index.blocks,
                     shrinkage=ridges,
+                    confidences=confidences if whose == "found" else None,
                 )
                 traits = traits or list(scores)
                 rows.append(format_row(method, scores, traits))

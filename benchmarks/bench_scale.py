@@ -48,7 +48,7 @@ from sst_retrieval.index.query_vectors import QueryExample
 from sst_retrieval.index.store import Store
 from sst_retrieval.index.vector_files import load_faiss
 from sst_retrieval.index.vectors import VectorIndex
-from sst_retrieval.index.whitening import SHRINKAGE, SPREADS
+from sst_retrieval.index.whitening import SHRINKAGE, SPREADS, TRUST
 from sst_retrieval.search.index import open_index
 from sst_retrieval.types import Frame, Photograph, Region
 
@@ -166,7 +166,9 @@ class Made:
 def write_shards(path: Path, regions: int) -> dict[str, float]:
     """Make the shards of an index."""
     made = Made(regions)
-    store = Store.create(path, settings={"whitening": dict(SHRINKAGE), "spread": dict(SPREADS)}, blocks=BLOCKS)
+    store = Store.create(
+        path, settings={"whitening": dict(SHRINKAGE), "spread": dict(SPREADS), "trust": list(TRUST)}, blocks=BLOCKS
+    )
     spent = 0.0
     with store.lock():
         for start in range(0, regions, SHARD):

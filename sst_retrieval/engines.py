@@ -17,7 +17,7 @@ from sst_retrieval.errors import ModelError
 from sst_retrieval.find.contract import Finder
 from sst_retrieval.find.outlines import OutliningFinder, load_outliner
 from sst_retrieval.foregrounds.loading import load_foreground
-from sst_retrieval.index.whitening import SHRINKAGE, SHRINKAGE_WITH_HUE, SPREADS
+from sst_retrieval.index.whitening import SHRINKAGE, SHRINKAGE_WITH_HUE, SPREADS, TRUST
 from sst_retrieval.nets.weights import WEIGHTS
 from sst_retrieval.track.contract import Propagator
 
@@ -132,6 +132,7 @@ class Engines:
             "embedder": {"engine": self.names[1], **describe_embedder(self.embedder)},
             "whitening": dict(choose_shrinkage(self.embedder)),
             "spread": dict(SPREADS),
+            "trust": list(TRUST),
             "weights": {role: dict(about) for role, about in self.weights.items()},
         }
 

@@ -28,7 +28,15 @@ from sst_retrieval.evaluate.index_audit import measure_rim_colours
 from sst_retrieval.evaluate.retrieval import RetrievalScore, TraitVectors, retrieval_scores
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.masks import box
-from sst_retrieval.index.whitening import SHRINKAGE, SPREADS, TraitWhitening, block_slices, whiten
+from sst_retrieval.index.whitening import (
+    SHRINKAGE,
+    SPREADS,
+    TRUST,
+    TraitWhitening,
+    block_slices,
+    trust_outlines,
+    whiten,
+)
 from sst_retrieval.types import Floats, Frame, Mask, RGBImage, Scalar
 
 METHODS = ("crop", "photograph", "background", "outline", "mean colour")
@@ -76,6 +84,7 @@ def score(
     column: str,
     blocks: Mapping[str, int],
     shrinkage: Mapping[str, float] = SHRINKAGE,
+    confidences: Mapping[str, float] | None = None,
 ) -> dict[str, RetrievalScore]:
     """Score retrieval by one method, with every region as a query.
 
@@ -86,6 +95,7 @@ def score(
         column: name of the column.
         blocks: block name -> number of values of a trait's vector.
         shrinkage: block name -> ridge of the whitening of a trait's vectors (`Engines.recipe` names it).
+        confidences: trait -> mean confidence of its masks; without, as of masks that people drew.
 
     Returns:
         Trait -> its scores.
@@ -94,7 +104,8 @@ def score(
     for trait, own in described.items():
         names = sorted(own)
         vectors = np.stack([own[name] for name in names]).astype(np.float32)
-        regions[trait] = TraitVectors(names, Preparation.fit(method, vectors, blocks, shrinkage).apply(vectors))
+        prepared = Preparation.fit(method, vectors, blocks, shrinkage, (confidences or {}).get(trait, 1.0))
+        regions[trait] = TraitVectors(names, prepared.apply(vectors))
     widths = blocks if method == "trait" else {"all": next(iter(regions.values())).vectors.shape[1]}
     return dict(retrieval_scores(regions, values, column=column, blocks=block_slices(widths)).traits)
 
@@ -115,7 +126,12 @@ class Preparation:
 
     @classmethod
     def fit(
-        cls, method: str, vectors: Floats, blocks: Mapping[str, int], shrinkage: Mapping[str, float] = SHRINKAGE
+        cls,
+        method: str,
+        vectors: Floats,
+        blocks: Mapping[str, int],
+        shrinkage: Mapping[str, float] = SHRINKAGE,
+        confidence: float = 1.0,
     ) -> Self:
         """Estimate it from all regions of a trait.
 
@@ -124,9 +140,10 @@ class Preparation:
             vectors: float32 (N, d).
             blocks: block name -> number of values of a trait's vector.
             shrinkage: block name -> ridge of the whitening of a trait's vectors.
+            confidence: mean of the trait's masks; 1 of masks that people drew.
         """
         if method == "trait":
-            return cls(whiten(vectors.copy(), blocks, shrinkage, SPREADS))
+            return cls(whiten(vectors.copy(), blocks, shrinkage, trust_outlines(SPREADS, TRUST, confidence)))
         if method in NETWORK_METHODS:
             return cls(whiten(vectors.copy(), {"pattern": vectors.shape[1]}, SHRINKAGE, {}))
         if method == "outline":

@@ -45,7 +45,7 @@ from sst_retrieval.index.reviews import DECISIONS, Review, latest_reviews
 from sst_retrieval.index.shard_vectors import Places, count_openable, write_places
 from sst_retrieval.index.shards import is_old, read_notes, read_vectors
 from sst_retrieval.index.vector_files import write_vectors
-from sst_retrieval.index.whitening import whiten, write_whitening
+from sst_retrieval.index.whitening import trust_outlines, whiten, write_whitening
 from sst_retrieval.types import Floats, Skipped
 
 _ROWS = r"""SELECT {names}* EXCLUDE ({left_out}), file_row_number AS place,
@@ -112,6 +112,7 @@ def write_generation(
     blocks: Mapping[str, int],
     shrinkage: Mapping[str, float],
     spreads: Mapping[str, float],
+    trust: Sequence[float] = (),
     reviews: Sequence[Review] = (),
 ) -> list[str]:
     """Write the catalog and the vector files of a generation, and check them against each other.
@@ -125,6 +126,7 @@ def write_generation(
         blocks: block name -> number of values.
         shrinkage: block -> ridge of its whitening (see `index.whitening.SHRINKAGE`).
         spreads: block -> its spread, as a share of the pattern's (see `index.whitening.SPREADS`).
+        trust: how far outlines count by the confidence of their masks (see `index.whitening.TRUST`).
         reviews: the whole record, oldest first.
 
     Returns:
@@ -140,7 +142,7 @@ def write_generation(
         _write_catalog(connection, paths.folder, snapshot, skipped, reviews)
         columns = [(name, kind) for name, kind, *_ in connection.execute("DESCRIBE individuals").fetchall()]
         write_owners(paths.owners_folder, connection, [each for each in columns if each[0] not in INDIVIDUAL_COLUMNS])
-        traits = _write_vectors(connection, paths, number, shards, blocks, shrinkage, spreads)
+        traits = _write_vectors(connection, paths, number, shards, blocks, shrinkage, spreads, trust)
     verify_generation(paths, traits, blocks)
     return traits
 
@@ -222,12 +224,14 @@ def _write_vectors(
     blocks: Mapping[str, int],
     shrinkage: Mapping[str, float],
     spreads: Mapping[str, float],
+    trust: Sequence[float],
 ) -> list[str]:
     """Whiten the vectors of each trait and write them to its file, in order of region ids; return the traits."""
     fitted = {}
     with gather_vectors(connection, paths.folder, shards, sum(blocks.values())) as gathered:
         for trait, ids, vectors, places in gathered:
-            write_whitening(paths.whitening_file(trait), whiten(vectors, blocks, shrinkage, spreads))
+            own = trust_outlines(spreads, trust, _measure_confidence(connection, trait)) if trust else spreads
+            write_whitening(paths.whitening_file(trait), whiten(vectors, blocks, shrinkage, own))
             write_codes(*paths.code_files(trait), vectors, blocks)
             coded = paths.code_files(trait)[0].exists()
             write_vectors_or_places(SegmentPaths(paths.vector_folder), trait, ids, vectors, places if coded else None)
@@ -235,6 +239,14 @@ def _write_vectors(
     (next_id,) = connection.execute("SELECT coalesce(max(region_id) + 1, 0) FROM regions").fetchall()[0]
     write_epoch(paths, Epoch(number, fitted, next_id=next_id, shards=len(shards)), np.zeros(0, dtype=np.int64))
     return list(fitted)
+
+
+def _measure_confidence(connection: duckdb.DuckDBPyConnection, trait: str) -> float:
+    """Compute the mean confidence of the masks of a trait, the same to the last bit however many threads there are."""
+    sql = """SELECT "sst:confidence" AS own FROM region_rows WHERE "sst:trait" = ? AND "sst:present"
+             ORDER BY "sst:region" """
+    found = connection.execute(sql, [trait]).fetchnumpy()["own"]
+    return float(np.mean(found, dtype=np.float64)) if len(found) else 1.0
 
 
 @contextmanager

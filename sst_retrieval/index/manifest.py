@@ -34,7 +34,7 @@ SCHEMA_WITHOUT_REGION_ROWS = 4
 MAX_BYTES = 64_000_000
 """A larger manifest was not written by a build."""
 
-COMPARISON = ("whitening", "spread")
+COMPARISON = ("whitening", "spread", "trust")
 """Settings of a recipe that change no region, but how regions are compared: a generation is derived with them."""
 
 _ENTRIES = frozenset(("format", "schema", "recipe", "generation"))
@@ -250,6 +250,15 @@ def _parse_recipe(value: Any, name: str) -> Recipe:
             raise ValueError(f"{name}.settings.spread.{block} is not a number from 0")
         if not {block, "pattern"} <= blocks.keys():
             raise ValueError(f"{name}.settings.spread names {block!r}, which is no block, or there is no pattern")
+    trust = settings.get("trust", [])
+    if trust and not (
+        isinstance(trust, list)
+        and len(trust) == 3
+        and all(type(limit) in (int, float) for limit in trust)
+        and trust[0] < trust[1]
+        and 0 <= trust[2] <= 1
+    ):
+        raise ValueError(f"{name}.settings.trust is not two limits, the lower one first, and a share")
     return Recipe(settings, blocks, _number(fields["first_shard"], f"{name}.first_shard", 0))
 
 

@@ -769,6 +769,7 @@ class Store:
                 reviews=self.reviews(),
                 shrinkage=recipe.settings.get("whitening", {}),
                 spreads=recipe.settings.get("spread", {}),
+                trust=recipe.settings.get("trust", ()),
             )
 
     def _rewrite_shards(self, shards: Sequence[Path]) -> list[Path]:

@@ -422,6 +422,9 @@ CHANGES: dict[str, Callable[[dict], object]] = {
     "an unknown entry above": lambda m: m.update(colour="red"),
     "a list for whitening": lambda m: m["recipe"]["settings"].update(whitening=[1]),
     "the spread of no block": lambda m: m["recipe"]["settings"].update(spread={"scent": 1.0}),
+    "one limit of trust": lambda m: m["recipe"]["settings"].update(trust=[0.5]),
+    "limits of trust the wrong way": lambda m: m["recipe"]["settings"].update(trust=[0.9, 0.5, 0.2]),
+    "text for trust": lambda m: m["recipe"]["settings"].update(trust="much"),
     "a list for a spread": lambda m: m["recipe"]["settings"].update(spread={"shape": [1]}),
 }
 

@@ -86,7 +86,12 @@ def test_settings_of_any_form_are_compared(odd: Mapping[str, Any]) -> None:
 
 def test_how_regions_are_compared_is_no_other_model(tmp_path: Path) -> None:
     stored = {"embedder": "invented", "whitening": {"pattern": 1.0}}
-    requested = {"embedder": "invented", "whitening": {"pattern": 2.0}, "spread": {"shape": 1.0}}
+    requested = {
+        "embedder": "invented",
+        "whitening": {"pattern": 2.0},
+        "spread": {"shape": 1.0},
+        "trust": [0.5, 0.9, 0.1],
+    }
     assert same_settings(stored, requested)
     require_same(tmp_path, stored, requested)
     adopted = adopt_comparison(Recipe(stored, {"pattern": 4, "shape": 2}, 3), requested)

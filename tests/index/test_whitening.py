@@ -270,3 +270,45 @@ def test_an_index_keeps_its_similarities_until_a_build_fits_them_anew(tmp_path: 
     again, note = build()
     assert note == ""
     np.testing.assert_array_equal(again, fitted)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "share"), [(0.3, 0.2), (0.6, 0.2), (0.725, 0.6), (0.85, 1.0), (0.97, 1.0)], ids=str
+)
+def test_outlines_count_as_far_as_their_masks_are_trusted(tmp_path: Path, confidence: float, share: float) -> None:
+    names = [f"S{number:02d}" for number in range(40)]
+    raw, _ = crossed_blocks(len(names))
+    # Half of the masks are surer than the mean, half less sure.
+    regions = [
+        a_region(name, vector=vector, confidence=confidence + (0.03 if number % 2 else -0.03))
+        for number, (name, vector) in enumerate(zip(names, raw, strict=True))
+    ]
+    asked = {**SETTINGS, "whitening": {"pattern": 1000.0}, "spread": {"shape": 1.0}, "trust": [0.6, 0.85, 0.2]}
+    built(tmp_path / "index", regions, a_collection(names), settings=asked)
+    with open_index(tmp_path / "index") as index:
+        vectors = index.vectors("wing")[1]
+        np.testing.assert_allclose(index.region(names[4], "wing").vector, raw[4], atol=1e-5)
+    blocks = whitening.block_slices(BLOCKS)
+    spreads = {name: whitening.measure_spread(vectors[:, part]) for name, part in blocks.items()}
+    assert spreads["shape"] == pytest.approx(share * spreads["pattern"], rel=2e-3)
+
+
+def test_an_index_without_trust_trusts_all_masks(tmp_path: Path) -> None:
+    names = [f"S{number:02d}" for number in range(40)]
+    raw, _ = crossed_blocks(len(names))
+    regions = [a_region(name, vector=vector, confidence=0.1) for name, vector in zip(names, raw, strict=True)]
+    stored = {**SETTINGS, "whitening": {"pattern": 1000.0}, "spread": {"shape": 1.0}}
+    requested = {**stored, "trust": [0.6, 0.85, 0.2]}
+    store = built(tmp_path / "index", regions, a_collection(names), settings=stored)
+    shape = whitening.block_slices(BLOCKS)["shape"]
+    spreads = []
+    for refit in (None, False, True):
+        if refit is not None:
+            with store.lock():
+                store.require_same_model(requested)
+                store.commit(a_collection(names), numbers={"wing": 7}, provenance={}, refit=refit)
+            assert ("--refit" in "".join(store.notes)) is not refit
+        with open_index(tmp_path / "index") as index:
+            spreads.append(whitening.measure_spread(index.vectors("wing")[1][:, shape]))
+    assert spreads[0] == spreads[1]
+    assert spreads[2] == pytest.approx(0.2 * spreads[0], rel=2e-3)
