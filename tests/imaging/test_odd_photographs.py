@@ -273,6 +273,23 @@ def test_animations_are_noted(tmp_path: Path) -> None:
         assert np.abs(images.read_image(path).astype(int) - beetle()).mean() < 12
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 8}], ids=str)
+def test_a_lost_block_in_the_middle_of_a_jpeg_is_said(tmp_path: Path, mode: str, options: dict[str, Any]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (240, 320, 3)).astype(np.uint8)
+    whole = saved(Image.fromarray(pixels).convert(mode), tmp_path / "whole.jpg", **options)
+    assert notes_of(whole) == ""
+    data = bytearray(whole.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4096] = bytes(4096)
+    damaged = tmp_path / "damaged.jpg"
+    damaged.write_bytes(data)
+    assert "its data are damaged (" in notes_of(damaged)
+    filled = tmp_path / "filled.jpg"  # As some cameras do.
+    filled.write_bytes(whole.read_bytes()[:-2] + bytes(300) + whole.read_bytes()[-2:] + bytes(1000))
+    assert notes_of(filled) == ""
+
+
 # -------------------------------------------------------------------------------------------- phones and cameras
 
 
