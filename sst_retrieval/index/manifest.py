@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from sst_retrieval.errors import IndexFolderError, ModelMismatchError
 from sst_retrieval.index.checksums import FileChecksum, find_unreadable, hash_json, is_sha256, parse_json
+from sst_retrieval.index.paths import explain_no_index
 
 FORMAT = "sst-retrieval index"
 SCHEMA = 5
@@ -197,7 +198,7 @@ def _read_fields(path: Path) -> Any:
     if wrong == "is missing":
         if path.with_name("manifest.backup.json").is_file() and path.name == "manifest.json":
             raise IndexFolderError(f"{path} is missing; {repair_advice(folder)}")
-        raise IndexFolderError(f"{folder} is not an index; make one with: sst-retrieval build")
+        raise IndexFolderError(explain_no_index(folder))
     if wrong is not None:
         raise IndexFolderError(f"{path} {wrong}; {repair_advice(folder)}")
     try:

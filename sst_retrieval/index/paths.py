@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.errors import IndexFolderError, list_names
 from sst_retrieval.files import UNFINISHED, file_name, is_inside
 
 
@@ -326,3 +326,24 @@ def _select_numbered(found: Iterable[Path], path_of: Callable[[int], Path]) -> d
     """Select the paths whose name is a number as this program writes it: number -> path."""
     numbers = {path: int(path.stem) for path in found if path.stem.isdecimal()}
     return {number: path for path, number in numbers.items() if path == path_of(number)}
+
+
+def explain_no_index(folder: Path) -> str:
+    """Say that a path is no index, and where one is meant probably: in the folder, or around it."""
+    said = f"{folder} is not an index"
+    if folder.is_file():
+        return f"{said} but a file; name the folder that sst-retrieval build made"
+    try:
+        within = (
+            sorted(each for each in folder.iterdir() if IndexPaths(each).manifest_file.is_file())
+            if folder.is_dir()
+            else []
+        )
+    except OSError:
+        within = []
+    around = next((each for each in folder.absolute().parents if IndexPaths(each).manifest_file.is_file()), None)
+    if within:
+        return f"{said}, but holds {list_names([str(each) for each in within])}; name that"
+    if around is not None:
+        return f"{said} but lies in one; name {around}"
+    return f"{said}{'' if folder.exists() else ' and does not exist'}; make one with: sst-retrieval build"

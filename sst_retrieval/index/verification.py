@@ -26,7 +26,7 @@ from sst_retrieval.index.duck import quote_text
 from sst_retrieval.index.epochs import open_vectors, read_epoch, read_removed_ids
 from sst_retrieval.index.manifest import Generation, Manifest, read_manifest
 from sst_retrieval.index.old_pictures import check_old_picture, has_old_pictures, list_old_pictures
-from sst_retrieval.index.paths import IndexPaths
+from sst_retrieval.index.paths import IndexPaths, explain_no_index
 from sst_retrieval.index.picture_pack import find_faults, get_journal, mend
 from sst_retrieval.index.reviews import hash_record, parse_review, read_record, split_record
 from sst_retrieval.index.shard_checksums import ShardChecksum, scan_shard_checksums
@@ -107,7 +107,7 @@ def verify_index(path: Path) -> Verification:
         IndexFolderError: the folder is not an index, is of a newer version, or a link leads out of it.
     """
     if not Store.exists(path):
-        raise IndexFolderError(f"{path} is not an index; make one with: sst-retrieval build")
+        raise IndexFolderError(explain_no_index(path))
     paths, found = IndexPaths(path), Verification()
     for part in (
         *(paths.manifest_file, paths.manifest_backup, paths.decisions_file, paths.pictures_file),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import threading
@@ -206,11 +207,21 @@ def test_a_folder_with_other_things_is_not_used(tmp_path: Path) -> None:
         Store.create(tmp_path, settings={}, blocks=BLOCKS)
     with pytest.raises(IndexFolderError, match=r"not an index.*sst-retrieval build"):
         Store.open(tmp_path)
-    with pytest.raises(IndexFolderError, match="not an index"):
+    with pytest.raises(IndexFolderError, match="not an index and does not exist"):
         Store.open(tmp_path / "nowhere")
-    with pytest.raises(IndexFolderError, match="not an index"):
+    with pytest.raises(IndexFolderError, match="not an index but a file"):
         Store.open(tmp_path / "thesis.tex")
     assert not Store.exists(tmp_path)
+
+
+def test_an_index_in_or_around_the_named_folder_is_pointed_to(tmp_path: Path) -> None:
+    index = tmp_path / "beetles"
+    Store.create(index, settings={}, blocks=BLOCKS)
+    (index / "inside").mkdir()
+    with pytest.raises(IndexFolderError, match=f"not an index, but holds {re.escape(str(index))}; name that"):
+        Store.open(tmp_path)
+    with pytest.raises(IndexFolderError, match=f"lies in one; name {re.escape(str(index))}$"):
+        Store.open(index / "inside")
 
 
 def test_a_question_mark_in_the_path_is_named_at_once(tmp_path: Path) -> None:
