@@ -65,15 +65,17 @@ def main(
     sizes = {each.id: measure_label(each, labels, number) for members in labelled.values() for each in members}
     support_of = {(split.draw, target.id): split.supports[0].id for split in splits for target in split.targets}
     scores = run_protocol(collection, labels, numbers, load_propagator(propagator), draws=draws, seed=seed)
-    alike, larger, smaller = [], [], []
+    alike, larger, smaller, nothing = [], [], [], []
     for trial in scores.trials:
         ratio = sizes[trial.specimen] / sizes[support_of[trial.draw, trial.specimen]]
-        (larger if ratio > factor else smaller if ratio * factor < 1 else alike).append(trial)
+        kind = larger if ratio > factor else smaller if ratio * factor < 1 else alike
+        (kind if ratio else nothing).append(trial)
     typer.echo("| labels | masks | mean IoU | lost | surest lost one |\n|---|---|---|---|---|")
     typer.echo(write_row("all", list(scores.trials)))
     typer.echo(write_row("drawn alike", alike))
     typer.echo(write_row("more drawn on the target", larger))
     typer.echo(write_row("less drawn on the target", smaller))
+    typer.echo(write_row("nothing drawn on the target", nothing))
 
 
 if __name__ == "__main__":
