@@ -32,7 +32,7 @@ from sst_retrieval.imaging.foreground import blend_with_grey, foreground_coverag
 from sst_retrieval.imaging.masks import box
 from sst_retrieval.types import BLOCKS, FeatureGrid, Floats, Frame, Mask, MaskStack, RGBImage
 
-VERSION = 5
+VERSION = 6
 """Changes whenever the same photograph and mask would give another vector."""
 
 

@@ -200,6 +200,38 @@ def test_a_pair_that_hangs_together_is_still_described_one_by_one() -> None:
     assert cosine(apart, joined) > cosine(apart, compute_shape_block(other, frame)) + 0.1
 
 
+@pytest.mark.parametrize("side", [240, 480], ids=["wide", "narrow on its specimen"])
+@pytest.mark.parametrize("shift", [-8, 0, 8])
+def test_a_pair_is_cut_at_its_own_axis_wherever_the_pose_puts_the_midline(shift: int, side: int) -> None:
+    """The pose is an estimate: with a midline eight pixels beside the body a pair is still a pair."""
+    frame = frames.square_frame((120 + shift, 100), side, 0)
+    true = frames.square_frame((120, 100), side, 0)
+    apart = compute_shape_block(wings(0), true)
+    assert cosine(apart, compute_shape_block(wings(22), frame)) > 0.91
+
+
+def test_between_no_neck_and_a_thin_one_there_is_no_jump() -> None:
+    frame = frames.square_frame((120, 100), 480, 0)
+    blocks = []
+    for notch in range(0, 44, 2):
+        mask = np.zeros(SIZE, dtype=bool)
+        mask[60:140, 70:170] = True
+        mask[60 : 60 + notch, 112:128] = mask[140 - notch : 140, 112:128] = False
+        blocks.append(compute_shape_block(mask, frame))
+    assert min(cosine(one, following) for one, following in pairwise(blocks)) > 0.93
+    assert cosine(blocks[0], blocks[-1]) < 0.9  # One square in the end became two bars.
+
+
+def test_a_spur_does_not_turn_the_grid() -> None:
+    """A strip of the body beside a wing: by the second moments of all of it the axis would turn by 12 degrees."""
+    frame = frames.square_frame((120, 100), 240, 0)
+    wing = drawn([(130, 90), (220, 60), (225, 100), (140, 120)])
+    marred = wing.copy()
+    marred[100:170, 130:138] = True
+    axis = slice(0, SHAPE_DIM // 2)
+    assert cosine(compute_shape_block(wing, frame)[axis], compute_shape_block(marred, frame)[axis]) > 0.95
+
+
 def test_from_a_single_piece_to_a_pair_there_is_no_jump() -> None:
     frame = frames.square_frame((120, 100), 240, 0)
     blocks = []
