@@ -34,7 +34,8 @@ PROPAGATORS: Mapping[str, str] = {
     "tracker": "dense matching, whose doubtful masks a small SAM 2 of our own corrects: no download, but slower",
     "dense+mobile_sam": "dense matching, whose masks MobileSAM draws anew where the supports say that it is better "
     "(extra mobilesam)",
-    "dense+mobile_sam@FILE": "the same, with weights in a file of your own",
+    "tracker+mobile_sam": "the same after the tracker: slower, better on beetles (extra mobilesam)",
+    "dense+mobile_sam@FILE": "with weights in a file of your own; tracker+mobile_sam@FILE likewise",
     "sam2-video": "SAM 2 over each group as one long video, in the table's order; a mask depends on fifteen before it",
 }
 """Propagators that come with the program -> what they are, in a few words."""
@@ -251,6 +252,9 @@ class _SharedTrunk:
 def _make_propagator(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:
     if options.second_look and (name not in ("dense", "matching") or options.adapters):
         raise ModelError("only the propagators dense and matching, without an --adapter, take a --second-look")
+    found, plus, drawer = name.partition("+")
+    if plus and found in ("dense", "tracker") and drawer.partition("@")[0] == "mobile_sam":
+        return _make_redrawn(found, drawer, trunk, options)
     if name in ("sam2", "dense+sam2", "tracker", "sam2-video"):
         return _make_sam2(name, trunk, options)
     if name == "sam2-transformers":
@@ -273,8 +277,6 @@ def _make_propagator(name: str, trunk: _SharedTrunk, options: ModelOptions) -> P
             return cast(Propagator, SecondLookPropagator(dense))
         # Not quite a Propagator to a type checker: it takes no memory but its own, and is given no other.
         return cast(Propagator, dense)
-    if name == "dense+mobile_sam" or name.startswith("dense+mobile_sam@"):
-        return _make_redrawn(name, trunk, options)
     if options.trunk is not None:
         raise ModelError(f"the propagator {name} takes no --trunk; dense, matching, tracker and dense+sam2 do")
     custom: Propagator = _load_custom(name, "propagator", PROPAGATORS, Propagator, trunk.device)
@@ -295,16 +297,20 @@ def _make_dense(trunk: _SharedTrunk, options: ModelOptions, *, decoded: bool) ->
     return DensePropagator(trunk=network, matching_trunk=other, decoder=decoder)
 
 
-def _make_redrawn(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:
+def _make_redrawn(found: str, drawer: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:
+    """Make a propagator whose masks MobileSAM draws anew: `found` is another's name, `drawer` is mobile_sam[@FILE]."""
     from sst_retrieval.nets.mobile_sam import MobileSam  # Here, because they load PyTorch.
     from sst_retrieval.track.redrawn import RedrawnPropagator
 
-    _, at, file = name.partition("@")
+    _, at, file = drawer.partition("@")
     if at and not file:
-        raise ModelError(f"the propagator {name} names no file; say dense+mobile_sam@mobile_sam.pt")
-    drawer = MobileSam(Path(file).expanduser() if file else None, trunk.device)
-    found = cast(Propagator, _make_dense(trunk, options, decoded=True))
-    return cast(Propagator, RedrawnPropagator(found, drawer))
+        raise ModelError(f"the propagator {found}+{drawer} names no file; say {found}+mobile_sam@mobile_sam.pt")
+    if options.adapters:
+        raise ModelError(
+            f"the propagator {found}+mobile_sam takes no --adapter; dense, tracker, sam2 and dense+sam2 do"
+        )
+    network = MobileSam(Path(file).expanduser() if file else None, trunk.device)
+    return cast(Propagator, RedrawnPropagator(_make_propagator(found, trunk, options), network))
 
 
 def _make_sam2(name: str, trunk: _SharedTrunk, options: ModelOptions) -> Propagator:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sst_retrieval.imaging.pyramid import Pyramid, mask_pyramid
-from sst_retrieval.types import Floats, Frame, Mask, MaskStack, RGBImage
+from sst_retrieval.types import Box, Floats, Frame, Mask, MaskStack, RGBImage
 
 
 def pose_hypotheses(frame: Frame, turns: int) -> list[Frame]:
@@ -186,6 +186,25 @@ def unwarp_masks(soft: Floats, frame: Frame, size: tuple[int, int], *, threshold
         )
         mask[y0:y1, x0:x1] = np.asarray(window) > threshold
     return masks
+
+
+def unwarp_soft(soft: Floats, frame: Frame, box: Box) -> Floats:
+    """Bring one soft mask of a frame back to a part of the photograph, by bilinear sampling, as `unwarp_masks` does.
+
+    Args:
+        soft: float32 (S, S), 0..1, inside the frame.
+        frame: the frame it was made in.
+        box: the part, (x0, y0, x1, y1) in pixels of the photograph.
+
+    Returns:
+        float32 (y1 - y0, x1 - x0); 0 outside the frame.
+    """
+    x0, y0, x1, y1 = box
+    a, b, c, d, e, f = (value * soft.shape[-1] for value in frame.matrix)
+    data = (a, b, a * x0 + b * y0 + c, d, e, d * x0 + e * y0 + f)
+    picture = Image.fromarray(np.ascontiguousarray(soft, dtype=np.float32))
+    part = picture.transform((x1 - x0, y1 - y0), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+    return np.array(part, dtype=np.float32)
 
 
 def _as_matrix(frame: Frame) -> npt.NDArray[np.float64]:

@@ -124,7 +124,7 @@ class EncodedPhotograph:
     def draw(
         self,
         box: Box,
-        mask: Mask,
+        mask: Mask | Floats,
         inside: Sequence[tuple[float, float]] = (),
         outside: Sequence[tuple[float, float]] = (),
     ) -> list[tuple[Box, Floats]]:
@@ -132,7 +132,7 @@ class EncodedPhotograph:
 
         Args:
             box: (x0, y0, x1, y1) in pixels of the photograph.
-            mask: bool (y1 - y0, x1 - x0).
+            mask: bool (y1 - y0, x1 - x0); or float32, 0..1, how sure each pixel is.
             inside: points (x, y) in pixels of the photograph that are meant.
             outside: points that are not.
 
@@ -162,10 +162,10 @@ class EncodedPhotograph:
         """Return pixels of what the network sees for a pixel of the photograph, (down, right)."""
         return self.seen[0] / self.size[0], self.seen[1] / self.size[1]
 
-    def _shrink(self, box: Box, mask: Mask) -> Floats:
+    def _shrink(self, box: Box, mask: Mask | Floats) -> Floats:
         """Return a mask as a prompt: float32 (256, 256), -8 outside to 8 inside, by how much of each cell it covers."""
         whole = np.zeros(self.size, np.uint8)
-        whole[box[1] : box[3], box[0] : box[2]] = mask * np.uint8(255)
+        whole[box[1] : box[3], box[0] : box[2]] = np.rint(mask * np.float32(255))
         rows, columns = (max(1, round(edge * GRID / SIDE)) for edge in self.seen)
         share = np.asarray(Image.fromarray(whole).resize((columns, rows), Image.Resampling.BOX), np.float32) / 255
         prompt = np.full((GRID, GRID), -CERTAIN, np.float32)

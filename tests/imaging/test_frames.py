@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from sst_retrieval.imaging import frames
 from sst_retrieval.imaging.pyramid import Pyramid, mask_pyramid
-from sst_retrieval.types import Frame, Mask, RGBImage
+from sst_retrieval.types import Box, Frame, Mask, RGBImage
 
 IDENTITY = Frame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
 
@@ -146,6 +146,18 @@ def test_masks_of_a_frame_come_back_to_their_very_pixels() -> None:
     expected = np.zeros((90, 100), dtype=bool)
     expected[33:35, 60:66] = True  # The square begins at (50, 30).
     assert np.array_equal(drawn, expected)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 150, 110), (40, 20, 97, 83), (75, 0, 76, 110)])
+def test_a_soft_mask_comes_back_as_sure_as_the_mask_is_that_comes_back(box: Box) -> None:
+    frame = frames.square_frame((70, 50), 170, 0.7)
+    soft = frames.warp_mask(blob(110, 150, 3), frame, 64) * np.float32(0.9)
+    (mask,) = frames.unwarp_masks(soft[None], frame, (110, 150))
+    x0, y0, x1, y1 = box
+    sure = frames.unwarp_soft(soft, frame, box)
+    assert sure.shape == (y1 - y0, x1 - x0)
+    assert np.array_equal(sure > 0.5, mask[y0:y1, x0:x1])
+    assert 0 <= sure.min() <= sure.max() <= np.float32(0.9) + 1e-5
 
 
 def test_what_a_frame_holds_beyond_the_photograph_is_left_out() -> None:

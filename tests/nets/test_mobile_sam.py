@@ -148,6 +148,9 @@ def test_a_mask_covers_the_cells_that_it_lies_in() -> None:
     assert (prompt[21:30, 10:15] == 8).all()
     assert np.allclose(prompt[20, 10:15], 0, atol=0.05)  # Half covered.
     assert (prompt == -8).sum() == GRID * GRID - 50
+    sure = encoded._shrink((20, 41, 30, 60), np.full((19, 10), 0.75, np.float32))
+    assert np.allclose(sure[21:30, 10:15], 4, atol=0.1)
+    assert np.array_equal(encoded._shrink((20, 41, 30, 60), np.ones((19, 10), np.float32)), prompt)
 
 
 @needs_code

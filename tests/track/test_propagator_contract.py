@@ -17,6 +17,7 @@ from sst_retrieval.collection.specimens import read_collection
 from sst_retrieval.engines import ModelOptions, load_engines
 from sst_retrieval.imaging.images import read_image
 from sst_retrieval.nets import mobile_sam
+from sst_retrieval.nets.torchvision_shim import ensure_torchvision
 from sst_retrieval.track.contract import Memory, Propagator
 from sst_retrieval.types import Propagated, RGBImage, Support
 
@@ -29,14 +30,15 @@ def small_sam2(name: str) -> Propagator:
         return load_engines(name, "fakes:FakeEmbedder", "cpu", options).propagator
 
 
-def redrawn() -> Propagator:
+def redrawn(found: str) -> Propagator:
     """Masks drawn anew by a MobileSAM that was never trained."""
+    ensure_torchvision()  # Before mobile_sam, which imports it.
     pytest.importorskip("mobile_sam")
     torch.manual_seed(7)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "mobile_sam.pt"
         torch.save(mobile_sam.import_builder()().state_dict(), checkpoint)
-        name = f"dense+mobile_sam@{checkpoint}"
+        name = f"{found}+mobile_sam@{checkpoint}"
         return load_engines(name, "fakes:FakeEmbedder", "cpu").propagator
 
 
@@ -48,7 +50,8 @@ PROPAGATORS: dict[str, Callable[[], Propagator]] = {
     "tracker": lambda: load_engines("tracker", "fakes:FakeEmbedder", "cpu").propagator,
     "sam2": functools.partial(small_sam2, "sam2"),
     "dense+sam2": functools.partial(small_sam2, "dense+sam2"),
-    "dense+mobile_sam": redrawn,
+    "dense+mobile_sam": functools.partial(redrawn, "dense"),
+    "tracker+mobile_sam": functools.partial(redrawn, "tracker"),
     "fake": lambda: load_engines("fakes:FakeTracker", "fakes:FakeEmbedder", "cpu").propagator,
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -15,11 +15,14 @@ from sst_retrieval.imaging.masks import iou
 from sst_retrieval.track.contract import Propagator
 from sst_retrieval.track.redrawn import (
     AGREEMENT,
+    CHANGED_BRIGHTNESS,
     Point,
     RedrawnPropagator,
+    change_support,
     displace_masks,
     find_box,
     find_points,
+    mix,
     settle,
 )
 from sst_retrieval.types import Box, Floats, Frame, Mask, MaskStack, Propagated, RGBImage, Support
@@ -53,6 +56,7 @@ class Seer:
         default_factory=lambda: {"name": "Seer", "file": "none", "sha256": "ab" * 32, "licence": "MIT"}
     )
     blind: bool = False
+    certainty: float = 3.0
     prompts: list[tuple[Box, int, int]] = field(default_factory=list)
     encoded: int = 0
 
@@ -67,35 +71,58 @@ class SeenBySeer:
     image: RGBImage
 
     def draw(
-        self, box: Box, mask: Mask, inside: Sequence[Point] = (), outside: Sequence[Point] = ()
+        self, box: Box, mask: Mask | Floats, inside: Sequence[Point] = (), outside: Sequence[Point] = ()
     ) -> list[tuple[Box, Floats]]:
         x0, y0, x1, y1 = box
         assert mask.shape == (y1 - y0, x1 - x0)
         for x, y in inside:
-            assert mask[int(y) - y0, int(x) - x0]
+            assert mask[int(y) - y0, int(x) - x0] > 0.5
         self.seer.prompts.append((box, len(inside), len(outside)))
-        grey = np.bincount(self.image[y0:y1, x0:x1, 0][mask]).argmax()
+        grey = np.bincount(self.image[y0:y1, x0:x1, 0][mask > 0.5]).argmax()
         drawn = self.image[..., 0] == grey
         if self.seer.blind:
             drawn = ndimage.binary_dilation(drawn, iterations=8)
         height, width = drawn.shape
-        nothing = np.full((2, 2), -1, np.float32)
-        return [((0, 0, 2, 2), nothing), ((0, 0, width, height), np.where(drawn, 3, -3).astype(np.float32))]
+        nothing, certainty = np.full((2, 2), -1, np.float32), self.seer.certainty
+        return [
+            ((0, 0, 2, 2), nothing),
+            ((0, 0, width, height), np.where(drawn, certainty, -certainty).astype(np.float32)),
+        ]
 
 
 @dataclass
 class Answering:
-    """A propagator with given answers."""
+    """A propagator with given answers on photographs; on a changed one of the support it sees greys.
+
+    Attributes:
+        slip: pixels by which its masks reach over the rims of greys.
+    """
 
     answer: Propagated
     name: str = "answering"
     concurrent: bool = True
+    slip: int = 60
 
     def remember(self, supports: Sequence[Support]) -> Support:
         return supports[0]
 
     def propagate(self, memory: object, images: Sequence[RGBImage]) -> list[Propagated]:
-        return [self.answer for _ in images]
+        return [self.answer if image.shape[:2] == SIZE else self._see(image) for image in images]
+
+    def _see(self, image: RGBImage) -> Propagated:
+        grey = image[..., 0] / CHANGED_BRIGHTNESS
+        masks = [ndimage.binary_dilation(abs(grey - wanted) < 12, iterations=self.slip) for wanted in (100, 150)]
+        return answer(masks, [0.5, 0.5])
+
+
+@dataclass
+class SoftlyAnswering(Answering):
+    """The same, which knows how sure every pixel of its masks is."""
+
+    soft: Floats = field(default_factory=lambda: np.zeros((2, 320, 320), np.float32))
+
+    def propagate_softly(self, memory: object, images: Sequence[RGBImage]) -> list[tuple[Propagated, Floats]]:
+        return [(found, self.soft) for found in self.propagate(memory, images)]
 
 
 def make_support() -> Support:
@@ -135,6 +162,53 @@ def test_a_trait_that_does_not_come_back_on_the_support_stays() -> None:
     (same,) = propagator.propagate(memory, [paint([LEFT, RIGHT])])
     assert same is found
     assert seer.encoded == 1  # The support; a photograph without a doubtful mask is not encoded.
+
+
+def test_a_trait_whose_rim_the_propagator_itself_finds_better_is_never_drawn_anew() -> None:
+    """The drawer reaches over every rim by 8 pixels; the propagator by hardly any on the changed photograph."""
+    found = answer([POOR, RIGHT], [0.2, 0.2])
+    for slip, worth in ((1, False), (60, True)):
+        propagator = RedrawnPropagator(Answering(found, slip=slip), Seer(blind=True))
+        memory = propagator.remember([make_support()])
+        assert (memory.qualities > 0.3).all() == worth
+        assert (memory.qualities == 0).all() != worth
+        (redrawn,) = propagator.propagate(memory, [paint([LEFT, RIGHT])])
+        assert (redrawn is found) != worth
+
+
+def test_the_changed_photograph_shows_what_its_masks_say() -> None:
+    changed = change_support(make_support())
+    assert changed.image.shape[0] == changed.image.shape[1] == changed.masks.shape[1]
+    for mask, grey in zip(changed.masks, (100, 150), strict=True):
+        inner = ndimage.binary_erosion(mask, iterations=6)
+        assert inner.any()
+        assert abs(changed.image[inner][:, 0] - grey * CHANGED_BRIGHTNESS).max() <= 2
+        outer = ndimage.binary_dilation(mask, iterations=8) & ~ndimage.binary_dilation(mask, iterations=7)
+        assert changed.image[outer][:, 0].max() < 5
+
+
+def test_a_rim_moves_where_the_propagator_is_unsure_of_it() -> None:
+    sure = np.array([[1, 1, 0.6, 0.4, 0, 0]], np.float32)
+    assert (mix(sure, np.array([[9, 0, -9, 9, 9, -9]], np.float32)) > 0).tolist() == [[1, 1, 0, 1, 1, 0]]
+    doubting = np.array([[-1, -1, -1, 1, 1, 1]], np.float32)
+    assert (mix(sure, doubting) > 0).tolist() == [[1, 1, 0, 1, 0, 0]]
+
+
+def test_masks_are_mixed_with_those_of_a_propagator_that_knows_how_sure_it_is() -> None:
+    """The drawer wants the whole disc; the propagator is sure that its upper half is none, or is not."""
+    half = LEFT.copy()
+    half[:56] = False
+    twice = np.pad(half, ((0, 40), (0, 0))).repeat(2, axis=0).repeat(2, axis=1).astype(np.float32)
+    frame = Frame((1 / 160, 0, 0, 0, 1 / 160, 0))
+    found = replace(answer([half, RIGHT], [0.1, 1.0]), frame=frame)
+    masks = []
+    for most in (1.0, 0.6):
+        soft = np.stack([np.clip(twice, 1 - most, most), np.zeros_like(twice)])
+        propagator = RedrawnPropagator(SoftlyAnswering(found, soft=soft), Seer(certainty=1.0))
+        (redrawn,) = propagator.propagate(propagator.remember([make_support()]), [paint([LEFT, RIGHT])])
+        masks.append(redrawn.masks[0])
+    assert iou(masks[0], half) > 0.97
+    assert np.array_equal(masks[1], LEFT)
 
 
 def test_the_quality_is_that_of_what_comes_back() -> None:
@@ -247,3 +321,7 @@ def test_it_is_named_on_the_command_line() -> None:
         load_propagator("dense+mobile_sam@")
     with pytest.raises(ModelError, match=r"MobileSAM's weights are not at .*nowhere\.pt"):
         load_propagator("dense+mobile_sam@/nowhere.pt", "cpu")
+    with pytest.raises(ModelError, match=r"say tracker\+mobile_sam@mobile_sam\.pt"):
+        load_propagator("tracker+mobile_sam@")
+    with pytest.raises(ModelError, match="there is no propagator"):
+        load_propagator("matching+mobile_sam")

@@ -294,7 +294,6 @@ class DensePropagator:
         """Find the traits on every image, each by itself."""
         return [found for found, _ in self.propagate_with_in_distribution_score(memory, images)]
 
-    @torch.inference_mode()
     def propagate_with_in_distribution_score(
         self, memory: DenseMemory, images: Sequence[RGBImage]
     ) -> list[tuple[Propagated, float]]:
@@ -308,12 +307,29 @@ class DensePropagator:
             Per image, the masks at its size and a score 0..1, see `track.dense.view.compute_in_distribution_score`; 0
             without a decoder.
         """
+        found = self._propagate_softly(memory, images)
+        return [(answer, predicted.in_distribution) for answer, predicted in found]
+
+    def propagate_softly(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[tuple[Propagated, Floats]]:
+        """Find the traits on every image, with the soft masks that say how sure every pixel is.
+
+        Args:
+            memory: from `remember`.
+            images: uint8 (H, W, 3) each.
+
+        Returns:
+            Per image, the masks at its size, and float32 (T, S, S) in their frame, above 0.5 where a trait wins.
+        """
+        return [(answer, predicted.soft) for answer, predicted in self._propagate_softly(memory, images)]
+
+    @torch.inference_mode()
+    def _propagate_softly(self, memory: DenseMemory, images: Sequence[RGBImage]) -> list[tuple[Propagated, SoftMasks]]:
         answers = []
         for image in images:
             match = self.match(memory, image)
             predicted = self.predict_masks(match, memory.rivals)
             masks = frames.unwarp_masks(predicted.soft, match.frame, image.shape[:2])
-            answers.append((Propagated(masks, predicted.confidence, match.frame), predicted.in_distribution))
+            answers.append((Propagated(masks, predicted.confidence, match.frame), predicted))
         return answers
 
     @torch.inference_mode()

@@ -176,6 +176,16 @@ def test_a_lost_trait_is_absent_or_doubtful(without_hindwings: tuple[Propagated,
     assert not found.masks[1].any() or found.confidence[1] < 0.6
 
 
+def test_soft_masks_say_where_the_masks_are(
+    propagator: DensePropagator, memory: DenseMemory, support: Support, itself: Propagated
+) -> None:
+    ((found, soft),) = propagator.propagate_softly(memory, [support.image])
+    assert np.array_equal(found.masks, itself.masks)
+    assert np.array_equal(found.confidence, itself.confidence)
+    assert soft.shape == (len(memory.traits), propagator.settings.side, propagator.settings.side)
+    assert np.array_equal(frames.unwarp_masks(soft, found.frame, support.image.shape[:2]), itself.masks)
+
+
 def test_a_photograph_is_answered_alike_alone_and_again_and_among_others(
     propagator: DensePropagator, memory: DenseMemory, support: Support, itself: Propagated
 ) -> None:
