@@ -181,10 +181,10 @@ def every_region(path: Path) -> Mapping[tuple[str, str], Region]:
         }
 
 
-def same_region(one: Region, other: Region) -> bool:
-    """Compare two regions to the last bit."""
+def same_region(one: Region, other: Region, *, tolerance: float = 0.0) -> bool:
+    """Compare two regions to the last bit; their vectors within a tolerance, if one is given."""
     vectors = (one.vector is None) == (other.vector is None) and (
-        one.vector is None or np.array_equal(one.vector, other.vector)  # type: ignore[arg-type]
+        one.vector is None or np.allclose(one.vector, other.vector, rtol=0, atol=tolerance)  # type: ignore[arg-type]
     )
     simple = ("individual", "trait", "present", "confidence", "size", "rle", "box", "frame", "measurements")
     return vectors and all(getattr(one, name) == getattr(other, name) for name in simple)

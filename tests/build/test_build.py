@@ -214,7 +214,9 @@ def test_one_group_is_propagated_again_and_the_others_stay(table: Path) -> None:
     assert "5 of other groups wait" in report.text()
     after = every_region(index)
     assert after.keys() == before.keys()
-    assert all(same_region(after[key], before[key]) for key in before if key[0].startswith("b"))
+    # The spread of outlines follows the confidence of all masks, so the whitening that is undone is another one.
+    own = [key for key in before if key[0].startswith("b")]
+    assert all(same_region(after[key], before[key], tolerance=1e-6) for key in own)
     with open_index(index) as opened:
         made = opened.info()["provenance"]
     # What the masks were made from: the new support of the group that was propagated, the old one of the other.
