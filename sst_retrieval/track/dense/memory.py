@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from sst_retrieval.imaging import frames
+from sst_retrieval.track.dense.bending import BendingTemplate
 from sst_retrieval.track.dense.insets import Inset
 from sst_retrieval.track.dense.keys import ChannelStatistics
 from sst_retrieval.track.dense.matching import Normalisation, PCAProjection
@@ -50,6 +51,7 @@ class SupportEncoding:
         keys: of the decoder, float32 (KEY_CHANNELS, S / 4, S / 4); None without one.
         key_labels: as `transfer_grid.labels`, on the keys' grid.
         template: its annotated cells; None if they are too few, see `track.dense.template.encode_template`.
+        bending: what the template is bent by; None without a template.
     """
 
     frame: Frame
@@ -63,6 +65,7 @@ class SupportEncoding:
     keys: torch.Tensor | None
     key_labels: torch.Tensor
     template: Template | None
+    bending: BendingTemplate | None
 
 
 @dataclass(frozen=True, slots=True)

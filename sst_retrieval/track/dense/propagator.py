@@ -6,8 +6,9 @@
    neighbours. A similarity transform (rotation, scale, translation, reflection) fitted to the matched cells of the best
    poses (and of the best in which it lies like the first support) aligns the target with the support. No axis of the
    animal is assumed. Where even the best cells match badly (another genus), all annotated cells of the support are laid
-   on the target together, as a rigid template (`template.py`), whose labels are mixed with the votes of step 4; of a
-   support that is its own mirror image, these are combined with theirs (`symmetry.py`).
+   on the target together, as a rigid template (`template.py`), which is then bent to the target's proportions
+   (`bending.py`), and whose labels are mixed with the votes of step 4; of a support that is its own mirror image, these
+   are combined with theirs (`symmetry.py`).
 3. Estimate a displacement field. Within the aligned view, cells attend to similar cells of the support in a wide
    window; the expected offset, smoothed with the matches' confidence, warps the support to the target's proportions.
 4. Transfer the labels. Cells of 2 pixels take the labels of the most similar cells of the warped supports nearby (a
@@ -43,6 +44,7 @@ from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.nets.side_tasks import SideTask, SideTasks, compute_on_threads
 from sst_retrieval.nets.timm_trunk import TimmTrunk
 from sst_retrieval.track.dense.absence import compute_vote_limit, compute_vote_share, erase_single_trait
+from sst_retrieval.track.dense.bending import BendingTemplate, bend_template, encode_bending_template
 from sst_retrieval.track.dense.decoder import build_decoder_inputs
 from sst_retrieval.track.dense.insets import Inset, apply_insets, choose_insets
 from sst_retrieval.track.dense.keys import KeyVotes, compute_channel_statistics
@@ -98,7 +100,7 @@ from sst_retrieval.types import Floats, Frame, Mask, Propagated, RGBImage, Suppo
 
 Picture = TypeVar("Picture", bound=npt.NDArray[Any])
 
-VERSION = 13
+VERSION = 14
 """Changes whenever the same settings would give other masks."""
 
 MAJORITY = 0.5
@@ -178,17 +180,19 @@ class StartedEncoding:
 
     encoding: SupportEncoding
     poses: tuple[SideTask[DescribedPoses], ...]
-    template: SideTask[Template | None] | None
+    template: SideTask[tuple[Template, BendingTemplate] | None] | None
 
     def finish(self) -> SupportEncoding:
         """Wait for the rest, or compute it, and return the whole encoding."""
         described = [task.result() for task in self.poses]
+        template, bending = (None if self.template is None else self.template.result()) or (None, None)
         return replace(
             self.encoding,
             pose_descriptors=tuple(one for part in described for one in part.descriptors),
             pose_normalisation=described[0].normalisation,
             pose_cells=tuple(one for part in described for one in part.cells),
-            template=None if self.template is None else self.template.result(),
+            template=template,
+            bending=bending,
         )
 
 
@@ -465,7 +469,7 @@ class DensePropagator:
         transfer_grid = self._describe_support(
             levels, view, labels, settings.transfer_descriptor, first.transfer_grid if first else None
         )
-        template: SideTask[Template | None] | None = None
+        template: SideTask[tuple[Template, BendingTemplate] | None] | None = None
         if first is None or first.template is not None:
             template = tasks.start(
                 lambda: self._encode_template(image, frame, transfer_grid, first.template if first else None)
@@ -484,14 +488,20 @@ class DensePropagator:
             keys=None if self.decoder is None else self.decoder.compute_keys(view, key_levels, statistics),
             key_labels=functional.adaptive_avg_pool2d(transfer_grid.labels, key_levels[0].shape[-1]),
             template=None,
+            bending=None,
         )
         return StartedEncoding(encoding, described, template)
 
     def _encode_template(
         self, image: Pyramid[RGBImage], frame: Frame, grid: SupportGrid, first: Template | None
-    ) -> Template | None:
+    ) -> tuple[Template, BendingTemplate] | None:
         small = frames.warp_image(image, frame, SIDE)
-        return encode_template(self.matching_trunk.levels(small[None]), small, grid.labels, first)
+        template = encode_template(self.matching_trunk.levels(small[None]), small, grid.labels, first)
+        if template is None:
+            return None
+        wide = frames.warp_image(image, widen_frame(frame), int(REACH * SIDE))
+        levels = self.matching_trunk.levels(wide[None])
+        return template, encode_bending_template(levels, wide, grid.labels, template.axis)
 
     def _start_poses(
         self,
@@ -628,7 +638,7 @@ class DensePropagator:
     def _match_by_template(
         self, image: Pyramid[RGBImage], memory: DenseMemory, match: TargetMatch, share: float
     ) -> TargetMatch:
-        """Match an image anew where a support's template lies best on it (step 2), and mix its labels with the votes.
+        """Match an image anew where a template lies best on it (step 2), and mix its labels, bent, with the votes.
 
         The search starts from the whole photograph, as specimens of a series are mostly photographed alike, and from
         the frame that the cells' matches have found, whose placement has to be clearly better.
@@ -647,9 +657,14 @@ class DensePropagator:
         if not placed:
             return match
         _, frame, support = max(placed, key=lambda one: one[0])
+        assert support.template is not None
+        assert support.bending is not None
+        wide = frames.warp_image(image, widen_frame(frame), int(REACH * SIDE))
+        cells = self.settings.displacement_descriptor.cells
+        displacement = bend_template(support.bending, self.matching_trunk.levels(wide[None]), wide, cells)
         anew = self._match_view(frame, frames.warp_image(image, frame, self.settings.side), memory)
-        axis = None if support.template is None else support.template.axis
-        return mix_votes(anew, support.transfer_grid.labels.cpu().numpy(), share, axis)
+        labels = warp_to_target(support.transfer_grid.labels, displacement)
+        return mix_votes(anew, labels.cpu().numpy(), share, support.template.axis)
 
     def _place_template(self, image: Pyramid[RGBImage], template: Template, start: Frame) -> Placement:
         view = frames.warp_image(image, widen_frame(start), int(REACH * SIDE))

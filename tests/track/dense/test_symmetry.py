@@ -136,7 +136,8 @@ def make_match(shares: Floats) -> TargetMatch:
 def test_votes_are_symmetrised_only_with_an_axis_and_as_far_as_the_template_counts() -> None:
     match, labels = make_match(add_background(draw_head(turn=0.3) * 0.7)), add_background(draw_head())
     plain = mix_votes(match, labels, LARGEST_SHARE)
-    assert np.array_equal(plain.shares, ((match.shares + labels) / 2).astype(np.float32))
+    expected = (1 - LARGEST_SHARE) * match.shares + LARGEST_SHARE * labels
+    assert plain.shares == pytest.approx(expected, abs=1e-6)
     slight, full = (mix_votes(match, labels, share, Axis(0.0, 0.0)) for share in (0.01, LARGEST_SHARE))
     assert np.abs(full.shares - plain.shares).mean() > 0.005
     assert np.abs(slight.shares - match.shares).mean() < 0.005

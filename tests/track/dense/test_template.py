@@ -134,3 +134,28 @@ def test_a_specimen_whose_cells_do_not_match_is_found_by_its_template(
     assert frames.measure_shift(true, propagator.match(memory, support.image).frame) < 0.06
     untemplated = replace(memory, supports=tuple(replace(each, template=None) for each in memory.supports))
     assert propagator.match(untemplated, support.image).frame == misled.frame
+
+
+def test_the_labels_that_are_mixed_in_are_those_of_the_bent_template(
+    trunk: EfficientNetTrunk, support: Support, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propagator = DensePropagator("cpu", trunk=trunk)
+    memory = propagator.remember([support])
+    module = "sst_retrieval.track.dense.propagator"
+    monkeypatch.setattr(f"{module}.compute_template_share", lambda *_: LARGEST_SHARE)
+    matches = []
+    for shift in (0.0, 0.125):
+        monkeypatch.setattr(
+            f"{module}.bend_template", lambda _, __, ___, cells, shift=shift: torch.full((2, cells, cells), shift)
+        )
+        matches.append(propagator.match(memory, support.image))
+    straight, bent = matches
+    assert straight.frame == bent.frame
+    # An eighth of the frame up and to the left.
+    cells = bent.shares.shape[-1]
+    labels = memory.supports[0].transfer_grid.labels[1:].numpy()
+    moved = np.roll(labels, (-cells // 8, -cells // 8), axis=(1, 2))
+    there = (slice(None), slice(0, cells // 2), slice(0, cells // 2))
+    expected = straight.warped_masks + LARGEST_SHARE * (moved - labels)
+    assert bent.warped_masks[there] == pytest.approx(expected[there], abs=0.02)
+    assert np.abs(bent.shares - straight.shares).max() > 0.3
