@@ -38,8 +38,8 @@ AGREEMENT = 0.5
 """IoU with the found mask from which on a new one is taken: below, it means another thing."""
 
 TOLERANCE = 0.01
-"""IoU by which the network may draw a support's trait worse than the propagator finds it. Set on beetles and painted
-animals; Heliconius, on which it matters most, took no part."""
+"""IoU by which the network may draw a support's trait worse than the propagator finds it. Beetles and painted animals
+alone would allow 0.03; it is lower because Heliconius, which was looked at, still lost with that."""
 
 NETWORK_SHARE = 0.6
 """Weight of the network in a mask that is mixed; the rest is the propagator's. Set on beetles and painted animals."""
