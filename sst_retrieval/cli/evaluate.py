@@ -46,11 +46,16 @@ def evaluate_command(
         )
     with open_index(index) as opened:
         masks = None if labels is None else score_masks(opened, labels)
-        column = relevant_by or choose_column(opened)
-        retrieval = (
-            None if column is None else score_retrieval(opened, column, apart=apart, expand=expand, rerank=rerank)
-        )
-    typer.echo(_as_json(masks, retrieval) if as_json else _as_text(masks, retrieval))
+        column, retrieval = relevant_by or choose_column(opened), None
+        reason = f"none of {', '.join(USUAL_COLUMNS)} has values that repeat, and others; name a column: --relevant-by"
+        if column is not None:
+            try:
+                retrieval = score_retrieval(opened, column, apart=apart, expand=expand, rerank=rerank)
+            except InputError as error:
+                if relevant_by is not None:
+                    raise
+                reason = str(error)  # Nobody asked for this column; the masks have their scores.
+    typer.echo(_as_json(masks, retrieval) if as_json else _as_text(masks, retrieval, reason))
 
 
 def _as_json(masks: MaskScores | None, retrieval: RetrievalScores | None) -> str:
@@ -61,7 +66,6 @@ def _as_json(masks: MaskScores | None, retrieval: RetrievalScores | None) -> str
     return json.dumps(scores, indent=2, ensure_ascii=False)
 
 
-def _as_text(masks: MaskScores | None, retrieval: RetrievalScores | None) -> str:
-    no_column = f"no retrieval scores: none of {', '.join(USUAL_COLUMNS)} has two values; name a column: --relevant-by"
+def _as_text(masks: MaskScores | None, retrieval: RetrievalScores | None, reason: str) -> str:
     tables = [] if masks is None else [masks.table() + "\n"]
-    return "\n".join([*tables, no_column if retrieval is None else retrieval.table()])
+    return "\n".join([*tables, f"no retrieval scores: {reason}" if retrieval is None else retrieval.table()])

@@ -13,7 +13,7 @@ from sst_retrieval.search.index import Index
 from sst_retrieval.types import Scalar
 
 USUAL_COLUMNS = ("infraspecificEpithet", "scientificName", "group")
-"""Which specimens belong together: the first of these columns that has more than one value."""
+"""Which specimens belong together: the first of these columns that has more than one value, and one that repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def choose_column(index: Index) -> str | None:
     """Choose the column whose values say which specimens belong together; None if there is none."""
     for column in USUAL_COLUMNS:
         if column in index.columns or column == "group":
-            values = {value for value in column_values(index, column).values() if value not in (None, "")}
-            if len(values) > 1:
+            values = [value for value in column_values(index, column).values() if value not in (None, "")]
+            if 1 < len(set(values)) < len(values):
                 return column
     return None

@@ -298,6 +298,20 @@ def test_evaluate_scores_masks_and_search(table: Path, index: Path) -> None:
     assert "'colour'" in refused(*words, "--relevant-by", "colour")
 
 
+def test_evaluate_scores_masks_where_no_column_says_what_is_alike(table: Path, index: Path, tmp_path: Path) -> None:
+    text = run("evaluate", index, "--labels", table.parent / "labels", "--apart", "group").stdout
+    assert "mean IoU 1.0000 over 8 specimens" in text
+    assert "no retrieval scores: no two specimens with the same trait share a value of 'group'" in text
+    head, *rows = table.read_text(encoding="utf-8").splitlines()
+    own = [f"{head},scientificName", *(f"{row},Species {number}" for number, row in enumerate(rows))]
+    table.write_text("\n".join(own), encoding="utf-8")
+    words = ["build", table, "--supports", table.parent / "supports", "--output", tmp_path / "index", *OWN]
+    assert run(*words).exit_code == 0
+    scores = json.loads(run("evaluate", tmp_path / "index", "--labels", table.parent / "labels", "--json").stdout)
+    assert scores["masks"]["mean_iou"] == 1
+    assert scores["retrieval"]["relevant_by"] == "group"
+
+
 def test_evaluate_notices_a_wrong_mask(table: Path, index: Path, tmp_path: Path) -> None:
     labels = read_labels(table.parent / "labels" / "r1.png").astype(np.uint8)
     (tmp_path / "labels").mkdir()
