@@ -172,24 +172,18 @@ def unwarp_masks(soft: Floats, frame: Frame, size: tuple[int, int], *, threshold
         bool (T, height, width). Pixels outside the frame are never in a mask.
     """
     height, width = size
-    scale = soft.shape[-1]
     masks = np.zeros((len(soft), height, width), dtype=bool)
-    a, b, c, d, e, f = (value * scale for value in frame.matrix)
     for mask, picture in zip(masks, soft, strict=True):
         box = _box_on_photograph(picture > threshold * 0.5, frame, size)
         if box is None:
             continue
         x0, y0, x1, y1 = box
-        data = (a, b, a * x0 + b * y0 + c, d, e, d * x0 + e * y0 + f)
-        window = Image.fromarray(picture).transform(
-            (x1 - x0, y1 - y0), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR
-        )
-        mask[y0:y1, x0:x1] = np.asarray(window) > threshold
+        mask[y0:y1, x0:x1] = unwarp_soft(picture, frame, box) > threshold
     return masks
 
 
 def unwarp_soft(soft: Floats, frame: Frame, box: Box) -> Floats:
-    """Bring one soft mask of a frame back to a part of the photograph, by bilinear sampling, as `unwarp_masks` does.
+    """Bring one soft mask of a frame back to a part of the photograph, by bilinear sampling.
 
     Args:
         soft: float32 (S, S), 0..1, inside the frame.
@@ -204,7 +198,7 @@ def unwarp_soft(soft: Floats, frame: Frame, box: Box) -> Floats:
     data = (a, b, a * x0 + b * y0 + c, d, e, d * x0 + e * y0 + f)
     picture = Image.fromarray(np.ascontiguousarray(soft, dtype=np.float32))
     part = picture.transform((x1 - x0, y1 - y0), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
-    return np.array(part, dtype=np.float32)
+    return np.asarray(part)
 
 
 def _as_matrix(frame: Frame) -> npt.NDArray[np.float64]:

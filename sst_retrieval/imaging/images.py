@@ -31,6 +31,7 @@ from sst_retrieval.errors import ImageError, SSTError
 from sst_retrieval.files import atomic_write
 from sst_retrieval.imaging.absent_files import fetch_file
 from sst_retrieval.imaging.depth import UnsupportedPixelsError
+from sst_retrieval.imaging.jpeg_data import find_damage
 from sst_retrieval.imaging.png_header import check_png
 from sst_retrieval.imaging.sources import DECODING_ERRORS, Source, open_by_pillow, open_source, silence_pillow, turn
 from sst_retrieval.imaging.tiff import read_first_page_numbers
@@ -100,10 +101,11 @@ def read_photograph(path: Path, *, max_pixels: int = MAX_PIXELS) -> PhotographCo
         before = hashlib.file_digest(file, "sha256").hexdigest()
         with _open_source(path, file, max_pixels) as source:
             image, notes = source.decode()
+            damage = find_damage(file)
         file.seek(0)
         if hashlib.file_digest(file, "sha256").hexdigest() != before:
             raise ImageError(f"{path} changed while it was read; try again when it is no longer written")
-        return PhotographContent(image, before, notes)
+        return PhotographContent(image, before, notes if damage is None else (*notes, damage))
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> RGBImage:

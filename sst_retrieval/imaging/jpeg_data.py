@@ -18,7 +18,7 @@ _DAMAGED = re.compile(
     re.IGNORECASE,
 )
 _LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9", re.IGNORECASE)
-_END = b"\xff\xd9"
+_START, _END = b"\xff\xd8\xff", b"\xff\xd9"
 
 MAX_LEFT_OVER = 16
 """More bytes than this between the pixels and the end of the picture are damage, unless all are the same."""
@@ -31,11 +31,14 @@ def find_damage(file: BinaryIO) -> str | None:
     single bit that changed is not noticed as a rule: most such data are valid, but mean something else.
 
     Args:
-        file: a JPEG file that Pillow has decoded, on a disk; left at the same place.
+        file: a picture file that was decoded, on a disk; of another kind than JPEG nothing is said.
 
     Returns:
         What a person should know about it, or None.
     """
+    file.seek(0)
+    if file.read(len(_START)) != _START:
+        return None
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             simplejpeg.decode_jpeg(

@@ -20,7 +20,6 @@ from PIL import Image
 
 from sst_retrieval.imaging.camera_files import CameraRaw, decode_heif, is_camera_raw, is_heif, open_heif
 from sst_retrieval.imaging.depth import UnsupportedPixelsError, reduce_depth
-from sst_retrieval.imaging.jpeg_data import find_damage
 from sst_retrieval.imaging.png_header import check_png, find_significant_bits, make_png_shell
 from sst_retrieval.imaging.srgb import convert_to_srgb
 from sst_retrieval.imaging.tiff import decode_tiff
@@ -127,8 +126,6 @@ class _PillowSource:
             notes.append(note)
         if frames != 1:
             notes.append(f"{frames or 'several'} pictures in one file, the first is taken")
-        if picture.format in ("JPEG", "MPO"):
-            notes.append(find_damage(self._file))
         image = convert_to_srgb(picture, gamma=gamma)
         return turn(image, self.orientation), tuple(note for note in notes if note)
 

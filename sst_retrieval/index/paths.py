@@ -334,12 +334,8 @@ def explain_no_index(folder: Path) -> str:
     if folder.is_file():
         return f"{said} but a file; name the folder that sst-retrieval build made"
     try:
-        within = (
-            sorted(each for each in folder.iterdir() if IndexPaths(each).manifest_file.is_file())
-            if folder.is_dir()
-            else []
-        )
-    except OSError:
+        within = sorted(each for each in folder.iterdir() if IndexPaths(each).manifest_file.is_file())
+    except OSError:  # It does not exist, or may not be read.
         within = []
     around = next((each for each in folder.absolute().parents if IndexPaths(each).manifest_file.is_file()), None)
     if within:

@@ -31,7 +31,7 @@ from sst_retrieval.imaging.foreground import frame_specimen
 from sst_retrieval.imaging.masks import box as box_of
 from sst_retrieval.imaging.masks import iou
 from sst_retrieval.track.contract import Memory, Propagator
-from sst_retrieval.track.dense.memory import find_rivals, join_masks
+from sst_retrieval.track.dense.memory import CHANGED_FRAME, change_view, find_rivals, join_masks
 from sst_retrieval.types import Box, Floats, Mask, MaskStack, Propagated, RGBImage, Support
 
 AGREEMENT = 0.5
@@ -44,10 +44,8 @@ alone would allow 0.03; it is lower because Heliconius, which was looked at, sti
 NETWORK_SHARE = 0.6
 """Weight of the network in a mask that is mixed; the rest is the propagator's. Set on beetles and painted animals."""
 
-CHANGED_FRAME = frames.square_frame((0.48, 0.5), 0.9, -0.15)
-CHANGED_BRIGHTNESS = 1.15
 CHANGED_EDGES = (448, 1024)
-"""The changed photograph of a support: turned by 0.15 rad, enlarged, brighter; its least and largest edge in pixels."""
+"""Least and largest edge, in pixels, of the changed photograph of a support (`track.dense.memory.change_view`)."""
 
 DISPLACEMENT = 0.005
 """Displacement of a support's masks, standard deviation in edges of the specimen's box: antennae of beetles keep an
@@ -231,11 +229,11 @@ class RedrawnPropagator:
 
 def change_support(support: Support) -> Support:
     """Turn the photograph of a support a little, enlarge it and make it brighter; its masks with it."""
-    frame = frames.compose(CHANGED_FRAME, frame_specimen(support.image, drawn=join_masks(support)))
+    frame = frame_specimen(support.image, drawn=join_masks(support))
     least, largest = CHANGED_EDGES
-    side = min(max(round(frames.measure_side(frame)), least), largest)
-    image = np.clip(frames.warp_image(support.image, frame, side) * CHANGED_BRIGHTNESS, 0, 255).astype(np.uint8)
-    masks = np.stack([frames.warp_mask(mask, frame, side) > 0.5 for mask in support.masks])
+    side = min(max(round(frames.measure_side(frames.compose(CHANGED_FRAME, frame))), least), largest)
+    changed, image = change_view(support.image, frame, side)
+    masks = np.stack([frames.warp_mask(mask, changed, side) > 0.5 for mask in support.masks])
     return replace(support, image=image, masks=masks)
 
 

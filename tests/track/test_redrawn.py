@@ -13,9 +13,9 @@ from sst_retrieval.engines import load_propagator
 from sst_retrieval.errors import ModelError
 from sst_retrieval.imaging.masks import iou
 from sst_retrieval.track.contract import Propagator
+from sst_retrieval.track.dense.memory import CHANGED_BRIGHTNESS
 from sst_retrieval.track.redrawn import (
     AGREEMENT,
-    CHANGED_BRIGHTNESS,
     Point,
     RedrawnPropagator,
     change_support,

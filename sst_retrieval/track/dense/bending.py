@@ -19,7 +19,12 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from sst_retrieval.track.dense.matching import Normalisation, PCAProjection, compute_cell_centres, compute_descriptors
+from sst_retrieval.track.dense.matching import (
+    PCAProjection,
+    compute_cell_centres,
+    compute_descriptors,
+    compute_normalisation_over,
+)
 from sst_retrieval.track.dense.symmetry import Axis
 from sst_retrieval.track.dense.template import CELLS, DIMENSIONS, REACH, REACHING_DESCRIPTOR
 from sst_retrieval.types import RGBImage
@@ -118,18 +123,8 @@ def bend_template(
 
 def _describe(levels: Sequence[torch.Tensor], view: RGBImage, covered: torch.Tensor) -> torch.Tensor:
     """Compute descriptors, standardised by the view's own statistics over some cells: float32 (D, g, g)."""
-    weights, statistics = covered / covered.sum(), []
-    for level, weight in zip(levels, REACHING_DESCRIPTOR.level_weights, strict=False):
-        if weight == 0 or level.shape[1] == 0:
-            continue
-        if level.shape[-1] > REACHING:
-            grid = functional.adaptive_avg_pool2d(level, REACHING)
-        else:
-            grid = functional.interpolate(level, size=(REACHING, REACHING), mode="bilinear", align_corners=False)
-        mean = (grid * weights).sum((2, 3), keepdim=True)
-        deviation = ((grid - mean).square() * weights).sum((2, 3), keepdim=True).sqrt() + 1e-4
-        statistics.append((mean, deviation))
-    return compute_descriptors(levels, [view], REACHING_DESCRIPTOR, Normalisation(tuple(statistics)))[0][0]
+    normalisation = compute_normalisation_over(levels, REACHING_DESCRIPTOR, covered)
+    return compute_descriptors(levels, [view], REACHING_DESCRIPTOR, normalisation)[0][0]
 
 
 def _fit(

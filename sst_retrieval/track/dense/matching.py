@@ -95,9 +95,7 @@ def compute_descriptors(
         about unit length.
     """
     size = (settings.cells, settings.cells) if size is None else size
-    weighted = zip(levels, settings.level_weights, strict=False)
-    # Some networks lack a level: it comes without channels.
-    pairs = [(level, weight) for level, weight in weighted if weight > 0 and level.shape[1] > 0]
+    pairs = _weigh_levels(levels, settings)
     if normalisation is None:
         normalisation = Normalisation(tuple(_compute_statistics(_resample(level[:1], size)) for level, _ in pairs))
     total = sum(weight for _, weight in pairs)
@@ -117,6 +115,25 @@ def compute_descriptors(
     return descriptors, normalisation
 
 
+def compute_normalisation_over(
+    levels: Sequence[torch.Tensor], settings: DescriptorSettings, covered: torch.Tensor
+) -> Normalisation:
+    """Compute the normalisation of an image's descriptors from some of its cells only.
+
+    Args:
+        levels: as for `compute_descriptors`, of one image.
+        settings: what descriptors consist of.
+        covered: float32 (G, G), how much each cell counts; not all 0.
+    """
+    weights, statistics = covered / covered.sum(), []
+    for level, _ in _weigh_levels(levels, settings):
+        grid = _resample(level, (settings.cells, settings.cells))
+        mean = (grid * weights).sum((2, 3), keepdim=True)
+        deviation = ((grid - mean).square() * weights).sum((2, 3), keepdim=True).sqrt() + 1e-4
+        statistics.append((mean, deviation))
+    return Normalisation(tuple(statistics))
+
+
 def factor_coarsest(
     grid: torch.Tensor, levels: Sequence[torch.Tensor], settings: DescriptorSettings, normalisation: Normalisation
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -133,12 +150,7 @@ def factor_coarsest(
         float32 (D - C + n, g * g), in which the C features of the coarsest level are replaced by the shares of its n
         cells; and those cells, float32 (C, n), for `project_coarsest`. The grid and None where that saves nothing.
     """
-    used = [
-        level
-        for level, weight in zip(levels, settings.level_weights, strict=False)
-        if weight > 0 and level.shape[1] > 0
-    ]
-    coarsest = used[-1]
+    coarsest, _ = _weigh_levels(levels, settings)[-1]
     _, depth, rows, columns = coarsest.shape
     if settings.colour_weight > 0 or 2 * rows * columns > depth or columns > settings.cells:
         return grid, None
@@ -411,6 +423,12 @@ def _gather_windows(windows: torch.Tensor, places: Sequence[Sequence[int]]) -> t
         return windows[list(rows), list(columns)].flatten(2)
     # One after the other: whole rows are copied, which indexing with all places at once would do number by number.
     return torch.stack([windows[row, column] for row, column in places]).flatten(2)
+
+
+def _weigh_levels(levels: Sequence[torch.Tensor], settings: DescriptorSettings) -> list[tuple[torch.Tensor, float]]:
+    """List the levels that descriptors consist of, with their weights; a level that a network lacks has no channels."""
+    weighted = zip(levels, settings.level_weights, strict=False)
+    return [(level, weight) for level, weight in weighted if weight > 0 and level.shape[1] > 0]
 
 
 def _resample(level: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

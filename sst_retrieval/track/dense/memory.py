@@ -16,7 +16,11 @@ from sst_retrieval.track.dense.insets import Inset
 from sst_retrieval.track.dense.keys import ChannelStatistics
 from sst_retrieval.track.dense.matching import Normalisation, PCAProjection
 from sst_retrieval.track.dense.template import Template
-from sst_retrieval.types import Floats, Frame, Mask, MaskStack, Support
+from sst_retrieval.types import Floats, Frame, Mask, MaskStack, RGBImage, Support
+
+CHANGED_FRAME = frames.square_frame((0.48, 0.5), 0.9, -0.15)
+CHANGED_BRIGHTNESS = 1.15
+"""How a support is changed to test on it what will be done with targets: turned by 0.15 rad, enlarged, brighter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,23 @@ def compute_support_labels(support: Support, traits: Sequence[str], frame: Frame
     empty = np.zeros(support.masks.shape[1:], dtype=bool)
     coverages = [frames.warp_mask(masks.get(trait, empty), frame, side) for trait in traits]
     return np.stack([1 - frames.warp_mask(join_masks(support), frame, side), *coverages])
+
+
+def change_view(image: RGBImage, frame: Frame, side: int) -> tuple[Frame, RGBImage]:
+    """Make a changed view of a support, to test on it what will be done with targets.
+
+    Args:
+        image: uint8 (H, W, 3).
+        frame: of the specimen.
+        side: edge of the view in pixels.
+
+    Returns:
+        The view's frame, and uint8 (side, side, 3).
+    """
+    changed = frames.compose(CHANGED_FRAME, frame)
+    # The view becomes brighter, not the photograph: that may have 40 megapixels.
+    view = frames.warp_image(image, changed, side) * CHANGED_BRIGHTNESS
+    return changed, np.clip(view, 0, 255).astype(np.uint8)
 
 
 def join_masks(support: Support) -> Mask:

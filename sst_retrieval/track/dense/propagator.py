@@ -66,6 +66,7 @@ from sst_retrieval.track.dense.memory import (
     DenseMemory,
     SupportEncoding,
     SupportGrid,
+    change_view,
     compute_support_labels,
     find_rivals,
     join_masks,
@@ -120,10 +121,6 @@ SMALL_START = 0.9
 """Side of the foreground's start frame, as a share of the photograph's longer edge, below which the search for the pose
 starts from the whole photograph, too. On the beetles of the training collections, which fill their photographs, nine
 of ten frames are larger."""
-
-CHANGED_FRAME = frames.square_frame((0.48, 0.5), 0.9, -0.15)
-CHANGED_BRIGHTNESS = 1.15
-"""The changed view of a support on which the keys are tested, see `track.dense.view.compute_key_reliability`."""
 
 NEAR_ROTATIONS = 1
 """Rotations, in steps of `pose_rotations`, by which a target may differ from the first support and still count as lying
@@ -577,10 +574,7 @@ class DensePropagator:
         """Encode a slightly rotated, enlarged and brighter view of a support, whose frame is given."""
 
         def encode() -> ChangedView:
-            changed = frames.compose(CHANGED_FRAME, frame)
-            view = frames.warp_image(support.image, changed, self.settings.side)
-            # The view, not the photograph: that may have 40 megapixels.
-            brighter = np.clip(view * CHANGED_BRIGHTNESS, 0, 255).astype(np.uint8)
+            changed, brighter = change_view(support.image, frame, self.settings.side)
             return ChangedView(changed, brighter, tuple(self.matching_trunk.levels(brighter[None], deepest=4)))
 
         return tasks.start(encode)
