@@ -67,6 +67,7 @@ from .build.report import BuildReport as BuildReport
 from .index.reviews import DECISIONS as DECISIONS, Review as Review
 from .pictures.sheets import Tile as Tile, contact_sheet as contact_sheet, hit_tile as hit_tile
 from .annotate.supports import Supports as Supports, read_supports as read_supports
+from .annotate.traits import check_trait_name as check_trait_name
 from .annotate.traits import find_traits_file as find_traits_file
 from .annotate.traits import read_traits as read_traits
 from .types import (

@@ -86,6 +86,13 @@ def open_drawing(
     return replace_drawing(identity, size, start(), base=base, kept=kept, changed=False)
 
 
+def list_traits(identity: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the traits of the drawing of this session, else of the draft on disk; none if there is neither."""
+    known: Drawing | None = st.session_state.get(_get_key(identity))
+    draft = _read_draft(identity) if known is None else known.draft
+    return () if draft is None else draft.names
+
+
 def replace_drawing(
     identity: tuple[str, ...], size: tuple[int, int], masks: Mapping[str, npt.NDArray[np.bool_]],
     *, base: str, kept: bool = True, changed: bool = True,

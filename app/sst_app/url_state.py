@@ -15,7 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 OWN = {
     "search": ("specimen", "trait", "together", "like", "unlike", "page", "f."),
-    "annotate": ("draw",),
+    "annotate": ("draw", "new"),
     "review": ("redraw",),
 }
 """Page -> names, or beginnings of names, in the URL that this module reads and writes."""

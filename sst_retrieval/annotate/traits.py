@@ -164,6 +164,19 @@ def find_unknown_groups(groups: Iterable[str], traits: Traits | None) -> list[st
     return notes
 
 
+def check_trait_name(name: str, known: Iterable[str] = ()) -> None:
+    """Check that a new trait may have a name, before anything is drawn.
+
+    Args:
+        name: the name.
+        known: names of the traits beside it.
+
+    Raises:
+        SupportError: the name is impossible, or that of another trait but for upper and lower case.
+    """
+    _check_numbers({trait: number for number, trait in enumerate([*known, name], 1)}, "new trait")
+
+
 def add_traits(path: Path, traits: Iterable[str], numbers: Mapping[str, int]) -> dict[str, int]:
     """Add the traits that a traits.toml does not name yet; what else stands in the file, comments too, is kept.
 
@@ -190,6 +203,8 @@ def add_traits(path: Path, traits: Iterable[str], numbers: Mapping[str, int]) ->
             known[trait] = wanted if free and wanted is not None else max(known.values(), default=0) + 1
             new[trait] = known[trait]
     if new:
+        # What is written must be readable: a file with an impossible name would stop everything that reads it.
+        _check_numbers(known, str(path))
         text = _insert_lines(_decode(path.read_bytes()) if present else "[traits]\n", new)
         if _parse_numbers(text) != known:
             raise SupportError(f"{path} is written in a way that cannot be added to; add {', '.join(new)} by hand")

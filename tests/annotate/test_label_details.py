@@ -12,7 +12,7 @@ from PIL import Image
 
 from sst_retrieval.annotate.saving import save_support
 from sst_retrieval.annotate.supports import read_supports
-from sst_retrieval.annotate.traits import add_traits, read_traits
+from sst_retrieval.annotate.traits import add_traits, check_trait_name, read_traits
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import ImageError, SupportError
 from sst_retrieval.imaging import masks
@@ -102,6 +102,18 @@ def test_traits_files_that_are_refused(tmp_path: Path, content: bytes, reason: s
     (tmp_path / "traits.toml").write_bytes(content)
     with pytest.raises(SupportError, match=reason):
         read_traits(tmp_path / "traits.toml")
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "Wing", "a\nb", " "])
+def test_a_traits_file_never_gets_a_name_that_no_reader_takes(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "traits.toml"
+    path.write_text(TRAITS)
+    with pytest.raises(SupportError):
+        add_traits(path, [name], {})
+    assert path.read_text() == TRAITS
+    with pytest.raises(SupportError):
+        check_trait_name(name, ["wing"])
+    check_trait_name("Fl\u00fcgel", ["wing"])
 
 
 def test_capitals_of_traits_toml_do_not_count(supports_folder: Path, butterflies: Collection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from sst_app.page_errors import show_errors
 from sst_app.specimen_source import SpecimenSource
 
 EVERY_GROUP = "every group"
+MAX_NAME = 80
+"""Largest number of characters of a trait's name."""
 
 
 def main() -> None:
@@ -36,7 +39,7 @@ def main() -> None:
     with st.sidebar:
         names = _show_specimen_filter(source)
         specimen = _show_specimen_choice(names)
-        traits = _show_traits(source)
+        traits = _show_traits(source, specimen)
         # Beside the surface: in view, however large that is.
         if table is not None:
             specimen_source.show_first_build(specimen_source.from_table(table), table)
@@ -84,14 +87,42 @@ def _show_specimen_choice(names: list[str]) -> str | None:
     return chosen
 
 
-def _show_traits(source: SpecimenSource) -> list[str]:
-    """Show a form that adds a trait; return all traits."""
-    added: list[str] = st.session_state.setdefault("annotate-new", [])
+def _show_traits(source: SpecimenSource, specimen: str | None) -> list[str]:
+    """Show a form that adds a trait; return all traits.
+
+    They are those that have a number, those that were added, which are kept in the URL, and those of a drawing that is
+    not saved yet: whoever comes back to it after the browser was closed finds it whole.
+    """
+    drawn = () if specimen is None else mask_canvas.list_traits(_identify(source, specimen))
+    traits = list(dict.fromkeys([*source.numbers, *_read_added(), *drawn]))
     with st.form("new-trait", clear_on_submit=True, border=False):
-        name = st.text_input("A new trait", placeholder="hindwing_spot", help="As you would write it in a table.")
-        if st.form_submit_button("Add", width="stretch") and name.strip() and name.strip() not in source.numbers:
-            added.append(name.strip())
-    return list(dict.fromkeys([*source.numbers, *added]))
+        name = st.text_input(
+            "A new trait", placeholder="hindwing_spot", help="As you would write it in a table.", max_chars=MAX_NAME
+        ).strip()
+        if st.form_submit_button("Add", width="stretch") and name and name not in traits:
+            try:
+                sst.check_trait_name(name, traits)
+            except sst.SupportError as error:
+                st.error(escape_md(error))
+            else:
+                url_state.put("new", *_read_added(), name)
+                traits.append(name)
+    return traits
+
+
+def _read_added() -> list[str]:
+    """Return the traits that were added, from the URL; names that a trait cannot have are left out."""
+    added: list[str] = []
+    for name in url_state.get_all("new"):
+        with suppress(sst.SupportError):
+            sst.check_trait_name(name, added)
+            added.append(name)
+    return added
+
+
+def _identify(source: SpecimenSource, specimen: str) -> tuple[str, ...]:
+    """Return what a drawing on a specimen is kept under."""
+    return "annotate", source.place, specimen
 
 
 def _show_overview(source: SpecimenSource, names: list[str]) -> None:
@@ -135,7 +166,7 @@ def _draw_and_save(
     """Show what may be begun with, the saving and the surface; as a fragment: a stroke reruns only this function."""
     path = rebuild.find_label_picture(source.folder, specimen)
     state = repr(rebuild.read_file_state(path))
-    identity = ("annotate", source.place, specimen)
+    identity = _identify(source, specimen)
     size = (image.shape[0], image.shape[1])
     drawing = mask_canvas.open_drawing(identity, size, lambda: _read_support(path, size), base=state)
     colours = {trait: sst.PALETTE[place % len(sst.PALETTE)] for place, trait in enumerate(traits)}
@@ -256,7 +287,7 @@ def _show_state(source: SpecimenSource, specimen: str, traits: tuple[str, ...], 
     line = "**Drawn**: " + ", ".join(f"{escape_md(trait)} {int(mask.sum()):,} px" for trait, mask in masks.items())
     # A beetle lacks no wing pattern: of a known group its own traits count, and those that were added just now.
     own = source.traits_of(_get_group(source, specimen))
-    added = st.session_state.get("annotate-new", [])
+    added = _read_added()
     known = [trait for trait in traits if trait in own or trait in added] if own else traits
     missing = [trait for trait in known if trait not in masks]
     if missing:
