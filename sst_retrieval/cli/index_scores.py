@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from sst_retrieval.errors import QueryError
+from sst_retrieval.annotate.traits import find_traits_file, read_traits
+from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.evaluate import MaskScores, RetrievalScores, TraitVectors, mask_scores, retrieval_scores
 from sst_retrieval.export import label_map
 from sst_retrieval.search.index import Index
@@ -26,7 +28,7 @@ class _SupportRecord:
 
 
 def score_masks(index: Index, labels: Path) -> MaskScores:
-    """Compare the masks of an index with a folder of labels."""
+    """Compare the masks of an index with a folder of labels; a traits.toml in it says how these are numbered."""
     supports = index.info()["provenance"]["supports"]
     return mask_scores(
         labels,
@@ -34,7 +36,24 @@ def score_masks(index: Index, labels: Path) -> MaskScores:
         groups={specimen.id: specimen.group for specimen in index.iterate_individuals()},
         supports=[_SupportRecord(each["specimen"], each["group"], tuple(each["traits"])) for each in supports],
         numbers=index.trait_numbers,
+        label_numbers=_read_label_numbers(labels, index.trait_numbers),
     )
+
+
+def _read_label_numbers(labels: Path, traits: Collection[str]) -> dict[str, int] | None:
+    """Read how labels are numbered, trait -> number, from their own traits.toml; None if they have none.
+
+    Raises:
+        InputError: it names none of the traits.
+    """
+    file = find_traits_file(labels)
+    if file is None or file.parent != labels:
+        return None
+    own = read_traits(file)
+    found = {trait: own.numbers[name] for trait in traits if (name := own.find(trait)) is not None}
+    if not found:
+        raise InputError(f"{file} names {', '.join(own.numbers)}, but the index has the traits {', '.join(traits)}")
+    return found
 
 
 def score_retrieval(
@@ -56,6 +75,7 @@ def score_retrieval(
         column=column,
         blocks={block: slice(start, stop) for block, (start, stop) in zip(index.blocks, edges, strict=True)},
         apart=None if apart is None else column_values(index, apart),
+        owners={each.id: each.specimen for each in index.iterate_individuals()},
         expand=expand,
         rerank=rerank,
     )

@@ -2,7 +2,8 @@
 
 A search may find the same *photograph style* instead of the same trait. Leave-one-out nearest neighbours measure it:
 
-1. A property of every specimen is predicted from its most similar others, without its own value.
+1. A property of every specimen is predicted from its most similar others, without its own value; its other photographs
+   are no others.
 2. A categorical property (a column of words) is predicted by their majority vote; the score is the accuracy. By chance:
    the share of the commonest value.
 3. A numeric property (an angle, a colour, a column of numbers) is predicted by their mean; the score is the coefficient
@@ -108,6 +109,7 @@ def measure_confounds(
     backgrounds: Floats,
     columns: Mapping[str, Sequence[Scalar]],
     pose: Mapping[str, Floats],
+    owners: Sequence[str] | None = None,
 ) -> Audit:
     """Predict every property from the nearest neighbours.
 
@@ -117,6 +119,8 @@ def measure_confounds(
         backgrounds: float32 (N, D), colours of their backgrounds; a row of NaN if the photograph is not known.
         columns: column -> N values; None or "" for a missing one. A column without repeated values is left out.
         pose: property of the pose -> float32 (N, d).
+        owners: N specimens, if some have several rows (photographs): rows of one specimen do not predict each other.
+            None takes each row for a specimen of its own.
 
     Returns:
         Scores of all properties that enough specimens have.
@@ -124,17 +128,24 @@ def measure_confounds(
     Raises:
         InputError: too few specimens show the trait.
     """
-    if len(similarity) < MIN_SPECIMENS:
-        raise InputError(f"{len(similarity)} specimens show {trait}; an audit needs {MIN_SPECIMENS} or more")
+    own = np.unique(np.arange(len(similarity)) if owners is None else list(owners), return_inverse=True)[1]
+    if (count := len(np.unique(own))) < MIN_SPECIMENS:
+        raise InputError(f"{count} specimens show {trait}; an audit needs {MIN_SPECIMENS} or more")
+    similarity = np.where(own[:, None] == own, -np.inf, similarity).astype(np.float32)
     with_background = ~np.isnan(backgrounds).any(axis=1)
     distances = np.linalg.norm(backgrounds[:, None] - backgrounds[None], axis=2)
-    background_similarity = np.where(np.isnan(distances), -np.inf, -distances).astype(np.float32)
+    background_similarity = np.where(np.isnan(distances) | (own[:, None] == own), -np.inf, -distances).astype(
+        np.float32
+    )
     confounds = []
     for name, values in columns.items():
         numeric = all(isinstance(value, int | float) or value in (None, "") for value in values)
         usable = np.array([value not in (None, "") for value in values]) & with_background
         chosen = [value for value, use in zip(values, usable, strict=True) if use]
-        if len(chosen) < MIN_SPECIMENS or len(set(chosen)) < 2 or len(set(chosen)) == len(chosen):
+        # One specimen counts once with a value: an identifier of specimens repeats where they have several photographs.
+        distinct = len(set(zip(chosen, own[usable].tolist(), strict=True)))
+        specimens = len(np.unique(own[usable]))
+        if specimens < MIN_SPECIMENS or len(set(chosen)) < 2 or len(set(chosen)) == distinct:
             continue  # A constant, or an identifier: nothing that neighbours could predict.
         pair = (similarity[np.ix_(usable, usable)], background_similarity[np.ix_(usable, usable)])
         if numeric:
@@ -143,14 +154,14 @@ def measure_confounds(
         else:
             vectors, background = (compute_neighbour_accuracy(each, chosen) for each in pair)
             chance = Counter(chosen).most_common(1)[0][1] / len(chosen)
-        confounds.append(Confound(name, "column", vectors, background, chance, len(chosen)))
+        confounds.append(Confound(name, "column", vectors, background, chance, specimens))
     for name, values_of_pose in pose.items():
         numbers = values_of_pose.astype(np.float64)
-        confounds.append(Confound(name, "pose", compute_neighbour_r2(similarity, numbers), None, 0.0, len(numbers)))
-    if np.count_nonzero(with_background) >= MIN_SPECIMENS:
-        own = similarity[np.ix_(with_background, with_background)]
-        r2 = compute_neighbour_r2(own, backgrounds[with_background].astype(np.float64))
-        confounds.append(Confound("background's colours", "background", r2, None, 0.0, len(own)))
+        confounds.append(Confound(name, "pose", compute_neighbour_r2(similarity, numbers), None, 0.0, count))
+    if (specimens := len(np.unique(own[with_background]))) >= MIN_SPECIMENS:
+        pairs = similarity[np.ix_(with_background, with_background)]
+        r2 = compute_neighbour_r2(pairs, backgrounds[with_background].astype(np.float64))
+        confounds.append(Confound("background's colours", "background", r2, None, 0.0, specimens))
     return Audit(trait, tuple(confounds))
 
 
@@ -187,8 +198,8 @@ def compute_neighbour_r2(similarity: Floats, values: npt.NDArray[np.float64]) ->
 
 
 def _find_neighbours(similarity: Floats) -> list[npt.NDArray[np.int64]]:
-    """Return indices of the most similar others of every row, int64 (k,) each, the nearest first."""
+    """Return indices of the most similar others of every row, int64 (k,) each, the nearest first; none at -inf."""
     others = similarity.copy()
     np.fill_diagonal(others, -np.inf)
-    order = np.argsort(-others, axis=1, kind="stable")
-    return [row[: min(NEIGHBOURS, len(similarity) - 1)] for row in order]
+    order = np.argsort(-others, axis=1, kind="stable")[:, :NEIGHBOURS]
+    return [near[row[near] > -np.inf] for row, near in zip(others, order, strict=True)]

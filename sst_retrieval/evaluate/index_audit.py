@@ -60,7 +60,10 @@ def audit_index(index: Index, trait: str, columns: Sequence[str] = ()) -> Audit:
         ),
     }
     backgrounds = np.stack([_describe_background(index.thumbnail(name)) for name in names])
-    return measure_confounds(trait, vectors @ vectors.T, backgrounds, chosen, pose)
+    # Individuals on one photograph are different organisms, photographs of one specimen are not.
+    shown = [specimens[name] for name in names]
+    owners = [each.specimen if each.id == each.photograph.id else each.id for each in shown]
+    return measure_confounds(trait, vectors @ vectors.T, backgrounds, chosen, pose, owners)
 
 
 def measure_rim_colours(image: RGBImage) -> Floats:

@@ -1,6 +1,7 @@
 """Retrieval scores: mean average precision, recall and precision of rankings, by a column of the collection.
 
-1. Every region is a query once; the ranking holds all other specimens with the same trait, most similar first.
+1. Every region is a query once; the ranking holds the regions of all other specimens with the same trait, most similar
+   first. Other photographs of the query's own specimen are no results, as in `Index.search`.
 2. A result is relevant if its specimen has the query's value in the column (same species, same mimicry ring).
 3. A query without any relevant result is left out and counted.
 4. A specimen that shows several traits is also a query with all of them at once, as `Index.search` takes several
@@ -129,6 +130,7 @@ def retrieval_scores(
     blocks: Mapping[str, slice],
     weights: Mapping[str, float] | None = None,
     apart: Mapping[str, Scalar] | None = None,
+    owners: Mapping[str, str] | None = None,
     expand: int = 0,
     rerank: int = 0,
 ) -> RetrievalScores:
@@ -142,6 +144,8 @@ def retrieval_scores(
         weights: block -> its weight, 0 or more; all blocks weigh the same by default.
         apart: specimen -> its value in another column; results that share the query's value there are left out. With
             `values` the mimicry ring and `apart` the species, only mimics count, not specimens of the same species.
+        owners: name in `regions` -> the specimen that it is a photograph of; results of the query's own specimen are
+            left out. Without it, or without an entry, every name is a specimen of its own.
         expand: number of first results that expand a query (see `Index.search`); 0 for none.
         rerank: number of first results that are put into a new order (see `Index.search`); 0 for none.
 
@@ -155,7 +159,7 @@ def retrieval_scores(
     check_rerank(rerank, expand)
     ranking = _Ranking(_compute_component_weights(blocks, weights), list(blocks.values()), expand, rerank)
     measured = {
-        trait: _query_all(of_trait, of_trait.specimens, values, ranking, apart or {})
+        trait: _query_all(of_trait, of_trait.specimens, values, ranking, apart or {}, owners or {})
         for trait, of_trait in regions.items()
     }
     scores = {trait: score for trait, own in measured.items() if (score := _average(own)) is not None}
@@ -167,7 +171,7 @@ def retrieval_scores(
     specimens = {specimen for of_trait in regions.values() for specimen in of_trait.specimens}
     without = sum(1 for specimen in specimens if values.get(specimen) in _MISSING)
     mean_ap = float(np.mean([score.mean_ap for score in scores.values()]))
-    together = _score_together(regions, values, ranking, apart or {})
+    together = _score_together(regions, values, ranking, apart or {}, owners or {})
     return RetrievalScores(column, scores, mean_ap, without, together)
 
 
@@ -252,6 +256,7 @@ def _score_together(
     values: Mapping[str, Scalar],
     ranking: _Ranking,
     apart: Mapping[str, Scalar],
+    owners: Mapping[str, str],
 ) -> RetrievalScore | None:
     """Query with all traits of every specimen that shows several; None if no query has a relevant result."""
     rows = {trait: {name: row for row, name in enumerate(of.specimens)} for trait, of in regions.items()}
@@ -263,7 +268,7 @@ def _score_together(
         parts = [regions[trait].vectors[[rows[trait][name] for name in names]] for trait in traits]
         joined = TraitVectors(names, np.hstack(parts).astype(np.float32))
         queries = [name for name in names if shown[name] == traits]
-        measured = _query_all(joined, queries, values, ranking.join(len(traits)), apart)
+        measured = _query_all(joined, queries, values, ranking.join(len(traits)), apart, owners)
         scores, alone = scores + measured.scores, alone + measured.alone
     return _average(_Measured(scores, alone))
 
@@ -274,13 +279,15 @@ def _query_all(
     values: Mapping[str, Scalar],
     ranking: _Ranking,
     apart: Mapping[str, Scalar],
+    owners: Mapping[str, str],
 ) -> _Measured:
     """Query with the regions of some specimens, and rank all others."""
     # Sorted by id: ties are then ranked alike, however the regions were stored.
     rows = [row for row in np.argsort(regions.specimens) if values.get(regions.specimens[row]) not in _MISSING]
     specimens = [regions.specimens[row] for row in rows]
     vectors = np.asarray(regions.vectors, np.float32)[rows]
-    own, same = _encode_categories(specimens), _encode_categories([values[name] for name in specimens])
+    own = _encode_categories([owners.get(name, name) for name in specimens])
+    same = _encode_categories([values[name] for name in specimens])
     # A specimen without a value in `apart` is never left out.
     kin = _encode_categories(
         [apart.get(name) if apart.get(name) not in _MISSING else ("", k) for k, name in enumerate(specimens)]

@@ -3,14 +3,16 @@
 1. The supports themselves are left out, and so are groups without a support: nobody could find their traits.
 2. A trait of a specimen counts where the label or the prediction has it and the group's supports show it. Its IoU is 0
    if only one of the two has it. A specimen without a prediction counts as one on which nothing was found.
-3. The mean runs over specimens, then over the traits of a group, then over groups: a common species does not outweigh a
+3. Labels that seem to be numbered otherwise than the predictions, or to lack a trait, are noted: their IoU of 0 says
+   nothing of the masks.
+4. The mean runs over specimens, then over the traits of a group, then over groups: a common species does not outweigh a
    rare one.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -77,6 +79,7 @@ class MaskScores:
         specimens: how many specimens were scored.
         without_prediction: how many of them have no prediction.
         ignored: names of the pictures in the folder of labels that are called after no specimen.
+        notes: why the labels may not be what they were taken for, one sentence each.
     """
 
     mean_iou: float
@@ -86,6 +89,7 @@ class MaskScores:
     specimens: int
     without_prediction: int
     ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def table(self) -> str:
         """Write the scores as aligned text."""
@@ -103,6 +107,7 @@ class MaskScores:
                 f"mean IoU {self.mean_iou:.4f} over {self.specimens} specimens"
                 f" ({self.without_prediction} of them without a prediction)",
                 *self._list_ignored(),
+                *(f"note: {note}" for note in self.notes),
             )
         )
 
@@ -129,6 +134,7 @@ class MaskScores:
             },
             "specimens": self.specimens,
             "specimens_without_prediction": self.without_prediction,
+            "notes": [*self._list_ignored(), *self.notes],
         }
 
 
@@ -139,6 +145,7 @@ def mask_scores(
     groups: Mapping[str, str],
     supports: Sequence[Annotated],
     numbers: Mapping[str, int],
+    label_numbers: Mapping[str, int] | None = None,
 ) -> MaskScores:
     """Compute IoU, precision and recall of predicted masks; the top of this module says what counts.
 
@@ -149,6 +156,8 @@ def mask_scores(
         groups: specimen -> its group, for every specimen of the collection.
         supports: the annotated specimens.
         numbers: trait -> its number in both kinds of label map.
+        label_numbers: trait -> its number in the labels, if these are numbered otherwise; a trait that is not in it was
+            not drawn there, and is not scored.
 
     Returns:
         The scores, averaged over specimens, then traits, then groups.
@@ -163,22 +172,101 @@ def mask_scores(
     ious: dict[tuple[str, str], list[float]] = defaultdict(list)
     presence: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     scored = missing = 0
+    drawn_as = numbers if label_numbers is None else label_numbers
+    numbering = _Numbering(numbers, drawn_as)
     for specimen, path in _find_labelled(labels, groups, {support.individual for support in supports}, traits_of):
         truth = read_labels(path)
         found = find(specimen)
         scored, missing = scored + 1, missing + (found is None)
         found = _check_size(found, truth, specimen)
-        for trait in traits_of[groups[specimen]] & numbers.keys():
-            drawn, predicted_mask = truth == numbers[trait], found == numbers[trait]
+        numbering.add(truth, found)
+        for trait in traits_of[groups[specimen]] & numbers.keys() & drawn_as.keys():
+            drawn, predicted_mask = truth == drawn_as[trait], found == numbers[trait]
             presence[trait].append((bool(drawn.any()), bool(predicted_mask.any())))
             if either := np.count_nonzero(drawn | predicted_mask):
                 ious[groups[specimen], trait].append(np.count_nonzero(drawn & predicted_mask) / either)
     if not ious:
         raise InputError(
             f"{scored} labels in {labels} were compared, and neither they nor the predictions show a trait of their "
-            f"group's support; check that the labels use the numbers {dict(numbers)}"
+            f"group's support; check that the labels use the numbers {dict(drawn_as)}"
         )
-    return replace(_average(ious, presence, numbers, scored, missing), ignored=_find_ignored(labels, groups))
+    scores = _average(ious, presence, numbers, scored, missing)
+    expected = [trait for trait in numbers if trait in scores.traits]
+    return replace(scores, ignored=_find_ignored(labels, groups), notes=numbering.explain(labels, expected))
+
+
+_OWN, _OTHER = 0.1, 0.4
+"""A trait whose masks overlap less than the one with its own number in the labels, and more than the other with another
+number, seems to be numbered otherwise there (IoU over all labels)."""
+
+
+class _Numbering:
+    """Notices labels that are numbered otherwise than the predictions, or do not show a trait at all."""
+
+    def __init__(self, numbers: Mapping[str, int], drawn_as: Mapping[str, int]) -> None:
+        self._numbers, self._drawn_as = numbers, drawn_as
+        self._together: Counter[tuple[int, int]] = Counter()  # (number in the label, in the prediction) -> pixels.
+
+    def add(self, truth: LabelMap, found: LabelMap) -> None:
+        """Count the pixels of a label and its prediction, both (H, W)."""
+        pairs, counts = np.unique(truth.astype(np.int64) << 16 | found.astype(np.int64), return_counts=True)
+        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+            self._together[pair >> 16, pair & 0xFFFF] += count
+
+    def explain(self, folder: Path, traits: Sequence[str]) -> tuple[str, ...]:
+        """Say which labels are doubtful.
+
+        Args:
+            folder: of the labels.
+            traits: those that were scored.
+
+        Raises:
+            InputError: no label shows any trait, so that nothing can be compared.
+        """
+        used = {number for number, _ in self._together} - {0}
+        known = ", ".join(f"{trait} = {number}" for trait, number in self._drawn_as.items())
+        strange = sorted(used - set(self._drawn_as.values()))
+        absent = [trait for trait in traits if self._drawn_as[trait] not in used]
+        remedy = f"give the labels these numbers, or write a traits.toml with theirs into {folder}"
+        if strange and len(absent) == len(traits):
+            raise InputError(f"the labels in {folder} show {_list_numbers(strange)}, but {known}; {remedy}")
+        notes = []
+        if strange:
+            notes.append(f"the labels show {_list_numbers(strange)}, which no trait has: {known}; {remedy}")
+        if absent:
+            notes.append(
+                f"no label shows {', '.join(absent)}: if people did not draw that, its IoU of 0 says nothing of the "
+                f"masks; a traits.toml in {folder} that names only what they drew leaves the others out"
+            )
+        elsewhere = [(trait, other) for trait in traits if (other := self._find_other(trait, used)) is not None]
+        if elsewhere:
+            listed = ", ".join(f"masks of {trait} lie where labels have {other}" for trait, other in elsewhere)
+            notes.append(f"are the labels numbered otherwise? {listed}, but {known}; {remedy}")
+        return tuple(notes)
+
+    def _find_other(self, trait: str, used: Collection[int]) -> int | None:
+        """Return the number that labels have where the trait's masks lie, if it is not the trait's own."""
+        own = self._drawn_as[trait]
+        overlaps = {number: self._iou(number, self._numbers[trait]) for number in {own, *used}}
+        best = max(sorted(overlaps), key=lambda number: overlaps[number])
+        return best if overlaps[own] < _OWN and overlaps[best] > _OTHER else None
+
+    def _iou(self, drawn: int, predicted: int) -> float:
+        """Intersection over union of two numbers, over all labels."""
+        sizes = [0, 0]
+        for pair, count in self._together.items():
+            sizes[0] += count * (pair[0] == drawn)
+            sizes[1] += count * (pair[1] == predicted)
+        both = self._together[drawn, predicted]
+        return both / max(sum(sizes) - both, 1)
+
+
+def _list_numbers(numbers: Sequence[int]) -> str:
+    return (
+        ("the number " if len(numbers) == 1 else "the numbers ")
+        + ", ".join(map(str, numbers[:8]))
+        + (", ..." if len(numbers) > 8 else "")
+    )
 
 
 def _find_labelled(

@@ -17,7 +17,7 @@ from sst_retrieval.index.duck import column_namer
 from sst_retrieval.morphology import trees
 from sst_retrieval.morphology.distances import DistanceMatrix
 from sst_retrieval.morphology.scales import IN_MILLIMETRES, Scale
-from sst_retrieval.morphology.selection import to_label_frame
+from sst_retrieval.morphology.selection import counting_units, to_label_frame
 from sst_retrieval.search.index import Index
 
 NO_CHARACTERS = ("centroid_x", "centroid_y", "orientation")
@@ -125,8 +125,7 @@ def export_characters(
         )
     rows = to_label_frame(table.arrow())
     if not index.catalog.plain:  # Individuals of a tray count each; photographs of one specimen count together.
-        units = rows["specimen"].where(rows["individual"] == rows["photograph"], rows["individual"])
-        rows = rows.assign(**{_UNIT: units})
+        rows = rows.assign(**{_UNIT: counting_units(rows)})
     found = _means(rows, by, column_namer(index.columns))
     if tree is None:
         found.index = pd.Index(plain_names(list(found.index)), name=by)

@@ -2,7 +2,7 @@
 
 Indices after Palmer and Strobeck (1986, 2003). R and L are the right and the left value of one specimen. Part of every
 difference is error of measurement: masks of one photograph measured once cannot tell how much. Photograph, or label,
-some specimens twice before taking an index for a fact.
+some specimens twice before taking an index for a fact. Several photographs of a specimen count once, with their means.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sst_retrieval.errors import QueryError
+from sst_retrieval.morphology.selection import counting_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Asymmetry:
     Attributes:
         trait: name of the trait.
         measurement: which of the measurements was compared.
-        specimens: a pandas data frame, one row a specimen with both sides: left, right, difference (R - L), relative
+        specimens: a pandas data frame, one row a photograph with both sides: left, right, difference (R - L), relative
             ((R - L) / mean of both).
         table: a pandas data frame, one row a group: specimens; mean_size; directional (mean R - L) and its t-test's
             p-value (is one side larger as a rule?); FA1 (mean |R - L|); FA2 (mean |R - L| / mean size of each);
@@ -63,11 +64,21 @@ def compute_asymmetry(sides: Any, trait: str, measurement: str, about: str) -> A
     if wide.empty:
         raise QueryError(f"no specimen shows {trait} on its left and on its right; see Index.sides")
     wide.columns.name = None
-    wide["difference"] = wide["right"] - wide["left"]
-    wide["relative"] = wide["difference"] / ((wide["right"] + wide["left"]) / 2)
-    table = pd.DataFrame({group: _indices(part) for group, part in wide.groupby("group", sort=True)}).T
+    pairs = wide
+    if "photograph" in names:
+        units = wide.assign(unit=counting_units(wide))
+        pairs = units.groupby(["group", "unit"], as_index=False)[["left", "right"]].mean()
+        about += "; several photographs of a specimen count once, with their mean" * (len(pairs) < len(wide))
+    wide, pairs = _with_differences(wide), _with_differences(pairs)
+    table = pd.DataFrame({group: _indices(part) for group, part in pairs.groupby("group", sort=True)}).T
     table.index.name = "group"
     return Asymmetry(trait, measurement, wide, table.astype({"specimens": int}), unpaired, about)
+
+
+def _with_differences(pairs: Any) -> Any:
+    """Add the difference of right and left, and its share of their mean."""
+    difference = pairs["right"] - pairs["left"]
+    return pairs.assign(difference=difference, relative=difference / ((pairs["right"] + pairs["left"]) / 2))
 
 
 def _indices(pairs: Any) -> dict[str, float]:

@@ -24,6 +24,7 @@ from sst_retrieval.morphology.distances import (
 from sst_retrieval.morphology.forms import outlines
 from sst_retrieval.morphology.morphospace import Morphospace, principal_components, variable_names
 from sst_retrieval.morphology.selection import (
+    count_specimens_once,
     group_regions,
     read_names,
     read_rows,
@@ -96,8 +97,9 @@ def distances(
 
     Args:
         trait: its name.
-        by: a column whose values are the groups; None compares specimens. Specimens without a value are left out,
-            and counted in `about`.
+        by: a column whose values are the groups; None compares photographs (individuals, where a photograph may show
+            several). In a group each specimen counts once, with the mean of its photographs. Specimens without a value
+            are left out, and counted in `about`.
         between: "mean" compares the groups' means, "energy" their whole distributions (energy distance); both are
             corrected for sample size, and 0 where two groups are not told apart.
         where: DuckDB predicate over the collection's columns, `confidence` and the measurements; None takes all.
@@ -118,9 +120,10 @@ def distances(
         return compare_specimens(names, rows, f"{about}; specimens")
     ids, codes, labels, note = group_regions(reader, trait, by, where)
     rows, about = read_scaled_vectors(reader, trait, ids, weights)
+    codes, rows, once = count_specimens_once(reader, ids, codes, rows)
     if between == "mean":
-        return compare_means(codes, labels, rows, f"{about}; means of each {by}{note}")
-    return compare_distributions(codes, labels, rows, f"{about}; energy distance of each {by}{note}")
+        return compare_means(codes, labels, rows, f"{about}; means of each {by}{note}{once}")
+    return compare_distributions(codes, labels, rows, f"{about}; energy distance of each {by}{note}{once}")
 
 
 def convergence(
@@ -186,7 +189,8 @@ def disparity(
     """
     ids, codes, labels, note = group_regions(reader, trait, by, where)
     rows, about = read_scaled_vectors(reader, trait, ids, weights)
-    about = f"{about}; within each {by}{note}"
+    codes, rows, once = count_specimens_once(reader, ids, codes, rows)
+    about = f"{about}; within each {by}{note}{once}"
     return compute_disparity(codes, labels, rows, about, permutations=permutations, seed=seed)
 
 

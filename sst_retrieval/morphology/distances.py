@@ -54,7 +54,7 @@ class DistanceMatrix:
     Attributes:
         labels: N specimens or groups, in order.
         values: float64 (N, N).
-        counts: how many regions stand behind each label.
+        counts: how many specimens stand behind each label (individuals, where photographs may show several).
         about: what was compared, and how, in a sentence.
     """
 

@@ -200,6 +200,52 @@ def group_regions(reader: Reader, trait: str, by: str, where: str | None) -> tup
     return filled["region_id"].to_numpy(np.int64), np.asarray(codes, dtype=np.int64), list(values), note
 
 
+def count_specimens_once(reader: Reader, ids: Ids, codes: Ids, rows: Rows) -> tuple[Ids, Rows, str]:
+    """Let each specimen count once in its group, with the mean of its photographs: these are no independent samples.
+
+    Where photographs may show several individuals, each of them counts.
+
+    Args:
+        reader: an open index.
+        ids: region ids, int64 (n,), ascending.
+        codes: the group of each, int64 (n,).
+        rows: positions in `ids` -> vectors.
+
+    Returns:
+        The group of each specimen, int64 (m,), in order of its first region; positions among the specimens -> mean
+        vectors; and a note, "" if every specimen has one region.
+    """
+    if reader.catalog.plain:
+        return codes, rows, ""
+    units = np.asarray(counting_units(to_label_frame(read_rows(reader, ids, reader.catalog.owner_columns))))
+    number, _ = pd.factorize(pd.MultiIndex.from_arrays([codes, units]))
+    order = np.argsort(number, kind="stable")
+    starts = np.searchsorted(number[order], np.arange(number.max(initial=-1) + 2))
+    if len(starts) - 1 == len(ids):
+        return codes, rows, ""
+
+    def average(places: npt.NDArray[np.int64]) -> Floats:
+        members = [order[starts[place] : starts[place + 1]] for place in places]
+        counts = np.array([len(each) for each in members])
+        vectors = rows(np.concatenate(members))
+        sums = np.add.reduceat(vectors, np.cumsum(counts) - counts, axis=0, dtype=np.float64)
+        return np.asarray(sums / counts[:, None], dtype=np.float32)
+
+    return codes[order[starts[:-1]]], average, "; several photographs of a specimen count once, with their mean"
+
+
+def counting_units(owners: Any) -> Any:
+    """Return what counts once in statistics: the specimen; the individual where its photograph may show several.
+
+    Args:
+        owners: a pandas data frame with the columns "specimen", "photograph" and "individual".
+
+    Returns:
+        A pandas series, a name a row.
+    """
+    return owners["specimen"].where(owners["individual"] == owners["photograph"], owners["individual"])
+
+
 def values_of_groups(reader: Reader, trait: str, by: str, column: str, where: str | None) -> dict[str, str]:
     """Look up the one value of another column that each group has.
 

@@ -151,6 +151,22 @@ def test_audit_says_what_the_vectors_know(index: Path) -> None:
     assert "no trait 'leg'" in refused("audit", index, "--trait", "leg")
 
 
+def test_labels_may_be_numbered_by_a_traits_file_of_their_own(index: Path, table: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for path in (table.parent / "labels").glob("*.png"):
+        drawn = read_labels(path)
+        Image.fromarray(np.where(drawn > 0, drawn + 10, 0).astype(np.uint8)).save(labels / path.name)
+    assert "give the labels these numbers" in refused("evaluate", index, "--labels", labels)
+    numbers = "\n".join(f"{trait.upper()} = {number + 10}" for trait, number in NUMBERS.items())
+    (labels / "traits.toml").write_text(f"[traits]\n{numbers}\n")
+    own = json.loads(run("evaluate", index, "--labels", labels, "--json").stdout)["masks"]
+    usual = json.loads(run("evaluate", index, "--labels", table.parent / "labels", "--json").stdout)["masks"]
+    assert own == usual
+    (labels / "traits.toml").write_text("[traits]\nleg = 3\n")
+    assert "names leg, but the index has the traits" in refused("evaluate", index, "--labels", labels)
+
+
 def test_evaluate_scores_the_search_without_labels(index: Path) -> None:
     scores = json.loads(run("evaluate", index, "--relevant-by", "group", "--json").stdout)
     assert scores["masks"] is None

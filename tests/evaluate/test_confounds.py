@@ -76,3 +76,20 @@ def test_properties_that_cannot_be_predicted_are_left_out() -> None:
     assert measure_confounds("wing", near, unknown, {"species": SPECIES}, {}).confounds == ()
     with pytest.raises(InputError, match="5 specimens show wing"):
         measure_confounds("wing", near[:5, :5], backgrounds[:5], {}, {})
+
+
+def test_photographs_of_one_specimen_do_not_predict_each_other() -> None:
+    """Twelve specimens whose looks say nothing of the collector, photographed three times, alike."""
+    looks = np.repeat(np.random.default_rng(3).normal(size=(12, 8)), 3, axis=0)
+    near = similarity(looks)
+    owners = [f"s{n // 3}" for n in range(36)]
+    columns = {"collector": ["ABC"[n // 3 % 3] for n in range(36)], "catalogNumber": owners}
+    backgrounds = looks.astype(np.float32)
+    copies = measure_confounds("wing", near, backgrounds, columns, {})
+    assert copies.confounds[0].vectors == 1
+    audit = measure_confounds("wing", near, backgrounds, columns, {}, owners)
+    assert [each.name for each in audit.confounds] == ["collector", "background's colours"]
+    assert audit.confounds[0].vectors < 0.6
+    assert audit.confounds[0].specimens == 12
+    with pytest.raises(InputError, match="5 specimens show wing"):
+        measure_confounds("wing", near[:15, :15], backgrounds[:15], {}, {}, owners[:15])

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sst_retrieval.errors import InputError, QueryError
-from sst_retrieval.evaluate import TraitVectors, average_precision, mask_scores, recall_at, retrieval_scores
+from sst_retrieval.evaluate import MaskScores, TraitVectors, average_precision, mask_scores, recall_at, retrieval_scores
 from sst_retrieval.evaluate.text_tables import format_table
 from sst_retrieval.imaging.images import read_labels, write_png
 from sst_retrieval.types import Support
@@ -177,6 +177,49 @@ def test_labels_that_are_called_after_no_specimen_are_listed(tmp_path: Path) -> 
     assert "not compared: 3 pictures called after no specimen (a3.PNG, a4.tif, x1.png)" in scores.table()
 
 
+def numbered(folder: Path, labels: Mapping[int, int], *, own: Mapping[str, int] | None = None) -> MaskScores:
+    """Score perfect masks of two traits (wing 1, tail 2) against labels whose numbers were changed."""
+    truth = np.zeros((6, 6), np.uint8)
+    truth[:2], truth[4:] = 1, 2
+    folder.mkdir()
+    for name in ("a0", "a1", "a2"):
+        write_png(
+            folder / f"{name}.png", np.vectorize(lambda number: labels.get(int(number), 0))(truth).astype(np.uint8)
+        )
+    numbers = {"wing": 1, "tail": 2}
+    return mask_scores(
+        folder, dict.fromkeys(("a1", "a2"), truth), groups=dict.fromkeys(("a0", "a1", "a2"), "a"),
+        supports=[a_support("a0", "a", truth, numbers)], numbers=numbers, label_numbers=own,
+    )  # fmt: skip
+
+
+def test_labels_of_another_numbering_are_noticed(tmp_path: Path) -> None:
+    assert numbered(tmp_path / "same", {1: 1, 2: 2}).notes == ()
+    (swapped,) = numbered(tmp_path / "swapped", {1: 2, 2: 1}).notes
+    assert "masks of wing lie where labels have 2, masks of tail lie where labels have 1" in swapped
+    with pytest.raises(InputError, match="show the numbers 100, 200, but wing = 1, tail = 2"):
+        numbered(tmp_path / "times", {1: 100, 2: 200})
+    with pytest.raises(InputError, match="show the number 255"):
+        numbered(tmp_path / "black_and_white", {1: 255, 2: 255})
+    extra = numbered(tmp_path / "extra", {1: 1, 2: 7})
+    assert "the number 7, which no trait has" in extra.notes[0]
+    assert extra.as_dict()["notes"] == [*extra.notes]
+
+
+def test_a_trait_that_no_label_shows_is_noted(tmp_path: Path) -> None:
+    part = numbered(tmp_path / "part", {1: 1})
+    assert part.mean_iou == 0.5
+    assert "no label shows tail: if people did not draw that" in part.notes[0]
+    assert part.notes[0] in part.table()
+
+
+def test_labels_may_have_numbers_of_their_own(tmp_path: Path) -> None:
+    own = numbered(tmp_path / "own", {1: 5, 2: 1}, own={"wing": 5, "tail": 1})
+    assert (own.mean_iou, own.notes) == (1.0, ())
+    wing = numbered(tmp_path / "wing", {1: 5}, own={"wing": 5})
+    assert (wing.mean_iou, list(wing.traits), wing.notes) == (1.0, ["wing"], ())
+
+
 def test_bad_labels_say_what_to_do(tmp_path: Path) -> None:
     label = np.ones((4, 4), np.uint8)
     support = a_support("a0", "a", label, {"wing": 1})
@@ -277,6 +320,23 @@ def test_specimens_without_a_value_are_left_out_and_counted() -> None:
     assert (scores.traits["band"].queries, scores.traits["band"].alone) == (2, 1)
     # a2 finds `lonely` before a1 or after it; x, y, z, which lie between, are not there.
     assert scores.mean_ap == pytest.approx((0.5 + 0.5) / 2)
+
+
+def test_other_photographs_of_a_specimen_are_no_results() -> None:
+    names = ["a dorsal", "a lateral", "b", "c"]
+    vectors = np.hstack([directions(0, 1, 60, 30), directions(0, 0, 0, 0)])
+    regions = {"band": TraitVectors(names, vectors), "tail": TraitVectors(names, vectors)}
+    values = {"a dorsal": "x", "a lateral": "x", "b": "x", "c": "y"}
+    copies = retrieval_scores(regions, values, column="ring", blocks=BLOCKS)
+    assert copies.traits["band"].precision_at_1 == pytest.approx(2 / 3)  # Both of a find each other; b finds c.
+    owners = {"a dorsal": "a", "a lateral": "a"}
+    scores = retrieval_scores(regions, values, column="ring", blocks=BLOCKS, owners=owners)
+    assert scores.traits["band"].precision_at_1 == 0  # c lies between a and b.
+    assert scores.together is not None
+    assert scores.together.precision_at_1 == 0
+    values["b"] = "y"
+    alone = retrieval_scores(regions, values, column="ring", blocks=BLOCKS, owners=owners)
+    assert (alone.traits["band"].queries, alone.traits["band"].alone) == (2, 2)
 
 
 @settings(max_examples=25, deadline=None)
