@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Condition
 from types import TracebackType
@@ -22,6 +23,12 @@ import numpy.typing as npt
 from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.index.checksums import require_file
 from sst_retrieval.index.predicate_advice import nearest_columns, suggest_predicate
+from sst_retrieval.index.text_comparisons import (
+    explain_types,
+    find_text_comparisons,
+    refuse_null_comparison,
+    refuse_unordered,
+)
 from sst_retrieval.index.watchdog import Watchdog
 
 
@@ -218,6 +225,8 @@ class SandboxedDatabase:
         with self.cursor() as cursor, _WATCHDOG.limit(seconds, cursor.interrupt):
             try:
                 _check_expression(where, cursor)
+                refuse_null_comparison(where)
+                self._refuse_unordered_text(where, table)
                 return dict(cursor.execute(_insert(sql, where), parameters).fetchnumpy())
             except duckdb.InterruptException as error:
                 raise QueryError(
@@ -229,6 +238,25 @@ class SandboxedDatabase:
             except duckdb.Error as error:
                 fault: duckdb.Error = error
         raise QueryError(self._explain(sql, where, parameters, table, fault)) from fault
+
+    def _refuse_unordered_text(self, where: str, table: str) -> None:
+        """Refuse a predicate that compares text letter by letter where numbers or dates are meant.
+
+        Raises:
+            QueryError: it does.
+        """
+        if "'" in where:
+            for comparison in find_text_comparisons(where, self._text_columns(table)):
+                refuse_unordered(comparison, partial(self._find_cell, table))
+
+    def _text_columns(self, table: str) -> list[str]:
+        return [name for name, kind, *_ in self.rows(f"DESCRIBE {table}") if kind == "VARCHAR"]
+
+    def _find_cell(self, table: str, column: str, pattern: str) -> str | None:
+        """Return a filled cell of a column of text that does not fit a pattern as a whole; None if all fit."""
+        name = quote_name(column)
+        sql = f"SELECT {name} FROM {table} WHERE {name} <> '' AND NOT regexp_full_match({name}, $pattern) LIMIT 1"
+        return next((str(value) for (value,) in self.rows(sql, {"pattern": pattern})), None)
 
     def _explain(self, sql: str, where: str, parameters: Mapping[str, Any], table: str, fault: duckdb.Error) -> str:
         """Say what to do about a predicate that does not work; DuckDB's own words come last."""
@@ -259,6 +287,8 @@ class SandboxedDatabase:
             near = nearest_columns(unknown[1], columns)
             lines[0] += f": there is no column {unknown[1]!r}"
             lines[0] += f"; spelt most alike: {', '.join(near)}" if near else ""
+        else:
+            lines += explain_types(where, self._text_columns(table), partial(self._find_cell, table))
         return "\n".join([*lines, self.describe_columns(table), f"(the database says: {fault})"])
 
     def describe_columns(self, table: str) -> str:
