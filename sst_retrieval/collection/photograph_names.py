@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from sst_retrieval.collection.column_roles import ID_COLUMNS, ColumnRoles, find_column
+from sst_retrieval.collection.column_types import NOT_AVAILABLE
 from sst_retrieval.collection.photograph_files import file_name, is_web_address, split_list
 from sst_retrieval.collection.places import find_place_columns
 from sst_retrieval.collection.specimen_table import SpecimenTable
@@ -86,7 +87,8 @@ def name_photographs(
             f"{table.source} has none of the columns {', '.join(ID_COLUMNS)}: the file names of the photographs are "
             f"the ids; --id-column names another column"
         )
-    specimen_of = _require_specimens(table, column, specimens, notes)
+    no_names = NOT_AVAILABLE if roles.id is not None else frozenset()  # A file may be called NA.jpg.
+    specimen_of = _require_specimens(table, column, specimens, no_names, notes)
     all_rows = _group_rows(specimen_of)
     _require_one_record(table, column, all_rows, records)
     rows_of = _drop_repeated(table, roles, all_rows, notes, is_archive=bool(records))
@@ -129,18 +131,27 @@ def _name_by_file(table: SpecimenTable, column: str) -> list[str | None]:
 
 
 def _require_specimens(
-    table: SpecimenTable, column: str, specimens: Sequence[str | None], notes: list[str]
+    table: SpecimenTable, column: str, specimens: Sequence[str | None], no_names: frozenset[str], notes: list[str]
 ) -> dict[int, str]:
-    """Leave out rows without a catalogue number, or whose number cannot be one."""
-    missing = [row for row, value in enumerate(specimens) if value is None]
+    """Leave out rows without a catalogue number, or whose number cannot be one.
+
+    "NA" and the like are empty cells, as R and spreadsheets write them: all these rows would become one specimen.
+    """
+    words = [row for row, value in enumerate(specimens) if value in no_names]
+    missing = [row for row, value in enumerate(specimens) if value is None or value in no_names]
     if len(missing) == len(specimens):
         raise CollectionError(
             f"{table.source} {table.locate(missing)}: {column} is empty; give every specimen an id, "
             f"or choose another column with --id-column (id_column= in Python)"
         )
-    if missing:
-        notes.append(f"{table.source} {table.locate(missing)}: {column} is empty; left out, as a specimen needs an id")
-    found = {row: value for row, value in enumerate(specimens) if value is not None}
+    if words:
+        notes.append(
+            f"{table.source} {table.locate(words)}: {column} is {specimens[words[0]]!r}, which means an empty cell; "
+            f"left out, as a specimen needs an id"
+        )
+    if empty := [row for row in missing if specimens[row] is None]:
+        notes.append(f"{table.source} {table.locate(empty)}: {column} is empty; left out, as a specimen needs an id")
+    found = {row: value for row, value in enumerate(specimens) if value is not None and value not in no_names}
     short = [row for row, name in found.items() if _SHORTENED.fullmatch(name)]
     if short:
         notes.append(

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sst_retrieval.collection.column_roles import ColumnRoles, check_column_prefix, find_roles
-from sst_retrieval.collection.column_types import infer_types
+from sst_retrieval.collection.column_types import NOT_AVAILABLE, infer_types
 from sst_retrieval.collection.darwin_core_archive import is_archive, read_archive
 from sst_retrieval.collection.folder_table import find_photographs
 from sst_retrieval.collection.photograph_files import (
@@ -366,10 +366,11 @@ def _build_collection(
         table.columns,
         names={row: names[row] for row in files},
         paths=list(files.values()),
-        groups=[str((groups[row] if groups else None) or DEFAULT_GROUP) for row in files],
+        groups=[unicodedata.normalize("NFC", str((groups[row] if groups else None) or DEFAULT_GROUP)) for row in files],
         places=places,
     )
     notes += _note_similar_groups(table, found.groups, list(files))
+    notes += _note_missing_groups(table, found.groups, list(files))
     notes += _note_mixed_views(table, found.groups, [names[row].view for row in files])
     notes += _note_shared_photographs(table, found, files)
     return Collection(found, dict(table.types), source, tuple(left_out), tuple(dict.fromkeys(notes)))
@@ -408,6 +409,18 @@ def _note_similar_groups(table: SpecimenTable, groups: Sequence[str], rows: Sequ
             if group != usual
         ]
     return notes
+
+
+def _note_missing_groups(table: SpecimenTable, groups: Sequence[str], rows: Sequence[int]) -> list[str]:
+    """Note groups that are called as R and spreadsheets write an empty cell; they may be real, and stay."""
+    called = [row for group, row in zip(groups, rows, strict=True) if group in NOT_AVAILABLE]
+    if not called:
+        return []
+    name = next(group for group in groups if group in NOT_AVAILABLE)
+    return [
+        f"{table.source} {table.locate(called)}: the group is called {name!r}; if that means an empty cell, empty it: "
+        f"photographs without a group are of the group {DEFAULT_GROUP!r}"
+    ]
 
 
 def _note_shared_photographs(

@@ -41,7 +41,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sst_retrieval.errors import IndexFolderError
+from sst_retrieval.errors import IndexFolderError, QueryError
 from sst_retrieval.index.duck import SandboxedDatabase, column_namer, quote_name
 from sst_retrieval.index.owner_lines import Owner
 from sst_retrieval.index.owners import Owners
@@ -624,6 +624,8 @@ class Catalog(SandboxedDatabase):
         Returns:
             SQL to put before a SELECT that reads `searchable` ("" if it needs none), and its parameters.
         """
+        if not isinstance(where, str):
+            raise QueryError(f"the predicate {where!r} is no text; write one such as \"sex = 'female'\"")
         text = where.casefold()
         columns, more_columns, join = "known.*", "", ""
         parameters: dict[str, Any] = {}

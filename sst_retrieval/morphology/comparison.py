@@ -63,6 +63,8 @@ def morphospace(
     Raises:
         QueryError: no such trait, or fewer than three specimens.
     """
+    if components < 1:
+        raise QueryError(f"{components} components are none; ask for 1 or more")
     if of not in ("vectors", "outlines"):
         raise QueryError(f"a morphospace of {of!r} is not known; choose vectors or outlines")
     if of == "vectors":

@@ -26,7 +26,7 @@ import pyefd
 from scipy import ndimage
 from skimage.measure import find_contours, label
 
-from sst_retrieval.errors import InputError
+from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.imaging import masks
 from sst_retrieval.types import Frame, Mask
 
@@ -75,7 +75,12 @@ class Outlines:
 
         Returns:
             One row an outline: specimen, side, then A1, B1, C1, D1, A2, ...
+
+        Raises:
+            QueryError: fewer than one harmonic.
         """
+        if harmonics < 1:
+            raise QueryError(f"{harmonics} harmonics describe no outline; ask for 1 or more")
         rows = [elliptic_fourier(curve, harmonics, rotate=rotate).ravel() for curve in self.laid]
         names = [f"{letter}{order}" for order in range(1, harmonics + 1) for letter in "ABCD"]
         frame = pd.DataFrame(np.reshape(rows, (len(rows), len(names))), columns=names)

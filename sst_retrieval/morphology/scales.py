@@ -88,8 +88,8 @@ def scale_of_rows(
         if (values <= 0).any():
             raise QueryError(f"the column {SCALE_COLUMN} holds a value that is not above 0; leave unknown scales empty")
     for group, size in (scale or {}).items():
-        if not (math.isfinite(size) and size > 0):
-            raise QueryError(f"the scale of {group!r} is {size}; give millimetres a pixel, above 0")
+        if not isinstance(size, int | float | np.number) or not (math.isfinite(size) and size > 0):
+            raise QueryError(f"the scale of {group!r} is {size!r}; give millimetres a pixel, above 0")
     given = np.array([(scale or {}).get(group, np.nan) for group in groups])
     return np.where(np.isnan(given), values, given)
 
@@ -123,6 +123,8 @@ def groups_of_regions(reader: Reader, region_ids: Ids) -> list[str]:
 
 def check_groups(reader: Reader, scale: Scale | None) -> None:
     """Refuse scales of groups that the index does not have: a name spelt wrongly would leave pixels as they are."""
+    if scale is not None and not isinstance(scale, Mapping):
+        raise QueryError(f"the scale is {scale!r}; give millimetres a pixel of each group, such as {{'erato': 0.042}}")
     groups = set(reader.catalog.groups().values())
     unknown = sorted((scale or {}).keys() - groups)
     if unknown:

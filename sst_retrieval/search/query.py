@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -92,13 +92,17 @@ def make_query(
     Raises:
         QueryError: the query names something the index does not have.
     """
-    if not like and vectors is None:
+    given_pairs = [[] if given is None else as_pairs(given) for given in (like, unlike)]
+    if not given_pairs[0] and vectors is None:
         raise QueryError("give `like` (specimens of the index) or `vectors` (from another photograph)")
+    for name, count in (("k", k), ("expand", expand), ("rerank", rerank)):
+        if not isinstance(count, int | np.integer) or isinstance(count, bool):
+            raise QueryError(f"{name} is {count!r}; give a whole number")
     if k < 1 or expand < 0:
         raise QueryError(f"k is {k} and expand {expand}; ask for at least 1 hit, together with 0 or more others")
     check_rerank(rerank, expand)
     check_per(per)
-    likes, unlikes = (_find_examples(reader, as_pairs(given or ()), trait) for given in (like, unlike))
+    likes, unlikes = (_find_examples(reader, pairs, trait) for pairs in given_pairs)
     liked = [_stored_example(reader, *pair, goal=trait) for pair in likes]
     if vectors is not None:
         goal = reader.require_trait(trait)
@@ -155,14 +159,23 @@ def _owners(reader: Reader, individuals: Sequence[str], per: str) -> frozenset[s
 def as_pairs(given: Pair | Sequence[Pair]) -> list[Pair]:
     """Return one (specimen, trait), or several, as a list.
 
+    Raises:
+        QueryError: it is neither; the name of a specimen alone, say.
+
     >>> as_pairs(("CAM001", "wing"))
     [('CAM001', 'wing')]
     >>> as_pairs([("CAM001", "wing"), ("CAM002", "wing")])
     [('CAM001', 'wing'), ('CAM002', 'wing')]
     """
-    if len(given) == 2 and all(isinstance(part, str) for part in given):
-        return [(str(given[0]), str(given[1]))]
-    return [(specimen, trait) for specimen, trait in cast("Sequence[Pair]", given)]
+    several: list[Any] | None = None if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if several is not None and len(several) == 2 and all(isinstance(part, str) for part in several):
+        several = [several]
+    pairs = [() if isinstance(each, str) or not isinstance(each, Iterable) else tuple(each) for each in several or ()]
+    if several is None or not all(len(pair) == 2 and all(isinstance(part, str) for part in pair) for pair in pairs):
+        raise QueryError(
+            f"{given!r} is no example; give (specimen, trait), such as ('CAM001', 'wing'), or a list of such pairs"
+        )
+    return [(str(specimen), str(trait)) for specimen, trait in pairs]
 
 
 def weigh_examples(

@@ -261,6 +261,31 @@ def test_groups_that_differ_in_capitals_are_noted(drawer: Path) -> None:
 # --------------------------------------------------------------------------------------------------- photographs
 
 
+def test_missing_ids_as_r_writes_them_are_no_specimen(drawer: Path) -> None:
+    collection = read(drawer, "id,image\nA,a.jpg\nNA,b.jpg\nNA,c.jpg\n#N/A,d.jpg\n,e.jpg\n")
+    assert ids(collection) == ["A"]
+    assert any("id is 'NA', which means an empty cell; left out" in note for note in collection.notes)
+    assert any("line 6: id is empty; left out" in note for note in collection.notes)
+    with pytest.raises(CollectionError, match="id is empty; give every specimen an id"):
+        read(drawer, "id,image\nNA,a.jpg\nNA,b.jpg\n")
+    (drawer / "a.jpg").rename(drawer / "NA.jpg")
+    assert ids(read(drawer, "image\nNA.jpg\nb.jpg\n")) == ["NA", "b"]
+
+
+def test_a_group_called_na_stays_and_is_noted(drawer: Path) -> None:
+    collection = read(drawer, "id,image,group\nA,a.jpg,x\nB,b.jpg,NA\n")
+    assert [each.group for each in collection.photographs] == ["x", "NA"]
+    assert "line 3: the group is called 'NA'; if that means an empty cell, empty it" in collection.notes[0]
+
+
+def test_groups_whose_accents_are_composed_otherwise_are_one(drawer: Path) -> None:
+    """As ids are: nobody sees the difference, and a support would serve half of the group."""
+    one, other = (unicodedata.normalize(form, "M\u00fcller") for form in ("NFC", "NFD"))
+    collection = read(drawer, f"id,image,group\nA,a.jpg,{other}\nB,b.jpg,{one}\n")
+    assert {each.group for each in collection.photographs} == {one}
+    assert collection.notes == ()
+
+
 def test_photographs_are_found_however_they_are_spelt(drawer: Path) -> None:
     photograph = (drawer / "a.jpg").read_bytes()
     decomposed = unicodedata.normalize("NFD", "Müller.jpg")
