@@ -27,7 +27,7 @@ def infer_types(table: SpecimenTable, keep_text: Collection[str]) -> SpecimenTab
     Returns:
         The table with a DuckDB type for every column. In a column of numbers, dates or true/false, "NA", "null" and
         the like are empty cells; in a column of text they are text (Namibia's country code is NA). Columns that were
-        read with decimal commas are noted.
+        read with decimal commas are noted, and columns of text that have such cells.
     """
     columns, types = dict(table.columns), dict(table.types)
     commas = []
@@ -44,7 +44,23 @@ def infer_types(table: SpecimenTable, keep_text: Collection[str]) -> SpecimenTab
         elif name in keep_text and types[name] != "VARCHAR":
             types[name], columns[name] = "VARCHAR", [None if value is None else str(value) for value in values]
     notes = [f"{table.source}: decimal commas were read as such in {', '.join(commas)}"] if commas else []
+    notes += _note_not_available(
+        table, [name for name in columns if types[name] == "VARCHAR" and name not in keep_text]
+    )
     return replace(table, columns=columns, types=types, notes=(*table.notes, *notes))
+
+
+def _note_not_available(table: SpecimenTable, names: Sequence[str]) -> list[str]:
+    """Note columns of text that have cells such as "NA": one value like any other in groups and conditions."""
+    found = {name: {value for value in table.columns[name] if isinstance(value, str)} & NOT_AVAILABLE for name in names}
+    named = [f"{name} ({', '.join(sorted(words))})" for name, words in found.items() if words]
+    if not named:
+        return []
+    listed = ", ".join(named[:5]) + ", ..." * (len(named) > 5)
+    return [
+        f"{table.source}: what may mean an empty cell is kept as text in {listed}: specimens that have it count as one "
+        f"group; empty these cells if nothing is known"
+    ]
 
 
 def parse_decimal(text: str) -> float | None:

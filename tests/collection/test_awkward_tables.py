@@ -272,6 +272,15 @@ def test_missing_ids_as_r_writes_them_are_no_specimen(drawer: Path) -> None:
     assert ids(read(drawer, "image\nNA.jpg\nb.jpg\n")) == ["NA", "b"]
 
 
+def test_na_in_a_column_of_text_is_noted(drawer: Path) -> None:
+    """R writes missing text so; in groups and conditions it is one value like any other (Namibia's country code)."""
+    rows = "A,a.jpg,female,NA,1\nB,b.jpg,NA,NA,NA\nC,c.jpg,,DE,3\n"
+    collection = read(drawer, "id,image,sex,countryCode,mass\n" + rows)
+    assert column(collection, "sex") == ["female", "NA", None]
+    (note,) = collection.notes
+    assert "what may mean an empty cell is kept as text in sex (NA): " in note
+
+
 def test_a_group_called_na_stays_and_is_noted(drawer: Path) -> None:
     collection = read(drawer, "id,image,group\nA,a.jpg,x\nB,b.jpg,NA\n")
     assert [each.group for each in collection.photographs] == ["x", "NA"]
