@@ -168,9 +168,10 @@ def read_lines(file: TextFile, encoding: str) -> Iterator[str]:
     r"""Read the lines of a text file with their ends: \n, \r\n or \r.
 
     Raises:
-        CollectionError: the file is not in that encoding, holds NUL bytes, or a line is longer than `MAX_LINE`.
+        CollectionError: the file is not in that encoding, holds NUL bytes, a line is longer than `MAX_LINE`, or the
+            header is cut by a carriage return, which would lose the columns behind it.
     """
-    number = 1
+    number, cut = 1, False
     try:
         with file.open() as stream, io.TextIOWrapper(stream, encoding, newline="") as text:
             while line := text.readline(MAX_LINE):
@@ -183,6 +184,16 @@ def read_lines(file: TextFile, encoding: str) -> Iterator[str]:
                     raise CollectionError(
                         f"{file.source} line {number} holds NUL bytes, so the file is damaged or no text; "
                         f"save or download it again as 'CSV UTF-8'"
+                    )
+                # A whole file with \r alone is an old Mac's. In quotation marks a cell may hold one.
+                whole = line.count('"') % 2 == 0
+                if number == 1:
+                    cut = line.endswith("\r") and whole
+                elif number == 2 and cut and line.endswith("\n") and whole:
+                    name = Path(file.source).name
+                    raise CollectionError(
+                        f"{file.source} line 1 has a carriage return in the middle, as where columns were added to a "
+                        f"file of Windows by a tool of Unix; take them out: tr -d '\\r' < {name} > fixed.csv"
                     )
                 yield line.removeprefix("\ufeff") if number == 1 else line
                 number += 1

@@ -182,6 +182,15 @@ def test_what_is_no_text(drawer: Path, name: str, content: bytes, reason: str) -
         read(drawer, content, name)
 
 
+def test_columns_behind_a_carriage_return_are_not_lost(drawer: Path) -> None:
+    """`paste` and `sed` put what they add behind the carriage return of a line that Windows ended."""
+    with pytest.raises(CollectionError, match=r"line 1 has a carriage return in the middle.*tr -d '\\r' < t.csv"):
+        read(drawer, b"id,image\r,sex\nA,a.jpg\r,male\nB,b.jpg\r,female\n")
+    assert column(read(drawer, b'id,image,note\nA,a.jpg,"two\rlines"\n'), "note") == ["two\rlines"]
+    assert ids(read(drawer, b"id,image\rA,a.jpg\rB,b.jpg\r")) == ["A", "B"]
+    assert column(read(drawer, b'id,image,note\rA,a.jpg,"two\nlines"\r'), "note") == ["two\nlines"]
+
+
 def test_bounds(drawer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CollectionError, match=r"line 1 has 6,002 cells"):
         read(drawer, "id,image" + ",x" * 6000 + "\n")
