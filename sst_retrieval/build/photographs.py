@@ -19,7 +19,7 @@ from functools import partial
 from sst_retrieval.build.alignment import UNCHANGED, Alignment
 from sst_retrieval.build.individuals import GroupFinder, describe_individuals, find_individuals
 from sst_retrieval.build.plan import Task
-from sst_retrieval.build.regions import describe_regions, replace_drawn, replace_reviewed
+from sst_retrieval.build.regions import describe_doubt, describe_regions, replace_drawn, replace_reviewed
 from sst_retrieval.build.workers import PartWorkers, PixelBudget
 from sst_retrieval.engines import Engines
 from sst_retrieval.errors import ImageError, InputError
@@ -259,9 +259,11 @@ def _describe(
     photograph, found = result
     try:
         rows = _make_rows(photograph, found, batch, engines, paths)
-        return PhotographRows(photograph.task.photograph.id, rows, photograph.notes)
     except InputError as error:
         return _skip(photograph.task, error)
+    doubt = describe_doubt([region for region, _, _ in rows])
+    notes = photograph.notes if doubt is None else (*photograph.notes, doubt)
+    return PhotographRows(photograph.task.photograph.id, rows, notes)
 
 
 def _make_rows(

@@ -17,6 +17,9 @@ from sst_retrieval.imaging.masks import box, decode, encode
 from sst_retrieval.index.reviews import Review
 from sst_retrieval.types import Floats, Frame, MaskStack, Placement, Propagated, Region, RGBImage, Support
 
+DOUBTFUL = 0.1
+"""Confidence below which no mask of a photograph may lie for it to count as one of another animal, or of none."""
+
 
 def describe_regions(
     individual: str,
@@ -68,6 +71,21 @@ def describe_regions(
         return regions
     encoded = [cutout.encode(mask) for mask in found.masks]
     return [_place(region, rle, cutout, placement) for region, rle in zip(regions, encoded, strict=True)]
+
+
+def describe_doubt(regions: Sequence[Region]) -> str | None:
+    """Say if a photograph does not seem to show such a specimen at all.
+
+    Args:
+        regions: of all traits, on a photograph of one individual.
+
+    Returns:
+        A few words, or None. A group's only trait may be absent, so that its absence alone is no doubt.
+    """
+    found = [region.confidence for region in regions if region.present]
+    if found and max(found) < DOUBTFUL:
+        return "it does not seem to show such a specimen: all masks on it are very unsure"
+    return "none of the traits was found" if not found and len(regions) > 1 else None
 
 
 def _place(region: Region, rle: bytes, cutout: Cutout, placement: Placement | None) -> Region:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fakes import a_collection_of, build_fake
+from fakes import FakeMemory, FakeTracker, a_collection_of, build_fake
 from PIL import Image
 
 from sst_retrieval.annotate import supports
@@ -17,6 +18,7 @@ from sst_retrieval.build import photographs, pipeline
 from sst_retrieval.cli.info import format_info
 from sst_retrieval.errors import SupportError
 from sst_retrieval.search.index import open_index
+from sst_retrieval.types import Propagated
 
 
 def skipped_reasons(index: Path) -> dict[str, str]:
@@ -87,6 +89,37 @@ def test_notes_of_many_photographs_are_one(tmp_path: Path) -> None:
         kept.save(path, "TIFF", save_all=True, append_images=[kept])
     report = build_fake(table, tmp_path / "index")
     assert report.notes == ("r1, r2, r3, r4, r5 and 2 more: 2 pages, the first is taken",)
+
+
+@pytest.mark.parametrize(("surest", "doubted"), [(0.09, True), (0.11, False)])
+def test_photographs_on_which_all_masks_are_very_unsure_are_noted(
+    table: Path, monkeypatch: pytest.MonkeyPatch, surest: float, doubted: bool
+) -> None:
+    path = photograph_of(table, "r3")
+    stranger = np.asarray(Image.open(path).convert("RGB"))[::-1].copy()
+    Image.fromarray(stranger).save(path)
+    propagate = FakeTracker._propagate
+
+    def doubt(self: FakeTracker, memory: FakeMemory, image: np.ndarray) -> Propagated:
+        found = propagate(self, memory, image)
+        return replace(found, confidence=np.float32([0, surest])) if np.array_equal(image, stranger) else found
+
+    monkeypatch.setattr(FakeTracker, "_propagate", doubt)
+    report = build_fake(table, table.parent / "index")
+    note = "r3: it does not seem to show such a specimen: all masks on it are very unsure"
+    assert report.notes == ((note,) if doubted else ())
+    assert report.as_dict()["notes"] == [note] * doubted
+    with open_index(table.parent / "index") as opened:
+        assert (f"note: {note}" in format_info({**opened.info(), "bytes": 0})) == doubted
+
+
+def test_photographs_without_any_trait_are_noted_but_for_groups_with_one(table: Path) -> None:
+    for specimen in ("r1", "r4", "b2"):
+        empty = np.full((40, 60, 3), 200, dtype=np.uint8)
+        empty[8:36, 10:50] = 90
+        Image.fromarray(empty).save(photograph_of(table, specimen))
+    report = build_fake(table, table.parent / "index")
+    assert report.notes == ("r1 and r4: none of the traits was found",)
 
 
 def test_a_label_picture_of_another_size_is_refused_undecoded(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@
    animal is assumed. Where even the best cells match badly (another genus), all annotated cells of the support are laid
    on the target together, as a rigid template (`template.py`), which is then bent to the target's proportions
    (`bending.py`), and whose labels are mixed with the votes of step 4; of a support that is its own mirror image, these
-   are combined with theirs (`symmetry.py`).
+   are combined with theirs (`symmetry.py`). Such a target may also be something else altogether: how well all its cells
+   go with the support's, place by place, lowers the confidence (`resemblance.py`).
 3. Estimate a displacement field. Within the aligned view, cells attend to similar cells of the support in a wide
    window; the expected offset, smoothed with the matches' confidence, warps the support to the target's proportions.
 4. Transfer the labels. Cells of 2 pixels take the labels of the most similar cells of the warped supports nearby (a
@@ -72,6 +73,7 @@ from sst_retrieval.track.dense.memory import (
     join_masks,
 )
 from sst_retrieval.track.dense.refine import compute_initial_masks, compute_layer_posteriors, refine
+from sst_retrieval.track.dense.resemblance import compute_correlation, compute_resemblance
 from sst_retrieval.track.dense.settings import DenseSettings, compute_settings_hash
 from sst_retrieval.track.dense.template import (
     REACH,
@@ -85,6 +87,7 @@ from sst_retrieval.track.dense.template import (
 from sst_retrieval.track.dense.trained_decoder import SoftMasks, TrainedDecoder
 from sst_retrieval.track.dense.view import (
     TargetMatch,
+    blend_resemblance,
     compute_key_reliability,
     compute_presence_reliability,
     compute_target_reliability,
@@ -101,7 +104,7 @@ from sst_retrieval.types import Floats, Frame, Mask, Propagated, RGBImage, Suppo
 
 Picture = TypeVar("Picture", bound=npt.NDArray[Any])
 
-VERSION = 14
+VERSION = 15
 """Changes whenever the same settings would give other masks."""
 
 MAJORITY = 0.5
@@ -353,7 +356,11 @@ class DensePropagator:
         ]
         best = min(matches, key=compute_match_distance)
         share = compute_template_share(best.distance, best.warped_masks)
-        return best if share == 0 else self._match_by_template(copies, memory, best, share)
+        if share == 0:
+            return best
+        placed = self._match_by_template(copies, memory, best, share)
+        resemblance = compute_resemblance(self._correlate(copies, placed.frame, memory.supports))
+        return replace(placed, resemblance=blend_resemblance(resemblance, share))
 
     @torch.inference_mode()
     def predict_masks(self, match: TargetMatch, rivals: npt.NDArray[np.bool_]) -> SoftMasks:
@@ -629,6 +636,13 @@ class DensePropagator:
             for support, target in zip(supports, targets, strict=True)
         ]
 
+    def _correlate(self, image: Pyramid[RGBImage], frame: Frame, supports: Sequence[SupportEncoding]) -> float:
+        """Compute the correlation of an image, in a frame, with the support that it resembles most."""
+        (target,) = self._describe_coarsely(image, [frame], supports[0])
+        return max(
+            compute_correlation(support.pose_descriptors[0], target.T[support.pose_cells[0]]) for support in supports
+        )
+
     def _match_by_template(
         self, image: Pyramid[RGBImage], memory: DenseMemory, match: TargetMatch, share: float
     ) -> TargetMatch:
@@ -656,9 +670,12 @@ class DensePropagator:
         wide = frames.warp_image(image, widen_frame(frame), int(REACH * SIDE))
         cells = self.settings.displacement_descriptor.cells
         displacement = bend_template(support.bending, self.matching_trunk.levels(wide[None]), wide, cells)
-        anew = self._match_view(frame, frames.warp_image(image, frame, self.settings.side), memory)
+        # A field that is its own mirror image has half as much to be wrong by, so that the votes may follow it, too.
+        axis = support.template.axis
+        known = tuple(displacement if axis is not None and each is support else None for each in memory.supports)
+        anew = self._match_view(frame, frames.warp_image(image, frame, self.settings.side), memory, known)
         labels = warp_to_target(support.transfer_grid.labels, displacement)
-        return mix_votes(anew, labels.cpu().numpy(), share, support.template.axis)
+        return mix_votes(anew, labels.cpu().numpy(), share, axis)
 
     def _place_template(self, image: Pyramid[RGBImage], template: Template, start: Frame) -> Placement:
         view = frames.warp_image(image, widen_frame(start), int(REACH * SIDE))
@@ -712,13 +729,28 @@ class DensePropagator:
         fitted = frames.fit_similarity(places[cells.cpu().numpy()], places[nearest.cpu().numpy()])
         return frame if fitted is None else frames.compose(frames.invert(fitted), frame)
 
-    def _match_view(self, frame: Frame, view: RGBImage, memory: DenseMemory) -> TargetMatch:
-        """Warp each support to the view, and transfer the labels to every cell (steps 3 to 5)."""
+    def _match_view(
+        self, frame: Frame, view: RGBImage, memory: DenseMemory, known: Sequence[torch.Tensor | None] = ()
+    ) -> TargetMatch:
+        """Warp each support to the view, and transfer the labels to every cell (steps 3 to 5).
+
+        Args:
+            frame: of the view.
+            view: uint8 (S, S, 3).
+            memory: of the group.
+            known: displacements from the view to the supports, float32 (2, g, g), None to estimate one; none for all.
+        """
         levels = self.matching_trunk.levels(view[None], deepest=4)
-        return self._match_levels(frame, view, levels, memory, SideTasks())
+        return self._match_levels(frame, view, levels, memory, SideTasks(), known)
 
     def _match_levels(
-        self, frame: Frame, view: RGBImage, levels: Sequence[torch.Tensor], memory: DenseMemory, tasks: SideTasks
+        self,
+        frame: Frame,
+        view: RGBImage,
+        levels: Sequence[torch.Tensor],
+        memory: DenseMemory,
+        tasks: SideTasks,
+        known: Sequence[torch.Tensor | None] = (),
     ) -> TargetMatch:
         """Match a view as `_match_view`, from the network's levels."""
         settings, first = self.settings, memory.supports[0]
@@ -726,7 +758,10 @@ class DensePropagator:
             levels, [view], settings.displacement_descriptor, first.displacement_grid.normalisation
         )
         target = first.displacement_grid.projection(coarse[0])
-        displacements = tuple(self._estimate_displacement(target, support) for support in memory.supports)
+        displacements = tuple(
+            self._estimate_displacement(target, support) if field is None else field
+            for support, field in zip(memory.supports, known or [None] * len(memory.supports), strict=True)
+        )
         warped_labels = [
             warp_to_target(support.transfer_grid.labels, field)
             for support, field in zip(memory.supports, displacements, strict=True)

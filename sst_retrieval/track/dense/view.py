@@ -79,6 +79,8 @@ class TargetMatch:
         template_share: of a template's labels in the votes, see `compute_template_share`; 0 without one.
         template_agreement: float32 (T,), 0..1, soft IoU of each trait's own votes with the template's labels; None
             without one.
+        resemblance: 0..1, whether the target shows such a specimen at all, see `track.dense.resemblance`; 1 where its
+            cells match well.
         vote_limit, insets: of the group, see `track.dense.memory.DenseMemory`.
     """
 
@@ -93,6 +95,7 @@ class TargetMatch:
     reliability: float = 1.0
     template_share: float = 0.0
     template_agreement: Floats | None = None
+    resemblance: float = 1.0
     vote_limit: float = 0.0
     insets: tuple[Inset, ...] = ()
 
@@ -204,6 +207,16 @@ def compute_target_reliability(distance: Floats, warped_masks: Floats) -> float:
     return min(1.0, max(0.0, (UNRELIABLE_DISTANCE - quartile) / (UNRELIABLE_DISTANCE - RELIABLE_DISTANCE)))
 
 
+def blend_resemblance(resemblance: float, share: float) -> float:
+    """Let a resemblance count as far as a target's cells match badly: 0..1, 1 where they match well.
+
+    Args:
+        resemblance: 0..1, see `track.dense.resemblance.compute_resemblance`.
+        share: of a template, see `compute_template_share`, whether the support has one or not.
+    """
+    return 1 - min(1.0, share / DOUBTED_SHARE) * (1 - resemblance)
+
+
 def compute_template_share(distance: Floats, warped_masks: Floats) -> float:
     """Compute the share that a template's labels get in a target's votes.
 
@@ -254,7 +267,7 @@ def _compute_soft_iou(one: Floats, other: Floats) -> Floats:
 
 
 def temper_confidence(match: TargetMatch, masks: SoftMasks) -> Floats:
-    """Lower the confidence of masks that follow a template where the target's own cells say something else.
+    """Lower the confidence of masks on a target that hardly resembles its support, or whose own cells say else.
 
     A template's labels are certain wherever it is laid, so the certainty of votes that hold them says little. The votes
     of the target's own cells are independent of it.
@@ -265,13 +278,17 @@ def temper_confidence(match: TargetMatch, masks: SoftMasks) -> Floats:
             the confidence that a trait is absent.
 
     Returns:
-        float32 (T,): times the square root of the agreement, as far as the template counts.
+        float32 (T,): times the resemblance, and times the square root of the agreement, as far as the template counts.
     """
-    if match.template_agreement is None:
+    if match.template_agreement is None and match.resemblance == 1:
         return masks.confidence
-    doubt = (1 - masks.in_distribution) * min(1.0, match.template_share / DOUBTED_SHARE)
-    doubted = doubt * (masks.soft > 0.5).any(axis=(1, 2))
-    tempered: Floats = (masks.confidence * (1 - doubted * (1 - np.sqrt(match.template_agreement)))).astype(np.float32)
+    unlearnt = 1 - masks.in_distribution
+    factor: Floats = np.full(len(masks.confidence), 1 - unlearnt * (1 - match.resemblance), np.float32)
+    if match.template_agreement is not None:
+        doubt = unlearnt * min(1.0, match.template_share / DOUBTED_SHARE)
+        factor *= 1 - doubt * (1 - np.sqrt(match.template_agreement))
+    found = (masks.soft > 0.5).any(axis=(1, 2))
+    tempered: Floats = np.where(found, masks.confidence * factor, masks.confidence).astype(np.float32)
     return tempered
 
 

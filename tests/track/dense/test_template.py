@@ -14,6 +14,7 @@ from sst_retrieval.nets.efficientnet import EfficientNetTrunk
 from sst_retrieval.synthetic.species import SPECIES
 from sst_retrieval.synthetic.specimen import SpecimenPlan, draw_specimen
 from sst_retrieval.track.dense.propagator import DensePropagator
+from sst_retrieval.track.dense.symmetry import Axis
 from sst_retrieval.track.dense.template import (
     REACH,
     SIDE,
@@ -141,6 +142,9 @@ def test_the_labels_that_are_mixed_in_are_those_of_the_bent_template(
 ) -> None:
     propagator = DensePropagator("cpu", trunk=trunk)
     memory = propagator.remember([support])
+    (encoding,) = memory.supports
+    assert encoding.template is not None  # Without an axis, so that the votes stay where they are.
+    memory = replace(memory, supports=(replace(encoding, template=replace(encoding.template, axis=None)),))
     module = "sst_retrieval.track.dense.propagator"
     monkeypatch.setattr(f"{module}.compute_template_share", lambda *_: LARGEST_SHARE)
     matches = []
@@ -159,3 +163,20 @@ def test_the_labels_that_are_mixed_in_are_those_of_the_bent_template(
     expected = straight.warped_masks + LARGEST_SHARE * (moved - labels)
     assert bent.warped_masks[there] == pytest.approx(expected[there], abs=0.02)
     assert np.abs(bent.shares - straight.shares).max() > 0.3
+
+
+@pytest.mark.parametrize("axis", [None, Axis(0.0, 0.0)], ids=["none", "symmetric"])
+def test_votes_follow_the_bent_template_only_where_the_support_is_its_own_mirror_image(
+    trunk: EfficientNetTrunk, support: Support, monkeypatch: pytest.MonkeyPatch, axis: Axis | None
+) -> None:
+    propagator = DensePropagator("cpu", trunk=trunk)
+    memory = propagator.remember([support])
+    (encoding,) = memory.supports
+    assert encoding.template is not None
+    symmetric = replace(encoding, template=replace(encoding.template, axis=axis))
+    module = "sst_retrieval.track.dense.propagator"
+    monkeypatch.setattr(f"{module}.compute_template_share", lambda *_: LARGEST_SHARE)
+    monkeypatch.setattr(f"{module}.bend_template", lambda _, __, ___, cells: torch.full((2, cells, cells), 0.125))
+    match = propagator.match(replace(memory, supports=(symmetric,)), support.image)
+    (field,) = match.displacements
+    assert bool((field == 0.125).all()) == (axis is not None)
