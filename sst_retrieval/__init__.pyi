@@ -47,7 +47,7 @@ from .export import (
 )
 from .fetch.client import Manners as Manners
 from .fetch.photographs import FetchReport as FetchReport, fetch_photographs as fetch_photographs
-from .imaging.images import read_image as read_image, read_labels as read_labels
+from .imaging.images import read_image as read_image, read_labels as read_labels, read_photograph as read_photograph
 from .index.origin import (
     Origin as Origin,
     find_indexes as find_indexes,

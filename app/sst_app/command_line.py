@@ -57,6 +57,7 @@ def check_audience() -> None:
 def open_place(place: Path | None) -> None:
     """Open an index or a table in this session; None goes back to what the process was started with."""
     st.session_state["opened"] = place
+    st.session_state.pop("index", None)  # It was chosen among others.
 
 
 def get_opened() -> Path | None:

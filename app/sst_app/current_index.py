@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import streamlit as st
 
 import sst_retrieval as sst
 from sst_app import captions, doors, filters, heap
-from sst_app.command_line import Arguments, read_arguments
+from sst_app.command_line import Arguments, get_opened, read_arguments
 from sst_app.filters import Facet
-from sst_app.markdown import format_code
+from sst_app.markdown import escape_md, format_code
 
 
 def get_allowed_folders() -> tuple[Path, ...]:
@@ -91,15 +93,49 @@ def show_index_choice() -> None:
         return
     if not known:
         _show_no_index()
+    _ask_if_gone(known)
     if len(known) > 1:
         st.sidebar.selectbox("Index", list(known), key="index", bind="query-params")
 
 
+def _ask_if_gone(known: dict[str, Path]) -> None:
+    """Ask for another index, and stop the page, if the chosen one, or that of a link, is not there.
+
+    To show another one instead would be to guess: what is decided about a mask of one would go into the other.
+    """
+    # What a door has opened is one index, whatever the address says of several.
+    linked = st.query_params.get("index") if get_opened() is None else None
+    chosen, gone = st.session_state.get("index"), st.session_state.get("index-gone")
+    wanted = chosen or gone or linked
+    if wanted is None or wanted in known:
+        if gone is not None and chosen is None:
+            st.session_state["index"] = wanted  # It is back.
+        st.session_state.pop("index-gone", None)
+        return
+    st.session_state["index-gone"] = wanted
+    st.warning(
+        f"There is no index {escape_md(repr(wanted))} here: it was renamed, moved or removed, or its first build is "
+        "not done."
+    )
+    # Links, not widgets: each begins anew, with the index in its address.
+    links = (f'<li><a href="?index={quote(name)}" target="_self">{escape(name)}</a></li>' for name in known)
+    st.html(f"Go on with another one:<ul>{''.join(links)}</ul>")
+    st.stop()
+
+
 def get_path() -> Path:
-    """Return the folder of the chosen index."""
+    """Return the folder of the chosen index.
+
+    Raises:
+        IndexFolderError: it is not there any more. A callback comes here before the page can ask for another one.
+    """
     known = list_indexes()
-    name = st.session_state.get("index")
-    return known[name] if name in known else next(iter(known.values()))
+    name = st.session_state.get("index") or st.session_state.get("index-gone")
+    if name in known:
+        return known[name]
+    if name is not None or not known:
+        raise sst.IndexFolderError(f"the index {name or ''} is no longer there; nothing was changed".replace("  ", " "))
+    return next(iter(known.values()))
 
 
 def get_name() -> str:
@@ -223,6 +259,16 @@ def get_info() -> dict[str, Any]:
     return _read_info(*_get_index_and_key())
 
 
+def get_skipped() -> dict[str, str]:
+    """Return the photographs that the build could not use: id -> why."""
+    return _read_skipped(*_get_index_and_picture_key())
+
+
+def get_notes() -> list[str]:
+    """Return what the last build noted about the table, the supports and the photographs, a sentence each."""
+    return [str(note) for note in get_info()["provenance"].get("notes", [])]
+
+
 def count_nouns() -> dict[str, int]:
     """Return how many specimens there are, and where they are not the same, photographs and individuals; in this order.
 
@@ -303,6 +349,11 @@ def make_specimen_table(rows: Sequence[sst.Individual | sst.Photograph]) -> pd.D
         words += " " + frame[column].astype(object).where(frame[column].notna(), "").astype(str)
     frame["sst:search"] = words.astype(str).map(captions.fold)
     return frame
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _read_skipped(_index: sst.Index, folder: str, state: tuple[int, ...]) -> dict[str, str]:
+    return {row.photograph: row.reason for row in _index.skipped()}
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

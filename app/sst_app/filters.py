@@ -137,7 +137,8 @@ def _make_facet(cells: pd.Series, name: str, kind: str) -> Facet | None:
         return None
     if kind == "VARCHAR":
         # Names of single specimens are no groups.
-        return Facet(name, "words") if different <= min(MAX_WORDS, max(2, len(known) * 0.8)) else None
+        groups = different < len(known) and different <= min(MAX_WORDS, max(2, len(known) * 0.8))
+        return Facet(name, "words") if groups else None
     if kind in ("DATE", "TIMESTAMP"):
         dates = pd.to_datetime(known)
         return Facet(name, "dates", (dates.min().date(), dates.max().date()))

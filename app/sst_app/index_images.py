@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import streamlit as st
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 import sst_retrieval as sst
 
@@ -194,6 +195,9 @@ def get_type(picture: bytes) -> str:
     return "image/webp" if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP" else "image/jpeg"
 
 
+@functools.cache
 def make_grey() -> bytes:
-    """Return a grey placeholder picture as a JPEG file."""
-    return encode_jpeg(np.full((96, 128, 3), 225, dtype=np.uint8))
+    """Return a grey placeholder as a JPEG file, which says that there is no picture."""
+    picture = Image.new("RGB", (256, 192), (225, 225, 225))
+    ImageDraw.Draw(picture).text((128, 96), "no picture", (90, 90, 90), ImageFont.load_default(26), anchor="mm")
+    return encode_jpeg(np.asarray(picture))

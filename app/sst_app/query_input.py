@@ -97,7 +97,9 @@ def show_upload(index: sst.Index) -> QueryInput | Unmasked | None:
     if upload is None:
         st.caption("At most 50 MB. It is looked at on this computer and not kept.")
         return None
-    image = read_upload(upload.getvalue(), upload.name)
+    image, notes = read_upload(upload.getvalue(), upload.name)
+    for note in notes:
+        st.warning(escape_md(f"{upload.name}: {note}"))
     photograph = Unmasked(image, components.hash_content(image), trait)
     # Of this photograph: a mask, or a drawing, of another one does not fit it.
     label = st.file_uploader(
@@ -160,18 +162,25 @@ def _fit(image: npt.NDArray[np.uint8]) -> tuple[int, int]:
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the photograph")
 def read_upload(content: bytes, name: str) -> Any:
-    """Read an uploaded photograph of at most MAX_PIXELS: uint8 (H, W, 3)."""
+    """Read an uploaded photograph of at most MAX_PIXELS: uint8 (H, W, 3), and what a person should know about it."""
     with write_temporary(content, name) as path:
-        return sst.read_image(path, max_pixels=MAX_PIXELS)
+        read = sst.read_photograph(path, max_pixels=MAX_PIXELS)
+        return read.image, read.notes
 
 
 @contextmanager
 def write_temporary(content: bytes, name: str) -> Iterator[Path]:
-    """Write an upload to a temporary file, which is removed at the end of the `with` block."""
+    """Write an upload to a temporary file, which is removed at the end of the `with` block.
+
+    Errors that are raised in it name the file as the person knows it.
+    """
     with tempfile.TemporaryDirectory(prefix="sst-retrieval-") as folder:
         path = Path(folder) / f"upload{Path(name).suffix.lower()}"
         path.write_bytes(content)
-        yield path
+        try:
+            yield path
+        except sst.SSTError as error:
+            raise type(error)(str(error).replace(str(path), name)) from error
 
 
 @st.cache_data(max_entries=16, show_spinner="Describing the trait")

@@ -33,7 +33,7 @@ def show_queue(index: sst.Index, queue: pd.DataFrame, place: int, who: str) -> N
     pictures, made = current_index.get_picture_key(index), index.catalog.region_reviews.by_region
     ahead = queue.iloc[place : place + AHEAD]
     items = [
-        _make_item(index, pictures, specimen, trait, made.get(region), near=number < PHOTOGRAPHS_AHEAD)
+        _make_item(index, pictures, specimen, trait, made.get(region), ahead=number)
         for number, (region, specimen, trait) in enumerate(
             zip(ahead["sst:region"].tolist(), ahead["sst:individual"], ahead["sst:trait"], strict=True)
         )
@@ -62,7 +62,7 @@ def _take_decisions(key: str) -> None:
 
 def _make_item(
     index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str, trait: str, review: sst.Review | None, *,
-    near: bool,
+    ahead: int,
 ) -> dict[str, Any]:  # fmt: skip
     seen = decisions.identify(review)
     # The mask is that of the build unless somebody has drawn another one.
@@ -73,19 +73,20 @@ def _make_item(
         "size": size,
         "path": path,
         "colour": captions.get_trait_colours(index)[trait],
-        "image": _locate_picture(index, key, specimen, near=near),
+        "image": _locate_picture(index, key, specimen, ahead=ahead),
         "label": f"{trait} of {specimen}",
     }
 
 
-def _locate_picture(index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str, *, near: bool) -> str:
-    """Return the URL of a specimen's photograph, or of its small picture."""
-    picture = None
+def _locate_picture(index: sst.Index, key: tuple[str, tuple[int, ...]], specimen: str, *, ahead: int) -> str:
+    """Return the URL of a specimen's photograph, or of its small picture; `ahead` masks come before it."""
+    picture, near = None, ahead < PHOTOGRAPHS_AHEAD
     if near:
         try:
             picture, _ = index_images.read_photograph(index, key, specimen)
         except sst.ImageError as error:
-            st.warning(f"{escape_md(error)}. Shown is the small picture of the index.")
+            if not ahead:  # Of those that come later it is said when they come.
+                st.warning(f"{escape_md(error)}. Shown is the small picture of the index.")
     if picture is None:
         picture = index_images.read_thumbnail(index, key, specimen)
     return runtime.get_instance().media_file_mgr.add(

@@ -338,7 +338,7 @@ def _check_limit(path: Path, height: int, width: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
             f"{path} has {width} x {height} pixels, more than the {max_pixels:,} allowed; "
-            f"save a smaller copy, or raise max_pixels if it is a real photograph and memory suffices"
+            f"save a smaller copy (from Python, max_pixels allows more if memory suffices)"
         )
 
 

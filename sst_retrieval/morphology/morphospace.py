@@ -118,7 +118,8 @@ def principal_components(count: int, rows: Rows, components: int) -> tuple[Doubl
         QueryError: fewer than three vectors, or all are the same.
     """
     if count < 3:
-        raise QueryError(f"{count} specimens span no space; choose 3 or more")
+        specimens = f"{count} specimen{'s' * (count != 1)}"
+        raise QueryError(f"{specimens} can be compared, and a space is spanned by 3 or more")
     # Sums around the first vector, which is near to all: sums around the origin would lose digits.
     origin = rows(np.arange(1))[0].astype(np.float64)
     total, products = np.zeros(len(origin)), np.zeros((len(origin), len(origin)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import altair as alt
@@ -11,11 +12,15 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import current_index, filters
 from sst_app.json_values import replace_gaps
+from sst_app.markdown import escape_md
 from sst_app.rebuild import show_progress, show_rebuild
 
 BLUE, INK = "#0072B2", "#3A3A3A"
 MAX_TAXA = 40
 """Largest number of taxa in the chart."""
+
+MAX_NOTES = 200
+"""Largest number of notes of a build that are listed."""
 
 
 def main() -> None:
@@ -30,6 +35,7 @@ def main() -> None:
     with right:
         _show_confidence(index, table)
         _show_skipped(index)
+        _show_notes()
     _show_provenance(info)
 
 
@@ -62,10 +68,22 @@ def _show_numbers(info: dict[str, Any], table: pd.DataFrame) -> None:
         "traits": str(len(info["traits"])),
         "masks": f"{int(table['sst:present'].sum()):,}",
         "reviewed": f"{decided:,}",
-        "size": f"{current_index.get_size() / 1024**2:,.0f} MB",
+        "size": format_size(current_index.get_size()),
     }
     for place, (name, number) in zip(st.container(key="numbers").columns(len(numbers)), numbers.items(), strict=True):
         place.metric(name, number)
+
+
+def format_size(count: int) -> str:
+    """Format a number of bytes with the unit that leaves one to four digits.
+
+    >>> format_size(0), format_size(700_000), format_size(4_300_000), format_size(51_200_000_000)
+    ('0 kB', '684 kB', '4.1 MB', '48 GB')
+    """
+    size, units = count / 1024, ["kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1024, units[1:]
+    return f"{size:,.{0 if units[0] == 'kB' or size >= 10 else 1}f} {units[0]}"
 
 
 def _show_coverage(index: sst.Index, table: pd.DataFrame) -> None:
@@ -109,7 +127,8 @@ def _draw_coverage(
         text=alt.Text("label:N"),
         color=alt.condition(alt.datum.share > 0.55, alt.value("white"), alt.value("#1A1A1A")),
     )
-    return _to_vega_lite(alt.layer(cells, text).properties(height=max(120, 30 * shares["taxon"].nunique() + 60)))
+    names = 110 if several else 40  # What the names of the traits take above.
+    return _to_vega_lite(alt.layer(cells, text).properties(height=30 * shares["taxon"].nunique() + names))
 
 
 def _show_confidence(index: sst.Index, table: pd.DataFrame) -> None:
@@ -158,8 +177,35 @@ def _show_skipped(index: sst.Index) -> None:
     if not skipped:
         st.caption("Every photograph could be used.")
         return
-    rows = [{"specimen": row.photograph, "where": row.stage, "why": row.reason} for row in skipped]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, height=180)
+    # The reason is what is to be read: its lines are broken, and the folder that all have in common is left out.
+    folder = f"{_find_folder()}/"
+    rows = [{"specimen": row.photograph, "why": row.reason.replace(folder, "")} for row in skipped]
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, height=280, row_height=108,
+        column_config={"specimen": st.column_config.Column(width=90), "why": st.column_config.Column(width=280)},
+    )  # fmt: skip
+
+
+def _find_folder() -> str:
+    """Return the folder of the collection; "" if the index does not say it."""
+    try:
+        return str(sst.origin_of(current_index.get_path()).folder)
+    except sst.IndexFolderError:
+        return ""
+
+
+def _show_notes() -> None:
+    """Show what the last build noted, such as photographs whose data are damaged in the middle, but are used."""
+    notes = current_index.get_notes()
+    if not notes:
+        return
+    st.markdown(f"**Noted by the last build: {len(notes):,}**")
+    folder = f"{_find_folder()}/"
+    with st.container(height=220 if len(notes) > 3 else "content", border=False):
+        shown = [note.replace(folder, "") for note in notes[:MAX_NOTES]]
+        st.markdown("\n".join(f"- {escape_md(note)}" for note in shown))
+        if len(notes) > MAX_NOTES:
+            st.caption(f"{len(notes) - MAX_NOTES:,} more below, in *Everything that is known*.")
 
 
 def _show_provenance(info: dict[str, Any]) -> None:
@@ -177,7 +223,8 @@ def _show_provenance(info: dict[str, Any]) -> None:
             "generation": str(info["generation"]),
             "folder": str(info["path"]),
         }
-        st.dataframe(pd.DataFrame({"": list(lines), " ": [str(v) for v in lines.values()]}), hide_index=True)
+        rows = (f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in lines.items())
+        st.html(f'<table class="facts">{"".join(rows)}</table>')
         with st.expander("Everything that is known"):
             st.json(replace_gaps(provenance), expanded=1)
     with right:

@@ -38,7 +38,7 @@ def main() -> None:
         return
     head = st.columns([1.2, 1.2, 1.2, 1.2], vertical_alignment="bottom")
     trait = head[0].selectbox("Trait", index.traits, key="space-trait", bind="query-params")
-    blocks = head[1].multiselect("of", list(index.blocks), default=list(index.blocks)[:1], key="space-blocks")
+    blocks = head[1].multiselect("Compared by", list(index.blocks), default=list(index.blocks)[:1], key="space-blocks")
     colour = head[2].selectbox(
         "Colour by",
         filters.list_colour_columns(current_index.get_facets(), own_group=current_index.has_own_group()),
@@ -48,10 +48,14 @@ def main() -> None:
     umap = importlib.util.find_spec("umap") is not None
     ways = ["PCA", "UMAP"] if umap else ["PCA"]
     hint = None if umap else "UMAP appears here once it is installed: pip install 'sst-retrieval[umap]'"
-    way = head[3].segmented_control("by", ways, default="PCA", key="space-way", required=True, help=hint)
+    way = head[3].segmented_control("Layout", ways, default="PCA", key="space-way", required=True, help=hint)
     weights = tuple((block, float(block in blocks or not blocks)) for block in index.blocks)
     key = current_index.get_cache_key(index)
-    scatter = _make_scatter(index, key, trait, weights, way, colour)
+    try:
+        scatter = _make_scatter(index, key, trait, weights, way, colour)
+    except sst.QueryError as error:
+        st.info(escape_md(f"A morphospace of {trait} cannot be made: {error}."))
+        return
     left, right = st.columns([2.6, 1], gap="medium")
     with right:
         st.markdown(f"**{escape_md(colour)}**")
