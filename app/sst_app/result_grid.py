@@ -47,9 +47,10 @@ def show(
     weights: dict[str, float],
     where: str | None,
     sentence: sentence_input.SentenceQuery | None = None,
+    rerank: int = 0,
 ) -> None:
-    """Search, and show a page of hits."""
-    head = st.columns([2.1, 1.75, 1, 1.05], vertical_alignment="bottom")
+    """Search, and show a page of hits; the first `rerank` in the order of their neighbours, see `sst.Index.search`."""
+    head = st.container(key="head").columns([2.1, 1.75, 1, 1.05], vertical_alignment="bottom")
     size = head[0].segmented_control(
         "Tiles", list(TILES_PER_ROW), default="medium", key="tiles", bind="query-params", required=True
     )
@@ -64,7 +65,8 @@ def show(
         words = index_model.describe_text(index, sentence.question, query.trait)
     most = None if sentence is None else sentence.question.k
     wanted = page * a_page + 1
-    hits = search(index, query, weights, where, wanted if most is None else min(wanted, most), sentence, words, per)
+    count = wanted if most is None else min(wanted, most)
+    hits = search(index, query, weights, where, count, sentence, words, per, rerank)
     more = len(hits) > page * a_page
     shown = hits[(page - 1) * a_page : page * a_page]
     downloads.show_buttons(head[2:], index, query, hits[: page * a_page])
@@ -93,7 +95,9 @@ def _show_notes(
     sentence: sentence_input.SentenceQuery | None,
     words: index_model.TextQuery | None,
 ) -> None:
-    """Explain how several examples, and words for the index's model, were interpreted."""
+    """Explain how several examples and words for the index's model were interpreted, and what of a sentence was not."""
+    if sentence is not None:
+        _show_idle_words(query, sentence)
     if words is not None:
         index_model.explain_order(words, beside_example=bool(query.like) or query.vectors is not None)
     if query.several:
@@ -105,6 +109,21 @@ def _show_notes(
                 "Words for colours and sizes, and those for the index's model, are not asked together with several "
                 "examples; the others are."
             )
+
+
+def _show_idle_words(query: query_input.QueryInput, sentence: sentence_input.SentenceQuery) -> None:
+    """Say what a sentence asks for, and the query beside it decides otherwise."""
+    named = sentence.question.trait
+    if named is not None and named not in query.traits:
+        compared = escape_md(" and ".join(query.traits))
+        st.warning(
+            f"The sentence names {escape_md(named)}, but compared is **{compared}**, as chosen on the left. Choose "
+            f"there a specimen that shows {escape_md(named)}."
+        )
+    idle = sentence.question.superlatives
+    if idle and (query.like or query.vectors is not None):
+        words = " and ".join(f"*{escape_md(each)}*" for each in idle)
+        st.caption(f"{words} orders nothing here: the hits stand in the order of their similarity to the example.")
 
 
 def _read_page() -> int:
@@ -126,6 +145,7 @@ def search(
     sentence: sentence_input.SentenceQuery | None = None,
     described: index_model.TextQuery | None = None,
     per: str = "specimen",
+    rerank: int = 0,
 ) -> list[sst.Hit]:
     """Search; results are cached."""
     arguments = {
@@ -137,6 +157,7 @@ def search(
         "where": where,
         "k": k,
         "per": per,
+        "rerank": rerank,
     }
     vectors = b"" if query.vectors is None else query.vectors.tobytes()
     vector = None if described is None else described.vector
@@ -163,7 +184,7 @@ def _search(
         where = " AND ".join(f"({each}\n)" for each in (_sentence.question.where, _arguments["where"]) if each) or None
         return _index.search(vectors=_query.vectors, **{**_arguments, "where": where})
     simple = {**_arguments, "like": next(iter(_query.like), None), "trait": _query.trait}
-    del simple["unlike"]
+    del simple["unlike"], simple["rerank"]
     return sst.answer(_index, _sentence.question, vectors=_query.vectors, described=_described, **simple)
 
 

@@ -181,6 +181,12 @@ class Question:
         return tuple(part for part in self.parts if isinstance(part, Ranking))
 
     @property
+    def superlatives(self) -> tuple[str, ...]:
+        """The words such as "largest", which only order, and so do nothing beside an example: likeness orders then."""
+        idle = (part for part in self.rank if part.share == 1 and part.colour is None)
+        return tuple(part.words for part in idle if not (part.negated or part.than_example))
+
+    @property
     def example(self) -> str | None:
         """The specimen to resemble, or None."""
         return next((part.specimen for part in self.parts if isinstance(part, Example)), None)

@@ -286,6 +286,31 @@ def test_several_indexes_are_offered(ten: Path, tmp_path: Path, monkeypatch: pyt
     assert app.sidebar.selectbox(key="index").options == ["bees", "wasps"]
 
 
+def test_an_index_that_is_gone_is_not_replaced_by_another(
+    ten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("wasps", "bees", "flies"):
+        shutil.copytree(ten / "index", tmp_path / name)
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(tmp_path)])
+    app = opened("review", index="wasps")
+    quiet(app)
+    shutil.move(tmp_path / "wasps", tmp_path.parent / "wasps")
+    press(app, "Accept")  # Of a mask that the bees have, too.
+    assert "is no longer there" in app.error[0].value
+    assert not any((tmp_path / name / "reviews" / "decisions.jsonl").exists() for name in ("bees", "flies"))
+    app.run()
+    assert "There is no index 'wasps' here" in shown(app)
+    app.run()
+    assert "There is no index 'wasps' here" in shown(app)
+    assert '<a href="?index=flies" target="_self">flies</a>' in shown(app)
+    again = opened("search", index="wasps")
+    assert "There is no index 'wasps' here" in shown(again)
+    shutil.move(tmp_path.parent / "wasps", tmp_path / "wasps")
+    again.run()
+    quiet(again)
+    assert again.sidebar.selectbox(key="index").value == "wasps"
+
+
 LACKING = '{"format": "sst-retrieval index", "schema": 1, "generation": null}'
 
 
@@ -329,7 +354,8 @@ def test_photographs_that_are_gone_are_explained(master: Path, tmp_path: Path, m
     quiet(opened(specimen="r1", trait="spot"))  # The index has small pictures of its own.
     app = opened("review")
     quiet(app)
-    assert "is no longer at" in app.warning[0].value
+    # Of the mask that is shown, not of those that are fetched ahead as well.
+    assert ["is no longer at" in each.value for each in app.warning] == [True]
     app = opened("annotate")
     app.selectbox(key="annotate-specimen").set_value("r1").run()
     assert "build again, with --images" in app.error[0].value
@@ -746,3 +772,34 @@ def test_the_app_opens_while_a_build_is_at_work(
     app.run()
     quiet(app)
     assert set(names(app)) == {"r0", "r2", "r3", "r4", "r5"}
+
+
+def test_what_a_sentence_says_of_the_weights_moves_the_sliders(index: Path) -> None:
+    app = opened(specimen="r1", trait="spot")
+    alike = names(app)
+    app.text_input(key="sentence").set_value("similar in colour").run()
+    quiet(app)
+    assert {block: app.slider(key=block).value for block in ("pattern", "colour", "shape")} == {
+        "pattern": 0.0, "colour": 1.0, "shape": 0.0,
+    }  # fmt: skip
+    with sst.open_index(index) as there:
+        wanted = [hit.individual for hit in there.search(like=("r1", "spot"), k=12, weights={"colour": 1})]
+    assert names(app) == wanted != alike
+    # The person has the last word, and a link of what is shown brings it back.
+    app.slider(key="shape").set_value(0.5).run()
+    assert app.slider(key="shape").value == 0.5
+    again = opened(specimen="r1", trait="spot", sentence="similar in colour", pattern="0", shape="0.5")
+    assert again.slider(key="shape").value == 0.5
+    app.text_input(key="sentence").set_value("").run()
+    assert [app.slider(key=block).value for block in ("pattern", "colour", "shape")] == [1.0, 1.0, 1.0]
+    assert names(app) == alike
+
+
+def test_what_a_sentence_asks_in_vain_is_said(index: Path) -> None:
+    app = opened(specimen="b1", trait="spot", sentence="bars of males")
+    quiet(app)
+    assert "The sentence names bar, but compared is **spot**" in shown(app)
+    app = opened(specimen="r1", trait="spot", sentence="largest spots")
+    assert "*largest* orders nothing here" in shown(app)
+    app = opened(sentence="largest spots")
+    assert "orders nothing" not in shown(app)

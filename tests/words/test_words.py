@@ -227,6 +227,16 @@ def test_size_words_choose_a_third_and_order_it(index: Index) -> None:
     assert specimens(index, "wide bands") == IDS[:4]
 
 
+def test_a_superlative_beside_an_example_is_said_to_order_nothing(index: Index) -> None:
+    alone = understand(index, "the largest bands")
+    assert alone.superlatives == ("largest",)
+    assert not any("orders nothing" in note for note in alone.notes)
+    beside = understand(index, "the largest bands", like="CAM001")
+    assert any("'largest' orders nothing beside an example" in note for note in beside.notes)
+    for words in ("large bands", "larger bands", "orange bands", "bands that are not the largest"):
+        assert understand(index, words, like="CAM001").superlatives == ()
+
+
 def test_several_words_count_alike(index: Index) -> None:
     hits = answer(index, understand(index, "large orange bands"))
     assert [hit.specimen for hit in hits] == ["CAM009"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
 
@@ -28,6 +29,8 @@ from sst_app.markdown import escape_md
 from sst_app.page_errors import show_errors
 
 STEP = 0.1
+RERANKED = 100
+"""Number of hits that are put into the order of their neighbours."""
 
 
 def main() -> None:
@@ -41,21 +44,22 @@ def main() -> None:
     where = filter_widgets.show_filters(index)
     sentence = sentence_input.show_input(index)
     _follow_sentence(index, sentence)
-    left, right = st.columns([1, 2.15], gap="medium")
+    left, right = st.container(key="question").columns([1, 2.15], gap="medium")
     with left:
         asked = _show_query(index)
         query = None if asked is None or isinstance(asked, query_input.Unmasked) else _add_examples(index, asked)
         weights = _show_weights(index)
+        rerank = _show_order(query, sentence)
     with right:
         if isinstance(asked, query_input.Unmasked):
             query_input.show_drawing(asked)
             return
         if query is None and sentence is not None and not sentence.question.similar and sentence.question.trait:
-            query = query_input.QueryInput(sentence.question.trait)
+            query, rerank = query_input.QueryInput(sentence.question.trait), 0
         if query is None:
             _show_welcome(index, sentence)
         else:
-            result_grid.show(index, query, weights, where, sentence)
+            result_grid.show(index, query, weights, where, sentence, rerank)
 
 
 def _apply_requested_query() -> None:
@@ -65,15 +69,34 @@ def _apply_requested_query() -> None:
 
 
 def _follow_sentence(index: sst.Index, sentence: sentence_input.SentenceQuery | None) -> None:
-    """Set specimen and trait from a new sentence, once."""
-    if sentence is None or st.session_state.get("followed") == sentence.chips:
+    """Set specimen, trait and weights from a new sentence, once."""
+    chips = None if sentence is None else sentence.chips
+    if st.session_state.get("followed") == chips:
         return
-    st.session_state["followed"] = sentence.chips
+    by_link = "followed" not in st.session_state and any(block in st.query_params for block in index.blocks)
+    st.session_state["followed"] = chips
+    _follow_weights(index, None if sentence is None else sentence.question.weights, keep=by_link)
+    if sentence is None:
+        return
     if sentence.question.example:
         url_state.put("specimen", sentence.question.example)
     if sentence.question.trait in index.traits:
         st.session_state["trait"] = sentence.question.trait
         url_state.put("trait", sentence.question.trait)
+
+
+def _follow_weights(index: sst.Index, weights: Mapping[str, float] | None, *, keep: bool) -> None:
+    """Move the sliders to what a sentence says counts, such as "similar in shape", and back when it says so no longer.
+
+    Args:
+        index: whose blocks they are.
+        weights: block -> weight; None if the sentence says nothing of them.
+        keep: whether a link has said already where they stand.
+    """
+    if (weights is not None or st.session_state.get("weights-by-sentence")) and not keep:
+        for block in index.blocks:
+            st.session_state[block] = 1.0 if weights is None else float(weights.get(block, 0.0))
+    st.session_state["weights-by-sentence"] = weights is not None
 
 
 def _show_query(index: sst.Index) -> query_input.QueryInput | query_input.Unmasked | None:
@@ -103,6 +126,8 @@ def _show_choice(index: sst.Index, chosen: bool) -> None:
     if words and not found:
         st.info("No specimen has all of these words; use fewer or other ones.")
     found = found if index.catalog.plain else individuals.list_first_of_each(index, found)
+    skipped = current_index.get_skipped()
+    found = sorted(found, key=skipped.__contains__)  # Nobody can ask with them: last.
     specimen_picker.show_gallery(found, _pick, key="pick", across=2)
 
 
@@ -115,8 +140,8 @@ def _show_traits(index: sst.Index, specimen: str) -> query_input.QueryInput | No
         st.rerun()
     size, outlines = index_images.read_outlines(index, key, specimen)
     if not outlines:
-        reasons = [row.reason for row in index.skipped() if row.photograph == specimen]
-        why = f": {reasons[0]}" if reasons else "; run the build again."
+        reason = current_index.get_skipped().get(specimen)
+        why = f": {reason}" if reason else "; run the build again."
         st.warning(escape_md(f"{specimen} is not indexed{why}"))
         return None
     there = [each.trait for each in outlines if each.path]
@@ -204,6 +229,22 @@ def _show_weights(index: sst.Index) -> dict[str, float]:
     return weights
 
 
+def _show_order(query: query_input.QueryInput | None, sentence: sentence_input.SentenceQuery | None) -> int:
+    """Show whether hits are ordered by their neighbours, too; return how many are put into a new order."""
+    if query is None:
+        return 0
+    # What a sentence asks orders by itself; only beside several examples it merely chooses.
+    impossible = sentence is not None and not query.several
+    chosen = st.toggle(
+        "more of the same kind first", key="rerank", bind="query-params", disabled=impossible,
+        help="Not beside a sentence." if impossible else
+        f"Puts the first {RERANKED} hits into a new order: those come first whose own most similar specimens are the "
+        "example's, too. It finds more of one kind among the first dozens, but the most similar one need not come "
+        "first. The similarities shown stay those to the example, so they no longer fall from hit to hit.",
+    )  # fmt: skip
+    return RERANKED if chosen and not impossible else 0
+
+
 def _pick(specimen: str) -> None:
     query_examples.clear()
     url_state.put("specimen", specimen)
@@ -220,12 +261,17 @@ def _show_welcome(index: sst.Index, sentence: sentence_input.SentenceQuery | Non
         st.info(
             f"Of which trait? Name one in the sentence ({escape_md(', '.join(index.traits))}), or choose a specimen."
         )
+    by_photograph = st.session_state.get("way") == "a photograph"
     nouns = current_index.count_nouns()
     counts = ", ".join(f"{count:,} {noun}" for noun, count in nouns.items())
     st.subheader(f"{counts}, {len(index.traits)} trait{'s' * (len(index.traits) != 1)}")
     st.markdown(
-        "Choose a specimen on the left, click a trait on its picture, and see whose trait looks most like it. "
-        "**Similar is not homologous**: mimics look alike, too."
+        (
+            "Upload a photograph on the left and draw around one of its traits, to see whose trait looks most like it. "
+            if by_photograph
+            else "Choose a specimen on the left, click a trait on its picture, and see whose trait looks most like it. "
+        )
+        + "**Similar is not homologous**: mimics look alike, too."
     )
     for trait in index.traits:
         found = info["traits"][trait]

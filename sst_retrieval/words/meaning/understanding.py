@@ -185,9 +185,13 @@ class _Work:
             if not taken and is_trait_word(word.lemma)
         ]
         unknown = [*self.reading.unread(), *self.unknown]
-        return Question(
+        made = Question(
             self.reading.sentence, tuple(parts), tuple(self.doubts), tuple(unknown), tuple(notes), self.similar
         )
+        if made.example is None or not made.superlatives:
+            return made
+        idle = " and ".join(map(repr, made.superlatives))
+        return replace(made, notes=(*made.notes, f"{idle} orders nothing beside an example: likeness does"))
 
     # ------------------------------------------------------------------------------------------- one kind each
 
