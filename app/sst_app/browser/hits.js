@@ -62,6 +62,7 @@ class LightTable {
       const focus = this.root.contains(document.activeElement) ? document.activeElement : null;
       const at = focus && [focus.closest(".tile").dataset.id, focus.dataset.act];
       this.root.style.setProperty("--across", data.across);
+      this.root.style.setProperty("--least", data.small ? "92px" : "134px");
       this.root.replaceChildren(...data.tiles.map((tile) => makeTile(tile, data)));
       const tile = at && [...this.root.children].find((each) => each.dataset.id === at[0]);
       tile?.querySelector(`[data-act="${at[1]}"]`)?.focus({ preventScroll: true });

@@ -32,6 +32,8 @@ class Desk {
     this.setState = setStateValue;
     this.serial = Math.max(this.serial, data.applied);
     this.pending = this.pending.filter((each) => each.serial > data.applied);
+    // A mask that was decided on and is in the queue again was taken back.
+    if (!this.pending.length && data.items.some((item) => item.id === this.lastId)) this.last = this.lastId = null;
     for (const item of data.items.slice(0, 4)) { const ahead = new Image(); ahead.src = locate(item.image); }
     this.show();
   }
@@ -46,6 +48,7 @@ class Desk {
     this.serial += 1;
     this.pending.push({ serial: this.serial, id: item.id, seen: item.seen, decision });
     this.last = `${item.label} ${WORDS[decision]}`;
+    this.lastId = item.id;
     this.root.dataset.decided = this.serial;
     this.setState("decisions", this.pending);
     this.show();

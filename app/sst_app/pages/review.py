@@ -118,7 +118,7 @@ def _show_mask(index: sst.Index, queue: pd.DataFrame, place: int, who: str) -> N
     row, total = queue.iloc[place], len(queue)
     specimen, trait = row["sst:individual"], row["sst:trait"]
     key = current_index.get_cache_key(index)
-    left, right = st.columns([2.6, 1], gap="medium")
+    left, right = st.container(key="desk").columns([2.6, 1], gap="medium")
     with left:
         review_queue.show_queue(index, queue, place, who)
     with right:
@@ -226,7 +226,7 @@ def _show_review_state(index: sst.Index, table: pd.DataFrame, left: int) -> None
     words = [f"**{left:,}** to look at here"] + [
         f"{decided[word]:,} {word}" for word in ("accepted", "rejected", "redrawn") if word in decided
     ]
-    head = st.columns([3, 1.3], vertical_alignment="center")
+    head = st.container(key="review-state").columns([3, 1.3], vertical_alignment="center")
     with head[0].container(horizontal=True, vertical_alignment="center"):
         st.markdown(" · ".join(words), width="content")
         decisions.show_undo()
