@@ -109,9 +109,12 @@ def test_a_decision_is_taken_back(page: Any, museum: Path) -> None:
     page.get_by_role("button", name="Undo:").wait_for()
     page.keyboard.press("x")
     page.get_by_text("1 rejected").wait_for()
+    assert " rejected." in page.locator(".review .note").inner_text()
     page.get_by_role("button", name="Undo:").click()
     page.get_by_text("· 1 rejected").wait_for(state="hidden")
     assert len(decisions(museum)) == 1
+    settle(page)
+    assert "Last:" not in page.locator(".review .note").inner_text()
     page.get_by_role("button", name="Undo:").click()
     page.get_by_text("· 1 accepted").wait_for(state="hidden")
     assert decisions(museum) == []
