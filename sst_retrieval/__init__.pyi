@@ -1,6 +1,10 @@
 """What is public, by the module it comes from: `__init__.py` reads this file when the package is imported."""
 
-from .annotate.saving import save_support as save_support
+from .annotate.saving import (
+    name_label_picture as name_label_picture,
+    read_label_picture_name as read_label_picture_name,
+    save_support as save_support,
+)
 from .build.pipeline import build_index as build_index
 from .build.settings import BuildSettings as BuildSettings
 from .foregrounds.loading import load_foreground as load_foreground

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Container
 from pathlib import Path
 
 import streamlit as st
@@ -61,13 +62,13 @@ def find_new_supports(index: sst.Index, folder: Path | None) -> dict[str, list[s
     used = {str(each["specimen"]) for each in index.info()["provenance"].get("supports", [])}
     photographs, on = current_index.get_photographs()
     known = photographs.set_index("sst:specimen")["sst:group"]
-    drawn = sorted(path.stem for path in folder.glob("[!.]*.png")) if folder is not None else []
+    drawn = list_drawn(folder, known.index)
     saved: set[tuple[str, str, int]] = st.session_state.get("saved", set())
     path = str(current_index.get_path().resolve())
     fresh: dict[str, list[str]] = {}
     for name in drawn:
         new = used.isdisjoint([name, *on.get(name, [])])
-        if name in known.index and (new or (path, name, index.state[0]) in saved):
+        if new or (path, name, index.state[0]) in saved:
             fresh.setdefault(str(known[name]), []).append(name)
     return fresh
 
@@ -112,10 +113,24 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 def find_label_picture(folder: Path | None, specimen: str) -> Path | None:
     """Return the path of a specimen's label picture, if it exists."""
-    if folder is None or Path(specimen).name != specimen:
+    if folder is None:
         return None
-    path = folder / f"{specimen}.png"
-    return path if path.is_file() and is_inside(path, folder) else None
+    # As the app writes it, and as other programs may: under the id itself.
+    names = dict.fromkeys([sst.name_label_picture(specimen), f"{specimen}.png"])
+    places = [folder / name for name in names if Path(name).name == name]
+    return next((path for path in places if path.is_file() and is_inside(path, folder)), None)
+
+
+def list_drawn(folder: Path | None, known: Container[str]) -> list[str]:
+    """List the specimens whose label pictures lie in a folder.
+
+    Args:
+        folder: of the supports; None has none.
+        known: ids of all specimens.
+    """
+    paths = sorted(folder.glob("[!.]*.png")) if folder is not None and folder.is_dir() else []
+    named = ((path.stem, sst.read_label_picture_name(path)) for path in paths)
+    return list(dict.fromkeys(name for names in named for name in names if name in known))
 
 
 def read_file_state(path: Path | None) -> tuple[int, int, int] | None:

@@ -122,11 +122,9 @@ def from_table(table: Path) -> SpecimenSource:
         except (sst.ImageError, OSError):
             return index_images.make_grey()
 
-    drawn = sorted(path.stem for path in folder.glob("[!.]*.png")) if folder.is_dir() else []
     supports: dict[str, list[str]] = {}
-    for name in drawn:
-        if name in groups:
-            supports.setdefault(groups[name], []).append(name)
+    for name in rebuild.list_drawn(folder, groups):
+        supports.setdefault(groups[name], []).append(name)
     traits = sst.find_traits_file(folder)
     numbers = dict(sst.read_traits(traits).numbers) if traits is not None else {}
     specimens = current_index.make_specimen_table(collection.photographs)

@@ -13,7 +13,7 @@ import numpy as np
 
 from sst_retrieval.annotate.traits import TRAITS_FILE, add_traits, find_traits_file
 from sst_retrieval.errors import ImageError, SupportError
-from sst_retrieval.files import escape_name
+from sst_retrieval.files import escape_name, unescape_name
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import read_labels, write_png
 from sst_retrieval.types import Mask
@@ -53,13 +53,30 @@ def save_support(
     hidden = [trait for trait in present if not (labels == number_of[trait]).any()]
     if hidden:
         raise SupportError(f"{hidden[0]} lies wholly under other traits; a label picture cannot show both")
-    name = escape_name(specimen, ':*?"<>|')
-    path = folder / f"{name}.png"
+    path = folder / name_label_picture(specimen)
     if path.exists():
         _require_label_picture(path)
-        path.replace(folder / f".{name}.png.old")
+        path.replace(folder / f".{path.name}.old")
     write_png(path, labels)
     return path
+
+
+def name_label_picture(specimen: str) -> str:
+    """Return the file name of a specimen's label picture, which every file system accepts.
+
+    >>> name_label_picture("NHMUK 1929/12"), name_label_picture("r1")
+    ('NHMUK 1929%2F12.png', 'r1.png')
+    """
+    return escape_name(specimen, ':*?"<>|') + ".png"
+
+
+def read_label_picture_name(path: Path) -> str:
+    """Return the specimen whose label picture has a name that `name_label_picture` has made.
+
+    >>> read_label_picture_name(Path("NHMUK 1929%2F12.png"))
+    'NHMUK 1929/12'
+    """
+    return unescape_name(path.stem)
 
 
 def _require_label_picture(path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Traits named in the app: a name that cannot be is refused at once, a drawing of a new one is found again."""
+"""The first supports: impossible names of traits are refused at once; what was drawn is found again, whatever the id."""
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import a_collection_of
+from fakes import a_collection_of, build_fake
 from streamlit.testing.v1 import AppTest
 from test_app import HOME, PATIENCE, press, quiet, shown
 
@@ -90,3 +91,30 @@ def test_the_drawing_of_a_new_trait_is_found_again_and_saved(table: Path, own_dr
     press(app, "Save the support")
     quiet(app)
     assert np.array_equal(sst.read_labels(table.parent / "supports" / "r0.png"), labels)
+
+
+@pytest.mark.parametrize(
+    "specimen", ["BM/1/2", "urn:catalog:BM:1", 'a "b" <c> | *?', "100%", "M\u00fcller & S\u00f6hne #3"]
+)
+def test_a_support_is_found_again_whatever_its_specimen_is_called(table: Path, own_drafts: Path, specimen: str) -> None:
+    with table.open(newline="") as file:
+        rows = list(csv.reader(file))
+    rows[1][0] = specimen
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    from sst_app import drafts
+    from sst_app.label_runs import encode_runs
+
+    labels = np.zeros((40, 60), dtype=np.uint8)
+    labels[10:20, 10:20] = 1
+    draft = drafts.Draft("v", 3, ("spot",), encode_runs(labels), (40, 60), repr(None), "2026-01-01T00:00:00")
+    drafts.write(("annotate", str(table.resolve()), specimen), draft)
+    app = open_on(specimen)
+    press(app, "Save the support")
+    quiet(app)
+    app.run()
+    assert "spot 100 px" in shown(app)  # The surface still holds it.
+    assert "Ready to build" in shown(app)
+    assert any(button.label == "the support as it is" for button in app.button)
+    report = build_fake(table, table.parent / "index")
+    assert report.processed == 2

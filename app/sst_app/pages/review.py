@@ -249,7 +249,9 @@ def _show_actions(index: sst.Index) -> None:
     elif names:
         name = st.selectbox("Specimen", names, key="new-support")
         drawn = read_settled_masks(index, name)
-        st.caption(f"Its traits: {escape_md(', '.join(drawn))}. Written to {format_code(f'{folder / name}.png')}.")
+        st.caption(
+            f"Its traits: {escape_md(', '.join(drawn))}. Written to {format_code(folder / sst.name_label_picture(name))}."
+        )
         missing = _list_undecided(index, name)
         if missing:
             st.warning(
