@@ -1,4 +1,4 @@
-"""The first supports: impossible names of traits are refused at once; what was drawn is found again, whatever the id."""
+"""First supports: impossible names of traits are refused at once; what was drawn is found again, whatever the id."""
 
 from __future__ import annotations
 

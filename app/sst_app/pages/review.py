@@ -249,9 +249,8 @@ def _show_actions(index: sst.Index) -> None:
     elif names:
         name = st.selectbox("Specimen", names, key="new-support")
         drawn = read_settled_masks(index, name)
-        st.caption(
-            f"Its traits: {escape_md(', '.join(drawn))}. Written to {format_code(folder / sst.name_label_picture(name))}."
-        )
+        path = folder / sst.name_label_picture(name)
+        st.caption(f"Its traits: {escape_md(', '.join(drawn))}. Written to {format_code(path)}.")
         missing = _list_undecided(index, name)
         if missing:
             st.warning(
