@@ -57,7 +57,8 @@ def check_audience() -> None:
 def open_place(place: Path | None) -> None:
     """Open an index or a table in this session; None goes back to what the process was started with."""
     st.session_state["opened"] = place
-    st.session_state.pop("index", None)  # It was chosen among others.
+    for key in ("index", "index-shown"):
+        st.session_state.pop(key, None)  # It was chosen among others.
 
 
 def get_opened() -> Path | None:

@@ -95,7 +95,11 @@ def show_index_choice() -> None:
         _show_no_index()
     _ask_if_gone(known)
     if len(known) > 1:
+        shown = st.session_state.get("index-shown")
+        if shown in known and "index" not in st.session_state:
+            st.session_state["index"] = shown  # Another one has come since.
         st.sidebar.selectbox("Index", list(known), key="index", bind="query-params")
+    st.session_state["index-shown"] = st.session_state.get("index") or next(iter(known))
 
 
 def _ask_if_gone(known: dict[str, Path]) -> None:
@@ -106,7 +110,7 @@ def _ask_if_gone(known: dict[str, Path]) -> None:
     # What a door has opened is one index, whatever the address says of several.
     linked = st.query_params.get("index") if get_opened() is None else None
     chosen, gone = st.session_state.get("index"), st.session_state.get("index-gone")
-    wanted = chosen or gone or linked
+    wanted = chosen or gone or linked or st.session_state.get("index-shown")
     if wanted is None or wanted in known:
         if gone is not None and chosen is None:
             st.session_state["index"] = wanted  # It is back.
@@ -130,7 +134,8 @@ def get_path() -> Path:
         IndexFolderError: it is not there any more. A callback comes here before the page can ask for another one.
     """
     known = list_indexes()
-    name = st.session_state.get("index") or st.session_state.get("index-gone")
+    state = st.session_state
+    name = state.get("index") or state.get("index-gone") or state.get("index-shown")
     if name in known:
         return known[name]
     if name is not None or not known:

@@ -311,6 +311,26 @@ def test_an_index_that_is_gone_is_not_replaced_by_another(
     assert again.sidebar.selectbox(key="index").value == "wasps"
 
 
+def test_an_index_that_comes_or_goes_does_not_take_the_place_of_the_only_one(
+    ten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ten / "index", tmp_path / "wasps")
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(tmp_path)])
+    app = opened("review")
+    quiet(app)
+    shutil.copytree(ten / "index", tmp_path / "bees")  # Before the wasps in every list.
+    press(app, "Accept")
+    quiet(app)
+    assert app.sidebar.selectbox(key="index").value == "wasps"
+    assert (tmp_path / "wasps" / "reviews" / "decisions.jsonl").exists()
+    shutil.rmtree(tmp_path / "wasps")
+    press(app, "Accept")
+    assert "is no longer there" in app.error[0].value
+    app.run()
+    assert "There is no index 'wasps' here" in shown(app)
+    assert not (tmp_path / "bees" / "reviews" / "decisions.jsonl").exists()
+
+
 LACKING = '{"format": "sst-retrieval index", "schema": 1, "generation": null}'
 
 
