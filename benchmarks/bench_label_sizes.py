@@ -22,8 +22,13 @@ from sst_retrieval.engines import load_propagator
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate import run_protocol
 from sst_retrieval.evaluate.few_shot_scores import Trial
-from sst_retrieval.evaluate.few_shot_split import group_labelled, read_labelled, sample_supports, shows_any_trait
-from sst_retrieval.files import escape_name
+from sst_retrieval.evaluate.few_shot_split import (
+    group_labelled,
+    locate_label,
+    read_labelled,
+    sample_supports,
+    shows_any_trait,
+)
 from sst_retrieval.types import Photograph
 
 LOST = 0.3
@@ -60,7 +65,7 @@ def main(
     collection, labels = read_collection(folder / "collection.csv"), folder / "labels"
     labelled = group_labelled(collection, labels)
     splits, _ = sample_supports(
-        labelled, 1, draws, seed, lambda one: shows_any_trait(labels / f"{escape_name(one.id)}.png", numbers)
+        labelled, 1, draws, seed, lambda one: shows_any_trait(locate_label(one, labels), numbers)
     )
     sizes = {each.id: measure_label(each, labels, number) for members in labelled.values() for each in members}
     support_of = {(split.draw, target.id): split.supports[0].id for split in splits for target in split.targets}

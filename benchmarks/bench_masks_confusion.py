@@ -32,11 +32,11 @@ from sst_retrieval.engines import load_propagator
 from sst_retrieval.evaluate.few_shot_split import (
     group_labelled,
     load_labelled_support,
+    locate_label,
     read_labelled,
     sample_supports,
     shows_any_trait,
 )
-from sst_retrieval.files import escape_name
 from sst_retrieval.imaging.frames import warp_mask
 from sst_retrieval.imaging.masks import iou
 from sst_retrieval.track.contract import Propagator
@@ -124,7 +124,7 @@ def iterate_views(
     labels, numbers = folder / "labels", dict(read_traits(folder / "supports" / "traits.toml").numbers)
 
     def is_usable(specimen: Photograph) -> bool:
-        return shows_any_trait(labels / f"{escape_name(specimen.id)}.png", numbers)
+        return shows_any_trait(locate_label(specimen, labels), numbers)
 
     splits, _ = sample_supports(
         group_labelled(read_collection(folder / "collection.csv"), labels), 1, 1, seed, is_usable

@@ -21,10 +21,10 @@ from sst_retrieval.engines import load_propagator
 from sst_retrieval.evaluate.few_shot_split import (
     group_labelled,
     load_labelled_support,
+    locate_label,
     sample_supports,
     shows_any_trait,
 )
-from sst_retrieval.files import escape_name
 from sst_retrieval.imaging.images import read_image
 from sst_retrieval.synthetic.backdrop import FLOORS, paint_floor
 from sst_retrieval.types import RGBImage
@@ -75,7 +75,7 @@ def main(
         1,
         1,
         seed,
-        lambda one: shows_any_trait(labels / f"{escape_name(one.id)}.png", numbers),
+        lambda one: shows_any_trait(locate_label(one, labels), numbers),
     )
     surest: dict[str, list[float | None]] = {}
     for number, split in enumerate(splits):

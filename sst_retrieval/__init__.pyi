@@ -1,12 +1,14 @@
 """What is public, by the module it comes from: `__init__.py` reads this file when the package is imported."""
 
-from .annotate.saving import (
+from .annotate.label_names import (
+    find_label_picture as find_label_picture,
     name_label_picture as name_label_picture,
     read_label_picture_name as read_label_picture_name,
-    save_support as save_support,
 )
+from .annotate.saving import save_support as save_support
 from .build.pipeline import build_index as build_index
 from .build.settings import BuildSettings as BuildSettings
+from .files import explain_os_error as explain_os_error
 from .foregrounds.loading import load_foreground as load_foreground
 from .track.clicks import Clicker as Clicker, load_clicker as load_clicker
 from .collection.specimens import Collection as Collection, read_collection as read_collection

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +19,18 @@ names that were written elsewhere must be found again."""
 
 UNFINISHED = ".*.tmp"
 """Glob pattern of the temporary names of `atomic_write`: what a killed process may leave behind."""
+
+OS_REMEDIES: Mapping[int | None, str] = {
+    errno.EEXIST: "a file or folder of that name is there: choose another name",
+    errno.ENOTDIR: "a file is where a folder is needed: choose another name",
+    errno.EISDIR: "it is a folder: name a file in it",
+    errno.EACCES: "you may not read or write there: choose another folder, or ask whose it is",
+    errno.EPERM: "you may not read or write there: choose another folder, or ask whose it is",
+    errno.EROFS: "nothing can be written on that disk: choose another folder",
+    errno.ENOSPC: "the disk is full: make room, then start again",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+}
+"""What to do about an error of the disk."""
 
 
 @contextmanager
@@ -119,21 +131,21 @@ def file_name(name: str) -> str:
 def escape_name(name: str, more: str = "") -> str:
     r"""Turn a name into a file name that a person still reads: only what no file name can hold is escaped.
 
-    >>> escape_name("NHMUK 1929/12")
-    'NHMUK 1929%2F12'
+    A dot at the beginning is escaped, too: it would hide the file from who looks for it, and from a build.
+
+    >>> escape_name("NHMUK 1929/12"), escape_name(".5 a")
+    ('NHMUK 1929%2F12', '%2E5 a')
 
     Args:
         name: the id of a specimen, say.
         more: further characters to escape.
     """
     escaped = re.sub(
-        rf"[/\\\x00-\x1f\x7f{re.escape(more + NOT_IN_NAMES)}]|%(?=[0-9A-F]{{2}})",
+        rf"^\.|[/\\\x00-\x1f\x7f{re.escape(more + NOT_IN_NAMES)}]|%(?=[0-9A-F]{{2}})",
         lambda found: f"%{ord(found[0]):02X}",
         name,
     )
-    if NOT_IN_NAMES:
-        escaped = _escape_for_windows(escaped)
-    return escaped if escaped.strip(".") else quote(escaped, safe="").replace(".", "%2E")
+    return _escape_for_windows(escaped) if NOT_IN_NAMES else escaped
 
 
 def _escape_for_windows(name: str) -> str:
@@ -146,6 +158,13 @@ def _escape_for_windows(name: str) -> str:
 def unescape_name(name: str) -> str:
     """Return the name that `escape_name` was given."""
     return re.sub(r"%([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), name)
+
+
+def explain_os_error(error: OSError) -> str:
+    """Write an error of the disk as what, where and what to do."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename} cannot be used: {error.strerror}; {OS_REMEDIES.get(error.errno, 'check the path')}"
 
 
 def _make_folder(folder: Path) -> None:

@@ -122,7 +122,8 @@ def test_errors_name_the_file_or_its_folder(tmp_path: Path) -> None:
         ("Genus sp.", "Genus sp%2E"),
         ("blank ", "blank%20"),
         ("BMNH_1234", "BMNH_1234"),
-        ("..", ".%2E"),
+        ("..", "%2E%2E"),
+        (".5 a", "%2E5 a"),
     ],
 )
 def test_names_that_windows_does_not_take_are_escaped_there_and_read_back(
@@ -133,3 +134,22 @@ def test_names_that_windows_does_not_take_are_escaped_there_and_read_back(
     assert files.unescape_name(on_windows) == name
     monkeypatch.setattr(files, "NOT_IN_NAMES", "")
     assert files.unescape_name(files.escape_name(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (
+            errno.EEXIST,
+            "x.csv cannot be used: File exists; a file or folder of that name is there: choose another name",
+        ),
+        (
+            errno.EACCES,
+            "x.csv cannot be used: Permission denied; you may not read or write there: choose another folder",
+        ),
+        (errno.ENOENT, "x.csv cannot be used: No such file or directory; check the path"),
+    ],
+)
+def test_errors_of_the_disk_say_what_to_do(code: int, text: str) -> None:
+    assert files.explain_os_error(OSError(code, os.strerror(code), "x.csv")).startswith(text)
+    assert files.explain_os_error(OSError("the cable is out")) == "the cable is out"

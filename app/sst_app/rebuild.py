@@ -113,12 +113,8 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 def find_label_picture(folder: Path | None, specimen: str) -> Path | None:
     """Return the path of a specimen's label picture, if it exists."""
-    if folder is None:
-        return None
-    # As the app writes it, and as other programs may: under the id itself.
-    names = dict.fromkeys([sst.name_label_picture(specimen), f"{specimen}.png"])
-    places = [folder / name for name in names if Path(name).name == name]
-    return next((path for path in places if path.is_file() and is_inside(path, folder)), None)
+    path = None if folder is None else sst.find_label_picture(folder, specimen)
+    return path if path is not None and folder is not None and is_inside(path, folder) else None
 
 
 def list_drawn(folder: Path | None, known: Container[str]) -> list[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sst_retrieval.annotate.label_names import name_label_picture
 from sst_retrieval.annotate.traits import TRAITS_FILE, add_traits, find_traits_file
 from sst_retrieval.errors import ImageError, SupportError
-from sst_retrieval.files import escape_name, unescape_name
 from sst_retrieval.imaging import masks
 from sst_retrieval.imaging.images import read_labels, write_png
 from sst_retrieval.types import Mask
@@ -37,14 +37,14 @@ def save_support(
         The path of the label picture.
 
     Raises:
-        SupportError: all masks are empty, one is wholly covered by others, the specimen's id cannot be the name of a
-            file, `folder` is a file, a file of the specimen's name is no label picture, or traits.toml cannot be used.
+        SupportError: all masks are empty, one is wholly covered by others, the specimen's id is empty, `folder` is a
+            file, a file of the specimen's name is no label picture, or traits.toml cannot be used.
     """
     present = {trait: mask for trait, mask in drawn.items() if mask.any()}
     if not present:
         raise SupportError(f"nothing is drawn on {specimen}; draw a trait before saving")
-    if not specimen or specimen.startswith("."):
-        raise SupportError(f"{specimen!r} cannot be the name of a file; annotate a specimen with a simpler id")
+    if not specimen:
+        raise SupportError("a label picture is called after its specimen, and the id is empty; give the specimen's id")
     if folder.exists() and not folder.is_dir():
         raise SupportError(f"{folder} is a file; put it into a folder of its own, and build with that folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,24 +59,6 @@ def save_support(
         path.replace(folder / f".{path.name}.old")
     write_png(path, labels)
     return path
-
-
-def name_label_picture(specimen: str) -> str:
-    """Return the file name of a specimen's label picture, which every file system accepts.
-
-    >>> name_label_picture("NHMUK 1929/12"), name_label_picture("r1")
-    ('NHMUK 1929%2F12.png', 'r1.png')
-    """
-    return escape_name(specimen, ':*?"<>|') + ".png"
-
-
-def read_label_picture_name(path: Path) -> str:
-    """Return the specimen whose label picture has a name that `name_label_picture` has made.
-
-    >>> read_label_picture_name(Path("NHMUK 1929%2F12.png"))
-    'NHMUK 1929/12'
-    """
-    return unescape_name(path.stem)
 
 
 def _require_label_picture(path: Path) -> None:

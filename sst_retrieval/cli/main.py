@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import signal
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +10,7 @@ import typer
 import sst_retrieval
 from sst_retrieval.cli.lazy import CommandSource, LazyGroup
 from sst_retrieval.errors import SSTError
+from sst_retrieval.files import explain_os_error
 
 REFUSED = 2
 STOPPED = 128 + signal.SIGINT
@@ -21,18 +20,6 @@ STOPPED = 128 + signal.SIGINT
 def _command(module: str, attribute: str, text: str) -> CommandSource:
     return CommandSource(f"sst_retrieval.cli.{module}", attribute, text)
 
-
-OS_REMEDIES: Mapping[int | None, str] = {
-    errno.EEXIST: "a file or folder of that name is there: choose another name",
-    errno.ENOTDIR: "a file is where a folder is needed: choose another name",
-    errno.EISDIR: "it is a folder: name a file in it",
-    errno.EACCES: "you may not read or write there: choose another folder, or ask whose it is",
-    errno.EPERM: "you may not read or write there: choose another folder, or ask whose it is",
-    errno.EROFS: "nothing can be written on that disk: choose another folder",
-    errno.ENOSPC: "the disk is full: make room, then start again",
-    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
-}
-"""What to do about an error of the disk."""
 
 COMMANDS = {
     "init": _command(
@@ -138,13 +125,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def explain_os_error(error: OSError) -> str:
-    """Write an error of the disk as what, where and what to do."""
-    if error.filename is None or error.strerror is None:
-        return str(error)
-    return f"{error.filename} cannot be used: {error.strerror}; {OS_REMEDIES.get(error.errno, 'check the path')}"
 
 
 def _print_version(wanted: bool) -> None:

@@ -27,11 +27,11 @@ from sst_retrieval.evaluate.few_shot_scores import ProtocolScores, Trial, score_
 from sst_retrieval.evaluate.few_shot_split import (
     group_labelled,
     load_labelled_support,
+    locate_label,
     sample_supports,
     shows_any_trait,
 )
 from sst_retrieval.evaluate.perturbation import Perturbation, Target, load_target
-from sst_retrieval.files import escape_name
 from sst_retrieval.track.contract import Memory, Propagator, check_propagated, get_batch_size
 from sst_retrieval.track.second_pass import (
     choose_targets,
@@ -85,7 +85,7 @@ def run_protocol(
         raise InputError(f"a share of {erased} erased targets cannot be; give one of 0 to 1")
     labelled = group_labelled(collection, labels)
     splits, left_out = sample_supports(
-        labelled, shots, draws, seed, lambda one: shows_any_trait(labels / f"{escape_name(one.id)}.png", numbers)
+        labelled, shots, draws, seed, lambda one: shows_any_trait(locate_label(one, labels), numbers)
     )
     if not splits:
         raise InputError(

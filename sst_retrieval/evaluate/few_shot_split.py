@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sst_retrieval.annotate.label_names import find_label_picture, name_label_picture
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import InputError
-from sst_retrieval.files import escape_name
 from sst_retrieval.imaging.images import read_image, read_labels
 from sst_retrieval.types import Photograph, RGBImage, Support
 
@@ -51,7 +51,7 @@ def group_labelled(collection: Collection, labels: Path) -> dict[str, list[Photo
     """
     groups: dict[str, list[Photograph]] = defaultdict(list)
     for specimen in collection.photographs:
-        if (labels / f"{escape_name(specimen.id)}.png").is_file():
+        if find_label_picture(labels, specimen.id) is not None:
             groups[specimen.group].append(specimen)
     if not groups:
         raise InputError(f"no file in {labels} is named after a specimen of {collection.source}, like <specimen>.png")
@@ -94,6 +94,11 @@ def sample_supports(
     return splits, left_out
 
 
+def locate_label(specimen: Photograph, labels: Path) -> Path:
+    """Return the path of a specimen's label picture; where there is none, the one that it would have."""
+    return find_label_picture(labels, specimen.id) or labels / name_label_picture(specimen.id)
+
+
 def shows_any_trait(label: Path, numbers: Mapping[str, int]) -> bool:
     """Return whether a label picture has a pixel of any of the traits (name -> number)."""
     return bool(np.isin(read_labels(label), list(numbers.values())).any())
@@ -105,10 +110,11 @@ def read_labelled(specimen: Photograph, labels: Path) -> tuple[RGBImage, npt.NDA
     Raises:
         InputError: the label does not fit its photograph.
     """
-    image, label = read_image(specimen.image), read_labels(labels / f"{escape_name(specimen.id)}.png")
+    path = locate_label(specimen, labels)
+    image, label = read_image(specimen.image), read_labels(path)
     if image.shape[:2] != label.shape:
         raise InputError(
-            f"{labels / specimen.id}.png is {label.shape[1]} x {label.shape[0]} px and its photograph "
+            f"{path} is {label.shape[1]} x {label.shape[0]} px and its photograph "
             f"{image.shape[1]} x {image.shape[0]}; label the photograph at its own size"
         )
     return image, label

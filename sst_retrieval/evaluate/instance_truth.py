@@ -12,9 +12,9 @@ import numpy as np
 from pycocotools import mask as coco
 
 from sst_retrieval.annotate.formats.coco import list_outlines
+from sst_retrieval.annotate.label_names import find_label_picture
 from sst_retrieval.collection.specimens import Collection
 from sst_retrieval.errors import InputError
-from sst_retrieval.files import escape_name
 from sst_retrieval.imaging.images import image_size, read_image, read_labels
 from sst_retrieval.imaging.masks import decode
 from sst_retrieval.types import Mask, Photograph, Support
@@ -112,9 +112,9 @@ def load_drawn_support(drawn: DrawnPhotograph, number: int, parts: Path, traits:
             f"{drawn.size[1]} x {drawn.size[0]}"
         )
     outline = drawn.mask(number)
-    label = parts / f"{escape_name(drawn.photograph.id)}.png"
+    label = find_label_picture(parts, drawn.photograph.id)
     masks: dict[str, Mask] = {}
-    if label.is_file():
+    if label is not None:
         numbers = read_labels(label)
         if numbers.shape != outline.shape:
             raise InputError(f"{label} is not of the size of its photograph {drawn.photograph.image}")

@@ -20,9 +20,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from sst_retrieval.annotate.label_names import find_label_picture, list_label_picture_names
 from sst_retrieval.errors import InputError
 from sst_retrieval.evaluate.text_tables import format_share, format_table
-from sst_retrieval.files import escape_name
 from sst_retrieval.imaging.images import read_labels
 
 LabelMap: TypeAlias = npt.NDArray[np.integer[Any]]
@@ -277,7 +277,7 @@ def _find_labelled(
         raise InputError(
             f"{labels} is not a folder; name the one that holds a <specimen>.png for each labelled specimen"
         )
-    with_label = [(name, path) for name in groups if (path := labels / f"{escape_name(name)}.png").exists()]
+    with_label = [(name, path) for name in groups if (path := find_label_picture(labels, name)) is not None]
     if not with_label:
         example = next(iter(groups), "<specimen>")
         raise InputError(
@@ -294,7 +294,7 @@ def _find_labelled(
 
 def _find_ignored(labels: Path, groups: Iterable[str]) -> tuple[str, ...]:
     """Find the pictures that are called after no specimen, or have a suffix that is not read here."""
-    known = {f"{escape_name(name)}.png" for name in groups}
+    known = {picture for name in groups for picture in list_label_picture_names(name)}
     pictures = (path.name for path in labels.iterdir() if path.suffix.lower() in _PICTURES and path.name[0] != ".")
     return tuple(sorted(name for name in pictures if name not in known))
 

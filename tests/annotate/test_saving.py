@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fakes import a_collection_of
 
+from sst_retrieval.annotate.label_names import read_label_picture_name
 from sst_retrieval.annotate.saving import save_support
 from sst_retrieval.annotate.supports import read_supports
 from sst_retrieval.annotate.traits import read_traits
@@ -59,8 +60,7 @@ def test_an_older_label_is_kept(tmp_path: Path) -> None:
     [
         ("r2", {}, "nothing is drawn"),
         ("r2", {"spot": a_mask() & False}, "nothing is drawn"),
-        ("../r2", {"spot": a_mask()}, "name of a file"),
-        ("", {"spot": a_mask()}, "name of a file"),
+        ("", {"spot": a_mask()}, "id is empty"),
         ("r2", {" ": a_mask()}, "name of a trait"),
         ("r2", {"spot": a_mask(), "eye": a_mask()}, "wholly under"),
     ],
@@ -69,6 +69,15 @@ def test_what_cannot_be_saved(tmp_path: Path, specimen: str, drawn: dict[str, np
     with pytest.raises(SupportError, match=complaint):
         save_support(tmp_path / "supports", specimen, drawn)
     assert list(tmp_path.rglob("*.png")) == []
+
+
+@pytest.mark.parametrize("specimen", ["../r2", ".5 a", "..", "/etc/r2", "a/../../r2"])
+def test_a_support_lies_in_its_folder_and_is_not_hidden(tmp_path: Path, specimen: str) -> None:
+    path = save_support(tmp_path / "supports", specimen, {"spot": a_mask()})
+    assert path.parent.resolve() == tmp_path / "supports"
+    assert not path.name.startswith(".")
+    assert read_label_picture_name(path) == specimen
+    assert list(tmp_path.rglob("*.png")) == [path]
 
 
 def test_traits_written_in_another_way_are_left_alone(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_the_drawing_of_a_new_trait_is_found_again_and_saved(table: Path, own_dr
 
 
 @pytest.mark.parametrize(
-    "specimen", ["BM/1/2", "urn:catalog:BM:1", 'a "b" <c> | *?', "100%", "M\u00fcller & S\u00f6hne #3"]
+    "specimen", ["BM/1/2", ".5 a", "urn:catalog:BM:1", 'a "b" <c> | *?', "100%", "M\u00fcller & S\u00f6hne #3"]
 )
 def test_a_support_is_found_again_whatever_its_specimen_is_called(table: Path, own_drafts: Path, specimen: str) -> None:
     with table.open(newline="") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import subprocess
@@ -22,7 +21,7 @@ import sst_retrieval
 from sst_retrieval.build.settings import BuildSettings
 from sst_retrieval.cli import app
 from sst_retrieval.cli.dataclass_options import options_of
-from sst_retrieval.cli.main import COMMANDS, explain_os_error
+from sst_retrieval.cli.main import COMMANDS
 from sst_retrieval.engines import ModelOptions
 from sst_retrieval.nets import weights
 
@@ -318,25 +317,6 @@ def test_init_writes_the_table_of_a_folder_of_photographs(table: Path) -> None:
     assert written.exit_code == 0
     assert f"{folder / 'collection.csv'}: 10 photographs" in written.stdout
     assert "is not replaced" in run("init", str(folder)).stderr
-
-
-@pytest.mark.parametrize(
-    ("code", "text"),
-    [
-        (
-            errno.EEXIST,
-            "x.csv cannot be used: File exists; a file or folder of that name is there: choose another name",
-        ),
-        (
-            errno.EACCES,
-            "x.csv cannot be used: Permission denied; you may not read or write there: choose another folder",
-        ),
-        (errno.ENOENT, "x.csv cannot be used: No such file or directory; check the path"),
-    ],
-)
-def test_errors_of_the_disk_say_what_to_do(code: int, text: str) -> None:
-    assert explain_os_error(OSError(code, os.strerror(code), "x.csv")).startswith(text)
-    assert explain_os_error(OSError("the cable is out")) == "the cable is out"
 
 
 def test_an_error_of_the_disk_is_a_line_without_its_number(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_ids_with_slashes_guids_blanks_and_emoji(drawer: Path) -> None:
 def test_escaped_names_are_file_names_and_come_back(name: str) -> None:
     assert unescape_name(escape_name(name, ":*")) == name
     assert not set(escape_name(name, ":*")) & set("/\\\0:*")
-    assert escape_name(name) not in (".", "..")
+    assert not escape_name(name).startswith(".")
 
 
 def test_one_bad_row_loses_no_other(drawer: Path) -> None:

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sst_retrieval.annotate.label_names import find_label_picture, list_label_picture_names
+from sst_retrieval.annotate.saving import save_support
 from sst_retrieval.errors import InputError, QueryError
 from sst_retrieval.evaluate import MaskScores, TraitVectors, average_precision, mask_scores, recall_at, retrieval_scores
 from sst_retrieval.evaluate.text_tables import format_table
@@ -175,6 +177,20 @@ def test_labels_that_are_called_after_no_specimen_are_listed(tmp_path: Path) -> 
     scores = mask_scores(tmp_path, {"a2": full}, groups=groups, supports=[support], numbers={"wing": 1})
     assert (scores.specimens, scores.ignored) == (1, ("a3.PNG", "a4.tif", "x1.png"))
     assert "not compared: 3 pictures called after no specimen (a3.PNG, a4.tif, x1.png)" in scores.table()
+
+
+@pytest.mark.parametrize("specimen", ["urn:catalog:BM:1", "BM/1/2", ".5 a", "100%AB"])
+def test_labels_are_found_as_they_are_saved_exported_and_named(tmp_path: Path, specimen: str) -> None:
+    full = np.ones((4, 4), dtype=np.uint8)
+    support = a_support("a1", "a", full, {"wing": 1})
+    groups = dict.fromkeys(("a1", specimen), "a")
+    for number, name in enumerate(list_label_picture_names(specimen)):
+        folder = tmp_path / str(number)
+        write_png(folder / name, full)
+        scores = mask_scores(folder, {specimen: full}, groups=groups, supports=[support], numbers={"wing": 1})
+        assert (scores.specimens, scores.mean_iou, scores.ignored) == (1, 1.0, ())
+    saved = save_support(tmp_path / "supports", specimen, {"wing": full > 0})
+    assert find_label_picture(tmp_path / "supports", specimen) == saved
 
 
 def numbered(folder: Path, labels: Mapping[int, int], *, own: Mapping[str, int] | None = None) -> MaskScores:
