@@ -101,8 +101,9 @@ def show_next_step(keys: Sequence[str]) -> None:
 
 
 def _start_if_idle(key: str, words: tuple[str, ...]) -> None:
-    if not is_running(key):
-        _get_processes()[key] = _start(words)
+    with show_errors():
+        if not is_running(key):
+            _get_processes()[key] = _start(words)
 
 
 def _forget(key: str) -> None:
@@ -137,7 +138,7 @@ def _show_progress(key: str) -> None:
             )
         else:
             st.error("The build stopped with an error; what was done is kept. These lines say why:")
-        st.code(work.tail() or "starting", language=None)
+        st.code(work.tail() or "starting", language=None, wrap_lines=True)
         if code is not None:
             st.button("Close", key=f"close-{key}", on_click=_forget, args=(key,))
     if code == 0 and not work.end_noticed:

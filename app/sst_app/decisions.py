@@ -11,6 +11,7 @@ import streamlit as st
 import sst_retrieval as sst
 from sst_app import current_index, index_images
 from sst_app.markdown import escape_md
+from sst_app.page_errors import show_errors
 
 VERBS = {"accept": "Accept", "reject": "Reject", "reopen": "Withdraw"}
 MAX_UNDO = 200
@@ -43,15 +44,23 @@ def get_ledger() -> Ledger:
 
 
 def decide(specimen: str, trait: str, seen: Seen, decision: str) -> None:
+    """Record a decision as `record` does; for buttons."""
+    record(specimen, trait, seen, decision)
+
+
+def record(specimen: str, trait: str, seen: Seen, decision: str) -> bool:
     """Record a decision, unless somebody has decided since the mask was shown: then ask first.
 
     To call it twice with the same decision is to call it once.
+
+    Returns:
+        False if it failed, and the page says why.
     """
     # As they are now: a key may be pressed before the page shows the name that was just written.
     who = st.session_state.get("reviewer", "")
     comment = st.session_state.get(f"comment-{specimen}-{trait}", "")
-    ledger = get_ledger()
-    try:
+    ledger, done = get_ledger(), False
+    with show_errors():
         index = current_index.get_index()
         newer = index.decision(specimen, trait)
         if identify(newer) == seen:
@@ -63,8 +72,8 @@ def decide(specimen: str, trait: str, seen: Seen, decision: str) -> None:
             st.session_state["review-conflict"] = (specimen, trait, decision)
         else:
             st.toast(f"{describe_change(specimen, trait, newer)}, as you do.")
-    except sst.SSTError as error:
-        st.error(escape_md(error))
+        done = True
+    return done
 
 
 def show_undo() -> None:
@@ -85,11 +94,12 @@ def _undo() -> None:
     made, who = get_ledger().made, st.session_state.get("reviewer", "")
     if not made:
         return
-    try:
+    with show_errors():
         index = current_index.get_index()
-        specimen, trait, decision, before, mask = made.pop()
+        specimen, trait, decision, before, mask = made[-1]
         newer = index.decision(specimen, trait)
         if (None if newer is None else newer.decision) != (None if decision == "reopen" else decision):
+            made.pop()
             st.toast(f"{describe_change(specimen, trait, newer)} since; nothing was taken back.")
             return
         if before is None:
@@ -99,8 +109,7 @@ def _undo() -> None:
                 specimen, trait, before.decision, reviewer=before.reviewer, comment=before.comment,
                 **({} if mask is None else {"mask": mask}),
             )  # fmt: skip
-    except sst.SSTError as error:
-        st.error(escape_md(error))
+        made.pop()
 
 
 def show_conflict(index: sst.Index, who: str) -> None:

@@ -347,9 +347,19 @@ def split_in_two(mask: Mask) -> tuple[Mask, Mask]:
 
 def _act(photograph: str, what: str, steps: Sequence[tuple[str, str, Mask | None]]) -> bool:
     """Record decisions as one that can be undone, unless somebody has decided since the photograph was shown."""
-    index, who = current_index.get_index(), st.session_state.get("reviewer", "")
+    who = st.session_state.get("reviewer", "")
     # Fetched first: every access to the session's state may end a run, and what was recorded is to be counted.
-    done = st.session_state.setdefault("individual-undo", [])
+    done, recorded = st.session_state.setdefault("individual-undo", []), False
+    with show_errors():
+        recorded = _record(current_index.get_index(), photograph, what, steps, who, done)
+    return recorded
+
+
+def _record(
+    index: sst.Index, photograph: str, what: str, steps: Sequence[tuple[str, str, Mask | None]], who: str,
+    done: list[tuple[str, str, Steps, str]],
+) -> bool:  # fmt: skip
+    """Record decisions, and what undoes those that were recorded; return whether all were."""
     made: Steps = []
     try:
         if st.session_state.get("individuals-seen") != (photograph, identify(index, photograph)):
@@ -363,9 +373,6 @@ def _act(photograph: str, what: str, steps: Sequence[tuple[str, str, Mask | None
             else:
                 index.review_individual(name, decision, reviewer=who, outline=mask)
                 made.append((name, before.get(name)))
-    except sst.SSTError as error:
-        st.error(escape_md(error))
-        return False
     finally:
         if made:
             done.append((what, photograph, made, identify(index, photograph)))
@@ -376,9 +383,10 @@ def _act(photograph: str, what: str, steps: Sequence[tuple[str, str, Mask | None
 
 def undo() -> None:
     """Take back the last action of this session; what was decided before counts again."""
-    index, who = current_index.get_index(), st.session_state.get("reviewer", "")
-    _, photograph, made, after = st.session_state["individual-undo"].pop()
-    try:
+    who, done = st.session_state.get("reviewer", ""), st.session_state["individual-undo"]
+    with show_errors():
+        index = current_index.get_index()
+        _, photograph, made, after = done.pop()
         if identify(index, photograph) != after:
             st.toast("Somebody has decided on this photograph since; nothing was taken back.")
             return
@@ -390,8 +398,6 @@ def undo() -> None:
                 index.review_individual(
                     name, before.decision, reviewer=before.reviewer, outline=outline, comment=before.comment
                 )
-    except sst.SSTError as error:
-        st.error(escape_md(error))
 
 
 def _list(names: Sequence[str]) -> str:
@@ -449,7 +455,7 @@ def _show_drawing(index: sst.Index, photograph: str, name: str, who: str) -> Non
     if save and label not in masks:
         about.warning("Nothing is drawn yet.")
     elif save:
-        with about:
+        with about, show_errors():
             st.session_state["individuals-seen"] = (photograph, drawing.draft.base)
             if keep_drawn(photograph, name, masks[label]):
                 mask_canvas.discard(identity)

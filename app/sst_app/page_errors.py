@@ -1,4 +1,4 @@
-"""What a person sees of an error: a sentence on the page; the program's own mistakes are traced in the terminal."""
+"""What a person sees of an error: a sentence on the page; what the program did not expect is traced in the terminal."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ LOG = logging.getLogger("sst_app")
 
 @contextmanager
 def show_errors() -> Iterator[None]:
-    """Show what is wrong as a sentence. Every fragment needs its own: it runs without the rest of its page."""
+    """Show what is wrong as a sentence, where the page is at that moment.
+
+    Every fragment needs its own, since it runs without the rest of its page, and so does every callback.
+    """
     try:
         yield
     except sst.SSTError as error:
         st.error(escape_md(error), icon=":material/error:")
     except MemoryError:
         st.error("This does not fit into the computer's memory; choose fewer specimens or a smaller photograph.")
+    except OSError as error:
+        LOG.warning("a page of the app failed", exc_info=True)
+        st.error(escape_md(sst.explain_os_error(error)), icon=":material/error:")
     except Exception:
         LOG.exception("a page of the app failed")
         st.error(

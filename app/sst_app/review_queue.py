@@ -104,11 +104,12 @@ def show_grid(index: sst.Index, queue: pd.DataFrame, who: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         accept = f"Accept {len(pairs) - len(wrong)}" + (f", reject {len(wrong)}" if wrong else "")
         if st.button(accept, type="primary", shortcut="mod+enter", disabled=not who.strip(), key="review-grid-accept"):
-            for specimen, trait in pairs:
-                seen = st.session_state["review-grid-seen"].get((specimen, trait), "")
-                decisions.decide(specimen, trait, seen, "reject" if (specimen, trait) in wrong else "accept")
-            st.session_state["review-wrong"] = set()
-            st.rerun()
+            seen = st.session_state["review-grid-seen"]
+            # What fails is said here, and would be gone with another run.
+            words = {pair: "reject" if pair in wrong else "accept" for pair in pairs}
+            if all(decisions.record(*pair, seen.get(pair, ""), word) for pair, word in words.items()):
+                st.session_state["review-wrong"] = set()
+                st.rerun()
         st.caption(f"Click the masks that are wrong. {len(queue) - len(pairs):,} more after these.", width="content")
     # What is decided about is what is shown.
     st.session_state["review-grid-seen"] = {pair: decisions.identify(index.decision(*pair)) for pair in pairs}

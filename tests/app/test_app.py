@@ -362,6 +362,10 @@ def test_a_decision_that_cannot_be_written_is_not_lost_silently(index: Path) -> 
         next(button for button in app.button if button.label == "Accept").click().run()
         assert not app.exception
         assert "the decision was not kept" in app.error[0].value
+        app.toggle(key="review-grid").set_value(True).run()
+        next(button for button in app.button if button.label.startswith("Accept ")).click().run()
+        assert not app.exception
+        assert ["the decision was not kept" in error.value for error in app.error] == [True]
     finally:
         lock.rmdir()
 

@@ -134,6 +134,29 @@ def test_what_is_undone_is_not_saved(page: Any, address: str, museum: Path) -> N
     assert np.array_equal(labels != 0, expected)
 
 
+def test_why_nothing_was_saved_is_said_above_the_surface(page: Any, address: str, museum: Path) -> None:
+    page.set_viewport_size({"width": 1280, "height": 720})
+    annotate(page, address, "b4")
+    polygon(page, *box(0.1, 0.1, 0.3, 0.4))
+    supports = museum / "collection" / "supports"
+    for what, message in (("b4.png", "is no label picture"), ("traits.toml", "Is a directory")):
+        (supports / "traits.toml").rename(supports / "kept.toml")
+        shutil.copy(supports / "kept.toml", supports / "traits.toml")
+        (supports / what).unlink(missing_ok=True)
+        (supports / what).mkdir()
+        page.get_by_role("button", name="Save the support").click()
+        error = page.locator('[data-testid="stAlertContentError"]', has_text=message)
+        error.wait_for()
+        settle(page)
+        at, surface = error.bounding_box(), page.locator(".drawing canvas").bounding_box()
+        assert 0 <= at["y"] < at["y"] + at["height"] <= surface["y"]
+        (supports / what).rmdir()
+        (supports / "kept.toml").rename(supports / "traits.toml")
+    save(page)
+    assert_saved_as_shown(page, museum, "b4")
+    (supports / "b4.png").unlink()
+
+
 def test_corners_clicked_without_a_pause_all_count(page: Any, address: str, museum: Path) -> None:
     annotate(page, address, "r2")
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)

@@ -190,7 +190,7 @@ def _draw_and_save(
     uploaded = _show_upload(specimen, image, list(traits))
     if uploaded:
         masks = {**masks, **uploaded}
-    with about:
+    with about, show_errors():
         if save and source.folder is not None:
             _save(source, source.folder, specimen, masks, drawing, state)
     with state_line:

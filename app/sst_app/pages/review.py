@@ -192,7 +192,7 @@ def _show_redraw(index: sst.Index, specimen: str, trait: str, who: str) -> None:
     masks = mask_canvas.show_canvas(drawing, image, components.hash_content(image), {trait: colour})
     mask_canvas.show_clicker_choice()
     if save:
-        with about:
+        with about, show_errors():
             _keep_redrawn(index, specimen, trait, who, masks.get(trait), drawing)
 
 
