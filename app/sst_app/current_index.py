@@ -392,9 +392,18 @@ def _show_no_index() -> None:
     if named is None:
         doors.show()
         st.stop()
-    st.subheader("No index yet")
-    st.error(f"{format_code(named)} is not an index, nor a folder that holds some.")
-    st.markdown("Check the path, or make an index of your photographs:")
+    doors.show_way_back()
+    if named.exists():
+        st.subheader("No index yet")
+        st.error(f"{format_code(named)} is not an index, nor a folder that holds some.")
+        st.markdown("Check the path, or make an index of your photographs:")
+    else:
+        st.subheader("Nothing is there")
+        st.error(
+            f"There is no file or folder {format_code(named)}: it was renamed, moved or removed, or its disk is not "
+            "connected. Load this page again when it is back."
+        )
+        st.markdown("An index of your photographs is made so:")
     st.code("sst-retrieval build my_collection/collection.csv --supports my_collection/supports "
             "--output indexes/my_collection", language="bash")  # fmt: skip
     st.stop()

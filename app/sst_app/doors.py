@@ -35,6 +35,11 @@ def reopen() -> None:
         return
     wanted = st.query_params.get(IN_ADDRESS)
     offered = {str(place): place for places in find_places(Path()) for place in places} if wanted else {}
+    if wanted and wanted not in offered:
+        st.warning(
+            f"The address of this page asks for {format_code(wanted)}, which is not here: it was renamed, moved or "
+            "removed, or the app was started in another folder."
+        )
     command_line.open_place(offered.get(wanted or ""))
 
 

@@ -201,7 +201,7 @@ def test_the_collection_page_counts(index: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda folder: None, "is not an index"),
+        (lambda folder: None, "There is no file or folder"),
         (lambda folder: folder.mkdir(), "is not an index"),
     ],
 )
@@ -234,6 +234,26 @@ def test_a_newcomer_has_three_doors(table: Path, ten: Path, tmp_path: Path, monk
     quiet(app)
     assert "Draw a support" in shown(app)
     assert "indexes/mine" not in shown(app)  # Nothing is built without a support.
+
+
+def test_what_a_door_opened_and_is_gone_is_named(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(table.parent, tmp_path / "mine")
+    monkeypatch.setattr(sys, "argv", ["Home.py"])
+    monkeypatch.chdir(tmp_path)
+    app = AppTest.from_file(str(HOME), default_timeout=PATIENCE).run()
+    press(app, "Open this table")
+    quiet(app)
+    shutil.move(tmp_path / "mine", tmp_path / "yours")
+    app.run()
+    assert "There is no file or folder `mine/collection.csv`" in shown(app)
+    press(app, "Open something else")
+    quiet(app)
+    assert app.selectbox(key="door-table").options == ["yours/collection.csv"]
+    again = AppTest.from_file(str(HOME), default_timeout=PATIENCE)
+    again.query_params["open"] = "mine/collection.csv"
+    again.run()
+    assert "`mine/collection.csv`, which is not here" in shown(again)
+    assert again.selectbox(key="door-table").options == ["yours/collection.csv"]
 
 
 def test_after_the_first_build_the_next_step_is_offered(

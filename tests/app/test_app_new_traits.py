@@ -93,6 +93,20 @@ def test_the_drawing_of_a_new_trait_is_found_again_and_saved(table: Path, own_dr
     assert np.array_equal(sst.read_labels(table.parent / "supports" / "r0.png"), labels)
 
 
+def test_a_specimen_that_is_no_longer_in_the_table_is_named(table: Path, own_drafts: Path) -> None:
+    app = open_on("r0")
+    quiet(app)
+    text = table.read_text()
+    table.write_text(text.replace("\nr0,", "\nr00,"))
+    app.run()
+    assert "There is no specimen 'r0' here" in shown(app)
+    app.run()
+    assert "There is no specimen 'r0' here" in shown(app)
+    app.selectbox(key="annotate-specimen").set_value("r00").run()
+    assert "There is no specimen" not in shown(app)
+    assert "There is no specimen 'r 9' here" in shown(open_on("r 9"))
+
+
 @pytest.mark.parametrize(
     "specimen", ["BM/1/2", ".5 a", "urn:catalog:BM:1", 'a "b" <c> | *?', "100%", "M\u00fcller & S\u00f6hne #3"]
 )

@@ -66,8 +66,11 @@ def _show_specimen_filter(source: SpecimenSource) -> list[str]:
         if group in source.supports or group == EVERY_GROUP else f"{group} (no support yet)",
     )  # fmt: skip
     own = source.specimens if group == EVERY_GROUP else source.specimens[source.specimens["sst:group"] == group]
-    if not (own["sst:specimen"] == st.session_state.get("annotate-specimen")).any():
-        st.session_state["annotate-specimen"] = None  # Of another group than the one that was chosen since.
+    wanted = st.session_state.get("annotate-specimen")
+    if wanted is not None:
+        st.session_state["annotate-gone"] = None if (source.specimens["sst:specimen"] == wanted).any() else wanted
+    if not (own["sst:specimen"] == wanted).any():
+        st.session_state["annotate-specimen"] = None  # Gone, or of another group than the one that was chosen since.
     words = specimen_picker.show_search("annotate-words", "id, name, place ...")
     found = specimen_picker.find_specimens(own, words)
     if words and st.session_state.get("annotate-specimen") is not None:
@@ -127,6 +130,12 @@ def _identify(source: SpecimenSource, specimen: str) -> tuple[str, ...]:
 
 def _show_overview(source: SpecimenSource, names: list[str]) -> None:
     """Explain supports, list the groups that have one, and show specimens to choose from."""
+    gone = st.session_state.get("annotate-gone")
+    if gone is not None:
+        st.warning(
+            f"There is no specimen {escape_md(repr(gone))} here: its row was renamed or removed, or the link is of "
+            "another collection. What was drawn on it and not saved is kept, and is there again when the specimen is."
+        )
     st.subheader("Draw a support")
     st.markdown(
         "A **support** is one specimen of a group on which you draw the traits; the program finds them on all the "
