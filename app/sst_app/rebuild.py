@@ -92,16 +92,25 @@ def find_support_folder() -> tuple[Path | None, str]:
         origin = sst.origin_of(current_index.get_path())
     except sst.IndexFolderError:
         return None, NO_ORIGIN
+    one_file = (
+        f"The supports of this index are in one file, {origin.supports}; make a folder of them, build with it, and "
+        "they can be drawn here."
+    )
     if origin.supports.suffix.lower() == ".json":
-        return None, (
-            f"The supports of this index are in one file, {origin.supports}; make a folder of them, build with it, and "
-            "they can be drawn here."
-        )
+        return None, one_file
     if not origin.there or not is_inside(origin.supports, origin.folder):
         return None, (
             f"The index says that its supports lie in {origin.supports}; that is outside the folder of its collection, "
             f"so nothing is written there. If that is right, start the app with: "
             f"--supports {shlex.quote(str(origin.supports))}"
+        )
+    if origin.supports.is_file():
+        return None, one_file
+    if not origin.supports.is_dir():
+        # Made anew, it would hold one support, and the next build would find no trait of any other group.
+        return None, (
+            f"The folder of this index's supports, {origin.supports}, is not there: it was renamed, moved or removed. "
+            "Put it back, or start the app with --supports and where it is now."
         )
     return origin.supports, ""
 

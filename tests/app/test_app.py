@@ -626,6 +626,29 @@ def test_an_accepted_specimen_becomes_a_support_and_its_group_is_propagated_agai
     assert "Propagate red again" not in [button.label for button in app.button]
 
 
+def test_a_folder_of_supports_that_is_gone_is_not_made_anew(own: Path) -> None:
+    with sst.open_index(own / "index") as before:
+        before.review("r3", "spot", "accept", reviewer="Mary")
+    supports = own / "collection" / "supports"
+    for kind, text in (("gone", "is not there: it was renamed, moved or removed"), ("file", "are in one file")):
+        supports.rename(own / "kept")
+        if kind == "file":
+            supports.write_text("<annotations/>")
+        for page in ("annotate", "review"):
+            app = opened(page)
+            if page == "annotate":
+                app.selectbox(key="annotate-specimen").set_value("r3").run()
+            quiet(app)
+            assert text in shown(app)
+            assert not {button.label for button in app.button} & {"Save the support", "Make it a support"}
+        supports.unlink(missing_ok=True)
+        assert not supports.exists()
+        (own / "kept").rename(supports)
+    app = opened("annotate")
+    app.selectbox(key="annotate-specimen").set_value("r3").run()
+    assert "Save the support" in {button.label for button in app.button}
+
+
 def test_a_trait_that_nobody_decided_on_is_named(own: Path) -> None:
     with sst.open_index(own / "index") as index:
         index.review("r3", "spot", "accept", reviewer="Mary")
