@@ -43,7 +43,7 @@ SECTIONS = (
     ("Searching", ("search", "index", "words", "types")),
     ("Comparing and exporting", ("morphology", "export", "evaluate")),
     ("Pictures", ("pictures",)),
-    ("Errors", ("errors",)),
+    ("Errors", ("errors", "files")),
 )
 """Headings of the reference of Python names, and the packages whose names stand below each."""
 
