@@ -11,6 +11,8 @@
 2. `train`: first the key network, then the decoder, on crops of the views, flipped and recoloured. Losses: binary
    cross-entropy and Dice (Milletari et al. 2016) of the masks, squared error of the expected IoU. AdamW, cosine
    schedule. The presence classifier is trained afterwards: `train_presence.py`.
+   `votes` computes the votes by keys of all pairs once, for runs in which keys rest (`--keys 0`).
+   `widen_decoder.py` gives a trained decoder more channels, with the same answers, to be trained on.
 3. `score`: mean IoU of the first masks and of the decoder's masks, on pairs of held-out collections or groups.
 
 Do not train on photographs whose licence forbids it.
@@ -22,17 +24,19 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import typer
 from painted_organisms import paint_organisms
 from painted_wings import paint_wings
 from scipy.stats import spearmanr
 from torch.nn import functional
-from training_examples import load_decoder, read_example
+from training_examples import load_decoder, read_example, save_votes
 from training_pairs import compute_pair_weights, is_within, list_pairs, match_pairs, read_labelled_groups
 
 from sst_retrieval.track.dense.decoder import Decoder
@@ -72,6 +76,18 @@ def make_pairs(
         match_pairs(propagator, members, output / "organisms" / members[0].group, targets / 2, erased, rng)
 
 
+@app.command("votes")
+def compute_votes(
+    pairs: Path,
+    weights: Annotated[Path, typer.Argument(help="The decoder whose keys vote.")],
+    output: Annotated[Path, typer.Option(help="A folder like that of the pairs, for `train --keys 0`.")],
+) -> None:
+    """Compute the votes by keys of all pairs once, so that a decoder whose keys rest learns in half the time."""
+    network = load_decoder(weights)
+    for path in list_pairs(pairs):
+        save_votes(network, path, output / path.relative_to(pairs))
+
+
 @app.command("train")
 def train(
     pairs: Path,
@@ -83,6 +99,13 @@ def train(
     ] = 600,
     rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-3,
     start: Annotated[Path | None, typer.Option(help="Weights to start from.")] = None,
+    share: Annotated[
+        list[str] | None, typer.Option(help="COLLECTION=NUMBER, how often it is drawn; else all equally often.")
+    ] = None,
+    average: Annotated[
+        float, typer.Option(help="Decay of the running mean of the weights that is written; 0 for the last weights.")
+    ] = 0.0,
+    jitter: Annotated[float, typer.Option(help="Standard deviation by which channels of features are changed.")] = 0.0,
     leave_out: Annotated[list[str] | None, typer.Option(help="COLLECTION or COLLECTION/GROUP.")] = None,
     note: Annotated[str, typer.Option(help="Kept in the .json: sources and licences.")] = "",
 ) -> None:
@@ -93,16 +116,18 @@ def train(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = Decoder() if start is None else load_decoder(start).train()
-    log = _optimise(
-        network, files, compute_key_losses, parameters=network.keys.parameters(), steps=keys, rate=rate, rng=rng
-    )
+    weights = compute_pair_weights(files, dict(_read_share(each) for each in share or []))
+    recipe = Recipe(files, weights, rate, average, jitter)
+    log = _optimise(network, recipe, compute_key_losses, parameters=network.keys.parameters(), steps=keys, rng=rng)
     network.keys.requires_grad_(False)
+    network.presence.requires_grad_(False)  # It learns elsewhere; weight decay alone would change it.
     others = [each for each in network.parameters() if each.requires_grad]
-    log += _optimise(network, files, compute_mask_losses, parameters=others, steps=steps, rate=rate, rng=rng)
+    log += _optimise(network, recipe, compute_mask_losses, parameters=others, steps=steps, rng=rng)
     torch.save({name: tensor.half() for name, tensor in network.state_dict().items()}, output)
     sources = sorted({str(path.relative_to(pairs).parent) for path in files})
     about = {
-        "seed": seed, "keys": keys, "steps": steps, "rate": rate, "start": None if start is None else start.name,
+        "seed": seed, "keys": keys, "steps": steps, "rate": rate, "average": average, "jitter": jitter,
+        "share": share, "start": None if start is None else start.name,
         "pairs": len(files), "learnt_from": sources, "note": note, "log": log,
     }  # fmt: skip
     output.with_suffix(".json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -138,36 +163,80 @@ def score(pairs: Path, weights: Path, only: Annotated[list[str] | None, typer.Op
 # ----------------------------------------------------------------------------------------------------- training
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What is learnt from, and how.
+
+    Attributes:
+        files: of the pairs.
+        weights: float64 (N,), how often each is drawn.
+        rate: highest learning rate.
+        average: decay of the running mean of the weights, which the network gets at the end; 0 for the last weights.
+        jitter: standard deviation of the random factor and, in the channel's own standard deviations, offset that
+            every channel of the trunk's levels gets.
+    """
+
+    files: Sequence[Path]
+    weights: npt.NDArray[np.float64]
+    rate: float
+    average: float = 0.0
+    jitter: float = 0.0
+
+    def draw(self, rng: np.random.Generator) -> TrainingExample:
+        """Draw an example, flipped and with its channels changed at random."""
+        example = flip_randomly(read_example(self.files[rng.choice(len(self.files), p=self.weights)]), rng)
+        if self.jitter == 0:
+            return example
+        levels = tuple(_jitter_channels(level, self.jitter, rng) for level in example.inputs.levels)
+        return replace(example, inputs=replace(example.inputs, levels=levels))
+
+
+def _jitter_channels(level: torch.Tensor, deviation: float, rng: np.random.Generator) -> torch.Tensor:
+    factor, offset = (
+        torch.from_numpy(rng.normal(0, deviation, (len(level), 1, 1)).astype(np.float32)) for _ in range(2)
+    )
+    return level * factor.exp() + offset * level.std((1, 2), keepdim=True)
+
+
+def _read_share(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    return name, float(number)
+
+
 def _optimise(
     network: Decoder,
-    files: Sequence[Path],
+    recipe: Recipe,
     losses: Callable[[Decoder, TrainingExample, np.random.Generator], dict[str, torch.Tensor]],
     *,
     parameters: Iterable[torch.nn.Parameter],
     steps: int,
-    rate: float,
     rng: np.random.Generator,
 ) -> list[dict[str, Any]]:
-    learning = list(parameters)
+    learning, rate = list(parameters), recipe.rate
+    means = [each.detach().clone() for each in learning]
     optimiser = torch.optim.AdamW(learning, lr=rate, weight_decay=1e-2)
-    weights = compute_pair_weights(files)
     log, recent, began = [], [], time.monotonic()
     for step in range(steps):
         now = rate * min(1, (step + 1) / 50) * (0.51 + 0.49 * np.cos(np.pi * step / steps))
         for group in optimiser.param_groups:
             group["lr"] = now
         optimiser.zero_grad()
-        for place in rng.choice(len(files), size=2, p=weights):
-            found = losses(network, flip_randomly(read_example(files[place]), rng), rng)
+        for _ in range(2):
+            found = losses(network, recipe.draw(rng), rng)
             torch.stack(list(found.values())).sum().div(2).backward()
             recent.append({name: float(loss.detach()) for name, loss in found.items()})
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimiser.step()
+        decay = min(recipe.average, (step + 1) / (step + 10))
+        for held, tensor in zip(means, learning, strict=True):
+            held.lerp_(tensor.detach(), 1 - decay)
         if (step + 1) % 50 == 0 or step + 1 == steps:
             mean = {name: round(float(np.mean([one[name] for one in recent])), 4) for name in recent[0]}
             log.append({"step": step + 1, **mean})
             typer.echo(f"step {step + 1}, {time.monotonic() - began:.0f} s: {mean}")
             recent.clear()
+    for held, tensor in zip(means, learning, strict=True):
+        tensor.data.copy_(held)
     return log
 
 

@@ -6,7 +6,7 @@ over. One .npz per pair, and one per draw of supports, with the features that th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,10 +152,15 @@ def is_within(path: Path, pairs: Path, names: Sequence[str]) -> bool:
     return any(where == name or where.startswith(f"{name}/") for name in names)
 
 
-def compute_pair_weights(files: Sequence[Path]) -> npt.NDArray[np.float64]:
-    """Compute sampling probabilities by which every collection is drawn equally often: float64 (N,)."""
+def compute_pair_weights(files: Sequence[Path], shares: Mapping[str, float] | None = None) -> npt.NDArray[np.float64]:
+    """Compute sampling probabilities: float64 (N,).
+
+    Args:
+        files: of the pairs.
+        shares: collection -> how often it is drawn; one that is not named counts 1. None: all equally often.
+    """
     homes = [path.parents[1].name for path in files]
     counts = {home: homes.count(home) for home in set(homes)}
-    weights: npt.NDArray[np.float64] = np.array([1 / counts[home] for home in homes])
+    weights: npt.NDArray[np.float64] = np.array([(shares or {}).get(home, 1.0) / counts[home] for home in homes])
     total: npt.NDArray[np.float64] = weights / weights.sum()
     return total

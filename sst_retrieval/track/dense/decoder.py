@@ -7,7 +7,8 @@ the IoU to expect of that mask (as SAM's mask decoder does, Kirillov et al. 2023
 that the trait is present (`presence.py`). It is agnostic of classes: every trait of every animal goes through the same
 weights.
 
-A U-Net (Ronneberger et al. 2015) of four scales. What depends on the target alone is computed once for all traits.
+A U-Net (Ronneberger et al. 2015) of four scales, and cells of 32 pixels that see most of the specimen
+(`SurroundingsBlock`). What depends on the target alone is computed once for all traits.
 `scripts/train_decoder.py` and `train_presence.py` trained it; decoder.json beside the weights says on what.
 """
 
@@ -26,7 +27,6 @@ from torch.nn import functional
 
 from sst_retrieval.track.dense.keys import (
     LEVEL_CHANNELS,
-    TARGET_CHANNELS,
     KeyNetwork,
     KeyVotes,
     apply_to_parts,
@@ -37,8 +37,17 @@ from sst_retrieval.track.dense.keys import (
 from sst_retrieval.track.dense.presence import PresenceInputs, PresenceNetwork, compute_presence_features
 from sst_retrieval.types import Floats, RGBImage
 
-TRAIT_CHANNELS = (8, 24, 48, 64)
+TRAIT_CHANNELS = (8, 30, 72, 128)
 """Channels of a trait at each scale; the first has cells of 2 pixels, each next one half the resolution."""
+
+TARGET_CHANNELS = (16, 36, 64, 96)
+"""Channels of the target's own features at each scale, computed once for all traits."""
+
+TRAIT_GROUPS = (1, 5, 6, 8)
+"""Groups of channels that are normalised together, at each scale of a trait; the first scale is not normalised."""
+
+TARGET_GROUPS = (1, 6, 8, 8)
+"""The same of the target's features."""
 
 TARGET_INPUTS = 14  # Channels of the target: four pixels' colours, distance of its best match, share of "no trait".
 TRAIT_INPUTS = 5  # Channels of a trait: its votes, warped mask and initial mask; its rivals' votes and warped masks.
@@ -137,6 +146,44 @@ def compute_strongest_rival(stack: torch.Tensor, rivals: torch.Tensor) -> torch.
     return torch.stack([reduce(torch.maximum, others) if others else nothing for others in competing])
 
 
+class SurroundingsBlock(nn.Module):
+    """What a trait's coarsest cells learn from half the resolution: where they lie on the animal, and among its parts.
+
+    Two convolutions over cells of 32 pixels reach over most of a view. Untrained, it adds nothing.
+    """
+
+    def __init__(self, width: int, groups: int) -> None:
+        """Build the block.
+
+        Args:
+            width: channels of a trait at the coarsest scale.
+            groups: of the normalisation.
+        """
+        super().__init__()
+        self.first = build_block(width, width, groups=groups)
+        self.against = nn.Conv2d(width, width, 1, bias=False)
+        self.second = build_block(width, width, groups=groups)
+        self.back = nn.Conv2d(width, width, 1)
+        for tensor in [*self.back.parameters(), *self.against.parameters()]:
+            nn.init.zeros_(tensor)
+
+    def forward(self, traits: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
+        """Compute what is added to the traits' features.
+
+        Args:
+            traits: float32 (T, C, h, w).
+            rivals: bool (T, T), which traits never share a pixel.
+
+        Returns:
+            float32 (T, C, h, w).
+        """
+        height, width = traits.shape[-2:]
+        even = functional.pad(traits, (0, width % 2, 0, height % 2), mode="replicate")
+        coarse = self.first(downsample(even))
+        coarse = self.second(coarse + self.against(compute_strongest_rival(coarse, rivals)))
+        return upsample(self.back(coarse))[..., :height, :width]
+
+
 class Decoder(nn.Module):
     """The U-Net described at the top of this module.
 
@@ -148,7 +195,7 @@ class Decoder(nn.Module):
     def __init__(self) -> None:
         """Build the network; untrained, it answers with the initial mask as it is."""
         super().__init__()
-        widths = TRAIT_CHANNELS
+        widths, groups = TRAIT_CHANNELS, TRAIT_GROUPS
         scales = range(1, len(widths))
         self.keys = KeyNetwork()
         self.seen = nn.ModuleList([build_block(TARGET_INPUTS, TARGET_CHANNELS[0], normalised=False)])
@@ -156,23 +203,34 @@ class Decoder(nn.Module):
         joining = zip(LEVEL_CHANNELS, TARGET_CHANNELS[1:], strict=True)
         self.features = nn.ModuleList(nn.Conv2d(count, width, 1) for count, width in joining)
         self.seen.extend(
-            build_block(TARGET_CHANNELS[scale - 1] + TARGET_CHANNELS[scale], TARGET_CHANNELS[scale]) for scale in scales
+            build_block(
+                TARGET_CHANNELS[scale - 1] + TARGET_CHANNELS[scale], TARGET_CHANNELS[scale], groups=TARGET_GROUPS[scale]
+            )
+            for scale in scales
         )
         self.joined.extend(
             nn.Sequential(
                 build_block(
-                    widths[scale - 1] + TARGET_CHANNELS[scale] + (KEY_INPUTS if scale == 1 else 0), widths[scale]
+                    widths[scale - 1] + TARGET_CHANNELS[scale] + (KEY_INPUTS if scale == 1 else 0),
+                    widths[scale],
+                    groups=groups[scale],
                 ),
-                build_block(widths[scale], widths[scale]),
+                build_block(widths[scale], widths[scale], groups=groups[scale]),
             )
             for scale in scales
         )
         self.against = nn.ModuleList(nn.Conv2d(widths[scale], widths[scale], 1, bias=False) for scale in RIVAL_SCALES)
-        self.deep = nn.Sequential(build_block(widths[-1], widths[-1]), build_block(widths[-1], widths[-1]))
+        self.deep = nn.Sequential(
+            *(build_block(widths[-1], widths[-1], groups=groups[-1]) for _ in range(2)),
+        )
+        self.surroundings = SurroundingsBlock(widths[-1], groups[-1])
         self.narrowed = nn.ModuleList(nn.Conv2d(widths[scale], widths[scale - 1], 1) for scale in scales)
         self.raised = nn.ModuleList(
             [build_block(2 * widths[0] + TARGET_CHANNELS[0], widths[0], normalised=False)]
-            + [build_block(2 * widths[scale], widths[scale]) for scale in range(1, len(widths) - 1)]
+            + [
+                build_block(2 * widths[scale], widths[scale], groups=groups[scale])
+                for scale in range(1, len(widths) - 1)
+            ]
         )
         self.pixels = nn.Conv2d(widths[0], 4, 3, padding=1)
         for tensor in [*self.pixels.parameters(), *self.against.parameters()]:
@@ -207,7 +265,7 @@ class Decoder(nn.Module):
                 rival = compute_strongest_rival(joined, inputs.rivals)
                 joined = joined + self.against[RIVAL_SCALES.index(scale)](rival)
             kept.append(joined)
-        deep = self.deep(kept[-1])
+        deep = self.deep(kept[-1] + self.surroundings(kept[-1], inputs.rivals))
         up, middle = deep, deep
         for scale in reversed(range(len(TRAIT_CHANNELS) - 1)):
             finest = [target[0]] if scale == 0 else []

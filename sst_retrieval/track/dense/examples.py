@@ -30,8 +30,9 @@ class TrainingExample:
     """A pair of a target and N supports; T traits, views of S pixels.
 
     Attributes:
-        inputs: the decoder's inputs; the votes by keys are still empty.
+        inputs: the decoder's inputs; the votes by keys are still empty, unless there are no supports.
         levels: features of each support, one list per support, for the strides 4, 8, 16: float32 (C, S / s, S / s).
+            Empty where the votes by keys are in the inputs already.
         colours: of the supports' cells: float32 (N, 3, S / 4, S / 4).
         labels: share of the supports' cells that nothing, then each trait, covers: float32 (N, 1 + T, S / 4, S / 4).
         target_colours: of the target's cells: float32 (3, S / 4, S / 4).

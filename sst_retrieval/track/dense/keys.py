@@ -19,7 +19,7 @@ from torch.nn import functional
 from sst_retrieval.track.dense.matching import MatchSettings, Votes, compute_cell_centres
 
 TARGET_CHANNELS = (16, 24, 32, 48)
-"""Channels of the target's feature maps at each scale of decoder and key network, finest first."""
+"""Channels of the feature maps at each scale, finest first."""
 
 LEVEL_CHANNELS = (24, 40, 112)
 """Channels of the trunk's levels (strides 4, 8, 16), which join at the second to fourth scale."""
@@ -46,15 +46,16 @@ class KeyVotes(NamedTuple):
     distance: torch.Tensor
 
 
-def build_block(inputs: int, outputs: int, *, normalised: bool = True) -> nn.Sequential:
+def build_block(inputs: int, outputs: int, *, normalised: bool = True, groups: int = 4) -> nn.Sequential:
     """Build a 3 x 3 convolution, perhaps group normalisation, and ReLU.
 
     Args:
         inputs, outputs: channels.
         normalised: whether group normalisation replaces the convolution's bias.
+        groups: of the normalisation.
     """
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=not normalised)
-    middle = [nn.GroupNorm(4, outputs)] if normalised else []
+    middle = [nn.GroupNorm(groups, outputs)] if normalised else []
     return nn.Sequential(convolution, *middle, nn.ReLU(inplace=True))
 
 

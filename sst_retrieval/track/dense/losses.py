@@ -68,9 +68,10 @@ def compute_mask_losses(
 ) -> dict[str, torch.Tensor]:
     """Compute the losses of the decoder, without the keys, on an augmented example: name -> scalar."""
     with torch.no_grad():
-        inputs = (
-            _replace_key_votes(example.inputs) if rng.random() < NO_KEYS_SHARE else add_key_votes(network, example)[0]
-        )
+        if rng.random() < NO_KEYS_SHARE:
+            inputs = _replace_key_votes(example.inputs)
+        else:
+            inputs = add_key_votes(network, example)[0] if example.levels else example.inputs
     inputs, truth = augment(inputs, example.truth, rng)
     logits, predicted_iou = network(inputs)
     masks, expected = _compute_losses(logits, predicted_iou, truth)

@@ -18,6 +18,7 @@ from sst_retrieval.track.dense.decoder import (
     TRAIT_INPUTS,
     Decoder,
     DecoderInputs,
+    SurroundingsBlock,
     build_decoder_inputs,
     compute_strongest_rival,
 )
@@ -92,6 +93,27 @@ def test_parts_go_through_a_block_as_if_they_were_joined(normalised: bool) -> No
     step, own, shared = build_block(7, 8, normalised=normalised), torch.randn(3, 4, 10, 9), torch.randn(1, 3, 10, 9)
     joined = step(torch.cat([own, shared.expand(3, -1, -1, -1)], dim=1))
     torch.testing.assert_close(apply_to_parts(step, own, shared), joined, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 5), (1, 1)])
+def test_untrained_surroundings_add_nothing_to_a_view_of_any_size(size: tuple[int, int]) -> None:
+    traits = torch.rand(3, 8, *size)
+    added = SurroundingsBlock(8, 2)(traits, torch.from_numpy(RIVALS))
+    assert added.shape == traits.shape
+    assert not added.any()
+
+
+def test_surroundings_see_rivals_and_nobody_else() -> None:
+    torch.manual_seed(0)
+    block = SurroundingsBlock(8, 2)
+    for layer in (block.against, block.back):
+        torch.nn.init.normal_(layer.weight)
+    traits, rivals = torch.rand(3, 8, 6, 6), torch.from_numpy(RIVALS)
+    changed = traits.clone()
+    changed[1] = torch.rand(8, 6, 6)
+    before, after = block(traits, rivals), block(changed, rivals)
+    assert (before[0] - after[0]).abs().max() > 0.01  # Traits 0 and 1 are rivals,
+    assert torch.equal(before[2], after[2])  # 2 has none.
 
 
 @pytest.mark.parametrize(("traits", "overlap"), [(1, False), (3, False), (12, False), (12, True)])
@@ -239,14 +261,17 @@ def test_missing_weights_are_reported(tmp_path: Path) -> None:
         TrainedDecoder(tmp_path / "nowhere.pt")
 
 
-@pytest.mark.parametrize("content", ["text", "truncated", "other"])
+@pytest.mark.parametrize("content", ["text", "truncated", "other", "narrower"])
 def test_broken_weights_are_reported(tmp_path: Path, content: str) -> None:
     path = tmp_path / "broken.pt"
     if content == "text":
         path.write_text("no weights")
     elif content == "truncated":
         path.write_bytes(DECODER_WEIGHTS.read_bytes()[:5000])
-    else:
+    elif content == "other":
         torch.save({"seen.0.0.weight": torch.zeros(1)}, path)
+    else:
+        tensors = torch.load(DECODER_WEIGHTS, weights_only=True)
+        torch.save(tensors | {"deep.0.0.weight": tensors["deep.0.0.weight"][:64, :64]}, path)
     with pytest.raises(ModelError, match="holds no weights of this decoder"):
         TrainedDecoder(path)
