@@ -24,7 +24,6 @@ from sst_retrieval.evaluate import run_protocol
 from sst_retrieval.evaluate.few_shot_scores import Trial
 from sst_retrieval.evaluate.few_shot_split import (
     group_labelled,
-    locate_label,
     read_labelled,
     sample_supports,
     shows_any_trait,
@@ -64,9 +63,7 @@ def main(
     (number,) = numbers.values()
     collection, labels = read_collection(folder / "collection.csv"), folder / "labels"
     labelled = group_labelled(collection, labels)
-    splits, _ = sample_supports(
-        labelled, 1, draws, seed, lambda one: shows_any_trait(locate_label(one, labels), numbers)
-    )
+    splits, _ = sample_supports(labelled, 1, draws, seed, lambda one: shows_any_trait(one, labels, numbers))
     sizes = {each.id: measure_label(each, labels, number) for members in labelled.values() for each in members}
     support_of = {(split.draw, target.id): split.supports[0].id for split in splits for target in split.targets}
     scores = run_protocol(collection, labels, numbers, load_propagator(propagator), draws=draws, seed=seed)

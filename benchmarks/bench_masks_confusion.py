@@ -32,7 +32,6 @@ from sst_retrieval.engines import load_propagator
 from sst_retrieval.evaluate.few_shot_split import (
     group_labelled,
     load_labelled_support,
-    locate_label,
     read_labelled,
     sample_supports,
     shows_any_trait,
@@ -124,7 +123,7 @@ def iterate_views(
     labels, numbers = folder / "labels", dict(read_traits(folder / "supports" / "traits.toml").numbers)
 
     def is_usable(specimen: Photograph) -> bool:
-        return shows_any_trait(locate_label(specimen, labels), numbers)
+        return shows_any_trait(specimen, labels, numbers)
 
     splits, _ = sample_supports(
         group_labelled(read_collection(folder / "collection.csv"), labels), 1, 1, seed, is_usable

@@ -21,7 +21,6 @@ from sst_retrieval.engines import load_propagator
 from sst_retrieval.evaluate.few_shot_split import (
     group_labelled,
     load_labelled_support,
-    locate_label,
     sample_supports,
     shows_any_trait,
 )
@@ -75,7 +74,7 @@ def main(
         1,
         1,
         seed,
-        lambda one: shows_any_trait(locate_label(one, labels), numbers),
+        lambda one: shows_any_trait(one, labels, numbers),
     )
     surest: dict[str, list[float | None]] = {}
     for number, split in enumerate(splits):

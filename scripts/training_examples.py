@@ -26,8 +26,8 @@ def load_decoder(weights: Path) -> Decoder:
     return network
 
 
-VOTES_ARRAYS = ("target", "traits", "keys", "rivals", "truth")
-"""Arrays of a file of `save_votes`, besides LEVELS."""
+VOTES_ARRAYS = ("target", "traits", "keys")
+"""The decoder's inputs that a file of `save_votes` holds in half precision, besides LEVELS."""
 
 
 def save_votes(network: Decoder, pair: Path, output: Path) -> None:
@@ -38,7 +38,7 @@ def save_votes(network: Decoder, pair: Path, output: Path) -> None:
     example = read_example(pair)
     with torch.inference_mode():
         inputs, _ = add_key_votes(network, example)
-    halves = {name: getattr(inputs, name).half().numpy() for name in VOTES_ARRAYS[:3]}
+    halves = {name: getattr(inputs, name).half().numpy() for name in VOTES_ARRAYS}
     levels = {name: level.half().numpy() for name, level in zip(LEVELS, inputs.levels, strict=True)}
     truth = (example.truth * 255 + 0.5).byte().numpy()
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def save_votes(network: Decoder, pair: Path, output: Path) -> None:
 
 def _read_votes(kept: Mapping[str, npt.NDArray[Any]]) -> TrainingExample:
     """Read what `save_votes` saved: an example without supports."""
-    target, traits, keys = (torch.from_numpy(kept[name].astype(np.float32)) for name in VOTES_ARRAYS[:3])
+    target, traits, keys = (torch.from_numpy(kept[name].astype(np.float32)) for name in VOTES_ARRAYS)
     levels = tuple(torch.from_numpy(kept[name].astype(np.float32)) for name in LEVELS)
     inputs = DecoderInputs(target, traits, keys, levels, torch.from_numpy(kept["rivals"]))
     truth = torch.from_numpy(kept["truth"].astype(np.float32) / 255)

@@ -139,7 +139,8 @@ def get_path() -> Path:
     if name in known:
         return known[name]
     if name is not None or not known:
-        raise sst.IndexFolderError(f"the index {name or ''} is no longer there; nothing was changed".replace("  ", " "))
+        named = "the index" if name is None else f"the index {name}"
+        raise sst.IndexFolderError(f"{named} is no longer there; nothing was changed")
     return next(iter(known.values()))
 
 

@@ -122,8 +122,10 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 def find_label_picture(folder: Path | None, specimen: str) -> Path | None:
     """Return the path of a specimen's label picture, if it exists."""
-    path = None if folder is None else sst.find_label_picture(folder, specimen)
-    return path if path is not None and folder is not None and is_inside(path, folder) else None
+    if folder is None:
+        return None
+    path = sst.find_label_picture(folder, specimen)
+    return path if path is not None and is_inside(path, folder) else None
 
 
 def list_drawn(folder: Path | None, known: Container[str]) -> list[str]:

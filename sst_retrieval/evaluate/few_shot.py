@@ -27,7 +27,6 @@ from sst_retrieval.evaluate.few_shot_scores import ProtocolScores, Trial, score_
 from sst_retrieval.evaluate.few_shot_split import (
     group_labelled,
     load_labelled_support,
-    locate_label,
     sample_supports,
     shows_any_trait,
 )
@@ -84,9 +83,7 @@ def run_protocol(
     if not 0 <= erased <= 1:
         raise InputError(f"a share of {erased} erased targets cannot be; give one of 0 to 1")
     labelled = group_labelled(collection, labels)
-    splits, left_out = sample_supports(
-        labelled, shots, draws, seed, lambda one: shows_any_trait(locate_label(one, labels), numbers)
-    )
+    splits, left_out = sample_supports(labelled, shots, draws, seed, lambda one: shows_any_trait(one, labels, numbers))
     if not splits:
         raise InputError(
             f"no group has more than {shots} labelled specimens in {labels}; ask for fewer supports, or label more"

@@ -99,9 +99,9 @@ def locate_label(specimen: Photograph, labels: Path) -> Path:
     return find_label_picture(labels, specimen.id) or labels / name_label_picture(specimen.id)
 
 
-def shows_any_trait(label: Path, numbers: Mapping[str, int]) -> bool:
-    """Return whether a label picture has a pixel of any of the traits (name -> number)."""
-    return bool(np.isin(read_labels(label), list(numbers.values())).any())
+def shows_any_trait(specimen: Photograph, labels: Path, numbers: Mapping[str, int]) -> bool:
+    """Return whether a specimen's label picture has a pixel of any of the traits (name -> number)."""
+    return bool(np.isin(read_labels(locate_label(specimen, labels)), list(numbers.values())).any())
 
 
 def read_labelled(specimen: Photograph, labels: Path) -> tuple[RGBImage, npt.NDArray[np.uint16]]:

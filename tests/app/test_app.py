@@ -66,6 +66,15 @@ def this_computer_only() -> Iterator[None]:
     config.set_option("server.address", before)
 
 
+def start_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the app on an index that the fakes built, and describe questions with their embedder."""
+    monkeypatch.setattr(sys, "argv", ["Home.py", str(folder)])
+    load = sst.embedder_of
+    monkeypatch.setattr(
+        "sst_retrieval.embedder_of", lambda index, **_: load(index, engine=FAKES.embedder), raising=False
+    )
+
+
 def opened(page_name: str = "search", /, **query: str) -> AppTest:
     app = AppTest.from_file(str(HOME), default_timeout=PATIENCE)
     for name, value in query.items():

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FAKES, a_collection_of, build_fake
+from fakes import a_collection_of, build_fake
 from PIL import Image
-from test_app import names, opened, quiet, shown
+from test_app import names, opened, quiet, shown, start_on
 
 import sst_retrieval as sst
 
@@ -43,11 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def museum(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(sys, "argv", ["Home.py", str(made / "index")])
-    load = sst.embedder_of
-    monkeypatch.setattr(
-        "sst_retrieval.embedder_of", lambda index, **_: load(index, engine=FAKES.embedder), raising=False
-    )
+    start_on(made / "index", monkeypatch)
     return made
 
 
@@ -59,6 +55,18 @@ def test_the_collection_page_says_what_was_skipped_and_what_was_noted(museum: Pa
     assert skipped["why"][0].startswith("images/r3.png does not exist")
     assert "Noted by the last build: " in shown(app)
     assert "r4: its data are damaged" in shown(app)
+
+
+def test_an_index_that_says_no_origin_leaves_its_paths_as_they_are(
+    museum: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise sst.IndexFolderError(f"{path} does not say where its table and supports lie")
+
+    monkeypatch.setattr("sst_retrieval.origin_of", refuse, raising=False)
+    app = opened("collection")
+    skipped = next(each.value for each in app.dataframe if "why" in each.value)
+    assert skipped["why"][0].startswith(f"{museum / 'collection' / 'images' / 'r3.png'} does not exist")
 
 
 def test_specimens_that_nobody_can_ask_with_come_last(museum: Path) -> None:

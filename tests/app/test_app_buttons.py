@@ -13,7 +13,7 @@ import pytest
 from fakes import FAKES, a_collection_of, build_fake
 from light_table import act, read_tiles
 from streamlit.testing.v1 import AppTest
-from test_app import names, opened, quiet
+from test_app import names, opened, quiet, start_on
 
 import sst_retrieval as sst
 
@@ -24,13 +24,9 @@ State = Callable[[Path], AppTest]
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A collection and an index that may be changed; builds that are started do nothing."""
     build_fake(a_collection_of(tmp_path / "collection"), tmp_path / "index")
-    monkeypatch.setattr(sys, "argv", ["Home.py", str(tmp_path / "index")])
+    start_on(tmp_path / "index", monkeypatch)
     monkeypatch.setattr("sst_retrieval.PROPAGATORS", {FAKES.propagator: ""}, raising=False)
     monkeypatch.setattr("sst_retrieval.EMBEDDERS", {FAKES.embedder: ""}, raising=False)
-    load = sst.embedder_of
-    monkeypatch.setattr(
-        "sst_retrieval.embedder_of", lambda index, **_: load(index, engine=FAKES.embedder), raising=False
-    )
     start = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda words, **how: start([sys.executable, "-V"], **how))
     return tmp_path

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FAKES, a_collection_of, build_fake
+from fakes import a_collection_of, build_fake
 from PIL import Image
 from streamlit.testing.v1 import AppTest
-from test_app import names, opened, quiet, shown
-
-import sst_retrieval as sst
+from test_app import names, opened, quiet, shown, start_on
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def museum(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(sys, "argv", ["Home.py", str(made / "index")])
-    load = sst.embedder_of
-    monkeypatch.setattr(
-        "sst_retrieval.embedder_of", lambda index, **_: load(index, engine=FAKES.embedder), raising=False
-    )
+    start_on(made / "index", monkeypatch)
     return made
 
 

@@ -178,20 +178,20 @@ def _show_skipped(index: sst.Index) -> None:
         st.caption("Every photograph could be used.")
         return
     # The reason is what is to be read: its lines are broken, and the folder that all have in common is left out.
-    folder = f"{_find_folder()}/"
-    rows = [{"specimen": row.photograph, "why": row.reason.replace(folder, "")} for row in skipped]
+    rows = {"specimen": [row.photograph for row in skipped], "why": _shorten([row.reason for row in skipped])}
     st.dataframe(
         pd.DataFrame(rows), hide_index=True, height=280, row_height=108,
         column_config={"specimen": st.column_config.Column(width=90), "why": st.column_config.Column(width=280)},
     )  # fmt: skip
 
 
-def _find_folder() -> str:
-    """Return the folder of the collection; "" if the index does not say it."""
+def _shorten(texts: list[str]) -> list[str]:
+    """Leave out the folder of the collection, in which paths begin, if the index says it."""
     try:
-        return str(sst.origin_of(current_index.get_path()).folder)
+        folder = sst.origin_of(current_index.get_path()).folder
     except sst.IndexFolderError:
-        return ""
+        return texts
+    return [text.replace(f"{folder}/", "") for text in texts]
 
 
 def _show_notes() -> None:
@@ -200,10 +200,8 @@ def _show_notes() -> None:
     if not notes:
         return
     st.markdown(f"**Noted by the last build: {len(notes):,}**")
-    folder = f"{_find_folder()}/"
     with st.container(height=220 if len(notes) > 3 else "content", border=False):
-        shown = [note.replace(folder, "") for note in notes[:MAX_NOTES]]
-        st.markdown("\n".join(f"- {escape_md(note)}" for note in shown))
+        st.markdown("\n".join(f"- {escape_md(note)}" for note in _shorten(notes[:MAX_NOTES])))
         if len(notes) > MAX_NOTES:
             st.caption(f"{len(notes) - MAX_NOTES:,} more below, in *Everything that is known*.")
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import combinations
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from project_scripts import import_script
 
 from sst_retrieval.types import Support
 
 
 @pytest.fixture(name="script", scope="module")
 def fixture_script() -> ModuleType:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(Path(__file__).parents[3] / "scripts"), *sys.path])
-        import painted_organisms
-    return painted_organisms
+    return import_script("painted_organisms")
 
 
 @pytest.fixture(name="kinds", scope="module")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from project_scripts import import_script
 
 from sst_retrieval.track.dense import decoder
 from sst_retrieval.track.dense.decoder import KEY_INPUTS, TARGET_INPUTS, TRAIT_INPUTS, Decoder, DecoderInputs
@@ -18,13 +17,7 @@ CELLS = 64
 
 @pytest.fixture(scope="module")
 def widen_decoder() -> ModuleType:
-    folder = str(Path(__file__).parents[3] / "scripts")
-    sys.path.insert(0, folder)
-    try:
-        import widen_decoder
-    finally:
-        sys.path.remove(folder)
-    return widen_decoder
+    return import_script("widen_decoder")
 
 
 def make_narrow_decoder(monkeypatch: pytest.MonkeyPatch) -> Decoder:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from project_scripts import import_script
 from torch.nn import functional
 from typer.testing import CliRunner
 
@@ -40,13 +40,7 @@ SIDE = 96
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    folder = str(Path(__file__).parents[3] / "scripts")
-    sys.path.insert(0, folder)
-    try:
-        import train_tracker
-    finally:
-        sys.path.remove(folder)
-    return train_tracker
+    return import_script("train_tracker")
 
 
 def picture(rng: np.random.Generator, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
